@@ -1,0 +1,126 @@
+//! What WebAssembly costs: the default policy as a component, called as the engine calls it,
+//! against the same source compiled natively. Only the ratios of one run say anything.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use assigner::model;
+use assigner::model::matching::{Attribute, Candidate, Question, Resource};
+use assigner::model::task::Kind;
+use assigner::policy::{Limits, Policy};
+use assigner_policy::Policy as _;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::Value;
+
+#[path = "support/native.rs"]
+mod native;
+
+/// Tasks, and as many sessions.
+const SIZES: [usize; 2] = [100, 1_000];
+
+criterion_group!(benches, native_and_component);
+criterion_main!(benches);
+
+fn native_and_component(criterion: &mut Criterion) {
+    let limits = Limits {
+        time: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let component = Policy::embedded(&limits, &Value::Null).expect("the default policy loads");
+    let native = native::policy("{}");
+
+    let mut group = criterion.benchmark_group("a round of the default policy");
+    group.sample_size(20);
+    for size in SIZES {
+        let question = question(size);
+        let (round, tasks, sessions) = native::question(&question);
+        let as_component = || component.decide(&question).expect("it decides");
+        let as_native = || native.assign(&round, &tasks, &sessions);
+
+        let decisions: Vec<_> = as_native().into_iter().map(native::decision).collect();
+        assert_eq!(as_component(), decisions, "they do not do the same");
+
+        group.throughput(Throughput::Elements((size * size) as u64));
+        group.bench_function(BenchmarkId::new("native", size), |bencher| {
+            bencher.iter(as_native);
+        });
+        group.bench_function(BenchmarkId::new("component", size), |bencher| {
+            bencher.iter(as_component);
+        });
+        let (component, native) = (quickest(as_component), quickest(as_native));
+        let ratio = component.as_secs_f64() / native.as_secs_f64();
+        println!("{size} x {size}: the component takes {ratio:.2} times what native code takes");
+    }
+    group.finish();
+}
+
+/// The quickest of some runs is the one that was disturbed least.
+fn quickest<T>(run: impl Fn() -> T) -> Duration {
+    let time = |_| {
+        let start = Instant::now();
+        black_box(run());
+        start.elapsed()
+    };
+    (0..20).map(time).min().unwrap_or_default()
+}
+
+/// As many tasks and sessions, in a tree of projects, each on one of some branches.
+fn question(size: usize) -> Question {
+    let directory = |i: usize| match i % 4 {
+        0 => format!("/srv/team{}/project{}", i % 7, i % 50),
+        1 => format!("/srv/team{}/project{}/src", i % 7, i % 50),
+        2 => format!("/srv/team{}", i % 7),
+        _ => format!("/home/user{}/work", i % 13),
+    };
+    let branch = |i: usize| format!("feature-{}", i % 11);
+    let env = |i: usize| {
+        vec![
+            Attribute {
+                name: "STAGE".to_owned(),
+                value: format!("{}", i % 3),
+            },
+            Attribute {
+                name: "REGION".to_owned(),
+                value: format!("{}", i % 5),
+            },
+        ]
+    };
+    let provider = |i: usize| ["claude", "codex", "shell"][i % 3].to_owned();
+    let task = |i: usize| Candidate {
+        id: i as i64 + 1,
+        kind: Kind::Prompt,
+        summary: format!("do the thing number {i} and say how it went"),
+        priority: 0,
+        waiting: 60,
+        attempt: 1,
+        match_context: true,
+        working_dir: Some(directory(i * 31)),
+        git_branch: Some(branch(i * 17)),
+        env: Vec::new(),
+        providers: vec![provider(i), provider(i + 1)],
+        eligible: None,
+        follows: None,
+        avoid: Vec::new(),
+        labels: Vec::new(),
+    };
+    let session = |i: usize| Resource {
+        name: format!("session-{i}"),
+        host: "localhost".to_owned(),
+        provider: provider(i),
+        current_dir: Some(directory(i)),
+        git_branch: Some(branch(i)),
+        env: Vec::new(),
+        ready: true,
+        since: (i % 97) as u32,
+        completed: 3,
+        failed: 1,
+        labels: Vec::new(),
+    };
+    Question {
+        now: 1_700_000_000,
+        explain: 1,
+        facts: Vec::new(),
+        tasks: (0..size).map(task).collect(),
+        sessions: (0..size).map(session).collect(),
+    }
+}

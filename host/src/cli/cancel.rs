@@ -1,0 +1,56 @@
+//! `assigner cancel`: withdraws tasks.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::daemon::Lock;
+use crate::model::ids::TaskId;
+use crate::model::task::Status;
+use crate::store::Store;
+
+/// Cancels tasks: a pending one at once, one that runs by interrupting its command.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The tasks' numbers
+    #[arg(required = true)]
+    ids: Vec<TaskId>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let spool = context.spool()?;
+    let daemon = Lock::holder(&context.config.data_dir).is_some();
+    let mut exit = Exit::Done;
+    let mut rows = Vec::new();
+    for &id in &args.ids {
+        let status = match store.cancel(id, Timestamp::now()) {
+            Ok(status) => status,
+            Err(error) => {
+                // The others are cancelled all the same.
+                ui::warn(&error.to_string());
+                exit = Exit::Failed;
+                continue;
+            }
+        };
+        if context.ui.json {
+            rows.push(json!({"id": id, "status": status, "cancel_requested": true}));
+        } else if status == Status::Cancelled {
+            context.ui.line(&format!("task {id} cancelled"))?;
+        } else if daemon {
+            context
+                .ui
+                .line(&format!("task {id} is being interrupted"))?;
+        } else {
+            context.ui.line(&format!(
+                "task {id} will be interrupted when a daemon runs: start one with `assigner run`"
+            ))?;
+        }
+    }
+    spool.nudge();
+    if context.ui.json {
+        context.ui.json(&rows)?;
+    }
+    Ok(exit)
+}

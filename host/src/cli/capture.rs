@@ -1,0 +1,25 @@
+//! `assigner capture`: the other end of a pane's pipe; started by tmux, not by people.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::exit::{Exit, Failure};
+use crate::engine::capture;
+
+/// Keeps what a job prints.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What the job's marks hold
+    #[arg(long)]
+    nonce: String,
+    /// The last so many bytes are kept
+    #[arg(long)]
+    limit: u64,
+    /// Where
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    capture::run(io::stdin().lock(), &args.output, &args.nonce, args.limit)?;
+    Ok(Exit::Done)
+}

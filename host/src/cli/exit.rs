@@ -1,0 +1,124 @@
+//! Exit codes, the one list of them, and the errors that lead to them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::daemon::{DaemonError, LockError};
+use crate::policy::LoadError;
+use crate::store::StoreError;
+
+/// How the program ends. The list in `assigner help` and in the README is this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// The task or the operation failed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// tmux is missing, too old or does not answer.
+    Tmux = 3,
+    /// A daemon runs already, or none runs where one is needed.
+    Daemon = 4,
+    /// The data directory or its database cannot be used.
+    Data = 5,
+    /// The policy cannot be loaded.
+    Policy = 6,
+    /// `wait --timeout` ran out.
+    TimedOut = 124,
+}
+
+/// The list for `--help`.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0    done
+  1    the task or the operation failed
+  2    the command line or the configuration is wrong
+  3    tmux is missing, too old or does not answer
+  4    a daemon runs already, or none runs where one is needed
+  5    the data directory or its database cannot be used
+  6    the policy cannot be loaded
+  124  `wait --timeout` ran out";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error as a person sees it: one line, and how the program ends.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Illegal { .. } | StoreError::NoTask(_) | StoreError::NoAttempt(_) => {
+                Exit::Failed
+            }
+            StoreError::Directory { .. }
+            | StoreError::Open { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Sql(_)
+            | StoreError::Stopped => Exit::Data,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::new(Exit::Policy, error)
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let exit = match &error {
+            LockError::Held { .. } => Exit::Daemon,
+            LockError::File { .. } => Exit::Data,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Lock(error) => error.into(),
+            DaemonError::Store(error) => error.into(),
+            DaemonError::Tmux(_) => Self::new(Exit::Tmux, error),
+            DaemonError::Spool(_) => Self::new(Exit::Data, error),
+            DaemonError::System(_) => Self::new(Exit::Failed, error),
+        }
+    }
+}
+
+/// Writing to a pipe that nobody reads any more is no failure of ours: `assigner list | head`.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Exit::Done
+        } else {
+            Exit::Failed
+        };
+        Self::new(exit, format!("cannot write the output: {error}"))
+    }
+}

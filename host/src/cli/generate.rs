@@ -1,0 +1,49 @@
+//! `assigner completions` and `assigner man`: made from the command line's own definition.
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::exit::{Exit, Failure};
+
+/// Prints completions for a shell.
+#[derive(Debug, clap::Args)]
+pub(super) struct CompletionsArgs {
+    /// Which
+    shell: Shell,
+}
+
+/// Prints the manual page, of the program or of one command.
+#[derive(Debug, clap::Args)]
+pub(super) struct ManArgs {
+    /// The command
+    command: Option<String>,
+}
+
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(
+        args.shell,
+        &mut super::Args::command(),
+        "assigner",
+        &mut text,
+    );
+    io::Write::write_all(&mut io::stdout().lock(), &text)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
+    let mut command = super::Args::command();
+    command.build();
+    if let Some(name) = &args.command {
+        let found = command.find_subcommand(name).cloned();
+        command = found
+            .ok_or_else(|| Failure::usage(format!("there is no command `{name}`")))?
+            .name(format!("assigner-{name}"));
+    }
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command).render(&mut text)?;
+    io::Write::write_all(&mut io::stdout().lock(), &text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,69 @@
+//! `assigner list`: the tasks.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::show::task_json;
+use super::{Context, ui};
+use crate::model::task::Status;
+use crate::store::Store;
+
+/// Lists tasks, the newest last.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only tasks in this state; may be repeated
+    #[arg(long = "status", value_name = "STATUS", value_parser = status)]
+    statuses: Vec<Status>,
+    /// At most so many, the newest; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let limit = if args.limit == 0 {
+        i64::MAX as usize
+    } else {
+        args.limit
+    };
+    let tasks = context.store()?.tasks(&args.statuses, limit)?;
+    if context.ui.json {
+        let rows: Vec<_> = tasks.iter().map(task_json).collect();
+        context.ui.json(&json!(rows))?;
+        return Ok(Exit::Done);
+    }
+    if tasks.is_empty() {
+        context
+            .ui
+            .line("no tasks: queue one with `assigner send \"make test\" --shell`")?;
+        return Ok(Exit::Done);
+    }
+    let now = Timestamp::now();
+    let rows = tasks
+        .iter()
+        .map(|task| {
+            vec![
+                task.id.to_string(),
+                ui::status(task.status),
+                task.priority.to_string(),
+                ui::clean(task.session.as_deref().unwrap_or("-")),
+                task.exit_code
+                    .map_or_else(|| "-".to_owned(), |code| code.to_string()),
+                ui::ago(task.created_at, now),
+                ui::cut(&ui::clean(&task.summary()), 60),
+            ]
+        })
+        .collect();
+    context.ui.table(
+        &["ID", "STATUS", "PRIORITY", "SESSION", "EXIT", "AGE", "TASK"],
+        rows,
+    )?;
+    Ok(Exit::Done)
+}
+
+fn status(name: &str) -> Result<Status, String> {
+    Status::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Status::ALL.iter().map(|status| status.name()).collect();
+        format!("it may be {}", names.join(", "))
+    })
+}

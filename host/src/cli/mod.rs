@@ -1,0 +1,175 @@
+//! The command line: one file a subcommand, and here what they share.
+
+mod cancel;
+mod capture;
+mod demo;
+mod exit;
+mod explain;
+mod generate;
+mod history;
+mod list;
+mod output;
+mod resolve;
+mod run;
+mod send;
+mod sessions;
+mod show;
+mod status;
+mod stop;
+mod ui;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::engine::Spool;
+use crate::store::Sqlite;
+use exit::{Exit, Failure};
+use ui::{Color, Ui};
+
+/// Gives queued tasks to the tmux sessions that suit them best.
+#[derive(Debug, Parser)]
+#[command(name = "assigner", version, after_help = exit::HELP, disable_help_subcommand = true)]
+struct Args {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+struct Global {
+    /// Where the queue is kept [default: $XDG_DATA_HOME/assigner]
+    #[arg(long, global = true, value_name = "DIR", env = "ASSIGNER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The tmux server: a name as for `tmux -L`, or a path (with a slash) as for `tmux -S`
+    #[arg(long, global = true, value_name = "NAME", env = "ASSIGNER_TMUX_SOCKET")]
+    tmux_socket: Option<String>,
+    /// The configuration [default: $XDG_CONFIG_HOME/assigner/config.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "ASSIGNER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Says more about what is done; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Prints JSON for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
+    Send(send::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Show(show::Args),
+    Output(output::Args),
+    Explain(explain::Args),
+    History(history::Args),
+    Sessions(sessions::Args),
+    Status(status::Args),
+    Wait(wait::Args),
+    Cancel(cancel::Args),
+    Resolve(resolve::Args),
+    Stop(stop::Args),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
+    #[command(hide = true)]
+    Capture(capture::Args),
+}
+
+/// What a subcommand works with.
+struct Context {
+    ui: Ui,
+    config: Config,
+    verbose: u8,
+}
+
+impl Context {
+    fn store(&self) -> Result<Sqlite, Failure> {
+        Ok(Sqlite::open(&self.config.data_dir)?)
+    }
+
+    fn spool(&self) -> Result<Spool, Failure> {
+        let data = &self.config.data_dir;
+        Spool::open(data).map_err(|source| {
+            crate::store::StoreError::Directory {
+                path: data.clone(),
+                source,
+            }
+            .into()
+        })
+    }
+}
+
+/// Runs the program and returns how it ends.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => Exit::Done.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    match dispatch(args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if failure.exit != Exit::Done {
+                ui::warn(&failure.message);
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<Exit, Failure> {
+    let Args { global, command } = args;
+    // Neither of these looks at a data directory.
+    match command {
+        Command::Capture(args) => return capture::run(&args),
+        Command::Completions(args) => return generate::completions(&args),
+        Command::Man(args) => return generate::man(&args),
+        _ => {}
+    }
+    let config = Config::load(
+        global.config.as_deref(),
+        global.data_dir.clone(),
+        global.tmux_socket.clone(),
+    )
+    .map_err(Failure::usage)?;
+    let context = Context {
+        ui: Ui::new(global.json, global.color),
+        config,
+        verbose: global.verbose,
+    };
+    match command {
+        Command::Demo(args) => demo::run(&context, &args),
+        Command::Run(args) => run::run(&context, args),
+        Command::Send(args) => send::run(&context, args),
+        Command::List(args) => list::run(&context, &args),
+        Command::Show(args) => show::run(&context, &args),
+        Command::Output(args) => output::run(&context, &args),
+        Command::Explain(args) => explain::run(&context, &args),
+        Command::History(args) => history::run(&context, &args),
+        Command::Sessions(args) => sessions::run(&context, &args),
+        Command::Status(args) => status::run(&context, &args),
+        Command::Wait(args) => wait::run(&context, &args),
+        Command::Cancel(args) => cancel::run(&context, &args),
+        Command::Resolve(args) => resolve::run(&context, &args),
+        Command::Stop(args) => stop::run(&context, &args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+    }
+}

@@ -1,0 +1,66 @@
+//! `assigner output`: what a task printed.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::model::ids::TaskId;
+use crate::store::{Output, Store};
+
+/// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+    /// Every byte on a terminal too: what a task printed is then obeyed by it
+    #[arg(long)]
+    raw: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let task = store.task(args.id)?;
+    let running = store
+        .open_attempts()?
+        .into_iter()
+        .find(|attempt| attempt.task.id == args.id);
+    let output = match running {
+        Some(attempt) => context
+            .spool()?
+            .live_output(attempt.id)
+            .map(|bytes| Output {
+                total: bytes.len() as u64,
+                bytes,
+            }),
+        None => store.output(args.id)?,
+    };
+    let output = output.unwrap_or(Output {
+        bytes: Vec::new(),
+        total: 0,
+    });
+    if context.ui.json {
+        context.ui.json(&json!({
+            "id": task.id,
+            "status": task.status,
+            "output": String::from_utf8_lossy(&output.bytes),
+            "bytes": output.total,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let missing = output.total.saturating_sub(output.bytes.len() as u64);
+    if missing > 0 {
+        ui::warn(&format!("the first {missing} bytes were not kept"));
+    }
+    let mut out = io::stdout().lock();
+    if out.is_terminal() && !args.raw {
+        let plain = strip_ansi_escapes::strip(&output.bytes);
+        let text = ui::clean_lines(&String::from_utf8_lossy(&plain));
+        out.write_all(text.as_bytes())?;
+    } else {
+        out.write_all(&output.bytes)?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}

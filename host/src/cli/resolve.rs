@@ -1,0 +1,45 @@
+//! `assigner resolve`: a person's word on an uncertain task.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use crate::model::ids::TaskId;
+use crate::model::task::Event;
+use crate::store::Store;
+
+/// Says what became of a task whose delivery could not be established.
+///
+/// Such a task is never sent again by itself: it might run twice.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("verdict").required(true))]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+    /// It did not run: send it again
+    #[arg(long, group = "verdict")]
+    resend: bool,
+    /// It ran and is done
+    #[arg(long, group = "verdict")]
+    done: bool,
+    /// It failed
+    #[arg(long, group = "verdict")]
+    fail: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let event = match (args.resend, args.done) {
+        (true, _) => Event::Resend,
+        (_, true) => Event::MarkDone,
+        _ => Event::MarkFailed,
+    };
+    let status = context.store()?.resolve(args.id, event, Timestamp::now())?;
+    context.spool()?.nudge();
+    if context.ui.json {
+        context.ui.json(&json!({"id": args.id, "status": status}))?;
+    } else {
+        context.ui.line(&format!("task {} is {status}", args.id))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,165 @@
+//! `assigner show`: all that is known of one task.
+
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::model::ids::TaskId;
+use crate::model::task::{Attempt, NamedRanking, Outcome, Task};
+use crate::store::Store;
+
+/// Shows a task: its state, context, attempts, and why each went where it went.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let task = store.task(args.id)?;
+    let attempts = store.attempts(args.id)?;
+    let output = store.output(args.id)?;
+    if context.ui.json {
+        let mut value = task_json(&task);
+        value["output"] = output.map_or(Value::Null, |output| {
+            Value::String(String::from_utf8_lossy(&output.bytes).into_owned())
+        });
+        value["attempts"] = attempts.iter().map(attempt_json).collect();
+        context.ui.json(&value)?;
+        return Ok(Exit::Done);
+    }
+    print(context, &task, &attempts)?;
+    if let Some(output) = output {
+        let lines = output.bytes.iter().filter(|&&byte| byte == b'\n').count();
+        context.ui.line(&format!(
+            "output    {} bytes, {lines} lines: `assigner output {}`",
+            output.total, task.id
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print(context: &Context, task: &Task, attempts: &[Attempt]) -> Result<(), Failure> {
+    let ui = context.ui;
+    let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
+    line(&format!("task {}", task.id), &ui::status(task.status))?;
+    line(
+        "content",
+        &ui::clean_lines(&task.content).replace('\n', "\n          "),
+    )?;
+    let metadata = &task.metadata;
+    if let Some(directory) = &metadata.working_dir {
+        line("directory", &ui::clean(directory))?;
+    }
+    if let Some(branch) = &metadata.git_branch {
+        line("branch", &ui::clean(branch))?;
+    }
+    for (name, value) in &metadata.env_vars {
+        line("env", &ui::clean(&format!("{name}={value}")))?;
+    }
+    for prerequisite in &metadata.prerequisites {
+        line("prereq", &ui::clean(prerequisite))?;
+    }
+    if let Some(session) = &task.session {
+        line("session", &ui::clean(session))?;
+    }
+    if let Some(code) = task.exit_code {
+        line("exit code", &code.to_string())?;
+    }
+    if let Some(error) = &task.error {
+        line("error", &ui::clean(error))?;
+    }
+    if let Some(reason) = &task.wait_reason {
+        line("waits", &ui::clean(reason))?;
+    }
+    for (name, time) in [
+        ("queued", Some(task.created_at)),
+        ("assigned", task.assigned_at),
+        ("ended", task.completed_at),
+    ] {
+        if let Some(time) = time {
+            line(name, &format!("{time:.0}"))?;
+        }
+    }
+    for attempt in attempts {
+        let state = attempt.outcome.map_or(attempt.phase.name(), Outcome::name);
+        ui.line(&format!(
+            "attempt {} in {}: {state}, by policy {} {}",
+            attempt.number,
+            ui::clean(&attempt.session),
+            ui::clean(&attempt.policy.name),
+            ui::clean(&attempt.policy.version),
+        ))?;
+        for ranking in &attempt.rankings {
+            ui.line(&format!("  {}", ranking_line(ranking)))?;
+        }
+    }
+    Ok(())
+}
+
+/// `api  150 = same directory 100 + branch 30 + DEBUG 20`
+pub(super) fn ranking_line(ranking: &NamedRanking) -> String {
+    format!(
+        "{:<16} {}",
+        ui::clean(&ranking.session),
+        points(ranking.points, &ranking.terms)
+    )
+}
+
+/// `150 = same directory 100 + branch 30 + DEBUG 20`
+pub(super) fn points(points: i32, terms: &[crate::model::matching::Term]) -> String {
+    let parts: Vec<String> = terms
+        .iter()
+        .map(|term| format!("{} {}", ui::clean(&term.name), term.points))
+        .collect();
+    if parts.is_empty() {
+        return format!("{points:>4}");
+    }
+    format!("{points:>4} = {}", parts.join(" + "))
+}
+
+/// A task as scripts see it; its output and attempts are added by `show`.
+pub(super) fn task_json(task: &Task) -> Value {
+    json!({
+        "id": task.id,
+        "kind": task.kind,
+        "content": task.content,
+        "status": task.status,
+        "priority": task.priority,
+        "session": task.session,
+        "exit_code": task.exit_code,
+        "error": task.error,
+        "created_at": task.created_at,
+        "assigned_at": task.assigned_at,
+        "completed_at": task.completed_at,
+        "context": {
+            "working_dir": task.metadata.working_dir,
+            "git_branch": task.metadata.git_branch,
+            "env": task.metadata.env_vars,
+        },
+        "prerequisites": task.metadata.prerequisites,
+        "match_context": task.metadata.prefer_context_match,
+        "target_session": task.target_session,
+        "target_provider": task.target_provider,
+        "retries": task.max_retries,
+        "timeout_seconds": task.timeout_seconds,
+        "not_before": task.not_before,
+        "wait_reason": task.wait_reason,
+    })
+}
+
+fn attempt_json(attempt: &Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "session": attempt.session,
+        "status": attempt.outcome.map_or(attempt.phase.name(), Outcome::name),
+        "exit_code": attempt.exit_code,
+        "error": attempt.error,
+        "claimed_at": attempt.claimed_at,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "policy": attempt.policy,
+        "rankings": attempt.rankings,
+    })
+}

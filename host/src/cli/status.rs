@@ -1,0 +1,140 @@
+//! `assigner status`: how the daemon, the tasks and the sessions stand.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::daemon::Lock;
+use crate::model::session::Activity;
+use crate::model::task::Status;
+use crate::store::{DaemonFacts, Store};
+
+/// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let counts = store.counts()?;
+    let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in store.sessions()? {
+        if row.activity != Activity::Gone {
+            *sessions.entry(row.activity.name()).or_default() += 1;
+        }
+    }
+    let holder = Lock::holder(&context.config.data_dir);
+    let facts = store.daemon()?.filter(|facts| {
+        holder
+            .as_ref()
+            .is_some_and(|holder| holder.pid == facts.pid)
+    });
+    let now = Timestamp::now();
+    if context.ui.json {
+        let tasks: Map<String, Value> = Status::ALL
+            .iter()
+            .map(|status| {
+                let count = counts.get(status).copied().unwrap_or_default();
+                (status.name().to_owned(), json!(count))
+            })
+            .collect();
+        context.ui.json(&json!({
+            "daemon": daemon_json(holder.map(|holder| holder.pid), facts.as_ref(), now),
+            "tasks": tasks,
+            "sessions": sessions,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    match (&holder, &facts) {
+        (Some(holder), Some(facts)) => {
+            context.ui.line(&format!(
+                "daemon    running for {}, pid {}, on {}",
+                ui::ago(facts.started_at, now),
+                holder.pid,
+                ui::clean(&facts.tmux)
+            ))?;
+            if let Some(what) = &facts.waiting_for {
+                context
+                    .ui
+                    .line(&format!("          waits for {}", ui::clean(what)))?;
+            }
+            print_policy(context, facts)?;
+        }
+        (Some(holder), None) => {
+            context
+                .ui
+                .line(&format!("daemon    starting, pid {}", holder.pid))?;
+        }
+        (None, _) => {
+            context
+                .ui
+                .line("daemon    not running: start one with `assigner run`")?;
+        }
+    }
+    let tasks = counts.iter().map(|(status, count)| (status.name(), *count));
+    context.ui.line(&format!("tasks     {}", listed(tasks)))?;
+    let sessions = sessions.iter().map(|(name, count)| (*name, *count));
+    context
+        .ui
+        .line(&format!("sessions  {}", listed(sessions)))?;
+    Ok(Exit::Done)
+}
+
+fn daemon_json(pid: Option<u32>, facts: Option<&DaemonFacts>, now: Timestamp) -> Value {
+    json!({
+        "running": pid.is_some(),
+        "pid": pid,
+        "uptime": facts.map(|facts| now.duration_since(facts.started_at).as_secs().max(0)),
+        "tmux": facts.map(|facts| &facts.tmux),
+        "waiting_for": facts.and_then(|facts| facts.waiting_for.as_ref()),
+        "policy": facts.map(|facts| json!({
+            "name": facts.policy.name,
+            "version": facts.policy.version,
+            "sha256": facts.policy.sha256,
+            "source": facts.policy_source,
+            "failures": facts.policy_failures,
+            "last_failure": facts.policy_last_failure,
+            "in_use": facts.policy_in_use,
+        })),
+    })
+}
+
+fn print_policy(context: &Context, facts: &DaemonFacts) -> Result<(), Failure> {
+    let failures = match facts.policy_failures {
+        0 => "no failures".to_owned(),
+        1 => "1 failure".to_owned(),
+        many => format!("{many} failures"),
+    };
+    context.ui.line(&format!(
+        "policy    {} {} ({}), {failures}",
+        ui::clean(&facts.policy.name),
+        ui::clean(&facts.policy.version),
+        facts.policy.sha256.get(..12).unwrap_or_default(),
+    ))?;
+    if let Some(failure) = &facts.policy_last_failure {
+        context
+            .ui
+            .line(&format!("          last: {}", ui::clean(failure)))?;
+    }
+    if let Some(other) = &facts.policy_in_use {
+        context.ui.line(&format!(
+            "          {} {} stands in",
+            ui::clean(&other.name),
+            ui::clean(&other.version)
+        ))?;
+    }
+    Ok(())
+}
+
+fn listed<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let parts: Vec<String> = counts
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}

@@ -1,0 +1,55 @@
+//! `assigner stop`: ends the daemon.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use crate::daemon::Lock;
+
+/// A daemon ends within a round, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Stops the daemon. Jobs that run go on, and the next daemon takes them up.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+    let data = &context.config.data_dir;
+    let Some(holder) = Lock::holder(data) else {
+        return Err(Failure::new(
+            Exit::Daemon,
+            format!("no daemon is running for `{}`", data.display()),
+        ));
+    };
+    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::new(Exit::Failed, "the lock names no process"))?;
+    kill_process(pid, Signal::TERM).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot stop process {}: {error}", holder.pid),
+        )
+    })?;
+    let deadline = Instant::now() + PATIENCE;
+    while Lock::holder(data).is_some_and(|now| now.pid == holder.pid) {
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "the daemon (pid {}) was told to stop and still runs",
+                    holder.pid
+                ),
+            ));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    if context.ui.json {
+        context.ui.json(&json!({"stopped": holder.pid}))?;
+    } else {
+        context.ui.line(&format!("daemon {} stopped", holder.pid))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,207 @@
+//! What people and scripts see: tables, times, JSON, and nothing that a terminal would obey.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
+use serde::Serialize;
+
+use crate::model::session::Activity;
+use crate::model::task::Status;
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Standard output as this call wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ui {
+    pub(super) json: bool,
+}
+
+impl Ui {
+    pub(super) fn new(json: bool, color: Color) -> Self {
+        let choice = match color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self { json }
+    }
+
+    /// Prints one JSON value on a line of its own.
+    pub(super) fn json(self, value: &impl Serialize) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, value)?;
+        writeln!(out)
+    }
+
+    /// Prints a line; styles are dropped where the output takes none.
+    pub(super) fn line(self, text: &str) -> io::Result<()> {
+        writeln!(AutoStream::auto(io::stdout().lock()), "{text}")
+    }
+
+    /// Prints a table: to the terminal's width there, whole and without wrapping in a pipe.
+    pub(super) fn table(self, header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(if io::stdout().is_terminal() {
+                ContentArrangement::Dynamic
+            } else {
+                ContentArrangement::Disabled
+            })
+            .set_header(header.iter().map(|title| paint(Style::new().bold(), title)));
+        for row in rows {
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.lines() {
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Warns on standard error.
+pub(super) fn warn(message: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "assigner: {}", clean(message));
+}
+
+/// Surrounds `text` with `style`.
+pub(super) fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A task's state in its colour.
+pub(super) fn status(status: Status) -> String {
+    let color = match status {
+        Status::Completed => AnsiColor::Green,
+        Status::Failed => AnsiColor::Red,
+        Status::Uncertain => AnsiColor::Magenta,
+        Status::InProgress | Status::Assigned => AnsiColor::Cyan,
+        Status::Pending => AnsiColor::Yellow,
+        Status::Cancelled => AnsiColor::BrightBlack,
+    };
+    paint(color.on_default(), status.name())
+}
+
+/// A session's state in its colour.
+pub(super) fn activity(activity: Activity) -> String {
+    let color = match activity {
+        Activity::Idle => AnsiColor::Green,
+        Activity::Busy => AnsiColor::Cyan,
+        Activity::Attended => AnsiColor::Yellow,
+        Activity::Unknown => AnsiColor::Magenta,
+        Activity::Gone => AnsiColor::BrightBlack,
+    };
+    paint(color.on_default(), activity.name())
+}
+
+/// Makes text from outside harmless to a terminal: control characters (escape sequences among
+/// them) and characters that turn the writing direction are shown as escapes.
+pub(super) fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if character.is_control() || turns {
+            cleaned.extend(character.escape_default());
+        } else {
+            cleaned.push(character);
+        }
+    }
+    cleaned
+}
+
+/// Makes longer text harmless, with its lines kept.
+pub(super) fn clean_lines(text: &str) -> String {
+    text.split('\n')
+        .map(|line| {
+            line.split('\t')
+                .map(|part| clean(part.trim_end_matches('\r')))
+                .collect::<Vec<_>>()
+                .join("\t")
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Cuts `text` to `width` characters.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{head}…")
+}
+
+/// How long ago, in its two largest units.
+pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
+    span(now.duration_since(then).as_secs().max(0))
+}
+
+/// A number of seconds, in its two largest units.
+pub(super) fn span(seconds: i64) -> String {
+    let printer = SpanPrinter::new().spacing(Spacing::BetweenUnits);
+    let rounded = match seconds {
+        0..3600 => seconds,
+        3600..86_400 => seconds - seconds % 60,
+        _ => seconds - seconds % 3600,
+    };
+    let duration = jiff::SignedDuration::from_secs(rounded);
+    let days = rounded / 86_400;
+    if days > 0 {
+        let rest = jiff::SignedDuration::from_secs(rounded % 86_400);
+        return format!("{days}d {}", printer.duration_to_string(&rest));
+    }
+    printer.duration_to_string(&duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_a_terminal_as_a_command() {
+        assert_eq!(
+            clean("a\x1b[31mb\u{202e}\r\n"),
+            "a\\u{1b}[31mb\\u{202e}\\r\\n"
+        );
+        assert_eq!(
+            clean_lines("one\r\ntwo\tthree\x07"),
+            "one\ntwo\tthree\\u{7}"
+        );
+        assert_eq!(clean("grüße 漢字 🎉"), "grüße 漢字 🎉");
+    }
+
+    #[test]
+    fn spans_show_two_units() {
+        assert_eq!(span(5), "5s");
+        assert_eq!(span(185), "3m 5s");
+        assert_eq!(span(7_385), "2h 3m");
+        assert_eq!(span(180_000), "2d 2h");
+    }
+
+    #[test]
+    fn text_is_cut_by_characters() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
+    }
+}

@@ -1,0 +1,124 @@
+//! `assigner wait`: until tasks are settled.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::model::ids::TaskId;
+use crate::model::task::{Status, Task};
+use crate::store::{Sqlite, Store};
+
+/// Looking at the database's version costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Waits until tasks are settled.
+///
+/// Ends with 0 when all completed, with 1 when one did not, with 124 when the time ran out.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The tasks' numbers
+    #[arg(required = true)]
+    ids: Vec<TaskId>,
+    /// Gives up after this time, such as `90s` or `1h 30m`; a bare number is minutes
+    #[arg(long, value_name = "DURATION", value_parser = super::send::timeout)]
+    timeout: Option<u64>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let deadline = args
+        .timeout
+        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+    let progress = Progress::new(args.ids.len());
+    let mut seen = None;
+    loop {
+        let version = store.data_version()?;
+        if seen != Some(version) {
+            seen = Some(version);
+            let tasks = read(&mut store, &args.ids)?;
+            progress.show(&tasks);
+            if tasks.iter().all(|task| task.status.is_settled()) {
+                progress.end();
+                return report(context, &tasks);
+            }
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            progress.end();
+            report(context, &read(&mut store, &args.ids)?)?;
+            return Ok(Exit::TimedOut);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// How far it is, on a terminal only, and only once it takes longer than a moment.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(tasks: usize) -> Self {
+        let style =
+            ProgressStyle::with_template("{spinner} {pos} of {len} settled, {msg} ({elapsed})");
+        let bar = ProgressBar::new(u64::try_from(tasks).unwrap_or_default());
+        // The template is a constant: where it did not parse, the plain bar would do.
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    fn show(&self, tasks: &[Task]) {
+        let settled = tasks.iter().filter(|task| task.status.is_settled()).count();
+        self.0
+            .set_position(u64::try_from(settled).unwrap_or_default());
+        if let Some(task) = tasks.iter().find(|task| !task.status.is_settled()) {
+            let place = task.session.as_deref().map_or_else(String::new, |session| {
+                format!(" in {}", ui::cut(&ui::clean(session), 30))
+            });
+            self.0
+                .set_message(format!("task {} {}{place}", task.id, task.status));
+        }
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn read(store: &mut Sqlite, ids: &[TaskId]) -> Result<Vec<Task>, Failure> {
+    ids.iter().map(|&id| Ok(store.task(id)?)).collect()
+}
+
+fn report(context: &Context, tasks: &[Task]) -> Result<Exit, Failure> {
+    if context.ui.json {
+        let rows: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                json!({
+                    "id": task.id,
+                    "status": task.status,
+                    "exit_code": task.exit_code,
+                    "error": task.error,
+                })
+            })
+            .collect();
+        context.ui.json(&rows)?;
+    } else {
+        for task in tasks {
+            let why = task
+                .error
+                .as_deref()
+                .filter(|_| task.status != Status::Completed);
+            let why = why.map_or_else(String::new, |why| format!(": {}", ui::clean(why)));
+            context.ui.line(&format!(
+                "task {} {}{why}",
+                task.id,
+                ui::status(task.status)
+            ))?;
+        }
+    }
+    let completed = tasks.iter().all(|task| task.status == Status::Completed);
+    Ok(if completed { Exit::Done } else { Exit::Failed })
+}

@@ -1,0 +1,335 @@
+//! The daemon: one a data directory, one round after another, woken by what happens.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use notify::Watcher;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::engine::{Engine, Settings, Spool};
+use crate::model::task::Status;
+use crate::policy::{Policy, PolicyHost};
+use crate::store::{DaemonFacts, Ledger, Sqlite, StoreError};
+use crate::tmux::{self, Server, Socket};
+
+/// Who holds a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The right to be the daemon of a data directory; given back when dropped, or by the system
+/// when the process ends in whatever way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why the lock is not to be had.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another daemon has it.
+    #[error("a daemon already runs for `{path}`: pid {pid}; stop it with `assigner stop`", path = path.display())]
+    Held {
+        /// The data directory.
+        path: PathBuf,
+        /// The other one.
+        pid: u32,
+    },
+    /// The lock file cannot be used.
+    #[error("cannot use the lock `{path}`: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A look at the lock holds it for an instant: a daemon that starts tries again for so long.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
+
+impl Lock {
+    /// Takes the lock of a data directory.
+    ///
+    /// # Errors
+    /// Another daemon has it, or the file cannot be written.
+    pub fn take(data: &Path) -> Result<Self, LockError> {
+        let path = data.join("daemon.lock");
+        let failed = |source| LockError::File {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        let deadline = Instant::now() + LOCK_WITHIN;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if let Some(holder) = Self::holder(data)
+                && Instant::now() >= deadline
+            {
+                return Err(LockError::Held {
+                    path: data.to_owned(),
+                    pid: holder.pid,
+                });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let holder = Holder {
+            pid: std::process::id(),
+            since: Timestamp::now(),
+        };
+        let text = serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?;
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Returns who holds a data directory; `None`: no daemon runs.
+    pub fn holder(data: &Path) -> Option<Holder> {
+        let mut file = File::open(data.join("daemon.lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) | Err(TryLockError::Error(_)) => return None,
+        }
+        let mut text = String::new();
+        Read::by_ref(&mut file)
+            .take(4096)
+            .read_to_string(&mut text)
+            .ok()?;
+        // Held, and not yet written: a daemon that starts.
+        Some(serde_json::from_str(&text).unwrap_or(Holder {
+            pid: 0,
+            since: Timestamp::UNIX_EPOCH,
+        }))
+    }
+}
+
+/// Why a daemon could not run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// tmux is missing or too old.
+    #[error("failed to {0}")]
+    Tmux(#[from] tmux::Error),
+    /// Jobs have nowhere to stand.
+    #[error("cannot use the spool directory: {0}")]
+    Spool(io::Error),
+    /// The system refused something else.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What a daemon is told.
+pub struct Options {
+    /// Where the queue is kept.
+    pub data_dir: PathBuf,
+    /// The tmux server.
+    pub socket: Socket,
+    /// The policy that decides.
+    pub policy: Policy,
+    /// The one that stands in where that fails.
+    pub fallback: Policy,
+    /// How the policy was named, for others to load it again.
+    pub policy_source: String,
+    /// Ends when nothing is pending or in flight.
+    pub once: bool,
+    /// For the engine.
+    pub settings: Settings,
+}
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// With `once`: all is done; so many tasks failed or became uncertain.
+    Finished {
+        /// How many.
+        failed: u64,
+    },
+}
+
+/// Runs the daemon until it is told to stop, or with `once` until all is done.
+///
+/// # Errors
+/// It could not start. What goes wrong later is logged, and tried again.
+pub async fn run(options: Options) -> Result<Ended, DaemonError> {
+    let program = tmux::Program::new("tmux", options.socket.clone());
+    tmux::version(program.path()).await?;
+    let store = Sqlite::open(&options.data_dir)?;
+    let _lock = Lock::take(&options.data_dir)?;
+    let ledger = Ledger::start(store)?;
+    let spool = Spool::open(&options.data_dir).map_err(DaemonError::Spool)?;
+    let wake = Arc::new(Notify::new());
+    let _watcher = watch(spool.directory(), Arc::clone(&wake));
+    let mut stop = Stop::new()?;
+    let started_at = Timestamp::now();
+    let failed_before = failed(&ledger).await?;
+    let server = Server::new(program);
+    let policy = PolicyHost::new(options.policy, options.fallback);
+    let mut engine = Engine::start(server, ledger.clone(), policy, spool, options.settings).await?;
+    tracing::info!(
+        data = %options.data_dir.display(),
+        tmux = %options.socket,
+        policy = %options.policy_source,
+        "watching"
+    );
+    let mut told = None;
+    loop {
+        let wait = match engine.round(Timestamp::now()).await {
+            Ok(outlook) => outlook.again_in,
+            Err(error) => {
+                tracing::error!("{error}");
+                Duration::from_secs(1)
+            }
+        };
+        let facts = facts(&engine, &options.socket, &options.policy_source, started_at);
+        if told.as_ref() != Some(&facts) {
+            if let Some(what) = &facts.waiting_for {
+                tracing::info!("waiting for {what}");
+            }
+            told = Some(facts.clone());
+            if let Err(error) = ledger.run(move |store| store.record_daemon(&facts)).await {
+                tracing::error!("{error}");
+            }
+        }
+        if options.once && engine.is_idle() && nothing_left(&ledger).await? {
+            let failed = failed(&ledger).await?.saturating_sub(failed_before);
+            return Ok(Ended::Finished { failed });
+        }
+        tokio::select! {
+            () = stop.wait() => {
+                tracing::info!("stopping; what runs goes on and is taken up by the next start");
+                return Ok(Ended::Stopped);
+            }
+            () = wake.notified() => {}
+            () = engine.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn facts(
+    engine: &Engine<Server>,
+    socket: &Socket,
+    policy_source: &str,
+    started_at: Timestamp,
+) -> DaemonFacts {
+    let health = engine.policy_health();
+    DaemonFacts {
+        pid: std::process::id(),
+        started_at,
+        tmux: socket.to_string(),
+        waiting_for: (!engine.server_runs())
+            .then(|| format!("a tmux server on {socket}: start one with `tmux new-session`")),
+        policy: health.policy,
+        policy_source: policy_source.to_owned(),
+        policy_failures: health.failures,
+        policy_last_failure: health.last_failure,
+        policy_in_use: health.fallen_back_to,
+    }
+}
+
+async fn failed(ledger: &Ledger) -> Result<u64, StoreError> {
+    let counts = ledger.run(|store| store.counts()).await?;
+    let count = |status| counts.get(&status).copied().unwrap_or_default();
+    Ok(count(Status::Failed) + count(Status::Uncertain))
+}
+
+async fn nothing_left(ledger: &Ledger) -> Result<bool, StoreError> {
+    Ok(!ledger.run(|store| store.anything_left()).await?)
+}
+
+/// Wakes the daemon when a job tells of its start or end, or a task was queued.
+fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Anything odd is a reason to look, too; reading a file is none.
+        let reading = event.as_ref().is_ok_and(|event| {
+            matches!(
+                event.kind,
+                notify::EventKind::Access(kind)
+                    if !matches!(kind, notify::event::AccessKind::Close(notify::event::AccessMode::Write))
+            )
+        });
+        let telling = event.map_or(true, |event| event.paths.iter().any(|path| tells(path)));
+        if telling && !reading {
+            wake.notify_one();
+        }
+    });
+    let watched = watcher.and_then(|mut watcher| {
+        watcher.watch(spool, notify::RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watched
+        .inspect_err(|error| {
+            tracing::warn!("cannot watch the spool directory, polling it: {error}");
+        })
+        .ok()
+}
+
+/// Whether a file's appearance means that something happened.
+fn tells(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name == "nudge"
+        || [".claim", ".exit", ".done"]
+            .iter()
+            .any(|end| name.ends_with(end))
+}
+
+/// The signals that stop a daemon.
+pub(crate) struct Stop {
+    signals: [Signal; 3],
+}
+
+impl Stop {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+        })
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! claim: reserves sessions for tasks, with the explanation, before anything else happens.
+
+use jiff::Timestamp;
+
+use super::flight::Flight;
+use super::matching::Assignment;
+use super::tracker::Seen;
+use super::{Engine, RoundError};
+use crate::model::task::Phase;
+use crate::store::Claim;
+use crate::tmux::Tmux;
+
+/// An attempt whose session is reserved.
+#[derive(Debug, Clone)]
+pub(super) struct Claimed {
+    pub(super) flight: Flight,
+    pub(super) session: Seen,
+}
+
+impl<T: Tmux> Engine<T> {
+    /// Claims a round's assignments in one transaction.
+    pub(super) async fn claim(
+        &mut self,
+        assignments: Vec<Assignment>,
+        now: Timestamp,
+    ) -> Result<Vec<Claimed>, RoundError> {
+        if assignments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claims: Vec<Claim> = assignments
+            .iter()
+            .map(|assignment| assignment.claim.clone())
+            .collect();
+        let attempts = self
+            .ledger
+            .run(move |store| store.claim(&claims, now))
+            .await?;
+        Ok(assignments
+            .into_iter()
+            .zip(attempts)
+            .filter_map(|(Assignment { task, session, .. }, attempt)| {
+                let flight = Flight {
+                    attempt: attempt?,
+                    task,
+                    session: session.row.name.clone(),
+                    identity: session.row.identity.clone(),
+                    phase: Phase::Claimed,
+                    since: now,
+                    prompt_seen: None,
+                    exit_seen: None,
+                    ending: None,
+                };
+                tracing::info!(task = %flight.task.id, session = ?flight.session, "claimed");
+                Some(Claimed { flight, session })
+            })
+            .collect())
+    }
+}

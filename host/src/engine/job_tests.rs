@@ -1,0 +1,372 @@
+//! The job script in the real shells, without tmux: what it leaves behind in each case.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::job::{Keep, Step, typed_line};
+use super::spool::{JobFiles, Spool, Taken};
+use crate::model::ids::{AttemptId, TaskId};
+use crate::model::session::Shell;
+use crate::model::task::{Kind, Metadata, Status, Task};
+
+const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
+
+/// The shells that are installed; all of them where `CI` is set.
+fn shells() -> Vec<Shell> {
+    let installed = |shell: &Shell| {
+        let found = Command::new(shell.name())
+            .args(["-c", "true"])
+            .stdin(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        assert!(
+            found || std::env::var_os("CI").is_none(),
+            "{} is missing",
+            shell.name()
+        );
+        if !found {
+            eprintln!("{} is not installed: left out", shell.name());
+        }
+        found
+    };
+    ALL.into_iter().filter(installed).collect()
+}
+
+fn task(content: &str, metadata: Metadata) -> Task {
+    Task {
+        id: TaskId(1),
+        kind: Kind::Command,
+        content: content.to_owned(),
+        status: Status::Assigned,
+        priority: 0,
+        session: None,
+        exit_code: None,
+        error: None,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        assigned_at: None,
+        completed_at: None,
+        metadata,
+        target_session: None,
+        target_provider: None,
+        attempts: 0,
+        max_retries: 0,
+        timeout_seconds: None,
+        not_before: None,
+        wait_reason: None,
+        cancel_requested: None,
+    }
+}
+
+/// A job in a spool directory with a name that wants to be quoted.
+struct Job {
+    root: TempDir,
+    files: JobFiles,
+    shell: Shell,
+}
+
+impl Job {
+    fn write(shell: Shell, task: &Task, keep: Keep<'_>) -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("it's a $(data) `dir` \"#%;é");
+        let spool = Spool::open(&data).expect("a spool");
+        let files = spool
+            .write_job(AttemptId(7), shell, task, keep)
+            .expect("written");
+        Self { root, files, shell }
+    }
+
+    fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Sources the job as a person's shell would, then runs `after` in the same shell.
+    fn source_then(&self, before: &str, after: &str) -> Output {
+        let line = typed_line(self.shell, &self.files.script());
+        let mut command = Command::new(self.shell.name());
+        if self.shell == Shell::Fish {
+            command.arg("--no-config");
+        }
+        command
+            .args(["-c", &format!("{before}\n{line}\n{after}")])
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell")
+    }
+
+    fn source(&self) -> Output {
+        self.source_then("", "")
+    }
+}
+
+fn run(shell: Shell, content: &str, metadata: Metadata) -> (Job, String) {
+    let job = Job::write(shell, &task(content, metadata), Keep::Marks("n"));
+    let output = job.source();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    (job, printed)
+}
+
+#[test]
+fn the_exit_code_of_the_command_is_kept() {
+    for shell in shells() {
+        for (command, code) in [
+            ("true", 0),
+            ("false", 1),
+            ("sh -c 'exit 42'", 42),
+            ("return 4", 4),
+        ] {
+            let (job, _) = run(shell, command, Metadata::default());
+            assert_eq!(
+                job.files.exit_code(),
+                Some(code),
+                "{command} in {}",
+                shell.name()
+            );
+            assert_eq!(job.files.last_step(), Some(Step::Command));
+        }
+    }
+}
+
+#[test]
+fn exit_in_the_command_ends_the_shell_and_its_code_is_kept() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task("exit 3", Metadata::default()),
+            Keep::Marks("n"),
+        );
+        let output = job.source_then("", "echo still here");
+        assert_eq!(job.files.exit_code(), Some(3), "in {}", shell.name());
+        // fish leaves only the file that it sources.
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed.contains("still here"), shell == Shell::Fish);
+    }
+}
+
+#[test]
+fn a_persons_exit_trap_is_kept() {
+    for shell in shells().into_iter().filter(|shell| *shell != Shell::Fish) {
+        let job = Job::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
+        let output = job.source_then("trap 'echo bye' EXIT", "");
+        assert_eq!(job.files.exit_code(), Some(0));
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            printed.matches("bye").count(),
+            1,
+            "in {}: {printed:?}",
+            shell.name()
+        );
+    }
+}
+
+#[test]
+fn a_job_that_was_withdrawn_does_nothing() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task("echo ran", Metadata::default()),
+            Keep::Marks("n"),
+        );
+        assert_eq!(job.files.withdraw().expect("withdrawn"), Taken::Withdrawn);
+        let output = job.source();
+        assert!(
+            !String::from_utf8_lossy(&output.stdout).contains("ran"),
+            "{}",
+            shell.name()
+        );
+        assert_eq!(job.files.exit_code(), None);
+        assert_eq!(job.files.taken(), Taken::Withdrawn);
+    }
+}
+
+#[test]
+fn a_job_runs_once_however_often_it_is_read() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task("echo ran", Metadata::default()),
+            Keep::Marks("n"),
+        );
+        let again = typed_line(shell, &job.files.script());
+        let output = job.source_then("", &again);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            printed.matches("ran").count(),
+            1,
+            "in {}: {printed:?}",
+            shell.name()
+        );
+        assert_eq!(job.files.withdraw().expect("asked"), Taken::ByShell);
+    }
+}
+
+#[test]
+fn what_the_job_changes_stays_in_the_shell() {
+    for shell in shells() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().canonicalize().expect("real");
+        let metadata = Metadata {
+            working_dir: Some(directory.display().to_string()),
+            env_vars: [("ASSIGNER_A".to_owned(), "1 2".to_owned())].into(),
+            ..Metadata::default()
+        };
+        let export = if shell == Shell::Fish {
+            "set -gx ASSIGNER_B 3"
+        } else {
+            "export ASSIGNER_B=3"
+        };
+        let job = Job::write(shell, &task(export, metadata), Keep::Marks("n"));
+        let output = job.source_then(
+            "",
+            "printf '[%s|%s|%s]' \"$ASSIGNER_A\" \"$ASSIGNER_B\" \"$PWD\"",
+        );
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let expected = format!("[1 2|3|{}]", directory.display());
+        assert!(
+            printed.contains(&expected),
+            "in {}: {printed:?}",
+            shell.name()
+        );
+    }
+}
+
+#[test]
+fn a_step_that_fails_is_named_and_nothing_after_it_runs() {
+    for shell in shells() {
+        let metadata = |prerequisites: &[&str]| Metadata {
+            prerequisites: prerequisites.iter().map(|&text| text.to_owned()).collect(),
+            ..Metadata::default()
+        };
+        let (job, printed) = run(
+            shell,
+            "echo the command",
+            metadata(&["echo one", "echo two; sh -c 'exit 9'", "echo three"]),
+        );
+        assert_eq!(job.files.exit_code(), Some(9), "in {}", shell.name());
+        assert_eq!(job.files.last_step(), Some(Step::Prerequisite(1)));
+        assert!(
+            printed.contains("one") && printed.contains("two"),
+            "{printed:?}"
+        );
+        assert!(
+            !printed.contains("three") && !printed.contains("the command"),
+            "{printed:?}"
+        );
+
+        let missing = Metadata {
+            working_dir: Some("/nonexistent/directory".to_owned()),
+            ..metadata(&["echo one"])
+        };
+        let (job, printed) = run(shell, "echo the command", missing);
+        assert_eq!(job.files.last_step(), Some(Step::Directory));
+        assert_ne!(job.files.exit_code(), Some(0), "in {}", shell.name());
+        assert!(
+            !printed.contains("one") && !printed.contains("the command"),
+            "{printed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_persons_settings_do_not_change_the_job() {
+    for (shell, before) in [
+        (
+            Shell::Bash,
+            "set -C; shopt -s expand_aliases; alias cd=false printf=false; cd() { return 1; }",
+        ),
+        (
+            Shell::Zsh,
+            "setopt noclobber; alias printf=false; cd() { return 1 }",
+        ),
+        (Shell::Dash, "set -C; alias printf=false"),
+        (
+            Shell::Fish,
+            "function cd; return 1; end; function printf; return 1; end",
+        ),
+    ] {
+        if !shells().contains(&shell) {
+            continue;
+        }
+        let metadata = Metadata {
+            working_dir: Some("/".to_owned()),
+            ..Metadata::default()
+        };
+        let job = Job::write(shell, &task("pwd", metadata), Keep::Marks("n"));
+        let output = job.source_then(before, "");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            job.files.exit_code(),
+            Some(0),
+            "in {}: {printed:?}",
+            shell.name()
+        );
+        assert!(
+            printed.contains("C;assigner=n"),
+            "in {}: {printed:?}",
+            shell.name()
+        );
+    }
+}
+
+#[test]
+fn where_the_pane_is_taken_the_output_goes_through_a_file() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task("echo out; echo err >&2", Metadata::default()),
+            Keep::File,
+        );
+        let output = job.source();
+        let kept = fs::read_to_string(job.files.raw_output()).expect("the output");
+        assert_eq!(kept, "out\nerr\n", "in {}", shell.name());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            kept,
+            "shown as well"
+        );
+        assert_eq!(job.files.exit_code(), Some(0));
+    }
+}
+
+#[test]
+fn the_typed_line_is_one_line_and_stays_out_of_the_history() {
+    for shell in ALL {
+        let line = typed_line(shell, &PathBuf::from("/tmp/a b/it's/7.run"));
+        assert!(line.starts_with(' ') && !line.contains('\n'), "{line:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever a variable or a directory's name holds, the shell gets exactly that.
+    #[test]
+    fn values_and_directories_are_taken_to_the_letter(
+        value in "[ -~\n\t\u{1}é漢'\"$`\\\\!#%&;|<>()*?\\[\\]{}~^=-]{0,40}",
+        name in "[ -.0-~é漢'\"$`\\\\!#%&;|<>()*?{}~^=-]{1,30}",
+    ) {
+        prop_assume!(name != "." && name != "..");
+        for shell in shells() {
+            let root = tempfile::tempdir().expect("a directory");
+            let directory = root.path().canonicalize().expect("real").join(&name);
+            fs::create_dir(&directory).expect("made");
+            let metadata = Metadata {
+                working_dir: Some(directory.display().to_string()),
+                env_vars: [("ASSIGNER_V".to_owned(), value.clone())].into(),
+                ..Metadata::default()
+            };
+            let (job, _) = run(shell, "env -0 > out; pwd -P > where", metadata);
+            prop_assert_eq!(job.files.exit_code(), Some(0), "in {}", shell.name());
+            let environment = fs::read(directory.join("out")).expect("the environment");
+            let expected = format!("ASSIGNER_V={value}");
+            prop_assert!(
+                environment.split(|&byte| byte == 0).any(|entry| entry == expected.as_bytes()),
+                "{:?} in {}", value, shell.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! match: the pending tasks that may run now, the ready sessions, and what the policy decides.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::scan::Snapshot;
+use super::tracker::Seen;
+use super::{Engine, RoundError, lock};
+use crate::model::eligibility::Demand;
+use crate::model::ids::TaskId;
+use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
+use crate::model::task::{NamedRanking, Outcome, Task};
+use crate::probe;
+use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
+use crate::tmux::Tmux;
+
+/// A task with the session that it goes to.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) task: Task,
+    pub(super) session: Seen,
+    pub(super) claim: Claim,
+}
+
+/// Tells whether there is anything new to decide.
+#[derive(Debug, Default)]
+pub(super) struct QueueWatch {
+    data_version: Option<i64>,
+    ready: Vec<(String, Option<String>, Option<String>)>,
+    due: Option<Timestamp>,
+    changed: bool,
+}
+
+impl QueueWatch {
+    /// Notes that the engine itself has put a task back.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
+    }
+}
+
+impl<T: Tmux> Engine<T> {
+    pub(super) async fn match_tasks(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Vec<Assignment>, RoundError> {
+        let mut ready: Vec<&Seen> = snapshot.sessions.iter().filter(|seen| seen.ready).collect();
+        if !self.worth_deciding(&ready, now).await? || ready.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lanes = self.ledger.run(|store| store.lanes()).await?;
+        let lanes: Vec<Lane> = lanes
+            .into_iter()
+            .filter(|lane| {
+                let demand = Demand {
+                    kind: lane.kind,
+                    target_session: lane.target_session.as_deref(),
+                    providers: &lane.providers,
+                };
+                ready.iter().any(|seen| {
+                    demand
+                        .excludes(&seen.row.name, &seen.row.provider)
+                        .is_none()
+                })
+            })
+            .collect();
+        let mut assignments = Vec::new();
+        let mut behind = None;
+        // Tasks that the policy makes wait must not hide those behind them: page by page, until
+        // the sessions or the tasks are used up.
+        while !ready.is_empty() && !lanes.is_empty() {
+            let page = (ready.len() * 4).clamp(16, 256);
+            let asked = lanes.clone();
+            let tasks = self
+                .ledger
+                .run(move |store| store.pending(&asked, now, page, behind))
+                .await?;
+            let full = tasks.len() == page;
+            behind = tasks.last().map(|task| (task.priority, task.id));
+            let taken = self.decide(tasks, &ready, now).await?;
+            let gone: HashSet<_> = taken
+                .iter()
+                .map(|assignment| assignment.session.row.identity.clone())
+                .collect();
+            ready.retain(|seen| !gone.contains(&seen.row.identity));
+            assignments.extend(taken);
+            if !full {
+                break;
+            }
+        }
+        Ok(assignments)
+    }
+
+    /// Whether tasks, ready sessions or the time have changed since the last decision.
+    async fn worth_deciding(
+        &mut self,
+        ready: &[&Seen],
+        now: Timestamp,
+    ) -> Result<bool, RoundError> {
+        let (version, due) = self
+            .ledger
+            .run(move |store| Ok((store.data_version()?, store.next_due(now)?)))
+            .await?;
+        let stand: Vec<_> = ready
+            .iter()
+            .map(|seen| {
+                (
+                    seen.row.name.clone(),
+                    seen.row.current_dir.clone(),
+                    seen.row.git_branch.clone(),
+                )
+            })
+            .collect();
+        let watch = &mut self.queue;
+        let was_due = watch.due.is_some_and(|due| due <= now);
+        let changed =
+            watch.changed || was_due || watch.data_version != Some(version) || watch.ready != stand;
+        *watch = QueueWatch {
+            data_version: Some(version),
+            ready: stand,
+            due,
+            changed: false,
+        };
+        Ok(changed)
+    }
+
+    /// Asks the policy about one page of tasks and keeps why the others wait.
+    async fn decide(
+        &mut self,
+        tasks: Vec<Task>,
+        ready: &[&Seen],
+        now: Timestamp,
+    ) -> Result<Vec<Assignment>, RoundError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tried: Vec<TaskId> = tasks
+            .iter()
+            .filter(|task| task.attempts > 0)
+            .map(|task| task.id)
+            .collect();
+        let failed_in = if tried.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.ledger
+                .run(move |store| failed_in(store, &tried))
+                .await?
+        };
+        let question = question(&tasks, &failed_in, ready, &self.settings, now);
+        let policy = Arc::clone(&self.policy);
+        let verdict =
+            tokio::task::spawn_blocking(move || lock(&policy).decide(&question, Instant::now()))
+                .await
+                .map_err(|_| RoundError::Policy)?;
+        let name = |ranking: &Ranking| {
+            ready.get(ranking.session).map(|seen| NamedRanking {
+                session: seen.row.name.clone(),
+                points: ranking.points,
+                terms: ranking.terms.clone(),
+            })
+        };
+        let mut assignments = Vec::new();
+        let mut waiting = Vec::new();
+        for (task, decision) in tasks.into_iter().zip(verdict.decisions) {
+            match decision {
+                Decision::Assign { take, others } => {
+                    let Some(session) = ready.get(take.session) else {
+                        continue;
+                    };
+                    let rankings = std::iter::once(&take).chain(&others).filter_map(name);
+                    assignments.push(Assignment {
+                        claim: Claim {
+                            task: task.id,
+                            session: session.row.name.clone(),
+                            identity: session.row.identity.clone(),
+                            policy: verdict.by.clone(),
+                            rankings: rankings.collect(),
+                        },
+                        session: (*session).clone(),
+                        task,
+                    });
+                }
+                Decision::Wait { reason, others } => {
+                    if task.wait_reason.as_deref() != Some(reason.as_str()) {
+                        waiting.push(Waiting {
+                            task: task.id,
+                            reason,
+                            rankings: others.iter().filter_map(name).collect(),
+                        });
+                    }
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            self.ledger
+                .run(move |store| store.note_waiting(&waiting))
+                .await?;
+        }
+        Ok(assignments)
+    }
+}
+
+/// Returns the sessions in which attempts of these tasks failed.
+fn failed_in(
+    store: &mut dyn Store,
+    tasks: &[TaskId],
+) -> Result<BTreeMap<TaskId, BTreeSet<String>>, StoreError> {
+    tasks
+        .iter()
+        .map(|&id| {
+            let attempts = store.attempts(id)?;
+            let failed = attempts
+                .into_iter()
+                .filter(|attempt| {
+                    matches!(attempt.outcome, Some(Outcome::Failed | Outcome::TimedOut))
+                })
+                .map(|attempt| attempt.session);
+            Ok((id, failed.collect()))
+        })
+        .collect()
+}
+
+/// Puts tasks and sessions as a policy sees them.
+fn question(
+    tasks: &[Task],
+    failed_in: &BTreeMap<TaskId, BTreeSet<String>>,
+    ready: &[&Seen],
+    settings: &super::Settings,
+    now: Timestamp,
+) -> Question {
+    let named: BTreeSet<String> = tasks
+        .iter()
+        .flat_map(|task| task.metadata.env_vars.keys().cloned())
+        .collect();
+    Question {
+        now: u64::try_from(now.as_second()).unwrap_or_default(),
+        explain: settings.explain,
+        facts: Vec::new(),
+        sessions: ready
+            .iter()
+            .map(|seen| resource(&seen.row, &settings.host, &named, now))
+            .collect(),
+        tasks: tasks
+            .iter()
+            .map(|task| {
+                let sessions = ready
+                    .iter()
+                    .map(|seen| (seen.row.name.as_str(), seen.row.provider.as_str()));
+                let mut candidate = candidate(task, sessions, now);
+                if let Some(failed) = failed_in.get(&task.id) {
+                    candidate.avoid = (0..ready.len())
+                        .filter(|&index| failed.contains(&ready[index].row.name))
+                        .collect();
+                }
+                candidate
+            })
+            .collect(),
+    }
+}
+
+/// Puts a session as a policy sees it, as if it were ready: with only the variables `named`.
+pub(super) fn resource(
+    row: &SessionRow,
+    host: &str,
+    named: &BTreeSet<String>,
+    now: Timestamp,
+) -> Resource {
+    // What it was started with, overlaid by what it was given since.
+    let mut env = if named.is_empty() {
+        BTreeMap::new()
+    } else {
+        probe::environment(row.identity.pane_pid, named)
+    };
+    for (name, value) in &row.env {
+        if named.contains(name) {
+            env.insert(name.clone(), value.clone());
+        }
+    }
+    Resource {
+        name: row.name.clone(),
+        host: host.to_owned(),
+        provider: row.provider.clone(),
+        current_dir: row.current_dir.clone(),
+        git_branch: row.git_branch.clone(),
+        env: attributes(&env),
+        ready: true,
+        since: seconds(row.since, now),
+        completed: row.completed,
+        failed: row.failed,
+        labels: Vec::new(),
+    }
+}
+
+/// Puts a task as a policy sees it, beside the sessions (name and provider) of the round.
+pub(super) fn candidate<'a>(
+    task: &Task,
+    sessions: impl Iterator<Item = (&'a str, &'a str)>,
+    now: Timestamp,
+) -> Candidate {
+    let metadata = &task.metadata;
+    let allowed = task.allowed_providers();
+    let demand = Demand {
+        kind: task.kind,
+        target_session: task.target_session.as_deref(),
+        providers: &allowed,
+    };
+    let mut all = true;
+    let eligible: Vec<usize> = sessions
+        .enumerate()
+        .filter(|(_, (name, provider))| {
+            let fits = demand.excludes(name, provider).is_none();
+            all &= fits;
+            fits
+        })
+        .map(|(index, _)| index)
+        .collect();
+    Candidate {
+        id: task.id.0,
+        kind: task.kind,
+        summary: task.summary(),
+        priority: task.priority,
+        waiting: seconds(task.created_at, now),
+        attempt: task.attempts + 1,
+        match_context: metadata.prefer_context_match,
+        working_dir: metadata.working_dir.as_deref().map(resolved),
+        git_branch: metadata.git_branch.clone(),
+        env: attributes(&metadata.env_vars),
+        providers: task.preferred_providers(),
+        eligible: (!all).then_some(eligible),
+        follows: None,
+        avoid: Vec::new(),
+        labels: Vec::new(),
+    }
+}
+
+/// A directory as the system names it, links resolved, since that is how it names the directory
+/// of a process; as it stands where it does not exist.
+fn resolved(directory: &str) -> String {
+    Path::new(directory)
+        .canonicalize()
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .unwrap_or_else(|| directory.to_owned())
+}
+
+fn attributes(values: &BTreeMap<String, String>) -> Vec<Attribute> {
+    values
+        .iter()
+        .map(|(name, value)| Attribute {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect()
+}
+
+pub(super) fn seconds(from: Timestamp, to: Timestamp) -> u32 {
+    u32::try_from((to.as_second() - from.as_second()).max(0)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,189 @@
+//! The engine: one round after another, each a pass in one direction.
+//!
+//! ```text
+//! scan -> match -> claim -> prepare -> deliver -> observe
+//! ```
+//!
+//! Each stage stands in a file of its own and takes what the one before it returned. What the
+//! engine remembers between rounds is what it has in flight and what it last saw of each session;
+//! everything that must survive it is in the store before it is acted on.
+
+pub mod capture;
+mod claim;
+mod deliver;
+pub mod explain;
+mod flight;
+mod job;
+#[cfg(test)]
+mod job_tests;
+mod matching;
+mod observe;
+mod prepare;
+mod prompt;
+mod recovery;
+mod scan;
+mod spool;
+mod tracker;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use spool::Spool;
+
+use crate::policy::{Health, PolicyHost};
+use crate::store::{Ledger, StoreError};
+use crate::tmux::Tmux;
+use flight::Flight;
+use tracker::Tracker;
+
+/// What the engine is told once.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name of this machine, as policies see it.
+    pub host: String,
+    /// The program that reads a pane's output: this one, called with `capture`.
+    pub program: PathBuf,
+    /// The last so many bytes of a task's output are kept.
+    pub output_limit: u64,
+    /// How many rankings of a decision are kept as its explanation.
+    pub explain: u32,
+    /// How long a shell may take to take up a job that was typed, before the job is withdrawn.
+    pub start_within: Duration,
+    /// For how long a session is left alone after a key was pressed in it.
+    pub attended_for: Duration,
+}
+
+/// Why a round could not be finished. The next one starts afresh.
+#[derive(Debug, Error)]
+pub enum RoundError {
+    /// tmux did not do as asked.
+    #[error("failed to read the sessions: {0}")]
+    Tmux(crate::tmux::Error),
+    /// The store did not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy's thread ended.
+    #[error("the policy's thread has ended")]
+    Policy,
+}
+
+/// When the next round is due, if nothing happens before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// After how long.
+    pub again_in: Duration,
+}
+
+/// Polling is the floor, not the way: everything that can wakes the engine earlier.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Without a server each look is a process that tmux starts and that fails.
+const WITHOUT_SERVER: Duration = Duration::from_secs(1);
+
+/// The engine.
+pub struct Engine<T> {
+    tmux: T,
+    ledger: Ledger,
+    policy: Arc<Mutex<PolicyHost>>,
+    spool: Spool,
+    settings: Settings,
+    tracker: Tracker,
+    flights: Vec<Flight>,
+    queue: matching::QueueWatch,
+    server_runs: bool,
+    /// The last round ended half-way: what is in flight is read from the store again.
+    out_of_step: bool,
+}
+
+impl<T: Tmux> Engine<T> {
+    /// Returns an engine whose first round takes up what the last one left.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn start(
+        tmux: T,
+        ledger: Ledger,
+        policy: PolicyHost,
+        spool: Spool,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
+        let known = ledger.run(|store| store.sessions()).await?;
+        Ok(Self {
+            tmux,
+            ledger,
+            policy: Arc::new(Mutex::new(policy)),
+            spool,
+            settings,
+            tracker: Tracker::new(known),
+            flights: Vec::new(),
+            queue: matching::QueueWatch::default(),
+            server_runs: false,
+            out_of_step: true,
+        })
+    }
+
+    /// Runs one round. `now` is the time that everything in it is judged by.
+    ///
+    /// # Errors
+    /// tmux or the store failed; what was committed stands, and the next round goes on from it.
+    pub async fn round(&mut self, now: Timestamp) -> Result<Outlook, RoundError> {
+        if self.out_of_step {
+            self.recover(now).await?;
+        }
+        self.out_of_step = true;
+        let snapshot = self.scan(now).await?;
+        let decisions = self.match_tasks(&snapshot, now).await?;
+        let claimed = self.claim(decisions, now).await?;
+        let prepared = self.prepare(claimed, now).await?;
+        self.deliver(prepared, now).await?;
+        let soon = self.observe(&snapshot, now).await?;
+        self.out_of_step = false;
+        Ok(self.outlook(soon))
+    }
+
+    /// Completes when tmux says that something may have changed.
+    pub async fn changed(&mut self) {
+        self.tmux.changed().await;
+    }
+
+    /// Returns how the policy does.
+    pub fn policy_health(&self) -> Health {
+        lock(&self.policy).health()
+    }
+
+    /// Whether the last round found a tmux server with sessions.
+    pub fn server_runs(&self) -> bool {
+        self.server_runs
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn outlook(&self, soon: Option<Duration>) -> Outlook {
+        if !self.server_runs && self.flights.is_empty() {
+            return Outlook {
+                again_in: WITHOUT_SERVER,
+            };
+        }
+        let settling = self.tracker.settling();
+        let again_in = [soon, settling, Some(POLL)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(POLL);
+        Outlook { again_in }
+    }
+}
+
+/// A panic in a policy call must not take the engine with it: the data is replaced as a whole.
+fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,442 @@
+//! observe: what has become of the jobs in flight, by the files that they leave, by their shell's
+//! state, and by their pane's life.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::flight::{Cause, Ending, Flight};
+use super::job::Step;
+use super::scan::Snapshot;
+use super::spool::{JobFiles, Taken};
+use super::tracker::Seen;
+use super::{Engine, RoundError};
+use crate::model::task::{Event, Outcome, Phase, Status};
+use crate::probe;
+use crate::store::{End, Output};
+use crate::tmux::Tmux;
+
+/// A shell that is at its prompt and left no code has dropped the job, once it was seen so twice,
+/// this far apart: right after a job its last write may not have reached us.
+const TWICE: Duration = Duration::from_millis(50);
+
+/// How long the output may come behind the exit code, through the tmux server and the reader.
+const OUTPUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the reader of a pane's output may take to end.
+const READER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a job is given after each step of being told to end.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a session is left alone whose shell did not take up a job.
+const UNRESPONSIVE: Duration = Duration::from_secs(30);
+
+/// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
+/// The last lines of a failed preparation that an error quotes.
+const LAST_LINES: usize = 5;
+
+/// What became of a flight.
+enum Fate {
+    /// It goes on; to be looked at again after so long, if sooner than the next poll.
+    Flies(Option<Duration>),
+    /// It is over.
+    Ended,
+}
+
+impl<T: Tmux> Engine<T> {
+    /// Looks after everything in flight; returns after how long to look again, where that is
+    /// sooner than the next poll.
+    pub(super) async fn observe(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, RoundError> {
+        if self.flights.is_empty() {
+            return Ok(None);
+        }
+        let cancelled = self.ledger.run(|store| store.cancel_requests()).await?;
+        let mut soonest: Option<Duration> = None;
+        let mut flights = std::mem::take(&mut self.flights).into_iter();
+        while let Some(mut flight) = flights.next() {
+            let cancel = cancelled.contains(&flight.task.id);
+            match self.look_at(&mut flight, snapshot, cancel, now).await {
+                Ok(Fate::Flies(again)) => {
+                    soonest = [soonest, again].into_iter().flatten().min();
+                    self.flights.push(flight);
+                }
+                Ok(Fate::Ended) => {
+                    // The session may take the next task at once.
+                    soonest = Some(Duration::ZERO);
+                    self.tracker.settle(&flight.identity);
+                }
+                Err(error) => {
+                    self.flights.push(flight);
+                    self.flights.extend(flights);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(soonest)
+    }
+
+    async fn look_at(
+        &mut self,
+        flight: &mut Flight,
+        snapshot: &Snapshot,
+        cancelled: bool,
+        now: Timestamp,
+    ) -> Result<Fate, RoundError> {
+        let files = self.spool.files(flight.attempt);
+        let seen = snapshot.get(&flight.identity);
+        if flight.phase == Phase::Delivering && files.taken() == Taken::ByShell {
+            let attempt = flight.attempt;
+            self.ledger
+                .run(move |store| {
+                    store.advance(attempt, Phase::Running, "taken up by the shell", now)
+                })
+                .await?;
+            flight.phase = Phase::Running;
+            flight.since = now;
+            flight.task.status = Status::InProgress;
+        }
+        if flight.phase == Phase::Delivering {
+            return self
+                .look_at_delivery(flight, &files, seen, cancelled, now)
+                .await;
+        }
+        if let Some(code) = files.exit_code() {
+            let since = *flight.exit_seen.get_or_insert_with(Instant::now);
+            let complete = files.raw_output().exists() || files.capture_result().is_some();
+            if !complete && since.elapsed() < OUTPUT_WITHIN && seen.is_some() {
+                return Ok(Fate::Flies(Some(Duration::from_millis(10))));
+            }
+            if !complete {
+                self.end_capture(flight, &files).await;
+            }
+            self.finish(flight.clone(), &files, code, now).await?;
+            return Ok(Fate::Ended);
+        }
+        let Some(seen) = seen else {
+            let reason = "its shell is gone: the session was closed, or the command replaced the shell (`exec`)".to_owned();
+            self.fail_attempt(flight.clone(), None, reason, now).await?;
+            return Ok(Fate::Ended);
+        };
+        if seen.at_prompt {
+            let first = *flight.prompt_seen.get_or_insert_with(Instant::now);
+            if first.elapsed() < TWICE {
+                return Ok(Fate::Flies(Some(TWICE)));
+            }
+            let reason = dropped(flight, files.last_step());
+            self.end_capture(flight, &files).await;
+            self.fail_attempt(flight.clone(), None, reason, now).await?;
+            return Ok(Fate::Ended);
+        }
+        flight.prompt_seen = None;
+        Ok(self.end_where_asked(flight, seen, cancelled, now).await)
+    }
+
+    /// A line was typed (or may have been), and no shell has taken the job up yet.
+    async fn look_at_delivery(
+        &mut self,
+        flight: &mut Flight,
+        files: &JobFiles,
+        seen: Option<&Seen>,
+        cancelled: bool,
+        now: Timestamp,
+    ) -> Result<Fate, RoundError> {
+        let waited = since(flight.since, now);
+        if seen.is_some() && waited < self.settings.start_within && !cancelled {
+            return Ok(Fate::Flies(None));
+        }
+        let (outcome, event, reason) = match files.withdraw() {
+            // Between the look and now, the shell did.
+            Ok(Taken::ByShell) => return Ok(Fate::Flies(Some(Duration::ZERO))),
+            Ok(Taken::Withdrawn | Taken::No) if cancelled => (
+                Outcome::Cancelled,
+                Event::Cancel,
+                "cancelled before it began".to_owned(),
+            ),
+            Ok(Taken::Withdrawn | Taken::No) if seen.is_none() => (
+                Outcome::Refused,
+                Event::Refuse,
+                "the session ended before it took up the job".to_owned(),
+            ),
+            Ok(Taken::Withdrawn | Taken::No) => (
+                Outcome::Refused,
+                Event::Refuse,
+                format!(
+                    "the shell did not take up the job within {} s; it was withdrawn",
+                    self.settings.start_within.as_secs()
+                ),
+            ),
+            Err(error) => (
+                Outcome::Uncertain,
+                Event::Lose,
+                format!("whether the shell took up the job cannot be established: {error}"),
+            ),
+        };
+        self.tracker.hold(
+            &flight.identity,
+            Instant::now() + UNRESPONSIVE,
+            reason.clone(),
+        );
+        self.end_capture(flight, files).await;
+        self.queue.touch();
+        let end = End {
+            attempt: flight.attempt,
+            outcome,
+            event,
+            exit_code: None,
+            error: Some(reason),
+            output: None,
+            not_before: None,
+        };
+        self.end_attempt(end, now).await?;
+        Ok(Fate::Ended)
+    }
+
+    /// Tells a job to end whose time is over or that was cancelled: Ctrl-C, then the signals.
+    async fn end_where_asked(
+        &mut self,
+        flight: &mut Flight,
+        seen: &Seen,
+        cancelled: bool,
+        now: Timestamp,
+    ) -> Fate {
+        if flight.ending.is_none() {
+            let over = flight
+                .task
+                .timeout_seconds
+                .is_some_and(|seconds| since(flight.since, now) >= Duration::from_secs(seconds));
+            let cause = if cancelled {
+                Some(Cause::Cancel)
+            } else {
+                over.then_some(Cause::TimeOut)
+            };
+            flight.ending = cause.map(|cause| Ending {
+                cause,
+                told: 0,
+                last: None,
+            });
+        }
+        let Some(ending) = &mut flight.ending else {
+            return Fate::Flies(None);
+        };
+        if ending.last.is_none_or(|last| last.elapsed() >= PATIENCE) {
+            match (ending.told, seen.foreground) {
+                (0 | 1, _) | (_, None) => {
+                    let typed = self.tmux.interrupt(&flight.identity).await;
+                    tracing::info!(task = %flight.task.id, session = ?flight.session, "interrupting: {typed:?}");
+                }
+                (2, Some(group)) => {
+                    probe::signal_group(group, probe::Signal::Terminate);
+                }
+                (_, Some(group)) => {
+                    probe::signal_group(group, probe::Signal::Kill);
+                }
+            }
+            ending.told += 1;
+            ending.last = Some(Instant::now());
+        }
+        Fate::Flies(Some(TWICE))
+    }
+
+    /// Ends an attempt that left an exit code.
+    async fn finish(
+        &mut self,
+        flight: Flight,
+        files: &JobFiles,
+        code: i32,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let step = files.last_step();
+        if let Some(step) = step.filter(|step| *step != Step::Command) {
+            let reason = unprepared(&flight, step, code, files);
+            return self.fail_attempt(flight, None, reason, now).await;
+        }
+        if let Some(known) = self.tracker.get_mut(&flight.identity) {
+            known.env.extend(flight.task.metadata.env_vars.clone());
+        }
+        if code != 0 {
+            let reason = format!("the command exited with code {code}");
+            return self.fail_attempt(flight, Some(code), reason, now).await;
+        }
+        if let Some(known) = self.tracker.get_mut(&flight.identity) {
+            known.completed += 1;
+        }
+        tracing::info!(task = %flight.task.id, session = ?flight.session, "completed");
+        let end = End {
+            attempt: flight.attempt,
+            outcome: Outcome::Completed,
+            event: Event::Complete,
+            exit_code: Some(code),
+            error: None,
+            output: read_output(files),
+            not_before: None,
+        };
+        self.end_attempt(end, now).await
+    }
+
+    /// Ends an attempt that failed, was cancelled or took too long: tried again where tries are
+    /// left, else for good.
+    pub(super) async fn fail_attempt(
+        &mut self,
+        flight: Flight,
+        code: Option<i32>,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let files = self.spool.files(flight.attempt);
+        let tries = flight.task.attempts + 1;
+        let retry = tries <= flight.task.max_retries;
+        let failed = if retry { Event::Retry } else { Event::Fail };
+        let (outcome, event, reason) = match flight.ending.map(|ending| ending.cause) {
+            Some(Cause::Cancel) => (
+                Outcome::Cancelled,
+                Event::Cancel,
+                "cancelled by a person, its command was interrupted".to_owned(),
+            ),
+            Some(Cause::TimeOut) => (
+                Outcome::TimedOut,
+                failed,
+                format!(
+                    "took longer than {} s, its command was interrupted",
+                    flight.task.timeout_seconds.unwrap_or_default()
+                ),
+            ),
+            None => (Outcome::Failed, failed, reason),
+        };
+        tracing::info!(task = %flight.task.id, session = ?flight.session, "{}: {reason}", outcome.name());
+        if let Some(known) = self.tracker.get_mut(&flight.identity)
+            && outcome != Outcome::Cancelled
+        {
+            known.failed += 1;
+        }
+        self.queue.touch();
+        let end = End {
+            attempt: flight.attempt,
+            outcome,
+            event,
+            exit_code: code,
+            error: Some(reason),
+            output: read_output(&files),
+            not_before: (event == Event::Retry).then(|| now + backoff(tries)),
+        };
+        self.end_attempt(end, now).await
+    }
+
+    async fn end_attempt(&mut self, end: End, now: Timestamp) -> Result<(), RoundError> {
+        let attempt = end.attempt;
+        self.ledger.run(move |store| store.end(&end, now)).await?;
+        self.spool.remove(attempt);
+        Ok(())
+    }
+
+    /// Ends the reader of a job that printed no end mark, so that what it has is whole.
+    async fn end_capture(&mut self, flight: &Flight, files: &JobFiles) {
+        // A pane that is piped to somebody else, or a job that never began, has no reader.
+        if files.capture_result().is_some() || !files.output().exists() {
+            return;
+        }
+        if let Err(error) = self.tmux.close_pipe(&flight.identity).await {
+            tracing::debug!(session = ?flight.session, "cannot close the pipe: {error}");
+        }
+        let deadline = Instant::now() + READER_WITHIN;
+        while files.capture_result().is_none() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Why a shell stands at its prompt and left no code.
+fn dropped(flight: &Flight, step: Option<Step>) -> String {
+    let at = match step {
+        Some(Step::Command) => return "interrupted: the shell is back at its prompt and the command left no exit code (Ctrl-C, or a syntax error)".to_owned(),
+        Some(step) => describe(flight, step),
+        None => "before its first step".to_owned(),
+    };
+    format!("interrupted {at}: the shell is back at its prompt and left no exit code")
+}
+
+/// What failed before the command ran.
+fn unprepared(flight: &Flight, step: Step, code: i32, files: &JobFiles) -> String {
+    let printed = std::fs::read(files.preparation()).unwrap_or_default();
+    let plain = strip_ansi_escapes::strip(printed);
+    let text = String::from_utf8_lossy(&plain);
+    let mut last: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .rev()
+        .take(LAST_LINES)
+        .collect();
+    last.reverse();
+    let reason = format!("{} exited with code {code}", describe(flight, step));
+    if last.is_empty() {
+        reason
+    } else {
+        format!("{reason}: {}", last.join(" | "))
+    }
+}
+
+fn describe(flight: &Flight, step: Step) -> String {
+    let metadata = &flight.task.metadata;
+    match step {
+        Step::Directory => format!(
+            "cd to `{}`",
+            metadata.working_dir.as_deref().unwrap_or_default()
+        ),
+        Step::Export(index) => format!(
+            "export of {}",
+            metadata
+                .env_vars
+                .keys()
+                .nth(index)
+                .map_or("", String::as_str)
+        ),
+        Step::Prerequisite(index) => format!(
+            "prerequisite {} of {} (`{}`)",
+            index + 1,
+            metadata.prerequisites.len(),
+            metadata.prerequisites.get(index).map_or("", String::as_str)
+        ),
+        Step::Command => "the command".to_owned(),
+    }
+}
+
+fn read_output(files: &JobFiles) -> Option<Output> {
+    if let Ok(bytes) = std::fs::read(files.raw_output()) {
+        let total = bytes.len() as u64;
+        return Some(Output { bytes, total });
+    }
+    let bytes = std::fs::read(files.output()).ok()?;
+    let total = files
+        .capture_result()
+        .map_or(bytes.len() as u64, |captured| captured.total);
+    Some(Output { bytes, total })
+}
+
+fn backoff(tries: u32) -> Duration {
+    let doublings = tries.saturating_sub(1).min(16);
+    Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF)
+}
+
+fn since(from: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_back_off_up_to_a_bound() {
+        assert_eq!(backoff(1), Duration::from_secs(1));
+        assert_eq!(backoff(2), Duration::from_secs(2));
+        assert_eq!(backoff(4), Duration::from_secs(8));
+        assert_eq!(backoff(1000), LONGEST_BACKOFF);
+    }
+}

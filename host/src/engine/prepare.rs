@@ -1,0 +1,136 @@
+//! prepare: checks what can be checked before anything is typed, and writes the job.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::claim::Claimed;
+use super::job::{self, Keep};
+use super::{Engine, RoundError};
+use crate::model::task::{Task, check_content, is_variable_name};
+use crate::tmux::{Pipe, Tmux, TypedLine};
+
+/// A directory on a file system that does not answer must not hold up the other sessions.
+const DIRECTORY_WITHIN: Duration = Duration::from_secs(3);
+
+/// An attempt whose job is written.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) claimed: Claimed,
+    pub(super) line: TypedLine,
+}
+
+impl<T: Tmux> Engine<T> {
+    /// Prepares what was claimed; what cannot be prepared has failed, with the reason.
+    pub(super) async fn prepare(
+        &mut self,
+        claimed: Vec<Claimed>,
+        now: Timestamp,
+    ) -> Result<Vec<Prepared>, RoundError> {
+        let mut prepared = Vec::with_capacity(claimed.len());
+        for claimed in claimed {
+            let checked = match (
+                check(&claimed.flight.task),
+                &claimed.flight.task.metadata.working_dir,
+            ) {
+                (Ok(()), Some(directory)) => check_directory(directory).await,
+                (checked, _) => checked,
+            };
+            match checked.and_then(|()| self.write_job(&claimed)) {
+                Ok(line) => prepared.push(Prepared { claimed, line }),
+                Err(reason) => self.fail_attempt(claimed.flight, None, reason, now).await?,
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn write_job(&self, claimed: &Claimed) -> Result<TypedLine, String> {
+        let Claimed { flight, session } = claimed;
+        // Two daemons may watch one tmux server: the data directory is part of the mark.
+        let nonce = format!("{}-{}", std::process::id(), flight.attempt);
+        let keep = if session.piped {
+            Keep::File
+        } else {
+            Keep::Marks(&nonce)
+        };
+        let files = self
+            .spool
+            .write_job(flight.attempt, session.shell, &flight.task, keep)
+            .map_err(|error| format!("cannot write the job into the spool directory: {error}"))?;
+        let text = |path: &Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| format!("`{}` is not UTF-8", path.display()))
+        };
+        let pipe = match keep {
+            Keep::File => None,
+            Keep::Marks(nonce) => Some(Pipe {
+                argv: vec![
+                    text(&self.settings.program)?,
+                    "capture".to_owned(),
+                    "--nonce".to_owned(),
+                    nonce.to_owned(),
+                    "--limit".to_owned(),
+                    self.settings.output_limit.to_string(),
+                    text(&files.output())?,
+                ],
+            }),
+        };
+        Ok(TypedLine {
+            identity: flight.identity.clone(),
+            cursor: session.cursor,
+            text: job::typed_line(session.shell, &files.script()),
+            pipe,
+        })
+    }
+}
+
+/// Checks what `send` checks, once more: other tools write into the database, too, and what they
+/// wrote becomes part of a script.
+fn check(task: &Task) -> Result<(), String> {
+    check_content(&task.content).map_err(|error| error.to_string())?;
+    let metadata = &task.metadata;
+    for prerequisite in &metadata.prerequisites {
+        check_content(prerequisite).map_err(|error| format!("a prerequisite is wrong: {error}"))?;
+    }
+    for (name, value) in &metadata.env_vars {
+        if !is_variable_name(name) {
+            return Err(format!("`{name}` is no name of a variable"));
+        }
+        if value.contains('\0') {
+            return Err(format!("the value of {name} holds a NUL byte"));
+        }
+    }
+    match &metadata.working_dir {
+        Some(directory) if !directory.starts_with('/') || directory.contains('\0') => {
+            Err(format!("`{directory}` is no absolute path of a directory"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn check_directory(directory: &str) -> Result<(), String> {
+    let path = PathBuf::from(directory);
+    let look = tokio::task::spawn_blocking(move || look_at(&path));
+    match tokio::time::timeout(DIRECTORY_WITHIN, look).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(format!("cannot look at the directory `{directory}`")),
+        Err(_) => Err(format!(
+            "the directory `{directory}` does not answer: is its file system there?"
+        )),
+    }
+}
+
+fn look_at(path: &Path) -> Result<(), String> {
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(format!("`{name}` is not a directory")),
+        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+            .map_err(|error| format!("cannot enter the directory `{name}`: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("the directory `{name}` does not exist"))
+        }
+        Err(error) => Err(format!("cannot look at the directory `{name}`: {error}")),
+    }
+}

@@ -1,0 +1,183 @@
+//! Tells an empty prompt from a half-typed line, by the cursor's line of a shell that waits for
+//! input.
+//!
+//! A shell that reads a line looks the same to the system whether a person has typed into it or
+//! not. What stands left of the cursor tells: a prompt nearly always ends in a sign and a blank.
+//! Where that is not clear the line counts as a person's, and the session is left alone.
+
+/// How a prompt ends, before blanks.
+const SIGNS: &[char] = &[
+    '$', '#', '%', '>', '❯', '➜', '✗', '✔', 'λ', '»', '›', '⟩', '▶', '→', '⇒', '⟫', '\u{e0b0}',
+    '\u{e0b4}', '\u{e0bc}', ')', ']', '}', '|', ':', '~', '@', '┃', '╰', '─', '⚡', '∙', '⦕', '❱',
+    '⮞', '🞂', '⋊', '⟶',
+];
+
+/// The signs behind which what follows on the same line was typed. Others also stand inside of
+/// prompts.
+const ENDS: &[char] = &['$', '#', '%', '❯', '»', 'λ', '⟩', '❱'];
+
+/// What zsh shows in front of the second line of something unfinished, before `>`.
+const UNFINISHED: &[&str] = &[
+    "quote",
+    "dquote",
+    "bquote",
+    "heredoc",
+    "pipe",
+    "cmdand",
+    "cmdor",
+    "cmdsubst",
+    "for",
+    "while",
+    "until",
+    "if",
+    "then",
+    "else",
+    "elif",
+    "case",
+    "select",
+    "repeat",
+    "function",
+    "subsh",
+    "cursh",
+    "braceparam",
+    "mathsubst",
+    "array",
+    "cond",
+    "foreach",
+    "errquote",
+];
+
+/// What stands in a line that waits for input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A prompt, and nothing behind it.
+    Prompt,
+    /// Something that a person has begun.
+    Draft,
+}
+
+/// Reads the cursor's line: `left` of the cursor up to its column, blanks included, and what
+/// stands from the cursor on.
+pub(super) fn read(left: &str, right: &str) -> Line {
+    // A prompt on the right is far off; text at the cursor was typed, and the cursor moved back.
+    if right
+        .chars()
+        .next()
+        .is_some_and(|next| !next.is_whitespace())
+    {
+        return Line::Draft;
+    }
+    let text = left.trim();
+    if text.is_empty() {
+        return Line::Prompt;
+    }
+    if continues(text) {
+        return Line::Draft;
+    }
+    // Signs may stand in the middle of a prompt too: its own end decides.
+    let ends = text.ends_with(ENDS) && left.ends_with(' ');
+    if !ends && typed_behind_a_sign(left) {
+        return Line::Draft;
+    }
+    if text.ends_with(SIGNS) || left.ends_with(char::is_whitespace) {
+        return Line::Prompt;
+    }
+    Line::Draft
+}
+
+/// Whether the line continues another one, or searches the history.
+fn continues(text: &str) -> bool {
+    // `read>` is how fish asks for the input of a command.
+    if text == ">" || text.starts_with("read>") || text.contains("i-search") {
+        return true;
+    }
+    text.strip_suffix('>').is_some_and(|words| {
+        let mut words = words.split_whitespace().peekable();
+        words.peek().is_some() && words.all(|word| UNFINISHED.contains(&word))
+    })
+}
+
+/// Whether a sign that ends prompts has a blank and then text behind it, as in `$ make`.
+fn typed_behind_a_sign(left: &str) -> bool {
+    left.char_indices().any(|(at, sign)| {
+        let behind = left.get(at + sign.len_utf8()..).unwrap_or_default();
+        ENDS.contains(&sign)
+            && behind.starts_with(' ')
+            && !behind.trim().is_empty()
+            && !behind.trim().chars().all(|rest| SIGNS.contains(&rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_prompts_are_empty() {
+        for prompt in [
+            "$ ",
+            "# ",
+            "bash-5.2$ ",
+            "me@host:~/src$ ",
+            "host% ",
+            "me@host ~> ",
+            "❯ ",
+            "➜  ~ ",
+            "➜  api git:(main) ✗ ",
+            "[me@host src]$ ",
+            "(venv) me@host:~$ ",
+            "",
+            "   ",
+            "ready> ",
+            "╰─ ",
+            "prompt ",
+            "PS C:\\> ",
+            "user@box /srv/a>b$ ",
+            "~/src λ ",
+            "$",
+            "100% ~/src $ ",
+        ] {
+            assert_eq!(read(prompt, ""), Line::Prompt, "{prompt:?}");
+        }
+    }
+
+    #[test]
+    fn half_typed_lines_are_drafts() {
+        for draft in [
+            "$ ls",
+            "$ git commit ",
+            "me@host:~$ rm -rf /",
+            "❯ vim x",
+            "➜  ~ ls",
+            "host% echo $HOME",
+            "# make",
+            "me@host ~> cd",
+            "$ cat >",
+            "[me@host src]$ foo ",
+            "bash-5.2# echo '#'",
+        ] {
+            assert_eq!(read(draft, ""), Line::Draft, "{draft:?}");
+        }
+    }
+
+    #[test]
+    fn unfinished_commands_and_searches_are_drafts() {
+        for text in [
+            "> ",
+            "read> ",
+            "quote> ",
+            "for> ",
+            "pipe quote> ",
+            "(reverse-i-search)`': ",
+            "bck-i-search: _",
+        ] {
+            assert_eq!(read(text, ""), Line::Draft, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_draft_with_the_cursor_at_its_start_is_a_draft() {
+        assert_eq!(read("$ ", "rm -rf x"), Line::Draft);
+        assert_eq!(read("$ ", "              [12:30]"), Line::Prompt);
+    }
+}

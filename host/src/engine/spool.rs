@@ -1,0 +1,264 @@
+//! The directory where jobs stand and tell of their end: names, the claim, and reading back.
+//!
+//! One flat directory, so that one watch sees every end. The files of an attempt share its
+//! number: `17.run` is sourced, `17.claim` is the lock, `17.step`, `17.exit`, `17.out` and
+//! `17.done` are what comes back.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::AttemptId;
+use crate::model::session::Shell;
+use crate::model::task::Task;
+
+use super::job::{Keep, Step, script};
+
+/// The spool directory of a data directory.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    directory: PathBuf,
+}
+
+/// The names of one attempt's files.
+#[derive(Debug, Clone)]
+pub(super) struct JobFiles {
+    stem: PathBuf,
+}
+
+/// What the reader of a pane's output tells when it is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Captured {
+    /// How many bytes the command printed; more than the file holds where there were too many.
+    pub(super) total: u64,
+}
+
+/// What became of a job, as its claim file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// No one has it yet.
+    No,
+    /// The shell has taken it up.
+    ByShell,
+    /// It was withdrawn: no shell can run it any more.
+    Withdrawn,
+}
+
+/// What the engine writes into the claim file; a shell leaves it empty.
+const WITHDRAWN: &[u8] = b"withdrawn\n";
+
+impl Spool {
+    /// Opens the spool directory in `data`, made where it is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let directory = data.join("spool");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// The directory to watch.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Wakes a daemon that watches: something was queued or asked for. That none runs is no error.
+    pub fn nudge(&self) {
+        // The daemon also polls, so that a nudge that fails costs a quarter of a second.
+        let _ = fs::write(self.directory.join("nudge"), b"");
+    }
+
+    /// The names of an attempt's files.
+    pub(super) fn files(&self, attempt: AttemptId) -> JobFiles {
+        JobFiles {
+            stem: self.directory.join(attempt.to_string()),
+        }
+    }
+
+    /// Writes the files of a job.
+    ///
+    /// # Errors
+    /// The disk is full or the directory is gone: nothing must be typed.
+    pub(super) fn write_job(
+        &self,
+        attempt: AttemptId,
+        shell: Shell,
+        task: &Task,
+        keep: Keep<'_>,
+    ) -> io::Result<JobFiles> {
+        let files = self.files(attempt);
+        // A number that a restored database gives out again must not find old files.
+        self.remove(attempt);
+        for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
+            write_private(&files.prerequisite(index), &piece(prerequisite))?;
+        }
+        write_private(&files.command(), &piece(&task.content))?;
+        write_private(&files.script(), &script(shell, task, &files, keep))?;
+        Ok(files)
+    }
+
+    /// Removes what attempts other than `open` have left.
+    pub(super) fn sweep(&self, open: &[AttemptId]) {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.split('.').next()?.parse().ok());
+            if number.is_some_and(|number| !open.contains(&AttemptId(number))) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Returns what a job that runs has printed so far.
+    pub fn live_output(&self, attempt: AttemptId) -> Option<Vec<u8>> {
+        let files = self.files(attempt);
+        fs::read(files.output())
+            .or_else(|_| fs::read(files.raw_output()))
+            .ok()
+    }
+
+    /// Removes what an attempt has left.
+    pub(super) fn remove(&self, attempt: AttemptId) {
+        let prefix = format!("{attempt}.");
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl JobFiles {
+    pub(super) fn script(&self) -> PathBuf {
+        self.with("run")
+    }
+
+    pub(super) fn command(&self) -> PathBuf {
+        self.with("cmd")
+    }
+
+    pub(super) fn prerequisite(&self, index: usize) -> PathBuf {
+        self.with(&format!("pre{index}"))
+    }
+
+    pub(super) fn claim(&self) -> PathBuf {
+        self.with("claim")
+    }
+
+    pub(super) fn step(&self) -> PathBuf {
+        self.with("step")
+    }
+
+    pub(super) fn exit(&self) -> PathBuf {
+        self.with("exit")
+    }
+
+    pub(super) fn traps(&self) -> PathBuf {
+        self.with("traps")
+    }
+
+    pub(super) fn output(&self) -> PathBuf {
+        self.with("out")
+    }
+
+    /// Where the command itself writes its output, where the pane is piped to somebody else.
+    pub(super) fn raw_output(&self) -> PathBuf {
+        self.with("raw")
+    }
+
+    pub(super) fn preparation(&self) -> PathBuf {
+        self.with("prepare")
+    }
+
+    pub(super) fn captured(&self) -> PathBuf {
+        self.with("done")
+    }
+
+    fn with(&self, extension: &str) -> PathBuf {
+        self.stem.with_extension(extension)
+    }
+
+    /// Withdraws the job, unless a shell has taken it up: exactly one side wins.
+    ///
+    /// # Errors
+    /// The spool cannot be written, so that nothing is known.
+    pub(super) fn withdraw(&self) -> io::Result<Taken> {
+        // Written aside and linked, so that the file is never seen half-written.
+        let aside = self.with("withdrawn");
+        fs::write(&aside, WITHDRAWN)?;
+        match fs::hard_link(&aside, self.claim()) {
+            Ok(()) => Ok(Taken::Withdrawn),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(self.taken()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns who has the job.
+    pub(super) fn taken(&self) -> Taken {
+        match fs::read(self.claim()) {
+            Ok(content) if content == WITHDRAWN => Taken::Withdrawn,
+            Ok(_) => Taken::ByShell,
+            Err(_) => Taken::No,
+        }
+    }
+
+    /// Returns the exit code, once it is there and whole.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        read_small(&self.exit())?
+            .strip_suffix('\n')?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Returns how far the script has come.
+    pub(super) fn last_step(&self) -> Option<Step> {
+        Step::read(&read_small(&self.step())?)
+    }
+
+    /// Returns what the reader of the output told, once it is done.
+    pub(super) fn capture_result(&self) -> Option<Captured> {
+        serde_json::from_str(&read_small(&self.captured())?).ok()
+    }
+}
+
+/// A person's code as a file: with a final newline, so that a comment or a here-document that
+/// ends it is closed.
+fn piece(code: &str) -> String {
+    format!("{}\n", code.trim_end_matches('\n'))
+}
+
+fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content.as_bytes())
+}
+
+/// Reads a file of at most 4 KiB of text.
+fn read_small(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(4096)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}

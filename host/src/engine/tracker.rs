@@ -1,0 +1,134 @@
+//! What the engine remembers of sessions from one scan to the next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::model::ids::Identity;
+use crate::model::session::{Activity, Shell};
+use crate::store::SessionRow;
+
+/// A shell draws its prompt some milliseconds after a job has ended: it is looked for again
+/// after each of these, so that the next task does not wait for a poll.
+const SETTLE: [Duration; 6] = [
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+];
+
+/// The memory of sessions.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    sessions: HashMap<Identity, Known>,
+    /// Rows as they stand in the store, by name: only what changed is written.
+    pub(super) written: BTreeMap<String, SessionRow>,
+    settling: Option<(Identity, usize)>,
+}
+
+/// What is known of one session.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) activity: Activity,
+    pub(super) since: Timestamp,
+    /// Variables that it was given through us.
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) completed: u32,
+    pub(super) failed: u32,
+    /// Not to be assigned before, and why.
+    pub(super) hold: Option<(Instant, String)>,
+    /// The cursor's line as last read, valid while cursor and activity stand still.
+    pub(super) line: Option<((u32, u32), i64, super::prompt::Line)>,
+}
+
+/// A session as seen in one scan.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// What the store is told of it.
+    pub(super) row: SessionRow,
+    pub(super) shell: Shell,
+    pub(super) cursor: (u32, u32),
+    /// The pane is piped to somebody else.
+    pub(super) piped: bool,
+    /// The shell waits for a line: whatever it was given has ended.
+    pub(super) at_prompt: bool,
+    /// The process group in the foreground, where it is not the shell's own.
+    pub(super) foreground: Option<u32>,
+    /// Idle, without a task, and not held back.
+    pub(super) ready: bool,
+}
+
+impl Tracker {
+    /// Starts from what the store knows.
+    pub(super) fn new(rows: Vec<SessionRow>) -> Self {
+        let mut tracker = Self::default();
+        for row in rows {
+            if row.activity != Activity::Gone {
+                let known = Known {
+                    activity: row.activity,
+                    since: row.since,
+                    env: row.env.clone(),
+                    completed: row.completed,
+                    failed: row.failed,
+                    hold: None,
+                    line: None,
+                };
+                tracker.sessions.insert(row.identity.clone(), known);
+            }
+            tracker.written.insert(row.name.clone(), row);
+        }
+        tracker
+    }
+
+    /// Returns what is known of a session, which is made known where it is new.
+    pub(super) fn entry(
+        &mut self,
+        identity: &Identity,
+        fresh: impl FnOnce() -> Known,
+    ) -> &mut Known {
+        self.sessions.entry(identity.clone()).or_insert_with(fresh)
+    }
+
+    /// Returns what is known of a session.
+    pub(super) fn get_mut(&mut self, identity: &Identity) -> Option<&mut Known> {
+        self.sessions.get_mut(identity)
+    }
+
+    /// Forgets sessions that are not `alive`.
+    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
+        self.sessions.retain(|identity, _| alive(identity));
+    }
+
+    /// Holds a session back for a while.
+    pub(super) fn hold(&mut self, identity: &Identity, until: Instant, reason: String) {
+        if let Some(known) = self.sessions.get_mut(identity) {
+            known.hold = Some((until, reason));
+        }
+    }
+
+    /// Expects a session to become idle in a moment.
+    pub(super) fn settle(&mut self, identity: &Identity) {
+        self.settling = Some((identity.clone(), 0));
+    }
+
+    /// Tells how the session that is expected to become idle was seen.
+    pub(super) fn settled(&mut self, seen: &Seen) {
+        if let Some((identity, looks)) = &mut self.settling
+            && *identity == seen.row.identity
+        {
+            *looks += 1;
+            if seen.ready || *looks >= SETTLE.len() {
+                self.settling = None;
+            }
+        }
+    }
+
+    /// Returns after how long to look again for a session that is expected to become idle.
+    pub(super) fn settling(&self) -> Option<Duration> {
+        let (_, looks) = self.settling.as_ref()?;
+        SETTLE.get(*looks).copied()
+    }
+}

@@ -1,0 +1,76 @@
+//! The identifiers of the project: one newtype each, so that they cannot be mixed up.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! number_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+number_id! {
+    /// A task's number, as people see it: unique in a data directory, never used again.
+    TaskId
+}
+
+number_id! {
+    /// One try to run a task in a session; unique in a data directory.
+    AttemptId
+}
+
+/// tmux's own name of a pane, such as `%12`: unique in the life of one tmux server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PaneId(String);
+
+impl PaneId {
+    /// Returns the id where `text` is `%` and digits: only such a text is ever put behind `-t`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('%')?;
+        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The id as tmux takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a session really is, whatever it is called: its pane in one life of one tmux server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id of the tmux server.
+    pub server_pid: u32,
+    /// When that server started, in seconds since 1970-01-01 UTC.
+    pub server_start: i64,
+    /// The pane.
+    pub pane: PaneId,
+    /// Process id of the pane's first process: a respawned pane is another session.
+    pub pane_pid: u32,
+}

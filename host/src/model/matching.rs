@@ -1,0 +1,146 @@
+//! One matching round as the host sees it: what a policy is asked and what it answers.
+//!
+//! These types mirror `wit/policy.wit` without wasmtime, so that the engine, the store and the
+//! command line can speak of decisions while the component model stays inside `policy`.
+//! Positions (`usize`) count from 0 into the list that they name.
+
+use serde::{Deserialize, Serialize};
+
+use super::task::Kind;
+
+/// A name with a value: an environment variable, a label, or a fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// What it is called.
+    pub name: String,
+    /// What it holds; may be any text.
+    pub value: String,
+}
+
+/// What holds for a whole round, and everything there is to decide on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Seconds since 1970-01-01 UTC.
+    pub now: u64,
+    /// At most so many rankings a task.
+    pub explain: u32,
+    /// Facts that hold for the whole round.
+    pub facts: Vec<Attribute>,
+    /// The tasks to decide on: highest priority first, then oldest.
+    pub tasks: Vec<Candidate>,
+    /// The sessions there are.
+    pub sessions: Vec<Resource>,
+}
+
+/// A task as a policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The task's number.
+    pub id: i64,
+    /// What may run it.
+    pub kind: Kind,
+    /// The first line, cut at 200 characters.
+    pub summary: String,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Seconds since it was queued.
+    pub waiting: u32,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// False where the sender asked for any session.
+    pub match_context: bool,
+    /// Absolute and normalised.
+    pub working_dir: Option<String>,
+    /// The branch it asks for.
+    pub git_branch: Option<String>,
+    /// The variables it asks for; never a secret one.
+    pub env: Vec<Attribute>,
+    /// In the sender's order of preference.
+    pub providers: Vec<String>,
+    /// The sessions its hard constraints allow; `None`: every ready one.
+    pub eligible: Option<Vec<usize>>,
+    /// The session that ran the task this one follows.
+    pub follows: Option<usize>,
+    /// Sessions in which earlier attempts failed.
+    pub avoid: Vec<usize>,
+    /// The task's labels.
+    pub labels: Vec<Attribute>,
+}
+
+/// A session as a policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its label for people.
+    pub name: String,
+    /// The machine it is on.
+    pub host: String,
+    /// What runs in it.
+    pub provider: String,
+    /// Absolute and normalised.
+    pub current_dir: Option<String>,
+    /// The branch of the repository it stands in.
+    pub git_branch: Option<String>,
+    /// Only variables that a task of this round names.
+    pub env: Vec<Attribute>,
+    /// Whether it can be assigned.
+    pub ready: bool,
+    /// Seconds since it became ready, or stopped being so.
+    pub since: u32,
+    /// Tasks that completed in it.
+    pub completed: u32,
+    /// Tasks that failed in it.
+    pub failed: u32,
+    /// The session's labels.
+    pub labels: Vec<Attribute>,
+}
+
+/// One named part of a score.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// What earned (or cost) the points.
+    pub name: String,
+    /// How many; may be negative.
+    pub points: i32,
+}
+
+/// How well one session suits one task; `points` is the sum of the terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// Position of the session.
+    pub session: usize,
+    /// The sum of the terms.
+    pub points: i32,
+    /// What the points are made of.
+    pub terms: Vec<Term>,
+}
+
+/// What a policy decided for one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Run it in `take`.
+    Assign {
+        /// The session to take.
+        take: Ranking,
+        /// Runners-up, the best first.
+        others: Vec<Ranking>,
+    },
+    /// Leave it pending.
+    Wait {
+        /// Why, for people.
+        reason: String,
+        /// How far off the best sessions are, the best first.
+        others: Vec<Ranking>,
+    },
+}
+
+/// Which policy decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyId {
+    /// As it describes itself.
+    pub name: String,
+    /// As it describes itself.
+    pub version: String,
+    /// Of the component's bytes as loaded, in lowercase hexadecimal.
+    pub sha256: String,
+}

@@ -1,0 +1,7 @@
+//! The words of the project as types: pure, without effects, known to every other module.
+
+pub mod eligibility;
+pub mod ids;
+pub mod matching;
+pub mod session;
+pub mod task;

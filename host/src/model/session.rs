@@ -1,0 +1,90 @@
+//! A session: a tmux pane that can take tasks, and what is known of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The shells that assigner can hand a job to; each has its own syntax for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shell {
+    /// GNU bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+    /// dash, and other plain POSIX shells that read their line in canonical mode.
+    Dash,
+}
+
+impl Shell {
+    /// Returns the shell that a program of this file name is.
+    pub fn from_program(name: &str) -> Option<Self> {
+        match name {
+            "bash" => Some(Self::Bash),
+            "zsh" => Some(Self::Zsh),
+            "fish" => Some(Self::Fish),
+            "dash" | "ash" | "sh" => Some(Self::Dash),
+            _ => None,
+        }
+    }
+
+    /// The program's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Dash => "dash",
+        }
+    }
+}
+
+/// What a session is doing, as far as the signals tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// Waits at an empty prompt: the only state in which a session is assigned.
+    Idle,
+    /// Runs something.
+    Busy,
+    /// A person is typing there, or has left a half-typed line.
+    Attended,
+    /// The signals disagree, are missing or are stale.
+    Unknown,
+    /// The pane has ended.
+    Gone,
+}
+
+impl Activity {
+    /// The name that users see and the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Attended => "attended",
+            Self::Unknown => "unknown",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// Returns the activity of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Idle,
+            Self::Busy,
+            Self::Attended,
+            Self::Unknown,
+            Self::Gone,
+        ]
+        .into_iter()
+        .find(|activity| activity.name() == name)
+    }
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

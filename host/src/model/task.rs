@@ -1,0 +1,668 @@
+//! A task's life: what a sender asks for, the states it passes, and the one function that
+//! holds every transition.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::ids::{AttemptId, TaskId};
+use super::matching::{PolicyId, Term};
+
+/// The largest content of a task, in bytes: what is longer belongs into a file that the task
+/// names.
+pub const MAX_CONTENT: usize = 1 << 20;
+
+/// What a task is made of, and so what may run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Words for an agent.
+    Prompt,
+    /// A command line for a shell.
+    Command,
+}
+
+/// Where a task stands: the names that users see and the database stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits for a session.
+    Pending,
+    /// A session is claimed for it; nothing of it has run yet.
+    Assigned,
+    /// It runs.
+    InProgress,
+    /// It ended well.
+    Completed,
+    /// It ended badly; `error` says why.
+    Failed,
+    /// A person withdrew it.
+    Cancelled,
+    /// Whether it ran cannot be established; only a person's word moves it on.
+    Uncertain,
+}
+
+/// What happens to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A round gave it to a session.
+    Claim,
+    /// Its session is about to be typed into.
+    Deliver,
+    /// Its session took it up.
+    Start,
+    /// Its session did not take it: nothing of it was typed, or nothing that was typed ran.
+    Refuse,
+    /// The daemon that had claimed it ended before anything was typed.
+    Withdraw,
+    /// It ended well.
+    Complete,
+    /// It ended badly, for good.
+    Fail,
+    /// It ended badly, and tries are left.
+    Retry,
+    /// A person asks to end it.
+    RequestCancel,
+    /// It was cancelled.
+    Cancel,
+    /// What became of it cannot be established.
+    Lose,
+    /// A person says of an uncertain task: send it again.
+    Resend,
+    /// A person says of an uncertain task: it was done.
+    MarkDone,
+    /// A person says of an uncertain task: it failed.
+    MarkFailed,
+}
+
+/// An event that cannot happen to a task in this state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a task that is {from} cannot {event}")]
+pub struct IllegalTransition {
+    /// Where the task stands.
+    pub from: Status,
+    /// What was to happen to it.
+    pub event: Event,
+}
+
+impl Status {
+    /// Every state, in the order of a task's life.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Assigned,
+        Self::InProgress,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Uncertain,
+    ];
+
+    /// Returns the state that follows `event`: the only place that knows.
+    ///
+    /// # Errors
+    /// An event that cannot happen in this state.
+    pub fn after(self, event: Event) -> Result<Self, IllegalTransition> {
+        use Event::*;
+        use Status::*;
+        match (self, event) {
+            (Pending, Claim) => Ok(Assigned),
+            (Assigned, Deliver) => Ok(Assigned),
+            (Assigned, Start) => Ok(InProgress),
+            (Assigned, Refuse | Withdraw) => Ok(Pending),
+            // A job may be over before its start was noticed.
+            (Assigned | InProgress, Complete) => Ok(Completed),
+            (Assigned | InProgress, Fail) => Ok(Failed),
+            (Assigned | InProgress, Retry) => Ok(Pending),
+            (Assigned | InProgress, Lose) => Ok(Uncertain),
+            (Assigned | InProgress, RequestCancel) => Ok(self),
+            (Pending | Assigned | InProgress | Uncertain, Cancel) => Ok(Cancelled),
+            (Uncertain, Resend) => Ok(Pending),
+            (Uncertain, MarkDone) => Ok(Completed),
+            (Uncertain, MarkFailed) => Ok(Failed),
+            (from, event) => Err(IllegalTransition { from, event }),
+        }
+    }
+
+    /// Whether nothing more happens to the task by itself.
+    pub fn is_settled(self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Uncertain
+        )
+    }
+
+    /// The name that users see and the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Assigned => "assigned",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
+    /// Returns the state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Event {
+    /// The name under which `assignment_history` keeps it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claim => "claimed",
+            Self::Deliver => "delivering",
+            Self::Start => "started",
+            Self::Refuse => "refused",
+            Self::Withdraw => "withdrawn",
+            Self::Complete => "completed",
+            Self::Fail => "failed",
+            Self::Retry => "retrying",
+            Self::RequestCancel => "cancel_requested",
+            Self::Cancel => "cancelled",
+            Self::Lose => "uncertain",
+            Self::Resend => "resent",
+            Self::MarkDone => "marked_done",
+            Self::MarkFailed => "marked_failed",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Claim => "be claimed",
+            Self::Deliver => "be delivered",
+            Self::Start => "start",
+            Self::Refuse => "be refused",
+            Self::Withdraw => "be withdrawn",
+            Self::Complete => "complete",
+            Self::Fail => "fail",
+            Self::Retry => "be tried again",
+            Self::RequestCancel | Self::Cancel => "be cancelled",
+            Self::Lose => "be lost",
+            Self::Resend => "be sent again",
+            Self::MarkDone => "be marked as done",
+            Self::MarkFailed => "be marked as failed",
+        })
+    }
+}
+
+/// The surroundings and constraints of a task, stored as the JSON column `metadata`.
+///
+/// The names are those of the Python worker's database, and keys that are not ours are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    /// Absolute and normalised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// The branch that the task prefers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_branch: Option<String>,
+    /// Exported before the task runs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_vars: BTreeMap<String, String>,
+    /// Commands that must succeed first, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prerequisites: Vec<String>,
+    /// False: any session will do.
+    pub prefer_context_match: bool,
+    /// In order of preference.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preferred_providers: Vec<String>,
+    /// Tried after the preferred ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallback_providers: Vec<String>,
+    /// Whether any other provider may take the task where the named ones are missing.
+    pub allow_fallback: bool,
+    /// Keys that belong to other tools.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            working_dir: None,
+            git_branch: None,
+            env_vars: BTreeMap::new(),
+            prerequisites: Vec::new(),
+            prefer_context_match: true,
+            preferred_providers: Vec::new(),
+            fallback_providers: Vec::new(),
+            allow_fallback: false,
+            rest: serde_json::Map::new(),
+        }
+    }
+}
+
+impl Metadata {
+    /// Returns what can be read of `json`, and what was wrong with it: a row that another tool
+    /// wrote must not stop the queue.
+    pub fn read(json: &str) -> (Self, Option<String>) {
+        let read = serde_json::from_str::<serde_json::Map<_, _>>(json).and_then(|mut keys| {
+            // Other tools write `null` where they mean that nothing is asked.
+            keys.retain(|_, value: &mut serde_json::Value| !value.is_null());
+            serde_json::from_value(serde_json::Value::Object(keys))
+        });
+        match read {
+            Ok(metadata) => (metadata, None),
+            Err(error) => (Self::default(), Some(error.to_string())),
+        }
+    }
+
+    /// Whether the task names a directory, a branch or variables.
+    pub fn names_context(&self) -> bool {
+        self.working_dir.is_some() || self.git_branch.is_some() || !self.env_vars.is_empty()
+    }
+}
+
+/// What a sender asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    /// What may run it.
+    pub kind: Kind,
+    /// The command line or the prompt; see [`check_content`].
+    pub content: String,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Who queued it, for people: `cli`, `api`.
+    pub source: String,
+    /// Context, prerequisites and preferences.
+    pub metadata: Metadata,
+    /// The one session that may run it.
+    pub target_session: Option<String>,
+    /// The one provider that may run it.
+    pub target_provider: Option<String>,
+    /// How often a failed attempt is followed by another.
+    pub max_retries: u32,
+    /// After how many seconds an attempt is ended; `None`: never.
+    pub timeout_seconds: Option<u64>,
+}
+
+impl NewTask {
+    /// Returns a command for a shell, with nothing asked of its surroundings.
+    pub fn command(content: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Command,
+            content: content.into(),
+            priority: 0,
+            source: "cli".to_owned(),
+            metadata: Metadata::default(),
+            target_session: None,
+            target_provider: None,
+            max_retries: 0,
+            timeout_seconds: None,
+        }
+    }
+}
+
+/// What is wrong with the content of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ContentError {
+    /// Nothing to do.
+    #[error("the task is empty: say what is to be done")]
+    Empty,
+    /// See [`MAX_CONTENT`].
+    #[error(
+        "the task has {0} bytes, and at most {MAX_CONTENT} are taken: put it into a file and send a command that reads it"
+    )]
+    TooLong(usize),
+    /// No shell and no terminal takes a NUL.
+    #[error("the task holds a NUL byte at offset {0}: remove it")]
+    Nul(usize),
+}
+
+/// Checks that `content` can be a task: not blank, at most [`MAX_CONTENT`] bytes, no NUL.
+///
+/// # Errors
+/// The first of these that does not hold.
+pub fn check_content(content: &str) -> Result<(), ContentError> {
+    if content.trim().is_empty() {
+        return Err(ContentError::Empty);
+    }
+    if content.len() > MAX_CONTENT {
+        return Err(ContentError::TooLong(content.len()));
+    }
+    match content.find('\0') {
+        Some(offset) => Err(ContentError::Nul(offset)),
+        None => Ok(()),
+    }
+}
+
+/// Whether `name` can be a variable of every shell: letters, digits and `_`, no digit first.
+pub fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// A task as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Its number.
+    pub id: TaskId,
+    /// What may run it.
+    pub kind: Kind,
+    /// The command line or the prompt.
+    pub content: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Higher goes first.
+    pub priority: i32,
+    /// The session that has it, or had it last.
+    pub session: Option<String>,
+    /// Of the last attempt.
+    pub exit_code: Option<i32>,
+    /// Why it failed, or why its last attempt did.
+    pub error: Option<String>,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When it was last given to a session.
+    pub assigned_at: Option<Timestamp>,
+    /// When it was settled.
+    pub completed_at: Option<Timestamp>,
+    /// Context, prerequisites and preferences.
+    pub metadata: Metadata,
+    /// The one session that may run it.
+    pub target_session: Option<String>,
+    /// The one provider that may run it.
+    pub target_provider: Option<String>,
+    /// Attempts that ended, refused ones not counted.
+    pub attempts: u32,
+    /// How often a failed attempt is followed by another.
+    pub max_retries: u32,
+    /// After how many seconds an attempt is ended.
+    pub timeout_seconds: Option<u64>,
+    /// Not to be claimed before.
+    pub not_before: Option<Timestamp>,
+    /// The latest reason to wait.
+    pub wait_reason: Option<String>,
+    /// When a person asked to cancel it.
+    pub cancel_requested: Option<Timestamp>,
+}
+
+impl Task {
+    /// Returns the first line of the content, cut at 200 characters.
+    pub fn summary(&self) -> String {
+        summary(&self.content)
+    }
+
+    /// Returns the providers that the task asks for, in order of preference.
+    pub fn preferred_providers(&self) -> Vec<String> {
+        if let Some(provider) = &self.target_provider {
+            return vec![provider.clone()];
+        }
+        let metadata = &self.metadata;
+        let preferred = metadata.preferred_providers.iter();
+        preferred
+            .chain(&metadata.fallback_providers)
+            .cloned()
+            .collect()
+    }
+
+    /// Returns the providers that may run the task; empty: any that suits its kind.
+    pub fn allowed_providers(&self) -> Vec<String> {
+        if self.target_provider.is_none() && self.metadata.allow_fallback {
+            Vec::new()
+        } else {
+            self.preferred_providers()
+        }
+    }
+}
+
+/// Returns the first line of `content` that is not blank, cut at 200 characters.
+pub fn summary(content: &str) -> String {
+    let line = content
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    line.chars().take(200).collect()
+}
+
+/// How far an attempt has come. Written before the act that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The session is reserved; its job is being prepared.
+    Claimed,
+    /// From here on bytes may have reached the pane.
+    Delivering,
+    /// The session took the job up.
+    Running,
+    /// Nothing more happens to it.
+    Ended,
+}
+
+impl Phase {
+    /// The name that the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Delivering => "delivering",
+            Self::Running => "in_progress",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Returns the phase of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Claimed, Self::Delivering, Self::Running, Self::Ended]
+            .into_iter()
+            .find(|phase| phase.name() == name)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Exit code 0.
+    Completed,
+    /// Another exit code, none at all, or a preparation that failed.
+    Failed,
+    /// It took longer than its sender allows.
+    TimedOut,
+    /// A person ended it.
+    Cancelled,
+    /// The session did not take it; no attempt of the task's.
+    Refused,
+    /// Its daemon ended first; no attempt of the task's.
+    Withdrawn,
+    /// Cannot be established.
+    Uncertain,
+}
+
+impl Outcome {
+    /// The name that users see and the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+            Self::Withdrawn => "withdrawn",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
+    /// Returns the outcome of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Completed,
+            Self::Failed,
+            Self::TimedOut,
+            Self::Cancelled,
+            Self::Refused,
+            Self::Withdrawn,
+            Self::Uncertain,
+        ]
+        .into_iter()
+        .find(|outcome| outcome.name() == name)
+    }
+
+    /// Whether it is one of the task's tries: something of the task was typed and taken up, or
+    /// its own preparation failed.
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::Refused | Self::Withdrawn)
+    }
+}
+
+/// How well a session suited, kept with the attempt: names instead of positions, so that it can
+/// be read when the sessions are long gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRanking {
+    /// The session.
+    pub session: String,
+    /// The sum of the terms.
+    pub points: i32,
+    /// What the points are made of.
+    pub terms: Vec<Term>,
+}
+
+/// One try to run a task in a session, as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// 1 for the task's first try.
+    pub number: u32,
+    /// Where.
+    pub session: String,
+    /// How far it has come.
+    pub phase: Phase,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// What the command returned.
+    pub exit_code: Option<i32>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When its session was claimed.
+    pub claimed_at: Timestamp,
+    /// When its session took it up.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Who decided.
+    pub policy: PolicyId,
+    /// The session taken, then the runners-up.
+    pub rankings: Vec<NamedRanking>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_tasks_move_only_by_a_persons_word() {
+        let events = [
+            Event::Claim,
+            Event::Deliver,
+            Event::Start,
+            Event::Refuse,
+            Event::Withdraw,
+            Event::Complete,
+            Event::Fail,
+            Event::Retry,
+            Event::RequestCancel,
+            Event::Lose,
+        ];
+        for status in Status::ALL.into_iter().filter(|status| status.is_settled()) {
+            for event in events {
+                assert_eq!(
+                    status.after(event),
+                    Err(IllegalTransition {
+                        from: status,
+                        event
+                    })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_passes_the_states_of_its_life() {
+        let mut status = Status::Pending;
+        for (event, expected) in [
+            (Event::Claim, Status::Assigned),
+            (Event::Refuse, Status::Pending),
+            (Event::Claim, Status::Assigned),
+            (Event::Deliver, Status::Assigned),
+            (Event::Start, Status::InProgress),
+            (Event::Retry, Status::Pending),
+            (Event::Claim, Status::Assigned),
+            (Event::Deliver, Status::Assigned),
+            (Event::Lose, Status::Uncertain),
+            (Event::Resend, Status::Pending),
+            (Event::Cancel, Status::Cancelled),
+        ] {
+            status = status.after(event).expect("a legal step");
+            assert_eq!(status, expected, "after {event}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_typed_for_a_task_that_was_not_claimed() {
+        for event in [Event::Deliver, Event::Start, Event::Complete] {
+            assert!(Status::Pending.after(event).is_err());
+        }
+    }
+
+    #[test]
+    fn names_survive_a_round_trip() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_name(status.name()), Some(status));
+        }
+    }
+
+    #[test]
+    fn content_is_checked() {
+        assert_eq!(check_content(" \n\t"), Err(ContentError::Empty));
+        assert_eq!(check_content("a\0"), Err(ContentError::Nul(1)));
+        assert_eq!(check_content(&"x".repeat(MAX_CONTENT)), Ok(()));
+        assert_eq!(
+            check_content(&"x".repeat(MAX_CONTENT + 1)),
+            Err(ContentError::TooLong(MAX_CONTENT + 1))
+        );
+    }
+
+    #[test]
+    fn foreign_metadata_is_kept_and_bad_metadata_does_not_stop_the_queue() {
+        let (metadata, problem) =
+            Metadata::read(r#"{"working_dir": "/srv", "ticket": 7, "env_vars": null}"#);
+        assert_eq!(problem, None);
+        assert_eq!(metadata.working_dir.as_deref(), Some("/srv"));
+        assert!(metadata.prefer_context_match);
+        let written = serde_json::to_value(&metadata).expect("serialises");
+        assert_eq!(written["ticket"], 7);
+
+        let (metadata, problem) = Metadata::read("not json");
+        assert_eq!(metadata, Metadata::default());
+        assert!(problem.is_some());
+    }
+
+    #[test]
+    fn a_summary_is_one_short_line() {
+        assert_eq!(summary("\n  make test \nrm x"), "make test");
+        assert_eq!(summary(&"é".repeat(300)).chars().count(), 200);
+    }
+}

@@ -1,0 +1,187 @@
+//! Who decides when the policy does not: the live one, the last that worked, the embedded default.
+
+use std::time::{Duration, Instant};
+
+use crate::model::matching::{Decision, PolicyId, Question};
+
+use super::Policy;
+
+/// How long a policy rests after its first failure; each further one doubles it.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// The policies that the engine asks. There is always a decision.
+pub struct PolicyHost {
+    live: Candidate,
+    /// The one before the live one, where it worked.
+    previous: Option<Candidate>,
+    /// Never rests: there is nobody else.
+    fallback: Candidate,
+    failures: u64,
+    last_failure: Option<String>,
+    fallen_back_to: Option<PolicyId>,
+}
+
+/// What a round's decisions are, and whose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// One for each task.
+    pub decisions: Vec<Decision>,
+    /// Who made them.
+    pub by: PolicyId,
+    /// What went wrong in this round, in a line.
+    pub failure: Option<String>,
+}
+
+/// How the policies are doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The live one.
+    pub policy: PolicyId,
+    /// Failures since the start, whoever failed.
+    pub failures: u64,
+    /// The last failure of the live policy or of one that stood in for it, in a line.
+    pub last_failure: Option<String>,
+    /// Who decided the last round, where the live one did not.
+    pub fallen_back_to: Option<PolicyId>,
+}
+
+impl PolicyHost {
+    /// Returns a host of a policy, with the one that decides where nobody else does: the embedded
+    /// one, with its default settings.
+    pub fn new(live: Policy, fallback: Policy) -> Self {
+        Self {
+            live: Candidate::new(live),
+            previous: None,
+            fallback: Candidate::new(fallback),
+            failures: 0,
+            last_failure: None,
+            fallen_back_to: None,
+        }
+    }
+
+    /// The live policy.
+    pub fn live(&self) -> &Policy {
+        &self.live.policy
+    }
+
+    /// Makes another policy the live one. The one before becomes the first to fall back to, where
+    /// its last round went well.
+    pub fn replace(&mut self, live: Policy) {
+        let before = std::mem::replace(&mut self.live, Candidate::new(live));
+        if before.works {
+            self.previous = Some(before);
+        }
+        self.last_failure = None;
+        self.fallen_back_to = None;
+    }
+
+    /// Returns the decisions of the first policy that gives any. Where none does, every task
+    /// waits.
+    ///
+    /// Blocks for at most the time that the policies have together. A policy that failed rests
+    /// for a while, longer each time, and is not asked meanwhile.
+    pub fn decide(&mut self, question: &Question, now: Instant) -> Verdict {
+        let mut failures = Vec::new();
+        let order = [
+            Some(&mut self.live),
+            self.previous.as_mut(),
+            Some(&mut self.fallback),
+        ];
+        let last = order.len() - 1;
+        let mut verdict = None;
+        for (place, candidate) in order.into_iter().enumerate() {
+            let Some(candidate) = candidate else { continue };
+            if candidate.rests(now) && place != last {
+                continue;
+            }
+            match candidate.decide(question, now) {
+                Ok(decisions) => {
+                    let by = candidate.policy.id().clone();
+                    self.fallen_back_to = (place != 0).then(|| by.clone());
+                    verdict = Some((decisions, by));
+                    break;
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+
+        self.failures += failures.len() as u64;
+        let failure = (!failures.is_empty()).then(|| failures.join("; "));
+        if let Some(failure) = &failure {
+            tracing::warn!("{failure}");
+            self.last_failure = Some(failure.clone());
+        }
+        let (decisions, by) = verdict.unwrap_or_else(|| {
+            let by = self.fallback.policy.id().clone();
+            self.fallen_back_to = Some(by.clone());
+            (wait_all(question, failure.as_deref()), by)
+        });
+        Verdict {
+            decisions,
+            by,
+            failure,
+        }
+    }
+
+    /// Returns how the policies are doing.
+    pub fn health(&self) -> Health {
+        Health {
+            policy: self.live.policy.id().clone(),
+            failures: self.failures,
+            last_failure: self.last_failure.clone(),
+            fallen_back_to: self.fallen_back_to.clone(),
+        }
+    }
+}
+
+fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
+    let failure = failure.unwrap_or("none is left");
+    let wait = Decision::Wait {
+        reason: format!("no policy could decide: {failure}"),
+        others: Vec::new(),
+    };
+    vec![wait; question.tasks.len()]
+}
+
+/// A policy and how it has done lately.
+struct Candidate {
+    policy: Policy,
+    /// Whether its last round went well.
+    works: bool,
+    /// How long it rests after the next failure.
+    next_rest: Duration,
+    rests_until: Option<Instant>,
+}
+
+impl Candidate {
+    fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            works: false,
+            next_rest: FIRST_REST,
+            rests_until: None,
+        }
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
+    fn decide(&mut self, question: &Question, now: Instant) -> Result<Vec<Decision>, String> {
+        let result = self.policy.decide(question);
+        self.works = result.is_ok();
+        match result {
+            Ok(decisions) => {
+                self.next_rest = FIRST_REST;
+                self.rests_until = None;
+                Ok(decisions)
+            }
+            Err(failure) => {
+                self.rests_until = now.checked_add(self.next_rest);
+                self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
+                Err(format!("the policy `{}` {failure}", self.policy.id().name))
+            }
+        }
+    }
+}

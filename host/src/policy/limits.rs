@@ -1,0 +1,219 @@
+//! What a policy may use, and what becomes of one that wants more.
+
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, ResourceLimiter, Trap};
+
+use super::check::{self, Violation};
+
+/// What a policy may use. Every number is a setting of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a round may take, with making the instance and configuring it.
+    pub time: Duration,
+    /// How long each step of loading may take: describing itself, and the self-test.
+    pub load_time: Duration,
+    /// Bytes of memory in one round, all of its memories together.
+    pub memory: usize,
+    /// Bytes of stack; what is outside of 64 KiB to 64 MiB counts as the nearest of these.
+    pub stack: usize,
+    /// Bytes that one answer, or one line for the log, may take in the host.
+    pub answer: usize,
+    /// Lines for the log in one round; the rest is dropped, and counted.
+    pub log_lines: usize,
+    /// Bytes of a policy's file.
+    pub file: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_millis(100),
+            load_time: Duration::from_secs(5),
+            memory: 64 << 20,
+            stack: 512 << 10,
+            answer: 16 << 20,
+            log_lines: 50,
+            file: 64 << 20,
+        }
+    }
+}
+
+/// Why a policy gave no decision that could be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It took longer than it may.
+    #[error("did not answer within {} ms", limit.as_millis())]
+    TimedOut {
+        /// What it may take.
+        limit: Duration,
+    },
+    /// It wanted more memory than it may have.
+    #[error("wanted more than {} MiB of memory", limit >> 20)]
+    OutOfMemory {
+        /// What it may have, in bytes.
+        limit: usize,
+    },
+    /// Its calls went too deep.
+    #[error("ran out of stack")]
+    OutOfStack,
+    /// It stopped by itself: a panic, an exception, an answer that cannot be read.
+    #[error("stopped with an error: {cause}{}", said(said_last))]
+    Stopped {
+        /// What the runtime says, in a line.
+        cause: String,
+        /// The last thing that it wrote, which often says more.
+        said_last: Option<String>,
+    },
+    /// Its functions take or give other types than ours.
+    #[error("speaks another version of the contract: {why}")]
+    OtherTypes {
+        /// Where they differ, in a line.
+        why: String,
+    },
+    /// It does not take its settings.
+    #[error("refused its settings: {message}")]
+    Refused {
+        /// What it said, in a line.
+        message: String,
+    },
+    /// Its answer breaks a rule.
+    #[error("answered what it may not: {0}")]
+    Wrong(#[from] Violation),
+    /// The machine would not run it.
+    #[error("could not be run: {reason}")]
+    Host {
+        /// Why, in a line.
+        reason: String,
+    },
+}
+
+fn said(last: &Option<String>) -> String {
+    last.as_ref()
+        .map(|words| format!("; it last said: {words}"))
+        .unwrap_or_default()
+}
+
+impl Failure {
+    /// Returns what an error from wasmtime means.
+    pub(super) fn from_wasm(error: &wasmtime::Error, said_last: Option<String>) -> Self {
+        if let Some(&Expired(limit)) = error.downcast_ref() {
+            Self::TimedOut { limit }
+        } else if let Some(&Exhausted(limit)) = error.downcast_ref() {
+            Self::OutOfMemory { limit }
+        } else if error.downcast_ref() == Some(&Trap::StackOverflow) {
+            Self::OutOfStack
+        } else if let Some(why) = mismatch(error) {
+            Self::OtherTypes {
+                why: check::line(&why, LONGEST_CAUSE),
+            }
+        } else {
+            Self::Stopped {
+                cause: check::line(&error.root_cause().to_string(), LONGEST_CAUSE),
+                said_last,
+            }
+        }
+    }
+}
+
+/// Types are compared when a function is first called, and the error has no type of its own.
+fn mismatch(error: &wasmtime::Error) -> Option<String> {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let start = causes
+        .iter()
+        .position(|cause| cause.starts_with("type mismatch with "))?;
+    Some(causes[start..].join(": "))
+}
+
+/// How much of an error message is kept, in characters.
+pub(super) const LONGEST_CAUSE: usize = 400;
+
+/// The error of a call that took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("took longer than {} ms", .0.as_millis())]
+pub(super) struct Expired(pub(super) Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("wanted more than {0} bytes of memory")]
+struct Exhausted(usize);
+
+/// Returns the engine for one policy.
+pub(super) fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
+    /// What the host's own functions may need on a guest's stack.
+    const HEADROOM: usize = 1 << 20;
+
+    let stack = limits.stack.clamp(64 << 10, 64 << 20);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + HEADROOM)
+        // The same round gives the same answer on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true);
+    Engine::new(&config)
+}
+
+/// Counts the memory that an instance takes, all of its memories and tables together.
+pub(super) struct Meter {
+    limit: usize,
+    memory: usize,
+    table_entries: usize,
+}
+
+impl Meter {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            memory: 0,
+            table_entries: 0,
+        }
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(desired.saturating_sub(current));
+        if memory > self.limit {
+            // An error stops the policy here, with this reason. A mere refusal would look like
+            // a panic of its allocator.
+            return Err(wasmtime::Error::new(Exhausted(self.limit)));
+        }
+        self.memory = memory;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let entries = self
+            .table_entries
+            .saturating_add(desired.saturating_sub(current));
+        if entries.saturating_mul(size_of::<usize>()) > self.limit {
+            return Err(wasmtime::Error::new(Exhausted(self.limit)));
+        }
+        self.table_entries = entries;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        // A program of many linked libraries has tens of them.
+        500
+    }
+
+    fn memories(&self) -> usize {
+        100
+    }
+
+    fn tables(&self) -> usize {
+        100
+    }
+}

@@ -1,0 +1,616 @@
+//! Policies that do harm, and files that are none: each ends in one clear line, in a bounded
+//! time, and scheduling goes on.
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wit_component::StringEncoding;
+use wit_parser::Resolve;
+
+use crate::model::matching::{Decision, Question};
+
+use super::{
+    EMBEDDED, Failure, Limits, LoadError, Policy, PolicyHost, Source, Violation, resolve, self_test,
+};
+
+const WIT: &str = include_str!("../../../wit/policy.wit");
+
+/// The same contract, in a world that also has a clock.
+const WIT_WITH_CLOCK: &str = "
+    package test:clock;
+    world policy {
+        import wasi:clocks/monotonic-clock@0.2.0;
+        import assigner:policy/logging@0.1.0;
+        export assigner:policy/matching@0.1.0;
+    }
+    package wasi:io@0.2.0 {
+        interface poll { resource pollable { block: func(); } }
+    }
+    package wasi:clocks@0.2.0 {
+        interface monotonic-clock {
+            use wasi:io/poll@0.2.0.{pollable};
+            subscribe-duration: func(when: u64) -> pollable;
+        }
+    }
+";
+
+/// What a policy may do instead of deciding.
+const ENDLESS: &str = "(loop $l (br $l)) (unreachable)";
+const HOG: &str = "(loop $l (drop (memory.grow (i32.const 16))) (br $l)) (unreachable)";
+
+/// A policy by hand. On the self-test it lets both tasks wait; on any other round it runs
+/// `assign`, which returns where its answer lies: at 8 there is one without any decision, at 1536
+/// one that lets two tasks wait.
+fn module(imports: &str, assign: &str) -> String {
+    format!(
+        r#"(module
+            (import "assigner:policy/logging@0.1.0" "log" (func $log (param i32 i32 i32)))
+            {imports}
+            (memory (export "memory") 1)
+            (global $free (mut i32) (i32.const 16384))
+            ;; what it says of itself: name, version, summary, default-config, wants-busy
+            (data (i32.const 1024) "\00\05\00\00\08\00\00\00\08\05\00\00\01\00\00\00\08\05\00\00\01\00\00\00\09\05\00\00\02\00\00\00\00")
+            (data (i32.const 1280) "sabotage1{{}}boom\1b[2J")
+            ;; an answer of two decisions, each `wait`
+            (data (i32.const 1536) "\00\08\00\00\02\00\00\00")
+            (data (i32.const 2048) "\01")
+            (data (i32.const 2076) "\01")
+            (func (export "assigner:policy/matching@0.1.0#describe") (result i32)
+                (i32.const 1024))
+            (func (export "assigner:policy/matching@0.1.0#configure") (param i32 i32) (result i32)
+                (i32.const 8))
+            (func $assign (export "assigner:policy/matching@0.1.0#assign")
+                (param $now i64) (param $explain i32) (param i32 i32)
+                (param $tasks i32) (param $count i32) (param $sessions i32) (param i32)
+                (result i32)
+                (local $i i32)
+                (if (i64.eq (local.get $now) (i64.const 1700000000))
+                    (then (return (i32.const 1536))))
+                {assign})
+            (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+                (local $at i32)
+                (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+                (global.set $free (i32.add (local.get $at) (local.get $size)))
+                (local.get $at)))"#
+    )
+}
+
+/// Returns a core module with embedded WIT.
+fn embed(wat: &str, wit: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let contract = resolve
+        .push_str("policy.wit", WIT)
+        .expect("the contract parses");
+    let package = if wit == WIT {
+        contract
+    } else {
+        resolve
+            .push_str("test.wit", wit)
+            .expect("the test's WIT parses")
+    };
+    let world = resolve
+        .select_world(&[package], Some("policy"))
+        .expect("there is a world");
+    let mut module = wat::parse_str(wat).expect("the module parses");
+    wit_component::embed_component_metadata(
+        &mut module,
+        &resolve,
+        world,
+        StringEncoding::UTF8,
+        false,
+    )
+    .expect("the WIT can be embedded");
+    module
+}
+
+fn saboteur(assign: &str) -> Vec<u8> {
+    embed(&module("", assign), WIT)
+}
+
+/// The usual limits, with the time that a busy machine may need.
+fn limits() -> Limits {
+    Limits {
+        time: Duration::from_secs(30),
+        load_time: Duration::from_secs(30),
+        ..Limits::default()
+    }
+}
+
+/// For policies that are to be stopped by time.
+fn brief() -> Limits {
+    Limits {
+        time: Duration::from_millis(100),
+        ..limits()
+    }
+}
+
+fn load(bytes: &[u8], limits: &Limits) -> Result<Policy, LoadError> {
+    Policy::from_bytes("`test.wasm`", bytes, limits, &json!({}))
+}
+
+fn loaded(bytes: &[u8]) -> Policy {
+    load(bytes, &limits()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused(bytes: &[u8]) -> LoadError {
+    load(bytes, &limits()).err().expect("it is refused")
+}
+
+static DEFAULT: LazyLock<Policy> = LazyLock::new(|| {
+    Policy::embedded(&limits(), &Value::Null).unwrap_or_else(|error| panic!("{error}"))
+});
+
+fn question() -> Question {
+    Question {
+        now: 1,
+        ..self_test()
+    }
+}
+
+/// What becomes of a policy that does this to a round.
+fn failure(assign: &str) -> Failure {
+    loaded(&saboteur(assign))
+        .decide(&question())
+        .expect_err("it fails")
+}
+
+#[test]
+fn an_endless_loop_is_stopped() {
+    assert_times_out(&saboteur(ENDLESS));
+}
+
+#[test]
+fn a_sleep_in_the_host_is_stopped() {
+    let imports = r#"
+        (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration"
+            (func $timer (param i64) (result i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+    "#;
+    let assign = "(call $block (call $timer (i64.const 3600000000000))) (unreachable)";
+    assert_times_out(&embed(&module(imports, assign), WIT_WITH_CLOCK));
+}
+
+fn assert_times_out(bytes: &[u8]) {
+    let policy = load(bytes, &brief()).unwrap_or_else(|error| panic!("{error}"));
+    let expected = Failure::TimedOut {
+        limit: brief().time,
+    };
+    assert_eq!(policy.decide(&question()), Err(expected));
+}
+
+#[test]
+fn hunger_for_memory_is_stopped() {
+    let expected = Failure::OutOfMemory {
+        limit: limits().memory,
+    };
+    assert_eq!(failure(HOG), expected);
+}
+
+#[test]
+fn deep_recursion_is_stopped() {
+    let deeper = "(call $assign (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+                                (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+                  (i32.load offset=0)";
+    assert_eq!(failure(deeper), Failure::OutOfStack);
+}
+
+#[test]
+fn a_trap_is_told_with_the_last_words() {
+    let dying = "(call $log (i32.const 3) (i32.const 1291) (i32.const 8)) (unreachable)";
+    let failure = failure(dying);
+    let Failure::Stopped { cause, said_last } = &failure else {
+        panic!("{failure:?}")
+    };
+    assert!(cause.contains("unreachable"), "{cause}");
+    assert_eq!(said_last.as_deref(), Some("boom\\u{1b}[2J"));
+    assert!(
+        failure
+            .to_string()
+            .ends_with("; it last said: boom\\u{1b}[2J"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn the_wrong_number_of_decisions_is_refused() {
+    let expected = Failure::Wrong(Violation::Count {
+        given: 0,
+        wanted: 2,
+    });
+    assert_eq!(failure("(i32.const 8)"), expected);
+}
+
+#[test]
+fn an_answer_without_end_is_refused() {
+    // 2,000 decisions that all point to one reason of 60,000 bytes: small for the guest only.
+    let flood = "
+        (drop (memory.grow (i32.const 16)))
+        (local.set $i (i32.const 131072))
+        (loop $l
+            (i32.store8 (local.get $i) (i32.const 1))
+            (i32.store offset=4 (local.get $i) (i32.const 65536))
+            (i32.store offset=8 (local.get $i) (i32.const 60000))
+            (local.set $i (i32.add (local.get $i) (i32.const 28)))
+            (br_if $l (i32.lt_u (local.get $i) (i32.const 187072))))
+        (i32.store (i32.const 1536) (i32.const 131072))
+        (i32.store (i32.const 1540) (i32.const 2000))
+        (i32.const 1536)";
+    let failure = failure(flood);
+    let Failure::Stopped { cause, .. } = &failure else {
+        panic!("{failure:?}")
+    };
+    assert!(cause.contains("too much data"), "{cause}");
+}
+
+#[test]
+fn a_flood_of_log_lines_does_no_harm() {
+    let flood = "
+        (loop $l
+            (call $log (i32.const 0) (i32.const 1280) (i32.const 8))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $l (i32.lt_u (local.get $i) (i32.const 1000))))
+        (i32.const 1536)";
+    let decisions = loaded(&saboteur(flood)).decide(&question());
+    let decisions = decisions.expect("the log is not the answer");
+    let expected = Decision::Wait {
+        reason: "the policy gave no reason".to_owned(),
+        others: Vec::new(),
+    };
+    assert_eq!(decisions, vec![expected; 2]);
+}
+
+#[test]
+fn scheduling_goes_on_whatever_a_policy_does() {
+    let expected = DEFAULT
+        .decide(&question())
+        .expect("the default policy works");
+    for assign in [ENDLESS, HOG, "(unreachable)", "(i32.const 8)"] {
+        let live = load(&saboteur(assign), &brief()).unwrap_or_else(|error| panic!("{error}"));
+        let mut host = PolicyHost::new(live, DEFAULT.clone());
+        let verdict = host.decide(&question(), Instant::now());
+        assert_eq!(verdict.decisions, expected, "{assign}");
+        assert_eq!(&verdict.by, DEFAULT.id());
+        let failure = verdict.failure.expect("the failure is told");
+        assert!(failure.starts_with("the policy `sabotage` "), "{failure}");
+        let health = host.health();
+        assert_eq!(health.policy.name, "sabotage");
+        assert_eq!(health.failures, 1);
+        assert_eq!(health.last_failure, Some(failure));
+        assert_eq!(health.fallen_back_to.as_ref(), Some(DEFAULT.id()));
+    }
+}
+
+#[test]
+fn a_policy_that_failed_rests_longer_each_time() {
+    let mut host = PolicyHost::new(loaded(&saboteur("(unreachable)")), DEFAULT.clone());
+    let start = Instant::now();
+    let failures = |host: &mut PolicyHost, after: u64| {
+        let verdict = host.decide(&question(), start + Duration::from_millis(after));
+        assert_eq!(&verdict.by, DEFAULT.id());
+        host.health().failures
+    };
+    assert_eq!(failures(&mut host, 0), 1);
+    assert_eq!(failures(&mut host, 999), 1);
+    assert_eq!(failures(&mut host, 1_000), 2);
+    assert_eq!(failures(&mut host, 2_999), 2);
+    assert_eq!(failures(&mut host, 3_000), 3);
+}
+
+#[test]
+fn the_last_policy_that_worked_comes_before_the_default() {
+    let waiting = loaded(&saboteur("(i32.const 1536)"));
+    let mut host = PolicyHost::new(waiting.clone(), DEFAULT.clone());
+    assert_eq!(&host.decide(&question(), Instant::now()).by, waiting.id());
+    assert_eq!(host.health().fallen_back_to, None);
+
+    let trapping = loaded(&saboteur("(unreachable)"));
+    host.replace(trapping.clone());
+    assert_eq!(&host.decide(&question(), Instant::now()).by, waiting.id());
+    assert_eq!(host.health().fallen_back_to.as_ref(), Some(waiting.id()));
+
+    // One that never worked does not take its place.
+    host.replace(trapping);
+    let verdict = host.decide(&question(), Instant::now());
+    assert_eq!(&verdict.by, waiting.id());
+}
+
+#[test]
+fn where_every_policy_fails_every_task_waits() {
+    let trapping = loaded(&saboteur("(unreachable)"));
+    let mut host = PolicyHost::new(trapping.clone(), trapping);
+    for round in 1..3 {
+        let verdict = host.decide(&question(), Instant::now());
+        assert_eq!(verdict.decisions.len(), 2, "round {round}");
+        for decision in verdict.decisions {
+            let Decision::Wait { reason, .. } = decision else {
+                panic!("{decision:?}")
+            };
+            assert!(
+                reason.starts_with("no policy could decide: the policy `sabotage` "),
+                "{reason}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_no_policy_is_refused_in_one_clear_line() {
+    let damaged = &EMBEDDED[..EMBEDDED.len() / 2];
+    let core = wat::parse_str("(module)").expect("it parses");
+    let elf = {
+        let engine = wasmtime::Engine::default();
+        engine.precompile_component(EMBEDDED).expect("it compiles")
+    };
+    for (bytes, expected) in [
+        (
+            &b""[..],
+            "`test.wasm` is not WebAssembly: a policy is a component or a core module, in binary form",
+        ),
+        (
+            b"(module)",
+            "`test.wasm` is not WebAssembly: a policy is a component or a core module, in binary form",
+        ),
+        (
+            b"\0asm\x01\0\0",
+            "`test.wasm` is not WebAssembly: a policy is a component or a core module, in binary form",
+        ),
+        (
+            &core,
+            "`test.wasm` is a core module without embedded WIT: build it with wit-bindgen for the world `assigner:policy/policy`, or make it a component with `wasm-tools component new`",
+        ),
+        (
+            &elf,
+            "`test.wasm` is precompiled native code, which is never run: give the `.wasm` it was made of",
+        ),
+        (damaged, "`test.wasm` is damaged or only half written: "),
+        (
+            b"\0asm\x0d\0\x01\0\xff\xff",
+            "`test.wasm` is damaged or only half written: ",
+        ),
+        (
+            b"\0asm\x01\0\0\0\xff\xff",
+            "`test.wasm` is damaged or only half written: ",
+        ),
+        (
+            b"\0asm\x0d\0\x01\0",
+            "`test.wasm` is not a policy for this version: this host needs `assigner:policy/matching@0.1.0`, and it has nothing",
+        ),
+    ] {
+        let error = refused(bytes).to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!error.contains(|c: char| c.is_control()), "{error:?}");
+    }
+}
+
+#[test]
+fn a_component_cut_anywhere_is_refused() {
+    let step = EMBEDDED.len() / 40;
+    for length in (0..EMBEDDED.len() - 1).step_by(step) {
+        refused(&EMBEDDED[..length]);
+    }
+}
+
+#[test]
+fn a_component_of_another_world_is_told_what_is_missing() {
+    let greeting = "(module
+        (import \"test:other/names@1.0.0\" \"name\" (func (param i32)))
+        (memory (export \"memory\") 1)
+        (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 8))
+        (func (export \"greet\")))";
+    let wit = "
+        package test:other@1.0.0;
+        interface names { name: func() -> string; }
+        world policy { import names; export greet: func(); }";
+    assert_eq!(
+        refused(&embed(greeting, wit)).to_string(),
+        "`test.wasm` is not a policy for this version: it needs `test:other/names@1.0.0`, and this \
+         host has `assigner:policy/logging@0.1.0` and WASI 0.2 (that gives nothing)"
+    );
+
+    let silent = "(module (func (export \"greet\")))";
+    let wit = "package test:other; world policy { export greet: func(); }";
+    assert_eq!(
+        refused(&embed(silent, wit)).to_string(),
+        "`test.wasm` is not a policy for this version: this host needs \
+         `assigner:policy/matching@0.1.0`, and it has `greet`"
+    );
+
+    let older = WIT.replace("wants-busy: bool,", "");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("older.wit", &older).expect("it parses");
+    let world = resolve
+        .select_world(&[package], Some("policy"))
+        .expect("it is there");
+    let mut module = wat::parse_str(module("", "(i32.const 1536)")).expect("it parses");
+    wit_component::embed_component_metadata(
+        &mut module,
+        &resolve,
+        world,
+        StringEncoding::UTF8,
+        false,
+    )
+    .expect("it can be embedded");
+    let error = refused(&module).to_string();
+    assert!(
+        error.starts_with("`test.wasm` is not a policy for this version: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_policy_that_fails_when_it_is_tried_is_refused() {
+    let good = module("", "(i32.const 1536)");
+    let describes = good.replace(
+        "(result i32)\n                (i32.const 1024)",
+        "(result i32) (unreachable)",
+    );
+    assert_ne!(describes, good);
+    let error = refused(&embed(&describes, WIT)).to_string();
+    assert!(
+        error.starts_with("`test.wasm` could not describe itself: it stopped with an error: "),
+        "{error}"
+    );
+
+    let config = good.replace("sabotage1{}boom", "sabotage1[]boom");
+    assert_ne!(config, good);
+    assert_eq!(
+        refused(&embed(&config, WIT)).to_string(),
+        "`test.wasm` gives a `default-config` that is not a JSON object"
+    );
+
+    let configures = good.replace(
+        "(param i32 i32) (result i32)\n                (i32.const 8)",
+        "(param i32 i32) (result i32) (unreachable)",
+    );
+    assert_ne!(configures, good);
+    let error = refused(&embed(&configures, WIT)).to_string();
+    assert!(
+        error.starts_with(
+            "`test.wasm` could not decide on a round of two tasks: it stopped with an error: "
+        ),
+        "{error}"
+    );
+
+    let wrong = good.replace(
+        "(then (return (i32.const 1536)))",
+        "(then (return (i32.const 8)))",
+    );
+    assert_ne!(wrong, good);
+    assert_eq!(
+        refused(&embed(&wrong, WIT)).to_string(),
+        "`test.wasm` could not decide on a round of two tasks: it answered what it may not: 0 \
+         decisions for 2 tasks"
+    );
+}
+
+#[test]
+fn refused_settings_are_told_in_the_policys_words() {
+    for (settings, expected) in [
+        (
+            json!({"min-score": "many"}),
+            "the embedded policy refuses its settings: `min-score` must be a whole number from 0 to 1000000",
+        ),
+        (
+            json!([1]),
+            "the embedded policy refuses its settings: the settings must be a JSON object of `same-directory`, ",
+        ),
+    ] {
+        let error = Policy::embedded(&limits(), &settings)
+            .err()
+            .expect("they are refused");
+        assert!(matches!(error, LoadError::Settings { .. }), "{error:?}");
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_core_module_and_its_component_decide_the_same() {
+    let module = saboteur("(i32.const 1536)");
+    let component = wit_component::ComponentEncoder::default()
+        .module(&module)
+        .and_then(wit_component::ComponentEncoder::encode)
+        .expect("it can be encoded");
+    let (module, component) = (loaded(&module), loaded(&component));
+    assert_eq!(module.decide(&question()), component.decide(&question()));
+    assert_eq!(module.id().name, "sabotage");
+    assert_ne!(module.id().sha256, component.id().sha256);
+}
+
+#[test]
+fn the_embedded_policy_is_known_by_the_hash_of_its_file() {
+    assert_eq!(DEFAULT.id().name, "default");
+    let noted = include_str!("../../../policies/default/default.wasm.toml");
+    let noted: toml::Table = toml::from_str(noted).expect("it is TOML");
+    assert_eq!(noted["sha256"].as_str(), Some(&*DEFAULT.id().sha256));
+    assert_eq!(
+        noted["size"].as_integer(),
+        i64::try_from(EMBEDDED.len()).ok()
+    );
+}
+
+#[test]
+fn files_are_read_whole_or_refused() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("policy.wasm");
+    let read = |path: &Path, limits: &Limits| {
+        let policy = Policy::from_file(path, limits, &Value::Null);
+        policy.map(|policy| policy.id().name.clone())
+    };
+    assert!(matches!(
+        read(&path, &limits()),
+        Err(LoadError::Missing { .. })
+    ));
+    assert!(matches!(
+        read(directory.path(), &limits()),
+        Err(LoadError::Directory { .. })
+    ));
+    assert!(matches!(
+        read(Path::new("/dev/zero"), &limits()),
+        Err(LoadError::NotAFile { .. })
+    ));
+
+    fs::write(&path, EMBEDDED).expect("it can be written");
+    assert_eq!(read(&path, &limits()).ok().as_deref(), Some("default"));
+    let exactly = Limits {
+        file: EMBEDDED.len() as u64,
+        ..limits()
+    };
+    assert_eq!(read(&path, &exactly).ok().as_deref(), Some("default"));
+    let one_less = Limits {
+        file: exactly.file - 1,
+        ..limits()
+    };
+    assert!(matches!(
+        read(&path, &one_less),
+        Err(LoadError::TooBig { .. })
+    ));
+}
+
+#[test]
+fn a_name_is_looked_for_in_the_directory_of_policies() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let named = |name: &str| resolve(name, directory.path());
+    let file = |name: &str| Source::File(directory.path().join(name));
+    let is = |name: &str, expected: Source| match named(name) {
+        Ok(found) => assert_eq!(found, expected, "{name}"),
+        Err(error) => panic!("{error}"),
+    };
+    is("default", Source::Embedded);
+    is("default.wasm", Source::Embedded);
+    is("./default.wasm", Source::File("./default.wasm".into()));
+    is("/nowhere/x", Source::File("/nowhere/x".into()));
+    for name in ["mine", "", "..", "mine\u{1b}[2J"] {
+        let error = named(name).expect_err("there is none").to_string();
+        assert!(error.starts_with("no policy is called `"), "{error}");
+        assert!(!error.contains(|c: char| c.is_control()), "{error:?}");
+    }
+
+    fs::write(directory.path().join("mine.wasm"), "").expect("it can be written");
+    is("mine", file("mine.wasm"));
+    is("mine.wasm", file("mine.wasm"));
+    fs::write(directory.path().join("default.wasm"), "").expect("it can be written");
+    is("default", file("default.wasm"));
+}
+
+#[test]
+fn a_policy_can_be_asked_from_many_threads_at_once() {
+    let expected = DEFAULT.decide(&question()).expect("it works");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(DEFAULT.decide(&question()).as_ref(), Ok(&expected)));
+        }
+    });
+}
+
+#[test]
+fn a_policy_can_be_asked_from_an_async_context() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("there is a runtime");
+    runtime.block_on(async {
+        assert!(DEFAULT.decide(&question()).is_ok());
+    });
+}

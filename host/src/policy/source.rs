@@ -1,0 +1,97 @@
+//! From the name or path that a user gives to the bytes of a policy.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::check;
+use super::limits::Limits;
+use super::load::LoadError;
+
+/// Where a policy comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The default policy, which is part of the binary.
+    Embedded,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Returns what `--policy` means.
+///
+/// What contains a slash is a path. Anything else is a file in the directory of policies, with or
+/// without its ending `.wasm`; then, for `default` or `default.wasm`, the embedded policy; then a
+/// file in the current directory.
+///
+/// # Errors
+///
+/// Where there is no such file. That a path exists is seen only when it is read.
+pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadError> {
+    if name_or_path.contains('/') {
+        return Ok(Source::File(PathBuf::from(name_or_path)));
+    }
+    let in_directory = [
+        policies_dir.join(name_or_path),
+        policies_dir.join(format!("{name_or_path}.wasm")),
+    ];
+    if !name_or_path.is_empty()
+        && let Some(path) = in_directory.into_iter().find(|path| path.is_file())
+    {
+        return Ok(Source::File(path));
+    }
+    if matches!(name_or_path, "default" | "default.wasm") {
+        return Ok(Source::Embedded);
+    }
+    let here = Path::new(name_or_path);
+    if here.is_file() {
+        return Ok(Source::File(here.to_owned()));
+    }
+    Err(LoadError::Unknown {
+        name: shown(here),
+        directory: shown(policies_dir),
+    })
+}
+
+/// Reads the file of a policy.
+pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing {
+            origin: shown(path),
+        },
+        _ => LoadError::Unreadable {
+            origin: shown(path),
+            source,
+        },
+    };
+    let metadata = path.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(LoadError::Directory {
+            origin: shown(path),
+        });
+    }
+    // A pipe would block, and a device never end.
+    if !metadata.is_file() {
+        return Err(LoadError::NotAFile {
+            origin: shown(path),
+        });
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(limits.file.saturating_add(1))
+                .read_to_end(&mut bytes)
+        })
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limits.file {
+        return Err(LoadError::TooBig {
+            origin: shown(path),
+            limit: limits.file,
+        });
+    }
+    Ok(bytes)
+}
+
+/// A path as messages show it: in backticks, fit for a terminal.
+pub(super) fn shown(path: &Path) -> String {
+    format!("`{}`", check::line(&path.to_string_lossy(), 1_000))
+}

@@ -1,0 +1,132 @@
+//! Linux: `/proc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use procfs::process::Process as Proc;
+
+use super::{Directory, Process};
+
+/// The number of the system call `read`.
+const READ: Option<u64> = if cfg!(target_arch = "x86_64") {
+    Some(0)
+} else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64")) {
+    Some(63)
+} else if cfg!(any(target_arch = "x86", target_arch = "arm")) {
+    Some(3)
+} else {
+    None
+};
+
+/// What the kernel appends to the path of something that was removed.
+const DELETED: &str = " (deleted)";
+
+fn open(pid: u32) -> Option<Proc> {
+    Proc::new(i32::try_from(pid).ok()?).ok()
+}
+
+/// Returns the file name of a process's program, and the name that it goes by.
+pub(super) fn program(pid: u32) -> Option<(String, String)> {
+    let process = open(pid)?;
+    let name = process.stat().ok()?.comm;
+    let program = process
+        .exe()
+        .ok()
+        .and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+    // An upgrade removes the file of a program that runs.
+    let program = program.map_or_else(
+        || name.clone(),
+        |program| program.strip_suffix(DELETED).unwrap_or(&program).to_owned(),
+    );
+    Some((program, name))
+}
+
+/// Returns what is known of a process; `None`: it has ended.
+pub(super) fn process(pid: u32) -> Option<Process> {
+    let stat = open(pid)?.stat().ok()?;
+    if matches!(stat.state, 'Z' | 'X' | 'x') {
+        return None;
+    }
+    Some(Process {
+        group: u32::try_from(stat.pgrp).ok()?,
+        foreground: u32::try_from(stat.tpgid).ok().filter(|&group| group > 0),
+        stopped: matches!(stat.state, 'T' | 't'),
+    })
+}
+
+/// Returns whether a process waits for a line on its standard input: in `read` of more than the
+/// one byte that the builtin `read` takes at a time.
+///
+/// # Errors
+/// The kernel does not tell, in words.
+pub(super) fn reads_a_line(pid: u32) -> Result<bool, String> {
+    let read = READ.ok_or("on this processor the kernel's answer is not understood")?;
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).map_err(|error| {
+        format!("the kernel does not tell what a shell without line editing waits for: {error}")
+    })?;
+    Ok(is_read_of_a_line(&call, read))
+}
+
+fn is_read_of_a_line(call: &str, read: u64) -> bool {
+    let mut words = call.split_ascii_whitespace();
+    let number = words.next().and_then(|word| word.parse::<u64>().ok());
+    let mut arguments =
+        words.map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+    let (descriptor, _, size) = (arguments.next(), arguments.next(), arguments.next());
+    number == Some(read)
+        && descriptor == Some(Some(0))
+        && size.flatten().is_some_and(|size| size > 1)
+}
+
+/// Returns where a process stands.
+pub(super) fn directory(pid: u32) -> Directory {
+    let Some(path) = open(pid).and_then(|process| process.cwd().ok()) else {
+        return Directory::Unreadable;
+    };
+    match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
+        // A directory may really be called so.
+        Some(before) if !path.exists() => Directory::Deleted(Path::new(before).to_owned()),
+        _ => Directory::At(path),
+    }
+}
+
+/// Returns the variables `names` that a process was started with.
+pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let environment = open(pid).and_then(|process| process.environ().ok());
+    let mut found = BTreeMap::new();
+    for (name, value) in environment.unwrap_or_default() {
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
+            && names.contains(&name)
+        {
+            found.insert(name, value);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_of_one_byte_is_the_builtin() {
+        assert!(is_read_of_a_line(
+            "0 0x0 0x55e0 0x1fff 0x0 0x0 0x0 0x7ffd 0x7f\n",
+            0
+        ));
+        assert!(!is_read_of_a_line(
+            "0 0x0 0x55e0 0x1 0x0 0x0 0x0 0x7ffd 0x7f\n",
+            0
+        ));
+        assert!(!is_read_of_a_line(
+            "0 0x3 0x55e0 0x1fff 0x0 0x0 0x0 0x7ffd 0x7f\n",
+            0
+        ));
+        assert!(!is_read_of_a_line(
+            "61 0xffffffff 0x7ffd 0x2 0x0 0x0 0x0 0x7f 0x7f\n",
+            0
+        ));
+        assert!(!is_read_of_a_line("running\n", 0));
+    }
+}

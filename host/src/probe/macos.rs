@@ -1,0 +1,86 @@
+//! macOS: libproc, and for what it does not offer the `sysinfo` crate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use libproc::bsd_info::BSDInfo;
+use libproc::proc_pid::{name, pidinfo, pidpath};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+use super::{Directory, Process};
+
+/// `SZOMB` and `SSTOP` of `sys/proc.h`.
+const ZOMBIE: u32 = 5;
+const STOPPED: u32 = 4;
+
+fn info(pid: u32) -> Option<BSDInfo> {
+    pidinfo::<BSDInfo>(i32::try_from(pid).ok()?, 0).ok()
+}
+
+/// Returns the file name of a process's program, and the name that it goes by.
+pub(super) fn program(pid: u32) -> Option<(String, String)> {
+    let number = i32::try_from(pid).ok()?;
+    let name = name(number).ok()?;
+    let program = pidpath(number)
+        .ok()
+        .and_then(|path| path.rsplit('/').next().map(str::to_owned))
+        .unwrap_or_else(|| name.clone());
+    Some((program, name))
+}
+
+/// Returns what is known of a process; `None`: it has ended.
+pub(super) fn process(pid: u32) -> Option<Process> {
+    let info = info(pid)?;
+    (info.pbi_status != ZOMBIE).then_some(Process {
+        group: info.pbi_pgid,
+        foreground: (info.e_tpgid > 0).then_some(info.e_tpgid),
+        stopped: info.pbi_status == STOPPED,
+    })
+}
+
+/// macOS does not tell what a process waits for.
+pub(super) fn reads_a_line(_pid: u32) -> Result<bool, String> {
+    Err("macOS does not tell what a shell without line editing waits for".to_owned())
+}
+
+fn look(pid: u32, kind: ProcessRefreshKind) -> System {
+    let mut system = System::new();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[Pid::from_u32(pid)]), false, kind);
+    system
+}
+
+/// Returns where a process stands.
+pub(super) fn directory(pid: u32) -> Directory {
+    let system = look(
+        pid,
+        ProcessRefreshKind::nothing().with_cwd(UpdateKind::Always),
+    );
+    match system
+        .process(Pid::from_u32(pid))
+        .and_then(sysinfo::Process::cwd)
+    {
+        Some(path) if path.exists() => Directory::At(path.to_owned()),
+        Some(path) => Directory::Deleted(path.to_owned()),
+        None => Directory::Unreadable,
+    }
+}
+
+/// Returns the variables `names` that a process was started with.
+pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let system = look(
+        pid,
+        ProcessRefreshKind::nothing().with_environ(UpdateKind::Always),
+    );
+    let entries = system
+        .process(Pid::from_u32(pid))
+        .map(sysinfo::Process::environ)
+        .unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let (name, value) = entry.to_str()?.split_once('=')?;
+            names
+                .contains(name)
+                .then(|| (name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}

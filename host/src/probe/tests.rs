@@ -1,0 +1,362 @@
+//! Real shells on a real tmux server, and repositories made by git.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A tmux server of its own; dropping it ends it.
+struct Server(tempfile::TempDir);
+
+impl Server {
+    fn new() -> Self {
+        let server = Self(tempfile::tempdir().expect("a directory"));
+        // A server ends with its last session, and the tests end theirs.
+        server.tmux(&["new-session", "-d", "-s", "keeper", "exec cat"]);
+        server
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let output = Command::new("tmux")
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(self.0.path().join("s"))
+            .args(args)
+            .current_dir(self.0.path())
+            .env_remove("TMUX")
+            .env("HOME", self.0.path())
+            .env("PS1", "> ")
+            .stdin(Stdio::null())
+            .output()
+            .expect("tmux");
+        assert!(output.status.success(), "tmux {args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Starts a shell and returns its process and its terminal.
+    fn start(&self, name: &str, shell: &str) -> (u32, PathBuf) {
+        let program = format!("exec {shell}");
+        let told = self.tmux(&[
+            "new-session",
+            "-d",
+            "-P",
+            "-F",
+            "#{pane_pid} #{pane_tty}",
+            "-s",
+            name,
+            &program,
+        ]);
+        let (pid, tty) = told.trim().split_once(' ').expect("two words");
+        (pid.parse().expect("a number"), tty.into())
+    }
+
+    fn type_in(&self, name: &str, line: &str) {
+        self.tmux(&["send-keys", "-t", name, line, "Enter"]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux")
+            .arg("-S")
+            .arg(self.0.path().join("s"))
+            .arg("kill-server")
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn until<T: std::fmt::Debug>(
+    what: &str,
+    mut look: impl FnMut() -> T,
+    right: impl Fn(&T) -> bool,
+) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let seen = look();
+        if right(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: still {seen:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The shells that are installed; all of them where `CI` is set.
+fn shells() -> Vec<(Shell, &'static str)> {
+    let all = [
+        (Shell::Bash, "bash --noprofile --norc"),
+        (Shell::Zsh, "zsh -f"),
+        (Shell::Fish, "fish --no-config"),
+        (Shell::Dash, "dash"),
+    ];
+    let found = |shell: Shell| {
+        let status = Command::new(shell.name())
+            .args(["-c", "true"])
+            .stdin(Stdio::null())
+            .status();
+        let found = status.is_ok_and(|status| status.success());
+        assert!(
+            found || std::env::var_os("CI").is_none(),
+            "{} is missing",
+            shell.name()
+        );
+        found
+    };
+    all.into_iter().filter(|(shell, _)| found(*shell)).collect()
+}
+
+#[test]
+fn shells_are_told_by_their_program_and_their_prompt_is_seen() {
+    let server = Server::new();
+    for (expected, command) in shells() {
+        let name = expected.name();
+        let (pid, tty) = server.start(name, command);
+        until(name, || shell(pid), |seen| *seen == Some(expected));
+        let look = || standing(expected, pid, &tty);
+        until(name, look, |seen| *seen == Standing::Prompt);
+
+        server.type_in(name, "sleep 1000");
+        let sleeping = |seen: &Standing| matches!(seen, Standing::Running { foreground: Some(program), .. } if program == "sleep");
+        let Standing::Running {
+            group: Some(group), ..
+        } = until(name, look, sleeping)
+        else {
+            panic!("{name}: no group of its own");
+        };
+        assert!(signal_group(group, Signal::Terminate));
+        until(name, look, |seen| *seen == Standing::Prompt);
+
+        // A program in the background leaves the shell at its prompt.
+        server.type_in(name, "sleep 1000 &");
+        until(name, look, |seen| *seen == Standing::Prompt);
+
+        // `exit` would be refused by a shell that has jobs.
+        server.tmux(&["kill-session", "-t", name]);
+        until(name, look, |seen| {
+            *seen == Standing::Gone || matches!(seen, Standing::Unknown(_))
+        });
+    }
+}
+
+#[test]
+fn a_shell_that_works_itself_is_not_at_its_prompt() {
+    let server = Server::new();
+    for (kind, command) in shells() {
+        let name = kind.name();
+        let (pid, tty) = server.start(name, command);
+        let look = || standing(kind, pid, &tty);
+        until(name, look, |seen| *seen == Standing::Prompt);
+        let (begin, end) = if kind == Shell::Fish {
+            ("touch going; while test -e going; true; end", "going")
+        } else {
+            (": > going; while [ -e going ]; do :; done", "going")
+        };
+        server.type_in(name, begin);
+        let going = server.0.path().join(end);
+        until(name, || going.exists(), |there| *there);
+        for _ in 0..200 {
+            assert_ne!(look(), Standing::Prompt, "{name} in a loop of its own");
+        }
+        fs::remove_file(going).expect("removed");
+        until(name, look, |seen| *seen == Standing::Prompt);
+
+        // fish reads a command's input with its own line editor: it looks like a prompt.
+        if kind != Shell::Fish {
+            server.type_in(name, "read answer");
+            until(name, look, |seen| matches!(seen, Standing::Running { .. }));
+            server.type_in(name, "yes");
+            until(name, look, |seen| *seen == Standing::Prompt);
+        }
+    }
+}
+
+#[test]
+fn where_a_shell_stands_and_what_it_was_given() {
+    let server = Server::new();
+    let (pid, tty) = server.start("here", "env ASSIGNER_A='x = y' bash --noprofile --norc");
+    until(
+        "bash",
+        || standing(Shell::Bash, pid, &tty),
+        |seen| *seen == Standing::Prompt,
+    );
+    let here = server.0.path().canonicalize().expect("real");
+    assert_eq!(directory(pid), Directory::At(here.clone()));
+    let names = ["ASSIGNER_A", "ASSIGNER_B"].map(str::to_owned).into();
+    let found = environment(pid, &names);
+    assert_eq!(
+        found,
+        BTreeMap::from([("ASSIGNER_A".to_owned(), "x = y".to_owned())])
+    );
+
+    let gone = here.join("gone");
+    fs::create_dir(&gone).expect("made");
+    server.type_in("here", "cd gone");
+    until(
+        "cd",
+        || directory(pid),
+        |seen| *seen == Directory::At(gone.clone()),
+    );
+    fs::remove_dir(&gone).expect("removed");
+    assert_eq!(directory(pid), Directory::Deleted(gone));
+}
+
+#[test]
+fn a_process_that_is_not_there_tells_nothing() {
+    let nobody = i32::MAX.unsigned_abs();
+    assert_eq!(shell(nobody), None);
+    assert_eq!(
+        standing(Shell::Bash, nobody, Path::new("/dev/null")),
+        Standing::Gone
+    );
+    assert_eq!(directory(nobody), Directory::Unreadable);
+    assert!(!signal_group(nobody, Signal::Kill));
+    assert!(!signal_group(0, Signal::Kill));
+    assert!(!signal_group(1, Signal::Kill));
+}
+
+#[test]
+fn programs_of_many_names_are_shells() {
+    for (program, expected) in [
+        ("zsh-5.9", Some(Shell::Zsh)),
+        ("zsh5", Some(Shell::Zsh)),
+        ("bash", Some(Shell::Bash)),
+        ("ash", Some(Shell::Dash)),
+        ("vim", None),
+        ("", None),
+    ] {
+        assert_eq!(shell_of(program), expected, "{program}");
+    }
+}
+
+fn git(directory: &Path, args: &[&str]) -> bool {
+    Command::new("git")
+        .args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "protocol.file.allow=always",
+        ])
+        .args(args)
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn branches_are_read_as_git_reads_them() {
+    let root = tempfile::tempdir().expect("a directory");
+    let repository = root.path().join("repository");
+    fs::create_dir_all(repository.join("deep/er")).expect("made");
+    if !git(&repository, &["init", "--quiet", "--initial-branch=trunk"]) {
+        assert!(std::env::var_os("CI").is_none(), "git is missing");
+        return;
+    }
+    assert_eq!(
+        git_branch(&repository.join("deep/er")).as_deref(),
+        Some("trunk"),
+        "unborn"
+    );
+    assert!(git(
+        &repository,
+        &["commit", "--quiet", "--allow-empty", "-m", "one"]
+    ));
+    assert!(git(
+        &repository,
+        &[
+            "checkout",
+            "--quiet",
+            "-b",
+            "feature/a b".replace(' ', "-").as_str()
+        ]
+    ));
+    assert_eq!(git_branch(&repository).as_deref(), Some("feature/a-b"));
+
+    let worktree = root.path().join("worktree");
+    assert!(git(
+        &repository,
+        &["worktree", "add", "--quiet", "-b", "side", "../worktree"]
+    ));
+    assert_eq!(git_branch(&worktree).as_deref(), Some("side"));
+
+    let outer = root.path().join("outer");
+    fs::create_dir(&outer).expect("made");
+    assert!(git(&outer, &["init", "--quiet", "--initial-branch=outer"]));
+    assert!(git(
+        &outer,
+        &["submodule", "--quiet", "add", "../repository", "inner"]
+    ));
+    assert_eq!(
+        git_branch(&outer.join("inner")).as_deref(),
+        Some("feature/a-b")
+    );
+    assert_eq!(git_branch(&outer).as_deref(), Some("outer"));
+
+    assert!(git(&repository, &["checkout", "--quiet", "--detach"]));
+    let commit = git_branch(&repository).expect("a commit");
+    assert!(
+        commit.len() == 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{commit}"
+    );
+
+    let tables = root.path().join("tables");
+    fs::create_dir(&tables).expect("made");
+    if git(
+        &tables,
+        &[
+            "init",
+            "--quiet",
+            "--ref-format=reftable",
+            "--initial-branch=kept",
+        ],
+    ) {
+        assert_eq!(git_branch(&tables).as_deref(), Some("kept"));
+        assert!(git(
+            &tables,
+            &["commit", "--quiet", "--allow-empty", "-m", "one"]
+        ));
+        assert!(git(&tables, &["checkout", "--quiet", "-b", "other"]));
+        assert_eq!(git_branch(&tables).as_deref(), Some("other"));
+    }
+    assert_eq!(git_branch(root.path()), None);
+}
+
+#[test]
+fn odd_repositories_do_not_hold_anybody_up() {
+    let root = tempfile::tempdir().expect("a directory");
+    let place = root.path();
+    fs::create_dir(place.join(".git")).expect("made");
+    assert_eq!(git_branch(place), None, "no HEAD");
+    for (head, expected) in [
+        ("", None),
+        ("nonsense", None),
+        ("0123456", None),
+        (
+            "0123456789012345678901234567890123456789\n",
+            Some("0123456"),
+        ),
+        ("ref: refs/heads/x\n", Some("x")),
+        (
+            "ref: refs/remotes/origin/x\n",
+            Some("refs/remotes/origin/x"),
+        ),
+    ] {
+        fs::write(place.join(".git/HEAD"), head).expect("written");
+        assert_eq!(git_branch(place).as_deref(), expected, "{head:?}");
+    }
+    fs::remove_file(place.join(".git/HEAD")).expect("removed");
+    let pipe = place.join(".git/HEAD");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .is_ok_and(|status| status.success())
+    );
+    assert_eq!(git_branch(place), None, "a pipe that nobody writes");
+}

@@ -1,0 +1,80 @@
+//! The engine's way to the store: one thread that owns the connection and commits in groups, so
+//! that no blocking SQL runs on the async threads and many small writes share one `fsync`.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::{Store, StoreError};
+
+/// At most so many operations share a transaction: a reader should not wait for long.
+const GROUP: usize = 256;
+
+type Job = Box<dyn FnOnce(&mut dyn Store) -> Reply + Send>;
+/// Tells the caller what its operation returned, given whether the group was committed.
+type Reply = Box<dyn FnOnce(bool) + Send>;
+
+/// A handle to the thread; clones share it. It ends with the last handle.
+#[derive(Clone)]
+pub struct Ledger {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Ledger {
+    /// Starts the thread that owns `store`.
+    ///
+    /// # Errors
+    /// The system starts no more threads.
+    pub fn start(mut store: impl Store + Send + 'static) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                while let Ok(first) = queue.recv() {
+                    let mut waiting = Some(first);
+                    let mut replies = Vec::new();
+                    let committed = store
+                        .group(&mut |store| {
+                            while let Some(job) = waiting.take() {
+                                replies.push(job(store));
+                                if replies.len() < GROUP {
+                                    waiting = queue.try_recv().ok();
+                                }
+                            }
+                        })
+                        .inspect_err(|error| tracing::error!("cannot commit: {error}"))
+                        .is_ok();
+                    for reply in replies {
+                        reply(committed);
+                    }
+                }
+            })?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs `work` on the store and returns what it returned, once that is on disk.
+    ///
+    /// # Errors
+    /// What `work` returned, or [`StoreError::Stopped`] where its transaction was not committed.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |store| {
+            let result = work(store);
+            Box::new(move |committed| {
+                let result = if committed {
+                    result
+                } else {
+                    Err(StoreError::Stopped)
+                };
+                // The caller may have gone away; its work is done all the same.
+                let _ = tell.send(result);
+            })
+        });
+        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        told.await.map_err(|_| StoreError::Stopped)?
+    }
+}

@@ -1,0 +1,428 @@
+//! The durable queue: what is kept, and the narrow trait behind which it is kept.
+//!
+//! ```text
+//! cli ----------------> Store (one connection, blocking)
+//! engine --> Ledger --> Store (a thread of its own, group commit)
+//! ```
+//!
+//! Every change of a task is one transaction that also writes a row of `assignment_history`.
+//! rusqlite's types stay in here.
+
+mod ledger;
+mod schema;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use ledger::Ledger;
+pub use schema::VERSION;
+pub use sqlite::Sqlite;
+
+use crate::model::ids::{AttemptId, Identity, TaskId};
+use crate::model::matching::PolicyId;
+use crate::model::session::Activity;
+use crate::model::task::{
+    Attempt, Event, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase, Status, Task,
+};
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The directory of the data cannot be made or written.
+    #[error(
+        "cannot use the data directory `{path}`: {source}; name another with --data-dir",
+        path = path.display()
+    )]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened, or is no database.
+    #[error("cannot open the database `{path}`: {source}", path = path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A later assigner has changed the schema.
+    #[error(
+        "the database `{path}` has version {found}, and this assigner knows versions up to {known}: install the newer assigner again",
+        path = path.display()
+    )]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The database belongs to another program.
+    #[error(
+        "`{path}` is a database of another program (it has no table of tasks): name another data directory with --data-dir",
+        path = path.display()
+    )]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The task is in a state in which that cannot happen.
+    #[error("task {id}: {source}")]
+    Illegal {
+        /// Which task.
+        id: TaskId,
+        /// Why.
+        source: IllegalTransition,
+    },
+    /// There is no such task.
+    #[error("there is no task {0}: `assigner list` shows those there are")]
+    NoTask(TaskId),
+    /// There is no such attempt, or it has ended.
+    #[error("attempt {0} has ended or never was")]
+    NoAttempt(AttemptId),
+    /// SQLite refused.
+    #[error("the database refused: {0}")]
+    Sql(#[from] rusqlite::Error),
+    /// The thread that writes is gone.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// What a store can do. A method that changes something is one transaction, or part of the one
+/// that [`Store::group`] holds open.
+pub trait Store {
+    /// Runs `work` in one transaction; what it does is kept unless committing fails.
+    ///
+    /// # Errors
+    /// The transaction could not be begun or committed: nothing of `work` is kept.
+    fn group(&mut self, work: &mut dyn FnMut(&mut dyn Store)) -> Result<(), StoreError>;
+
+    /// Queues tasks, all or none, and returns their numbers in order.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn queue(&mut self, tasks: &[NewTask], now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
+
+    /// Returns a task.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    fn task(&mut self, id: TaskId) -> Result<Task, StoreError>;
+
+    /// Returns the tasks in one of `statuses` (all where empty), the newest `limit` of them,
+    /// oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn tasks(&mut self, statuses: &[Status], limit: usize) -> Result<Vec<Task>, StoreError>;
+
+    /// Returns a task's attempts, those that count, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn attempts(&mut self, id: TaskId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Returns what happened to a task, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn history(&mut self, id: TaskId) -> Result<Vec<HistoryRow>, StoreError>;
+
+    /// Returns the output of a task's last attempt that has one.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn output(&mut self, id: TaskId) -> Result<Option<Output>, StoreError>;
+
+    /// Returns how many tasks stand in each state.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn counts(&mut self) -> Result<BTreeMap<Status, u64>, StoreError>;
+
+    /// Whether a task is pending or in flight.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn anything_left(&mut self) -> Result<bool, StoreError>;
+
+    /// Returns the groups into which hard constraints divide the tasks that are pending.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn lanes(&mut self) -> Result<Vec<Lane>, StoreError>;
+
+    /// Returns at most `limit` pending tasks of `lanes` that are due, behind `after`, in the
+    /// order in which they are to be served.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn pending(
+        &mut self,
+        lanes: &[Lane],
+        now: Timestamp,
+        limit: usize,
+        after: Option<(i32, TaskId)>,
+    ) -> Result<Vec<Task>, StoreError>;
+
+    /// Returns when the next pending task that waits for its time is due.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Reserves sessions for tasks in one transaction and returns an attempt for each claim;
+    /// `None` where the task is no longer pending, or the session is taken.
+    ///
+    /// # Errors
+    /// The database refused: nothing is claimed.
+    fn claim(
+        &mut self,
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Vec<Option<AttemptId>>, StoreError>;
+
+    /// Records that an attempt has come to `phase`, before the act that it names.
+    ///
+    /// # Errors
+    /// The attempt has ended, or the database refused: the act must not happen.
+    fn advance(
+        &mut self,
+        attempt: AttemptId,
+        phase: Phase,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Records how an attempt ended and what becomes of its task.
+    ///
+    /// # Errors
+    /// The attempt has ended already, or the database refused.
+    fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns the attempts that have not ended.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError>;
+
+    /// Returns the tasks in flight that a person asked to cancel.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn cancel_requests(&mut self) -> Result<BTreeSet<TaskId>, StoreError>;
+
+    /// Keeps why tasks wait, where it changed.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn note_waiting(&mut self, reasons: &[Waiting]) -> Result<(), StoreError>;
+
+    /// Cancels a pending or uncertain task; of one that runs, records that it is to be.
+    ///
+    /// # Errors
+    /// There is no such task, or it is settled.
+    fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<Status, StoreError>;
+
+    /// Moves an uncertain task on by a person's word.
+    ///
+    /// # Errors
+    /// There is no such task, or it is not uncertain.
+    fn resolve(&mut self, id: TaskId, event: Event, now: Timestamp) -> Result<Status, StoreError>;
+
+    /// Keeps what changed of sessions.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn record_sessions(&mut self, rows: &[SessionRow], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns the sessions as last seen, by name.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError>;
+
+    /// Keeps what the daemon tells of itself.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn record_daemon(&mut self, facts: &DaemonFacts) -> Result<(), StoreError>;
+
+    /// Returns what the last daemon told of itself.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn daemon(&mut self) -> Result<Option<DaemonFacts>, StoreError>;
+
+    /// Returns a number that changes whenever another connection has changed something.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn data_version(&mut self) -> Result<i64, StoreError>;
+}
+
+/// One row of `assignment_history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryRow {
+    /// When.
+    pub at: Timestamp,
+    /// What happened; see [`Event::name`].
+    pub action: String,
+    /// Where, if a session had the task.
+    pub session: Option<String>,
+    /// The cause, for people.
+    pub details: String,
+}
+
+/// What a task printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The bytes as printed, the newest where there were too many.
+    pub bytes: Vec<u8>,
+    /// How many there were.
+    pub total: u64,
+}
+
+/// The hard constraints that a group of pending tasks shares.
+///
+/// The engine asks only for lanes that a ready session can serve, so that a hundred thousand
+/// prompts without an agent cost nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// The store's own key.
+    pub(crate) key: String,
+    /// What may run the tasks.
+    pub kind: Kind,
+    /// The one session that may.
+    pub target_session: Option<String>,
+    /// The providers that may, preferred ones first; empty: any that suits the kind.
+    pub providers: Vec<String>,
+}
+
+/// A session to reserve for a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The task.
+    pub task: TaskId,
+    /// The session's label.
+    pub session: String,
+    /// The session.
+    pub identity: Identity,
+    /// Who decided.
+    pub policy: PolicyId,
+    /// The session taken, then the runners-up.
+    pub rankings: Vec<NamedRanking>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// Which.
+    pub attempt: AttemptId,
+    /// How.
+    pub outcome: Outcome,
+    /// What becomes of the task.
+    pub event: Event,
+    /// What the command returned.
+    pub exit_code: Option<i32>,
+    /// Why, for people; `None` where it went well.
+    pub error: Option<String>,
+    /// What it printed.
+    pub output: Option<Output>,
+    /// Not to be tried again before.
+    pub not_before: Option<Timestamp>,
+}
+
+/// An attempt that has not ended, with its task: what recovery starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// The session's label.
+    pub session: String,
+    /// The session.
+    pub identity: Identity,
+    /// How far it has come.
+    pub phase: Phase,
+    /// When bytes may first have reached the pane.
+    pub delivered_at: Option<Timestamp>,
+    /// When its session took it up.
+    pub started_at: Option<Timestamp>,
+    /// What it is a try of.
+    pub task: Task,
+}
+
+/// Why a task waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Which task.
+    pub task: TaskId,
+    /// For people.
+    pub reason: String,
+    /// How far off the best sessions are.
+    pub rankings: Vec<NamedRanking>,
+}
+
+/// A session as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its label.
+    pub name: String,
+    /// What it is.
+    pub identity: Identity,
+    /// What it does.
+    pub activity: Activity,
+    /// How that is known, or why it is not idle.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What runs in it.
+    pub provider: String,
+    /// Where it stands.
+    pub current_dir: Option<String>,
+    /// The branch there.
+    pub git_branch: Option<String>,
+    /// Variables that it was given through us.
+    pub env: BTreeMap<String, String>,
+    /// The task that it has.
+    pub current_task: Option<TaskId>,
+    /// Tasks that completed in it.
+    pub completed: u32,
+    /// Tasks that failed in it.
+    pub failed: u32,
+    /// When its directory or branch last changed.
+    pub context_at: Timestamp,
+}
+
+/// What a daemon tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonFacts {
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// The tmux server that it watches, for people.
+    pub tmux: String,
+    /// What it waits for, where it cannot work; for people.
+    pub waiting_for: Option<String>,
+    /// The policy it was told to use.
+    pub policy: PolicyId,
+    /// How that policy was named, for others to load it again.
+    pub policy_source: String,
+    /// How often a policy has failed since it started.
+    pub policy_failures: u64,
+    /// How it failed last.
+    pub policy_last_failure: Option<String>,
+    /// The policy that stands in.
+    pub policy_in_use: Option<PolicyId>,
+}

@@ -1,0 +1,193 @@
+//! The schema and its migrations: an append-only list, one exclusive transaction for each.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// The schema that this assigner writes, as SQLite's `user_version`.
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Every step from an empty file to [`VERSION`]. A step that was released is never edited.
+const MIGRATIONS: &[&str] = &[
+    // 1: the first schema. `prompts`, `sessions` and `assignment_history` carry the names and
+    // columns of the Python worker's database, so that its users' queries go on answering.
+    r"
+CREATE TABLE tasks (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind             TEXT NOT NULL DEFAULT 'prompt' CHECK (kind IN ('prompt', 'command')),
+    content          TEXT NOT NULL,
+    source           TEXT NOT NULL DEFAULT 'cli',
+    priority         INTEGER NOT NULL DEFAULT 0,
+    status           TEXT NOT NULL DEFAULT 'pending' CHECK (status IN
+        ('pending', 'assigned', 'in_progress', 'completed', 'failed', 'cancelled', 'uncertain')),
+    session          TEXT,
+    exit_code        INTEGER,
+    error            TEXT,
+    created_at       TEXT NOT NULL,
+    assigned_at      TEXT,
+    completed_at     TEXT,
+    metadata         TEXT NOT NULL DEFAULT '{}',
+    target_session   TEXT,
+    target_provider  TEXT,
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    max_retries      INTEGER NOT NULL DEFAULT 0,
+    timeout_seconds  INTEGER,
+    not_before       TEXT,
+    cancel_requested TEXT,
+    wait_reason      TEXT,
+    wait_rankings    TEXT,
+    -- The hard constraints as one key: tasks that no ready session may run are never read.
+    lane             TEXT GENERATED ALWAYS AS (json_array(
+        kind,
+        target_session,
+        target_provider,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.preferred_providers') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.fallback_providers') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.allow_fallback') END
+    )) VIRTUAL
+);
+CREATE INDEX tasks_pending ON tasks (lane, priority DESC, id) WHERE status = 'pending';
+CREATE INDEX tasks_due ON tasks (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;
+CREATE INDEX tasks_by_status ON tasks (status);
+
+CREATE TABLE attempts (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id        INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    number         INTEGER NOT NULL,
+    session        TEXT NOT NULL,
+    server_pid     INTEGER NOT NULL,
+    server_start   INTEGER NOT NULL,
+    pane           TEXT NOT NULL,
+    pane_pid       INTEGER NOT NULL,
+    phase          TEXT NOT NULL CHECK (phase IN
+        ('claimed', 'preparing', 'delivering', 'in_progress', 'ended')),
+    outcome        TEXT,
+    exit_code      INTEGER,
+    error          TEXT,
+    claimed_at     TEXT NOT NULL,
+    delivered_at   TEXT,
+    started_at     TEXT,
+    ended_at       TEXT,
+    policy_name    TEXT NOT NULL,
+    policy_version TEXT NOT NULL,
+    policy_sha256  TEXT NOT NULL,
+    rankings       TEXT NOT NULL,
+    CHECK ((phase = 'ended') = (outcome IS NOT NULL))
+);
+CREATE INDEX attempts_of_task ON attempts (task_id, id);
+-- A session has at most one attempt in flight, and so has a task: the database itself says so.
+CREATE UNIQUE INDEX one_attempt_a_session
+    ON attempts (server_pid, server_start, pane, pane_pid) WHERE phase <> 'ended';
+CREATE UNIQUE INDEX one_attempt_a_task ON attempts (task_id) WHERE phase <> 'ended';
+
+CREATE TABLE outputs (
+    attempt_id INTEGER PRIMARY KEY REFERENCES attempts (id) ON DELETE CASCADE,
+    total      INTEGER NOT NULL,
+    bytes      BLOB NOT NULL
+);
+
+CREATE TABLE assignment_history (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    prompt_id    INTEGER,
+    session_name TEXT,
+    action       TEXT NOT NULL,
+    created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    details      TEXT
+);
+CREATE INDEX history_of_task ON assignment_history (prompt_id, id);
+
+CREATE TABLE sessions (
+    name                TEXT PRIMARY KEY,
+    status              TEXT NOT NULL,
+    last_activity       TEXT,
+    current_task_id     INTEGER,
+    working_dir         TEXT,
+    is_claude           INTEGER NOT NULL DEFAULT 0,
+    provider            TEXT,
+    last_output         TEXT,
+    updated_at          TEXT,
+    current_dir         TEXT,
+    git_branch          TEXT,
+    last_context_update TEXT,
+    env_vars            TEXT NOT NULL DEFAULT '{}',
+    reason              TEXT NOT NULL DEFAULT '',
+    since               TEXT,
+    server_pid          INTEGER,
+    server_start        INTEGER,
+    pane                TEXT,
+    pane_pid            INTEGER,
+    completed           INTEGER NOT NULL DEFAULT 0,
+    failed              INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE daemon (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    facts TEXT NOT NULL
+);
+
+CREATE VIEW prompts AS SELECT
+    id, content, source, priority, status,
+    session AS assigned_session,
+    created_at, assigned_at, completed_at,
+    (SELECT CAST(outputs.bytes AS TEXT) FROM attempts JOIN outputs ON outputs.attempt_id = attempts.id
+        WHERE attempts.task_id = tasks.id ORDER BY attempts.id DESC LIMIT 1) AS response,
+    error, metadata, target_session, target_provider,
+    max(attempts - 1, 0) AS retry_count,
+    max_retries,
+    timeout_seconds / 60 AS timeout_minutes
+FROM tasks;
+
+CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
+    INSERT INTO tasks (id, content, source, priority, created_at, metadata,
+        target_session, target_provider, max_retries, timeout_seconds)
+    VALUES (NEW.id, NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
+        strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(NEW.created_at, 'now')),
+        coalesce(NEW.metadata, '{}'), NEW.target_session, NEW.target_provider,
+        coalesce(NEW.max_retries, 0), NEW.timeout_minutes * 60);
+    INSERT INTO assignment_history (prompt_id, action, details)
+    VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
+END;
+",
+];
+
+/// Brings the database of `connection` to [`VERSION`].
+///
+/// # Errors
+/// It is newer than this assigner, belongs to another program, or SQLite refused: then nothing
+/// has changed.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    if version(connection)? == VERSION {
+        return Ok(());
+    }
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+    // Asked again behind the lock: another process may have migrated in between.
+    let found = version(&transaction)?;
+    if found > VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: VERSION,
+        });
+    }
+    let tables: i64 =
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if found == 0 && tables > 0 {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    let done = usize::try_from(found).unwrap_or_default();
+    for step in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}

@@ -1,0 +1,885 @@
+//! The store in one SQLite file: WAL, full synchronisation, every change with its history row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::{
+    Claim, DaemonFacts, End, HistoryRow, Lane, OpenAttempt, Output, SessionRow, Store, StoreError,
+    Waiting, schema,
+};
+use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
+use crate::model::matching::PolicyId;
+use crate::model::session::Activity;
+use crate::model::task::{Attempt, Event, Kind, Metadata, NewTask, Outcome, Phase, Status, Task};
+
+/// How long a busy database is waited for before an operation is given up. Writers hold it for
+/// milliseconds; a minute means that something is badly stuck.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// One connection to the database of a data directory.
+pub struct Sqlite {
+    connection: Connection,
+}
+
+impl Sqlite {
+    /// Opens the database `assigner.db` in `directory`, both made where they are missing
+    /// (readable by their owner alone), and brings it to the current schema.
+    ///
+    /// # Errors
+    /// The directory cannot be used, or the file is no database of ours or a newer one.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let unusable = |source| StoreError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(unusable)?;
+        let path = directory.join("assigner.db");
+        // SQLite gives its -wal and -shm files the mode of the database.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unusable)?;
+        let open = || -> Result<Connection, rusqlite::Error> {
+            let connection = Connection::open(&path)?;
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(connection)
+        };
+        let mut connection = open().map_err(|source| StoreError::Open {
+            path: path.clone(),
+            source,
+        })?;
+        schema::migrate(&mut connection, &path)?;
+        Ok(Self { connection })
+    }
+
+    /// Runs `work` in a transaction, or in a savepoint of the one that [`Store::group`] holds.
+    fn atomically<R>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let (begin, commit, undo) = if self.connection.is_autocommit() {
+            ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+        } else {
+            (
+                "SAVEPOINT step",
+                "RELEASE step",
+                "ROLLBACK TO step; RELEASE step",
+            )
+        };
+        self.connection.execute_batch(begin)?;
+        let result = work(&self.connection)
+            .and_then(|done| Ok(self.connection.execute_batch(commit).map(|()| done)?));
+        if result.is_err() {
+            // The error that led here is the one to report.
+            let _ = self.connection.execute_batch(undo);
+        }
+        result
+    }
+}
+
+impl Store for Sqlite {
+    fn group(&mut self, work: &mut dyn FnMut(&mut dyn Store)) -> Result<(), StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        work(self);
+        if let Err(error) = self.connection.execute_batch("COMMIT") {
+            let _ = self.connection.execute_batch("ROLLBACK");
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, tasks: &[NewTask], now: Timestamp) -> Result<Vec<TaskId>, StoreError> {
+        self.atomically(|connection| {
+            let mut insert = connection.prepare_cached(
+                "INSERT INTO tasks (kind, content, source, priority, created_at, metadata,
+                    target_session, target_provider, max_retries, timeout_seconds)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?;
+            tasks
+                .iter()
+                .map(|task| {
+                    insert.execute(params![
+                        kind_name(task.kind),
+                        task.content,
+                        task.source,
+                        task.priority,
+                        stamp(now),
+                        json(&task.metadata),
+                        task.target_session,
+                        task.target_provider,
+                        task.max_retries,
+                        task.timeout_seconds.map(saturating),
+                    ])?;
+                    let id = TaskId(connection.last_insert_rowid());
+                    let details = format!("by {}", task.source);
+                    write_history(connection, id, None, "queued", &details, now)?;
+                    Ok(id)
+                })
+                .collect()
+        })
+    }
+
+    fn task(&mut self, id: TaskId) -> Result<Task, StoreError> {
+        read_task(&self.connection, id)
+    }
+
+    fn tasks(&mut self, statuses: &[Status], limit: usize) -> Result<Vec<Task>, StoreError> {
+        // Without a filter the newest are found by the key alone, however many tasks there are.
+        let filter = if statuses.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE status IN ({})", vec!["?"; statuses.len()].join(", "))
+        };
+        let mut query = self.connection.prepare(&format!(
+            "SELECT {TASK} FROM tasks {filter} ORDER BY id DESC LIMIT {limit}"
+        ))?;
+        let names = statuses.iter().map(|status| status.name());
+        let mut tasks: Vec<Task> = query
+            .query_map(params_from_iter(names), task_of)?
+            .collect::<Result<_, _>>()?;
+        tasks.reverse();
+        Ok(tasks)
+    }
+
+    fn attempts(&mut self, id: TaskId) -> Result<Vec<Attempt>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, number, session, phase, outcome, exit_code, error, claimed_at, started_at,
+                ended_at, policy_name, policy_version, policy_sha256, rankings
+             FROM attempts WHERE task_id = ?1 ORDER BY id",
+        )?;
+        let attempts = query.query_map([id.0], |row| {
+            Ok(Attempt {
+                id: AttemptId(row.get(0)?),
+                number: row.get(1)?,
+                session: row.get(2)?,
+                phase: phase_of(row, 3)?,
+                outcome: outcome_of(row, 4)?,
+                exit_code: row.get(5)?,
+                error: row.get(6)?,
+                claimed_at: time(row, 7)?.unwrap_or_default(),
+                started_at: time(row, 8)?,
+                ended_at: time(row, 9)?,
+                policy: PolicyId {
+                    name: row.get(10)?,
+                    version: row.get(11)?,
+                    sha256: row.get(12)?,
+                },
+                rankings: from_json(row, 13)?,
+            })
+        })?;
+        let attempts: Vec<Attempt> = attempts.collect::<Result<_, _>>()?;
+        Ok(attempts
+            .into_iter()
+            .filter(|attempt| attempt.outcome.is_none_or(Outcome::counts))
+            .collect())
+    }
+
+    fn history(&mut self, id: TaskId) -> Result<Vec<HistoryRow>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT created_at, action, session_name, details FROM assignment_history
+             WHERE prompt_id = ?1 ORDER BY id",
+        )?;
+        let rows = query.query_map([id.0], |row| {
+            Ok(HistoryRow {
+                at: time(row, 0)?.unwrap_or_default(),
+                action: row.get(1)?,
+                session: row.get(2)?,
+                details: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn output(&mut self, id: TaskId) -> Result<Option<Output>, StoreError> {
+        let output = self
+            .connection
+            .query_row(
+                "SELECT bytes, total FROM outputs JOIN attempts ON attempts.id = attempt_id
+                 WHERE task_id = ?1 ORDER BY attempts.id DESC LIMIT 1",
+                [id.0],
+                |row| {
+                    Ok(Output {
+                        bytes: row.get(0)?,
+                        total: u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+                    })
+                },
+            )
+            .optional()?;
+        Ok(output)
+    }
+
+    fn counts(&mut self) -> Result<BTreeMap<Status, u64>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT status, count(*) FROM tasks GROUP BY status")?;
+        let rows = query.query_map([], |row| {
+            Ok((
+                status_of(row, 0)?,
+                u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+            ))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn anything_left(&mut self) -> Result<bool, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT 1 FROM tasks WHERE status IN ('pending', 'assigned', 'in_progress')",
+        )?;
+        Ok(query.exists([])?)
+    }
+
+    fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
+        // A loose index scan: one look-up a lane, however many tasks stand in each.
+        let mut query = self.connection.prepare_cached(
+            "WITH RECURSIVE lanes (lane) AS (
+                SELECT min(lane) FROM tasks WHERE status = 'pending'
+                UNION ALL
+                SELECT (SELECT min(lane) FROM tasks WHERE status = 'pending' AND lane > lanes.lane)
+                FROM lanes WHERE lanes.lane IS NOT NULL
+             )
+             SELECT lane FROM lanes WHERE lane IS NOT NULL",
+        )?;
+        let keys = query.query_map([], |row| row.get::<_, String>(0))?;
+        keys.map(|key| Ok(lane_of(key?))).collect()
+    }
+
+    fn pending(
+        &mut self,
+        lanes: &[Lane],
+        now: Timestamp,
+        limit: usize,
+        after: Option<(i32, TaskId)>,
+    ) -> Result<Vec<Task>, StoreError> {
+        let mut tasks = Vec::new();
+        let (priority, id) = after.unwrap_or((i32::MAX, TaskId(0)));
+        // One bounded index range a lane: the cost is that of what may run now.
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT {TASK} FROM tasks INDEXED BY tasks_pending
+             WHERE status = 'pending' AND lane = ?1 AND (not_before IS NULL OR not_before <= ?2)
+                AND (priority < ?3 OR (priority = ?3 AND id > ?4))
+             ORDER BY priority DESC, id LIMIT ?5"
+        ))?;
+        for lane in lanes {
+            let rows = query.query_map(
+                params![
+                    lane.key,
+                    stamp(now),
+                    priority,
+                    id.0,
+                    i64::try_from(limit).unwrap_or(i64::MAX)
+                ],
+                task_of,
+            )?;
+            for task in rows {
+                tasks.push(task?);
+            }
+        }
+        tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.id));
+        tasks.truncate(limit);
+        Ok(tasks)
+    }
+
+    fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let due = self.connection.query_row(
+            "SELECT min(not_before) FROM tasks INDEXED BY tasks_due
+             WHERE status = 'pending' AND not_before > ?1",
+            [stamp(now)],
+            |row| time(row, 0),
+        )?;
+        Ok(due)
+    }
+
+    fn claim(
+        &mut self,
+        claims: &[Claim],
+        now: Timestamp,
+    ) -> Result<Vec<Option<AttemptId>>, StoreError> {
+        self.atomically(|connection| {
+            let mut claimed = Vec::with_capacity(claims.len());
+            for claim in claims {
+                let free = !connection
+                    .prepare_cached(
+                        "SELECT 1 FROM attempts WHERE phase <> 'ended' AND server_pid = ?1
+                            AND server_start = ?2 AND pane = ?3 AND pane_pid = ?4",
+                    )?
+                    .exists(identity_params(&claim.identity))?;
+                if !free {
+                    claimed.push(None);
+                    continue;
+                }
+                let details = format!(
+                    "by policy {} {} with {} points",
+                    claim.policy.name,
+                    claim.policy.version,
+                    claim.rankings.first().map_or(0, |ranking| ranking.points),
+                );
+                match move_task(
+                    connection,
+                    claim.task,
+                    Event::Claim,
+                    Some(&claim.session),
+                    &details,
+                    now,
+                ) {
+                    Ok(_) => {}
+                    // Cancelled, edited or taken since the round began.
+                    Err(StoreError::Illegal { .. } | StoreError::NoTask(_)) => {
+                        claimed.push(None);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                connection.execute(
+                    "UPDATE tasks SET session = ?2, assigned_at = ?3, wait_reason = NULL,
+                        wait_rankings = NULL, not_before = NULL WHERE id = ?1",
+                    params![claim.task.0, claim.session, stamp(now)],
+                )?;
+                connection
+                    .prepare_cached(
+                        "INSERT INTO attempts (task_id, number, session, server_pid, server_start,
+                            pane, pane_pid, phase, claimed_at, policy_name, policy_version,
+                            policy_sha256, rankings)
+                         VALUES (?1, (SELECT attempts + 1 FROM tasks WHERE id = ?1), ?2, ?3, ?4,
+                            ?5, ?6, 'claimed', ?7, ?8, ?9, ?10, ?11)",
+                    )?
+                    .execute(params![
+                        claim.task.0,
+                        claim.session,
+                        claim.identity.server_pid,
+                        claim.identity.server_start,
+                        claim.identity.pane.as_str(),
+                        claim.identity.pane_pid,
+                        stamp(now),
+                        claim.policy.name,
+                        claim.policy.version,
+                        claim.policy.sha256,
+                        json(&claim.rankings),
+                    ])?;
+                claimed.push(Some(AttemptId(connection.last_insert_rowid())));
+            }
+            Ok(claimed)
+        })
+    }
+
+    fn advance(
+        &mut self,
+        attempt: AttemptId,
+        phase: Phase,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let (task, session) = open_attempt(connection, attempt)?;
+            let (column, event) = match phase {
+                Phase::Delivering => ("delivered_at", Event::Deliver),
+                Phase::Running => ("started_at", Event::Start),
+                // The first phase comes with the claim, the last with the end.
+                Phase::Claimed | Phase::Ended => return Err(StoreError::NoAttempt(attempt)),
+            };
+            connection
+                .prepare_cached(&format!(
+                    "UPDATE attempts SET phase = ?2, {column} = ?3 WHERE id = ?1"
+                ))?
+                .execute(params![attempt.0, phase.name(), stamp(now)])?;
+            move_task(connection, task, event, Some(&session), details, now)?;
+            Ok(())
+        })
+    }
+
+    fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let (task, session) = open_attempt(connection, end.attempt)?;
+            let details = end.error.clone().unwrap_or_else(|| match end.exit_code {
+                Some(code) => format!("exit code {code}"),
+                None => String::new(),
+            });
+            let status = move_task(connection, task, end.event, Some(&session), &details, now)?;
+            connection.execute(
+                "UPDATE attempts SET phase = 'ended', outcome = ?2, exit_code = ?3, error = ?4,
+                    ended_at = ?5 WHERE id = ?1",
+                params![
+                    end.attempt.0,
+                    end.outcome.name(),
+                    end.exit_code,
+                    end.error,
+                    stamp(now)
+                ],
+            )?;
+            if let Some(output) = &end.output {
+                connection.execute(
+                    "INSERT INTO outputs (attempt_id, total, bytes) VALUES (?1, ?2, ?3)",
+                    params![end.attempt.0, saturating(output.total), output.bytes],
+                )?;
+            }
+            connection.execute(
+                "UPDATE tasks SET not_before = ?4,
+                    exit_code = CASE WHEN ?5 THEN ?2 ELSE exit_code END,
+                    error = CASE WHEN ?5 THEN ?3 ELSE error END,
+                    wait_reason = CASE WHEN ?6 THEN ?3 END,
+                    attempts = attempts + ?5,
+                    cancel_requested = CASE WHEN ?6 THEN cancel_requested END,
+                    session = CASE WHEN ?6 THEN NULL ELSE session END
+                 WHERE id = ?1",
+                params![
+                    task.0,
+                    end.exit_code,
+                    end.error,
+                    end.not_before.map(stamp),
+                    i64::from(end.outcome.counts()),
+                    status == Status::Pending,
+                ],
+            )?;
+            let tally = match end.outcome {
+                Outcome::Completed => Some("completed"),
+                Outcome::Failed | Outcome::TimedOut => Some("failed"),
+                Outcome::Cancelled | Outcome::Refused | Outcome::Withdrawn | Outcome::Uncertain => {
+                    None
+                }
+            };
+            if let Some(column) = tally {
+                connection.execute(
+                    &format!("UPDATE sessions SET {column} = {column} + 1 WHERE name = ?1"),
+                    [session],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, session, server_pid, server_start, pane, pane_pid, phase, delivered_at,
+                started_at, task_id
+             FROM attempts WHERE phase <> 'ended' ORDER BY id",
+        )?;
+        let rows = query.query_map([], |row| {
+            Ok((
+                AttemptId(row.get(0)?),
+                row.get::<_, String>(1)?,
+                identity_of(row, 2)?,
+                phase_of(row, 6)?,
+                time(row, 7)?,
+                time(row, 8)?,
+                TaskId(row.get(9)?),
+            ))
+        })?;
+        rows.map(|row| {
+            let (id, session, identity, phase, delivered_at, started_at, task) = row?;
+            Ok(OpenAttempt {
+                id,
+                session,
+                identity,
+                phase,
+                delivered_at,
+                started_at,
+                task: read_task(&self.connection, task)?,
+            })
+        })
+        .collect()
+    }
+
+    fn cancel_requests(&mut self) -> Result<BTreeSet<TaskId>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT task_id FROM attempts JOIN tasks ON tasks.id = task_id
+             WHERE phase <> 'ended' AND cancel_requested IS NOT NULL",
+        )?;
+        let ids = query.query_map([], |row| Ok(TaskId(row.get(0)?)))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    fn note_waiting(&mut self, reasons: &[Waiting]) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut update = connection.prepare_cached(
+                "UPDATE tasks SET wait_reason = ?2, wait_rankings = ?3
+                 WHERE id = ?1 AND status = 'pending'",
+            )?;
+            for waiting in reasons {
+                update.execute(params![
+                    waiting.task.0,
+                    waiting.reason,
+                    json(&waiting.rankings)
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<Status, StoreError> {
+        self.atomically(|connection| {
+            let status = read_task(connection, id)?.status;
+            let event = match status {
+                Status::Assigned | Status::InProgress => Event::RequestCancel,
+                _ => Event::Cancel,
+            };
+            let status = move_task(connection, id, event, None, "by a person", now)?;
+            if event == Event::RequestCancel {
+                connection.execute(
+                    "UPDATE tasks SET cancel_requested = coalesce(cancel_requested, ?2) WHERE id = ?1",
+                    params![id.0, stamp(now)],
+                )?;
+            }
+            Ok(status)
+        })
+    }
+
+    fn resolve(&mut self, id: TaskId, event: Event, now: Timestamp) -> Result<Status, StoreError> {
+        self.atomically(|connection| {
+            let status = move_task(connection, id, event, None, "by a person", now)?;
+            if status == Status::Pending {
+                connection.execute(
+                    "UPDATE tasks SET error = NULL, exit_code = NULL, session = NULL WHERE id = ?1",
+                    [id.0],
+                )?;
+            }
+            Ok(status)
+        })
+    }
+
+    fn record_sessions(&mut self, rows: &[SessionRow], now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut write = connection.prepare_cached(
+                "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
+                    current_dir, working_dir, git_branch, env_vars, current_task_id,
+                    last_context_update, last_activity, updated_at, server_pid, server_start,
+                    pane, pane_pid)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5 = 'claude', ?6, ?6, ?7, ?8, ?9, ?10, ?4, ?11, ?12,
+                    ?13, ?14, ?15)
+                 ON CONFLICT (name) DO UPDATE SET status = excluded.status,
+                    reason = excluded.reason, since = excluded.since,
+                    provider = excluded.provider, is_claude = excluded.is_claude,
+                    current_dir = excluded.current_dir, working_dir = excluded.working_dir,
+                    git_branch = excluded.git_branch, env_vars = excluded.env_vars,
+                    current_task_id = excluded.current_task_id,
+                    completed = CASE WHEN pane_pid = excluded.pane_pid THEN completed ELSE 0 END,
+                    failed = CASE WHEN pane_pid = excluded.pane_pid THEN failed ELSE 0 END,
+                    last_context_update = excluded.last_context_update,
+                    last_activity = excluded.last_activity, updated_at = excluded.updated_at,
+                    server_pid = excluded.server_pid, server_start = excluded.server_start,
+                    pane = excluded.pane, pane_pid = excluded.pane_pid",
+            )?;
+            for row in rows {
+                write.execute(params![
+                    row.name,
+                    row.activity.name(),
+                    row.reason,
+                    stamp(row.since),
+                    row.provider,
+                    row.current_dir,
+                    row.git_branch,
+                    json(&row.env),
+                    row.current_task.map(|task| task.0),
+                    stamp(row.context_at),
+                    stamp(now),
+                    row.identity.server_pid,
+                    row.identity.server_start,
+                    row.identity.pane.as_str(),
+                    row.identity.pane_pid,
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT name, status, reason, since, provider, current_dir, git_branch, env_vars,
+                current_task_id, completed, failed, last_context_update,
+                server_pid, server_start, pane, pane_pid
+             FROM sessions WHERE pane IS NOT NULL ORDER BY name",
+        )?;
+        let rows = query.query_map([], |row| {
+            let activity: String = row.get(1)?;
+            Ok(SessionRow {
+                name: row.get(0)?,
+                activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
+                reason: row.get(2)?,
+                since: time(row, 3)?.unwrap_or_default(),
+                provider: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+                current_dir: row.get(5)?,
+                git_branch: row.get(6)?,
+                env: from_json(row, 7)?,
+                current_task: row.get::<_, Option<i64>>(8)?.map(TaskId),
+                completed: row.get(9)?,
+                failed: row.get(10)?,
+                context_at: time(row, 11)?.unwrap_or_default(),
+                identity: identity_of(row, 12)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn record_daemon(&mut self, facts: &DaemonFacts) -> Result<(), StoreError> {
+        self.connection.execute(
+            "INSERT INTO daemon (id, facts) VALUES (1, ?1)
+             ON CONFLICT (id) DO UPDATE SET facts = excluded.facts",
+            [json(facts)],
+        )?;
+        Ok(())
+    }
+
+    fn daemon(&mut self) -> Result<Option<DaemonFacts>, StoreError> {
+        let facts = self
+            .connection
+            .query_row("SELECT facts FROM daemon WHERE id = 1", [], |row| {
+                row.get::<_, String>(0)
+            })
+            .optional()?;
+        // A daemon of another version may have told other things: then nothing is known.
+        Ok(facts.and_then(|facts| serde_json::from_str(&facts).ok()))
+    }
+
+    fn data_version(&mut self) -> Result<i64, StoreError> {
+        Ok(self
+            .connection
+            .query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    }
+}
+
+/// The columns of a task, in the order in which [`task_of`] reads them.
+const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
+    assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
+    timeout_seconds, not_before, wait_reason, cancel_requested";
+
+fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
+    let metadata: String = row.get(11)?;
+    let kind: String = row.get(1)?;
+    Ok(Task {
+        id: TaskId(row.get(0)?),
+        kind: if kind == "command" {
+            Kind::Command
+        } else {
+            Kind::Prompt
+        },
+        content: row.get(2)?,
+        status: status_of(row, 3)?,
+        priority: i32::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
+        session: row.get(5)?,
+        exit_code: row.get(6)?,
+        error: row.get(7)?,
+        created_at: time(row, 8)?.unwrap_or_default(),
+        assigned_at: time(row, 9)?,
+        completed_at: time(row, 10)?,
+        metadata: Metadata::read(&metadata).0,
+        target_session: row.get(12)?,
+        target_provider: row.get(13)?,
+        attempts: row.get(14)?,
+        max_retries: row.get(15)?,
+        timeout_seconds: row
+            .get::<_, Option<i64>>(16)?
+            .and_then(|seconds| u64::try_from(seconds).ok()),
+        not_before: time(row, 17)?,
+        wait_reason: row.get(18)?,
+        cancel_requested: time(row, 19)?,
+    })
+}
+
+fn read_task(connection: &Connection, id: TaskId) -> Result<Task, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT {TASK} FROM tasks WHERE id = ?1"))?
+        .query_row([id.0], task_of)
+        .optional()?
+        .ok_or(StoreError::NoTask(id))
+}
+
+/// Moves a task to the state that follows `event` and writes the history row: the only way in
+/// which a status ever changes.
+fn move_task(
+    connection: &Connection,
+    id: TaskId,
+    event: Event,
+    session: Option<&str>,
+    details: &str,
+    now: Timestamp,
+) -> Result<Status, StoreError> {
+    let from = connection
+        .prepare_cached("SELECT status FROM tasks WHERE id = ?1")?
+        .query_row([id.0], |row| status_of(row, 0))
+        .optional()?
+        .ok_or(StoreError::NoTask(id))?;
+    let to = from
+        .after(event)
+        .map_err(|source| StoreError::Illegal { id, source })?;
+    connection
+        .prepare_cached(
+            "UPDATE tasks SET status = ?2,
+                completed_at = CASE WHEN ?3 THEN ?4 ELSE NULL END WHERE id = ?1",
+        )?
+        .execute(params![id.0, to.name(), to.is_settled(), stamp(now)])?;
+    write_history(connection, id, session, event.name(), details, now)?;
+    Ok(to)
+}
+
+fn write_history(
+    connection: &Connection,
+    id: TaskId,
+    session: Option<&str>,
+    action: &str,
+    details: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO assignment_history (prompt_id, session_name, action, created_at, details)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![id.0, session, action, stamp(now), details])?;
+    Ok(())
+}
+
+/// Returns the task and the session of an attempt that has not ended.
+fn open_attempt(
+    connection: &Connection,
+    attempt: AttemptId,
+) -> Result<(TaskId, String), StoreError> {
+    connection
+        .prepare_cached("SELECT task_id, session FROM attempts WHERE id = ?1 AND phase <> 'ended'")?
+        .query_row([attempt.0], |row| Ok((TaskId(row.get(0)?), row.get(1)?)))
+        .optional()?
+        .ok_or(StoreError::NoAttempt(attempt))
+}
+
+/// Reads a lane's constraints back from the key that the generated column made of them.
+fn lane_of(key: String) -> Lane {
+    let parts: Vec<serde_json::Value> = serde_json::from_str(&key).unwrap_or_default();
+    let text = |index: usize| {
+        parts
+            .get(index)
+            .and_then(|part| part.as_str())
+            .map(str::to_owned)
+    };
+    // json_extract gives an array as text inside the array.
+    let list = |index: usize| -> Vec<String> {
+        match parts.get(index) {
+            Some(serde_json::Value::Array(items)) => items
+                .iter()
+                .filter_map(|item| item.as_str().map(str::to_owned))
+                .collect(),
+            Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    };
+    let open_to_all = parts
+        .get(5)
+        .is_some_and(|part| part.as_i64() == Some(1) || part.as_bool() == Some(true));
+    let mut providers: Vec<String> = text(2).into_iter().collect();
+    if providers.is_empty() && !open_to_all {
+        providers = list(3);
+        providers.extend(list(4));
+    }
+    Lane {
+        kind: if text(0).as_deref() == Some("command") {
+            Kind::Command
+        } else {
+            Kind::Prompt
+        },
+        target_session: text(1),
+        providers,
+        key,
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Prompt => "prompt",
+        Kind::Command => "command",
+    }
+}
+
+fn status_of(row: &Row<'_>, index: usize) -> Result<Status, rusqlite::Error> {
+    let name: String = row.get(index)?;
+    Status::from_name(&name).ok_or_else(|| unknown(index, "status", &name))
+}
+
+fn phase_of(row: &Row<'_>, index: usize) -> Result<Phase, rusqlite::Error> {
+    let name: String = row.get(index)?;
+    Phase::from_name(&name).ok_or_else(|| unknown(index, "phase", &name))
+}
+
+fn outcome_of(row: &Row<'_>, index: usize) -> Result<Option<Outcome>, rusqlite::Error> {
+    let name: Option<String> = row.get(index)?;
+    name.map(|name| Outcome::from_name(&name).ok_or_else(|| unknown(index, "outcome", &name)))
+        .transpose()
+}
+
+fn identity_of(row: &Row<'_>, first: usize) -> Result<Identity, rusqlite::Error> {
+    let pane: String = row.get(first + 2)?;
+    Ok(Identity {
+        server_pid: row.get(first)?,
+        server_start: row.get(first + 1)?,
+        pane: PaneId::parse(&pane).ok_or_else(|| unknown(first + 2, "pane", &pane))?,
+        pane_pid: row.get(first + 3)?,
+    })
+}
+
+fn identity_params(identity: &Identity) -> [Value; 4] {
+    [
+        Value::from(identity.server_pid),
+        Value::from(identity.server_start),
+        Value::from(identity.pane.as_str().to_owned()),
+        Value::from(identity.pane_pid),
+    ]
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    index: usize,
+) -> Result<T, rusqlite::Error> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        index,
+        rusqlite::types::Type::Text,
+        format!("unknown {what} {value:?}").into(),
+    )
+}
+
+/// Serialises values of our own types, which cannot fail: they hold no maps with odd keys.
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+fn saturating(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Writes a time as the database keeps it: RFC 3339 in UTC with milliseconds, so that text
+/// order is the order of time.
+fn stamp(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// Reads a time, also in the forms that other tools write (no zone means UTC).
+fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
+    let text: Option<String> = row.get(index)?;
+    Ok(text.and_then(|text| {
+        Timestamp::from_str(&text).ok().or_else(|| {
+            let civil = DateTime::from_str(&text).ok()?;
+            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        })
+    }))
+}

@@ -1,0 +1,202 @@
+//! The control client: one long-lived `tmux -C`, attached to a small holder session of its own.
+
+use std::cell::Cell;
+use std::process::Stdio;
+use std::time::Duration;
+
+use memchr::memchr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use super::Error;
+use super::command::Program;
+use super::parse::{self, Event, Framing, MAX_ANSWER, Reply};
+use super::script::{HOLDER, Script};
+
+/// How long an answer may take. A healthy server takes milliseconds, for a thousand panes too.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// A connection that works. Dropping it ends the client, and with it the holder session.
+pub(super) struct Control {
+    /// Ends with this value.
+    _child: Child,
+    input: ChildStdin,
+    output: Lines,
+    framing: Framing,
+    changed: bool,
+}
+
+impl Control {
+    /// Connects to a running server. Returns once the client has answered.
+    pub(super) async fn connect(program: &Program) -> Result<Self, Error> {
+        // The holder keeps the client off people's sessions: attaching to one of those would
+        // count as looking at it, and detaching can destroy it.
+        let hello = Script::new();
+        let mut child = program
+            .command()
+            .args(["-C", "new-session", "-s", hello.short_name()])
+            // Nobody looks at it.
+            .args(["-x", "10", "-y", "3"])
+            // It must not hold on to a directory, nor take variables over from assigner.
+            .args(["-c", "/", "-E"])
+            // A client that is sent output and does not read it freezes the programs of its
+            // session; and its size is nobody's concern.
+            .args(["-f", "no-output,ignore-size"])
+            // Two words, so that tmux starts no shell. It waits for input that never comes.
+            .args(["cat", "-"])
+            // The same step marks the holder, so that no list ever shows it as a session.
+            .args([";", "set-option", HOLDER, "1"])
+            // It goes when the client goes, however that ends.
+            .args([";", "set-option", "destroy-unattached", "on"])
+            // Should somebody kill it, the client must not move on to a session of theirs.
+            .args([";", "set-option", "detach-on-destroy", "on"])
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| Error::run(program.path(), error))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::Closed);
+        };
+        let mut control = Self {
+            _child: child,
+            input,
+            output: Lines::new(output),
+            framing: Framing::default(),
+            changed: false,
+        };
+        control.ask(&hello).await.complete()?;
+        Ok(control)
+    }
+
+    /// Sends a request in one write and returns what came of it. After a failure the connection is
+    /// of no further use, nor is it where the future was dropped.
+    pub(super) async fn ask(&mut self, script: &Script) -> Reply {
+        let Self {
+            input,
+            output,
+            framing,
+            changed,
+            ..
+        } = self;
+        let sent = Cell::new(false);
+        let mut reply = Reply::default();
+        let mut printed = Vec::new();
+        let text = script.finish();
+        let write = async {
+            let mut rest = text.as_bytes();
+            while !rest.is_empty() {
+                let written = input.write(rest).await.map_err(|_| Error::Closed)?;
+                sent.set(true);
+                rest = &rest[written..];
+            }
+            Ok(())
+        };
+        let read = async {
+            loop {
+                match framing.line(output.next().await?)? {
+                    Event::Output(body) => {
+                        printed.extend_from_slice(&body);
+                        if printed.len() > MAX_ANSWER {
+                            return Err(Error::Protocol("an answer is too long"));
+                        }
+                        if parse::is_end(&body, script.nonce()) {
+                            return Ok(());
+                        }
+                    }
+                    Event::Failed(body) => reply.add_error(&String::from_utf8_lossy(&body)),
+                    Event::Changed => *changed = true,
+                    Event::Exit => return Err(Error::Closed),
+                    Event::Nothing => {}
+                }
+            }
+        };
+        // Both at once: tmux stops reading when nobody reads what it writes.
+        let outcome = timeout(LIMIT, async { tokio::try_join!(write, read) }).await;
+        reply.failure = match outcome {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(Error::TimedOut(LIMIT)),
+        };
+        reply.sent = sent.get();
+        reply.records = parse::records(&printed, script.nonce()).0;
+        reply
+    }
+
+    /// Forgets what was announced so far, for it is in the list that was just read.
+    pub(super) fn settle(&mut self) {
+        self.changed = false;
+    }
+
+    /// Completes when a change is announced.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended.
+    pub(super) async fn changed(&mut self) -> Result<(), Error> {
+        while !self.changed {
+            match self.framing.line(self.output.next().await?)? {
+                Event::Changed => self.changed = true,
+                Event::Exit => return Err(Error::Closed),
+                Event::Nothing | Event::Output(_) | Event::Failed(_) => {}
+            }
+        }
+        self.changed = false;
+        Ok(())
+    }
+
+    /// Returns the process id of the client.
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> Option<u32> {
+        self._child.id()
+    }
+}
+
+/// Lines of a stream. What was read is kept when a future is dropped.
+struct Lines {
+    stream: ChildStdout,
+    buffer: Vec<u8>,
+    /// Where the next line begins.
+    start: usize,
+    /// Up to where no newline was found.
+    searched: usize,
+}
+
+impl Lines {
+    fn new(stream: ChildStdout) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+        }
+    }
+
+    /// Returns the next line without its newline.
+    async fn next(&mut self) -> Result<&[u8], Error> {
+        let end = loop {
+            if let Some(found) = memchr(b'\n', &self.buffer[self.searched..]) {
+                break self.searched + found;
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            self.searched = self.buffer.len();
+            if self.buffer.len() > MAX_ANSWER {
+                return Err(Error::Protocol("a line is too long"));
+            }
+            self.buffer.reserve(16 << 10);
+            if self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(|_| Error::Closed)?
+                == 0
+            {
+                return Err(Error::Closed);
+            }
+        };
+        let line = self.start..end;
+        self.start = end + 1;
+        self.searched = self.start;
+        Ok(&self.buffer[line])
+    }
+}

@@ -1,0 +1,460 @@
+//! What tmux answers: pure, and safe on any bytes.
+
+use super::script::{END, State, Wanted, split_at_column};
+use super::{CursorLine, Error, Pane, Refusal, Typed};
+use crate::model::ids::{Identity, PaneId};
+
+/// The most bytes of one answer: some 50,000 panes, or a screen of any size.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
+
+/// Messages are kept up to this length, in bytes.
+const MAX_MESSAGE: usize = 1_000;
+
+/// What came back for a request.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// The answers, in order, however far they came.
+    pub(super) records: Vec<Record>,
+    /// What tmux complained about.
+    pub(super) errors: String,
+    /// Whether any of the request may have reached the server.
+    pub(super) sent: bool,
+    /// Why the answer is not complete.
+    pub(super) failure: Option<Error>,
+}
+
+impl Reply {
+    /// Returns a reply to a request that never reached the server.
+    pub(super) fn unsent(failure: Error) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a line of what tmux complained about.
+    pub(super) fn add_error(&mut self, line: &str) {
+        let line = plain(line);
+        if !line.is_empty() && self.errors.len() < MAX_MESSAGE {
+            let gap = if self.errors.is_empty() { "" } else { "; " };
+            self.errors = format!("{}{gap}{line}", self.errors);
+        }
+    }
+
+    /// Returns the answers where all have come.
+    pub(super) fn complete(self) -> Result<Vec<Record>, Error> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.records),
+        }
+    }
+}
+
+/// One answer: a line that began with the nonce, and the lines up to the next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The first line without the nonce.
+    pub(super) head: String,
+    /// The rest.
+    pub(super) body: Vec<String>,
+}
+
+impl Record {
+    /// Returns the index and the rest of the head where the record is of this name.
+    fn marked(&self, name: &str) -> Option<(usize, &str)> {
+        let rest = self.head.strip_prefix(name)?.strip_prefix(' ')?;
+        let (index, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        Some((index.parse().ok()?, rest))
+    }
+}
+
+/// Splits an output at its nonces. Returns also whether the last record is the end mark.
+pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<Record>, bool) {
+    let mut records: Vec<Record> = Vec::new();
+    for line in String::from_utf8_lossy(output).split_terminator('\n') {
+        if let Some(head) = line
+            .strip_prefix(nonce)
+            .and_then(|rest| rest.strip_prefix(' '))
+        {
+            records.push(Record {
+                head: head.to_owned(),
+                body: Vec::new(),
+            });
+        } else if let Some(last) = records.last_mut() {
+            last.body.push(line.to_owned());
+        }
+    }
+    let complete = records.last().is_some_and(|record| record.head == END);
+    (records, complete)
+}
+
+/// Whether a command printed the end mark.
+pub(super) fn is_end(output: &[u8], nonce: &str) -> bool {
+    output == format!("{nonce} {END}\n").as_bytes()
+}
+
+/// Returns the panes of a list, and `None` in place of them where there are only holders.
+pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
+    let mut panes: Vec<Pane> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let mut holders = false;
+    for record in records {
+        let Some(rest) = record.head.strip_prefix("pane\t") else {
+            continue;
+        };
+        // A command may hold newlines: what follows the first stands in the body.
+        let text = [rest]
+            .into_iter()
+            .chain(record.body.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join("\n");
+        match pane(&text, nonce).ok_or(Error::Protocol("it lists a pane in an unknown form"))? {
+            Row::Holder => holders = true,
+            Row::Empty => {}
+            // A window may be linked to several sessions: the first one names it.
+            Row::Pane(pane) => {
+                if seen.insert(pane.identity.pane.clone()) {
+                    panes.push(*pane);
+                }
+            }
+        }
+    }
+    let mut watched = std::collections::HashMap::new();
+    for record in records {
+        let Some((activity, pane)) = record
+            .head
+            .strip_prefix("client\t")
+            .and_then(|rest| rest.split_once('\t'))
+        else {
+            continue;
+        };
+        let activity: i64 = activity
+            .parse()
+            .map_err(|_| Error::Protocol("it lists a client in an unknown form"))?;
+        let newest = watched.entry(pane).or_insert(activity);
+        *newest = activity.max(*newest);
+    }
+    for pane in &mut panes {
+        pane.watched_until = watched.get(pane.identity.pane.as_str()).copied();
+    }
+    Ok((!panes.is_empty() || !holders).then_some(panes))
+}
+
+enum Row {
+    Holder,
+    /// A pane without a process.
+    Empty,
+    Pane(Box<Pane>),
+}
+
+fn pane(text: &str, nonce: &str) -> Option<Row> {
+    let mut fields = text.splitn(20, '\t');
+    let mut next = || fields.next();
+    let server_pid = next()?.parse().ok()?;
+    let server_start = next()?.parse().ok()?;
+    let pane = PaneId::parse(next()?)?;
+    let pane_pid: i64 = next()?.parse().ok()?;
+    if next()? == "1" {
+        return Some(Row::Holder);
+    }
+    let Some(pane_pid) = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0) else {
+        return Some(Row::Empty);
+    };
+    let mut pane = Pane {
+        identity: Identity {
+            server_pid,
+            server_start,
+            pane,
+            pane_pid,
+        },
+        window_index: next()?.parse().ok()?,
+        pane_index: next()?.parse().ok()?,
+        dead: next()? == "1",
+        // The number of modes, one above the other.
+        in_mode: next()? != "0",
+        input_off: next()? == "1",
+        synchronized: next()? == "1",
+        piped: next()? == "1",
+        alternate: next()? == "1",
+        cursor: (next()?.parse().ok()?, next()?.parse().ok()?),
+        activity: next()?.parse().ok()?,
+        dead_status: next()?.parse().ok(),
+        tty: next()?.into(),
+        session: next()?.to_owned(),
+        watched_until: None,
+        title: String::new(),
+        command: String::new(),
+    };
+    let (title, command) = next()?.split_once(nonce)?;
+    title.strip_suffix('\t')?.clone_into(&mut pane.title);
+    command.clone_into(&mut pane.command);
+    Some(Row::Pane(Box::new(pane)))
+}
+
+/// Returns the line that each pane's cursor stands in.
+pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<CursorLine>> {
+    let mut lines = vec![None; panes.len()];
+    for record in records {
+        let Some((index, state)) = record.marked("cursor") else {
+            continue;
+        };
+        let (Some(pane), Some(state)) = (panes.get(index), State::parse(state)) else {
+            continue;
+        };
+        if let ([line], true) = (&*record.body, state.still(pane)) {
+            lines[index] = Some(split_at_column(line, pane.cursor.0));
+        }
+    }
+    lines
+}
+
+/// Returns what became of the requests to type, of which the `index`th asked for `wanted`.
+pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
+    if !reply.sent {
+        return Typed::Refused(match &reply.failure {
+            Some(Error::NoServer) | None => Refusal::Gone,
+            Some(failure) => Refusal::Tmux(failure.to_string()),
+        });
+    }
+    let find = |name| {
+        reply
+            .records
+            .iter()
+            .find_map(|record| record.marked(name).filter(|&(found, _)| found == index))
+    };
+    if find("typed").is_some() {
+        Typed::Done
+    } else if let Some((_, state)) = find("refused") {
+        match State::parse(state).map(|state| wanted.refusal(&state)) {
+            Some(Some(refusal)) => Typed::Refused(refusal),
+            None => Typed::Refused(Refusal::Gone),
+            Some(None) => Typed::Refused(Refusal::Tmux("it gave no reason".to_owned())),
+        }
+    } else if let Some(failure) = &reply.failure {
+        Typed::Unknown(failure.clone())
+    } else if find("typing").is_some() {
+        Typed::Unknown(Error::Tmux(reply.errors.clone()))
+    } else {
+        // The whole request was carried out, and what precedes the typing was not.
+        Typed::Refused(Refusal::Tmux(reply.errors.clone()))
+    }
+}
+
+/// Returns the last `count` lines of a capture that are not blank.
+pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Result<String, Error> {
+    let record = records
+        .iter()
+        .find(|record| record.marked("tail").is_some())
+        .ok_or_else(|| Error::Gone(identity.pane.clone()))?;
+    // Below what a program that has ended showed, tmux writes a line at the foot of the screen:
+    // blank lines would push the rest out.
+    let lines: Vec<String> = record
+        .body
+        .iter()
+        .map(|line| plain(line).trim_end().to_owned())
+        .collect();
+    let lines: Vec<&str> = lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !line.is_empty())
+        .collect();
+    Ok(lines[lines.len().saturating_sub(count as usize)..].join("\n"))
+}
+
+/// Returns `text` fit for a message: without control characters.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).collect()
+}
+
+/// Reads the lines that a control client prints.
+#[derive(Debug, Default)]
+pub(super) struct Framing {
+    block: Option<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// What the end of the block repeats.
+    guard: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What a line of a control client says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Nothing by itself, or nothing that matters here.
+    Nothing,
+    /// A command has printed this.
+    Output(Vec<u8>),
+    /// A command has failed, with this message.
+    Failed(Vec<u8>),
+    /// Sessions, windows or panes may have changed.
+    Changed,
+    /// The client ends.
+    Exit,
+}
+
+impl Framing {
+    /// Takes one line, without its newline.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Protocol`] where the line cannot stand there: a pane may show lines that look like
+    /// the end of a block, and then nothing that follows can be relied on.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<Event, Error> {
+        let Some(mut block) = self.block.take() else {
+            return self.outside(line);
+        };
+        if line
+            .strip_prefix(b"%end ")
+            .is_some_and(|rest| rest == block.guard)
+        {
+            return Ok(Event::Output(block.body));
+        }
+        if line
+            .strip_prefix(b"%error ")
+            .is_some_and(|rest| rest == block.guard)
+        {
+            return Ok(Event::Failed(block.body));
+        }
+        if block.body.len() + line.len() > MAX_ANSWER {
+            return Err(Error::Protocol("an answer is too long"));
+        }
+        block.body.extend_from_slice(line);
+        block.body.push(b'\n');
+        self.block = Some(block);
+        Ok(Event::Nothing)
+    }
+
+    fn outside(&mut self, line: &[u8]) -> Result<Event, Error> {
+        if let Some(guard) = line.strip_prefix(b"%begin ") {
+            self.block = Some(Block {
+                guard: guard.to_owned(),
+                body: Vec::new(),
+            });
+            return Ok(Event::Nothing);
+        }
+        if !line.starts_with(b"%") || line.starts_with(b"%end ") || line.starts_with(b"%error ") {
+            return Err(Error::Protocol("a line stands outside of every answer"));
+        }
+        let name = line[1..]
+            .split(|&byte| byte == b' ')
+            .next()
+            .unwrap_or_default();
+        Ok(match name {
+            b"exit" => Event::Exit,
+            b"sessions-changed"
+            | b"session-renamed"
+            | b"session-window-changed"
+            | b"pane-mode-changed"
+            | b"client-detached"
+            | b"client-session-changed"
+            | b"layout-change" => Event::Changed,
+            _ if name.starts_with(b"window-") || name.starts_with(b"unlinked-window-") => {
+                Event::Changed
+            }
+            _ => Event::Nothing,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NONCE: &str = "assigner-00ff";
+
+    fn row(pane: &str, holder: &str, session: &str, title: &str, command: &str) -> String {
+        format!(
+            "{NONCE} pane\t10\t1700000000\t{pane}\t77\t{holder}\t1\t0\t0\t0\t0\t0\t0\t1\t2\t3\t1700000009\t\t/dev/pts/4\
+             \t{session}\t{title}\t{NONCE}{command}\n"
+        )
+    }
+
+    fn read(text: &str) -> Result<Option<Vec<Pane>>, Error> {
+        panes(&records(text.as_bytes(), NONCE).0, NONCE)
+    }
+
+    #[test]
+    fn a_list_is_read() {
+        let text = row("%1", "1", "assigner-1", "", "cat")
+            + &row("%2", "0", r"a\tb", "T", "evil\nx\tpane\t10")
+            + &row("%2", "0", "linked", "T", "evil")
+            + &row("%3", "0", "c", "", "")
+            + &format!(
+                "{NONCE} client\t5\t%3\n{NONCE} client\t9\t%3\n{NONCE} client\t7\t%3\n{NONCE} end\n"
+            );
+        let panes = read(&text)
+            .expect("it is read")
+            .expect("there are sessions");
+        assert_eq!(panes.len(), 2);
+        assert_eq!(panes[0].session, r"a\tb");
+        assert_eq!(panes[0].command, "evil\nx\tpane\t10");
+        assert_eq!(panes[0].watched_until, None);
+        assert_eq!(panes[1].watched_until, Some(9));
+        assert_eq!(panes[1].cursor, (2, 3));
+        assert!(panes[1].alternate && !panes[1].dead && panes[1].dead_status.is_none());
+    }
+
+    #[test]
+    fn holders_alone_are_nobody() {
+        assert!(matches!(read(&row("%1", "1", "h", "", "")), Ok(None)));
+        assert!(matches!(read(""), Ok(Some(panes)) if panes.is_empty()));
+        assert!(matches!(
+            read(&row("1", "0", "s", "", "")),
+            Err(Error::Protocol(_))
+        ));
+    }
+
+    #[test]
+    fn blocks_are_told_from_what_they_hold() {
+        let mut framing = Framing::default();
+        let mut line = |text: &str| framing.line(text.as_bytes());
+        assert_eq!(line("%sessions-changed").ok(), Some(Event::Changed));
+        assert_eq!(line("%session-changed $1 x").ok(), Some(Event::Nothing));
+        assert_eq!(line("%unlinked-window-add @1").ok(), Some(Event::Changed));
+        assert_eq!(line("%begin 1 2 1").ok(), Some(Event::Nothing));
+        for text in ["%end 1 3 1", "%exit", "", "%begin 1 9 1", "x"] {
+            assert_eq!(line(text).ok(), Some(Event::Nothing), "{text}");
+        }
+        let body = b"%end 1 3 1\n%exit\n\n%begin 1 9 1\nx\n".to_vec();
+        assert_eq!(line("%end 1 2 1").ok(), Some(Event::Output(body)));
+        assert_eq!(line("%begin 1 3 1").ok(), Some(Event::Nothing));
+        assert_eq!(line("%error 1 3 1").ok(), Some(Event::Failed(Vec::new())));
+        assert_eq!(line("%exit gone").ok(), Some(Event::Exit));
+        for text in ["", "x", "%end 1 3 1", "%error 1 3 1"] {
+            assert!(line(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(lines in proptest::collection::vec(
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..30),
+                r"%(begin|end|error) 1 [12] 1".prop_map(String::into_bytes),
+                r"assigner-00ff (pane|cursor 0|refused 0|typed 0|tail 0|client|end)[\t 0-9%]{0,40}".prop_map(String::into_bytes),
+            ], 0..40)) {
+            let mut framing = Framing::default();
+            for line in &lines {
+                let _ = framing.line(line);
+            }
+            let (records, _) = records(&lines.join(&b"\n"[..]), NONCE);
+            let _ = panes(&records, NONCE);
+            let pane = Identity { server_pid: 1, server_start: 1, pane: PaneId::parse("%1").expect("an id"), pane_pid: 1 };
+            let _ = tail(&records, &pane, 3);
+            let reply = Reply { records, sent: true, ..Reply::default() };
+            let _ = typed(&reply, 0, &Wanted::key(&pane));
+        }
+
+        #[test]
+        fn no_command_forges_a_row(command in r"[a\n\t %0-9-]{0,40}", title in r"[ -~]{0,20}") {
+            let text = row("%7", "0", "s", &title, &command) + &format!("{NONCE} end\n");
+            let panes = read(&text).expect("it is read").expect("there are sessions");
+            prop_assert_eq!(panes.len(), 1);
+            prop_assert_eq!(&panes[0].title, &title);
+            prop_assert_eq!(&panes[0].command, &command);
+        }
+    }
+}

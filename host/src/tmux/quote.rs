@@ -1,0 +1,102 @@
+//! Quoting of what goes into a tmux command: pure.
+
+use shell_quote::Sh;
+
+/// Returns `text` as one word of a tmux command line. In single quotes tmux expands nothing, and
+/// `;`, `{` and `}` mean nothing. A text with a newline cannot be quoted for tmux: callers refuse
+/// control characters.
+pub(super) fn word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Returns the shell command for `pipe-pane` that runs `argv`, safe from the two expansions that
+/// tmux applies to it first: `strftime`, so `%` is doubled; and formats, so `#` is doubled. tmux
+/// leaves `##` alone before `[`, so an empty pair of quotes keeps whatever follows apart. (That
+/// holds inside the single quotes that `Sh` uses, and outside of quotes.)
+pub(super) fn pipe(argv: &[String]) -> String {
+    let words: Vec<_> = argv
+        .iter()
+        .map(|word| String::from_utf8_lossy(&Sh::quote_vec(word)).into_owned())
+        .collect();
+    // `exec`: no shell remains between the pane and the program.
+    format!("exec {}", words.join(" "))
+        .replace('%', "%%")
+        .replace('#', "##''")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads single-quoted tmux words back: what tmux's lexer does with quotes and backslashes.
+    fn lex(text: &str) -> String {
+        let mut out = String::new();
+        let mut quoted = false;
+        let mut chars = text.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '\'' => quoted = !quoted,
+                '\\' if !quoted => out.extend(chars.next()),
+                _ => {
+                    assert!(quoted, "{char:?} stands outside the quotes of {text:?}");
+                    out.push(char);
+                }
+            }
+        }
+        assert!(!quoted);
+        out
+    }
+
+    /// What tmux does to the command of `pipe-pane`, as far as quoting here relies on it.
+    fn expand(text: &str) -> String {
+        let mut out = String::new();
+        let text = text.replace("%%", "\u{1}");
+        assert!(!text.contains('%'), "strftime would see {text:?}");
+        let mut chars = text
+            .replace('\u{1}', "%")
+            .chars()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .peekable();
+        while let Some(char) = chars.next() {
+            if char == '#' {
+                assert_eq!(chars.next(), Some('#'));
+                assert_eq!(
+                    chars.peek(),
+                    Some(&'\''),
+                    "a format would begin in {text:?}"
+                );
+            }
+            out.push(char);
+        }
+        out
+    }
+
+    fn sh(command: &str) -> Vec<u8> {
+        let script = format!("set -- {command}; printf '%s\\0' \"$@\"");
+        std::process::Command::new("/bin/sh")
+            .arg("-c")
+            .arg(script)
+            .output()
+            .expect("sh runs")
+            .stdout
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_comes_back_whole(text in r#"[ -~é'"\\;{}$~#%]{0,40}"#) {
+            prop_assert_eq!(lex(&word(&text)), text);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_pipe_runs_the_very_words(argv in proptest::collection::vec(r#"[a '"\\;{}$`~#%\[\]🚀!*?&|<>()-]{0,12}"#, 1..5)) {
+            let expanded = expand(&pipe(&argv));
+            let expected: Vec<u8> = argv.iter().flat_map(|word| word.bytes().chain([0])).collect();
+            prop_assert_eq!(sh(expanded.strip_prefix("exec ").expect("exec")), expected);
+        }
+    }
+}

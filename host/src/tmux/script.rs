@@ -1,0 +1,424 @@
+//! What tmux is told: the text of a request, the same for the control client and for
+//! `source-file`. Pure.
+//!
+//! Every answer begins with a line that carries the request's nonce, so that nothing a pane shows
+//! can be taken for an answer; the last line of a complete answer is the nonce and `end`.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::quote::{self, word};
+use super::{CursorLine, Pane, Pipe, Refusal, TypedLine};
+use crate::model::ids::{Identity, PaneId};
+
+/// The longest line that is typed, in bytes: half of what a terminal in canonical mode takes.
+pub const MAX_LINE: usize = 2_048;
+
+/// The most bytes of all arguments of a pipe: quoted, they fit the 8 KiB of tmux's `strftime`,
+/// behind which it would run nothing and say nothing.
+pub const MAX_PIPE: usize = 1_600;
+
+/// The option that marks a session as a holder of some assigner.
+pub(super) const HOLDER: &str = "@assigner_holder";
+
+/// The last record of a complete answer.
+pub(super) const END: &str = "end";
+
+/// How a pane stands, in the order that [`State`] reads.
+const STATE: &str = "#{pid} #{start_time} #{pane_id} #{pane_pid} #{pane_dead} #{pane_in_mode} \
+    #{pane_input_off} #{pane_synchronized} #{cursor_x} #{cursor_y} #{pane_pipe}";
+
+/// A request under construction.
+pub(super) struct Script {
+    nonce: String,
+    text: String,
+}
+
+impl Script {
+    /// Returns an empty request with a nonce of its own.
+    pub(super) fn new() -> Self {
+        // The hasher's keys are random, and differ from call to call.
+        let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+        Self {
+            nonce: format!("assigner-{first:016x}{second:016x}"),
+            text: String::new(),
+        }
+    }
+
+    /// What begins each line of an answer to this request.
+    pub(super) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// A name that no other request has, nor one of another assigner on this server.
+    pub(super) fn short_name(&self) -> &str {
+        &self.nonce[..17]
+    }
+
+    /// Returns the whole request.
+    pub(super) fn finish(&self) -> String {
+        format!("{}display-message -p '{} {END}'\n", self.text, self.nonce)
+    }
+
+    /// Asks for every pane, and for what each client shows.
+    pub(super) fn panes(&mut self) {
+        let nonce = &self.nonce;
+        // Numbers first, then what cannot hold a tab, then what a program can set: a command may
+        // hold tabs and newlines, but not the nonce.
+        let pane = format!(
+            "{nonce} pane\t#{{pid}}\t#{{start_time}}\t#{{pane_id}}\t#{{pane_pid}}\t#{{?{HOLDER},1,0}}\
+             \t#{{window_index}}\t#{{pane_index}}\t#{{pane_dead}}\t#{{pane_in_mode}}\
+             \t#{{pane_input_off}}\t#{{pane_synchronized}}\t#{{pane_pipe}}\t#{{alternate_on}}\
+             \t#{{cursor_x}}\t#{{cursor_y}}\t#{{window_activity}}\t#{{pane_dead_status}}\
+             \t#{{pane_tty}}\t#{{session_name}}\t#{{pane_title}}\t{nonce}#{{pane_current_command}}"
+        );
+        let client = format!("{nonce} client\t#{{client_activity}}\t#{{pane_id}}");
+        self.push(&format!("list-panes -a -F {}", word(&pane)));
+        self.push(&format!("list-clients -F {}", word(&client)));
+    }
+
+    /// Asks for the line that the cursor stood in when the pane was listed.
+    pub(super) fn cursor_line(&mut self, index: usize, pane: &Pane) {
+        let (id, row) = (&pane.identity.pane, pane.cursor.1);
+        let mark = self.mark("cursor", index, STATE);
+        self.push(&format!("display-message -p -t {id} {mark}"));
+        self.push(&format!("capture-pane -p -t {id} -S {row} -E {row}"));
+    }
+
+    /// Asks to type a line.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unfit`]; then nothing was added.
+    pub(super) fn type_line(&mut self, index: usize, line: &TypedLine) -> Result<(), Refusal> {
+        if line.text.len() > MAX_LINE {
+            return Err(Refusal::Unfit("the line is too long to be typed"));
+        }
+        if line.text.is_empty() || line.text.contains(char::is_control) {
+            return Err(Refusal::Unfit(
+                "the line is empty or has a control character",
+            ));
+        }
+        let pane = &line.identity.pane;
+        let pipe = match &line.pipe {
+            Some(pipe) => format!("pipe-pane -O -t {pane} {} ; ", pipe_command(pipe)?),
+            None => String::new(),
+        };
+        let buffer = format!("{}-{index}", self.nonce);
+        // -p: in brackets where the program asked for them; -r: as it is; -d: no copy stays.
+        let then = format!(
+            "{pipe}display-message -p {} ; set-buffer -b {buffer} -- {} ; \
+             paste-buffer -p -r -d -b {buffer} -t {pane} ; send-keys -t {pane} Enter ; \
+             display-message -p {}",
+            self.mark("typing", index, ""),
+            word(&line.text),
+            self.mark("typed", index, ""),
+        );
+        self.guard(index, &Wanted::typing(line), &then);
+        Ok(())
+    }
+
+    /// Asks to press Ctrl-C.
+    pub(super) fn interrupt(&mut self, index: usize, identity: &Identity) {
+        let pane = &identity.pane;
+        let (typing, typed) = (
+            self.mark("typing", index, ""),
+            self.mark("typed", index, ""),
+        );
+        let then = format!(
+            "display-message -p {typing} ; send-keys -t {pane} C-c ; display-message -p {typed}"
+        );
+        self.guard(index, &Wanted::key(identity), &then);
+    }
+
+    /// Asks to end a pipe.
+    pub(super) fn close_pipe(&mut self, identity: &Identity) {
+        self.guard(
+            0,
+            &Wanted::pane(identity),
+            &format!("pipe-pane -t {}", identity.pane),
+        );
+    }
+
+    /// Asks for the end of a pane's screen and `lines` of its history.
+    pub(super) fn tail(&mut self, identity: &Identity, lines: u32) {
+        let pane = &identity.pane;
+        let mark = self.mark("tail", 0, "");
+        let then = format!("display-message -p {mark} ; capture-pane -p -J -t {pane} -S -{lines}");
+        self.guard(0, &Wanted::pane(identity), &then);
+    }
+
+    /// Does `then` where the pane is as wanted, and otherwise tells how it is: in one step, for
+    /// tmux reads nothing from any terminal in between. That also keeps `paste-buffer` off dead
+    /// panes, where it brings down the server of tmux 3.3a.
+    fn guard(&mut self, index: usize, wanted: &Wanted<'_>, then: &str) {
+        let (pane, condition) = (&wanted.identity.pane, wanted.condition());
+        let refused = self.mark("refused", index, STATE);
+        self.push(&format!(
+            "if-shell -F -t {pane} {} {{ {then} }} {{ display-message -p -t {pane} {refused} }}",
+            word(&condition),
+        ));
+    }
+
+    /// Returns the quoted text of a record.
+    fn mark(&self, name: &str, index: usize, rest: &str) -> String {
+        word(format!("{} {name} {index} {rest}", self.nonce).trim_end())
+    }
+
+    fn push(&mut self, line: &str) {
+        // Infallible for a String; a blank line, which detaches a control client, cannot arise.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+fn pipe_command(pipe: &Pipe) -> Result<String, Refusal> {
+    if pipe.argv.is_empty() || pipe.argv.iter().map(String::len).sum::<usize>() > MAX_PIPE {
+        return Err(Refusal::Unfit("the pipe has no program or is too long"));
+    }
+    if pipe.argv.iter().any(|word| word.contains(char::is_control)) {
+        return Err(Refusal::Unfit("the pipe has a control character"));
+    }
+    Ok(word(&quote::pipe(&pipe.argv)))
+}
+
+/// How a pane must stand for something to be done to it.
+pub(super) struct Wanted<'a> {
+    identity: &'a Identity,
+    /// Whether keys must reach its program, and its alone.
+    open: bool,
+    cursor: Option<(u32, u32)>,
+    unpiped: bool,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn typing(line: &'a TypedLine) -> Self {
+        Self {
+            identity: &line.identity,
+            open: true,
+            cursor: Some(line.cursor),
+            unpiped: line.pipe.is_some(),
+        }
+    }
+
+    pub(super) fn key(identity: &'a Identity) -> Self {
+        Self {
+            identity,
+            open: true,
+            cursor: None,
+            unpiped: false,
+        }
+    }
+
+    fn pane(identity: &'a Identity) -> Self {
+        Self {
+            identity,
+            open: false,
+            cursor: None,
+            unpiped: false,
+        }
+    }
+
+    /// Returns the tmux format that is true where the pane stands so: a comparison of two texts,
+    /// with nothing in it but numbers and a pane's id.
+    fn condition(&self) -> String {
+        let Identity {
+            server_pid,
+            server_start,
+            pane,
+            pane_pid,
+        } = self.identity;
+        let mut is = "#{pid} #{start_time} #{pane_id} #{pane_pid}".to_owned();
+        let mut must = format!("{server_pid} {server_start} {pane} {pane_pid}");
+        if self.open {
+            is += " #{pane_dead} #{pane_in_mode} #{pane_input_off} #{pane_synchronized}";
+            must += " 0 0 0 0";
+        }
+        if let Some((column, row)) = self.cursor {
+            is += " #{cursor_x} #{cursor_y}";
+            must += &format!(" {column} {row}");
+        }
+        if self.unpiped {
+            is += " #{pane_pipe}";
+            must += " 0";
+        }
+        format!("#{{==:{is},{must}}}")
+    }
+
+    /// Returns what is wrong with a pane that stands so, most weighty first.
+    pub(super) fn refusal(&self, state: &State) -> Option<Refusal> {
+        let here = self.identity;
+        let same_server =
+            (state.server_pid, state.server_start) == (here.server_pid, here.server_start);
+        Some(if !same_server || state.pane != here.pane {
+            Refusal::Gone
+        } else if state.pane_pid != i64::from(here.pane_pid) {
+            Refusal::Respawned
+        } else if self.open && state.dead {
+            Refusal::Dead
+        } else if self.open && state.in_mode {
+            Refusal::Mode
+        } else if self.open && state.input_off {
+            Refusal::InputOff
+        } else if self.open && state.synchronized {
+            Refusal::Synchronized
+        } else if self.cursor.is_some_and(|cursor| cursor != state.cursor) {
+            Refusal::CursorMoved
+        } else if self.unpiped && state.piped {
+            Refusal::Piped
+        } else {
+            return None;
+        })
+    }
+}
+
+/// How a pane stands, as tmux printed it for [`STATE`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) server_pid: u32,
+    pub(super) server_start: i64,
+    pub(super) pane: PaneId,
+    pub(super) pane_pid: i64,
+    pub(super) dead: bool,
+    pub(super) in_mode: bool,
+    pub(super) input_off: bool,
+    pub(super) synchronized: bool,
+    pub(super) cursor: (u32, u32),
+    pub(super) piped: bool,
+}
+
+impl State {
+    /// Returns `None` where tmux knows no such pane: then fields are empty, or those of the
+    /// control client's own pane.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split(' ');
+        let mut next = || fields.next();
+        let state = Self {
+            server_pid: next()?.parse().ok()?,
+            server_start: next()?.parse().ok()?,
+            pane: PaneId::parse(next()?)?,
+            pane_pid: next()?.parse().ok()?,
+            dead: next()? != "0",
+            // The number of modes, one above the other.
+            in_mode: next()? != "0",
+            input_off: next()? != "0",
+            synchronized: next()? != "0",
+            cursor: (next()?.parse().ok()?, next()?.parse().ok()?),
+            piped: next()? != "0",
+        };
+        fields.next().is_none().then_some(state)
+    }
+
+    /// Whether this is the state of `pane`, its cursor where it was.
+    pub(super) fn still(&self, pane: &Pane) -> bool {
+        let identity = &pane.identity;
+        (self.server_pid, self.server_start) == (identity.server_pid, identity.server_start)
+            && self.pane == identity.pane
+            && self.pane_pid == i64::from(identity.pane_pid)
+            && self.cursor == pane.cursor
+    }
+}
+
+/// Splits a line of a screen at a column. Characters are as wide as Unicode says, which is what
+/// tmux holds too, but for a few symbols; there the split is off by a column.
+pub(super) fn split_at_column(line: &str, column: u32) -> CursorLine {
+    use unicode_width::UnicodeWidthChar;
+
+    let column = column as usize;
+    let mut width = 0;
+    let mut at = line.len();
+    for (index, char) in line.char_indices() {
+        let next = width + char.width().unwrap_or(0);
+        // A combining character on the border belongs to what stands before it.
+        if next > column {
+            at = index;
+            break;
+        }
+        width = next;
+    }
+    let (before, after) = line.split_at(at);
+    let before = format!("{before}{:pad$}", "", pad = column.saturating_sub(width));
+    CursorLine {
+        before,
+        after: after.trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_is_split_by_columns() {
+        let split = |line, column| {
+            let CursorLine { before, after } = split_at_column(line, column);
+            (before, after)
+        };
+        let pair = |before: &str, after: &str| (before.to_owned(), after.to_owned());
+        assert_eq!(split("$", 2), pair("$ ", ""));
+        assert_eq!(split("", 3), pair("   ", ""));
+        assert_eq!(split("$ ls -l", 2), pair("$ ", "ls -l"));
+        assert_eq!(split("日本$ x  ", 6), pair("日本$ ", "x"));
+        assert_eq!(split("e\u{301}x", 1), pair("e\u{301}", "x"));
+        assert_eq!(split("日x", 1), pair(" ", "日x"));
+    }
+
+    #[test]
+    fn unfit_lines_are_refused() {
+        let identity = Identity {
+            server_pid: 1,
+            server_start: 2,
+            pane: PaneId::parse("%3").expect("an id"),
+            pane_pid: 4,
+        };
+        let line = |text: &str, argv: Option<&[&str]>| TypedLine {
+            identity: identity.clone(),
+            cursor: (0, 0),
+            text: text.to_owned(),
+            pipe: argv.map(|argv| Pipe {
+                argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            }),
+        };
+        let refused = |line: &TypedLine| Script::new().type_line(0, line).is_err();
+        assert!(!refused(&line("a", None)));
+        assert!(!refused(&line(
+            &"é".repeat(MAX_LINE / 2),
+            Some(&["/bin/cat"])
+        )));
+        for text in [
+            "",
+            "a\nb",
+            "a\r",
+            "\x1b[201~",
+            "a\tb",
+            "\u{9b}",
+            "\x7f",
+            &"a".repeat(MAX_LINE + 1),
+        ] {
+            assert!(refused(&line(text, None)), "{text:?}");
+        }
+        for argv in [&[][..], &["a\nb"], &[&*"a".repeat(MAX_PIPE + 1)]] {
+            assert!(refused(&line("a", Some(argv))), "{argv:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_split_keeps_the_text(line in r"[ -~é日🚀]{0,30}", column in 0_u32..60) {
+            let CursorLine { before, after } = split_at_column(&line, column);
+            let whole = format!("{before}{after}");
+            prop_assert!(whole.replace(' ', "") == line.replace(' ', ""));
+        }
+
+        #[test]
+        fn any_state_is_read_or_not(text in r"[0-9% -]{0,40}") {
+            let _ = State::parse(&text);
+        }
+
+        /// The longest pipe that is let through still fits what tmux expands.
+        #[test]
+        fn a_pipe_fits_what_tmux_expands(word in r"[#'%$a]{1600}") {
+            prop_assert!(quote::pipe(&[word]).len() < 8_000);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! [`Tmux`] as it is: by the control client, and by spawning where that one fails.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::command::Program;
+use super::control::Control;
+use super::parse::{self, Reply};
+use super::script::{Script, Wanted};
+use super::{CursorLine, Error, Pane, Tmux, Typed, TypedLine, spawn};
+use crate::model::ids::Identity;
+
+/// The pause after a connection failed: the first, and the longest that doubling leads to.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A tmux server that is driven.
+pub struct Server {
+    program: Program,
+    /// There is none at first, after a failure, and while no session but holders exists.
+    control: Option<Control>,
+    pause: Duration,
+    resume: Option<Instant>,
+}
+
+/// What follows when a request fails after it was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// It reads, or does what can be done twice: ask again by spawning.
+    Yes,
+    /// It types.
+    Never,
+}
+
+impl Server {
+    /// Returns a driver that connects when it is first asked for panes.
+    pub fn new(program: Program) -> Self {
+        Self {
+            program,
+            control: None,
+            pause: PAUSE.0,
+            resume: None,
+        }
+    }
+
+    /// Whether requests go through the control client.
+    pub fn is_connected(&self) -> bool {
+        self.control.is_some()
+    }
+
+    async fn ask(&mut self, script: &Script, retry: Retry) -> Reply {
+        // Taken out, so that a request that is dropped half-way drops the connection as well.
+        if let Some(mut control) = self.control.take() {
+            let reply = control.ask(script).await;
+            let Some(failure) = &reply.failure else {
+                self.control = Some(control);
+                return reply;
+            };
+            debug!(%failure, "the tmux control client failed");
+            self.back_off();
+            if reply.sent && retry == Retry::Never {
+                return reply;
+            }
+        }
+        spawn::ask(&self.program, script).await
+    }
+
+    /// Connects where that is due. Called only when the server is known to have sessions: a holder
+    /// would keep a server alive that wants to end.
+    async fn connect(&mut self) {
+        if self.control.is_some() || self.resume.is_some_and(|resume| Instant::now() < resume) {
+            return;
+        }
+        match Control::connect(&self.program).await {
+            Ok(control) => {
+                self.control = Some(control);
+                self.resume = None;
+            }
+            Err(failure) => {
+                debug!(%failure, "the tmux control client did not connect");
+                self.back_off();
+            }
+        }
+    }
+
+    fn back_off(&mut self) {
+        self.resume = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    fn forget_failures(&mut self) {
+        self.pause = PAUSE.0;
+        self.resume = None;
+    }
+
+    /// Returns a driver that never connects.
+    #[cfg(test)]
+    pub(super) fn spawning(program: Program) -> Self {
+        let far = Instant::now() + Duration::from_secs(86_400);
+        Self {
+            resume: Some(far),
+            ..Self::new(program)
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn control_pid(&self) -> Option<u32> {
+        self.control.as_ref().and_then(Control::pid)
+    }
+}
+
+impl Tmux for Server {
+    async fn panes(&mut self) -> Result<Vec<Pane>, Error> {
+        let mut script = Script::new();
+        script.panes();
+        let reply = self.ask(&script, Retry::Yes).await;
+        if let Some(Error::NoServer) = reply.failure {
+            // The connection ended because the server did: the next server starts afresh.
+            self.forget_failures();
+        }
+        match parse::panes(&reply.complete()?, script.nonce())? {
+            // Only holders are left: this one must not keep the server alive.
+            None => {
+                self.control = None;
+                Ok(Vec::new())
+            }
+            Some(panes) => {
+                match &mut self.control {
+                    Some(control) => {
+                        control.settle();
+                        self.pause = PAUSE.0;
+                    }
+                    None if !panes.is_empty() => self.connect().await,
+                    None => {}
+                }
+                Ok(panes)
+            }
+        }
+    }
+
+    async fn cursor_lines(&mut self, panes: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error> {
+        if panes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut script = Script::new();
+        for (index, pane) in panes.iter().enumerate() {
+            script.cursor_line(index, pane);
+        }
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        Ok(parse::cursor_lines(&records, panes))
+    }
+
+    async fn type_lines(&mut self, lines: &[TypedLine]) -> Vec<Typed> {
+        let mut script = Script::new();
+        let unfit: Vec<_> = lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| script.type_line(index, line).err())
+            .collect();
+        if unfit.iter().all(Option::is_some) {
+            return unfit.into_iter().flatten().map(Typed::Refused).collect();
+        }
+        let reply = self.ask(&script, Retry::Never).await;
+        let outcome = |(index, unfit): (usize, Option<_>)| match unfit {
+            Some(refusal) => Typed::Refused(refusal),
+            None => parse::typed(&reply, index, &Wanted::typing(&lines[index])),
+        };
+        unfit.into_iter().enumerate().map(outcome).collect()
+    }
+
+    async fn interrupt(&mut self, identity: &Identity) -> Typed {
+        let mut script = Script::new();
+        script.interrupt(0, identity);
+        let reply = self.ask(&script, Retry::Never).await;
+        parse::typed(&reply, 0, &Wanted::key(identity))
+    }
+
+    async fn close_pipe(&mut self, identity: &Identity) -> Result<(), Error> {
+        let mut script = Script::new();
+        script.close_pipe(identity);
+        match self.ask(&script, Retry::Yes).await.complete() {
+            Ok(_) | Err(Error::NoServer) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn tail(&mut self, identity: &Identity, lines: u32) -> Result<String, Error> {
+        let mut script = Script::new();
+        script.tail(identity, lines);
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        parse::tail(&records, identity, lines)
+    }
+
+    async fn changed(&mut self) {
+        let Some(control) = &mut self.control else {
+            return std::future::pending().await;
+        };
+        if let Err(failure) = control.changed().await {
+            debug!(%failure, "the tmux control client ended");
+            self.control = None;
+            self.back_off();
+        }
+    }
+}

@@ -1,0 +1,1113 @@
+//! The driver against a real tmux, each test on a server of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A private tmux server, gone with this value.
+struct Sandbox {
+    dir: TempDir,
+    socket: PathBuf,
+}
+
+impl Sandbox {
+    /// No server yet.
+    fn empty() -> Self {
+        let dir = TempDir::new().expect("a directory");
+        // The socket's path is short: sockets allow 108 bytes.
+        Self {
+            socket: dir.path().join("s"),
+            dir,
+        }
+    }
+
+    fn with(session: &str, argv: &[&str]) -> Self {
+        let sandbox = Self::empty();
+        sandbox.session(session, argv);
+        sandbox
+    }
+
+    fn session(&self, session: &str, argv: &[&str]) {
+        let start = ["new-session", "-d", "-x", "80", "-y", "24", "-s", session];
+        self.tmux(&[&start, argv].concat());
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let output = self.command().args(args).output().expect("tmux runs");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout)
+            .expect("UTF-8")
+            .trim_end()
+            .to_owned()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(&self.socket);
+        command
+            .env_remove("TMUX")
+            .env_remove("TMUX_PANE")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    fn program(&self) -> Program {
+        Program::new("tmux", Socket::Path(self.socket.clone()))
+    }
+
+    /// A driver for each of the two ways.
+    async fn drivers(&self) -> [Server; 2] {
+        [self.connected().await, Server::spawning(self.program())]
+    }
+
+    async fn connected(&self) -> Server {
+        let mut server = Server::new(self.program());
+        server.panes().await.expect("a list");
+        assert!(server.is_connected());
+        server
+    }
+
+    /// Waits until there are `count` holder sessions.
+    async fn holders(&self, count: usize) {
+        wait_for("the holders", async || {
+            let sessions = self.tmux(&["list-sessions", "-F", "#{?@assigner_holder,holder,}"]);
+            (sessions.lines().filter(|&name| name == "holder").count() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// A path that is hostile to quoting.
+    fn hostile(&self, name: &str) -> PathBuf {
+        let dir = self
+            .dir
+            .path()
+            .join(r#"a b'c"d#{pid}##[x]#%H;$HOME~`id`\é🚀 {}"#);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        dir.join(name)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.command().arg("kill-server").output();
+    }
+}
+
+/// Polls until `look` finds something.
+async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn only(server: &mut Server) -> Pane {
+    let mut panes = server.panes().await.expect("a list");
+    assert_eq!(panes.len(), 1, "{panes:?}");
+    panes.remove(0)
+}
+
+/// Returns the pane as soon as its program shows something.
+async fn awake(server: &mut Server) -> Pane {
+    wait_for("the program to show something", async || {
+        let pane = only(server).await;
+        (pane.cursor != (0, 0)).then_some(pane)
+    })
+    .await
+}
+
+/// Returns the pane once its shell shows a prompt and has drawn it.
+async fn at_prompt(server: &mut Server, prompt: &str) -> Pane {
+    wait_for("the prompt", async || {
+        let pane = only(server).await;
+        let line = server
+            .cursor_lines(&[&pane])
+            .await
+            .expect("lines")
+            .remove(0)?;
+        (line.before.ends_with(prompt) && line.after.is_empty()).then_some(pane)
+    })
+    .await
+}
+
+fn line(pane: &Pane, text: impl Into<String>) -> TypedLine {
+    TypedLine {
+        identity: pane.identity.clone(),
+        cursor: pane.cursor,
+        text: text.into(),
+        pipe: None,
+    }
+}
+
+async fn type_one(server: &mut Server, line: TypedLine) -> Typed {
+    let mut typed = server.type_lines(&[line]).await;
+    assert_eq!(typed.len(), 1);
+    typed.remove(0)
+}
+
+async fn refusal(server: &mut Server, line: TypedLine) -> Refusal {
+    match type_one(server, line).await {
+        Typed::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reads a file once it has at least `length` bytes.
+async fn file(path: &Path, length: usize) -> Vec<u8> {
+    wait_for(&path.display().to_string(), async || {
+        std::fs::read(path)
+            .ok()
+            .filter(|bytes| bytes.len() >= length)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_server_is_told() {
+    let sandbox = Sandbox::empty();
+    for mut server in [
+        Server::new(sandbox.program()),
+        Server::spawning(sandbox.program()),
+    ] {
+        assert!(matches!(server.panes().await, Err(Error::NoServer)));
+        assert!(!server.is_connected());
+        let identity = Identity {
+            server_pid: 1,
+            server_start: 1,
+            pane: PaneId::parse("%0").expect("an id"),
+            pane_pid: 1,
+        };
+        let typed = server
+            .type_lines(&[TypedLine {
+                identity: identity.clone(),
+                cursor: (0, 0),
+                text: "x".into(),
+                pipe: None,
+            }])
+            .await;
+        assert!(
+            matches!(&typed[..], [Typed::Refused(Refusal::Gone)]),
+            "{typed:?}"
+        );
+        assert!(matches!(
+            server.interrupt(&identity).await,
+            Typed::Refused(Refusal::Gone)
+        ));
+        assert!(server.close_pipe(&identity).await.is_ok());
+    }
+    assert!(!sandbox.socket.exists(), "a server was started");
+    let mut missing = Server::new(Program::new("/nonexistent/tmux", Socket::Default));
+    assert!(matches!(missing.panes().await, Err(Error::Missing(_))));
+}
+
+#[tokio::test]
+async fn sockets_are_reached_by_name() {
+    let dir = TempDir::new().expect("a directory");
+    let wrapper = dir.path().join("tmux");
+    std::fs::write(&wrapper, "#!/bin/sh\nprintf '%s\\n' \"$@\" >&2\nexit 1\n").expect("written");
+    std::fs::set_permissions(
+        &wrapper,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("executable");
+    for (text, expected) in [
+        ("", "-u; -N; source"),
+        ("a b", "-u; -N; -L; a b; source"),
+        ("./x", "-u; -N; -S; ./x; source"),
+    ] {
+        let mut server = Server::new(Program::new(&wrapper, text.parse().expect("infallible")));
+        match server.panes().await {
+            Err(Error::Tmux(said)) => assert!(said.starts_with(expected), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn panes_are_listed_both_ways_without_holders() {
+    let hostile = "a\tb\nc\x1b[31m \\ é #{pid} %H \"x\" 'q' ; $HOME ~ {}";
+    let sandbox = Sandbox::with(
+        hostile,
+        &["bash", "-c", "exec -a $'evil\\nassigner\\t%end' sleep 1000"],
+    );
+    sandbox.session("empty", &["cat", "-"]);
+    sandbox.tmux(&["split-window", "-d", "-t", "empty:", "cat", "-"]);
+    sandbox.tmux(&["link-window", "-d", "-s", "empty:", "-t", "empty:7"]);
+    let [mut control, mut spawning] = sandbox.drivers().await;
+    let mut second = sandbox.connected().await;
+    assert_eq!(
+        sandbox.tmux(&["list-sessions"]).lines().count(),
+        4,
+        "two of them are holders"
+    );
+
+    let panes = wait_for("the name", async || {
+        let panes = control.panes().await.expect("a list");
+        panes
+            .iter()
+            .any(|pane| pane.command.starts_with("evil"))
+            .then_some(panes)
+    })
+    .await;
+    assert_eq!(panes, spawning.panes().await.expect("a list"));
+    assert_eq!(panes, second.panes().await.expect("a list"));
+    assert_eq!(panes.len(), 3);
+    let evil = panes
+        .iter()
+        .find(|pane| pane.session != "empty")
+        .expect("the hostile one");
+    assert_eq!(evil.command, "evil\nassigner\t%end");
+    assert!(
+        evil.session.starts_with(r"a\tb\nc\033[31m \\ é "),
+        "{}",
+        evil.session
+    );
+    assert!(!evil.session.contains(char::is_control));
+    let cat = panes
+        .iter()
+        .find(|pane| pane.session == "empty" && pane.pane_index == 1)
+        .expect("the split");
+    assert_eq!(
+        (cat.window_index, cat.dead, cat.watched_until),
+        (0, false, None)
+    );
+    assert!(cat.tty.starts_with("/dev"));
+    assert_eq!(
+        std::fs::read(format!("/proc/{}/comm", cat.identity.pane_pid)).unwrap_or_default(),
+        b"cat\n"
+    );
+}
+
+#[tokio::test]
+async fn a_person_who_looks_is_seen() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    sandbox.tmux(&["split-window", "-t", "work:", "cat", "-"]);
+    let mut person = sandbox.command();
+    person.args(["-C", "attach", "-f", "no-output", "-t", "work"]);
+    let mut person = person
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("attached");
+    for mut server in sandbox.drivers().await {
+        let panes = wait_for("the client", async || {
+            let panes = server.panes().await.expect("a list");
+            panes
+                .iter()
+                .any(|pane| pane.watched_until.is_some())
+                .then_some(panes)
+        })
+        .await;
+        let watched: Vec<_> = panes
+            .iter()
+            .map(|pane| pane.watched_until.is_some())
+            .collect();
+        assert_eq!(watched, [false, true], "the active pane alone");
+        assert!(panes[1].watched_until > Some(panes[1].identity.server_start - 1));
+    }
+    drop(person.stdin.take());
+    person.wait().expect("ended");
+}
+
+#[tokio::test]
+async fn lines_arrive_in_every_shell_and_run() {
+    for way in 0..2 {
+        let shells: [(&str, &[&str]); 5] = [
+            ("bash", &["bash", "--norc", "--noprofile"]),
+            ("zsh", &["zsh", "-f"]),
+            ("fish", &["fish", "--no-config"]),
+            ("dash", &["dash"]),
+            ("sh", &["bash", "--posix", "--norc"]),
+        ];
+        let sandbox = Sandbox::empty();
+        for (name, argv) in shells {
+            sandbox.session(name, &[&["env", "PS1=ready> "], argv].concat());
+        }
+        let mut server = sandbox
+            .drivers()
+            .await
+            .into_iter()
+            .nth(way)
+            .expect("two ways");
+        let panes = wait_for("all prompts", async || {
+            let panes = server.panes().await.expect("a list");
+            let lines = server
+                .cursor_lines(&panes.iter().collect::<Vec<_>>())
+                .await
+                .expect("lines");
+            let ready = |line: &Option<CursorLine>| {
+                line.as_ref().is_some_and(|line| {
+                    line.before.ends_with(['>', '#', ' '])
+                        && line.before.trim_end().ends_with(['>', '#'])
+                })
+            };
+            lines.iter().all(ready).then_some(panes)
+        })
+        .await;
+        let job = |pane: &Pane| sandbox.hostile(&format!("{}.{way}", pane.session));
+        let lines: Vec<_> = panes
+            .iter()
+            .map(|pane| {
+                let quoted = job(pane)
+                    .display()
+                    .to_string()
+                    .replace('\\', r"\\")
+                    .replace('\'', r"\'");
+                // fish and POSIX shells agree on nothing but this much.
+                let text = if pane.session == "fish" {
+                    format!("echo ran '~ #{{pid}} %H;' > '{quoted}'")
+                } else {
+                    let quoted = job(pane).display().to_string().replace('\'', r"'\''");
+                    format!("echo ran '~ #{{pid}} %H;' > '{quoted}'")
+                };
+                line(pane, text)
+            })
+            .collect();
+        for typed in server.type_lines(&lines).await {
+            assert!(matches!(typed, Typed::Done), "{typed:?}");
+        }
+        for pane in &panes {
+            assert_eq!(
+                file(&job(pane), 17).await,
+                b"ran ~ #{pid} %H;\n",
+                "{}",
+                pane.session
+            );
+        }
+        assert_eq!(
+            sandbox.tmux(&["list-buffers"]),
+            "",
+            "no copy of a line stays"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_byte_arrives() {
+    let sandbox = Sandbox::empty();
+    let out = sandbox.hostile("bytes");
+    sandbox.session(
+        "cat",
+        &[
+            "sh",
+            "-c",
+            "stty -echo; printf x; exec cat > \"$0\"",
+            out.to_str().expect("UTF-8"),
+        ],
+    );
+    let mut expected = Vec::new();
+    for (turn, mut server) in sandbox.drivers().await.into_iter().enumerate() {
+        for text in [
+            "plain",
+            ";",
+            "a;",
+            r"\;",
+            r"~ $HOME ${HOME} #{pid} ##[x] #(id) %H %% %0 `id` !! \ ' '' ; } { \u00e9 é🚀",
+            "-l",
+            "'",
+            r"\'",
+            "   padded   ",
+            "# comment",
+            &"x".repeat(MAX_LINE),
+        ] {
+            let pane = awake(&mut server).await;
+            let typed = type_one(&mut server, line(&pane, text)).await;
+            assert!(matches!(typed, Typed::Done), "{turn} {text:?}: {typed:?}");
+            expected.extend_from_slice(text.as_bytes());
+            expected.push(b'\n');
+            assert_eq!(
+                file(&out, expected.len()).await,
+                expected,
+                "{turn} {text:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_paste_is_bracketed_where_that_is_asked_for() {
+    let sandbox = Sandbox::with(
+        "raw",
+        &[
+            "sh",
+            "-c",
+            r"stty raw -echo; printf '\033[?2004hx'; exec cat -v",
+        ],
+    );
+    let mut server = sandbox.connected().await;
+    let pane = awake(&mut server).await;
+    assert!(matches!(
+        type_one(&mut server, line(&pane, "a b")).await,
+        Typed::Done
+    ));
+    wait_for("the brackets", async || {
+        let tail = server.tail(&pane.identity, 5).await.expect("a tail");
+        (tail == "x^[[200~a b^[[201~^M").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_refusal_is_provoked() {
+    let sandbox = Sandbox::with("cat", &["sh", "-c", "printf x; exec cat"]);
+    sandbox.tmux(&[
+        "split-window",
+        "-d",
+        "-t",
+        "cat:",
+        "sh",
+        "-c",
+        "printf y; exec cat",
+    ]);
+    let drivers = sandbox.drivers().await;
+    for mut server in drivers {
+        let panes = wait_for("both", async || {
+            let panes = server.panes().await.expect("a list");
+            panes
+                .iter()
+                .all(|pane| pane.cursor == (1, 0))
+                .then_some(panes)
+        })
+        .await;
+        let (pane, other) = (&panes[0], &panes[1]);
+        let id = pane.identity.pane.as_str();
+        let text = line(pane, "never");
+        let key = async |server: &mut Server, refusal: Refusal| match server
+            .interrupt(&pane.identity)
+            .await
+        {
+            Typed::Refused(refused) => assert_eq!(refused, refusal),
+            other => panic!("{other:?}"),
+        };
+
+        sandbox.tmux(&["copy-mode", "-t", id]);
+        assert_eq!(refusal(&mut server, text.clone()).await, Refusal::Mode);
+        key(&mut server, Refusal::Mode).await;
+        assert!(server.panes().await.expect("a list")[0].in_mode);
+        sandbox.tmux(&["send-keys", "-t", id, "-X", "cancel"]);
+
+        sandbox.tmux(&["select-pane", "-d", "-t", id]);
+        assert_eq!(refusal(&mut server, text.clone()).await, Refusal::InputOff);
+        key(&mut server, Refusal::InputOff).await;
+        assert!(server.panes().await.expect("a list")[0].input_off);
+        sandbox.tmux(&["select-pane", "-e", "-t", id]);
+
+        sandbox.tmux(&["set-option", "-t", "cat:", "synchronize-panes", "on"]);
+        assert_eq!(
+            refusal(&mut server, text.clone()).await,
+            Refusal::Synchronized
+        );
+        key(&mut server, Refusal::Synchronized).await;
+        assert!(
+            server
+                .panes()
+                .await
+                .expect("a list")
+                .iter()
+                .all(|pane| pane.synchronized)
+        );
+        sandbox.tmux(&["set-option", "-t", "cat:", "synchronize-panes", "off"]);
+
+        let moved = TypedLine {
+            cursor: (2, 0),
+            ..text.clone()
+        };
+        assert_eq!(refusal(&mut server, moved).await, Refusal::CursorMoved);
+
+        let piped = TypedLine {
+            pipe: Some(Pipe {
+                argv: vec!["/bin/cat".into()],
+            }),
+            ..text.clone()
+        };
+        sandbox.tmux(&["pipe-pane", "-t", id, "cat > /dev/null"]);
+        assert_eq!(refusal(&mut server, piped).await, Refusal::Piped);
+        assert!(server.panes().await.expect("a list")[0].piped);
+        server.close_pipe(&pane.identity).await.expect("closed");
+        assert!(!server.panes().await.expect("a list")[0].piped);
+
+        let mut identity = pane.identity.clone();
+        identity.pane_pid += 1;
+        assert_eq!(
+            refusal(
+                &mut server,
+                TypedLine {
+                    identity,
+                    ..text.clone()
+                }
+            )
+            .await,
+            Refusal::Respawned
+        );
+        for change in [
+            |identity: &mut Identity| identity.server_pid += 1,
+            |identity: &mut Identity| identity.server_start -= 1,
+            |identity: &mut Identity| identity.pane = PaneId::parse("%999").expect("an id"),
+        ] {
+            let mut identity = pane.identity.clone();
+            change(&mut identity);
+            assert!(matches!(
+                server.tail(&identity, 3).await,
+                Err(Error::Gone(_))
+            ));
+            server
+                .close_pipe(&identity)
+                .await
+                .expect("nothing to close");
+            assert!(matches!(
+                server.interrupt(&identity).await,
+                Typed::Refused(Refusal::Gone)
+            ));
+            assert_eq!(
+                refusal(
+                    &mut server,
+                    TypedLine {
+                        identity,
+                        ..text.clone()
+                    }
+                )
+                .await,
+                Refusal::Gone
+            );
+        }
+        assert!(matches!(
+            refusal(&mut server, line(pane, "a\nb")).await,
+            Refusal::Unfit(_)
+        ));
+
+        for (pane, shown) in [(pane, "x"), (other, "y")] {
+            assert_eq!(
+                server.tail(&pane.identity, 5).await.expect("a tail"),
+                shown,
+                "nothing was typed"
+            );
+        }
+        assert_eq!(sandbox.tmux(&["list-buffers"]), "");
+        // One bad line in a batch does not harm the others.
+        let typed = server
+            .type_lines(&[
+                line(pane, ""),
+                line(other, "good"),
+                TypedLine {
+                    cursor: (9, 9),
+                    ..text
+                },
+            ])
+            .await;
+        assert!(
+            matches!(
+                &typed[..],
+                [
+                    Typed::Refused(Refusal::Unfit(_)),
+                    Typed::Done,
+                    Typed::Refused(Refusal::CursorMoved)
+                ]
+            ),
+            "{typed:?}"
+        );
+        sandbox.tmux(&["respawn-pane", "-k", "-t", other.identity.pane.as_str()]);
+    }
+}
+
+#[tokio::test]
+async fn dead_and_respawned_panes_are_refused() {
+    let sandbox = Sandbox::with("keeper", &["cat", "-"]);
+    sandbox.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
+    sandbox.session("dies", &["sh", "-c", "printf x; read line; exit 7"]);
+    for mut server in sandbox.drivers().await {
+        let find = async |server: &mut Server, wanted: fn(&Pane) -> bool| {
+            wait_for("the pane", async || {
+                let panes = server.panes().await.expect("a list");
+                panes
+                    .into_iter()
+                    .find(|pane| pane.session == "dies" && wanted(pane))
+            })
+            .await
+        };
+        let pane = find(&mut server, |pane| !pane.dead && pane.cursor == (1, 0)).await;
+        assert!(matches!(
+            type_one(&mut server, line(&pane, "bye")).await,
+            Typed::Done
+        ));
+        let dead = find(&mut server, |pane| pane.dead).await;
+        assert_eq!(dead.identity, pane.identity);
+        assert_eq!(
+            refusal(&mut server, line(&dead, "never")).await,
+            Refusal::Dead
+        );
+        assert!(matches!(
+            server.interrupt(&dead.identity).await,
+            Typed::Refused(Refusal::Dead)
+        ));
+        let tail = server.tail(&dead.identity, 20).await.expect("a tail");
+        assert!(tail.contains("bye"), "{tail:?} {dead:?}");
+        sandbox.tmux(&["respawn-pane", "-t", dead.identity.pane.as_str()]);
+        let again = find(&mut server, |pane| !pane.dead && pane.cursor == (1, 0)).await;
+        assert_ne!(again.identity, dead.identity);
+        assert_eq!(
+            refusal(&mut server, line(&pane, "never")).await,
+            Refusal::Respawned
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_output_reaches_the_pipe_whole() {
+    let sandbox = Sandbox::with("bash", &["env", "PS1=> ", "bash", "--norc", "--noprofile"]);
+    for (turn, mut server) in sandbox.drivers().await.into_iter().enumerate() {
+        let out = sandbox.hostile(&format!("pipe {turn}"));
+        let argv = [
+            "sh",
+            "-c",
+            "exec cat > \"$0\"",
+            out.to_str().expect("UTF-8"),
+        ];
+        let pane = at_prompt(&mut server, "> ").await;
+        let job = TypedLine {
+            pipe: Some(Pipe {
+                argv: argv.map(str::to_owned).to_vec(),
+            }),
+            ..line(&pane, "clear; seq 1 20000; printf 'the''end'")
+        };
+        assert!(matches!(type_one(&mut server, job).await, Typed::Done));
+        let printed = wait_for("the end", async || {
+            std::fs::read_to_string(&out)
+                .ok()
+                .filter(|text| text.contains("theend"))
+        })
+        .await;
+        let expected: String = (1..=20_000).map(|number| format!("{number}\r\n")).collect();
+        assert!(printed.contains(&expected));
+        assert!(only(&mut server).await.piped);
+        server.close_pipe(&pane.identity).await.expect("closed");
+        assert!(!only(&mut server).await.piped);
+        let pane = at_prompt(&mut server, "> ").await;
+        assert!(matches!(
+            type_one(&mut server, line(&pane, "clear; printf '\\n'")).await,
+            Typed::Done
+        ));
+        at_prompt(&mut server, "> ").await;
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_interrupts() {
+    let sandbox = Sandbox::with("bash", &["env", "PS1=> ", "bash", "--norc", "--noprofile"]);
+    for mut server in sandbox.drivers().await {
+        let pane = at_prompt(&mut server, "> ").await;
+        assert!(matches!(
+            type_one(&mut server, line(&pane, "sleep 1000")).await,
+            Typed::Done
+        ));
+        wait_for("sleep", async || {
+            (only(&mut server).await.command == "sleep").then_some(())
+        })
+        .await;
+        assert!(matches!(
+            server.interrupt(&pane.identity).await,
+            Typed::Done
+        ));
+        wait_for("bash", async || {
+            (only(&mut server).await.command == "bash").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn tails_are_joined_and_plain() {
+    let script = r"printf '\033[31mred\033[0m\n\n'; printf '%0100d\nlast  \n\n' 7; exec cat";
+    let sandbox = Sandbox::with("cat", &["sh", "-c", script]);
+    for mut server in sandbox.drivers().await {
+        let pane = awake(&mut server).await;
+        let long = format!("{:0100}", 7);
+        let tail = wait_for("all of it", async || {
+            Some(server.tail(&pane.identity, 3).await.expect("a tail"))
+                .filter(|tail| tail.ends_with("last"))
+        })
+        .await;
+        assert_eq!(tail, format!("red\n{long}\nlast"));
+        assert_eq!(
+            server.tail(&pane.identity, 2).await.expect("a tail"),
+            format!("{long}\nlast")
+        );
+        assert_eq!(server.tail(&pane.identity, 0).await.expect("a tail"), "");
+    }
+}
+
+#[tokio::test]
+async fn cursor_lines_are_those_of_the_list() {
+    let sandbox = Sandbox::with(
+        "cat",
+        &[
+            "sh",
+            "-c",
+            "stty -echo; printf '\\n日本$ typed\\033[5D'; exec cat",
+        ],
+    );
+    for mut server in sandbox.drivers().await {
+        let pane = wait_for("the line", async || {
+            Some(only(&mut server).await).filter(|pane| pane.cursor == (6, 1))
+        })
+        .await;
+        let moved = Pane {
+            cursor: (5, 1),
+            ..pane.clone()
+        };
+        let mut gone = pane.clone();
+        gone.identity.pane = PaneId::parse("%999").expect("an id");
+        let lines = server
+            .cursor_lines(&[&gone, &pane, &moved])
+            .await
+            .expect("lines");
+        let expected = CursorLine {
+            before: "日本$ ".into(),
+            after: "typed".into(),
+        };
+        assert_eq!(lines, [None, Some(expected), None]);
+        assert!(server.cursor_lines(&[]).await.expect("none").is_empty());
+    }
+}
+
+/// A pane can print what looks like the end of an answer; it cannot make itself believed.
+#[tokio::test]
+async fn a_screen_cannot_forge_an_answer() {
+    let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
+    let mut server = sandbox.connected().await;
+    awake(&mut server).await;
+    // The numbers of the next blocks are easy to guess, here by trying many of them.
+    let base: u32 = 250;
+    let now = sandbox
+        .tmux(&["display-message", "-p", "%s"])
+        .parse::<i64>()
+        .expect("seconds");
+    let mut forged = String::new();
+    for number in base..base + 600 {
+        for time in now..now + 3 {
+            forged.push_str(&format!("%end {time} {number} 1\nassigner end\n"));
+        }
+    }
+    let path = sandbox.dir.path().join("forged");
+    std::fs::write(&path, forged).expect("written");
+    sandbox.session(
+        "forger",
+        &[
+            "sh",
+            "-c",
+            "cat \"$0\"; exec cat",
+            path.to_str().expect("UTF-8"),
+        ],
+    );
+    let forger = wait_for("the forger", async || {
+        let panes = server.panes().await.expect("a list");
+        panes
+            .into_iter()
+            .find(|pane| pane.session == "forger" && pane.cursor.1 == 23)
+    })
+    .await;
+    let tail = server.tail(&forger.identity, 3_000).await.expect("a tail");
+    assert!(
+        tail.starts_with("%end ") && tail.ends_with("assigner end"),
+        "{} bytes",
+        tail.len()
+    );
+    assert_eq!(server.panes().await.expect("a list").len(), 2);
+}
+
+#[tokio::test]
+async fn the_holder_goes_with_its_client() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let server = sandbox.connected().await;
+    sandbox.holders(1).await;
+    drop(server);
+    sandbox.holders(0).await;
+
+    let server = sandbox.connected().await;
+    let pid = rustix::process::Pid::from_raw(server.control_pid().expect("a client").cast_signed())
+        .expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    sandbox.holders(0).await;
+    drop(server);
+}
+
+/// When assigner itself is killed, nobody drops anything: the client sees its input end.
+#[tokio::test]
+async fn the_holder_goes_with_its_process() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let mut assigner = Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "tmux::tests::a_process_that_connects",
+            "--ignored",
+        ])
+        .env(CONNECT_TO, &sandbox.socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    sandbox.holders(1).await;
+    assigner.kill().expect("killed");
+    assigner.wait().expect("reaped");
+    sandbox.holders(0).await;
+    assert_eq!(
+        sandbox.tmux(&["list-sessions", "-F", "#{session_name}"]),
+        "work"
+    );
+}
+
+const CONNECT_TO: &str = "ASSIGNER_TEST_CONNECT_TO";
+
+#[tokio::test]
+#[ignore = "the child of another test"]
+async fn a_process_that_connects() {
+    if let Some(socket) = std::env::var_os(CONNECT_TO) {
+        let mut server = Server::new(Program::new("tmux", Socket::Path(socket.into())));
+        server.panes().await.expect("a list");
+        assert!(server.is_connected());
+        tokio::time::sleep(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_client_is_replaced_and_nothing_is_lost() {
+    let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
+    let mut server = sandbox.connected().await;
+    let pane = awake(&mut server).await;
+    for (turn, text) in ["one", "two"].into_iter().enumerate() {
+        let pid = server.control_pid().expect("a client");
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+        // Wait until tmux has noticed, or the outcome of a line could rightly be unknown.
+        wait_for("the end of the client", async || {
+            sandbox.tmux(&["list-clients"]).is_empty().then_some(())
+        })
+        .await;
+        let typed = type_one(
+            &mut server,
+            TypedLine {
+                cursor: only_cursor(&sandbox),
+                ..line(&pane, text)
+            },
+        )
+        .await;
+        match typed {
+            // Written to a pipe whose other end tmux had not closed: never sent again.
+            Typed::Unknown(_) => continue,
+            Typed::Done => {}
+            Typed::Refused(refusal) => panic!("{turn}: {refusal}"),
+        }
+        wait_for("the text", async || {
+            let tail = server.tail(&pane.identity, 9).await.expect("a tail");
+            (tail.matches(text).count() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(server.panes().await.expect("a list").len(), 1);
+        wait_for("a new client", async || {
+            server.panes().await.expect("a list");
+            server.is_connected().then_some(())
+        })
+        .await;
+    }
+}
+
+fn only_cursor(sandbox: &Sandbox) -> (u32, u32) {
+    let text = sandbox.tmux(&[
+        "display-message",
+        "-p",
+        "-t",
+        "cat:",
+        "#{cursor_x} #{cursor_y}",
+    ]);
+    let (column, row) = text.split_once(' ').expect("two numbers");
+    (
+        column.parse().expect("a number"),
+        row.parse().expect("a number"),
+    )
+}
+
+/// A client that does not answer is given up in time; reading goes on, typing is not repeated.
+#[tokio::test]
+async fn a_wedged_client_is_given_up() {
+    let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
+    let mut servers = [sandbox.connected().await, sandbox.connected().await];
+    let pane = awake(&mut servers[0]).await;
+    // Stopping the server wedges both ways at once; it wakes while the second one waits.
+    let stop = |signal| {
+        let pid =
+            rustix::process::Pid::from_raw(pane.identity.server_pid.cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("signalled");
+    };
+    let [reader, writer] = &mut servers;
+    stop(rustix::process::Signal::STOP);
+    let wake = async {
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        stop(rustix::process::Signal::CONT);
+    };
+    let lines = [line(&pane, "once")];
+    let (panes, typed, ()) = tokio::join!(reader.panes(), writer.type_lines(&lines), wake);
+    assert_eq!(panes.expect("a list").len(), 1);
+    assert!(
+        matches!(&typed[..], [Typed::Unknown(Error::TimedOut(_))]),
+        "{typed:?}"
+    );
+    assert!(!reader.is_connected() && !writer.is_connected());
+    // Whether tmux took it after all is open; twice is not.
+    let tail = writer.tail(&pane.identity, 9).await.expect("a tail");
+    assert!(tail.matches("once").count() <= 1, "{tail}");
+}
+
+/// A request that is dropped half-way must not leave its answer to the next one.
+#[tokio::test]
+async fn a_dropped_request_harms_nothing() {
+    let sandbox = Sandbox::with("cat", &["cat", "-"]);
+    let mut server = sandbox.connected().await;
+    let _ = tokio::time::timeout(Duration::ZERO, server.panes()).await;
+    assert_eq!(server.panes().await.expect("a list").len(), 1);
+    let _ = tokio::time::timeout(Duration::ZERO, server.changed()).await;
+    assert_eq!(server.panes().await.expect("a list").len(), 1);
+}
+
+#[tokio::test]
+async fn changes_are_announced() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let mut server = sandbox.connected().await;
+    server.panes().await.expect("a list");
+    // What the connection itself caused has been told by now.
+    while tokio::time::timeout(Duration::from_millis(100), server.changed())
+        .await
+        .is_ok()
+    {}
+    for change in [
+        &["new-session", "-d", "-s", "more", "cat", "-"][..],
+        &["rename-session", "-t", "more", "other"],
+        &["new-window", "-d", "-t", "other:", "cat", "-"],
+        &["kill-window", "-t", "other:1"],
+        &["kill-session", "-t", "other"],
+    ] {
+        sandbox.tmux(change);
+        tokio::time::timeout(PATIENCE, server.changed())
+            .await
+            .unwrap_or_else(|_| panic!("not told of {change:?}"));
+        server.panes().await.expect("a list");
+    }
+    assert!(server.is_connected());
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_is_noticed_and_the_next_one_found() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let mut server = sandbox.connected().await;
+    let before = only(&mut server).await;
+    sandbox.tmux(&["kill-server"]);
+    tokio::time::timeout(PATIENCE, async {
+        while server.is_connected() {
+            server.changed().await;
+        }
+    })
+    .await
+    .expect("it is noticed");
+    wait_for("the end", async || {
+        matches!(server.panes().await, Err(Error::NoServer)).then_some(())
+    })
+    .await;
+    sandbox.session("work", &["cat", "-"]);
+    let after = only(&mut server).await;
+    assert!(server.is_connected());
+    assert_ne!(before.identity, after.identity);
+    assert_eq!(
+        refusal(&mut server, line(&before, "never")).await,
+        Refusal::Gone
+    );
+}
+
+/// A holder must not keep a server alive that has nothing else left.
+#[tokio::test]
+async fn a_server_may_end_while_assigner_watches() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let mut servers = [sandbox.connected().await, sandbox.connected().await];
+    sandbox.tmux(&["kill-session", "-t", "work"]);
+    for server in &mut servers {
+        match server.panes().await {
+            Ok(panes) => assert!(panes.is_empty()),
+            Err(error) => assert!(matches!(error, Error::NoServer), "{error}"),
+        }
+    }
+    wait_for("the end of the server", async || {
+        matches!(servers[0].panes().await, Err(Error::NoServer)).then_some(())
+    })
+    .await;
+}
+
+/// Figures for people: `cargo test -p assigner --release -- --ignored --nocapture figures`.
+#[tokio::test]
+#[ignore = "measures"]
+async fn figures() {
+    let sandbox = Sandbox::empty();
+    for number in 0..100 {
+        sandbox.session(
+            &format!("s{number}"),
+            &["sh", "-c", "stty -echo; printf x; exec cat"],
+        );
+    }
+    let [mut control, mut spawning] = sandbox.drivers().await;
+    for (name, server) in [("control", &mut control), ("spawn", &mut spawning)] {
+        let mut times = [(); 4].map(|()| Vec::new());
+        for _ in 0..20 {
+            let mut lap = Instant::now();
+            let mut took = |index: usize| {
+                times[index].push(lap.elapsed());
+                lap = Instant::now();
+            };
+            let panes = server.panes().await.expect("a list");
+            took(0);
+            server
+                .cursor_lines(&panes.iter().collect::<Vec<_>>())
+                .await
+                .expect("lines");
+            took(1);
+            let lines: Vec<_> = panes
+                .iter()
+                .map(|pane| line(pane, ". /some/where/in/the/data/jobs/12/run"))
+                .collect();
+            took(2);
+            let typed = server.type_lines(&lines).await;
+            took(3);
+            assert!(
+                typed.iter().all(|typed| matches!(typed, Typed::Done)),
+                "{typed:?}"
+            );
+            wait_for("quiet", async || {
+                let now = server.panes().await.expect("a list");
+                let moved = now
+                    .iter()
+                    .zip(&panes)
+                    .all(|(now, then)| now.cursor != then.cursor || now.cursor.1 == 23);
+                moved.then_some(())
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        for (what, times) in ["panes", "cursor_lines", "", "type_lines"]
+            .iter()
+            .zip(&mut times)
+        {
+            times.sort();
+            println!(
+                "{name} {what}: median {:?}, worst {:?}",
+                times[10], times[19]
+            );
+        }
+    }
+}

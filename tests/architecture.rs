@@ -1,0 +1,82 @@
+//! The import directions that `host/ARCHITECTURE.md` states.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module of the crate may import of it; `model` may import nothing.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("store", &["model"]),
+    ("tmux", &["model"]),
+    ("probe", &["model"]),
+    ("policy", &["model"]),
+    ("engine", &["store", "tmux", "probe", "policy", "model"]),
+    ("config", &["policy", "tmux"]),
+    ("daemon", &["engine", "store", "tmux", "policy", "model"]),
+    (
+        "cli",
+        &[
+            "daemon", "config", "engine", "store", "tmux", "policy", "model",
+        ],
+    ),
+];
+
+/// Crates that only one module may name.
+const KEPT_INSIDE: &[(&str, &str)] = &[("wasmtime", "policy"), ("rusqlite", "store")];
+
+fn sources(module: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut places = vec![root.join(module), root.join(format!("{module}.rs"))];
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            let entries = fs::read_dir(&place).expect("a readable directory");
+            places.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if place.is_file() {
+            let text = fs::read_to_string(&place).expect("a source file");
+            files.push((place, text));
+        }
+    }
+    assert!(!files.is_empty(), "there is no module {module}");
+    files
+}
+
+/// The modules of the crate that `text` names.
+fn imports(text: &str) -> impl Iterator<Item = &str> {
+    text.split("crate::").skip(1).map(|rest| {
+        let end = rest
+            .find(|character: char| !character.is_alphanumeric() && character != '_')
+            .unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn imports_go_down_only() {
+    for (module, allowed) in MAY_IMPORT {
+        for (path, text) in sources(module) {
+            for import in imports(&text) {
+                assert!(
+                    import == *module || allowed.contains(&import),
+                    "{} imports `{import}`, and {module} may import {allowed:?}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn big_libraries_stay_inside_one_module() {
+    for (library, home) in KEPT_INSIDE {
+        for (module, _) in MAY_IMPORT.iter().filter(|(module, _)| module != home) {
+            for (path, text) in sources(module) {
+                assert!(
+                    !text.contains(&format!("{library}::")),
+                    "{} names {library}, which belongs into {home}",
+                    path.display()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The real binary against real tmux, on private sockets.
+
+mod architecture;
+mod readme;

@@ -1,0 +1,163 @@
+//! Every command in the README does what it says, for a stranger with an empty home.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_assigner");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("the README")
+}
+
+/// The commands of the README's console blocks, each with the lines it is said to print.
+fn commands(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if inside {
+            match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command.to_owned(), Vec::new())),
+                (None, Some((_, printed))) => printed.push(line.to_owned()),
+                (None, None) => panic!("output without a command: {line}"),
+            }
+        }
+    }
+    commands
+}
+
+/// A home with two projects, and a private tmux server as the default one.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        for project in ["api", "web"] {
+            let directory = home.path().join("src").join(project);
+            fs::create_dir_all(&directory).expect("a project");
+            let check = directory.join("check.sh");
+            fs::write(&check, "#!/bin/sh\necho all well\n").expect("a script");
+            fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).expect("executable");
+        }
+        fs::create_dir(home.path().join("bin")).expect("a directory");
+        fs::create_dir(home.path().join("tmux")).expect("a directory");
+        std::os::unix::fs::symlink(BINARY, home.path().join("bin/assigner")).expect("a link");
+        Self(home)
+    }
+
+    fn shell(&self, command: &str) -> Command {
+        let path = std::env::var("PATH").expect("PATH");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", command])
+            .current_dir(root())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("TMUX_TMPDIR", self.0.path().join("tmux"))
+            .env(
+                "PATH",
+                format!("{}:{path}", self.0.path().join("bin").display()),
+            )
+            .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm-256color")
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null());
+        shell
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.shell("assigner stop; tmux kill-server").output();
+    }
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let home = Home::new();
+    let commands = commands(&readme());
+    assert!(commands.len() > 15, "{commands:?}");
+    for (command, printed) in commands {
+        if command.starts_with("cargo ") {
+            // The automated run calls these as they stand: see the test below.
+            continue;
+        }
+        if command.ends_with('&') {
+            let log = home.0.path().join("daemon.log");
+            home.shell(&format!("exec {}", command.trim_end_matches('&')))
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(&log).expect("a log"))
+                .spawn()
+                .map(|mut child| std::thread::spawn(move || child.wait()))
+                .expect("a daemon");
+            continue;
+        }
+        let output = home.shell(&command).output().expect("a shell");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "`{command}` ended with {}:\n{stdout}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if !printed.is_empty() {
+            assert_eq!(stdout.trim_end(), printed.join("\n"), "`{command}`");
+        }
+    }
+}
+
+#[test]
+fn the_automated_run_calls_the_readmes_cargo_commands() {
+    let script = fs::read_to_string(root().join(".ci/run")).expect("the script");
+    let quick_start = commands(&readme())
+        .into_iter()
+        .filter(|(command, _)| command.starts_with("cargo ") && !command.contains("install"));
+    for (command, _) in quick_start {
+        assert!(script.contains(&command), "{command}");
+    }
+}
+
+#[test]
+fn the_readme_and_the_help_agree_on_exit_codes_and_commands() {
+    let help = Command::new(BINARY).arg("--help").output().expect("help");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let codes: BTreeMap<String, String> = help
+        .lines()
+        .skip_while(|line| *line != "Exit codes:")
+        .skip(1)
+        .filter_map(|line| {
+            let (code, meaning) = line.trim().split_once(' ')?;
+            Some((code.to_owned(), meaning.trim().to_owned()))
+        })
+        .collect();
+    assert!(codes.len() >= 8, "{codes:?}");
+    let readme = readme();
+    for (code, meaning) in codes {
+        assert!(
+            readme.contains(&format!("| {code} | {meaning} |")),
+            "{code} {meaning}"
+        );
+    }
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        // A long description goes on in lines that are indented further.
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    for command in commands {
+        assert!(readme.contains(&format!("`{command}`")), "{command}");
+    }
+}
