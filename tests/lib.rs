@@ -1,4 +1,21 @@
 //! The real binary against real tmux, on private sockets.
+//!
+//! Every test has a [`world::World`] of its own: a temporary directory with a home, a data
+//! directory and a tmux server, all of which end with it. Tests say what users may rely on and
+//! know nothing of how the program does it.
 
 mod architecture;
+mod bad_input;
+mod busy;
+mod choice;
+mod cli;
+mod crashes;
+mod daemon;
+mod demo;
+mod hostile;
+mod lifecycle;
+mod output;
+mod queue;
 mod readme;
+mod shells;
+mod world;

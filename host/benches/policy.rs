@@ -96,7 +96,7 @@ fn question(size: usize) -> Question {
         match_context: true,
         working_dir: Some(directory(i * 31)),
         git_branch: Some(branch(i * 17)),
-        env: Vec::new(),
+        env: env(i * 13),
         providers: vec![provider(i), provider(i + 1)],
         eligible: None,
         follows: None,
@@ -109,7 +109,7 @@ fn question(size: usize) -> Question {
         provider: provider(i),
         current_dir: Some(directory(i)),
         git_branch: Some(branch(i)),
-        env: Vec::new(),
+        env: env(i),
         ready: true,
         since: (i % 97) as u32,
         completed: 3,
@@ -118,7 +118,7 @@ fn question(size: usize) -> Question {
     };
     Question {
         now: 1_700_000_000,
-        explain: 1,
+        explain: 5,
         facts: Vec::new(),
         tasks: (0..size).map(task).collect(),
         sessions: (0..size).map(session).collect(),

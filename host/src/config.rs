@@ -198,7 +198,13 @@ impl Config {
     /// The system has no memory for it.
     pub fn fallback_policy(&self) -> Result<Policy, LoadError> {
         let none = serde_json::Value::Object(serde_json::Map::new());
-        Policy::embedded(&self.limits(), &none)
+        let limits = self.limits();
+        // There is nobody behind it: on a machine that is busy it may rather be slow.
+        let patient = Limits {
+            time: limits.time.max(limits.load_time),
+            ..limits
+        };
+        Policy::embedded(&patient, &none)
     }
 
     fn limits(&self) -> Limits {

@@ -32,7 +32,7 @@ use ui::{Color, Ui};
 
 /// Gives queued tasks to the tmux sessions that suit them best.
 #[derive(Debug, Parser)]
-#[command(name = "assigner", version, after_help = exit::HELP, disable_help_subcommand = true)]
+#[command(name = "assigner", version, after_help = exit::HELP)]
 struct Args {
     #[command(flatten)]
     global: Global,
@@ -114,12 +114,14 @@ impl Context {
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
+        Err(error) if error.exit_code() == 0 => {
+            // The help or the version was asked for.
             let _ = error.print();
-            return match error.exit_code() {
-                0 => Exit::Done.into(),
-                _ => Exit::Usage.into(),
-            };
+            return Exit::Done.into();
+        }
+        Err(error) => {
+            ui::warn(&one_line(&error.to_string()));
+            return Exit::Usage.into();
         }
     };
     match dispatch(args) {
@@ -131,6 +133,22 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Makes one line of clap's message: what is wrong, with the names that it lists below.
+fn one_line(message: &str) -> String {
+    let mut lines = message.lines();
+    let first = lines.next().unwrap_or_default();
+    let listed: Vec<&str> = lines
+        .take_while(|line| line.starts_with("  "))
+        .map(str::trim)
+        .collect();
+    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let separator = if listed.is_empty() { "" } else { " " };
+    format!(
+        "{what}{separator}{}; `assigner help` tells more",
+        listed.join(" ")
+    )
 }
 
 fn dispatch(args: Args) -> Result<Exit, Failure> {

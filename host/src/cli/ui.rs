@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::model::session::Activity;
 use crate::model::task::Status;
+pub(super) use crate::model::text::clean;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -110,24 +111,6 @@ pub(super) fn activity(activity: Activity) -> String {
         Activity::Gone => AnsiColor::BrightBlack,
     };
     paint(color.on_default(), activity.name())
-}
-
-/// Makes text from outside harmless to a terminal: control characters (escape sequences among
-/// them) and characters that turn the writing direction are shown as escapes.
-pub(super) fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns = matches!(
-            character,
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        );
-        if character.is_control() || turns {
-            cleaned.extend(character.escape_default());
-        } else {
-            cleaned.push(character);
-        }
-    }
-    cleaned
 }
 
 /// Makes longer text harmless, with its lines kept.

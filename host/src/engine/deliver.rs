@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::prepare::Prepared;
 use super::{Engine, RoundError};
 use crate::model::task::{Event, Outcome, Phase};
+use crate::model::text::clean;
 use crate::store::End;
 use crate::tmux::{Tmux, Typed, TypedLine};
 
@@ -61,7 +62,7 @@ impl<T: Tmux> Engine<T> {
                 }
                 Typed::Refused(refusal) => {
                     let reason = refusal.to_string();
-                    tracing::info!(task = %flight.task.id, session = ?flight.session, "refused: {reason}");
+                    tracing::info!(task = %flight.task.id, session = ?flight.session, "refused: {}", clean(&reason));
                     self.tracker
                         .hold(&flight.identity, Instant::now() + HOLD, reason.clone());
                     self.spool.remove(flight.attempt);

@@ -113,15 +113,16 @@ impl Dialect<'_> {
         for (index, (name, value)) in task.metadata.env_vars.iter().enumerate() {
             let value = self.quote(value.as_str());
             let export = if self.shell == Shell::Fish {
-                format!("set -gx {name} {value}")
+                format!("builtin set -gx {name} {value}")
             } else {
-                format!("export {name}={value}")
+                format!("{} export {name}={value}", self.builtin())
             };
             steps.push((Step::Export(index), export));
         }
         for index in 0..task.metadata.prerequisites.len() {
             let piece = self.source(&self.files.prerequisite(index));
-            steps.push((Step::Prerequisite(index), piece));
+            let kept = self.redirection(&self.files.preparation());
+            steps.push((Step::Prerequisite(index), piece + &kept));
         }
         if self.shell == Shell::Fish {
             self.write_fish(out, &steps);
@@ -140,55 +141,53 @@ impl Dialect<'_> {
         let step_file = self.quote(self.files.step().as_path());
         let step =
             |step: Step| format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write());
-        let print = |mark: &str| format!("{builtin} printf '{mark}'");
-        let _ = writeln!(out, "if ( set -C; : > {claim} ) 2>/dev/null; then");
+        let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
+        let ours = format!("{builtin} [ \"$__assigner_trap\" = 1 ]");
+        let _ = writeln!(
+            out,
+            "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
+        );
         let _ = writeln!(out, "__assigner=0");
-        if let Some(mark) = self.octal_mark('A') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
+        self.write_mark(out, 'A');
         for (name, action) in steps {
             let _ = writeln!(
                 out,
-                "if [ \"$__assigner\" = 0 ]; then {}; {action}; __assigner=$?; fi",
+                "if {going}; then {}; {action}; __assigner=$?; fi",
                 step(*name)
             );
         }
-        let _ = writeln!(out, "if [ \"$__assigner\" = 0 ]; then");
+        let _ = writeln!(out, "if {going}; then");
         let _ = writeln!(out, "{}", step(Step::Command));
         // `exit` in the command ends the shell: a trap keeps its code, unless the person has one.
-        // A trap of ours that an interrupted job left behind is replaced.
-        let keep_code = format!("{builtin} printf '%s\\n' \"$?\" >| {exit} # assigner");
-        let _ = writeln!(out, "trap >| {traps}");
+        // A trap of ours that an interrupted job left behind is replaced. A shell that is hung up
+        // did not exit: there is no code.
+        let on_exit = format!("{builtin} printf '%s\\n' \"$?\" >| {exit} # assigner");
+        let on_hangup = format!("{builtin} trap - EXIT HUP; {builtin} kill -HUP $$ # assigner");
+        let _ = writeln!(out, "{builtin} trap >| {traps}");
         let _ = writeln!(
             out,
-            "case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
+            "case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*|*HUP*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
         );
         let _ = writeln!(
             out,
-            "if [ \"$__assigner_trap\" = 1 ]; then trap {} EXIT; fi",
-            self.quote(keep_code.as_str())
+            "if {ours}; then {builtin} trap {} EXIT; {builtin} trap {} HUP; fi",
+            self.quote(on_exit.as_str()),
+            self.quote(on_hangup.as_str())
         );
-        if let Some(mark) = self.octal_mark('C') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
+        self.write_mark(out, 'C');
         let _ = writeln!(
             out,
             "{}{}",
             self.source(&self.files.command()),
-            self.redirection()
+            self.redirection(&self.files.raw_output())
         );
         let _ = writeln!(out, "__assigner=$?");
-        let _ = writeln!(out, "if [ \"$__assigner_trap\" = 1 ]; then trap - EXIT; fi");
-        if self.keep == Keep::File {
-            let output = self.quote(self.files.raw_output().as_path());
-            let _ = writeln!(out, "\\command cat {output}");
-        }
+        let _ = writeln!(out, "if {ours}; then {builtin} trap - EXIT HUP; fi");
+        self.write_show(out);
         let _ = writeln!(out, "fi");
-        if let Some(mark) = self.octal_mark('D') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
+        self.write_mark(out, 'D');
         let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
-        let _ = writeln!(out, "unset __assigner __assigner_trap");
+        let _ = writeln!(out, "{builtin} unset __assigner __assigner_trap");
         let _ = writeln!(out, "fi");
     }
 
@@ -197,42 +196,52 @@ impl Dialect<'_> {
         let exit = self.quote(self.files.exit().as_path());
         let step_file = self.quote(self.files.step().as_path());
         let step = |step: Step| format!("builtin printf '%s\\n' '{}' > {step_file}", step.write());
-        let print = |mark: &str| format!("builtin printf '{mark}'");
         let _ = writeln!(out, "if builtin true >? {claim}");
-        let _ = writeln!(out, "set -g __assigner 0");
-        if let Some(mark) = self.octal_mark('A') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
+        let _ = writeln!(out, "builtin set -g __assigner 0");
+        self.write_mark(out, 'A');
         for (name, action) in steps {
             let _ = writeln!(
                 out,
-                "if test $__assigner = 0; {}; {action}; set -g __assigner $status; end",
+                "if builtin test $__assigner = 0; {}; {action}; builtin set -g __assigner $status; end",
                 step(*name)
             );
         }
-        let _ = writeln!(out, "if test $__assigner = 0");
+        let _ = writeln!(out, "if builtin test $__assigner = 0");
         let _ = writeln!(out, "{}", step(Step::Command));
-        if let Some(mark) = self.octal_mark('C') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
+        self.write_mark(out, 'C');
         let _ = writeln!(
             out,
             "{}{}",
             self.source(&self.files.command()),
-            self.redirection()
+            self.redirection(&self.files.raw_output())
         );
-        let _ = writeln!(out, "set -g __assigner $status");
+        let _ = writeln!(out, "builtin set -g __assigner $status");
+        self.write_show(out);
+        let _ = writeln!(out, "end");
+        self.write_mark(out, 'D');
+        let _ = writeln!(out, "builtin printf '%s\\n' $__assigner > {exit}");
+        let _ = writeln!(out, "builtin set -e __assigner");
+        let _ = writeln!(out, "end");
+    }
+
+    /// Prints a mark, where the pane's output is piped to us.
+    fn write_mark(&self, out: &mut String, letter: char) {
+        if let Keep::Marks(nonce) = self.keep {
+            // `printf` turns these into bytes.
+            let mark = mark(letter, nonce)
+                .replace('\x1b', "\\033")
+                .replace('\x07', "\\007");
+            let _ = writeln!(out, "{} printf '{mark}'", self.builtin());
+        }
+    }
+
+    /// Shows the command's output in the pane, where it went into a file.
+    fn write_show(&self, out: &mut String) {
         if self.keep == Keep::File {
             let output = self.quote(self.files.raw_output().as_path());
-            let _ = writeln!(out, "command cat {output}");
+            let slash = if self.shell == Shell::Fish { "" } else { "\\" };
+            let _ = writeln!(out, "{slash}command cat {output}");
         }
-        let _ = writeln!(out, "end");
-        if let Some(mark) = self.octal_mark('D') {
-            let _ = writeln!(out, "{}", print(&mark));
-        }
-        let _ = writeln!(out, "builtin printf '%s\\n' $__assigner > {exit}");
-        let _ = writeln!(out, "set -e __assigner");
-        let _ = writeln!(out, "end");
     }
 
     /// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's
@@ -240,7 +249,8 @@ impl Dialect<'_> {
     fn builtin(&self) -> &'static str {
         match self.shell {
             Shell::Dash => "\\command",
-            Shell::Bash | Shell::Zsh | Shell::Fish => "\\builtin",
+            Shell::Bash | Shell::Zsh => "\\builtin",
+            Shell::Fish => "builtin",
         }
     }
 
@@ -250,31 +260,14 @@ impl Dialect<'_> {
         } else {
             "."
         };
-        format!("{word} {}", self.quote(piece))
+        format!("{} {word} {}", self.builtin(), self.quote(piece))
     }
 
-    fn redirection(&self) -> String {
+    /// Sends what a piece prints into `file`, where the pane's output is not piped to us.
+    fn redirection(&self, file: &Path) -> String {
         match self.keep {
             Keep::Marks(_) => String::new(),
-            Keep::File => {
-                let force = if self.shell == Shell::Fish { ">" } else { ">|" };
-                format!(
-                    " {force} {} 2>&1",
-                    self.quote(self.files.raw_output().as_path())
-                )
-            }
-        }
-    }
-
-    /// A mark as the argument of `printf`, which turns `\033` and `\007` into bytes.
-    fn octal_mark(&self, letter: char) -> Option<String> {
-        match self.keep {
-            Keep::Marks(nonce) => Some(
-                mark(letter, nonce)
-                    .replace('\x1b', "\\033")
-                    .replace('\x07', "\\007"),
-            ),
-            Keep::File => None,
+            Keep::File => format!(" >> {} 2>&1", self.quote(file)),
         }
     }
 

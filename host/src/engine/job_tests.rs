@@ -64,6 +64,7 @@ fn task(content: &str, metadata: Metadata) -> Task {
 /// A job in a spool directory with a name that wants to be quoted.
 struct Job {
     root: TempDir,
+    spool: Spool,
     files: JobFiles,
     shell: Shell,
 }
@@ -76,7 +77,12 @@ impl Job {
         let files = spool
             .write_job(AttemptId(7), shell, task, keep)
             .expect("written");
-        Self { root, files, shell }
+        Self {
+            root,
+            spool,
+            files,
+            shell,
+        }
     }
 
     fn path(&self) -> &Path {
@@ -180,6 +186,37 @@ fn a_job_that_was_withdrawn_does_nothing() {
         );
         assert_eq!(job.files.exit_code(), None);
         assert_eq!(job.files.taken(), Taken::Withdrawn);
+    }
+}
+
+#[test]
+fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task("echo ran", Metadata::default()),
+            Keep::Marks("n"),
+        );
+        let read = fs::read_to_string(job.files.script()).expect("the script");
+        job.files.withdraw().expect("withdrawn");
+        job.spool.remove(AttemptId(7));
+        assert!(!job.files.script().exists());
+        let output = job.source_then(&read, "");
+        assert!(
+            !String::from_utf8_lossy(&output.stdout).contains("ran"),
+            "{}",
+            shell.name()
+        );
+        // A number that is given out again begins afresh.
+        job.spool
+            .write_job(
+                AttemptId(7),
+                shell,
+                &task("true", Metadata::default()),
+                Keep::File,
+            )
+            .expect("written");
+        assert_eq!(job.files.taken(), Taken::No);
     }
 }
 

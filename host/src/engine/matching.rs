@@ -156,6 +156,10 @@ impl<T: Tmux> Engine<T> {
             tokio::task::spawn_blocking(move || lock(&policy).decide(&question, Instant::now()))
                 .await
                 .map_err(|_| RoundError::Policy)?;
+        if verdict.failure.is_some() {
+            // What a policy that failed left undecided is asked again.
+            self.queue.touch();
+        }
         let name = |ranking: &Ranking| {
             ready.get(ranking.session).map(|seen| NamedRanking {
                 session: seen.row.name.clone(),

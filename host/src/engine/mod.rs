@@ -21,6 +21,8 @@ mod observe;
 mod prepare;
 mod prompt;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod scan;
 mod spool;
 mod tracker;

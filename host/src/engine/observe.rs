@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::flight::{Cause, Ending, Flight};
 use super::job::Step;
 use super::scan::Snapshot;
-use super::spool::{JobFiles, Taken};
+use super::spool::{Captured, JobFiles, Taken};
 use super::tracker::Seen;
 use super::{Engine, RoundError};
 use crate::model::task::{Event, Outcome, Phase, Status};
+use crate::model::text::clean;
 use crate::probe;
 use crate::store::{End, Output};
 use crate::tmux::Tmux;
@@ -110,12 +111,12 @@ impl<T: Tmux> Engine<T> {
         if let Some(code) = files.exit_code() {
             let since = *flight.exit_seen.get_or_insert_with(Instant::now);
             let complete = files.raw_output().exists() || files.capture_result().is_some();
-            if !complete && since.elapsed() < OUTPUT_WITHIN && seen.is_some() {
+            if !complete && since.elapsed() < OUTPUT_WITHIN {
                 return Ok(Fate::Flies(Some(Duration::from_millis(10))));
             }
-            if !complete {
-                self.end_capture(flight, &files).await;
-            }
+            // Also where the reader has ended: tmux sees that only at the pane's next output, and
+            // until then the pane would seem to be piped.
+            self.end_capture(flight, &files).await;
             self.finish(flight.clone(), &files, code, now).await?;
             return Ok(Fate::Ended);
         }
@@ -131,6 +132,7 @@ impl<T: Tmux> Engine<T> {
             }
             let reason = dropped(flight, files.last_step());
             self.end_capture(flight, &files).await;
+            cut_prompt(&files);
             self.fail_attempt(flight.clone(), None, reason, now).await?;
             return Ok(Fate::Ended);
         }
@@ -184,7 +186,6 @@ impl<T: Tmux> Engine<T> {
             reason.clone(),
         );
         self.end_capture(flight, files).await;
-        self.queue.touch();
         let end = End {
             attempt: flight.attempt,
             outcome,
@@ -309,13 +310,12 @@ impl<T: Tmux> Engine<T> {
             ),
             None => (Outcome::Failed, failed, reason),
         };
-        tracing::info!(task = %flight.task.id, session = ?flight.session, "{}: {reason}", outcome.name());
+        tracing::info!(task = %flight.task.id, session = ?flight.session, "{}: {}", outcome.name(), clean(&reason));
         if let Some(known) = self.tracker.get_mut(&flight.identity)
             && outcome != Outcome::Cancelled
         {
             known.failed += 1;
         }
-        self.queue.touch();
         let end = End {
             attempt: flight.attempt,
             outcome,
@@ -332,20 +332,25 @@ impl<T: Tmux> Engine<T> {
         let attempt = end.attempt;
         self.ledger.run(move |store| store.end(&end, now)).await?;
         self.spool.remove(attempt);
+        // A session is free again, also where the job was so short that it never seemed taken.
+        self.queue.touch();
         Ok(())
     }
 
     /// Ends the reader of a job that printed no end mark, so that what it has is whole.
     async fn end_capture(&mut self, flight: &Flight, files: &JobFiles) {
-        // A pane that is piped to somebody else, or a job that never began, has no reader.
-        if files.capture_result().is_some() || !files.output().exists() {
+        // A pane that is piped to somebody else has no reader of ours.
+        if files.raw_output().exists() {
             return;
         }
         if let Err(error) = self.tmux.close_pipe(&flight.identity).await {
             tracing::debug!(session = ?flight.session, "cannot close the pipe: {error}");
         }
         let deadline = Instant::now() + READER_WITHIN;
-        while files.capture_result().is_none() && Instant::now() < deadline {
+        while files.output().exists()
+            && files.capture_result().is_none()
+            && Instant::now() < deadline
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -417,6 +422,31 @@ fn read_output(files: &JobFiles) -> Option<Output> {
         .capture_result()
         .map_or(bytes.len() as u64, |captured| captured.total);
     Some(Output { bytes, total })
+}
+
+/// Cuts off what a job that was interrupted did not print: the prompt behind its last line, and
+/// the terminal's echo of the key.
+fn cut_prompt(files: &JobFiles) {
+    let Ok(mut output) = std::fs::read(files.output()) else {
+        return;
+    };
+    let printed = output.len();
+    let end = output.iter().rposition(|&byte| byte == b'\n');
+    output.truncate(end.map_or(0, |end| end + 1));
+    if output.ends_with(b"^C\n") {
+        output.truncate(output.len() - 3);
+    }
+    let cut = (printed - output.len()) as u64;
+    let shortened = std::fs::write(files.output(), output).and_then(|()| {
+        let total = files.capture_result().unwrap_or_default().total;
+        let captured = Captured {
+            total: total.saturating_sub(cut),
+        };
+        std::fs::write(files.captured(), serde_json::to_vec(&captured)?)
+    });
+    if let Err(error) = shortened {
+        tracing::debug!("cannot shorten the output: {error}");
+    }
 }
 
 fn backoff(tries: u32) -> Duration {

@@ -57,8 +57,12 @@ pub(super) enum Line {
 }
 
 /// Reads the cursor's line: `left` of the cursor up to its column, blanks included, and what
-/// stands from the cursor on.
-pub(super) fn read(left: &str, right: &str) -> Line {
+/// stands from the cursor on, and the line below.
+pub(super) fn read(left: &str, right: &str, below: &str) -> Line {
+    // zsh asks below its prompt what to search the history for.
+    if below.contains("i-search:") {
+        return Line::Draft;
+    }
     // A prompt on the right is far off; text at the cursor was typed, and the cursor moved back.
     if right
         .chars()
@@ -137,7 +141,7 @@ mod tests {
             "$",
             "100% ~/src $ ",
         ] {
-            assert_eq!(read(prompt, ""), Line::Prompt, "{prompt:?}");
+            assert_eq!(read(prompt, "", ""), Line::Prompt, "{prompt:?}");
         }
     }
 
@@ -156,7 +160,7 @@ mod tests {
             "[me@host src]$ foo ",
             "bash-5.2# echo '#'",
         ] {
-            assert_eq!(read(draft, ""), Line::Draft, "{draft:?}");
+            assert_eq!(read(draft, "", ""), Line::Draft, "{draft:?}");
         }
     }
 
@@ -171,13 +175,19 @@ mod tests {
             "(reverse-i-search)`': ",
             "bck-i-search: _",
         ] {
-            assert_eq!(read(text, ""), Line::Draft, "{text:?}");
+            assert_eq!(read(text, "", ""), Line::Draft, "{text:?}");
         }
     }
 
     #[test]
+    fn a_search_below_the_prompt_is_a_draft() {
+        assert_eq!(read("host% ", "", "bck-i-search: _"), Line::Draft);
+        assert_eq!(read("host% ", "", "some older output"), Line::Prompt);
+    }
+
+    #[test]
     fn a_draft_with_the_cursor_at_its_start_is_a_draft() {
-        assert_eq!(read("$ ", "rm -rf x"), Line::Draft);
-        assert_eq!(read("$ ", "              [12:30]"), Line::Prompt);
+        assert_eq!(read("$ ", "rm -rf x", ""), Line::Draft);
+        assert_eq!(read("$ ", "              [12:30]", ""), Line::Prompt);
     }
 }

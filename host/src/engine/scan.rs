@@ -102,7 +102,7 @@ impl<T: Tmux> Engine<T> {
             .map_err(RoundError::Tmux)?;
         for (pane, line) in unread.into_iter().zip(read) {
             if let Some(line) = line {
-                let read = prompt::read(&line.before, &line.after);
+                let read = prompt::read(&line.before, &line.after, &line.below);
                 lines.insert(pane.identity.pane.clone(), read);
             }
         }

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,10 @@ pub(super) enum Taken {
 /// What the engine writes into the claim file; a shell leaves it empty.
 const WITHDRAWN: &[u8] = b"withdrawn\n";
 
+/// How long the claim of a withdrawn job is kept: far longer than any shell takes between reading
+/// a script and its first line, a suspended machine included.
+const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Spool {
     /// Opens the spool directory in `data`, made where it is missing.
     ///
@@ -72,7 +77,7 @@ impl Spool {
     /// Wakes a daemon that watches: something was queued or asked for. That none runs is no error.
     pub fn nudge(&self) {
         // The daemon also polls, so that a nudge that fails costs a quarter of a second.
-        let _ = fs::write(self.directory.join("nudge"), b"");
+        let _ = write_private(&self.directory.join("nudge"), "");
     }
 
     /// The names of an attempt's files.
@@ -95,29 +100,22 @@ impl Spool {
     ) -> io::Result<JobFiles> {
         let files = self.files(attempt);
         // A number that a restored database gives out again must not find old files.
-        self.remove(attempt);
+        self.remove_where(|found, _| found == attempt);
         for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
             write_private(&files.prerequisite(index), &piece(prerequisite))?;
         }
         write_private(&files.command(), &piece(&task.content))?;
+        if keep == Keep::File {
+            // There from the start: it tells that no reader has to be waited for.
+            write_private(&files.raw_output(), "")?;
+        }
         write_private(&files.script(), &script(shell, task, &files, keep))?;
         Ok(files)
     }
 
     /// Removes what attempts other than `open` have left.
     pub(super) fn sweep(&self, open: &[AttemptId]) {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.split('.').next()?.parse().ok());
-            if number.is_some_and(|number| !open.contains(&AttemptId(number))) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+        self.remove_where(|attempt, path| !open.contains(&attempt) && !is_tombstone(path));
     }
 
     /// Returns what a job that runs has printed so far.
@@ -128,18 +126,35 @@ impl Spool {
             .ok()
     }
 
-    /// Removes what an attempt has left.
+    /// Removes what an attempt has left. Where it was withdrawn the claim stays for a day: a shell
+    /// that had read the script already must still lose.
     pub(super) fn remove(&self, attempt: AttemptId) {
-        let prefix = format!("{attempt}.");
+        self.remove_where(|found, path| found == attempt && !is_tombstone(path));
+    }
+
+    fn remove_where(&self, unwanted: impl Fn(AttemptId, &Path) -> bool) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;
         };
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let name = entry.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.split_once('.')?.0.parse().ok());
+            if number.is_some_and(|number| unwanted(AttemptId(number), &entry.path())) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// Whether a file is the claim of a job that was withdrawn less than a day ago.
+fn is_tombstone(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "claim")
+        && fs::read(path).is_ok_and(|content| content == WITHDRAWN)
+        && fs::metadata(path)
+            .and_then(|claim| claim.modified())
+            .is_ok_and(|then| then.elapsed().is_ok_and(|age| age < TOMBSTONE))
 }
 
 impl JobFiles {

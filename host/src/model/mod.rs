@@ -5,3 +5,4 @@ pub mod ids;
 pub mod matching;
 pub mod session;
 pub mod task;
+pub mod text;

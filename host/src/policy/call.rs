@@ -39,7 +39,7 @@ mod bindings {
 /// No setting makes a call take longer.
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// How long a thread may take to notice that its time is up, before it is left behind.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is told meanwhile: it may not have been listening yet.
 const REMINDER: Duration = Duration::from_millis(10);
 
@@ -158,7 +158,7 @@ impl Program {
             }
             wait = REMINDER;
         }
-        Err(Failure::TimedOut { limit: time })
+        Err(Failure::Stuck { limit: time })
     }
 
     fn run_here<T>(
@@ -436,5 +436,28 @@ fn ranking(ranking: types::Ranking) -> Ranking {
         session: ranking.session as usize,
         points: ranking.points,
         terms: ranking.terms.into_iter().map(convert).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_exceeds_the_lines_of_a_round_is_dropped_and_counted() {
+        let mut log = Log::new(2);
+        for _ in 0..5 {
+            log.write(logging::Level::Debug, "line");
+        }
+        assert_eq!((log.left, log.dropped), (0, 3));
+    }
+
+    #[test]
+    fn the_last_error_or_line_of_output_are_the_last_words() {
+        let mut state = State::new(0, &Limits::default());
+        logging::Host::log(&mut state, logging::Level::Error, "bad\u{7}".to_owned());
+        logging::Host::log(&mut state, logging::Level::Info, "fine".to_owned());
+        assert_eq!(state.close().as_deref(), Some("bad\\u{7}"));
+        assert_eq!(state.close(), None);
     }
 }

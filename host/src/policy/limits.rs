@@ -48,6 +48,12 @@ pub enum Failure {
         /// What it may take.
         limit: Duration,
     },
+    /// It took longer than it may, and could not be stopped: its thread is left behind.
+    #[error("did not answer within {} ms, and could not be stopped", limit.as_millis())]
+    Stuck {
+        /// What it may take.
+        limit: Duration,
+    },
     /// It wanted more memory than it may have.
     #[error("wanted more than {} MiB of memory", limit >> 20)]
     OutOfMemory {

@@ -532,6 +532,23 @@ fn the_embedded_policy_is_known_by_the_hash_of_its_file() {
 }
 
 #[test]
+fn the_embedded_policy_asks_for_nothing_but_the_log() {
+    let engine = wasmtime::Engine::default();
+    let component = wasmtime::component::Component::from_binary(&engine, EMBEDDED);
+    let of_component = component.expect("it compiles").component_type();
+    let mut imports: Vec<_> = of_component
+        .imports(&engine)
+        .map(|(name, _)| name)
+        .collect();
+    imports.sort_unstable();
+    let expected = [
+        "assigner:policy/logging@0.1.0",
+        "assigner:policy/types@0.1.0",
+    ];
+    assert_eq!(imports, expected);
+}
+
+#[test]
 fn files_are_read_whole_or_refused() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("policy.wasm");

@@ -140,9 +140,10 @@ CREATE VIEW prompts AS SELECT
 FROM tasks;
 
 CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
-    INSERT INTO tasks (id, content, source, priority, created_at, metadata,
+    INSERT INTO tasks (id, kind, content, source, priority, created_at, metadata,
         target_session, target_provider, max_retries, timeout_seconds)
-    VALUES (NEW.id, NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
+    VALUES (NEW.id, CASE NEW.target_provider WHEN 'shell' THEN 'command' ELSE 'prompt' END,
+        NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
         strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(NEW.created_at, 'now')),
         coalesce(NEW.metadata, '{}'), NEW.target_session, NEW.target_provider,
         coalesce(NEW.max_retries, 0), NEW.timeout_minutes * 60);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::{
@@ -271,7 +271,9 @@ impl Store for Sqlite {
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut tasks = Vec::new();
-        let (priority, id) = after.unwrap_or((i32::MAX, TaskId(0)));
+        let (priority, id) = after.map_or((i64::MAX, TaskId(0)), |(priority, id)| {
+            (priority.into(), id)
+        });
         // One bounded index range a lane: the cost is that of what may run now.
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {TASK} FROM tasks INDEXED BY tasks_pending
@@ -660,9 +662,12 @@ const TASK: &str = "id, kind, content, status, priority, session, exit_code, err
     assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
     timeout_seconds, not_before, wait_reason, cancel_requested";
 
+/// Reads a task, also where another tool wrote values of odd types: one such row must not stop
+/// the queue.
 fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
-    let metadata: String = row.get(11)?;
-    let kind: String = row.get(1)?;
+    let metadata = text(row, 11)?.unwrap_or_default();
+    let kind = text(row, 1)?.unwrap_or_default();
+    let narrow = |value: i64| u32::try_from(value).unwrap_or_default();
     Ok(Task {
         id: TaskId(row.get(0)?),
         kind: if kind == "command" {
@@ -670,26 +675,49 @@ fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         } else {
             Kind::Prompt
         },
-        content: row.get(2)?,
+        content: text(row, 2)?.unwrap_or_default(),
         status: status_of(row, 3)?,
-        priority: i32::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
-        session: row.get(5)?,
-        exit_code: row.get(6)?,
-        error: row.get(7)?,
+        priority: integer(row, 4)?.map_or(0, |priority| {
+            i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
+        }),
+        session: text(row, 5)?,
+        exit_code: integer(row, 6)?.and_then(|code| i32::try_from(code).ok()),
+        error: text(row, 7)?,
         created_at: time(row, 8)?.unwrap_or_default(),
         assigned_at: time(row, 9)?,
         completed_at: time(row, 10)?,
         metadata: Metadata::read(&metadata).0,
-        target_session: row.get(12)?,
-        target_provider: row.get(13)?,
-        attempts: row.get(14)?,
-        max_retries: row.get(15)?,
-        timeout_seconds: row
-            .get::<_, Option<i64>>(16)?
-            .and_then(|seconds| u64::try_from(seconds).ok()),
+        target_session: text(row, 12)?,
+        target_provider: text(row, 13)?,
+        attempts: integer(row, 14)?.map_or(0, narrow),
+        max_retries: integer(row, 15)?.map_or(0, narrow),
+        timeout_seconds: integer(row, 16)?.and_then(|seconds| u64::try_from(seconds).ok()),
         not_before: time(row, 17)?,
-        wait_reason: row.get(18)?,
+        wait_reason: text(row, 18)?,
         cancel_requested: time(row, 19)?,
+    })
+}
+
+/// Reads text, whatever type the value has; `None`: there is none.
+fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqlite::Error> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+    })
+}
+
+/// Reads a whole number, whatever type the value has; `None`: it is none.
+fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqlite::Error> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null | ValueRef::Blob(_) => None,
+        ValueRef::Integer(number) => Some(number),
+        // A cast saturates, which is what is wanted of a number out of range.
+        ValueRef::Real(number) => Some(number as i64),
+        ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
     })
 }
 
@@ -875,8 +903,7 @@ fn stamp(time: Timestamp) -> String {
 
 /// Reads a time, also in the forms that other tools write (no zone means UTC).
 fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
-    let text: Option<String> = row.get(index)?;
-    Ok(text.and_then(|text| {
+    Ok(text(row, index)?.and_then(|text| {
         Timestamp::from_str(&text).ok().or_else(|| {
             let civil = DateTime::from_str(&text).ok()?;
             Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())

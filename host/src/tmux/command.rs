@@ -1,6 +1,7 @@
 //! The one place where a `tmux` command line is built, with the reason of each flag.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -66,25 +67,37 @@ impl Program {
         &self.path
     }
 
-    /// Returns a command that asks the server; the caller adds what. `-f` is never among the
-    /// flags: the server that is reached has its configuration.
+    /// Returns a command that asks the server; the caller adds what.
     pub(super) fn command(&self) -> Command {
         let mut command = plain(&self.path);
+        command.args(self.flags());
         command
-            // Without it, and without a UTF-8 locale, every non-ASCII byte comes back as `_`.
-            .arg("-u")
-            // A server must never come into being because assigner looked for one.
-            .arg("-N");
+    }
+
+    /// Returns a command as [`Program::command`] does, whose output is read to the end even when
+    /// assigner is killed. A control client that ends while its answers cannot be written stays in
+    /// tmux 3.3a for ever, and with it the session that it is attached to. The processes form a
+    /// group of their own.
+    pub(super) fn relayed(&self) -> Command {
+        let mut command = plain(Path::new("sh"));
+        // The first `cat` ends when nobody reads what it writes.
+        command.args(["-c", "\"$@\" | { cat; exec cat >/dev/null; }", "sh"]);
+        command.arg(&self.path).args(self.flags());
+        command
+    }
+
+    /// Returns what every request begins with. `-f` is never among it: the server that is reached
+    /// has its configuration.
+    fn flags(&self) -> Vec<&OsStr> {
+        // -u: without it, and without a UTF-8 locale, every non-ASCII byte comes back as `_`.
+        // -N: a server must never come into being because assigner looked for one.
+        let mut flags = vec![OsStr::new("-u"), OsStr::new("-N")];
         match &self.socket {
             Socket::Default => {}
-            Socket::Name(name) => {
-                command.arg("-L").arg(name);
-            }
-            Socket::Path(path) => {
-                command.arg("-S").arg(path);
-            }
+            Socket::Name(name) => flags.extend([OsStr::new("-L"), OsStr::new(name)]),
+            Socket::Path(path) => flags.extend([OsStr::new("-S"), path.as_os_str()]),
         }
-        command
+        flags
     }
 }
 

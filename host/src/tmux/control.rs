@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use memchr::memchr;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -19,8 +20,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// A connection that works. Dropping it ends the client, and with it the holder session.
 pub(super) struct Control {
-    /// Ends with this value.
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: Lines,
     framing: Framing,
@@ -33,9 +33,10 @@ impl Control {
         // The holder keeps the client off people's sessions: attaching to one of those would
         // count as looking at it, and detaching can destroy it.
         let hello = Script::new();
+        let holder = hello.short_name();
         let mut child = program
-            .command()
-            .args(["-C", "new-session", "-s", hello.short_name()])
+            .relayed()
+            .args(["-C", "new-session", "-s", holder])
             // Nobody looks at it.
             .args(["-x", "10", "-y", "3"])
             // It must not hold on to a directory, nor take variables over from assigner.
@@ -47,8 +48,16 @@ impl Control {
             .args(["cat", "-"])
             // The same step marks the holder, so that no list ever shows it as a session.
             .args([";", "set-option", HOLDER, "1"])
-            // It goes when the client goes, however that ends.
-            .args([";", "set-option", "destroy-unattached", "on"])
+            // It goes when the client goes, however that ends. `destroy-unattached` would do the
+            // same, and bring down the server of tmux 3.3a, with all sessions, when a control
+            // client ends with answers outstanding: so it is off here, whatever people have it at.
+            .args([
+                ";",
+                "set-hook",
+                "client-detached",
+                &format!("kill-session -t ={holder}:"),
+            ])
+            .args([";", "set-option", "destroy-unattached", "off"])
             // Should somebody kill it, the client must not move on to a session of theirs.
             .args([";", "set-option", "detach-on-destroy", "on"])
             .stderr(Stdio::null())
@@ -58,7 +67,7 @@ impl Control {
             return Err(Error::Closed);
         };
         let mut control = Self {
-            _child: child,
+            child,
             input,
             output: Lines::new(output),
             framing: Framing::default(),
@@ -143,11 +152,18 @@ impl Control {
         self.changed = false;
         Ok(())
     }
+}
 
-    /// Returns the process id of the client.
-    #[cfg(test)]
-    pub(super) fn pid(&self) -> Option<u32> {
-        self._child.id()
+impl Drop for Control {
+    fn drop(&mut self) {
+        // At once, and also where tmux does not react: the client and its relay are one group.
+        let group = self
+            .child
+            .id()
+            .and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

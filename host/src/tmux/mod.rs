@@ -119,6 +119,9 @@ pub struct CursorLine {
     pub before: String,
     /// What stands from the cursor on, without trailing spaces.
     pub after: String,
+    /// The next line, without trailing spaces; empty where the cursor is in the last one. A shell
+    /// shows there what it searches for.
+    pub below: String,
 }
 
 /// One line to type.

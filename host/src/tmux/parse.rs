@@ -201,8 +201,12 @@ pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<Cu
         let (Some(pane), Some(state)) = (panes.get(index), State::parse(state)) else {
             continue;
         };
-        if let ([line], true) = (&*record.body, state.still(pane)) {
-            lines[index] = Some(split_at_column(line, pane.cursor.0));
+        if let ([line, rest @ ..], true) = (&*record.body, state.still(pane)) {
+            let below = rest.first().map_or("", |below| below.trim_end());
+            lines[index] = Some(CursorLine {
+                below: below.to_owned(),
+                ..split_at_column(line, pane.cursor.0)
+            });
         }
     }
     lines

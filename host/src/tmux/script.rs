@@ -82,7 +82,8 @@ impl Script {
         let (id, row) = (&pane.identity.pane, pane.cursor.1);
         let mark = self.mark("cursor", index, STATE);
         self.push(&format!("display-message -p -t {id} {mark}"));
-        self.push(&format!("capture-pane -p -t {id} -S {row} -E {row}"));
+        let next = row.saturating_add(1);
+        self.push(&format!("capture-pane -p -t {id} -S {row} -E {next}"));
     }
 
     /// Asks to type a line.
@@ -340,6 +341,7 @@ pub(super) fn split_at_column(line: &str, column: u32) -> CursorLine {
     CursorLine {
         before,
         after: after.trim_end().to_owned(),
+        below: String::new(),
     }
 }
 
@@ -351,7 +353,7 @@ mod tests {
     #[test]
     fn a_line_is_split_by_columns() {
         let split = |line, column| {
-            let CursorLine { before, after } = split_at_column(line, column);
+            let CursorLine { before, after, .. } = split_at_column(line, column);
             (before, after)
         };
         let pair = |before: &str, after: &str| (before.to_owned(), after.to_owned());
@@ -405,7 +407,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_split_keeps_the_text(line in r"[ -~é日🚀]{0,30}", column in 0_u32..60) {
-            let CursorLine { before, after } = split_at_column(&line, column);
+            let CursorLine { before, after, .. } = split_at_column(&line, column);
             let whole = format!("{before}{after}");
             prop_assert!(whole.replace(' ', "") == line.replace(' ', ""));
         }

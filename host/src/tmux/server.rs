@@ -103,11 +103,6 @@ impl Server {
             ..Self::new(program)
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn control_pid(&self) -> Option<u32> {
-        self.control.as_ref().and_then(Control::pid)
-    }
 }
 
 impl Tmux for Server {

@@ -46,8 +46,10 @@ struct Wanted<'a> {
     by_context: bool,
     directory: Option<u32>,
     branch: Option<u32>,
-    /// Only variables that some session has as the task wants them, with their names.
-    variables: Vec<(u32, &'a str)>,
+    /// Only variables that some session has as the task wants them, sorted.
+    variables: Vec<u32>,
+    /// The same in the task's order, with their names.
+    named: Vec<(u32, &'a str)>,
     /// Only providers that some session has.
     providers: Vec<u32>,
     /// Positions of sessions, sorted.
@@ -106,6 +108,9 @@ impl<'a> Scores<'a> {
                 let number = variables.known(&(pair.name.as_str(), pair.value.as_str()))?;
                 Some((number, pair.name.as_str()))
             });
+            let named: Vec<(u32, &str)> = wants.take(COUNTED_VARIABLES).collect();
+            let mut variables: Vec<u32> = named.iter().map(|(number, _)| *number).collect();
+            variables.sort_unstable();
             let preferred = task.providers.iter();
             let mut avoid = task.avoid.clone();
             avoid.sort_unstable();
@@ -120,7 +125,8 @@ impl<'a> Scores<'a> {
                     .git_branch
                     .as_deref()
                     .and_then(|name| branches.known(&name)),
-                variables: wants.take(COUNTED_VARIABLES).collect(),
+                variables,
+                named,
                 providers: preferred
                     .filter_map(|name| providers.known(&name.as_str()))
                     .collect(),
@@ -139,14 +145,13 @@ impl<'a> Scores<'a> {
     }
 
     fn parts(&self, wanted: &Wanted<'_>, offered: &Offered) -> Parts {
-        let variables = wanted.variables.iter();
         Parts {
             directory: match (offered.directory, wanted.directory) {
                 (Some(of_session), Some(of_task)) => self.directories.relation(of_session, of_task),
                 _ => Relation::Unrelated,
             },
             branch: wanted.branch.is_some() && wanted.branch == offered.branch,
-            variables: variables.filter(|(number, _)| offered.has(*number)).count(),
+            variables: count_common(&wanted.variables, &offered.variables),
         }
     }
 
@@ -221,8 +226,8 @@ impl Judge for Scores<'_> {
             terms.push(term(name, self.settings.branch));
         }
         // By name only: a value may be a secret.
-        let variables = wanted.variables.iter();
-        let matching = variables.filter(|(number, _)| offered.has(*number));
+        let named = wanted.named.iter();
+        let matching = named.filter(|(number, _)| offered.variables.binary_search(number).is_ok());
         for (_, name) in matching.take(NAMED_VARIABLES) {
             let name = format!("variable {}", shown(name));
             terms.push(term(name, self.settings.variable));
@@ -249,12 +254,6 @@ impl Wanted<'_> {
         let mut providers = self.providers.iter();
         let place = providers.position(|&preferred| preferred == provider);
         place.unwrap_or(self.providers.len())
-    }
-}
-
-impl Offered {
-    fn has(&self, variable: u32) -> bool {
-        self.variables.binary_search(&variable).is_ok()
     }
 }
 
@@ -329,6 +328,16 @@ impl<T: Eq + Hash> Numbers<T> {
     fn known(&self, value: &T) -> Option<u32> {
         self.0.get(value).copied()
     }
+}
+
+/// How many of the wanted ones are there; both sorted.
+fn count_common(wanted: &[u32], there: &[u32]) -> usize {
+    let mut there = there.iter().peekable();
+    let is_there = |number: &&u32| {
+        while there.next_if(|other| other < number).is_some() {}
+        there.peek() == Some(number)
+    };
+    wanted.iter().filter(is_there).count()
 }
 
 fn holds(sorted: &[u32], position: usize) -> bool {

@@ -72,18 +72,18 @@ impl Settings {
             NoMatch::Any => "any",
             NoMatch::Wait => "wait",
         };
-        let Self {
-            same_directory,
-            parent_directory,
-            child_directory,
-            variable,
-            branch,
-            min_score,
-            ..
-        } = self;
-        format!(
-            r#"{{"same-directory": {same_directory}, "parent-directory": {parent_directory}, "child-directory": {child_directory}, "variable": {variable}, "branch": {branch}, "min-score": {min_score}, "when-no-match": "{when_no_match}"}}"#
-        )
+        let numbers: String = [
+            ("same-directory", self.same_directory),
+            ("parent-directory", self.parent_directory),
+            ("child-directory", self.child_directory),
+            ("variable", self.variable),
+            ("branch", self.branch),
+            ("min-score", self.min_score),
+        ]
+        .iter()
+        .map(|(name, value)| format!(r#""{name}": {value}, "#))
+        .collect();
+        format!(r#"{{{numbers}"when-no-match": "{when_no_match}"}}"#)
     }
 
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {

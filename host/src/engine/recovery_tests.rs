@@ -1,0 +1,246 @@
+//! A ledger that was cut at every point of an attempt, taken up by a new engine.
+
+use std::fs;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::job::Keep;
+use super::spool::{Spool, Taken};
+use super::{Engine, Settings};
+use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
+use crate::model::matching::PolicyId;
+use crate::model::session::Shell;
+use crate::model::task::{NewTask, Phase, Status};
+use crate::policy::{Limits, Policy, PolicyHost};
+use crate::store::{Claim, Ledger, Sqlite, Store};
+use crate::tmux::{CursorLine, Error, Pane, Tmux, Typed, TypedLine};
+
+/// A tmux without sessions: whatever is typed would be a mistake.
+struct NoSessions;
+
+impl Tmux for NoSessions {
+    async fn panes(&mut self) -> Result<Vec<Pane>, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn cursor_lines(&mut self, _: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error> {
+        panic!("there is no pane to read")
+    }
+
+    async fn type_lines(&mut self, lines: &[TypedLine]) -> Vec<Typed> {
+        panic!("nothing may be typed: {lines:?}")
+    }
+
+    async fn interrupt(&mut self, identity: &Identity) -> Typed {
+        panic!("nothing may be interrupted: {identity:?}")
+    }
+
+    async fn close_pipe(&mut self, _: &Identity) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn tail(&mut self, _: &Identity, _: u32) -> Result<String, Error> {
+        Ok(String::new())
+    }
+
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+/// A data directory with one task and one attempt, as a daemon left it.
+struct Left {
+    directory: TempDir,
+    store: Sqlite,
+    spool: Spool,
+    task: TaskId,
+    attempt: AttemptId,
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+impl Left {
+    fn claimed() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let spool = Spool::open(directory.path()).expect("a spool");
+        let task = store
+            .queue(&[NewTask::command("true")], now())
+            .expect("queued")[0];
+        let claim = Claim {
+            task,
+            session: "api".to_owned(),
+            identity: Identity {
+                server_pid: 1,
+                server_start: 1,
+                pane: PaneId::parse("%1").expect("a pane"),
+                pane_pid: 1,
+            },
+            policy: PolicyId {
+                name: "test".to_owned(),
+                version: "1".to_owned(),
+                sha256: String::new(),
+            },
+            rankings: Vec::new(),
+        };
+        let attempt = store.claim(&[claim], now()).expect("claimed")[0].expect("free");
+        Self {
+            directory,
+            store,
+            spool,
+            task,
+            attempt,
+        }
+    }
+
+    /// The job's files are there and the ledger says so.
+    fn delivering() -> Self {
+        let mut left = Self::claimed();
+        let task = left.store.task(left.task).expect("the task");
+        left.spool
+            .write_job(left.attempt, Shell::Bash, &task, Keep::File)
+            .expect("written");
+        left.store
+            .advance(left.attempt, Phase::Delivering, "", now())
+            .expect("advanced");
+        left
+    }
+
+    /// A shell has taken the job up.
+    fn taken() -> Self {
+        let left = Self::delivering();
+        fs::write(left.spool.files(left.attempt).claim(), "").expect("claimed");
+        left
+    }
+
+    fn running() -> Self {
+        let mut left = Self::taken();
+        left.store
+            .advance(left.attempt, Phase::Running, "", now())
+            .expect("advanced");
+        left
+    }
+
+    fn exited(code: &str) -> Self {
+        let left = Self::running();
+        let files = left.spool.files(left.attempt);
+        fs::write(files.step(), "command\n").expect("written");
+        fs::write(files.raw_output(), "printed\n").expect("written");
+        fs::write(files.exit(), code).expect("written");
+        left
+    }
+
+    /// Starts an engine over it, runs two rounds, and returns where the task stands.
+    fn take_up(&mut self) -> Status {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let none = serde_json::json!({});
+            let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
+            let store = Sqlite::open(self.directory.path()).expect("a store");
+            let mut engine = Engine::start(
+                NoSessions,
+                Ledger::start(store).expect("a ledger"),
+                PolicyHost::new(policy.clone(), policy),
+                self.spool.clone(),
+                Settings {
+                    host: String::new(),
+                    program: "assigner".into(),
+                    output_limit: 1000,
+                    explain: 1,
+                    start_within: std::time::Duration::from_secs(10),
+                    attended_for: std::time::Duration::ZERO,
+                },
+            )
+            .await
+            .expect("an engine");
+            for _ in 0..2 {
+                engine.round(now()).await.expect("a round");
+            }
+        });
+        self.store.task(self.task).expect("the task").status
+    }
+
+    fn tries(&mut self) -> usize {
+        self.store.attempts(self.task).expect("attempts").len()
+    }
+}
+
+#[test]
+fn claimed_and_nothing_typed_goes_back() {
+    let mut left = Left::claimed();
+    assert_eq!(left.take_up(), Status::Pending);
+    assert_eq!(left.tries(), 0);
+}
+
+#[test]
+fn typed_and_not_taken_up_goes_back_and_can_never_run() {
+    let mut left = Left::delivering();
+    assert_eq!(left.take_up(), Status::Pending);
+    assert_eq!(left.tries(), 0);
+    let files = left.spool.files(left.attempt);
+    assert_eq!(files.taken(), Taken::Withdrawn);
+    assert!(!files.script().exists());
+}
+
+#[test]
+fn taken_up_and_not_noted_is_never_sent_again() {
+    // Its pane is gone: what it did before is not known, so it has failed, once.
+    let mut left = Left::taken();
+    assert_eq!(left.take_up(), Status::Failed);
+    assert_eq!(left.tries(), 1);
+}
+
+#[test]
+fn running_in_a_pane_that_is_gone_has_failed() {
+    let mut left = Left::running();
+    assert_eq!(left.take_up(), Status::Failed);
+    let error = left.store.task(left.task).expect("the task").error;
+    assert!(error.is_some_and(|error| error.contains("shell is gone")));
+}
+
+#[test]
+fn an_end_that_came_while_nobody_looked_counts() {
+    let mut left = Left::exited("0\n");
+    assert_eq!(left.take_up(), Status::Completed);
+    let output = left.store.output(left.task).expect("read").expect("kept");
+    assert_eq!(output.bytes, b"printed\n");
+
+    let mut left = Left::exited("3\n");
+    assert_eq!(left.take_up(), Status::Failed);
+    assert_eq!(
+        left.store.task(left.task).expect("the task").exit_code,
+        Some(3)
+    );
+}
+
+#[test]
+fn an_exit_code_that_is_half_written_is_none() {
+    let mut left = Left::exited("1");
+    assert_eq!(left.take_up(), Status::Failed);
+    assert_eq!(
+        left.store.task(left.task).expect("the task").exit_code,
+        None
+    );
+}
+
+#[test]
+fn where_the_files_are_gone_only_a_person_knows() {
+    let mut left = Left::delivering();
+    fs::remove_dir_all(left.spool.directory()).expect("removed");
+    fs::create_dir(left.spool.directory()).expect("made");
+    assert_eq!(left.take_up(), Status::Uncertain);
+    assert_eq!(left.take_up(), Status::Uncertain, "and stays so");
+}
+
+#[test]
+fn a_cancelled_task_is_not_taken_up_again() {
+    let mut left = Left::delivering();
+    left.store.cancel(left.task, now()).expect("asked");
+    assert_eq!(left.take_up(), Status::Cancelled);
+}

@@ -1,0 +1,19 @@
+//! Text from outside, made fit for a terminal or a log.
+
+/// Makes text from outside harmless to a terminal, and one line of a log: control characters (escape sequences among
+/// them) and characters that turn the writing direction are shown as escapes.
+pub fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if character.is_control() || turns {
+            cleaned.extend(character.escape_default());
+        } else {
+            cleaned.push(character);
+        }
+    }
+    cleaned
+}

@@ -1,0 +1,309 @@
+//! What people get wrong: one clear line, the right exit code, nothing lost.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::world::{Shell, World, assert_calm, finish, text};
+
+/// Asserts that nothing was queued.
+fn nothing_queued(world: &World) {
+    let listed = world.json(&["list"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(0), "{listed}");
+}
+
+#[test]
+fn a_directory_that_does_not_exist() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let missing = text(&world.path("no/such"));
+    let output = world.assigner(&["--json", "send", "--shell", "-w", &missing, "touch ran"]);
+    if output.code == Some(0) {
+        // Taken, it may come into being until the task runs; where it does not, the task fails.
+        let id = output.json()["id"].as_u64().expect("a number");
+        let _daemon = world.daemon();
+        let task = world.settled(id);
+        assert_eq!(task["status"], "failed", "{task:#}");
+        assert!(task["error"].to_string().contains("no/such"), "{task:#}");
+        assert!(world.history(id).iter().any(|row| row.contains("no/such")));
+        assert_eq!(world.run("echo next"), "next\n");
+    } else {
+        let output = output.refused(2);
+        assert!(output.stderr.contains(&missing), "{}", output.stderr);
+        nothing_queued(&world);
+    }
+    assert!(!world.path("work/ran").exists());
+}
+
+#[test]
+fn a_directory_is_meant_from_where_the_sender_stands() {
+    let world = World::new();
+    world.mkdir("work/below");
+    let id = world.shell_with(&["-w", "below/../below/."], "pwd");
+    let below = text(&world.path("work/below"));
+    assert_eq!(world.show(id)["context"]["working_dir"], below.as_str());
+    // A file is no directory.
+    world.touch("file");
+    let output = world.assigner(&["send", "--shell", "-w", "file", "true"]);
+    if output.code == Some(0) {
+        world.session("one", Shell::Bash);
+        let _daemon = world.daemon();
+        let task = world.settled(2);
+        assert_eq!(task["status"], "failed", "{task:#}");
+    } else {
+        output.refused(2);
+    }
+}
+
+#[test]
+fn a_policy_that_is_none() {
+    let world = World::new();
+    let cases: [(&str, &[u8]); 5] = [
+        ("text.wasm", b"this is not wasm"),
+        ("empty.wasm", b""),
+        ("core.wasm", b"\0asm\x01\0\0\0"),
+        ("component.wasm", b"\0asm\x0d\0\x01\0"),
+        ("cut.wasm", b"\0asm\x0d\0\x01\0\x01\xff\xff"),
+    ];
+    for (name, bytes) in cases {
+        let path = world.path(name);
+        fs::write(&path, bytes).expect("a file");
+        let output = world
+            .assigner(&["run", "--policy", &text(&path)])
+            .refused(6);
+        assert!(output.stderr.contains(name), "{}", output.stderr);
+    }
+    let output = world
+        .assigner(&["run", "--policy", "/no/such.wasm"])
+        .refused(6);
+    assert!(output.stderr.contains("/no/such.wasm"), "{}", output.stderr);
+    world
+        .assigner(&["run", "--policy", "no-such-name"])
+        .refused(6);
+    let directory = world.mkdir("directory.wasm");
+    world.assigner(&["run", "--policy", &directory]).refused(6);
+    world.assigner(&["run", "--policy", ""]).refused(6);
+}
+
+#[test]
+fn variables_that_are_none() {
+    let world = World::new();
+    for value in [
+        "NOTHING",
+        "=x",
+        "1A=x",
+        "A B=x",
+        "A-B=x",
+        "",
+        "A;touch leaked=x",
+        "ä=x",
+    ] {
+        let output = world.assigner(&["send", "--shell", "-e", value, "true"]);
+        assert_eq!(output.code, Some(2), "{value:?}: {output:?}");
+        assert_calm(&output.stderr);
+        assert!(!output.stderr.is_empty());
+    }
+    nothing_queued(&world);
+}
+
+#[test]
+fn commands_that_are_none() {
+    let world = World::new();
+    for content in ["", "   ", "\n\t\n"] {
+        for kind in [&["send", "--shell", "--"][..], &["send", "--"]] {
+            world.assigner(&[kind, &[content]].concat()).refused(2);
+        }
+    }
+    world.assigner_with_input(&["send", "-"], b"").refused(2);
+    world
+        .assigner_with_input(&["send", "-"], b"bad \xff\xfe bytes")
+        .refused(2);
+    world
+        .assigner_with_input(&["send", "--shell", "-"], b"nul \0 byte")
+        .refused(2);
+    let huge = vec![b'x'; 10 * 1024 * 1024 + 1];
+    for args in [&["send", "-"][..], &["send", "--shell", "-"]] {
+        let output = world.assigner_with_input(args, &huge).refused(2);
+        assert!(output.stderr.len() < 1_000, "{}", output.stderr.len());
+    }
+    let output = finish(
+        world
+            .binary()
+            .args(["send", "--shell"])
+            .arg(OsStr::from_bytes(b"echo \xff")),
+        b"",
+    );
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert_calm(&output.stderr);
+    let output = finish(
+        world
+            .binary()
+            .args(["send", "--shell", "true", "-w"])
+            .arg(OsStr::from_bytes(b"/tmp/\xff")),
+        b"",
+    );
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert_calm(&output.stderr);
+    nothing_queued(&world);
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let world = World::new();
+    world.shell("true");
+    let wrong: [&[&str]; 15] = [
+        &["show", "x"],
+        &["show", "-1"],
+        &["show", "99999999999999999999"],
+        &["show"],
+        &["output", "1.5"],
+        &["wait", "one"],
+        &["wait", "1", "--timeout", "soon"],
+        &["send", "--shell", "-p", "high", "true"],
+        &["send", "--shell", "-p", "99999999999", "true"],
+        &["send", "--shell", "--retries", "-1", "true"],
+        &["send", "--shell", "--timeout", "-1", "true"],
+        &["send", "--shell", "--timeout", "0", "true"],
+        &["resolve", "1"],
+        &["resolve", "1", "--done", "--fail"],
+        &["no-such-command"],
+    ];
+    for args in wrong {
+        let output = world.assigner(args);
+        assert_eq!(output.code, Some(2), "{args:?}: {output:?}");
+        assert_calm(&output.stderr);
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    for command in ["show", "output", "explain", "history", "cancel", "wait"] {
+        for id in ["99", "0", "9223372036854775807", "18446744073709551615"] {
+            let output = world.assigner(&[command, id]);
+            assert!(
+                matches!(output.code, Some(1 | 2)),
+                "{command} {id}: {output:?}"
+            );
+            assert_calm(&output.stderr);
+            assert!(!output.stderr.is_empty());
+        }
+    }
+    world.assigner(&["resolve", "--done", "99"]).refused(1);
+    assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be() {
+    let world = World::new();
+    world.touch("file");
+    let below = text(&world.path("work/file/data"));
+    for dir in [below.as_str(), "/proc/no/such", "/dev/null"] {
+        let commands: [&[&str]; 5] = [
+            &["send", "--shell", "true"],
+            &["list"],
+            &["run"],
+            &["status"],
+            &["wait", "1"],
+        ];
+        for args in commands {
+            let output = world
+                .assigner(&[&["--data-dir", dir], args].concat())
+                .refused(5);
+            assert!(output.stderr.contains(dir), "{}", output.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_is_none_of_ours() {
+    let world = World::new();
+    world.shell("true");
+    let path = world.data().join("assigner.db");
+    crate::queue::database(&world)
+        .pragma_update(None, "user_version", 9999)
+        .expect("a version");
+    for args in [
+        &["list"][..],
+        &["send", "--shell", "true"],
+        &["run"],
+        &["run", "--once"],
+    ] {
+        let output = world.assigner(args).refused(5);
+        assert!(output.stderr.contains("newer"), "{}", output.stderr);
+    }
+    // Nothing was changed: the newer version finds its own.
+    let database = crate::queue::database(&world);
+    let version: i64 = database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("a version");
+    assert_eq!(version, 9999);
+    let tasks: i64 = database
+        .query_row("SELECT count(*) FROM tasks", (), |row| row.get(0))
+        .expect("a count");
+    assert_eq!(tasks, 1);
+    drop(database);
+
+    for file in ["assigner.db-wal", "assigner.db-shm"] {
+        let _ = fs::remove_file(world.data().join(file));
+    }
+    let garbage = b"this is no database, it only says so ".repeat(500);
+    fs::write(&path, &garbage).expect("a file");
+    for args in [&["list"][..], &["send", "--shell", "true"], &["run"]] {
+        world.assigner(args).refused(5);
+    }
+    assert!(fs::read(&path).expect("a file") == garbage);
+    fs::remove_file(&path).expect("a file");
+    fs::create_dir(&path).expect("a directory");
+    world.assigner(&["list"]).refused(5);
+}
+
+#[test]
+fn a_configuration_that_is_wrong() {
+    let world = World::new();
+    let path = text(&world.path("config.toml"));
+    for content in ["not = = toml", "[policy", "no_such_setting = 1\n", "\u{0}"] {
+        fs::write(&path, content).expect("a file");
+        for args in [&["list"][..], &["run"]] {
+            let output = world.assigner(&[&["--config", &path], args].concat());
+            assert_eq!(output.code, Some(2), "{content:?}: {output:?}");
+            assert!(output.stderr.contains("config.toml"), "{}", output.stderr);
+            assert_calm(&output.stderr);
+        }
+    }
+    world
+        .assigner(&["--config", "/no/such.toml", "list"])
+        .refused(2);
+}
+
+#[test]
+fn a_tmux_that_is_not_installed() {
+    let world = World::new();
+    let output = finish(
+        world
+            .binary()
+            .env("PATH", "/no/such")
+            .args(["run", "--once"]),
+        b"",
+    )
+    .refused(3);
+    assert!(output.stderr.contains("tmux"), "{}", output.stderr);
+    // To queue needs none.
+    finish(
+        world
+            .binary()
+            .env("PATH", "/no/such")
+            .args(["send", "--shell", "true"]),
+        b"",
+    )
+    .succeeded();
+}
+
+/// A prerequisite that never ends is ended by the task's time-out.
+#[test]
+fn a_prerequisite_that_hangs() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell_with(&["--prereq", "sleep 300", "--timeout", "1s"], "touch ran");
+    let task = world.settled(id);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    assert!(!world.path("work/ran").exists());
+    assert_eq!(world.run("echo next"), "next\n");
+}

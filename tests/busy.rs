@@ -1,0 +1,265 @@
+//! Sessions that a person uses, or that cannot take keys, are never typed into.
+
+use std::fs;
+
+use crate::world::{Pane, Seat, Shell, World, in_each_shell, in_shells, stays};
+
+/// Asserts that a pending task leaves a session alone, runs `release`, and sees the task end there.
+fn untouched_until(seat: &Seat<'_>, what: &str, release: impl FnOnce()) {
+    let world = seat.world;
+    let before = seat.pane.screen();
+    let id = seat.shell("echo from-the-task > from-the-task");
+    let reason = world.reason(id);
+    stays(|| seat.pane.screen());
+    let task = world.show(id);
+    assert_eq!(task["status"], "pending", "{what}: {task:#}");
+    assert_eq!(seat.pane.screen(), before, "{what}");
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(0));
+    assert!(!reason.is_empty());
+    let file = seat.path("from-the-task");
+    assert!(!file.exists(), "{what}");
+
+    release();
+    let task = world.settled(id);
+    assert_eq!(task["status"], "completed", "{what}: {task:#}");
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+    fs::remove_file(file).expect("the task's file");
+}
+
+#[test]
+fn a_session_that_runs_something() {
+    in_each_shell(|seat| {
+        for line in ["sleep 300", "cat", "sh -c 'read x'"] {
+            seat.pane.line(line);
+            seat.pane.shows(line);
+            // Not before the program has started: until then the session may be idle.
+            seat.world.session_is(seat.name(), "busy");
+            untouched_until(seat, line, || seat.pane.keys(&["C-c"]));
+            seat.pane.line("clear");
+            seat.pane.prompt();
+        }
+    });
+}
+
+#[test]
+fn a_session_that_waits_in_a_builtin() {
+    in_each_shell(|seat| {
+        let (line, shows) = match seat.shell {
+            Shell::Fish => ("read answer", "read>"),
+            Shell::Zsh => ("read 'answer?name: '", "\nname:"),
+            Shell::Bash => ("read -p 'name: ' answer", "\nname:"),
+            Shell::Dash => ("read answer", "read answer\n"),
+        };
+        seat.pane.line(line);
+        seat.pane.shows(shows);
+        untouched_until(seat, line, || seat.pane.keys(&["C-c"]));
+    });
+}
+
+#[test]
+fn a_half_typed_line() {
+    in_each_shell(|seat| {
+        seat.pane.keys(&["-l", "echo half"]);
+        seat.pane.shows("echo half");
+        untouched_until(seat, "half-typed", || seat.pane.keys(&["C-u"]));
+    });
+}
+
+/// The cursor stands where it stands at an empty prompt, and the line is not empty.
+#[test]
+fn a_half_typed_line_with_the_cursor_at_its_start() {
+    in_shells(&[Shell::Bash, Shell::Zsh, Shell::Fish], |seat| {
+        seat.pane.keys(&["-l", "touch typed"]);
+        seat.pane.shows("touch typed");
+        seat.pane.keys(&["C-a"]);
+        untouched_until(seat, "cursor at the start", || {
+            seat.pane.keys(&["C-e", "C-u"]);
+        });
+        assert!(!seat.path("typed").exists());
+    });
+}
+
+/// In fish that is a half-typed line: its editor keeps all of them.
+#[test]
+fn a_line_that_goes_on() {
+    in_shells(&[Shell::Bash, Shell::Zsh, Shell::Dash], |seat| {
+        seat.pane.line("echo 'never closed");
+        let zsh = seat.shell == Shell::Zsh;
+        seat.pane.shows(if zsh { "quote>" } else { "\n>" });
+        untouched_until(seat, "a continuation", || seat.pane.keys(&["C-c"]));
+    });
+}
+
+#[test]
+fn a_search_in_the_history() {
+    in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
+        seat.pane.keys(&["C-r"]);
+        seat.pane.shows("i-search");
+        untouched_until(seat, "a search", || seat.pane.keys(&["C-g"]));
+    });
+}
+
+#[test]
+fn copy_mode() {
+    in_shells(&[Shell::Bash], |seat| {
+        let (world, pane) = (seat.world, &seat.pane);
+        world.tmux(&["copy-mode", "-t", &pane.id]);
+        pane.has("#{pane_in_mode}", "1");
+        untouched_until(seat, "copy mode", || {
+            world.tmux(&["send-keys", "-t", &pane.id, "-X", "cancel"]);
+        });
+    });
+}
+
+#[test]
+fn input_that_is_off() {
+    in_shells(&[Shell::Bash], |seat| {
+        let (world, pane) = (seat.world, &seat.pane);
+        world.tmux(&["select-pane", "-d", "-t", &pane.id]);
+        untouched_until(seat, "input off", || {
+            world.tmux(&["select-pane", "-e", "-t", &pane.id]);
+        });
+    });
+}
+
+/// Keys typed into one of them would reach the other.
+#[test]
+fn synchronized_panes() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    let split = [
+        "split-window",
+        "-d",
+        "-P",
+        "-F",
+        "#{pane_id}",
+        "-t",
+        &pane.id,
+    ];
+    let shell = "exec env 'PS1=$ ' bash --noprofile --norc";
+    let other = Pane::new(&world, world.tmux(&[&split[..], &[shell]].concat()));
+    other.prompt();
+    let synchronize = |value| {
+        world.tmux(&[
+            "set-option",
+            "-w",
+            "-t",
+            &pane.id,
+            "synchronize-panes",
+            value,
+        ]);
+    };
+    synchronize("on");
+    let before = [pane.screen(), other.screen()];
+    let _daemon = world.daemon();
+    let id = world.shell("echo once >> log");
+    world.reason(id);
+    stays(|| [pane.screen(), other.screen()]);
+    assert_eq!([pane.screen(), other.screen()], before);
+    assert_eq!(world.show(id)["status"], "pending");
+    synchronize("off");
+    world.completed(id);
+    assert_eq!(world.lines("log"), ["once"]);
+}
+
+/// With another session free, the task goes there at once.
+#[test]
+fn a_free_session_is_taken_instead() {
+    let world = World::new();
+    let busy = world.session("busy", Shell::Bash);
+    world.session("free", Shell::Bash);
+    busy.keys(&["-l", "echo half"]);
+    busy.shows("echo half");
+    let before = busy.screen();
+    let _daemon = world.daemon();
+    for _ in 0..4 {
+        let task = world.completed(world.shell("true"));
+        assert_eq!(task["session"], "free");
+    }
+    assert_eq!(busy.screen(), before);
+}
+
+/// Prompts that look unlike an empty line are still prompts.
+#[test]
+fn unusual_prompts_are_idle() {
+    let world = World::new();
+    let bash = world.session("bash", Shell::Bash);
+    bash.line("PS1='\\n[\\w] (main) \\n-> '; clear");
+    bash.shows("\n->");
+    let colours = world.session("colours", Shell::Bash);
+    colours.line("PS1='\\[\\e[32m\\]\\u@\\h\\[\\e[0m\\]:\\w no sign at the end '; clear");
+    colours.shows("no sign at the end");
+    let empty = world.session("empty", Shell::Bash);
+    empty.line("PS1=''; clear");
+    let mut names = vec!["bash", "colours", "empty"];
+    if Shell::Zsh.is_installed() {
+        let zsh = world.session("zsh", Shell::Zsh);
+        zsh.line("PS1='%~ > '; RPROMPT='at the right'; clear");
+        zsh.shows("at the right");
+        names.push("zsh");
+    }
+    let _daemon = world.daemon();
+    for name in names {
+        eprintln!("in {name}");
+        for _ in 0..2 {
+            let id = world.shell_with(&["--target", name], "echo fine");
+            let task = world.completed(id);
+            assert_eq!(task["output"], "fine\n", "{name}");
+        }
+    }
+}
+
+/// The line editor's other mode reads a line as well.
+#[test]
+fn vi_mode_is_no_obstacle() {
+    in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
+        let zsh = seat.shell == Shell::Zsh;
+        let line = if zsh {
+            "bindkey -v; clear"
+        } else {
+            "set -o vi; clear"
+        };
+        seat.pane.line(line);
+        seat.pane.prompt();
+        assert_eq!(seat.run("echo one"), "one\n");
+        assert_eq!(seat.run("echo two"), "two\n");
+    });
+}
+
+/// A prompt goes to agents; no shell sees a byte of it.
+#[test]
+fn prompts_never_reach_a_shell() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let before = pane.screen();
+    let prompts = [
+        world.send(&["touch typed"]),
+        world.send(&["-w", &world.mkdir("work"), "touch typed"]),
+        world.send(&["--provider", "claude", "touch typed"]),
+        world.send(&["--target", "one", "touch typed"]),
+    ];
+    for id in prompts {
+        let reason = world.reason(id);
+        assert!(!reason.is_empty());
+        assert_eq!(world.show(id)["kind"], "prompt");
+    }
+    let text = world.assigner(&["explain", &prompts[0].to_string()]);
+    assert!(text.succeeded().text().contains("agent"));
+    stays(|| pane.screen());
+    assert_eq!(pane.screen(), before);
+    assert!(!world.path("work/typed").exists());
+    // They do not block what can run.
+    assert_eq!(world.run("echo next"), "next\n");
+    for id in prompts {
+        let task = world.show(id);
+        assert_eq!(task["status"], "pending");
+        assert_eq!(task["attempts"].as_array().map(Vec::len), Some(0));
+    }
+    // `--provider shell` says the same as `--shell`.
+    let id = world.send(&["--provider", "shell", "echo asked"]);
+    let task = world.completed(id);
+    assert_eq!(task["kind"], "command");
+    assert_eq!(task["output"], "asked\n");
+}

@@ -1,0 +1,286 @@
+//! The daemon, a session or the tmux server dies: no task is lost, none runs twice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::queue::each_once;
+use crate::world::{Shell, World, eventually, in_each_shell, is_settled};
+
+/// Asserts that a task whose session is gone ended, in one attempt, with a reason.
+fn lost_in_the_middle(world: &World, id: u64) {
+    let task = world.settled(id);
+    assert!(
+        task["status"] == "failed" || task["status"] == "uncertain",
+        "{task:#}"
+    );
+    assert!(
+        task["error"].as_str().is_some_and(|why| !why.is_empty()),
+        "{task:#}"
+    );
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+}
+
+/// Kills the daemon again and again while forty tasks run.
+#[test]
+fn killed_at_random_moments() {
+    let world = World::new();
+    let shells = Shell::installed();
+    for number in 0..4 {
+        world.session(&format!("s{number}"), shells[number % shells.len()]);
+    }
+    let ids: Vec<u64> = (0..40)
+        .map(|number| world.shell(&format!("sleep 0.1; echo {number} >> log; sleep 0.1")))
+        .collect();
+    // A few constants make the moments differ from round to round and not from run to run.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..8 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let daemon = world.daemon();
+        // This is no waiting for something: the moment of the crash is the test's input.
+        thread::sleep(Duration::from_millis(state % 400));
+        daemon.kill();
+        let status = world.json(&["status"]);
+        assert_eq!(status["daemon"]["running"], false, "{status}");
+        if status["tasks"]["completed"] == 40 {
+            break;
+        }
+    }
+    let _daemon = world.daemon();
+    for id in &ids {
+        world.settled(*id);
+    }
+    each_once(&world, &ids, "log");
+}
+
+/// A client that goes away must not take the server with it, and with it all that people have
+/// open. Others talk to the server all the while.
+#[test]
+fn the_tmux_server_survives_daemons_that_come_and_go() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let server = world.tmux(&["display-message", "-p", "#{pid}"]);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = world.tmux_command().arg("list-sessions").output();
+                }
+            });
+        }
+        let mut alive = true;
+        for round in 0..10 {
+            let mut daemon = world.spawn_daemon(&[]);
+            daemon.logs("watching");
+            // Its holder session is there: it is attached.
+            eventually(|| {
+                let status = world.json(&["status"]);
+                match status["sessions"]["idle"].as_u64() {
+                    Some(1) => Ok(()),
+                    _ => Err(status.to_string()),
+                }
+            });
+            if round % 2 == 0 {
+                daemon.kill();
+            } else {
+                daemon.terminate();
+                daemon.ends();
+            }
+            alive = world
+                .tmux_command()
+                .args(["has-session", "-t", "=one"])
+                .output()
+                .is_ok_and(|output| output.status.success());
+            if !alive {
+                break;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(alive, "the tmux server is gone");
+    });
+    assert_eq!(world.tmux(&["display-message", "-p", "#{pid}"]), server);
+}
+
+/// Kills the daemon as soon as each task is seen in a state, which random moments may miss.
+#[test]
+fn killed_while_a_job_starts() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        let daemon = world.daemon();
+        let id = world.shell(&format!("echo {number} >> log"));
+        ids.push(id);
+        eventually(|| {
+            let task = world.show(id);
+            if task["status"] == "assigned" || task["status"] == "in_progress" || is_settled(&task)
+            {
+                Ok(())
+            } else {
+                Err(task.to_string())
+            }
+        });
+        daemon.kill();
+    }
+    let _daemon = world.daemon();
+    for id in &ids {
+        world.settled(*id);
+    }
+    each_once(&world, &ids, "log");
+}
+
+/// Stopped, the daemon is not there when the jobs end; killed, the next one sees them end.
+#[test]
+fn jobs_outlive_their_daemon() {
+    for crash in [false, true] {
+        let world = World::new();
+        let shells = Shell::installed();
+        for shell in &shells {
+            world.session(shell.program(), *shell);
+        }
+        let mut daemon = world.daemon();
+        let ids: Vec<u64> = shells
+            .iter()
+            .map(|shell| {
+                let name = shell.program();
+                let wait = match shell {
+                    Shell::Fish => "while test ! -e go; sleep 0.02; end",
+                    _ => "while test ! -e go; do sleep 0.02; done",
+                };
+                world.shell_with(
+                    &["--target", name],
+                    &format!("echo begun >> {name}; {wait}; echo ended >> {name}; echo out; sh -c 'exit 8'"),
+                )
+            })
+            .collect();
+        for (id, shell) in ids.iter().zip(&shells) {
+            world.until(*id, "in_progress");
+            world.file_appears(shell.program());
+        }
+        let _second = if crash {
+            daemon.kill();
+            let second = world.daemon();
+            world.touch("go");
+            second
+        } else {
+            world.assigner(&["stop"]).succeeded();
+            assert_eq!(daemon.ends(), Some(0));
+            world.touch("go");
+            for (id, shell) in ids.iter().zip(&shells) {
+                assert_eq!(world.show(*id)["status"], "in_progress");
+                eventually(|| match world.lines(shell.program()) {
+                    lines if lines.len() == 2 => Ok(()),
+                    lines => Err(format!("{lines:?}")),
+                });
+            }
+            world.daemon()
+        };
+        for (id, shell) in ids.iter().zip(&shells) {
+            let task = world.settled(*id);
+            assert_eq!(task["status"], "failed", "{task:#}");
+            assert_eq!(task["exit_code"], 8, "{task:#}");
+            assert_eq!(world.output(*id), b"out\n", "{task:#}");
+            assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+            assert_eq!(world.lines(shell.program()), ["begun", "ended"]);
+            let next = world.shell_with(&["--target", shell.program()], "echo next");
+            assert_eq!(world.completed(next)["output"], "next\n");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_dies_in_mid_job() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let id = seat.shell("touch ran; sleep 300; touch after");
+        world.file_appears(&format!("{}/ran", seat.name()));
+        world.until(id, "in_progress");
+        world.tmux(&["kill-session", "-t", &format!("={}", seat.name())]);
+        lost_in_the_middle(world, id);
+        assert!(!seat.path("after").exists());
+        assert!(world.session_entry(seat.name()).is_none());
+    });
+}
+
+/// The daemon is not there to see it.
+#[test]
+fn a_session_that_dies_while_no_daemon_runs() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    world.session("two", Shell::Bash);
+    let daemon = world.daemon();
+    let id = world.shell_with(&["--target", "one"], "echo ran >> log; sleep 300");
+    world.file_appears("log");
+    world.until(id, "in_progress");
+    daemon.kill();
+    world.tmux(&["kill-session", "-t", "=one"]);
+    // A new session of that name is another session.
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    lost_in_the_middle(&world, id);
+    assert_eq!(world.run("echo next"), "next\n");
+    assert_eq!(world.lines("log"), ["ran"]);
+}
+
+#[test]
+fn a_tmux_server_that_dies_in_mid_job() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let daemon = world.daemon();
+    let id = world.shell("echo ran >> log; sleep 300");
+    let next = world.shell("echo next");
+    world.file_appears("log");
+    world.tmux(&["kill-server"]);
+    lost_in_the_middle(&world, id);
+    assert_eq!(world.show(next)["status"], "pending");
+    // Another server at the same place.
+    world.session("one", Shell::Bash);
+    assert_eq!(world.completed(next)["output"], "next\n");
+    assert_eq!(world.lines("log"), ["ran"]);
+    assert_eq!(world.json(&["status"])["daemon"]["pid"], daemon.pid());
+    crate::world::assert_calm(&daemon.log());
+}
+
+/// A person takes the session away from a job by ending its shell.
+#[test]
+fn a_shell_that_is_killed_in_mid_job() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    world.session("two", Shell::Bash);
+    world.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
+    let _daemon = world.daemon();
+    let id = world.shell_with(&["--target", "one"], "echo ran >> log; kill -9 $$");
+    lost_in_the_middle(&world, id);
+    pane.has("#{pane_dead}", "1");
+    // A dead pane takes no task, and a paste into it would end the server.
+    let waiting = world.shell_with(&["--target", "one"], "echo never");
+    world.reason(waiting);
+    assert_eq!(world.run("echo next"), "next\n");
+    assert_eq!(world.show(waiting)["status"], "pending");
+    assert_eq!(world.lines("log"), ["ran"]);
+}
+
+#[test]
+fn retries_survive_a_session_that_dies() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    world.session("two", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell_with(
+        &["--retries", "1"],
+        "echo ran >> log; while test ! -e go; do sleep 0.02; done",
+    );
+    world.file_appears("log");
+    let session = world.until(id, "in_progress")["session"].clone();
+    let name = session.as_str().expect("a session");
+    world.tmux(&["kill-session", "-t", &format!("={name}")]);
+    world.touch("go");
+    let task = world.settled(id);
+    // It was asked for, so it runs again: never silently, and never more often.
+    assert_eq!(task["status"], "completed", "{task:#}");
+    assert_eq!(world.lines("log").len(), 2);
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(2));
+}

@@ -1,0 +1,214 @@
+//! The daemon as a process: one at a time, stopped cleanly, patient with a tmux that is not there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::world::{Shell, World, assert_calm, eventually, finish};
+
+#[test]
+fn a_second_daemon_says_who_is_there() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let daemon = world.daemon();
+    for args in [&["run"][..], &["run", "--once"]] {
+        let second = world.assigner(args).refused(4);
+        assert!(
+            second.stderr.contains(&daemon.pid().to_string()),
+            "{}",
+            second.stderr
+        );
+    }
+    assert_eq!(world.run("echo unharmed"), "unharmed\n");
+    assert_eq!(world.json(&["status"])["daemon"]["pid"], daemon.pid());
+}
+
+#[test]
+fn signals_stop_it_cleanly() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let mut daemon = world.daemon();
+    assert_eq!(world.run("echo a"), "a\n");
+    daemon.terminate();
+    assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
+    assert_calm(&daemon.log());
+    assert_eq!(world.json(&["status"])["daemon"]["running"], false);
+
+    let mut daemon = world.daemon();
+    let id = world.shell("while test ! -e go; do sleep 0.02; done; echo b");
+    world.until(id, "in_progress");
+    daemon.interrupt();
+    assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
+    world.touch("go");
+    let mut daemon = world.daemon();
+    assert_eq!(world.completed(id)["output"], "b\n");
+    world.assigner(&["stop"]).succeeded();
+    assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
+    world.assigner(&["stop"]).refused(4);
+    // Nothing of ours stays in the user's tmux.
+    eventually(
+        || match world.tmux(&["list-sessions", "-F", "#{session_name}"]) {
+            names if names == "one" => Ok(()),
+            names => Err(names),
+        },
+    );
+    assert_eq!(world.tmux(&["list-buffers"]), "");
+}
+
+#[test]
+fn it_waits_for_a_tmux_server() {
+    let world = World::new();
+    let id = world.shell("echo at last");
+    let daemon = world.daemon();
+    daemon.logs("tmux");
+    let status = eventually(|| {
+        let status = world.json(&["status"]);
+        if status["daemon"]["waiting_for"].is_null() {
+            Err(status.to_string())
+        } else {
+            Ok(status)
+        }
+    });
+    assert!(
+        status["daemon"]["waiting_for"].to_string().contains("tmux"),
+        "{status}"
+    );
+    let text = world.assigner(&["status"]).succeeded().text();
+    assert!(text.contains("tmux"), "{text}");
+    let reason = world.reason(id);
+    assert!(!reason.is_empty());
+    world.session("one", Shell::Bash);
+    assert_eq!(world.completed(id)["output"], "at last\n");
+    eventually(|| {
+        let status = world.json(&["status"]);
+        if status["daemon"]["waiting_for"].is_null() {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
+    // A wait is said once, not at each look.
+    assert!(daemon.log().lines().count() < 30, "{}", daemon.log());
+}
+
+#[test]
+fn signals_stop_it_while_it_waits_for_tmux() {
+    let world = World::new();
+    let mut daemon = world.daemon();
+    daemon.terminate();
+    assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn values_of_variables_are_not_logged() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let daemon = world.daemon_with(&["-vv"]);
+    let value = "correct-horse-battery";
+    let variable = format!("TOKEN={value}");
+    let good = world.shell_with(&["-e", &variable], "true");
+    let bad = world.shell_with(&["-e", &variable], "false");
+    let refused = world.shell_with(&["-e", &variable, "--prereq", "false"], "true");
+    world.completed(good);
+    world.settled(bad);
+    world.settled(refused);
+    world.json(&["sessions"]);
+    let log = daemon.log();
+    assert!(log.contains("task=1"), "{log}");
+    assert!(!log.contains(value), "{log}");
+    let history = world.assigner(&["history", "1"]).succeeded().text();
+    assert!(!history.contains(value), "{history}");
+}
+
+#[test]
+fn the_data_directory_is_private() {
+    let world = World::with_data_dir("a/new/directory");
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    world.run("echo x");
+    let mode =
+        |path: &std::path::Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    assert_eq!(mode(world.data()), 0o700);
+    let mut seen = 0;
+    for entry in fs::read_dir(world.data()).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            seen += 1;
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        } else {
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+        }
+    }
+    assert!(seen > 0);
+}
+
+/// A name is looked up where `tmux -L` looks.
+#[test]
+fn a_server_is_named_as_with_tmux_l() {
+    let world = World::new();
+    let tmux = |args: &[&str]| {
+        finish(
+            world
+                .command("tmux")
+                .args(["-f", "/dev/null", "-L", "named"])
+                .args(args),
+            b"",
+        )
+    };
+    tmux(&[
+        "new-session",
+        "-d",
+        "-s",
+        "there",
+        "exec env 'PS1=$ ' bash --noprofile --norc",
+    ])
+    .succeeded();
+    let id = world.shell("echo by name");
+    let output = world.assigner(&["--tmux-socket", "named", "run", "--once"]);
+    tmux(&["kill-server"]).succeeded();
+    output.succeeded();
+    let task = world.show(id);
+    assert_eq!(task["session"], "there", "{task:#}");
+    assert_eq!(task["output"], "by name\n");
+}
+
+/// The paths that the job's script goes by are a user's choice.
+#[test]
+fn data_directories_may_have_any_name() {
+    {
+        let name = "we ird'\"#{pane_id}%s;$HOME`x`\\é*?[a]&|()!!~";
+        let world = World::with_data_dir(name);
+        for shell in Shell::installed() {
+            world.session(shell.program(), shell);
+        }
+        let _daemon = world.daemon();
+        for shell in Shell::installed() {
+            let id = world.shell_with(&["--target", shell.program()], "echo fine");
+            let task = world.settled(id);
+            assert_eq!(task["output"], "fine\n", "{name:?}: {task:#}");
+            assert_eq!(task["status"], "completed");
+        }
+        assert!(world.data().join("assigner.db").exists());
+    }
+    // No line that is typed can hold such a name: it is refused, and nothing is made.
+    let world = World::with_data_dir("new\nline");
+    world.assigner(&["send", "--shell", "true"]).refused(2);
+    assert!(!world.data().exists());
+}
+
+/// The options say the same as the environment, and win over it.
+#[test]
+fn options_win_over_the_environment() {
+    let world = World::new();
+    let other = world.mkdir("other data");
+    world
+        .assigner(&["--data-dir", &other, "send", "--shell", "true"])
+        .succeeded();
+    world
+        .assigner(&["send", "--shell", "true", "--data-dir", &other])
+        .succeeded();
+    assert!(world.path("other data/assigner.db").exists());
+    assert!(!world.data().join("assigner.db").exists());
+    let listed = world.json(&["--data-dir", &other, "list"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+}

@@ -1,0 +1,443 @@
+//! The whole path of a command, in each of the shells: context, prerequisites, exit code.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::world::{Seat, Shell, World, eventually, in_each_shell, in_shells, is_settled};
+
+/// Asserts that a task failed with an exit code and one attempt, and says why.
+#[track_caller]
+fn failed_with(world: &World, id: u64, code: i64) -> Value {
+    let task = world.settled(id);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    assert_eq!(task["exit_code"], code, "{task:#}");
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(task["attempts"][0]["exit_code"], code, "{task:#}");
+    assert!(
+        task["error"].as_str().is_some_and(|why| !why.is_empty()),
+        "{task:#}"
+    );
+    task
+}
+
+#[test]
+fn exit_codes_and_output_are_kept() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let good = seat.shell("echo hello");
+        let bad = seat.shell("echo worse; sh -c 'exit 7'");
+        let unknown = seat.shell("no-such-program-at-all");
+        let stderr = seat.shell("sh -c 'echo to stderr >&2'");
+
+        let task = world.completed(good);
+        assert_eq!(task["exit_code"], 0);
+        assert_eq!(task["output"], "hello\n");
+        assert_eq!(task["session"], seat.name());
+        assert_eq!(task["error"], Value::Null);
+        assert_eq!(world.output(good), b"hello\n");
+
+        let task = failed_with(world, bad, 7);
+        assert_eq!(task["output"], "worse\n");
+        failed_with(world, unknown, 127);
+        world.completed(stderr);
+        assert_eq!(world.output(stderr), b"to stderr\n");
+    });
+}
+
+#[test]
+fn directory_and_variables_persist_in_the_session() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let dir = seat.mkdir("elsewhere");
+        let first = seat.shell_with(&["-w", &dir, "-e", "COLOUR=green"], "pwd; printenv COLOUR");
+        world.completed(first);
+        assert_eq!(world.output(first), format!("{dir}\ngreen\n").into_bytes());
+        assert_eq!(seat.run("pwd; printenv COLOUR"), format!("{dir}\ngreen\n"));
+
+        eventually(|| {
+            let session = world.session_entry(seat.name()).ok_or("no session")?;
+            if session["current_dir"] == dir.as_str() && session["env"]["COLOUR"] == "green" {
+                Ok(())
+            } else {
+                Err(session.to_string())
+            }
+        });
+        seat.pane.line("echo \"seen: $COLOUR\"");
+        seat.pane.shows("seen: green");
+        seat.pane.prompt();
+        // What a command itself does to the session stays as well.
+        seat.run("cd /");
+        assert_eq!(seat.run("pwd"), "/\n");
+    });
+}
+
+#[test]
+fn prerequisites_run_in_order_and_are_checked() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let dir = seat.mkdir("prerequisites");
+        let good = seat.shell_with(
+            &[
+                "-w",
+                &dir,
+                "-e",
+                "WORD=two",
+                "--prereq",
+                "echo one >> order",
+                "--prereq",
+                "printenv WORD >> order; pwd >> order",
+            ],
+            "echo three >> order; cat order",
+        );
+        world.completed(good);
+        let seen = String::from_utf8(world.output(good)).expect("text");
+        assert!(
+            seen.ends_with(&format!("one\ntwo\n{dir}\nthree\n")),
+            "{seen:?}"
+        );
+
+        let bad = seat.shell_with(
+            &[
+                "-w",
+                &dir,
+                "--prereq",
+                "echo before >> bad",
+                "--prereq",
+                "echo the-last | tr a-z A-Z; sh -c 'exit 9'",
+                "--prereq",
+                "echo after >> bad",
+            ],
+            "echo command >> bad",
+        );
+        let task = world.settled(bad);
+        assert_eq!(task["status"], "failed", "{task:#}");
+        let error = task["error"].as_str().expect("an error");
+        assert!(error.contains("THE-LAST"), "{error}");
+        assert!(error.contains("sh -c 'exit 9'"), "{error}");
+        assert!(error.contains('9'), "{error}");
+        assert_eq!(
+            fs::read_to_string(format!("{dir}/bad")).expect("a file"),
+            "before\n"
+        );
+        assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+        assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+#[test]
+fn a_directory_that_is_gone_fails_the_task_before_it_runs() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let dir = seat.mkdir("gone");
+        let hold = seat.shell(wait_for_go(seat.shell));
+        let id = seat.shell_with(&["-w", &dir], "touch ran");
+        fs::remove_dir(&dir).expect("an empty directory");
+        fs::write(seat.path("go"), "").expect("a file");
+        world.completed(hold);
+        let task = world.settled(id);
+        assert_eq!(task["status"], "failed", "{task:#}");
+        let error = task["error"].as_str().expect("an error");
+        assert!(error.contains(&dir), "{error}");
+        assert!(!seat.path("ran").exists());
+        assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+/// A command line that ends when there is a file `go` in the directory.
+fn wait_for_go(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Fish => "while test ! -e go; sleep 0.02; end",
+        _ => "while test ! -e go; do sleep 0.02; done",
+    }
+}
+
+#[test]
+fn exit_in_a_command_is_its_exit_code() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let id = seat.shell("echo bye; exit 3");
+        let task = failed_with(world, id, 3);
+        assert_eq!(task["output"], "bye\n", "{task:#}");
+    });
+}
+
+#[test]
+fn return_in_a_command_is_its_exit_code() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let id = seat.shell("echo back; return 4; echo never");
+        let task = failed_with(world, id, 4);
+        assert_eq!(task["output"], "back\n", "{task:#}");
+        assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+#[test]
+fn a_syntax_error_fails_the_task_and_leaves_the_session_usable() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let broken = match seat.shell {
+            Shell::Fish => ["end; echo leaked", "echo (", "echo 'never closed"],
+            _ => ["fi; echo leaked", "echo $(", "echo 'never closed"],
+        };
+        for command in broken {
+            let id = seat.shell(command);
+            let task = world.settled(id);
+            assert_eq!(task["status"], "failed", "{command}: {task:#}");
+            assert!(
+                task["error"].as_str().is_some_and(|why| !why.is_empty()),
+                "{command}: {task:#}"
+            );
+            assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+            assert_eq!(seat.run("echo next"), "next\n", "after {command}");
+        }
+    });
+}
+
+/// A command that closes what it did not open must not run a part of itself.
+#[test]
+fn a_command_cannot_close_its_wrapping() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let broken: &[&str] = match seat.shell {
+            Shell::Fish => &["true; end; touch escaped; begin", "touch escaped; end"],
+            _ => &[
+                "true; }; touch escaped; {",
+                "true ) ; touch escaped; (",
+                "touch escaped; fi",
+            ],
+        };
+        for command in broken {
+            let task = world.settled(seat.shell(command));
+            assert_eq!(task["status"], "failed", "{command}: {task:#}");
+            assert!(!seat.path("escaped").exists(), "{command} ran");
+        }
+        assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+#[test]
+fn a_person_may_interrupt_a_job() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let id = seat.shell("touch started; sleep 300");
+        world.until(id, "in_progress");
+        world.file_appears(&format!("{}/started", seat.name()));
+        let task = eventually(|| {
+            // Between two commands a shell may miss one: a person presses it again.
+            seat.pane.keys(&["C-c"]);
+            let task = world.show(id);
+            if is_settled(&task) {
+                Ok(task)
+            } else {
+                Err(task.to_string())
+            }
+        });
+        assert_eq!(task["status"], "failed", "{task:#}");
+        assert!(
+            task["error"].as_str().is_some_and(|why| !why.is_empty()),
+            "{task:#}"
+        );
+        assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+        assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+#[test]
+fn commands_of_many_lines_run_whole() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let loop_ = match seat.shell {
+            Shell::Fish => "for i in 1 2\n\techo turn $i\nend\n\necho last",
+            _ => "for i in 1 2\ndo\n\techo turn $i\ndone\n\necho last",
+        };
+        assert_eq!(seat.run(loop_), "turn 1\nturn 2\nlast\n");
+        assert_eq!(seat.run("echo said # and a comment"), "said\n");
+        assert_eq!(seat.run("# only\necho said\n# comments"), "said\n");
+        assert_eq!(seat.run("echo a \\\n  b"), "a b\n");
+        if seat.shell != Shell::Fish {
+            assert_eq!(seat.run("cat <<END\n  kept $((1 + 1))\nEND"), "  kept 2\n");
+            assert_eq!(seat.run("f() {\n echo in f\n}\nf"), "in f\n");
+        }
+        // Each line is a command of its own: the last one counts.
+        let id = seat.shell("false\ntrue");
+        world.completed(id);
+        let id = seat.shell("true\nfalse");
+        failed_with(world, id, 1);
+    });
+}
+
+#[test]
+fn hostile_values_and_directories_arrive_as_they_are() {
+    let values = [
+        "plain",
+        "",
+        " two  spaces ",
+        "quo'te\"s `touch leaked` $(touch leaked) $HOME ${HOME} \\ \\n !! * ? [a] {b,c} ~ # ; & | < > %",
+        "many\nlines\n\n",
+        "-n",
+        "=a=b=",
+        "grüße 日本 \u{1f980}",
+        "tab\there",
+        "'",
+        "\\",
+        "\\'",
+        "$'\\x41'",
+    ];
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let mut args = vec!["-w".to_owned()];
+        let dir = seat.mkdir("we ird'\"$(touch leaked)`x`\n;é*[a]\\ #{pane_id} !! -");
+        args.push(dir.clone());
+        for (number, value) in values.iter().enumerate() {
+            args.push("-e".to_owned());
+            args.push(format!("HOSTILE_{number}={value}"));
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let id = seat.shell_with(
+            &args,
+            "pwd | head -c 10000 > pwd.seen; sh -c 'env -0 > env.seen'",
+        );
+        world.completed(id);
+
+        let seen = fs::read_to_string(format!("{dir}/pwd.seen")).expect("a file");
+        assert_eq!(seen, format!("{dir}\n"));
+        let env = fs::read(format!("{dir}/env.seen")).expect("a file");
+        let env: Vec<String> = env
+            .split(|byte| *byte == 0)
+            .map(|entry| String::from_utf8_lossy(entry).into_owned())
+            .collect();
+        for (number, value) in values.iter().enumerate() {
+            let entry = format!("HOSTILE_{number}={value}");
+            assert!(env.contains(&entry), "{entry:?} is not in {env:#?}");
+        }
+        assert!(!seat.path("leaked").exists());
+        assert!(!std::path::Path::new(&dir).join("leaked").exists());
+        let task = world.show(id);
+        assert_eq!(task["context"]["working_dir"], dir.as_str());
+    });
+}
+
+/// People redefine commands that a job script may be made of.
+#[test]
+fn aliases_and_options_of_the_session_do_no_harm() {
+    in_each_shell(|seat| {
+        let setup: &[&str] = match seat.shell {
+            Shell::Fish => &[
+                "function cd; false; end; function rm; false; end; function mv; false; end",
+                "function cat; false; end; function ls; false; end; clear",
+            ],
+            _ => &[
+                "alias cd='echo nope;' rm='rm -i' mv='mv -i' cp='cp -i' cat=false ls='ls -l'",
+                "set -o noclobber; set -u; clear",
+            ],
+        };
+        works_after(seat, setup);
+    });
+}
+
+/// The same with commands that hardly anybody redefines.
+#[test]
+fn redefined_builtins_do_no_harm() {
+    in_each_shell(|seat| {
+        let setup: &[&str] = match seat.shell {
+            // Its prompt is made of the others.
+            Shell::Fish => &["function export; false; end; function printf; false; end; clear"],
+            Shell::Dash => {
+                &["alias export=false printf=false trap=false eval=false test=false; clear"]
+            }
+            _ => &[
+                "alias export=false printf=false trap=false eval=false test=false set=false",
+                "cd() { false; }; printf() { false; }; echo() { false; }; clear",
+            ],
+        };
+        works_after(seat, setup);
+    });
+}
+
+/// Asserts that a session does its work after a person typed some lines into it.
+fn works_after(seat: &Seat<'_>, lines: &[&str]) {
+    let world = seat.world;
+    for line in lines {
+        seat.pane.line(line);
+    }
+    seat.pane.prompt();
+    let dir = seat.mkdir("aliased");
+    let id = seat.shell_with(
+        &["-w", &dir, "-e", "K=v", "--prereq", "sh -c true"],
+        "pwd; printenv K",
+    );
+    let task = world.settled(id);
+    assert_eq!(task["status"], "completed", "{task:#}");
+    assert_eq!(world.output(id), format!("{dir}\nv\n").into_bytes());
+    let id = seat.shell("sh -c 'exit 6'");
+    failed_with(world, id, 6);
+}
+
+/// An interactive shell with `set -e` ends at the first command that fails: the exit code is
+/// known all the same, and the session is the user's loss.
+#[test]
+fn a_session_with_errexit_keeps_the_exit_code() {
+    in_shells(&[Shell::Bash, Shell::Zsh, Shell::Dash], |seat| {
+        seat.pane.line("set -e; clear");
+        seat.pane.prompt();
+        let id = seat.shell("sh -c 'exit 5'; echo on");
+        failed_with(seat.world, id, 5);
+    });
+}
+
+#[test]
+fn the_branch_of_a_session_is_seen() {
+    let world = World::new();
+    let dir = world.mkdir("repository");
+    let made = world
+        .command("git")
+        .args(["init", "-q", "-b", "feature/one", &dir])
+        .status()
+        .expect("git");
+    assert!(made.success());
+    world.session_in("repo", Shell::Bash, &dir);
+    let _daemon = world.daemon();
+    let session = world.session_is("repo", "idle");
+    assert_eq!(session["git_branch"], "feature/one");
+    assert_eq!(session["current_dir"], dir.as_str());
+    assert_eq!(session["provider"], "shell");
+    assert_eq!(session["current_task"], Value::Null);
+}
+
+/// What a task leaves behind in the data directory must not hold its variables.
+#[test]
+fn the_spool_is_empty_when_the_jobs_have_ended() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let good = world.shell_with(&["-e", "TOKEN=very-secret-value"], "echo good");
+    let bad = world.shell_with(&["-e", "TOKEN=very-secret-value"], "false");
+    world.completed(good);
+    world.settled(bad);
+    eventually(|| {
+        for entry in walk(world.data()) {
+            let bytes = fs::read(&entry).unwrap_or_default();
+            let name = entry.file_name().map(|name| name.to_string_lossy());
+            let is_database = name.is_some_and(|name| name.starts_with("assigner.db"));
+            if !is_database && String::from_utf8_lossy(&bytes).contains("very-secret-value") {
+                return Err(format!("{} holds the value", entry.display()));
+            }
+        }
+        Ok(())
+    });
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
