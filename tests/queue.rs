@@ -153,8 +153,9 @@ fn tasks_may_be_inserted_as_rows() {
     // A running daemon finds a row without being told.
     database
         .execute(
-            "INSERT INTO prompts(content, target_provider) VALUES ('touch found', 'shell')",
-            (),
+            "INSERT INTO prompts(content, target_provider) VALUES (?1, 'shell')",
+            // The session stands where the task before it went.
+            [format!("touch '{}'", world.path("work/found").display())],
         )
         .expect("an insert");
     world.file_appears("found");
