@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod hostile;
 mod lifecycle;
+mod looks;
 mod output;
 mod queue;
 mod readme;

@@ -259,6 +259,35 @@ mod tests {
     }
 
     #[test]
+    fn the_example_holds_every_default() {
+        let example = include_str!("../../examples/config.toml");
+        let file = parse(example).expect("valid");
+        let mut settings = file.policy.settings.clone();
+        let without_settings = File {
+            policy: PolicySection {
+                settings: toml::Table::new(),
+                ..file.policy
+            },
+            ..file
+        };
+        assert_eq!(without_settings, File::default());
+        let none = serde_json::json!({});
+        let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
+        for (name, value) in policy.default_settings().as_object().expect("an object") {
+            let example = settings.remove(name).expect("every setting");
+            assert_eq!(
+                serde_json::to_value(example).expect("json"),
+                *value,
+                "{name}"
+            );
+        }
+        assert!(settings.is_empty(), "unknown: {settings:?}");
+        for section in ["data-dir", "tmux-socket"] {
+            assert!(example.contains(section));
+        }
+    }
+
+    #[test]
     fn settings_are_read() {
         let file = parse(
             "tmux-socket = 'x'\n[policy]\nuse = 'mine.wasm'\ntime = '2s'\n[policy.settings]\nmin-score = 50\n[engine]\nattended-for = '0s'\n",

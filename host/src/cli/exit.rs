@@ -77,6 +77,7 @@ impl From<StoreError> for Failure {
             | StoreError::Newer { .. }
             | StoreError::Foreign { .. }
             | StoreError::Sql(_)
+            | StoreError::NotCommitted
             | StoreError::Stopped => Exit::Data,
         };
         Self::new(exit, error)

@@ -65,7 +65,7 @@ fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> R
         return Ok(());
     }
     ui.line(&format!(
-        "task {} is {}: {}",
+        "task {} {}: {}",
         task.id,
         ui::status(task.status),
         ui::clean(&explanation.reason)
@@ -133,7 +133,7 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
         return Ok(Exit::Done);
     }
     ui.line(&format!(
-        "task {} is {}: {}",
+        "task {} {}: {}",
         task.id,
         ui::status(task.status),
         ui::clean(&reason)

@@ -45,7 +45,7 @@ impl Tmux for NoSessions {
     }
 
     async fn changed(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -56,7 +56,7 @@ impl Ledger {
     /// Runs `work` on the store and returns what it returned, once that is on disk.
     ///
     /// # Errors
-    /// What `work` returned, or [`StoreError::Stopped`] where its transaction was not committed.
+    /// What `work` returned, or [`StoreError::NotCommitted`] where its transaction failed.
     pub async fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
@@ -68,7 +68,7 @@ impl Ledger {
                 let result = if committed {
                     result
                 } else {
-                    Err(StoreError::Stopped)
+                    Err(StoreError::NotCommitted)
                 };
                 // The caller may have gone away; its work is done all the same.
                 let _ = tell.send(result);

@@ -93,6 +93,9 @@ pub enum StoreError {
     /// SQLite refused.
     #[error("the database refused: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// The disk is full, or fails.
+    #[error("the change could not be committed to the database: is the disk full?")]
+    NotCommitted,
     /// The thread that writes is gone.
     #[error("the store has stopped")]
     Stopped,

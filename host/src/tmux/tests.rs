@@ -858,24 +858,22 @@ async fn the_holder_goes_with_its_client() {
 #[tokio::test]
 async fn the_holder_goes_with_its_process() {
     let sandbox = Sandbox::with("work", &["cat", "-"]);
-    let mut assigner = Command::new(std::env::current_exe().expect("this program"))
-        .args([
-            "--exact",
-            "tmux::tests::a_process_that_connects",
-            "--ignored",
-        ])
-        .env(CONNECT_TO, &sandbox.socket)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("started");
-    sandbox.holders(1).await;
-    assigner.kill().expect("killed");
-    assigner.wait().expect("reaped");
-    sandbox.holders(0).await;
-    assert_eq!(
-        sandbox.tmux(&["list-sessions", "-F", "#{session_name}"]),
-        "work"
-    );
+    // Each time it is killed at another point of its work.
+    for _ in 0..10 {
+        let mut assigner = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "tmux::tests::a_process_that_connects"])
+            .arg("--ignored")
+            .env(CONNECT_TO, &sandbox.socket)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("started");
+        sandbox.holders(1).await;
+        assigner.kill().expect("killed");
+        assigner.wait().expect("reaped");
+        sandbox.holders(0).await;
+        let names = sandbox.tmux(&["list-sessions", "-F", "#{session_name}"]);
+        assert_eq!(names, "work");
+    }
 }
 
 const CONNECT_TO: &str = "ASSIGNER_TEST_CONNECT_TO";
