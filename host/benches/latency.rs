@@ -10,7 +10,7 @@ use assigner::engine::{Engine, Settings, Spool};
 use assigner::model::session::Activity;
 use assigner::policy::{Limits, Policy, PolicyHost};
 use assigner::store::{Ledger, Sqlite, Store};
-use assigner::tmux::{Program, Server, Socket};
+use assigner::tmux::{Program, Server, Socket, Tmux};
 use jiff::Timestamp;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_assigner");
@@ -136,6 +136,20 @@ fn scan(place: &Place) {
             rounds.push(begin.elapsed());
         }
         report("a round over 100 idle sessions, nothing to do", rounds);
+        drop(engine);
+        let mut server = Server::new(Program::new("tmux", Socket::Path(place.socket())));
+        // The first answer comes by a process of its own, then the control client connects.
+        for _ in 0..10 {
+            server.panes().await.expect("panes");
+        }
+        let mut lists = Vec::new();
+        for _ in 0..LOOKS {
+            let begin = Instant::now();
+            let panes = server.panes().await.expect("panes");
+            assert_eq!(panes.len(), 100);
+            lists.push(begin.elapsed());
+        }
+        report("of that, tmux's list of the 100 panes", lists);
     });
 }
 

@@ -162,7 +162,7 @@ impl Config {
         }
         let socket = match socket.or_else(|| file.tmux_socket.clone()) {
             Some(name) => name.parse().unwrap_or_default(),
-            None => Socket::Default,
+            None => enclosing_server(std::env::var("TMUX").ok().as_deref()),
         };
         Ok(Self {
             data_dir,
@@ -216,6 +216,15 @@ impl Config {
     }
 }
 
+/// The server that plain `tmux` reaches: inside of a session it is the one of that session, by
+/// what tmux puts into `TMUX` (`SOCKET,PID,SESSION`).
+fn enclosing_server(tmux: Option<&str>) -> Socket {
+    match tmux.and_then(|told| told.split(',').next()) {
+        Some(path) if path.starts_with('/') => Socket::Path(path.into()),
+        _ => Socket::Default,
+    }
+}
+
 fn read(path: &Path) -> Result<File, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
@@ -256,6 +265,14 @@ mod tests {
     #[test]
     fn the_empty_file_is_the_default() {
         assert_eq!(parse(""), Ok(File::default()));
+    }
+
+    #[test]
+    fn inside_tmux_the_server_around_is_meant() {
+        let path = Socket::Path("/tmp/tmux-0/work".into());
+        assert_eq!(enclosing_server(Some("/tmp/tmux-0/work,123,0")), path);
+        assert_eq!(enclosing_server(Some("")), Socket::Default);
+        assert_eq!(enclosing_server(None), Socket::Default);
     }
 
     #[test]

@@ -47,6 +47,7 @@ struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "ASSIGNER_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// The tmux server: a name as for `tmux -L`, or a path (with a slash) as for `tmux -S`
+    /// [default: the one that plain `tmux` reaches]
     #[arg(long, global = true, value_name = "NAME", env = "ASSIGNER_TMUX_SOCKET")]
     tmux_socket: Option<String>,
     /// The configuration [default: $XDG_CONFIG_HOME/assigner/config.toml, if it is there]

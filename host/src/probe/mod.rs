@@ -114,7 +114,7 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
             group: Some(foreground),
         };
     }
-    match canonical(tty) {
+    let standing = match canonical(tty) {
         Ok(false) => Standing::Prompt,
         Ok(true) if shell == Shell::Dash => match system::reads_a_line(pid) {
             Ok(true) => Standing::Prompt,
@@ -123,6 +123,15 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
         },
         Ok(true) => running_itself(),
         Err(error) => Standing::Unknown(format!("its terminal cannot be read: {error}")),
+    };
+    // A program may have come to the foreground between the two looks, with the terminal its way.
+    match system::process(pid) {
+        None => Standing::Gone,
+        Some(now) if now.foreground != Some(foreground) => Standing::Running {
+            foreground: None,
+            group: now.foreground,
+        },
+        Some(_) => standing,
     }
 }
 
@@ -161,9 +170,10 @@ pub fn signal_group(group: u32, signal: Signal) -> bool {
         Signal::Kill => rustix::process::Signal::KILL,
     };
     // 0 and 1 would mean our own group and everybody.
+    let ours = rustix::process::getpgrp().as_raw_nonzero().get();
     i32::try_from(group)
         .ok()
-        .filter(|&group| group > 1)
+        .filter(|&group| group > 1 && group != ours)
         .and_then(Pid::from_raw)
         .is_some_and(|group| kill_process_group(group, signal).is_ok())
 }

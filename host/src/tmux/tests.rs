@@ -862,7 +862,6 @@ async fn the_holder_goes_with_its_process() {
     for _ in 0..10 {
         let mut assigner = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "tmux::tests::a_process_that_connects"])
-            .arg("--ignored")
             .env(CONNECT_TO, &sandbox.socket)
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -878,8 +877,8 @@ async fn the_holder_goes_with_its_process() {
 
 const CONNECT_TO: &str = "ASSIGNER_TEST_CONNECT_TO";
 
+/// The process that the test above starts; without its variable there is nothing to do.
 #[tokio::test]
-#[ignore = "the child of another test"]
 async fn a_process_that_connects() {
     if let Some(socket) = std::env::var_os(CONNECT_TO) {
         let mut server = Server::new(Program::new("tmux", Socket::Path(socket.into())));
@@ -1058,66 +1057,4 @@ async fn a_server_may_end_while_assigner_watches() {
         matches!(servers[0].panes().await, Err(Error::NoServer)).then_some(())
     })
     .await;
-}
-
-/// Figures for people: `cargo test -p assigner --release -- --ignored --nocapture figures`.
-#[tokio::test]
-#[ignore = "measures"]
-async fn figures() {
-    let sandbox = Sandbox::empty();
-    for number in 0..100 {
-        sandbox.session(
-            &format!("s{number}"),
-            &["sh", "-c", "stty -echo; printf x; exec cat"],
-        );
-    }
-    let [mut control, mut spawning] = sandbox.drivers().await;
-    for (name, server) in [("control", &mut control), ("spawn", &mut spawning)] {
-        let mut times = [(); 4].map(|()| Vec::new());
-        for _ in 0..20 {
-            let mut lap = Instant::now();
-            let mut took = |index: usize| {
-                times[index].push(lap.elapsed());
-                lap = Instant::now();
-            };
-            let panes = server.panes().await.expect("a list");
-            took(0);
-            server
-                .cursor_lines(&panes.iter().collect::<Vec<_>>())
-                .await
-                .expect("lines");
-            took(1);
-            let lines: Vec<_> = panes
-                .iter()
-                .map(|pane| line(pane, ". /some/where/in/the/data/jobs/12/run"))
-                .collect();
-            took(2);
-            let typed = server.type_lines(&lines).await;
-            took(3);
-            assert!(
-                typed.iter().all(|typed| matches!(typed, Typed::Done)),
-                "{typed:?}"
-            );
-            wait_for("quiet", async || {
-                let now = server.panes().await.expect("a list");
-                let moved = now
-                    .iter()
-                    .zip(&panes)
-                    .all(|(now, then)| now.cursor != then.cursor || now.cursor.1 == 23);
-                moved.then_some(())
-            })
-            .await;
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-        for (what, times) in ["panes", "cursor_lines", "", "type_lines"]
-            .iter()
-            .zip(&mut times)
-        {
-            times.sort();
-            println!(
-                "{name} {what}: median {:?}, worst {:?}",
-                times[10], times[19]
-            );
-        }
-    }
 }
