@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::flight::Flight;
 use super::prepare::Prepared;
 use super::{Engine, RoundError};
 use crate::model::task::{Event, Outcome, Phase};
@@ -61,22 +62,7 @@ impl<T: Tmux> Engine<T> {
                     self.flights.push(flight);
                 }
                 Typed::Refused(refusal) => {
-                    let reason = refusal.to_string();
-                    tracing::info!(task = %flight.task.id, session = ?flight.session, "refused: {}", clean(&reason));
-                    self.tracker
-                        .hold(&flight.identity, Instant::now() + HOLD, reason.clone());
-                    self.spool.remove(flight.attempt);
-                    self.queue.touch();
-                    let end = End {
-                        attempt: flight.attempt,
-                        outcome: Outcome::Refused,
-                        event: Event::Refuse,
-                        exit_code: None,
-                        error: Some(reason),
-                        output: None,
-                        not_before: None,
-                    };
-                    self.ledger.run(move |store| store.end(&end, now)).await?;
+                    self.refuse(flight, refusal.to_string(), now).await?;
                 }
                 // The claim file tells later whether the shell has it.
                 Typed::Unknown(error) => {
@@ -85,6 +71,31 @@ impl<T: Tmux> Engine<T> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Puts a task back of which nothing was typed: no attempt of its, and its session rests.
+    pub(super) async fn refuse(
+        &mut self,
+        flight: Flight,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        tracing::info!(task = %flight.task.id, session = ?flight.session, "refused: {}", clean(&reason));
+        self.tracker
+            .hold(&flight.identity, Instant::now() + HOLD, reason.clone());
+        self.queue.touch();
+        let end = End {
+            attempt: flight.attempt,
+            outcome: Outcome::Refused,
+            event: Event::Refuse,
+            exit_code: None,
+            error: Some(reason),
+            output: None,
+            not_before: None,
+        };
+        self.ledger.run(move |store| store.end(&end, now)).await?;
+        self.spool.remove(flight.attempt);
         Ok(())
     }
 }

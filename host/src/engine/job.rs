@@ -159,20 +159,21 @@ impl Dialect<'_> {
         let _ = writeln!(out, "if {going}; then");
         let _ = writeln!(out, "{}", step(Step::Command));
         // `exit` in the command ends the shell: a trap keeps its code, unless the person has one.
-        // A trap of ours that an interrupted job left behind is replaced. A shell that is hung up
-        // did not exit: there is no code.
-        let on_exit = format!("{builtin} printf '%s\\n' \"$?\" >| {exit} # assigner");
-        let on_hangup = format!("{builtin} trap - EXIT HUP; {builtin} kill -HUP $$ # assigner");
+        // A trap of ours that an interrupted job left behind is replaced. A shell whose terminal is
+        // gone was hung up and did not exit: there is no code.
+        let keep_code = format!("{builtin} printf '%s\\n' \"$__assigner\" >| {exit} # assigner");
+        let on_exit = format!("__assigner=$?; {keep_code}");
+        let on_exit_in_terminal = format!("__assigner=$?; {builtin} [ ! -t 0 ] || {keep_code}");
         let _ = writeln!(out, "{builtin} trap >| {traps}");
         let _ = writeln!(
             out,
-            "case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*|*HUP*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
+            "case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
         );
         let _ = writeln!(
             out,
-            "if {ours}; then {builtin} trap {} EXIT; {builtin} trap {} HUP; fi",
-            self.quote(on_exit.as_str()),
-            self.quote(on_hangup.as_str())
+            "if {ours}; then if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi; fi",
+            self.quote(on_exit_in_terminal.as_str()),
+            self.quote(on_exit.as_str())
         );
         self.write_mark(out, 'C');
         let _ = writeln!(
@@ -182,7 +183,7 @@ impl Dialect<'_> {
             self.redirection(&self.files.raw_output())
         );
         let _ = writeln!(out, "__assigner=$?");
-        let _ = writeln!(out, "if {ours}; then {builtin} trap - EXIT HUP; fi");
+        let _ = writeln!(out, "if {ours}; then {builtin} trap - EXIT; fi");
         self.write_show(out);
         let _ = writeln!(out, "fi");
         self.write_mark(out, 'D');

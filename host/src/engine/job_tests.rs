@@ -50,6 +50,7 @@ fn task(content: &str, metadata: Metadata) -> Task {
         assigned_at: None,
         completed_at: None,
         metadata,
+        metadata_error: None,
         target_session: None,
         target_provider: None,
         attempts: 0,

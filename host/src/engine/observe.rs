@@ -1,6 +1,9 @@
 //! observe: what has become of the jobs in flight, by the files that they leave, by their shell's
 //! state, and by their pane's life.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -121,7 +124,13 @@ impl<T: Tmux> Engine<T> {
             return Ok(Fate::Ended);
         }
         let Some(seen) = seen else {
-            let reason = "its shell is gone: the session was closed, or the command replaced the shell (`exec`)".to_owned();
+            // Not seen is not ended: the command may have replaced the shell, or another server
+            // is being watched now. What may still run is not tried elsewhere.
+            let identity = &flight.identity;
+            if probe::is_alive(identity.pane_pid) && probe::is_alive(identity.server_pid) {
+                return Ok(self.end_where_asked(flight, None, cancelled, now).await);
+            }
+            let reason = "its shell is gone: the session was closed, or the command had replaced the shell (`exec`) and ended".to_owned();
             self.fail_attempt(flight.clone(), None, reason, now).await?;
             return Ok(Fate::Ended);
         };
@@ -137,7 +146,10 @@ impl<T: Tmux> Engine<T> {
             return Ok(Fate::Ended);
         }
         flight.prompt_seen = None;
-        Ok(self.end_where_asked(flight, seen, cancelled, now).await)
+        let foreground = seen.foreground;
+        Ok(self
+            .end_where_asked(flight, foreground, cancelled, now)
+            .await)
     }
 
     /// A line was typed (or may have been), and no shell has taken the job up yet.
@@ -203,7 +215,7 @@ impl<T: Tmux> Engine<T> {
     async fn end_where_asked(
         &mut self,
         flight: &mut Flight,
-        seen: &Seen,
+        foreground: Option<u32>,
         cancelled: bool,
         now: Timestamp,
     ) -> Fate {
@@ -227,7 +239,7 @@ impl<T: Tmux> Engine<T> {
             return Fate::Flies(None);
         };
         if ending.last.is_none_or(|last| last.elapsed() >= PATIENCE) {
-            match (ending.told, seen.foreground) {
+            match (ending.told, foreground) {
                 (0 | 1, _) | (_, None) => {
                     let typed = self.tmux.interrupt(&flight.identity).await;
                     tracing::info!(task = %flight.task.id, session = ?flight.session, "interrupting: {typed:?}");
@@ -275,7 +287,7 @@ impl<T: Tmux> Engine<T> {
             event: Event::Complete,
             exit_code: Some(code),
             error: None,
-            output: read_output(files),
+            output: read_output(files, self.settings.output_limit),
             not_before: None,
         };
         self.end_attempt(end, now).await
@@ -322,7 +334,7 @@ impl<T: Tmux> Engine<T> {
             event,
             exit_code: code,
             error: Some(reason),
-            output: read_output(&files),
+            output: read_output(&files, self.settings.output_limit),
             not_before: (event == Event::Retry).then(|| now + backoff(tries)),
         };
         self.end_attempt(end, now).await
@@ -412,12 +424,12 @@ fn describe(flight: &Flight, step: Step) -> String {
     }
 }
 
-fn read_output(files: &JobFiles) -> Option<Output> {
-    if let Ok(bytes) = std::fs::read(files.raw_output()) {
-        let total = bytes.len() as u64;
+/// Reads what a job printed, at most the last `limit` bytes.
+fn read_output(files: &JobFiles, limit: u64) -> Option<Output> {
+    if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
         return Some(Output { bytes, total });
     }
-    let bytes = std::fs::read(files.output()).ok()?;
+    let (bytes, _) = read_end(&files.output(), limit)?;
     let total = files
         .capture_result()
         .map_or(bytes.len() as u64, |captured| captured.total);
@@ -447,6 +459,17 @@ fn cut_prompt(files: &JobFiles) {
     if let Err(error) = shortened {
         tracing::debug!("cannot shorten the output: {error}");
     }
+}
+
+/// Returns the last `limit` bytes of a file, and how many it has.
+fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
+    let mut file = File::open(path).ok()?;
+    let total = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(total.saturating_sub(limit)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some((bytes, total))
 }
 
 fn backoff(tries: u32) -> Duration {

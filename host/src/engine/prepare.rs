@@ -37,9 +37,14 @@ impl<T: Tmux> Engine<T> {
                 (Ok(()), Some(directory)) => check_directory(directory).await,
                 (checked, _) => checked,
             };
-            match checked.and_then(|()| self.write_job(&claimed)) {
+            if let Err(reason) = checked {
+                self.fail_attempt(claimed.flight, None, reason, now).await?;
+                continue;
+            }
+            match self.write_job(&claimed) {
                 Ok(line) => prepared.push(Prepared { claimed, line }),
-                Err(reason) => self.fail_attempt(claimed.flight, None, reason, now).await?,
+                // No fault of the task's: it waits until the spool can be written.
+                Err(reason) => self.refuse(claimed.flight, reason, now).await?,
             }
         }
         Ok(prepared)
@@ -89,6 +94,9 @@ impl<T: Tmux> Engine<T> {
 /// Checks what `send` checks, once more: other tools write into the database, too, and what they
 /// wrote becomes part of a script.
 fn check(task: &Task) -> Result<(), String> {
+    if let Some(problem) = &task.metadata_error {
+        return Err(format!("its metadata cannot be read: {problem}"));
+    }
     check_content(&task.content).map_err(|error| error.to_string())?;
     let metadata = &task.metadata;
     for prerequisite in &metadata.prerequisites {

@@ -14,7 +14,7 @@ const SIGNS: &[char] = &[
 
 /// The signs behind which what follows on the same line was typed. Others also stand inside of
 /// prompts.
-const ENDS: &[char] = &['$', '#', '%', '❯', '»', 'λ', '⟩', '❱'];
+const ENDS: &[char] = &['$', '#', '%', '>', '❯', '»', 'λ', '⟩', '❱'];
 
 /// What zsh shows in front of the second line of something unfinished, before `>`.
 const UNFINISHED: &[&str] = &[
@@ -78,15 +78,31 @@ pub(super) fn read(left: &str, right: &str, below: &str) -> Line {
     if continues(text) {
         return Line::Draft;
     }
-    // Signs may stand in the middle of a prompt too: its own end decides.
-    let ends = text.ends_with(ENDS) && left.ends_with(' ');
-    if !ends && typed_behind_a_sign(left) {
+    if let Some(tail) = text.strip_prefix('➜') {
+        return behind_an_arrow(tail);
+    }
+    if typed_behind_a_sign(left) {
         return Line::Draft;
     }
+    // A prompt without any sign ends in a blank at least.
     if text.ends_with(SIGNS) || left.ends_with(char::is_whitespace) {
         return Line::Prompt;
     }
     Line::Draft
+}
+
+/// Reads what stands behind the arrow with which a widespread theme begins its prompt: the
+/// directory, then the branch as `git:(main)` and a sign. More was typed.
+fn behind_an_arrow(tail: &str) -> Line {
+    let mut words = tail.split_whitespace().skip(1).peekable();
+    if words.peek().is_some_and(|word| word.starts_with("git:(")) {
+        words.next();
+    }
+    if words.all(|word| matches!(word, "✗" | "✔")) {
+        Line::Prompt
+    } else {
+        Line::Draft
+    }
 }
 
 /// Whether the line continues another one, or searches the history.
@@ -103,12 +119,16 @@ fn continues(text: &str) -> bool {
 
 /// Whether a sign that ends prompts has a blank and then text behind it, as in `$ make`.
 fn typed_behind_a_sign(left: &str) -> bool {
+    // These two also stand inside of prompts, as in `100% ~/src $ `: then the end decides.
+    let inside = |sign| matches!(sign, '%' | '>');
+    let ends = left.ends_with(' ') && left.trim_end().ends_with(['$', '#', '%', '❯']);
     left.char_indices().any(|(at, sign)| {
         let behind = left.get(at + sign.len_utf8()..).unwrap_or_default();
         ENDS.contains(&sign)
             && behind.starts_with(' ')
             && !behind.trim().is_empty()
             && !behind.trim().chars().all(|rest| SIGNS.contains(&rest))
+            && !(inside(sign) && ends)
     })
 }
 
@@ -148,6 +168,13 @@ mod tests {
     #[test]
     fn half_typed_lines_are_drafts() {
         for draft in [
+            "me@host ~> rm -rf ",
+            "me@host ~> cd ~",
+            "➜  ~ git commit ",
+            "➜  api git:(main) ✗ make ",
+            "➜  ~ make |",
+            "$ cat > ",
+            "host% cat > ",
             "$ ls",
             "$ git commit ",
             "me@host:~$ rm -rf /",

@@ -30,6 +30,11 @@ impl<T: Tmux> Engine<T> {
             };
             tracing::info!(task = %attempt.task.id, session = ?attempt.session, "{}: {reason}", outcome.name());
             let id = attempt.id;
+            if attempt.phase == Phase::Delivering
+                && let Err(error) = self.tmux.close_pipe(&attempt.identity).await
+            {
+                tracing::debug!(session = ?attempt.session, "cannot close the pipe: {error}");
+            }
             let cancelled = attempt.task.cancel_requested.is_some() && event == Event::Withdraw;
             let end = End {
                 attempt: id,

@@ -58,6 +58,9 @@ struct Left {
     attempt: AttemptId,
 }
 
+/// The number of no process.
+const NOBODY: u32 = i32::MAX.unsigned_abs();
+
 fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -74,10 +77,10 @@ impl Left {
             task,
             session: "api".to_owned(),
             identity: Identity {
-                server_pid: 1,
+                server_pid: NOBODY,
                 server_start: 1,
                 pane: PaneId::parse("%1").expect("a pane"),
-                pane_pid: 1,
+                pane_pid: NOBODY,
             },
             policy: PolicyId {
                 name: "test".to_owned(),

@@ -99,6 +99,10 @@ impl Spool {
         keep: Keep<'_>,
     ) -> io::Result<JobFiles> {
         let files = self.files(attempt);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
         // A number that a restored database gives out again must not find old files.
         self.remove_where(|found, _| found == attempt);
         for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
@@ -226,8 +230,9 @@ impl JobFiles {
     pub(super) fn taken(&self) -> Taken {
         match fs::read(self.claim()) {
             Ok(content) if content == WITHDRAWN => Taken::Withdrawn,
-            Ok(_) => Taken::ByShell,
-            Err(_) => Taken::No,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Taken::No,
+            // What is there and cannot be read is not ours: a shell made it, with its own umask.
+            Ok(_) | Err(_) => Taken::ByShell,
         }
     }
 

@@ -381,6 +381,9 @@ pub struct Task {
     pub completed_at: Option<Timestamp>,
     /// Context, prerequisites and preferences.
     pub metadata: Metadata,
+    /// What is wrong with the stored metadata, which then counts as empty: such a task must not
+    /// run as if nothing had been asked.
+    pub metadata_error: Option<String>,
     /// The one session that may run it.
     pub target_session: Option<String>,
     /// The one provider that may run it.

@@ -152,6 +152,11 @@ fn canonical(tty: &Path) -> rustix::io::Result<bool> {
         .contains(LocalModes::ICANON))
 }
 
+/// Whether a process is there and has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    system::process(pid).is_some()
+}
+
 /// Returns where a process stands.
 pub fn directory(pid: u32) -> Directory {
     system::directory(pid)

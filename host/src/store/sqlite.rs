@@ -406,7 +406,14 @@ impl Store for Sqlite {
                 Some(code) => format!("exit code {code}"),
                 None => String::new(),
             });
-            let status = move_task(connection, task, end.event, Some(&session), &details, now)?;
+            // Whatever became of the attempt, a task that a person cancelled is not tried again.
+            let again = matches!(end.event, Event::Retry | Event::Refuse | Event::Withdraw);
+            let event = if again && is_cancel_requested(connection, task)? {
+                Event::Cancel
+            } else {
+                end.event
+            };
+            let status = move_task(connection, task, event, Some(&session), &details, now)?;
             connection.execute(
                 "UPDATE attempts SET phase = 'ended', outcome = ?2, exit_code = ?3, error = ?4,
                     ended_at = ?5 WHERE id = ?1",
@@ -667,7 +674,8 @@ const TASK: &str = "id, kind, content, status, priority, session, exit_code, err
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
 fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
-    let metadata = text(row, 11)?.unwrap_or_default();
+    let metadata = text(row, 11)?.unwrap_or_else(|| "{}".to_owned());
+    let (metadata, metadata_error) = Metadata::read(&metadata);
     let kind = text(row, 1)?.unwrap_or_default();
     let narrow = |value: i64| u32::try_from(value).unwrap_or_default();
     Ok(Task {
@@ -688,7 +696,8 @@ fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         created_at: time(row, 8)?.unwrap_or_default(),
         assigned_at: time(row, 9)?,
         completed_at: time(row, 10)?,
-        metadata: Metadata::read(&metadata).0,
+        metadata,
+        metadata_error,
         target_session: text(row, 12)?,
         target_provider: text(row, 13)?,
         attempts: integer(row, 14)?.map_or(0, narrow),
@@ -774,6 +783,12 @@ fn write_history(
         )?
         .execute(params![id.0, session, action, stamp(now), details])?;
     Ok(())
+}
+
+fn is_cancel_requested(connection: &Connection, task: TaskId) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM tasks WHERE id = ?1 AND cancel_requested IS NOT NULL")?
+        .exists([task.0])?)
 }
 
 /// Returns the task and the session of an attempt that has not ended.

@@ -308,6 +308,24 @@ fn cancelling_depends_on_where_the_task_stands() {
 }
 
 #[test]
+fn a_task_that_was_cancelled_is_not_tried_again() {
+    for (outcome, event) in [
+        (Outcome::Failed, Event::Retry),
+        (Outcome::Refused, Event::Refuse),
+        (Outcome::Withdrawn, Event::Withdraw),
+    ] {
+        let (_directory, mut store) = store();
+        let task = queue(&mut store, &[NewTask::command("a")])[0];
+        let attempt = claimed(&mut store, task, 1);
+        store.cancel(task, now()).expect("asked");
+        store
+            .end(&end(attempt, outcome, event), now())
+            .expect("ended");
+        assert_eq!(store.task(task).expect("a").status, Status::Cancelled);
+    }
+}
+
+#[test]
 fn an_uncertain_task_moves_by_a_persons_word_alone() {
     let (_directory, mut store) = store();
     let task = queue(&mut store, &[NewTask::command("a")])[0];
