@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "daemon", "config", "engine", "store", "tmux", "policy", "model",
+            "daemon", "config", "engine", "store", "tmux", "probe", "policy", "model",
         ],
     ),
 ];

@@ -19,6 +19,7 @@ use crate::engine::Spool;
 use crate::model::ids::TaskId;
 use crate::model::session::Activity;
 use crate::model::task::{Attempt, Metadata, NewTask, Outcome, Status, Task};
+use crate::probe;
 use crate::store::{Sqlite, Store};
 use crate::tmux;
 
@@ -431,6 +432,19 @@ impl Stage {
         command
     }
 
+    /// The server and the shells in its panes.
+    fn processes(&self) -> Vec<u32> {
+        let told = self
+            .tmux()
+            .args(["list-panes", "-a", "-F", "#{pid} #{pane_pid}"])
+            .output();
+        let told = told.map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&told)
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
     fn start_sessions(&self) -> Result<(), Failure> {
         let shell: &[&str] = if on_path("bash") {
             &["bash", "--noprofile", "--norc"]
@@ -573,7 +587,13 @@ impl Drop for Stage {
             let _ = child.kill();
             let _ = child.wait();
         }
+        // The server answers before it and its shells have ended.
+        let processes = self.processes();
         let _ = self.tmux().arg("kill-server").output();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while processes.iter().any(|&pid| probe::is_alive(pid)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
