@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("probe", &["model"]),
     ("policy", &["model"]),
     ("engine", &["store", "tmux", "probe", "policy", "model"]),
-    ("config", &["policy", "tmux"]),
+    ("config", &["engine", "policy", "tmux"]),
     ("daemon", &["engine", "store", "tmux", "policy", "model"]),
     (
         "cli",

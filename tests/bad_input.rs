@@ -301,7 +301,10 @@ fn a_prerequisite_that_hangs() {
     let world = World::new();
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
-    let id = world.shell_with(&["--prereq", "sleep 300", "--timeout", "1s"], "touch ran");
+    let id = world.shell_with(
+        &["--prereq", "sleep 300", "--prereq-timeout", "1s"],
+        "touch ran",
+    );
     let task = world.settled(id);
     assert_eq!(task["status"], "failed", "{task:#}");
     assert!(!world.path("work/ran").exists());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use assigner::engine::{Engine, Settings, Spool};
 use assigner::model::session::Activity;
 use assigner::policy::{Limits, Policy, PolicyHost};
-use assigner::store::{Ledger, Sqlite, Store};
+use assigner::store::{Ledger, Secrets, Sqlite, Store};
 use assigner::tmux::{Program, Server, Socket, Tmux};
 use jiff::Timestamp;
 
@@ -106,6 +106,7 @@ fn scan(place: &Place) {
             Ledger::start(store).expect("a ledger"),
             PolicyHost::new(policy.clone(), policy),
             Spool::open(&place.data()).expect("a spool"),
+            Secrets::of(&place.data()),
             Settings {
                 host: "bench".to_owned(),
                 program: PathBuf::from(BINARY),
@@ -113,6 +114,7 @@ fn scan(place: &Place) {
                 explain: 10,
                 start_within: Duration::from_secs(10),
                 attended_for: Duration::ZERO,
+                ..Settings::default()
             },
         )
         .await

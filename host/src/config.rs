@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::engine::Settings;
 use crate::policy::{Limits, LoadError, Policy, Source, resolve};
 use crate::tmux::Socket;
 
@@ -66,8 +68,47 @@ pub struct File {
     pub tmux_socket: Option<String>,
     /// The policy.
     pub policy: PolicySection,
+    /// Which sessions take which tasks.
+    pub sessions: SessionsSection,
     /// The engine.
     pub engine: EngineSection,
+}
+
+/// `[sessions]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SessionsSection {
+    /// Patterns of names; such sessions take no tasks.
+    pub exclude: Patterns,
+    /// Patterns of names; such sessions take only tasks that name them.
+    pub protect: Patterns,
+}
+
+/// Shell patterns for names: `*`, `?`, `[a-z]`, `{one,other}`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Patterns(Vec<Glob>);
+
+impl Patterns {
+    /// Returns what matches a name that any of them matches.
+    pub fn set(&self) -> GlobSet {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &self.0 {
+            set.add(pattern.clone());
+        }
+        // Each of them was parsed: together they are as good.
+        set.build().unwrap_or_else(|_| GlobSet::empty())
+    }
+}
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let patterns = texts.iter().map(|text| Glob::new(text));
+        patterns
+            .collect::<Result<_, _>>()
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
 }
 
 /// `[policy]`
@@ -100,6 +141,11 @@ pub struct EngineSection {
     /// For how long a session is left alone after a key was pressed in it.
     #[serde(deserialize_with = "duration")]
     pub attended_for: Duration,
+    /// After how long a prerequisite is ended, where its task does not say.
+    #[serde(deserialize_with = "duration")]
+    pub prerequisite_timeout: Duration,
+    /// Whether a shell is asked for variables that a task names.
+    pub ask_variables: bool,
 }
 
 impl Default for PolicySection {
@@ -116,11 +162,14 @@ impl Default for PolicySection {
 
 impl Default for EngineSection {
     fn default() -> Self {
+        let settings = Settings::default();
         Self {
-            output_limit: 16 << 20,
-            explain: 10,
-            start_within: Duration::from_secs(10),
-            attended_for: Duration::from_secs(3),
+            output_limit: settings.output_limit,
+            explain: settings.explain,
+            start_within: settings.start_within,
+            attended_for: settings.attended_for,
+            prerequisite_timeout: settings.prerequisite_within,
+            ask_variables: settings.ask_variables,
         }
     }
 }
@@ -314,6 +363,22 @@ mod tests {
         assert_eq!(file.policy.time, Duration::from_secs(2));
         assert_eq!(file.policy.settings["min-score"].as_integer(), Some(50));
         assert_eq!(file.engine.attended_for, Duration::ZERO);
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let file = parse("[sessions]\nexclude = ['mgr-*', 'a?c']\n").expect("valid");
+        let set = file.sessions.exclude.set();
+        for (name, excluded) in [
+            ("mgr-1", true),
+            ("abc", true),
+            ("xmgr-1", false),
+            ("abcd", false),
+        ] {
+            assert_eq!(set.is_match(name), excluded, "{name}");
+        }
+        let error = parse("[sessions]\nprotect = ['[']\n").expect_err("no pattern");
+        assert!(error.contains("line 2"), "{error}");
     }
 
     #[test]

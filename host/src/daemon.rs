@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::engine::{Engine, Settings, Spool};
 use crate::model::task::Status;
 use crate::policy::{Policy, PolicyHost};
-use crate::store::{DaemonFacts, Ledger, Sqlite, StoreError};
+use crate::store::{DaemonFacts, Ledger, Secrets, Sqlite, StoreError};
 use crate::tmux::{self, Server, Socket};
 
 /// Who holds a data directory.
@@ -196,7 +196,16 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);
     let policy = PolicyHost::new(options.policy, options.fallback);
-    let mut engine = Engine::start(server, ledger.clone(), policy, spool, options.settings).await?;
+    let secrets = Secrets::of(&options.data_dir);
+    let mut engine = Engine::start(
+        server,
+        ledger.clone(),
+        policy,
+        spool,
+        secrets,
+        options.settings,
+    )
+    .await?;
     tracing::info!(
         data = %options.data_dir.display(),
         tmux = %options.socket,

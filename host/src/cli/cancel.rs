@@ -48,6 +48,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             ))?;
         }
     }
+    context.forget_secrets(&mut store)?;
     spool.nudge();
     if context.ui.json {
         context.ui.json(&rows)?;

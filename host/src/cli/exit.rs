@@ -69,13 +69,21 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Illegal { .. } | StoreError::NoTask(_) | StoreError::NoAttempt(_) => {
-                Exit::Failed
-            }
+            StoreError::Illegal { .. }
+            | StoreError::NoTask(_)
+            | StoreError::NoAttempt(_)
+            | StoreError::NoSession(_)
+            | StoreError::NotPending { .. }
+            | StoreError::ParentFailed { .. }
+            | StoreError::FollowsLater { .. }
+            | StoreError::SecretsGone { .. }
+            | StoreError::NotOriginal { .. } => Exit::Failed,
             StoreError::Directory { .. }
             | StoreError::Open { .. }
             | StoreError::Newer { .. }
             | StoreError::Foreign { .. }
+            | StoreError::Copy { .. }
+            | StoreError::Secrets { .. }
             | StoreError::Sql(_)
             | StoreError::NotCommitted
             | StoreError::Stopped => Exit::Data,

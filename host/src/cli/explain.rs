@@ -27,13 +27,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     let daemon = store.daemon()?;
     let rows = store.sessions()?;
+    let parents = store.parents(args.id)?;
     let policy = context.config.policy(
         daemon
             .as_ref()
             .map(|facts| facts.policy_source.as_str())
             .filter(|_| context.config.policy_is_default()),
     )?;
-    let mut explanation = explain(&task, &rows, &policy, Timestamp::now());
+    let mut explanation = explain(&task, &parents, &rows, &policy, Timestamp::now());
     let running = Lock::holder(&context.config.data_dir).is_some();
     if let Some(obstacle) = daemon_obstacle(running, daemon.as_ref()) {
         explanation.reason = obstacle;

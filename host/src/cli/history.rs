@@ -14,8 +14,11 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
-    store.task(args.id)?;
     let rows = store.history(args.id)?;
+    if rows.is_empty() {
+        // One that was cleared still has its history.
+        store.task(args.id)?;
+    }
     if context.ui.json {
         context.ui.json(&rows)?;
         return Ok(Exit::Done);

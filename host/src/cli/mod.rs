@@ -1,23 +1,34 @@
 //! The command line: one file a subcommand, and here what they share.
 
+mod batch;
 mod cancel;
 mod capture;
+mod clear;
 mod demo;
+mod edit;
 mod exit;
 mod explain;
 mod generate;
 mod history;
+mod import;
+mod label;
 mod list;
 mod output;
+mod pause;
+mod reassign;
 mod resolve;
+mod retry;
 mod run;
 mod send;
+mod session;
 mod sessions;
 mod show;
 mod status;
 mod stop;
 mod ui;
 mod wait;
+mod when;
+mod wish;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::engine::Spool;
-use crate::store::Sqlite;
+use crate::store::{Secrets, Sqlite, Store};
 use exit::{Exit, Failure};
 use ui::{Color, Ui};
 
@@ -76,10 +87,19 @@ enum Command {
     Explain(explain::Args),
     History(history::Args),
     Sessions(sessions::Args),
+    Session(session::Args),
     Status(status::Args),
     Wait(wait::Args),
     Cancel(cancel::Args),
+    Retry(retry::Args),
+    Reassign(reassign::Args),
+    Edit(edit::Args),
     Resolve(resolve::Args),
+    Clear(clear::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Label(label::Args),
+    Import(import::Args),
     Stop(stop::Args),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -97,6 +117,13 @@ struct Context {
 impl Context {
     fn store(&self) -> Result<Sqlite, Failure> {
         Ok(Sqlite::open(&self.config.data_dir)?)
+    }
+
+    /// Deletes the secret values of tasks that have ended, also where no daemon runs.
+    fn forget_secrets(&self, store: &mut Sqlite) -> Result<(), Failure> {
+        let unneeded = store.settled_secrets()?;
+        Secrets::of(&self.config.data_dir).forget_all(&unneeded);
+        Ok(())
     }
 
     fn spool(&self) -> Result<Spool, Failure> {
@@ -185,7 +212,16 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&context, &args),
         Command::Wait(args) => wait::run(&context, &args),
         Command::Cancel(args) => cancel::run(&context, &args),
+        Command::Retry(args) => retry::run(&context, &args),
+        Command::Reassign(args) => reassign::run(&context, &args),
+        Command::Edit(args) => edit::run(&context, args),
         Command::Resolve(args) => resolve::run(&context, &args),
+        Command::Clear(args) => clear::run(&context, &args),
+        Command::Pause(args) => pause::pause(&context, args),
+        Command::Resume(args) => pause::resume(&context, args),
+        Command::Label(args) => label::run(&context, &args),
+        Command::Import(args) => import::run(&context, &args),
+        Command::Session(args) => session::run(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Capture(args) => capture::run(&args),
         Command::Completions(args) => generate::completions(&args),

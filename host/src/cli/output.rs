@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::store::{Output, Store};
+use crate::store::{Output, Secrets, Store, mask};
 
 /// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
 #[derive(Debug, clap::Args)]
@@ -27,13 +27,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         .into_iter()
         .find(|attempt| attempt.task.id == args.id);
     let output = match running {
-        Some(attempt) => context
-            .spool()?
-            .live_output(attempt.id)
-            .map(|bytes| Output {
+        Some(attempt) => {
+            let secrets = Secrets::of(&context.config.data_dir);
+            let kept = task.secrets.as_deref();
+            let values = kept.and_then(|kept| secrets.values(kept));
+            let live = context.spool()?.live_output(attempt.id);
+            live.map(|bytes| Output {
                 total: bytes.len() as u64,
-                bytes,
-            }),
+                bytes: mask(bytes, &values.unwrap_or_default()),
+            })
+        }
         None => store.output(args.id)?,
     };
     let output = output.unwrap_or(Output {

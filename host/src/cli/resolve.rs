@@ -34,7 +34,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         (_, true) => Event::MarkDone,
         _ => Event::MarkFailed,
     };
-    let status = context.store()?.resolve(args.id, event, Timestamp::now())?;
+    let mut store = context.store()?;
+    let status = store.resolve(args.id, event, Timestamp::now())?;
+    context.forget_secrets(&mut store)?;
     context.spool()?.nudge();
     if context.ui.json {
         context.ui.json(&json!({"id": args.id, "status": status}))?;

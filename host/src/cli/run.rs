@@ -49,6 +49,10 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             explain: engine.explain,
             start_within: engine.start_within,
             attended_for: engine.attended_for,
+            prerequisite_within: engine.prerequisite_timeout,
+            ask_variables: engine.ask_variables,
+            exclude: config.file.sessions.exclude.set(),
+            protect: config.file.sessions.protect.set(),
         },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,11 +1,15 @@
 //! `assigner sessions`: the sessions and their context.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::{Context, ui};
+use super::{Context, ui, wish};
 use crate::daemon::Lock;
+use crate::engine::explain::variables;
 use crate::model::session::Activity;
 use crate::store::{SessionRow, Store};
 
@@ -15,11 +19,33 @@ pub(super) struct Args {
     /// Those that have ended as well
     #[arg(short, long)]
     all: bool,
+    /// Only those with this variable, or with this value of it; may be repeated
+    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Only those that stand in this directory
+    #[arg(short = 'w', long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Or below it
+    #[arg(long, requires = "dir")]
+    under: bool,
+    /// Only those on this git branch
+    #[arg(short = 'b', long, value_name = "BRANCH")]
+    branch: Option<String>,
+    /// Only those in this state; may be repeated
+    #[arg(long = "status", value_name = "STATUS", value_parser = activity)]
+    statuses: Vec<Activity>,
+    /// Only those of this kind; may be repeated
+    #[arg(long = "provider", value_name = "NAME")]
+    providers: Vec<String>,
+    /// Only those with this label; may be repeated
+    #[arg(short = 'l', long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut rows = context.store()?.sessions()?;
-    rows.retain(|row| args.all || row.activity != Activity::Gone);
+    let filter = Filter::of(args)?;
+    rows.retain(|row| filter.fits(row));
     if Lock::holder(&context.config.data_dir).is_none() {
         ui::warn("no daemon is running: the sessions are shown as they were last seen");
     }
@@ -29,9 +55,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        context.ui.line(
-            "no sessions: start one with `tmux new-session`, and `assigner run` to watch it",
-        )?;
+        context.ui.line(if filter.is_open() {
+            "no sessions: start one with `tmux new-session`, and `assigner run` to watch it"
+        } else {
+            "no session is like that: `assigner sessions` shows all"
+        })?;
         return Ok(Exit::Done);
     }
     let now = Timestamp::now();
@@ -64,7 +92,94 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn session_json(row: &SessionRow) -> Value {
+/// Which sessions are shown.
+struct Filter<'a> {
+    args: &'a Args,
+    env: Vec<(String, Option<String>)>,
+    names: BTreeSet<String>,
+    dir: Option<PathBuf>,
+    labels: Vec<(String, String)>,
+}
+
+impl<'a> Filter<'a> {
+    fn of(args: &'a Args) -> Result<Self, Failure> {
+        let env: Vec<(String, Option<String>)> = args
+            .env
+            .iter()
+            .map(|text| match text.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (text.clone(), None),
+            })
+            .collect();
+        let dir = args.dir.as_deref().map(wish::absolute).transpose()?;
+        let labels = args.labels.iter().map(|text| wish::label("--label", text));
+        Ok(Self {
+            names: env.iter().map(|(name, _)| name.clone()).collect(),
+            env,
+            // As the system names it, which is how it names the directory of a process.
+            dir: dir.map(|dir| {
+                let dir = PathBuf::from(dir);
+                dir.canonicalize().unwrap_or(dir)
+            }),
+            labels: labels.collect::<Result<_, _>>()?,
+            args,
+        })
+    }
+
+    /// Whether nothing is left out but what has ended.
+    fn is_open(&self) -> bool {
+        let args = self.args;
+        args.statuses.is_empty()
+            && args.providers.is_empty()
+            && args.branch.is_none()
+            && self.env.is_empty()
+            && self.dir.is_none()
+            && self.labels.is_empty()
+    }
+
+    fn fits(&self, row: &SessionRow) -> bool {
+        let args = self.args;
+        let any = args.all || args.statuses.contains(&Activity::Gone);
+        (any || row.activity != Activity::Gone)
+            && (args.statuses.is_empty() || args.statuses.contains(&row.activity))
+            && (args.providers.is_empty() || args.providers.contains(&row.provider))
+            && (args.branch.is_none() || args.branch == row.git_branch)
+            && self
+                .labels
+                .iter()
+                .all(|(name, value)| row.labels.get(name) == Some(value))
+            && self.stands_there(row)
+            && self.has_variables(row)
+    }
+
+    fn stands_there(&self, row: &SessionRow) -> bool {
+        let Some(wanted) = &self.dir else {
+            return true;
+        };
+        row.current_dir.as_ref().is_some_and(|dir| {
+            let dir = Path::new(dir);
+            dir == wanted || (self.args.under && dir.starts_with(wanted))
+        })
+    }
+
+    fn has_variables(&self, row: &SessionRow) -> bool {
+        if self.env.is_empty() {
+            return true;
+        }
+        let env = variables(row, &self.names);
+        self.env.iter().all(|(name, value)| match value {
+            Some(value) => env.get(name) == Some(value),
+            None => env.contains_key(name),
+        })
+    }
+}
+
+fn activity(name: &str) -> Result<Activity, String> {
+    Activity::from_name(name)
+        .ok_or_else(|| "it may be idle, busy, attended, unknown or gone".to_owned())
+}
+
+pub(super) fn session_json(row: &SessionRow) -> Value {
     json!({
         "name": row.name,
         "provider": row.provider,
@@ -77,5 +192,8 @@ fn session_json(row: &SessionRow) -> Value {
         "current_task": row.current_task,
         "completed": row.completed,
         "failed": row.failed,
+        "labels": row.labels,
+        "admission": row.admission,
+        "paused": row.paused,
     })
 }

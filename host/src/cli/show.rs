@@ -1,12 +1,14 @@
 //! `assigner show`: all that is known of one task.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
+use crate::engine::explain::waits_for;
 use crate::model::ids::TaskId;
-use crate::model::task::{Attempt, NamedRanking, Outcome, Task};
-use crate::store::Store;
+use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task};
+use crate::store::{ParentRow, Store};
 
 /// Shows a task: its state, context, attempts, and why each went where it went.
 #[derive(Debug, clap::Args)]
@@ -17,7 +19,13 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
-    let task = store.task(args.id)?;
+    let mut task = store.task(args.id)?;
+    let parents = store.parents(args.id)?;
+    if task.status == Status::Pending
+        && let Some(reason) = waits_for(&task, &parents, Timestamp::now())
+    {
+        task.wait_reason = Some(reason);
+    }
     let attempts = store.attempts(args.id)?;
     let output = store.output(args.id)?;
     if context.ui.json {
@@ -25,11 +33,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         value["output"] = output.map_or(Value::Null, |output| {
             Value::String(String::from_utf8_lossy(&output.bytes).into_owned())
         });
+        value["after"] = json!(parents);
         value["attempts"] = attempts.iter().map(attempt_json).collect();
         context.ui.json(&value)?;
         return Ok(Exit::Done);
     }
-    print(context, &task, &attempts)?;
+    print(context, &task, &parents, &attempts)?;
     if let Some(output) = output {
         let lines = output.bytes.iter().filter(|&&byte| byte == b'\n').count();
         context.ui.line(&format!(
@@ -40,7 +49,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn print(context: &Context, task: &Task, attempts: &[Attempt]) -> Result<(), Failure> {
+fn print(
+    context: &Context,
+    task: &Task,
+    parents: &[ParentRow],
+    attempts: &[Attempt],
+) -> Result<(), Failure> {
     let ui = context.ui;
     let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
     line(&format!("task {}", task.id), &ui::status(task.status))?;
@@ -53,13 +67,54 @@ fn print(context: &Context, task: &Task, attempts: &[Attempt]) -> Result<(), Fai
         line("directory", &ui::clean(directory))?;
     }
     if let Some(branch) = &metadata.git_branch {
-        line("branch", &ui::clean(branch))?;
+        let required = if metadata.require_branch {
+            ", required"
+        } else {
+            ""
+        };
+        line("branch", &format!("{}{required}", ui::clean(branch)))?;
     }
     for (name, value) in &metadata.env_vars {
         line("env", &ui::clean(&format!("{name}={value}")))?;
     }
+    for name in &metadata.secret_env {
+        line("env", &format!("{} (secret)", ui::clean(name)))?;
+    }
+    if metadata.isolate_env {
+        line("env", "undone after it")?;
+    }
     for prerequisite in &metadata.prerequisites {
         line("prereq", &ui::clean(prerequisite))?;
+    }
+    if let Some(target) = &task.target_session {
+        let others = if metadata.target_fallback {
+            ", or another"
+        } else {
+            ""
+        };
+        line("target", &format!("{}{others}", ui::clean(target)))?;
+    }
+    let providers = task.preferred_providers();
+    if !providers.is_empty() {
+        let others = if metadata.allow_fallback {
+            ", then any"
+        } else {
+            ""
+        };
+        line(
+            "provider",
+            &format!("{}{others}", ui::clean(&providers.join(", "))),
+        )?;
+    }
+    for (name, value) in &metadata.labels {
+        line("label", &ui::clean(&format!("{name}={value}")))?;
+    }
+    for (name, value) in &metadata.require_labels {
+        line("requires", &ui::clean(&format!("{name}={value}")))?;
+    }
+    for parent in parents {
+        let task = format!("task {}", parent.id);
+        line("after", &format!("{task} ({})", ui::status(parent.status)))?;
     }
     if let Some(session) = &task.session {
         line("session", &ui::clean(session))?;
@@ -138,10 +193,20 @@ pub(super) fn task_json(task: &Task) -> Value {
             "git_branch": task.metadata.git_branch,
             "env": task.metadata.env_vars,
         },
+        "require_branch": task.metadata.require_branch,
+        "secret_env": task.metadata.secret_env,
+        "isolate_env": task.metadata.isolate_env,
         "prerequisites": task.metadata.prerequisites,
+        "prereq_timeout_seconds": task.metadata.prerequisite_timeout,
         "match_context": task.metadata.prefer_context_match,
         "target_session": task.target_session,
+        "target_fallback": task.metadata.target_fallback,
         "target_provider": task.target_provider,
+        "providers": task.metadata.preferred_providers,
+        "fallback": task.metadata.fallback_providers,
+        "allow_fallback": task.metadata.allow_fallback,
+        "labels": task.metadata.labels,
+        "require_labels": task.metadata.require_labels,
         "retries": task.max_retries,
         "timeout_seconds": task.timeout_seconds,
         "not_before": task.not_before,

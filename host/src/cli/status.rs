@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Failure};
+use super::pause::paused_json;
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, Store};
+use crate::store::{DaemonFacts, Pause, Store};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             *sessions.entry(row.activity.name()).or_default() += 1;
         }
     }
+    let pauses = store.pauses()?;
     let holder = Lock::holder(&context.config.data_dir);
     let facts = store.daemon()?.filter(|facts| {
         holder
@@ -44,6 +46,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             "daemon": daemon_json(holder.map(|holder| holder.pid), facts.as_ref(), now),
             "tasks": tasks,
             "sessions": sessions,
+            "paused": paused_json(&pauses),
         }))?;
         return Ok(Exit::Done);
     }
@@ -79,6 +82,12 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     context
         .ui
         .line(&format!("sessions  {}", listed(sessions)))?;
+    if !pauses.is_empty() {
+        let names: Vec<String> = pauses.iter().map(Pause::to_string).collect();
+        context
+            .ui
+            .line(&format!("paused    {}", ui::clean(&names.join(", "))))?;
+    }
     Ok(Exit::Done)
 }
 

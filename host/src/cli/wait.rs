@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(required = true)]
     ids: Vec<TaskId>,
     /// Gives up after this time, such as `90s` or `1h 30m`; a bare number is minutes
-    #[arg(long, value_name = "DURATION", value_parser = super::send::timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = super::when::seconds)]
     timeout: Option<u64>,
 }
 

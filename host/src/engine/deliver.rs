@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::flight::Flight;
 use super::prepare::Prepared;
+use super::tracker::Freshness;
 use super::{Engine, RoundError};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::model::text::clean;
@@ -56,6 +57,10 @@ impl<T: Tmux> Engine<T> {
         for (Prepared { mut claimed, .. }, typed) in prepared.into_iter().zip(typed) {
             claimed.flight.phase = Phase::Delivering;
             let flight = claimed.flight;
+            // Whatever runs there may change its variables.
+            if let Some(known) = self.tracker.get_mut(&flight.identity) {
+                known.fresh = Freshness::Stale;
+            }
             match typed {
                 Typed::Done => {
                     tracing::info!(task = %flight.task.id, session = ?flight.session, "delivered");

@@ -1,23 +1,26 @@
 //! Explains where a task would go and why it waits: every session, its terms, or what rules it
 //! out. It changes nothing, and asks the policy as a round would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::matching::{candidate, resource, seconds};
+use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
-use crate::store::SessionRow;
+use crate::store::{ParentRow, SessionRow};
 
 /// How one session stands to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The session.
     pub session: String,
+    /// What runs in it.
+    pub provider: String,
     /// What it does.
     pub status: Activity,
     /// What keeps it from taking the task now; `None`: nothing.
@@ -39,17 +42,31 @@ pub struct Explanation {
     pub sessions: Vec<Standing>,
 }
 
-/// Explains a pending task against the sessions as last seen.
-pub fn explain(task: &Task, rows: &[SessionRow], policy: &Policy, now: Timestamp) -> Explanation {
+/// Explains a pending task against the sessions as last seen. `parents`: the tasks it follows.
+pub fn explain(
+    task: &Task,
+    parents: &[ParentRow],
+    rows: &[SessionRow],
+    policy: &Policy,
+    now: Timestamp,
+) -> Explanation {
     let rows: Vec<&SessionRow> = rows
         .iter()
         .filter(|row| row.activity != Activity::Gone)
         .collect();
-    let names = rows
+    let mut candidate = candidate(task, rows.iter().map(|row| row.place()), now);
+    let providers = task.allowed_providers();
+    let demand = task.demand(&providers);
+    let excluded: Vec<Option<String>> = rows
         .iter()
-        .map(|row| (row.name.as_str(), row.provider.as_str()));
-    let candidate = candidate(task, names, now);
-    let eligible = candidate.eligible.clone();
+        .map(|row| demand.excludes(&row.place()))
+        .collect();
+    // Not only a target with others behind it: all that may run the task.
+    candidate.eligible = excluded.iter().any(Option::is_some).then(|| {
+        (0..rows.len())
+            .filter(|&index| excluded[index].is_none())
+            .collect()
+    });
     let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
     // As if every session were ready: that shows which one would be worth waiting for.
     let question = Question {
@@ -59,7 +76,7 @@ pub fn explain(task: &Task, rows: &[SessionRow], policy: &Policy, now: Timestamp
         tasks: vec![candidate],
         sessions: rows
             .iter()
-            .map(|row| resource(row, "", &named, now))
+            .map(|row| resource(row, None, "", &named, now))
             .collect(),
     };
     let decision = policy
@@ -75,11 +92,9 @@ pub fn explain(task: &Task, rows: &[SessionRow], policy: &Policy, now: Timestamp
     };
     let mut sessions: Vec<Standing> = rows
         .iter()
+        .zip(excluded)
         .enumerate()
-        .map(|(index, row)| {
-            let excluded = eligible.as_ref().is_some_and(|list| !list.contains(&index));
-            standing(task, row, index, excluded, &rankings)
-        })
+        .map(|(index, (row, excluded))| standing(row, index, excluded, &rankings))
         .collect();
     sessions.sort_by_key(|standing| {
         (
@@ -89,41 +104,31 @@ pub fn explain(task: &Task, rows: &[SessionRow], policy: &Policy, now: Timestamp
         )
     });
     Explanation {
-        reason: reason(task, &sessions, policy_says, now),
+        reason: waits_for(task, parents, now)
+            .unwrap_or_else(|| reason(task, &sessions, policy_says)),
         sessions,
     }
 }
 
 fn standing(
-    task: &Task,
     row: &SessionRow,
     index: usize,
-    excluded: bool,
+    excluded: Option<String>,
     rankings: &[Ranking],
 ) -> Standing {
     let ranking = rankings.iter().find(|ranking| ranking.session == index);
-    let obstacle = if excluded {
-        let allowed = task.allowed_providers();
-        let demand = crate::model::eligibility::Demand {
-            kind: task.kind,
-            target_session: task.target_session.as_deref(),
-            providers: &allowed,
-        };
-        Some(
-            demand
-                .excludes(&row.name, &row.provider)
-                .unwrap_or_else(|| "ruled out by the task".to_owned()),
-        )
-    } else if row.activity == Activity::Idle {
-        None
-    } else {
-        Some(format!("{}: {}", row.activity, row.reason))
-    };
+    let is_excluded = excluded.is_some();
+    let obstacle = excluded.or_else(|| match row.activity {
+        Activity::Idle if row.paused => Some("paused".to_owned()),
+        Activity::Idle => None,
+        activity => Some(format!("{activity}: {}", row.reason)),
+    });
     Standing {
         session: row.name.clone(),
+        provider: row.provider.clone(),
         status: row.activity,
         obstacle,
-        excluded,
+        excluded: is_excluded,
         points: ranking.map(|ranking| ranking.points),
         terms: ranking
             .map(|ranking| ranking.terms.clone())
@@ -131,19 +136,43 @@ fn standing(
     }
 }
 
-fn reason(
-    task: &Task,
-    sessions: &[Standing],
-    policy_says: Option<String>,
-    now: Timestamp,
-) -> String {
-    if let Some(due) = task.not_before.filter(|due| *due > now) {
-        let after = task.error.as_deref().unwrap_or("its last attempt failed");
-        return format!(
-            "it is tried again in {} s, because: {after}",
-            seconds(now, due).max(1)
-        );
+/// Returns those of the variables `names` that a session has, as far as is known: what it was
+/// started with, and what it was given or has told since.
+pub fn variables(row: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let resource = resource(row, None, "", names, Timestamp::UNIX_EPOCH);
+    let pairs = resource.env.into_iter();
+    pairs
+        .map(|attribute| (attribute.name, attribute.value))
+        .collect()
+}
+
+/// Why a task waits whatever sessions there are: for other tasks, or for its time.
+pub fn waits_for(task: &Task, parents: &[ParentRow], now: Timestamp) -> Option<String> {
+    let open: Vec<String> = parents
+        .iter()
+        .filter(|parent| !parent.status.has_ended())
+        .map(|parent| format!("task {}, which is {}", parent.id, parent.status))
+        .collect();
+    if !open.is_empty() {
+        let more = open.len().saturating_sub(3);
+        let shown = open.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+        let more = match more {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        return Some(format!("it waits for {shown}{more}"));
     }
+    let due = task.not_before.filter(|due| *due > now)?;
+    Some(match &task.error {
+        Some(error) => format!(
+            "it is tried again in {} s, because: {error}",
+            seconds(now, due).max(1)
+        ),
+        None => format!("it is not to start before {due:.0}"),
+    })
+}
+
+fn reason(task: &Task, sessions: &[Standing], policy_says: Option<String>) -> String {
     let possible: Vec<&Standing> = sessions
         .iter()
         .filter(|session| !session.excluded)
@@ -156,28 +185,42 @@ fn reason(
             (Some(target), _) if sessions.iter().all(|session| session.session != *target) => {
                 format!("it is for session {target}, and there is none of that name")
             }
-            (Some(target), _) => format!("it is for session {target}, which cannot run it"),
-            (None, Kind::Prompt) => format!(
-                "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent; a command for a shell is sent with --shell",
-                sessions.len()
-            ),
-            (None, Kind::Command) => {
-                "a command goes to shells, and no session is a shell that it may use".to_owned()
+            (Some(target), _) => {
+                let why = sessions.iter().find(|session| session.session == *target);
+                let why = why.and_then(|session| session.obstacle.as_deref());
+                format!(
+                    "it is for session {target}, which cannot run it: {}",
+                    why.unwrap_or_default()
+                )
             }
+            (None, Kind::Prompt) if sessions.iter().all(|session| session.provider == SHELL) => {
+                format!(
+                    "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent; a command for a shell is sent with --shell",
+                    sessions.len()
+                )
+            }
+            (None, _) => format!("no session may run it: {}", obstacles(sessions.iter())),
         };
     }
     if possible.iter().all(|session| session.obstacle.is_some()) {
-        let best: Vec<String> = possible
-            .iter()
-            .take(3)
-            .map(|session| {
-                let obstacle = session.obstacle.as_deref().unwrap_or_default();
-                format!("{} is {obstacle}", session.session)
-            })
-            .collect();
-        return format!("no session that may run it is idle: {}", best.join("; "));
+        return format!(
+            "no session that may run it is idle: {}",
+            obstacles(possible.iter().copied())
+        );
     }
     policy_says
         .or_else(|| task.wait_reason.clone())
         .unwrap_or_else(|| "a session is free: the next round takes it".to_owned())
+}
+
+/// What stands in the way of the first few sessions.
+fn obstacles<'a>(sessions: impl Iterator<Item = &'a Standing>) -> String {
+    let shown: Vec<String> = sessions
+        .take(3)
+        .map(|session| {
+            let obstacle = session.obstacle.as_deref().unwrap_or_default();
+            format!("{}: {obstacle}", session.session)
+        })
+        .collect();
+    shown.join("; ")
 }

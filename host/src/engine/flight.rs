@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::job::Step;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::task::{Phase, Task};
 use crate::store::OpenAttempt;
@@ -39,7 +40,13 @@ pub(super) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     Cancel,
-    TimeOut,
+    /// For another session.
+    Reassign,
+    /// Its time is over: the command's own, or that of a step before it.
+    TimeOut {
+        step: Step,
+        seconds: u64,
+    },
 }
 
 impl Flight {

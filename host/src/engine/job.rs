@@ -1,7 +1,7 @@
 //! The script that a shell sources to run a task: pure text, one dialect for each shell.
 //!
 //! ```text
-//! claim -> cd -> export... -> prerequisite... -> command -> exit code
+//! claim -> cd -> export... -> prerequisite... -> branch -> command -> undo -> exit code
 //! ```
 //!
 //! The script's first act is to create the claim file, which only one side can do: either the
@@ -12,6 +12,7 @@
 //! stays in the session. The pieces that a person wrote are files of their own, so that a
 //! syntax error in one, or a `return`, ends that piece alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -38,8 +39,12 @@ pub(super) enum Step {
     Directory,
     /// Exporting the variable at this position.
     Export(usize),
+    /// Setting the variables whose values are secret.
+    Secrets,
     /// Running the prerequisite at this position.
     Prerequisite(usize),
+    /// Looking at the branch.
+    Branch,
     /// Running the command.
     Command,
 }
@@ -50,6 +55,8 @@ impl Step {
         let mut words = text.strip_suffix('\n')?.split(' ');
         let step = match (words.next()?, words.next()) {
             ("directory", None) => Self::Directory,
+            ("secrets", None) => Self::Secrets,
+            ("branch", None) => Self::Branch,
             ("command", None) => Self::Command,
             ("export", Some(index)) => Self::Export(index.parse().ok()?),
             ("prerequisite", Some(index)) => Self::Prerequisite(index.parse().ok()?),
@@ -63,6 +70,8 @@ impl Step {
             Self::Directory => "directory".to_owned(),
             Self::Export(index) => format!("export {index}"),
             Self::Prerequisite(index) => format!("prerequisite {index}"),
+            Self::Secrets => "secrets".to_owned(),
+            Self::Branch => "branch".to_owned(),
             Self::Command => "command".to_owned(),
         }
     }
@@ -75,12 +84,80 @@ pub(super) fn typed_line(shell: Shell, script: &Path) -> String {
     format!(" {word} {}", quote(shell, script))
 }
 
-/// Returns the script for `task` in the language of `shell`.
-pub(super) fn script(shell: Shell, task: &Task, files: &JobFiles, keep: Keep<'_>) -> String {
+/// What a script is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) shell: Shell,
+    pub(super) task: &'a Task,
+    /// Values of the task's secret variables.
+    pub(super) secrets: &'a BTreeMap<String, String>,
+    pub(super) keep: Keep<'a>,
+    /// Whether the shell tells what it exports before the task: needed where that is not known.
+    pub(super) tell_before: bool,
+}
+
+/// Returns the script for a task in the language of its shell.
+pub(super) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
     let mut script = String::new();
-    let dialect = Dialect { shell, files, keep };
-    dialect.write(&mut script, task);
+    let dialect = Dialect {
+        shell: plan.shell,
+        files,
+        keep: plan.keep,
+    };
+    dialect.write(&mut script, plan);
     script
+}
+
+/// Returns the piece that sets secret variables, and says how that is undone. It shows nothing
+/// where the shell traces what it does.
+pub(super) fn secrets(plan: &Plan<'_>) -> String {
+    let mut piece = String::new();
+    let shell = plan.shell;
+    if shell == Shell::Fish {
+        for (name, value) in plan.secrets {
+            let value = quote(shell, value.as_str());
+            let _ = writeln!(
+                piece,
+                "if builtin set -q {name}; builtin set -g __assigner_old_{name} ${name}; else; builtin set -ga __assigner_new {name}; end"
+            );
+            let _ = writeln!(piece, "builtin set -gx {name} {value}");
+        }
+        // Its last command sets no status of its own.
+        let _ = writeln!(piece, "builtin true");
+        return piece;
+    }
+    let builtin = builtin(shell);
+    let _ = writeln!(
+        piece,
+        "case $- in *x*) __assigner_x=1; {builtin} set +x;; *) __assigner_x=0;; esac"
+    );
+    let _ = writeln!(piece, "__assigner_undo=");
+    for (name, value) in plan.secrets {
+        let value = quote(shell, value.as_str());
+        let _ = writeln!(
+            piece,
+            "case ${{{name}+set}} in set) __assigner_was_{name}=${name}; __assigner_undo=\"$__assigner_undo export {name}=\\\"\\$__assigner_was_{name}\\\"; unset __assigner_was_{name};\";; *) __assigner_undo=\"$__assigner_undo unset {name};\";; esac"
+        );
+        let _ = writeln!(piece, "{builtin} export {name}={value}");
+    }
+    let _ = writeln!(
+        piece,
+        "case $__assigner_x in 1) {builtin} unset __assigner_x; {builtin} set -x;; *) {builtin} unset __assigner_x;; esac"
+    );
+    piece
+}
+
+/// Returns a script that tells what the shell exports, and nothing else.
+pub(super) fn question(shell: Shell, files: &JobFiles) -> String {
+    let after = quote(shell, files.after().as_path());
+    let exit = quote(shell, files.exit().as_path());
+    if shell == Shell::Fish {
+        return format!(
+            "command env -0 > {after} 2>/dev/null\nbuiltin printf '%s\\n' $status > {exit}\n"
+        );
+    }
+    let builtin = builtin(shell);
+    format!("\\command env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n")
 }
 
 /// The mark that the script prints where the preparation begins (`A`), where the output begins
@@ -89,6 +166,17 @@ pub(super) fn mark(letter: char, nonce: &str) -> String {
     format!("\x1b]133;{letter};assigner={nonce}\x07")
 }
 
+/// fish has no subshells: what is exported is kept beside itself.
+const ISOLATE_FISH: &str = "builtin set -g __assigner_isolated 1
+for __assigner_name in (builtin set -gxn); builtin set -g __assigner_old_$__assigner_name $$__assigner_name; end";
+
+/// Brings back what was kept, and removes what was not there. Some variables cannot be set: those
+/// no task has changed either.
+const UNDO_FISH: &str = "if builtin set -q __assigner_isolated; for __assigner_name in (builtin set -gxn); if not builtin set -q __assigner_old_$__assigner_name; builtin set -eg $__assigner_name; end; end; end
+for __assigner_name in $__assigner_new; builtin set -eg $__assigner_name; end
+for __assigner_name in (builtin set -gn | builtin string match '__assigner_old_*' | builtin string sub -s 16); set __assigner_kept __assigner_old_$__assigner_name; builtin set -gx $__assigner_name $$__assigner_kept 2>/dev/null; builtin set -eg $__assigner_kept; end
+builtin set -eg __assigner_isolated __assigner_new __assigner_name __assigner_kept 2>/dev/null";
+
 struct Dialect<'a> {
     shell: Shell,
     files: &'a JobFiles,
@@ -96,71 +184,161 @@ struct Dialect<'a> {
 }
 
 impl Dialect<'_> {
-    fn write(&self, out: &mut String, task: &Task) {
-        let mut steps = Vec::new();
-        if let Some(directory) = &task.metadata.working_dir {
-            let cd = if self.shell == Shell::Fish {
-                format!("builtin cd {}", self.quote(directory.as_str()))
+    fn write(&self, out: &mut String, plan: &Plan<'_>) {
+        let metadata = &plan.task.metadata;
+        let is_fish = self.shell == Shell::Fish;
+        let directory = metadata.working_dir.as_deref().map(|directory| {
+            let directory = self.quote(directory);
+            let cd = if is_fish {
+                format!("builtin cd {directory}")
             } else {
-                format!(
-                    "{} cd -- {}",
-                    self.builtin(),
-                    self.quote(directory.as_str())
-                )
+                format!("{} cd -- {directory}", self.builtin())
             };
-            steps.push((Step::Directory, cd));
-        }
-        for (index, (name, value)) in task.metadata.env_vars.iter().enumerate() {
+            (Step::Directory, cd)
+        });
+        let mut steps = Vec::new();
+        for (index, (name, value)) in metadata.env_vars.iter().enumerate() {
             let value = self.quote(value.as_str());
-            let export = if self.shell == Shell::Fish {
+            let export = if is_fish {
                 format!("builtin set -gx {name} {value}")
             } else {
                 format!("{} export {name}={value}", self.builtin())
             };
             steps.push((Step::Export(index), export));
         }
-        for index in 0..task.metadata.prerequisites.len() {
+        if !plan.secrets.is_empty() {
+            let piece = self.files.secrets();
+            let source = self.source(&piece);
+            let (slash, file) = (self.slash(), self.quote(piece.as_path()));
+            let source = if is_fish {
+                // Tracing is off where this variable is empty.
+                format!("begin; builtin set -l fish_trace; {source}; end")
+            } else {
+                source
+            };
+            steps.push((Step::Secrets, source));
+            steps.push((Step::Secrets, format!("{slash}command rm -f {file}")));
+        }
+        for index in 0..metadata.prerequisites.len() {
             let piece = self.source(&self.files.prerequisite(index));
             let kept = self.redirection(&self.files.preparation());
             steps.push((Step::Prerequisite(index), piece + &kept));
         }
-        if self.shell == Shell::Fish {
-            self.write_fish(out, &steps);
+        // A prerequisite may check the branch out; without one it was looked at before.
+        if let Some(branch) = metadata.git_branch.as_deref()
+            && metadata.require_branch
+            && !metadata.prerequisites.is_empty()
+        {
+            let branch = self.quote(branch);
+            let ask = "command git symbolic-ref --quiet --short HEAD 2>/dev/null";
+            let detached = "command git rev-parse --short=7 HEAD 2>/dev/null";
+            let test = if is_fish {
+                format!("builtin test \"$({ask}; or {detached})\" = {branch}")
+            } else {
+                format!(
+                    "{} [ \"$(\\{ask} || \\{detached})\" = {branch} ]",
+                    self.builtin()
+                )
+            };
+            steps.push((Step::Branch, test));
+        }
+        if is_fish {
+            self.write_fish(out, plan, directory.as_ref(), &steps);
         } else {
-            self.write_posix(out, &steps);
+            self.write_posix(out, plan, directory.as_ref(), &steps);
         }
     }
 
     /// bash, zsh and dash. `\` in front of a word passes by a person's aliases, `builtin` by
     /// their functions; `>|` works where `noclobber` is set.
-    fn write_posix(&self, out: &mut String, steps: &[(Step, String)]) {
+    fn write_posix(
+        &self,
+        out: &mut String,
+        plan: &Plan<'_>,
+        directory: Option<&(Step, String)>,
+        steps: &[(Step, String)],
+    ) {
         let builtin = self.builtin();
+        let isolated = plan.task.metadata.isolate_env;
         let claim = self.quote(self.files.claim().as_path());
         let exit = self.quote(self.files.exit().as_path());
-        let traps = self.quote(self.files.traps().as_path());
         let step_file = self.quote(self.files.step().as_path());
         let step =
             |step: Step| format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write());
         let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
-        let ours = format!("{builtin} [ \"$__assigner_trap\" = 1 ]");
+        let take = |(name, action): &(Step, String)| {
+            format!(
+                "if {going}; then {}; {action}; __assigner=$?; fi",
+                step(*name)
+            )
+        };
+        let undo =
+            format!("{builtin} eval \"${{__assigner_undo-}}\"; {builtin} unset __assigner_undo");
         let _ = writeln!(
             out,
             "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
         );
+        // What a job before this one could not undo, since it was interrupted.
+        let _ = writeln!(out, "{undo}");
         let _ = writeln!(out, "__assigner=0");
         self.write_mark(out, 'A');
-        for (name, action) in steps {
-            let _ = writeln!(
-                out,
-                "if {going}; then {}; {action}; __assigner=$?; fi",
-                step(*name)
-            );
+        if plan.tell_before {
+            self.write_tell(out, &self.files.before());
+        }
+        if let Some(step) = directory {
+            let _ = writeln!(out, "{}", take(step));
+        }
+        if isolated {
+            // What happens in a subshell stays there.
+            let _ = writeln!(out, "if {going}; then");
+            let _ = writeln!(out, "(");
+        }
+        for step in steps {
+            let _ = writeln!(out, "{}", take(step));
         }
         let _ = writeln!(out, "if {going}; then");
         let _ = writeln!(out, "{}", step(Step::Command));
-        // `exit` in the command ends the shell: a trap keeps its code, unless the person has one.
-        // A trap of ours that an interrupted job left behind is replaced. A shell whose terminal is
-        // gone was hung up and did not exit: there is no code.
+        if !isolated {
+            self.write_trap(out);
+        }
+        self.write_mark(out, 'C');
+        let _ = writeln!(
+            out,
+            "{}{}",
+            self.source(&self.files.command()),
+            self.redirection(&self.files.raw_output())
+        );
+        let _ = writeln!(out, "__assigner=$?");
+        if !isolated {
+            let _ = writeln!(
+                out,
+                "if {builtin} [ \"$__assigner_trap\" = 1 ]; then {builtin} trap - EXIT; fi"
+            );
+            self.write_show(out);
+        }
+        let _ = writeln!(out, "fi");
+        if isolated {
+            let _ = writeln!(out, "{builtin} exit \"$__assigner\"");
+            let _ = writeln!(out, ")");
+            let _ = writeln!(out, "__assigner=$?");
+            self.write_show(out);
+            let _ = writeln!(out, "fi");
+        }
+        let _ = writeln!(out, "{undo}");
+        self.write_mark(out, 'D');
+        self.write_tell(out, &self.files.after());
+        let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
+        let _ = writeln!(out, "{builtin} unset __assigner __assigner_trap");
+        let _ = writeln!(out, "fi");
+    }
+
+    /// `exit` in the command ends the shell: a trap keeps its code, unless the person has one. A
+    /// trap of ours that an interrupted job left behind is replaced. A shell whose terminal is gone
+    /// was hung up and did not exit: there is no code.
+    fn write_trap(&self, out: &mut String) {
+        let builtin = self.builtin();
+        let exit = self.quote(self.files.exit().as_path());
+        let traps = self.quote(self.files.traps().as_path());
         let keep_code = format!("{builtin} printf '%s\\n' \"$__assigner\" >| {exit} # assigner");
         let on_exit = format!("__assigner=$?; {keep_code}");
         let on_exit_in_terminal = format!("__assigner=$?; {builtin} [ ! -t 0 ] || {keep_code}");
@@ -171,41 +349,45 @@ impl Dialect<'_> {
         );
         let _ = writeln!(
             out,
-            "if {ours}; then if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi; fi",
+            "if {builtin} [ \"$__assigner_trap\" = 1 ]; then if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi; fi",
             self.quote(on_exit_in_terminal.as_str()),
             self.quote(on_exit.as_str())
         );
-        self.write_mark(out, 'C');
-        let _ = writeln!(
-            out,
-            "{}{}",
-            self.source(&self.files.command()),
-            self.redirection(&self.files.raw_output())
-        );
-        let _ = writeln!(out, "__assigner=$?");
-        let _ = writeln!(out, "if {ours}; then {builtin} trap - EXIT; fi");
-        self.write_show(out);
-        let _ = writeln!(out, "fi");
-        self.write_mark(out, 'D');
-        let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
-        let _ = writeln!(out, "{builtin} unset __assigner __assigner_trap");
-        let _ = writeln!(out, "fi");
     }
 
-    fn write_fish(&self, out: &mut String, steps: &[(Step, String)]) {
+    fn write_fish(
+        &self,
+        out: &mut String,
+        plan: &Plan<'_>,
+        directory: Option<&(Step, String)>,
+        steps: &[(Step, String)],
+    ) {
         let claim = self.quote(self.files.claim().as_path());
         let exit = self.quote(self.files.exit().as_path());
         let step_file = self.quote(self.files.step().as_path());
         let step = |step: Step| format!("builtin printf '%s\\n' '{}' > {step_file}", step.write());
-        let _ = writeln!(out, "if builtin true >? {claim}");
-        let _ = writeln!(out, "builtin set -g __assigner 0");
-        self.write_mark(out, 'A');
-        for (name, action) in steps {
-            let _ = writeln!(
-                out,
+        let take = |(name, action): &(Step, String)| {
+            format!(
                 "if builtin test $__assigner = 0; {}; {action}; builtin set -g __assigner $status; end",
                 step(*name)
-            );
+            )
+        };
+        let _ = writeln!(out, "if builtin true >? {claim}");
+        // What a job before this one could not undo, since it was interrupted.
+        let _ = writeln!(out, "{UNDO_FISH}");
+        let _ = writeln!(out, "builtin set -g __assigner 0");
+        self.write_mark(out, 'A');
+        if plan.tell_before {
+            self.write_tell(out, &self.files.before());
+        }
+        if let Some(step) = directory {
+            let _ = writeln!(out, "{}", take(step));
+        }
+        if plan.task.metadata.isolate_env {
+            let _ = writeln!(out, "{ISOLATE_FISH}");
+        }
+        for step in steps {
+            let _ = writeln!(out, "{}", take(step));
         }
         let _ = writeln!(out, "if builtin test $__assigner = 0");
         let _ = writeln!(out, "{}", step(Step::Command));
@@ -219,10 +401,23 @@ impl Dialect<'_> {
         let _ = writeln!(out, "builtin set -g __assigner $status");
         self.write_show(out);
         let _ = writeln!(out, "end");
+        let _ = writeln!(out, "{UNDO_FISH}");
         self.write_mark(out, 'D');
+        self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "builtin printf '%s\\n' $__assigner > {exit}");
         let _ = writeln!(out, "builtin set -e __assigner");
         let _ = writeln!(out, "end");
+    }
+
+    /// Writes what the shell exports into `file`.
+    fn write_tell(&self, out: &mut String, file: &Path) {
+        let over = if self.shell == Shell::Fish { ">" } else { ">|" };
+        let _ = writeln!(
+            out,
+            "{}command env -0 {over} {} 2>/dev/null",
+            self.slash(),
+            self.quote(file)
+        );
     }
 
     /// Prints a mark, where the pane's output is piped to us.
@@ -240,19 +435,17 @@ impl Dialect<'_> {
     fn write_show(&self, out: &mut String) {
         if self.keep == Keep::File {
             let output = self.quote(self.files.raw_output().as_path());
-            let slash = if self.shell == Shell::Fish { "" } else { "\\" };
-            let _ = writeln!(out, "{slash}command cat {output}");
+            let _ = writeln!(out, "{}command cat {output}", self.slash());
         }
     }
 
-    /// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's
-    /// `command` means an external program.
     fn builtin(&self) -> &'static str {
-        match self.shell {
-            Shell::Dash => "\\command",
-            Shell::Bash | Shell::Zsh => "\\builtin",
-            Shell::Fish => "builtin",
-        }
+        builtin(self.shell)
+    }
+
+    /// What passes by a person's aliases, in front of a command.
+    fn slash(&self) -> &'static str {
+        if self.shell == Shell::Fish { "" } else { "\\" }
     }
 
     fn source(&self, piece: &Path) -> String {
@@ -277,6 +470,16 @@ impl Dialect<'_> {
         &'q T: Into<Quotable<'q>>,
     {
         quote(self.shell, text)
+    }
+}
+
+/// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's
+/// `command` means an external program.
+fn builtin(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Dash => "\\command",
+        Shell::Bash | Shell::Zsh => "\\builtin",
+        Shell::Fish => "builtin",
     }
 }
 

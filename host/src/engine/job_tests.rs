@@ -1,5 +1,6 @@
 //! The job script in the real shells, without tmux: what it leaves behind in each case.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::job::{Keep, Step, typed_line};
+use super::job::{Keep, Plan, Step, typed_line};
 use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;
@@ -54,9 +55,13 @@ fn task(content: &str, metadata: Metadata) -> Task {
         target_session: None,
         target_provider: None,
         attempts: 0,
+        tries: 0,
         max_retries: 0,
         timeout_seconds: None,
         not_before: None,
+        blocked: 0,
+        follows: None,
+        secrets: None,
         wait_reason: None,
         cancel_requested: None,
     }
@@ -72,11 +77,29 @@ struct Job {
 
 impl Job {
     fn write(shell: Shell, task: &Task, keep: Keep<'_>) -> Self {
+        Self::write_with(shell, task, keep, &BTreeMap::new())
+    }
+
+    fn write_with(
+        shell: Shell,
+        task: &Task,
+        keep: Keep<'_>,
+        secrets: &BTreeMap<String, String>,
+    ) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         let data = root.path().join("it's a $(data) `dir` \"#%;é");
         let spool = Spool::open(&data).expect("a spool");
         let files = spool
-            .write_job(AttemptId(7), shell, task, keep)
+            .write_job(
+                AttemptId(7),
+                &Plan {
+                    shell,
+                    task,
+                    secrets,
+                    keep,
+                    tell_before: true,
+                },
+            )
             .expect("written");
         Self {
             root,
@@ -212,9 +235,13 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
         job.spool
             .write_job(
                 AttemptId(7),
-                shell,
-                &task("true", Metadata::default()),
-                Keep::File,
+                &Plan {
+                    shell,
+                    task: &task("true", Metadata::default()),
+                    secrets: &BTreeMap::new(),
+                    keep: Keep::File,
+                    tell_before: false,
+                },
             )
             .expect("written");
         assert_eq!(job.files.taken(), Taken::No);
@@ -406,5 +433,199 @@ proptest! {
                 "{:?} in {}", value, shell.name()
             );
         }
+    }
+}
+
+/// What a task sets and changes in each way that it can, in a shell's own words.
+fn meddling(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Fish => {
+            "set -gx NEW 1; set -gx OLD changed; set -e GONE; set -gx PATH /other $PATH; echo $SET; cd /"
+        }
+        _ => "export NEW=1 OLD=changed; unset GONE; PATH=/other:$PATH; echo \"$SET\"; cd /",
+    }
+}
+
+/// Prints what the tests look at, each between brackets.
+const REPORT: &str = "for name in NEW OLD GONE SET TOKEN; \\printenv $name >/dev/null && \\printf '%s=[%s]\\n' $name (\\printenv $name | string collect); end; printf 'path=[%s]\\n' (string join : $PATH); set -n | string match '__assigner*'";
+
+fn report(shell: Shell) -> String {
+    if shell == Shell::Fish {
+        return REPORT
+            .replace("\\printenv", "command printenv")
+            .replace("\\printf", "printf")
+            .replace(" && ", "; and ");
+    }
+    "for name in NEW OLD GONE SET TOKEN; do if printenv $name >/dev/null; then printf '%s=[%s]\n' $name \"$(printenv $name)\"; fi; done; printf 'path=[%s]\n' \"$PATH\"; set | grep '^__assigner'".to_owned()
+}
+
+fn seeded(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Fish => "set -gx OLD old; set -gx GONE still",
+        _ => "export OLD=old GONE=still",
+    }
+}
+
+fn metadata(pairs: &[(&str, &str)]) -> Metadata {
+    let pairs = pairs.iter();
+    Metadata {
+        env_vars: pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..Metadata::default()
+    }
+}
+
+#[test]
+fn what_an_isolated_task_sets_is_undone_and_told() {
+    for shell in shells() {
+        let isolated = Metadata {
+            isolate_env: true,
+            ..metadata(&[("SET", "by -e")])
+        };
+        let job = Job::write(shell, &task(meddling(shell), isolated), Keep::File);
+        let output = job.source_then(seeded(shell), &report(shell));
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let path = std::env::var("PATH").expect("a path");
+        let name = shell.name();
+        assert!(printed.contains("by -e\n"), "{name}: {printed}");
+        for line in ["OLD=[old]", "GONE=[still]", &format!("path=[{path}]")] {
+            assert!(printed.contains(line), "{name}: no {line} in {printed}");
+        }
+        for word in ["NEW=[", "SET=[", "__assigner"] {
+            assert!(!printed.contains(word), "{name}: {word} in {printed}");
+        }
+        assert_eq!(job.files.exit_code(), Some(0), "{name}: {output:?}");
+        let (before, after) = (
+            job.files.environment_before().expect("told"),
+            job.files.environment_after().expect("told"),
+        );
+        for name in ["OLD", "GONE", "PATH", "NEW", "SET"] {
+            assert_eq!(before.get(name), after.get(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_task_sets_stays_and_is_told() {
+    for shell in shells() {
+        let job = Job::write(
+            shell,
+            &task(meddling(shell), metadata(&[("SET", "a\nb=$(c)")])),
+            Keep::File,
+        );
+        let output = job.source_then(seeded(shell), "");
+        let (before, after) = (
+            job.files.environment_before().expect("told"),
+            job.files.environment_after().expect("told"),
+        );
+        let name = shell.name();
+        let both = |name: &str| {
+            (
+                before.get(name).map(String::as_str),
+                after.get(name).map(String::as_str),
+            )
+        };
+        assert_eq!(both("NEW"), (None, Some("1")), "{name}: {output:?}");
+        assert_eq!(both("OLD"), (Some("old"), Some("changed")), "{name}");
+        assert_eq!(both("GONE"), (Some("still"), None), "{name}");
+        assert_eq!(both("SET"), (None, Some("a\nb=$(c)")), "{name}");
+    }
+}
+
+#[test]
+fn secret_values_are_there_for_the_task_alone_and_are_not_traced() {
+    let values = BTreeMap::from([
+        ("TOKEN".to_owned(), "s3cr\"et$(x)\n`y` 'z'".to_owned()),
+        ("OLD".to_owned(), "hidden".to_owned()),
+    ]);
+    for shell in shells() {
+        for isolate_env in [false, true] {
+            let secret = Metadata {
+                secret_env: values.keys().cloned().collect(),
+                isolate_env,
+                ..Metadata::default()
+            };
+            let content = "printenv TOKEN > seen; printenv OLD >> seen";
+            let job = Job::write_with(shell, &task(content, secret), Keep::File, &values);
+            let trace = match shell {
+                Shell::Fish => "set -g fish_trace 1",
+                _ => "set -x",
+            };
+            let before = format!("{}\n{trace}", seeded(shell));
+            let output = job.source_then(&before, &report(shell));
+            let name = shell.name();
+            let seen = fs::read_to_string(job.path().join("seen"));
+            let seen = seen.unwrap_or_else(|error| panic!("{name}: {error}: {output:?}"));
+            assert_eq!(
+                seen,
+                format!("{}\n{}\n", values["TOKEN"], values["OLD"]),
+                "{name}: {output:?}"
+            );
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(printed.contains("OLD=[old]"), "{name}: {printed}");
+            assert!(!printed.contains("TOKEN=["), "{name}: {printed}");
+            assert!(!printed.contains("__assigner"), "{name}: {printed}");
+            let traced = String::from_utf8_lossy(&output.stderr).into_owned();
+            for value in ["s3cr", "hidden"] {
+                assert!(!traced.contains(value), "{name}: {traced}");
+            }
+            assert!(!job.files.secrets().exists(), "{name}");
+            assert_eq!(job.files.exit_code(), Some(0), "{name}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_branch_that_a_prerequisite_checks_out_is_looked_at_behind_it() {
+    for shell in shells() {
+        for (branch, code) in [("dev", 0), ("main", 1)] {
+            let required = Metadata {
+                git_branch: Some(branch.to_owned()),
+                require_branch: true,
+                prerequisites: vec!["git init -q -b dev .".to_owned()],
+                ..Metadata::default()
+            };
+            let job = Job::write(shell, &task("touch ran", required), Keep::File);
+            let output = job.source();
+            let name = shell.name();
+            assert_eq!(job.files.exit_code(), Some(code), "{name}: {output:?}");
+            assert_eq!(job.path().join("ran").exists(), code == 0, "{name}");
+            let step = if code == 0 {
+                Step::Command
+            } else {
+                Step::Branch
+            };
+            assert_eq!(job.files.last_step(), Some(step), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_shell_tells_what_it_exports() {
+    for shell in shells() {
+        let root = tempfile::tempdir().expect("a directory");
+        let spool = Spool::open(&root.path().join("it's")).expect("a spool");
+        let (question, script) = spool.write_question(shell).expect("written");
+        assert_eq!(spool.answer(question), None);
+        let mut command = Command::new(shell.name());
+        if shell == Shell::Fish {
+            command.arg("--no-config");
+        }
+        let line = typed_line(shell, &script);
+        let output = command
+            .args(["-c", &format!("{}\n{line}", seeded(shell))])
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell");
+        let answer = spool.answer(question).expect("an answer");
+        let name = shell.name();
+        assert_eq!(answer.get("OLD").map(String::as_str), Some("old"), "{name}");
+        assert!(
+            output.stdout.is_empty() && output.stderr.is_empty(),
+            "{name}"
+        );
+        spool.forget_questions();
+        assert_eq!(spool.answer(question), None);
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::scan::Snapshot;
 use super::tracker::Seen;
 use super::{Engine, RoundError, lock};
-use crate::model::eligibility::Demand;
+use crate::model::eligibility::Place;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
 use crate::model::task::{NamedRanking, Outcome, Task};
@@ -52,34 +52,37 @@ impl<T: Tmux> Engine<T> {
         if !self.worth_deciding(&ready, now).await? || ready.is_empty() {
             return Ok(Vec::new());
         }
-        let lanes = self.ledger.run(|store| store.lanes()).await?;
+        let lanes = self
+            .ledger
+            .run(move |store| {
+                store.release_due(now)?;
+                store.lanes()
+            })
+            .await?;
         let lanes: Vec<Lane> = lanes
             .into_iter()
             .filter(|lane| {
-                let demand = Demand {
-                    kind: lane.kind,
-                    target_session: lane.target_session.as_deref(),
-                    providers: &lane.providers,
-                };
-                ready.iter().any(|seen| {
-                    demand
-                        .excludes(&seen.row.name, &seen.row.provider)
-                        .is_none()
-                })
+                let demand = lane.demand();
+                let mut places = ready.iter().map(|seen| seen.row.place());
+                places.any(|place| demand.excludes(&place).is_none())
             })
             .collect();
+        let asked: Vec<&Seen> = snapshot.sessions.iter().filter(|seen| seen.asked).collect();
         let mut assignments = Vec::new();
         let mut behind = None;
         // Tasks that the policy makes wait must not hide those behind them: page by page, until
         // the sessions or the tasks are used up.
         while !ready.is_empty() && !lanes.is_empty() {
             let page = (ready.len() * 4).clamp(16, 256);
-            let asked = lanes.clone();
-            let tasks = self
+            let read = lanes.clone();
+            let mut tasks = self
                 .ledger
-                .run(move |store| store.pending(&asked, now, page, behind))
+                .run(move |store| store.pending(&read, page, behind))
                 .await?;
-            let full = tasks.len() == page;
+            let decidable = self.ask(&tasks, &ready, &asked, now).await?;
+            // What stands behind a task that waits for an answer must not overtake it.
+            let full = tasks.len() == page && decidable == page;
+            tasks.truncate(decidable);
             behind = tasks.last().map(|task| (task.priority, task.id));
             let taken = self.decide(tasks, &ready, now).await?;
             let gone: HashSet<_> = taken
@@ -246,15 +249,16 @@ fn question(
         facts: Vec::new(),
         sessions: ready
             .iter()
-            .map(|seen| resource(&seen.row, &settings.host, &named, now))
+            .map(|seen| {
+                let live = seen.live.as_deref();
+                resource(&seen.row, live, &settings.host, &named, now)
+            })
             .collect(),
         tasks: tasks
             .iter()
             .map(|task| {
-                let sessions = ready
-                    .iter()
-                    .map(|seen| (seen.row.name.as_str(), seen.row.provider.as_str()));
-                let mut candidate = candidate(task, sessions, now);
+                let places = ready.iter().map(|seen| seen.row.place());
+                let mut candidate = candidate(task, places, now);
                 if let Some(failed) = failed_in.get(&task.id) {
                     candidate.avoid = (0..ready.len())
                         .filter(|&index| failed.contains(&ready[index].row.name))
@@ -267,23 +271,28 @@ fn question(
 }
 
 /// Puts a session as a policy sees it, as if it were ready: with only the variables `named`.
+/// `live`: all that it exports, where it has told.
 pub(super) fn resource(
     row: &SessionRow,
+    live: Option<&BTreeMap<String, String>>,
     host: &str,
     named: &BTreeSet<String>,
     now: Timestamp,
 ) -> Resource {
-    // What it was started with, overlaid by what it was given since.
-    let mut env = if named.is_empty() {
-        BTreeMap::new()
-    } else {
-        probe::environment(row.identity.pane_pid, named)
-    };
-    for (name, value) in &row.env {
-        if named.contains(name) {
-            env.insert(name.clone(), value.clone());
+    let env = match live {
+        _ if named.is_empty() => BTreeMap::new(),
+        Some(live) => named
+            .iter()
+            .filter_map(|name| Some((name.clone(), live.get(name)?.clone())))
+            .collect(),
+        // What it was started with, overlaid by what it was given since.
+        None => {
+            let mut env = probe::environment(row.identity.pane_pid, named);
+            let given = row.env.iter().filter(|(name, _)| named.contains(*name));
+            env.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+            env
         }
-    }
+    };
     Resource {
         name: row.name.clone(),
         host: host.to_owned(),
@@ -295,33 +304,41 @@ pub(super) fn resource(
         since: seconds(row.since, now),
         completed: row.completed,
         failed: row.failed,
-        labels: Vec::new(),
+        labels: attributes(&row.labels),
     }
 }
 
-/// Puts a task as a policy sees it, beside the sessions (name and provider) of the round.
+/// Puts a task as a policy sees it, beside the sessions of the round.
 pub(super) fn candidate<'a>(
     task: &Task,
-    sessions: impl Iterator<Item = (&'a str, &'a str)>,
+    places: impl Iterator<Item = Place<'a>>,
     now: Timestamp,
 ) -> Candidate {
     let metadata = &task.metadata;
-    let allowed = task.allowed_providers();
-    let demand = Demand {
-        kind: task.kind,
-        target_session: task.target_session.as_deref(),
-        providers: &allowed,
-    };
+    let providers = task.allowed_providers();
+    let demand = task.demand(&providers);
     let mut all = true;
-    let eligible: Vec<usize> = sessions
-        .enumerate()
-        .filter(|(_, (name, provider))| {
-            let fits = demand.excludes(name, provider).is_none();
-            all &= fits;
-            fits
-        })
-        .map(|(index, _)| index)
-        .collect();
+    let mut eligible = Vec::new();
+    let mut target = None;
+    let mut follows = None;
+    for (position, place) in places.enumerate() {
+        if task.follows.as_deref() == Some(place.name) {
+            follows = Some(position);
+        }
+        if demand.excludes(&place).is_some() {
+            all = false;
+            continue;
+        }
+        eligible.push(position);
+        if task.target_session.as_deref() == Some(place.name) {
+            target = Some(position);
+        }
+    }
+    // Where others may stand in for the target, it comes first while it is there.
+    if let Some(target) = target {
+        all &= eligible.len() == 1;
+        eligible = vec![target];
+    }
     Candidate {
         id: task.id.0,
         kind: task.kind,
@@ -335,9 +352,9 @@ pub(super) fn candidate<'a>(
         env: attributes(&metadata.env_vars),
         providers: task.preferred_providers(),
         eligible: (!all).then_some(eligible),
-        follows: None,
+        follows,
         avoid: Vec::new(),
-        labels: Vec::new(),
+        labels: attributes(&metadata.labels),
     }
 }
 

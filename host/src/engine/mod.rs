@@ -8,6 +8,7 @@
 //! engine remembers between rounds is what it has in flight and what it last saw of each session;
 //! everything that must survive it is in the store before it is acted on.
 
+mod ask;
 pub mod capture;
 mod claim;
 mod deliver;
@@ -18,6 +19,7 @@ mod job;
 mod job_tests;
 mod matching;
 mod observe;
+mod orders;
 mod prepare;
 mod prompt;
 mod recovery;
@@ -31,13 +33,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use globset::GlobSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
 pub use spool::Spool;
 
 use crate::policy::{Health, PolicyHost};
-use crate::store::{Ledger, StoreError};
+use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
 use flight::Flight;
 use tracker::Tracker;
@@ -57,6 +60,31 @@ pub struct Settings {
     pub start_within: Duration,
     /// For how long a session is left alone after a key was pressed in it.
     pub attended_for: Duration,
+    /// After how long a prerequisite is ended, where its task does not say.
+    pub prerequisite_within: Duration,
+    /// Whether a shell may be asked for variables that a task names.
+    pub ask_variables: bool,
+    /// Names of sessions that take no tasks.
+    pub exclude: GlobSet,
+    /// Names of sessions that take only tasks that name them.
+    pub protect: GlobSet,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            program: PathBuf::from("assigner"),
+            output_limit: 16 << 20,
+            explain: 10,
+            start_within: Duration::from_secs(10),
+            attended_for: Duration::from_secs(3),
+            prerequisite_within: Duration::from_secs(600),
+            ask_variables: true,
+            exclude: GlobSet::empty(),
+            protect: GlobSet::empty(),
+        }
+    }
 }
 
 /// Why a round could not be finished. The next one starts afresh.
@@ -92,8 +120,10 @@ pub struct Engine<T> {
     ledger: Ledger,
     policy: Arc<Mutex<PolicyHost>>,
     spool: Spool,
+    secrets: Secrets,
     settings: Settings,
     tracker: Tracker,
+    orders: orders::Orders,
     flights: Vec<Flight>,
     queue: matching::QueueWatch,
     server_runs: bool,
@@ -111,16 +141,27 @@ impl<T: Tmux> Engine<T> {
         ledger: Ledger,
         policy: PolicyHost,
         spool: Spool,
+        secrets: Secrets,
         settings: Settings,
     ) -> Result<Self, StoreError> {
-        let known = ledger.run(|store| store.sessions()).await?;
+        let now = Timestamp::now();
+        let (known, in_use) = ledger
+            .run(move |store| {
+                store.retire_unseen(now)?;
+                Ok((store.sessions()?, store.secrets_in_use()?))
+            })
+            .await?;
+        secrets.sweep(&in_use);
+        spool.forget_questions();
         Ok(Self {
             tmux,
             ledger,
             policy: Arc::new(Mutex::new(policy)),
             spool,
+            secrets,
             settings,
             tracker: Tracker::new(known),
+            orders: orders::Orders::default(),
             flights: Vec::new(),
             queue: matching::QueueWatch::default(),
             server_runs: false,
@@ -137,6 +178,7 @@ impl<T: Tmux> Engine<T> {
             self.recover(now).await?;
         }
         self.out_of_step = true;
+        self.hear_orders().await?;
         let snapshot = self.scan(now).await?;
         let decisions = self.match_tasks(&snapshot, now).await?;
         let claimed = self.claim(decisions, now).await?;

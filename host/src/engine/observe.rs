@@ -1,23 +1,26 @@
 //! observe: what has become of the jobs in flight, by the files that they leave, by their shell's
 //! state, and by their pane's life.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::flight::{Cause, Ending, Flight};
 use super::job::Step;
+use super::prepare::wrong_branch;
 use super::scan::Snapshot;
 use super::spool::{Captured, JobFiles, Taken};
-use super::tracker::Seen;
+use super::tracker::{Freshness, Seen};
 use super::{Engine, RoundError};
-use crate::model::task::{Event, Outcome, Phase, Status};
+use crate::model::task::{Event, Outcome, Phase, Status, Task};
 use crate::model::text::clean;
-use crate::probe;
-use crate::store::{End, Output};
+use crate::probe::{self, Directory};
+use crate::store::{End, Output, Request, mask};
 use crate::tmux::Tmux;
 
 /// A shell that is at its prompt and left no code has dropped the job, once it was seen so twice,
@@ -38,6 +41,12 @@ const UNRESPONSIVE: Duration = Duration::from_secs(30);
 
 /// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
+/// Variables that shells themselves change all the time.
+const NOT_TRACKED: [&str; 4] = ["_", "SHLVL", "PWD", "OLDPWD"];
+
+/// Longer values are not kept with the session, in bytes; a shell is asked for them.
+const LONGEST_TRACKED: usize = 4096;
 
 /// The last lines of a failed preparation that an error quotes.
 const LAST_LINES: usize = 5;
@@ -61,12 +70,12 @@ impl<T: Tmux> Engine<T> {
         if self.flights.is_empty() {
             return Ok(None);
         }
-        let cancelled = self.ledger.run(|store| store.cancel_requests()).await?;
+        let requests = self.ledger.run(|store| store.requests()).await?;
         let mut soonest: Option<Duration> = None;
         let mut flights = std::mem::take(&mut self.flights).into_iter();
         while let Some(mut flight) = flights.next() {
-            let cancel = cancelled.contains(&flight.task.id);
-            match self.look_at(&mut flight, snapshot, cancel, now).await {
+            let request = requests.get(&flight.task.id);
+            match self.look_at(&mut flight, snapshot, request, now).await {
                 Ok(Fate::Flies(again)) => {
                     soonest = [soonest, again].into_iter().flatten().min();
                     self.flights.push(flight);
@@ -90,7 +99,7 @@ impl<T: Tmux> Engine<T> {
         &mut self,
         flight: &mut Flight,
         snapshot: &Snapshot,
-        cancelled: bool,
+        request: Option<&Request>,
         now: Timestamp,
     ) -> Result<Fate, RoundError> {
         let files = self.spool.files(flight.attempt);
@@ -108,7 +117,7 @@ impl<T: Tmux> Engine<T> {
         }
         if flight.phase == Phase::Delivering {
             return self
-                .look_at_delivery(flight, &files, seen, cancelled, now)
+                .look_at_delivery(flight, &files, seen, request, now)
                 .await;
         }
         if let Some(code) = files.exit_code() {
@@ -128,7 +137,9 @@ impl<T: Tmux> Engine<T> {
             // is being watched now. What may still run is not tried elsewhere.
             let identity = &flight.identity;
             if probe::is_alive(identity.pane_pid) && probe::is_alive(identity.server_pid) {
-                return Ok(self.end_where_asked(flight, None, cancelled, now).await);
+                return Ok(self
+                    .end_where_asked(flight, &files, None, request, now)
+                    .await);
             }
             let reason = "its shell is gone: the session was closed, or the command had replaced the shell (`exec`) and ended".to_owned();
             self.fail_attempt(flight.clone(), None, reason, now).await?;
@@ -148,7 +159,7 @@ impl<T: Tmux> Engine<T> {
         flight.prompt_seen = None;
         let foreground = seen.foreground;
         Ok(self
-            .end_where_asked(flight, foreground, cancelled, now)
+            .end_where_asked(flight, &files, foreground, request, now)
             .await)
     }
 
@@ -158,11 +169,12 @@ impl<T: Tmux> Engine<T> {
         flight: &mut Flight,
         files: &JobFiles,
         seen: Option<&Seen>,
-        cancelled: bool,
+        request: Option<&Request>,
         now: Timestamp,
     ) -> Result<Fate, RoundError> {
         let waited = since(flight.since, now);
-        if seen.is_some() && waited < self.settings.start_within && !cancelled {
+        let cancelled = request == Some(&Request::Cancel);
+        if seen.is_some() && waited < self.settings.start_within && request.is_none() {
             return Ok(Fate::Flies(None));
         }
         let (outcome, event, reason) = match files.withdraw() {
@@ -172,6 +184,11 @@ impl<T: Tmux> Engine<T> {
                 Outcome::Cancelled,
                 Event::Cancel,
                 "cancelled before it began".to_owned(),
+            ),
+            Ok(Taken::Withdrawn | Taken::No) if request.is_some() => (
+                Outcome::Refused,
+                Event::Refuse,
+                "given to another session before it began".to_owned(),
             ),
             Ok(Taken::Withdrawn | Taken::No) if seen.is_none() => (
                 Outcome::Refused,
@@ -215,19 +232,16 @@ impl<T: Tmux> Engine<T> {
     async fn end_where_asked(
         &mut self,
         flight: &mut Flight,
+        files: &JobFiles,
         foreground: Option<u32>,
-        cancelled: bool,
+        request: Option<&Request>,
         now: Timestamp,
     ) -> Fate {
         if flight.ending.is_none() {
-            let over = flight
-                .task
-                .timeout_seconds
-                .is_some_and(|seconds| since(flight.since, now) >= Duration::from_secs(seconds));
-            let cause = if cancelled {
-                Some(Cause::Cancel)
-            } else {
-                over.then_some(Cause::TimeOut)
+            let cause = match request {
+                Some(Request::Cancel) => Some(Cause::Cancel),
+                Some(Request::Reassign(_)) => Some(Cause::Reassign),
+                None => self.overdue(flight, files, now),
             };
             flight.ending = cause.map(|cause| Ending {
                 cause,
@@ -257,6 +271,56 @@ impl<T: Tmux> Engine<T> {
         Fate::Flies(Some(TWICE))
     }
 
+    /// Returns what takes longer than it may: the command, or a step before it.
+    fn overdue(&self, flight: &Flight, files: &JobFiles, now: Timestamp) -> Option<Cause> {
+        let metadata = &flight.task.metadata;
+        // Each step has its own time; one that was not noted yet began with the job.
+        let (step, since_then) = match files.step_since() {
+            Some((step, when)) => {
+                let when = Timestamp::try_from(when).unwrap_or(flight.since);
+                (step, since(when, now))
+            }
+            // Just being written: it has come to another step.
+            None if files.step().exists() => return None,
+            None => (Step::Directory, since(flight.since, now)),
+        };
+        let seconds = match step {
+            Step::Command => flight.task.timeout_seconds?,
+            _ => metadata
+                .prerequisite_timeout
+                .unwrap_or(self.settings.prerequisite_within.as_secs()),
+        };
+        (since_then >= Duration::from_secs(seconds)).then_some(Cause::TimeOut { step, seconds })
+    }
+
+    /// Takes up what a shell told of its variables around a task.
+    fn note_environment(&mut self, flight: &Flight, files: &JobFiles) {
+        let Some(known) = self.tracker.get_mut(&flight.identity) else {
+            return;
+        };
+        let before = match files.environment_before() {
+            Some(before) => Some(Arc::new(before)),
+            None => known.live.take(),
+        };
+        let metadata = &flight.task.metadata;
+        let after = files.environment_after();
+        if let (Some(before), Some(after)) = (before, &after) {
+            let counts = |name: &String| {
+                !NOT_TRACKED.contains(&name.as_str()) && !metadata.secret_env.contains(name)
+            };
+            for (name, value) in after.iter().filter(|(name, _)| counts(name)) {
+                if before.get(name) != Some(value) && value.len() <= LONGEST_TRACKED {
+                    known.env.insert(name.clone(), value.clone());
+                }
+            }
+            known
+                .env
+                .retain(|name, _| after.contains_key(name) || !before.contains_key(name));
+        }
+        known.live = after.map(Arc::new);
+        known.fresh = Freshness::FromNextPrompt;
+    }
+
     /// Ends an attempt that left an exit code.
     async fn finish(
         &mut self,
@@ -265,13 +329,16 @@ impl<T: Tmux> Engine<T> {
         code: i32,
         now: Timestamp,
     ) -> Result<(), RoundError> {
+        if let Some(known) = self.tracker.get_mut(&flight.identity)
+            && !flight.task.metadata.isolate_env
+        {
+            known.env.extend(flight.task.metadata.env_vars.clone());
+        }
+        self.note_environment(&flight, files);
         let step = files.last_step();
         if let Some(step) = step.filter(|step| *step != Step::Command) {
             let reason = unprepared(&flight, step, code, files);
             return self.fail_attempt(flight, None, reason, now).await;
-        }
-        if let Some(known) = self.tracker.get_mut(&flight.identity) {
-            known.env.extend(flight.task.metadata.env_vars.clone());
         }
         if code != 0 {
             let reason = format!("the command exited with code {code}");
@@ -281,13 +348,14 @@ impl<T: Tmux> Engine<T> {
             known.completed += 1;
         }
         tracing::info!(task = %flight.task.id, session = ?flight.session, "completed");
+        let secrets = self.secret_values(&flight.task);
         let end = End {
             attempt: flight.attempt,
             outcome: Outcome::Completed,
             event: Event::Complete,
             exit_code: Some(code),
             error: None,
-            output: read_output(files, self.settings.output_limit),
+            output: masked(read_output(files, self.settings.output_limit), &secrets),
             not_before: None,
         };
         self.end_attempt(end, now).await
@@ -303,7 +371,7 @@ impl<T: Tmux> Engine<T> {
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let files = self.spool.files(flight.attempt);
-        let tries = flight.task.attempts + 1;
+        let tries = flight.task.tries + 1;
         let retry = tries <= flight.task.max_retries;
         let failed = if retry { Event::Retry } else { Event::Fail };
         let (outcome, event, reason) = match flight.ending.map(|ending| ending.cause) {
@@ -312,19 +380,31 @@ impl<T: Tmux> Engine<T> {
                 Event::Cancel,
                 "cancelled by a person, its command was interrupted".to_owned(),
             ),
-            Some(Cause::TimeOut) => (
+            Some(Cause::Reassign) => (
+                Outcome::Reassigned,
+                Event::Return,
+                "given to another session by a person, its command was interrupted".to_owned(),
+            ),
+            Some(Cause::TimeOut { step, seconds }) => (
                 Outcome::TimedOut,
                 failed,
-                format!(
-                    "took longer than {} s, its command was interrupted",
-                    flight.task.timeout_seconds.unwrap_or_default()
-                ),
+                match step {
+                    Step::Command => {
+                        format!("took longer than {seconds} s, its command was interrupted")
+                    }
+                    step => format!(
+                        "{} took longer than {seconds} s, it was interrupted",
+                        describe(&flight, step)
+                    ),
+                },
             ),
             None => (Outcome::Failed, failed, reason),
         };
+        let secrets = self.secret_values(&flight.task);
+        let reason = String::from_utf8_lossy(&mask(reason.into_bytes(), &secrets)).into_owned();
         tracing::info!(task = %flight.task.id, session = ?flight.session, "{}: {}", outcome.name(), clean(&reason));
         if let Some(known) = self.tracker.get_mut(&flight.identity)
-            && outcome != Outcome::Cancelled
+            && outcome.is_failure()
         {
             known.failed += 1;
         }
@@ -334,15 +414,28 @@ impl<T: Tmux> Engine<T> {
             event,
             exit_code: code,
             error: Some(reason),
-            output: read_output(&files, self.settings.output_limit),
+            output: masked(read_output(&files, self.settings.output_limit), &secrets),
             not_before: (event == Event::Retry).then(|| now + backoff(tries)),
         };
         self.end_attempt(end, now).await
     }
 
+    fn secret_values(&self, task: &Task) -> BTreeMap<String, String> {
+        let kept = task.secrets.as_deref();
+        kept.and_then(|kept| self.secrets.values(kept))
+            .unwrap_or_default()
+    }
+
     async fn end_attempt(&mut self, end: End, now: Timestamp) -> Result<(), RoundError> {
         let attempt = end.attempt;
-        self.ledger.run(move |store| store.end(&end, now)).await?;
+        let unneeded = self
+            .ledger
+            .run(move |store| {
+                store.end(&end, now)?;
+                store.settled_secrets()
+            })
+            .await?;
+        self.secrets.forget_all(&unneeded);
         self.spool.remove(attempt);
         // A session is free again, also where the job was so short that it never seemed taken.
         self.queue.touch();
@@ -368,6 +461,13 @@ impl<T: Tmux> Engine<T> {
     }
 }
 
+fn masked(output: Option<Output>, secrets: &BTreeMap<String, String>) -> Option<Output> {
+    output.map(|output| Output {
+        bytes: mask(output.bytes, secrets),
+        ..output
+    })
+}
+
 /// Why a shell stands at its prompt and left no code.
 fn dropped(flight: &Flight, step: Option<Step>) -> String {
     let at = match step {
@@ -380,6 +480,16 @@ fn dropped(flight: &Flight, step: Option<Step>) -> String {
 
 /// What failed before the command ran.
 fn unprepared(flight: &Flight, step: Step, code: i32, files: &JobFiles) -> String {
+    if step == Step::Branch {
+        let metadata = &flight.task.metadata;
+        let required = metadata.git_branch.as_deref().unwrap_or_default();
+        let stands = match probe::directory(flight.identity.pane_pid) {
+            Directory::At(path) => path,
+            Directory::Deleted(_) | Directory::Unreadable => PathBuf::from("."),
+        };
+        let found = probe::git_branch(&stands);
+        return wrong_branch(&stands, required, found.as_deref());
+    }
     let printed = std::fs::read(files.preparation()).unwrap_or_default();
     let plain = strip_ansi_escapes::strip(printed);
     let text = String::from_utf8_lossy(&plain);
@@ -414,6 +524,8 @@ fn describe(flight: &Flight, step: Step) -> String {
                 .nth(index)
                 .map_or("", String::as_str)
         ),
+        Step::Secrets => format!("export of {}", metadata.secret_env.join(", ")),
+        Step::Branch => "a look at the branch".to_owned(),
         Step::Prerequisite(index) => format!(
             "prerequisite {} of {} (`{}`)",
             index + 1,

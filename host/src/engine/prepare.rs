@@ -1,14 +1,16 @@
 //! prepare: checks what can be checked before anything is typed, and writes the job.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::claim::Claimed;
-use super::job::{self, Keep};
+use super::job::{self, Keep, Plan};
 use super::{Engine, RoundError};
 use crate::model::task::{Task, check_content, is_variable_name};
+use crate::probe;
 use crate::tmux::{Pipe, Tmux, TypedLine};
 
 /// A directory on a file system that does not answer must not hold up the other sessions.
@@ -30,18 +32,19 @@ impl<T: Tmux> Engine<T> {
     ) -> Result<Vec<Prepared>, RoundError> {
         let mut prepared = Vec::with_capacity(claimed.len());
         for claimed in claimed {
-            let checked = match (
-                check(&claimed.flight.task),
-                &claimed.flight.task.metadata.working_dir,
-            ) {
-                (Ok(()), Some(directory)) => check_directory(directory).await,
-                (checked, _) => checked,
+            let checked = match check(&claimed.flight.task) {
+                Ok(()) => check_place(&claimed).await,
+                Err(reason) => Err(reason),
             };
-            if let Err(reason) = checked {
-                self.fail_attempt(claimed.flight, None, reason, now).await?;
-                continue;
-            }
-            match self.write_job(&claimed) {
+            let secrets = checked.and_then(|()| self.secrets_of(&claimed.flight.task));
+            let secrets = match secrets {
+                Ok(secrets) => secrets,
+                Err(reason) => {
+                    self.fail_attempt(claimed.flight, None, reason, now).await?;
+                    continue;
+                }
+            };
+            match self.write_job(&claimed, &secrets) {
                 Ok(line) => prepared.push(Prepared { claimed, line }),
                 // No fault of the task's: it waits until the spool can be written.
                 Err(reason) => self.refuse(claimed.flight, reason, now).await?,
@@ -50,7 +53,36 @@ impl<T: Tmux> Engine<T> {
         Ok(prepared)
     }
 
-    fn write_job(&self, claimed: &Claimed) -> Result<TypedLine, String> {
+    /// Returns the values of a task's secret variables.
+    fn secrets_of(&self, task: &Task) -> Result<BTreeMap<String, String>, String> {
+        let names = &task.metadata.secret_env;
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let values = task
+            .secrets
+            .as_deref()
+            .and_then(|kept| self.secrets.values(kept))
+            .ok_or_else(|| {
+                format!(
+                    "the secret values of {} are not kept any more: send it anew",
+                    names.join(", ")
+                )
+            })?;
+        let right =
+            |(name, value): (&String, &String)| is_variable_name(name) && !value.contains('\0');
+        if values.iter().all(right) {
+            Ok(values)
+        } else {
+            Err("its secret values are damaged: send it anew".to_owned())
+        }
+    }
+
+    fn write_job(
+        &self,
+        claimed: &Claimed,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<TypedLine, String> {
         let Claimed { flight, session } = claimed;
         // Two daemons may watch one tmux server: the data directory is part of the mark.
         let nonce = format!("{}-{}", std::process::id(), flight.attempt);
@@ -59,9 +91,16 @@ impl<T: Tmux> Engine<T> {
         } else {
             Keep::Marks(&nonce)
         };
+        let plan = Plan {
+            shell: session.shell,
+            task: &flight.task,
+            secrets,
+            keep,
+            tell_before: !(session.fresh && session.live.is_some()),
+        };
         let files = self
             .spool
-            .write_job(flight.attempt, session.shell, &flight.task, keep)
+            .write_job(flight.attempt, &plan)
             .map_err(|error| format!("cannot write the job into the spool directory: {error}"))?;
         let text = |path: &Path| {
             path.to_str()
@@ -118,15 +157,52 @@ fn check(task: &Task) -> Result<(), String> {
     }
 }
 
-async fn check_directory(directory: &str) -> Result<(), String> {
-    let path = PathBuf::from(directory);
-    let look = tokio::task::spawn_blocking(move || look_at(&path));
+/// Checks the directory that a task is to run in, and the branch there where that is a condition.
+async fn check_place(claimed: &Claimed) -> Result<(), String> {
+    let metadata = &claimed.flight.task.metadata;
+    // A prerequisite may check the branch out: then the shell looks, behind it.
+    let branch = metadata
+        .git_branch
+        .clone()
+        .filter(|_| metadata.require_branch && metadata.prerequisites.is_empty());
+    let stands = claimed.session.row.current_dir.as_ref();
+    let Some(directory) = metadata
+        .working_dir
+        .as_ref()
+        .or(stands.filter(|_| branch.is_some()))
+        .cloned()
+    else {
+        return Ok(());
+    };
+    let path = PathBuf::from(&directory);
+    let look = tokio::task::spawn_blocking(move || {
+        look_at(&path)?;
+        branch.map_or(Ok(()), |branch| look_at_branch(&path, &branch))
+    });
     match tokio::time::timeout(DIRECTORY_WITHIN, look).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(format!("cannot look at the directory `{directory}`")),
         Err(_) => Err(format!(
             "the directory `{directory}` does not answer: is its file system there?"
         )),
+    }
+}
+
+fn look_at_branch(path: &Path, required: &str) -> Result<(), String> {
+    match probe::git_branch(path) {
+        Some(branch) if branch == required => Ok(()),
+        found => Err(wrong_branch(path, required, found.as_deref())),
+    }
+}
+
+/// Why a task does not run that requires a branch.
+pub(super) fn wrong_branch(path: &Path, required: &str, found: Option<&str>) -> String {
+    let path = path.display();
+    match found {
+        Some(branch) => {
+            format!("`{path}` is on branch {branch}, and the task requires {required}")
+        }
+        None => format!("`{path}` is on no branch, and the task requires {required}"),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A ledger that was cut at every point of an attempt, taken up by a new engine.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::job::Keep;
+use super::job::{Keep, Plan};
 use super::spool::{Spool, Taken};
 use super::{Engine, Settings};
 use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
@@ -13,7 +14,7 @@ use crate::model::matching::PolicyId;
 use crate::model::session::Shell;
 use crate::model::task::{NewTask, Phase, Status};
 use crate::policy::{Limits, Policy, PolicyHost};
-use crate::store::{Claim, Ledger, Sqlite, Store};
+use crate::store::{Claim, Ledger, Secrets, Sqlite, Store};
 use crate::tmux::{CursorLine, Error, Pane, Tmux, Typed, TypedLine};
 
 /// A tmux without sessions: whatever is typed would be a mistake.
@@ -104,7 +105,16 @@ impl Left {
         let mut left = Self::claimed();
         let task = left.store.task(left.task).expect("the task");
         left.spool
-            .write_job(left.attempt, Shell::Bash, &task, Keep::File)
+            .write_job(
+                left.attempt,
+                &Plan {
+                    shell: Shell::Bash,
+                    task: &task,
+                    secrets: &BTreeMap::new(),
+                    keep: Keep::File,
+                    tell_before: true,
+                },
+            )
             .expect("written");
         left.store
             .advance(left.attempt, Phase::Delivering, "", now())
@@ -151,6 +161,7 @@ impl Left {
                 Ledger::start(store).expect("a ledger"),
                 PolicyHost::new(policy.clone(), policy),
                 self.spool.clone(),
+                Secrets::of(self.directory.path()),
                 Settings {
                     host: String::new(),
                     program: "assigner".into(),
@@ -158,6 +169,7 @@ impl Left {
                     explain: 1,
                     start_within: std::time::Duration::from_secs(10),
                     attended_for: std::time::Duration::ZERO,
+                    ..Settings::default()
                 },
             )
             .await

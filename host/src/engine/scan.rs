@@ -6,9 +6,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::prompt::{self, Line};
-use super::tracker::{Known, Seen};
+use super::tracker::{Freshness, Known, Seen};
 use super::{Engine, RoundError};
-use crate::model::eligibility::SHELL;
+use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
 use crate::model::session::{Activity, Shell};
 use crate::probe::{self, Directory, Standing};
@@ -139,6 +139,9 @@ impl<T: Tmux> Engine<T> {
             // How long it has been idle is not known: since its last output, at the most.
             since: Timestamp::from_second(pane.activity).map_or(now, |since| since.min(now)),
             env: BTreeMap::new(),
+            live: None,
+            fresh: Freshness::Stale,
+            asked: None,
             completed: 0,
             failed: 0,
             hold: None,
@@ -151,16 +154,40 @@ impl<T: Tmux> Engine<T> {
         if let Some(line) = line {
             known.line = Some((pane.cursor, pane.activity, line));
         }
+        let now_stands = (pane.cursor, pane.activity);
+        super::ask::take_answer(&self.spool, known, activity, now_stands);
         known.hold.take_if(|(until, _)| *until <= Instant::now());
-        let held = known.hold.clone();
-        let ready = activity == Activity::Idle && current_task.is_none() && held.is_none();
-        let reason = match (&held, current_task) {
-            (Some((_, reason)), _) if activity == Activity::Idle => reason.clone(),
+        let paused = self.orders.pause(&name, SHELL);
+        let admission = if self.settings.exclude.is_match(&name) {
+            Admission::Excluded
+        } else if self.settings.protect.is_match(&name) {
+            Admission::Protected
+        } else {
+            Admission::Open
+        };
+        let closed = match (admission, paused) {
+            (Admission::Excluded, _) => Some("excluded by the configuration".to_owned()),
+            (_, true) => Some("paused: takes no new tasks".to_owned()),
+            (Admission::Protected, _) | (Admission::Open, _) => None,
+        };
+        let held = known.hold.as_ref().map(|(_, reason)| reason.clone());
+        let asked = known
+            .asked
+            .as_ref()
+            .map(|_| "is asked for its variables".to_owned());
+        let obstacle = closed.or(held).or(asked);
+        let ready = activity == Activity::Idle && current_task.is_none() && obstacle.is_none();
+        let reason = match (obstacle, current_task) {
             (_, Some(task)) => format!("runs task {task}"),
+            (Some(obstacle), None) if activity == Activity::Idle => obstacle,
             _ => reason,
         };
+        let labels = self.orders.labels(&name);
         Seen {
             row: SessionRow {
+                admission,
+                paused,
+                labels,
                 name,
                 identity: pane.identity.clone(),
                 // A session that has a task is busy, even where its shell has not begun it yet.
@@ -189,6 +216,9 @@ impl<T: Tmux> Engine<T> {
                 Standing::Running { group, .. } => *group,
                 Standing::Prompt | Standing::Unknown(_) | Standing::Gone => None,
             },
+            live: known.live.clone(),
+            fresh: known.fresh == Freshness::While(now_stands.0, now_stands.1),
+            asked: known.asked.is_some(),
             ready,
         }
     }

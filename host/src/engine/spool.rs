@@ -4,19 +4,21 @@
 //! number: `17.run` is sourced, `17.claim` is the lock, `17.step`, `17.exit`, `17.out` and
 //! `17.done` are what comes back.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::AttemptId;
 use crate::model::session::Shell;
-use crate::model::task::Task;
+use crate::model::task::is_variable_name;
 
-use super::job::{Keep, Step, script};
+use super::job::{self, Keep, Plan, Step};
 
 /// The spool directory of a data directory.
 #[derive(Debug, Clone)]
@@ -47,6 +49,9 @@ pub(super) enum Taken {
     /// It was withdrawn: no shell can run it any more.
     Withdrawn,
 }
+
+/// How much is read of what a shell exports: systems bound it at a few megabytes.
+const LONGEST_ENVIRONMENT: u64 = 16 << 20;
 
 /// What the engine writes into the claim file; a shell leaves it empty.
 const WITHDRAWN: &[u8] = b"withdrawn\n";
@@ -91,13 +96,8 @@ impl Spool {
     ///
     /// # Errors
     /// The disk is full or the directory is gone: nothing must be typed.
-    pub(super) fn write_job(
-        &self,
-        attempt: AttemptId,
-        shell: Shell,
-        task: &Task,
-        keep: Keep<'_>,
-    ) -> io::Result<JobFiles> {
+    pub(super) fn write_job(&self, attempt: AttemptId, plan: &Plan<'_>) -> io::Result<JobFiles> {
+        let task = plan.task;
         let files = self.files(attempt);
         DirBuilder::new()
             .recursive(true)
@@ -109,12 +109,68 @@ impl Spool {
             write_private(&files.prerequisite(index), &piece(prerequisite))?;
         }
         write_private(&files.command(), &piece(&task.content))?;
-        if keep == Keep::File {
+        if !plan.secrets.is_empty() {
+            write_private(&files.secrets(), &job::secrets(plan))?;
+        }
+        if plan.keep == Keep::File {
             // There from the start: it tells that no reader has to be waited for.
             write_private(&files.raw_output(), "")?;
         }
-        write_private(&files.script(), &script(shell, task, &files, keep))?;
+        write_private(&files.script(), &job::script(plan, &files))?;
         Ok(files)
+    }
+
+    /// Writes a script that makes a shell tell what it exports; returns the question's number and
+    /// the script.
+    ///
+    /// # Errors
+    /// The disk is full or the directory is gone: nothing must be typed.
+    pub(super) fn write_question(&self, shell: Shell) -> io::Result<(u64, PathBuf)> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let question = NEXT.fetch_add(1, Ordering::Relaxed);
+        let files = self.question(question);
+        self.forget_question(question);
+        let script = files.script();
+        write_private(&script, &job::question(shell, &files))?;
+        Ok((question, script))
+    }
+
+    /// Returns what a shell has answered; `None`: nothing yet.
+    pub(super) fn answer(&self, question: u64) -> Option<BTreeMap<String, String>> {
+        let files = self.question(question);
+        files.exit_code()?;
+        // A shell that could not tell has answered, too: nothing.
+        Some(files.environment_after().unwrap_or_default())
+    }
+
+    /// Removes a question's files.
+    pub(super) fn forget_question(&self, question: u64) {
+        let files = self.question(question);
+        for path in [files.script(), files.after(), files.exit()] {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Removes the questions that an engine before this one has left.
+    pub(super) fn forget_questions(&self) {
+        for entry in fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with("ask-")) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn question(&self, question: u64) -> JobFiles {
+        JobFiles {
+            stem: self
+                .directory
+                .join(format!("ask-{}-{question}", std::process::id())),
+        }
     }
 
     /// Removes what attempts other than `open` have left.
@@ -190,6 +246,18 @@ impl JobFiles {
         self.with("traps")
     }
 
+    pub(super) fn secrets(&self) -> PathBuf {
+        self.with("secrets")
+    }
+
+    pub(super) fn before(&self) -> PathBuf {
+        self.with("before")
+    }
+
+    pub(super) fn after(&self) -> PathBuf {
+        self.with("after")
+    }
+
     pub(super) fn output(&self) -> PathBuf {
         self.with("out")
     }
@@ -250,10 +318,43 @@ impl JobFiles {
         Step::read(&read_small(&self.step())?)
     }
 
+    /// Returns how far the script has come, and when it came there.
+    pub(super) fn step_since(&self) -> Option<(Step, SystemTime)> {
+        let since = fs::metadata(self.step()).and_then(|file| file.modified());
+        Some((self.last_step()?, since.ok()?))
+    }
+
+    /// Returns what the shell exported before the task; `None`: it was not told, or not wholly.
+    pub(super) fn environment_before(&self) -> Option<BTreeMap<String, String>> {
+        read_environment(&self.before())
+    }
+
+    /// Returns what the shell exported after the task; `None`: it was not told, or not wholly.
+    pub(super) fn environment_after(&self) -> Option<BTreeMap<String, String>> {
+        read_environment(&self.after())
+    }
+
     /// Returns what the reader of the output told, once it is done.
     pub(super) fn capture_result(&self) -> Option<Captured> {
         serde_json::from_str(&read_small(&self.captured())?).ok()
     }
+}
+
+/// Reads what `env -0` printed. Names and values that are not UTF-8 are left out, and so are
+/// functions, which some shells export under odd names.
+fn read_environment(path: &Path) -> Option<BTreeMap<String, String>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .ok()?
+        .take(LONGEST_ENVIRONMENT)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    let whole = bytes.strip_suffix(b"\0")?;
+    let variables = whole.split(|&byte| byte == 0).filter_map(|entry| {
+        let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        is_variable_name(name).then(|| (name.to_owned(), value.to_owned()))
+    });
+    Some(variables.collect())
 }
 
 /// A person's code as a file: with a final newline, so that a comment or a here-document that

@@ -1,6 +1,7 @@
 //! What the engine remembers of sessions from one scan to the next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -34,14 +35,42 @@ pub(super) struct Tracker {
 pub(super) struct Known {
     pub(super) activity: Activity,
     pub(super) since: Timestamp,
-    /// Variables that it was given through us.
+    /// Variables that it was given through us, and those that a task asked for.
     pub(super) env: BTreeMap<String, String>,
+    /// All that it exported when it last told. It stays in memory.
+    pub(super) live: Option<Arc<BTreeMap<String, String>>>,
+    /// Whether `live` still holds.
+    pub(super) fresh: Freshness,
+    /// It was asked and has not come back to its prompt.
+    pub(super) asked: Option<Asked>,
     pub(super) completed: u32,
     pub(super) failed: u32,
     /// Not to be assigned before, and why.
     pub(super) hold: Option<(Instant, String)>,
     /// The cursor's line as last read, valid while cursor and activity stand still.
     pub(super) line: Option<((u32, u32), i64, super::prompt::Line)>,
+}
+
+/// Until when a shell's variables are as they were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// Something may have changed them, or they were never told.
+    Stale,
+    /// Until something changes after it is next seen at its prompt.
+    FromNextPrompt,
+    /// As long as cursor and last activity stay the same.
+    While((u32, u32), i64),
+}
+
+/// A question for a shell's variables.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Its number in the spool.
+    pub(super) question: u64,
+    /// What it was asked for.
+    pub(super) names: BTreeSet<String>,
+    /// Not waited for any longer than this.
+    pub(super) until: Instant,
 }
 
 /// A session as seen in one scan.
@@ -57,6 +86,12 @@ pub(super) struct Seen {
     pub(super) at_prompt: bool,
     /// The process group in the foreground, where it is not the shell's own.
     pub(super) foreground: Option<u32>,
+    /// All that it exports, as it last told.
+    pub(super) live: Option<Arc<BTreeMap<String, String>>>,
+    /// Whether that still holds, or it cannot tell.
+    pub(super) fresh: bool,
+    /// It was asked for its variables and is waited for.
+    pub(super) asked: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
 }
@@ -71,6 +106,9 @@ impl Tracker {
                     activity: row.activity,
                     since: row.since,
                     env: row.env.clone(),
+                    live: None,
+                    fresh: Freshness::Stale,
+                    asked: None,
                     completed: row.completed,
                     failed: row.failed,
                     hold: None,

@@ -1,29 +1,98 @@
 //! The hard constraints: which sessions may run which tasks, whatever a policy says.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::task::Kind;
 
 /// The provider of plain shells.
 pub const SHELL: &str = "shell";
+
+/// Which tasks a session takes at all, as its person has configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// Every task that suits it.
+    #[default]
+    Open,
+    /// Only those that name it as their target.
+    Protected,
+    /// None.
+    Excluded,
+}
+
+impl Admission {
+    /// The name that users see and the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Protected => "protected",
+            Self::Excluded => "excluded",
+        }
+    }
+
+    /// Returns the admission of that name; an unknown one counts as closed.
+    pub fn from_name(name: &str) -> Self {
+        [Self::Open, Self::Protected]
+            .into_iter()
+            .find(|admission| admission.name() == name)
+            .unwrap_or(Self::Excluded)
+    }
+}
 
 /// What a task, or all tasks of a lane, demand of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
     /// What is to be run.
     pub kind: Kind,
-    /// The one session that may.
+    /// The session that it is for.
     pub target_session: Option<&'a str>,
+    /// Whether another one may run it, too.
+    pub target_fallback: bool,
     /// The providers that may; empty: any that suits the kind.
     pub providers: &'a [String],
+    /// The branch that the session must stand on.
+    pub branch: Option<&'a str>,
+    /// The labels that it must have.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+/// A session as far as a demand looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What runs in it.
+    pub provider: &'a str,
+    /// The branch it stands on.
+    pub branch: Option<&'a str>,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Which tasks it takes.
+    pub admission: Admission,
 }
 
 impl Demand<'_> {
-    /// Returns why a session of that name and provider may never run it; `None`: it may.
-    pub fn excludes(&self, name: &str, provider: &str) -> Option<String> {
-        if let Some(target) = self.target_session
-            && target != name
-        {
-            return Some(format!("the task is for session {target}"));
+    /// Returns why such a session must not run it, as both stand; `None`: it may.
+    pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
+        let is_target = self.target_session == Some(place.name);
+        match (self.target_session, place.admission) {
+            (_, Admission::Excluded) => {
+                return Some("the configuration excludes the session".to_owned());
+            }
+            (_, Admission::Protected) if !is_target => {
+                return Some(
+                    "the session is protected: only tasks that name it with --target go there"
+                        .to_owned(),
+                );
+            }
+            (Some(target), _) if !is_target && !self.target_fallback => {
+                return Some(format!("the task is for session {target}"));
+            }
+            _ => {}
         }
+        let provider = place.provider;
         match self.kind {
             Kind::Command if provider != SHELL => {
                 return Some(format!("a command goes to shells, this is {provider}"));
@@ -33,13 +102,25 @@ impl Demand<'_> {
             }
             Kind::Command | Kind::Prompt => {}
         }
-        if self.providers.is_empty() || self.providers.iter().any(|wanted| wanted == provider) {
-            return None;
+        if !self.providers.is_empty() && !self.providers.iter().any(|wanted| wanted == provider) {
+            return Some(format!(
+                "the task asks for {}, this is {provider}",
+                self.providers.join(" or ")
+            ));
         }
-        Some(format!(
-            "the task asks for {}, this is {provider}",
-            self.providers.join(" or ")
-        ))
+        if let Some(branch) = self.branch
+            && place.branch != Some(branch)
+        {
+            return Some(match place.branch {
+                Some(other) => format!("the task requires branch {branch}, this is on {other}"),
+                None => format!("the task requires branch {branch}, this is on none"),
+            });
+        }
+        let missing = self
+            .labels
+            .iter()
+            .find(|(name, value)| place.labels.get(*name) != Some(value));
+        missing.map(|(name, value)| format!("the task requires the label {name}={value}"))
     }
 }
 
@@ -47,24 +128,43 @@ impl Demand<'_> {
 mod tests {
     use super::*;
 
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+
     fn demand(kind: Kind) -> Demand<'static> {
         Demand {
             kind,
             target_session: None,
+            target_fallback: false,
             providers: &[],
+            branch: None,
+            labels: &NONE,
         }
+    }
+
+    fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
+        Place {
+            name,
+            provider,
+            branch: None,
+            labels: &NONE,
+            admission: Admission::Open,
+        }
+    }
+
+    fn may(demand: &Demand<'_>, place: &Place<'_>) -> bool {
+        demand.excludes(place).is_none()
     }
 
     #[test]
     fn a_prompt_never_goes_into_a_shell() {
-        assert!(demand(Kind::Prompt).excludes("api", SHELL).is_some());
-        assert!(demand(Kind::Prompt).excludes("api", "claude").is_none());
+        assert!(!may(&demand(Kind::Prompt), &place("api", SHELL)));
+        assert!(may(&demand(Kind::Prompt), &place("api", "claude")));
     }
 
     #[test]
     fn a_command_goes_to_shells_alone() {
-        assert!(demand(Kind::Command).excludes("api", SHELL).is_none());
-        assert!(demand(Kind::Command).excludes("api", "claude").is_some());
+        assert!(may(&demand(Kind::Command), &place("api", SHELL)));
+        assert!(!may(&demand(Kind::Command), &place("api", "claude")));
     }
 
     #[test]
@@ -73,14 +173,82 @@ mod tests {
             target_session: Some("api"),
             ..demand(Kind::Command)
         };
-        assert!(target.excludes("api", SHELL).is_none());
-        assert!(target.excludes("api2", SHELL).is_some());
+        assert!(may(&target, &place("api", SHELL)));
+        assert!(!may(&target, &place("api2", SHELL)));
         let wanted = ["codex".to_owned()];
         let provider = Demand {
             providers: &wanted,
             ..demand(Kind::Prompt)
         };
-        assert!(provider.excludes("x", "codex").is_none());
-        assert!(provider.excludes("x", "claude").is_some());
+        assert!(may(&provider, &place("x", "codex")));
+        assert!(!may(&provider, &place("x", "claude")));
+    }
+
+    #[test]
+    fn a_target_with_fallback_is_a_preference() {
+        let target = Demand {
+            target_session: Some("api"),
+            target_fallback: true,
+            ..demand(Kind::Command)
+        };
+        assert!(may(&target, &place("api2", SHELL)));
+    }
+
+    #[test]
+    fn protected_sessions_take_what_names_them_and_excluded_ones_nothing() {
+        let named = Demand {
+            target_session: Some("api"),
+            target_fallback: true,
+            ..demand(Kind::Command)
+        };
+        let api = place("api", SHELL);
+        let protected = Place {
+            admission: Admission::Protected,
+            ..api
+        };
+        assert!(may(&named, &protected));
+        assert!(!may(&demand(Kind::Command), &protected));
+        let other = Place {
+            name: "web",
+            ..protected
+        };
+        assert!(!may(&named, &other));
+        let excluded = Place {
+            admission: Admission::Excluded,
+            ..api
+        };
+        assert!(!may(&named, &excluded));
+    }
+
+    #[test]
+    fn branches_and_labels_are_conditions() {
+        let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
+        let wanted = Demand {
+            branch: Some("dev"),
+            labels: &labels,
+            ..demand(Kind::Command)
+        };
+        let fits = Place {
+            branch: Some("dev"),
+            labels: &labels,
+            ..place("x", SHELL)
+        };
+        assert!(may(&wanted, &fits));
+        for place in [
+            Place {
+                branch: Some("main"),
+                ..fits
+            },
+            Place {
+                branch: None,
+                ..fits
+            },
+            Place {
+                labels: &NONE,
+                ..fits
+            },
+        ] {
+            assert!(!may(&wanted, &place));
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use super::eligibility::Demand;
 use super::ids::{AttemptId, TaskId};
 use super::matching::{PolicyId, Term};
 
@@ -77,6 +78,14 @@ pub enum Event {
     MarkDone,
     /// A person says of an uncertain task: it failed.
     MarkFailed,
+    /// A person wants a task that ended badly to be tried again.
+    Requeue,
+    /// A person gives it to another session: at once, or once it has been interrupted.
+    Reassign,
+    /// It was interrupted for another session.
+    Return,
+    /// A task that it follows did not end well.
+    Abandon,
 }
 
 /// An event that cannot happen to a task in this state.
@@ -123,6 +132,10 @@ impl Status {
             (Uncertain, Resend) => Ok(Pending),
             (Uncertain, MarkDone) => Ok(Completed),
             (Uncertain, MarkFailed) => Ok(Failed),
+            (Failed | Cancelled, Requeue) => Ok(Pending),
+            (Pending | Assigned | InProgress, Reassign) => Ok(self),
+            (Assigned | InProgress, Return) => Ok(Pending),
+            (Pending, Abandon) => Ok(Failed),
             (from, event) => Err(IllegalTransition { from, event }),
         }
     }
@@ -133,6 +146,11 @@ impl Status {
             self,
             Self::Completed | Self::Failed | Self::Cancelled | Self::Uncertain
         )
+    }
+
+    /// Whether it is known how the task ended: then the tasks that follow it may go on.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
     /// The name that users see and the database stores.
@@ -178,6 +196,10 @@ impl Event {
             Self::Resend => "resent",
             Self::MarkDone => "marked_done",
             Self::MarkFailed => "marked_failed",
+            Self::Requeue => "requeued",
+            Self::Reassign => "reassigned",
+            Self::Return => "returned",
+            Self::Abandon => "abandoned",
         }
     }
 }
@@ -198,6 +220,10 @@ impl fmt::Display for Event {
             Self::Resend => "be sent again",
             Self::MarkDone => "be marked as done",
             Self::MarkFailed => "be marked as failed",
+            Self::Requeue => "be queued again",
+            Self::Reassign => "be given to another session",
+            Self::Return => "be returned",
+            Self::Abandon => "be abandoned",
         })
     }
 }
@@ -214,12 +240,27 @@ pub struct Metadata {
     /// The branch that the task prefers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_branch: Option<String>,
+    /// Whether the branch is a condition, and not only a preference.
+    #[serde(skip_serializing_if = "is_false")]
+    pub require_branch: bool,
     /// Exported before the task runs.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "plain_values"
+    )]
     pub env_vars: BTreeMap<String, String>,
+    /// Names of variables whose values are kept apart; see [`NewTask::secrets`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Whether all that the task changes of the environment is undone after it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub isolate_env: bool,
     /// Commands that must succeed first, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<String>,
+    /// After how many seconds each of them is ended; `None`: as the engine is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prerequisite_timeout: Option<u64>,
     /// False: any session will do.
     pub prefer_context_match: bool,
     /// In order of preference.
@@ -230,6 +271,15 @@ pub struct Metadata {
     pub fallback_providers: Vec<String>,
     /// Whether any other provider may take the task where the named ones are missing.
     pub allow_fallback: bool,
+    /// Whether another session may take the task where the target cannot take it now.
+    #[serde(skip_serializing_if = "is_false")]
+    pub target_fallback: bool,
+    /// What people and policies know the task by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Labels that a session must have to run the task.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub require_labels: BTreeMap<String, String>,
     /// Keys that belong to other tools.
     #[serde(flatten)]
     pub rest: serde_json::Map<String, serde_json::Value>,
@@ -240,12 +290,19 @@ impl Default for Metadata {
         Self {
             working_dir: None,
             git_branch: None,
+            require_branch: false,
             env_vars: BTreeMap::new(),
+            secret_env: Vec::new(),
+            isolate_env: false,
             prerequisites: Vec::new(),
+            prerequisite_timeout: None,
             prefer_context_match: true,
             preferred_providers: Vec::new(),
             fallback_providers: Vec::new(),
             allow_fallback: false,
+            target_fallback: false,
+            labels: BTreeMap::new(),
+            require_labels: BTreeMap::new(),
             rest: serde_json::Map::new(),
         }
     }
@@ -270,6 +327,41 @@ impl Metadata {
     pub fn names_context(&self) -> bool {
         self.working_dir.is_some() || self.git_branch.is_some() || !self.env_vars.is_empty()
     }
+
+    /// Returns the branch that a session must stand on to be given the task. Where the task names
+    /// a directory, the branch is that directory's, and no session's.
+    pub fn session_branch(&self) -> Option<&str> {
+        if self.require_branch && self.working_dir.is_none() && self.prerequisites.is_empty() {
+            self.git_branch.as_deref()
+        } else {
+            None
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Reads values as other tools write them: a number or a truth value counts as its text.
+fn plain_values<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    use serde_json::Value;
+    BTreeMap::<String, Value>::deserialize(deserializer)?
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            Value::Number(_) | Value::Bool(_) => Ok((name, value.to_string())),
+            Value::Null | Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom(
+                format!("the variable {name} is no text"),
+            )),
+        })
+        .collect()
 }
 
 /// What a sender asks for.
@@ -293,6 +385,44 @@ pub struct NewTask {
     pub max_retries: u32,
     /// After how many seconds an attempt is ended; `None`: never.
     pub timeout_seconds: Option<u64>,
+    /// Not to be given to a session before.
+    pub not_before: Option<Timestamp>,
+    /// The tasks that must have ended first.
+    pub after: Vec<Parent>,
+    /// What becomes of this task where one of them does not complete.
+    pub if_parent_fails: IfParentFails,
+    /// Where the values of [`Metadata::secret_env`] are kept.
+    pub secrets: Option<String>,
+}
+
+/// A task that another one follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// One that is queued.
+    Task(TaskId),
+    /// The one at this position of those that are queued together; it stands before the follower.
+    Earlier(usize),
+}
+
+/// What becomes of a task whose parent failed or was cancelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfParentFails {
+    /// It fails, too.
+    #[default]
+    Fail,
+    /// It runs all the same.
+    Release,
+}
+
+impl IfParentFails {
+    /// The name that users see and the database stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Release => "release",
+        }
+    }
 }
 
 impl NewTask {
@@ -308,6 +438,18 @@ impl NewTask {
             target_provider: None,
             max_retries: 0,
             timeout_seconds: None,
+            not_before: None,
+            after: Vec::new(),
+            if_parent_fails: IfParentFails::default(),
+            secrets: None,
+        }
+    }
+
+    /// Returns words for an agent, with nothing asked of its surroundings.
+    pub fn prompt(content: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Prompt,
+            ..Self::command(content)
         }
     }
 }
@@ -390,12 +532,20 @@ pub struct Task {
     pub target_provider: Option<String>,
     /// Attempts that ended, refused ones not counted.
     pub attempts: u32,
+    /// Those of them that failed since a person last queued the task.
+    pub tries: u32,
     /// How often a failed attempt is followed by another.
     pub max_retries: u32,
     /// After how many seconds an attempt is ended.
     pub timeout_seconds: Option<u64>,
     /// Not to be claimed before.
     pub not_before: Option<Timestamp>,
+    /// How many of the tasks that it follows have not ended.
+    pub blocked: u32,
+    /// The session that ran the task it follows; of several the one that ended last.
+    pub follows: Option<String>,
+    /// Where the values of [`Metadata::secret_env`] are kept.
+    pub secrets: Option<String>,
     /// The latest reason to wait.
     pub wait_reason: Option<String>,
     /// When a person asked to cancel it.
@@ -410,23 +560,38 @@ impl Task {
 
     /// Returns the providers that the task asks for, in order of preference.
     pub fn preferred_providers(&self) -> Vec<String> {
-        if let Some(provider) = &self.target_provider {
-            return vec![provider.clone()];
-        }
         let metadata = &self.metadata;
-        let preferred = metadata.preferred_providers.iter();
-        preferred
+        let mut providers = Vec::new();
+        let named = self.target_provider.iter();
+        for provider in named
+            .chain(&metadata.preferred_providers)
             .chain(&metadata.fallback_providers)
-            .cloned()
-            .collect()
+        {
+            if !providers.contains(provider) {
+                providers.push(provider.clone());
+            }
+        }
+        providers
     }
 
     /// Returns the providers that may run the task; empty: any that suits its kind.
     pub fn allowed_providers(&self) -> Vec<String> {
-        if self.target_provider.is_none() && self.metadata.allow_fallback {
+        if self.metadata.allow_fallback {
             Vec::new()
         } else {
             self.preferred_providers()
+        }
+    }
+
+    /// Returns what the task demands of a session, with its [`Self::allowed_providers`].
+    pub fn demand<'a>(&'a self, providers: &'a [String]) -> Demand<'a> {
+        Demand {
+            kind: self.kind,
+            target_session: self.target_session.as_deref(),
+            target_fallback: self.metadata.target_fallback,
+            providers,
+            branch: self.metadata.session_branch(),
+            labels: &self.metadata.require_labels,
         }
     }
 }
@@ -490,6 +655,8 @@ pub enum Outcome {
     Refused,
     /// Its daemon ended first; no attempt of the task's.
     Withdrawn,
+    /// A person gave the task to another session.
+    Reassigned,
     /// Cannot be established.
     Uncertain,
 }
@@ -504,6 +671,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
             Self::Withdrawn => "withdrawn",
+            Self::Reassigned => "reassigned",
             Self::Uncertain => "uncertain",
         }
     }
@@ -517,6 +685,7 @@ impl Outcome {
             Self::Cancelled,
             Self::Refused,
             Self::Withdrawn,
+            Self::Reassigned,
             Self::Uncertain,
         ]
         .into_iter()
@@ -527,6 +696,11 @@ impl Outcome {
     /// its own preparation failed.
     pub fn counts(self) -> bool {
         !matches!(self, Self::Refused | Self::Withdrawn)
+    }
+
+    /// Whether it uses up one of the tries that the sender allows.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut)
     }
 }
 

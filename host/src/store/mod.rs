@@ -9,7 +9,11 @@
 //! rusqlite's types stay in here.
 
 mod ledger;
+mod manage;
+mod original;
+mod rows;
 mod schema;
+mod secrets;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -22,14 +26,18 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use ledger::Ledger;
+pub use manage::{Edit, Manage};
 pub use schema::VERSION;
+pub use secrets::{Secrets, mask};
 pub use sqlite::Sqlite;
 
+use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::session::Activity;
 use crate::model::task::{
-    Attempt, Event, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase, Status, Task,
+    Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
+    Status, Task,
 };
 
 /// Why the store could not do what it was asked.
@@ -76,6 +84,73 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// The database cannot be copied before it is changed.
+    #[error("cannot copy the database to `{path}`: {source}", path = path.display())]
+    Copy {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not what `import` takes.
+    #[error(
+        "`{path}` is no database of the Python worker (it has no table `prompts` of its kind)",
+        path = path.display()
+    )]
+    NotOriginal {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Values that are kept apart cannot be written.
+    #[error("cannot keep secret values in `{path}`: {source}", path = path.display())]
+    Secrets {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task may follow those that were queued before it.
+    #[error("task {id} cannot follow task {parent}, which was queued later")]
+    FollowsLater {
+        /// The task.
+        id: TaskId,
+        /// What it was to follow.
+        parent: TaskId,
+    },
+    /// A task that is to fail with its parent cannot be queued again before that.
+    #[error(
+        "task {id} follows task {parent}, which is {status}: `assigner retry {parent}` first, or let it go with `assigner edit`"
+    )]
+    ParentFailed {
+        /// The task.
+        id: TaskId,
+        /// What it follows.
+        parent: TaskId,
+        /// How that stands.
+        status: Status,
+    },
+    /// The secret values of a task are not kept any more.
+    #[error(
+        "the secret values of task {id} were deleted when it ended: export {names} and `assigner retry {id}`",
+        names = names.join(", ")
+    )]
+    SecretsGone {
+        /// Which task.
+        id: TaskId,
+        /// The variables.
+        names: Vec<String>,
+    },
+    /// Only a task that waits can be changed.
+    #[error("task {id} is {status}: only a pending task can be changed")]
+    NotPending {
+        /// Which.
+        id: TaskId,
+        /// How it stands.
+        status: Status,
+    },
+    /// No session of that name was ever seen.
+    #[error("there is no session `{0}`: `assigner sessions` shows those there are")]
+    NoSession(String),
     /// The task is in a state in which that cannot happen.
     #[error("task {id}: {source}")]
     Illegal {
@@ -159,21 +234,32 @@ pub trait Store {
     /// The database refused.
     fn anything_left(&mut self) -> Result<bool, StoreError>;
 
+    /// Returns the tasks that a task follows.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn parents(&mut self, id: TaskId) -> Result<Vec<ParentRow>, StoreError>;
+
+    /// Lets tasks run whose time has come.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError>;
+
     /// Returns the groups into which hard constraints divide the tasks that are pending.
     ///
     /// # Errors
     /// The database refused.
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError>;
 
-    /// Returns at most `limit` pending tasks of `lanes` that are due, behind `after`, in the
-    /// order in which they are to be served.
+    /// Returns at most `limit` tasks of `lanes` that may run now, behind `after`, in the order in
+    /// which they are to be served.
     ///
     /// # Errors
     /// The database refused.
     fn pending(
         &mut self,
         lanes: &[Lane],
-        now: Timestamp,
         limit: usize,
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError>;
@@ -219,11 +305,11 @@ pub trait Store {
     /// The database refused.
     fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError>;
 
-    /// Returns the tasks in flight that a person asked to cancel.
+    /// Returns what people ask for tasks in flight.
     ///
     /// # Errors
     /// The database refused.
-    fn cancel_requests(&mut self) -> Result<BTreeSet<TaskId>, StoreError>;
+    fn requests(&mut self) -> Result<BTreeMap<TaskId, Request>, StoreError>;
 
     /// Keeps why tasks wait, where it changed.
     ///
@@ -255,6 +341,54 @@ pub trait Store {
     /// The database refused.
     fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError>;
 
+    /// Marks sessions as gone that only the Python worker has ever seen.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn retire_unseen(&mut self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns what is paused.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn pauses(&mut self) -> Result<Vec<Pause>, StoreError>;
+
+    /// Returns the labels of sessions, by the session's name.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError>;
+
+    /// Returns what programs have told of sessions since this was asked last.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn take_context_updates(&mut self) -> Result<Vec<ContextUpdate>, StoreError>;
+
+    /// Writes a history row of a session that is about no task.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn note_session(
+        &mut self,
+        session: &str,
+        action: &str,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Returns the secrets that tasks may still need.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn secrets_in_use(&mut self) -> Result<BTreeSet<String>, StoreError>;
+
+    /// Takes the secrets off the tasks that have ended and returns them, to be deleted.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn settled_secrets(&mut self) -> Result<Vec<String>, StoreError>;
+
     /// Keeps what the daemon tells of itself.
     ///
     /// # Errors
@@ -274,9 +408,103 @@ pub trait Store {
     fn data_version(&mut self) -> Result<i64, StoreError>;
 }
 
+/// A task that another one follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParentRow {
+    /// Which.
+    pub id: TaskId,
+    /// How it stands.
+    pub status: Status,
+    /// What becomes of the follower where it does not complete.
+    pub if_fails: IfParentFails,
+}
+
+/// What a person asks for a task in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// To end it.
+    Cancel,
+    /// To give it to this session, or to any.
+    Reassign(Option<String>),
+}
+
+/// What takes no new tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pause {
+    /// Every session.
+    All,
+    /// Those of a provider.
+    Provider(String),
+    /// The session of that name.
+    Session(String),
+}
+
+impl Pause {
+    fn row(&self) -> (&'static str, &str) {
+        match self {
+            Self::All => ("all", ""),
+            Self::Provider(name) => ("provider", name),
+            Self::Session(name) => ("session", name),
+        }
+    }
+
+    fn from_row(scope: &str, name: String) -> Self {
+        match scope {
+            "all" => Self::All,
+            "provider" => Self::Provider(name),
+            _ => Self::Session(name),
+        }
+    }
+
+    /// Whether it holds for a session of that name and provider.
+    pub fn covers(&self, session: &str, provider: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Provider(name) => name == provider,
+            Self::Session(name) => name == session,
+        }
+    }
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all sessions"),
+            Self::Provider(name) => write!(f, "provider {name}"),
+            Self::Session(name) => write!(f, "session {name}"),
+        }
+    }
+}
+
+/// What a program tells of a session's variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextUpdate {
+    /// The session's name.
+    pub session: String,
+    /// Variables with their new values; `None`: it does not have them any more.
+    pub env: BTreeMap<String, Option<String>>,
+}
+
+/// What was merged from another database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// Tasks.
+    pub tasks: usize,
+    /// Sessions that were not known here.
+    pub sessions: usize,
+    /// Rows of history.
+    pub history: usize,
+    /// Those of the tasks that were in flight there.
+    pub uncertain: usize,
+    /// Tasks that were merged before.
+    pub skipped: usize,
+}
+
 /// One row of `assignment_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
+    /// The task that it is about; `None`: it is about a session.
+    pub task: Option<TaskId>,
     /// When.
     pub at: Timestamp,
     /// What happened; see [`Event::name`].
@@ -306,10 +534,30 @@ pub struct Lane {
     pub(crate) key: String,
     /// What may run the tasks.
     pub kind: Kind,
-    /// The one session that may.
+    /// The session that they are for.
     pub target_session: Option<String>,
+    /// Whether others may run them, too.
+    pub target_fallback: bool,
     /// The providers that may, preferred ones first; empty: any that suits the kind.
     pub providers: Vec<String>,
+    /// The branch that a session must stand on.
+    pub branch: Option<String>,
+    /// The labels that a session must have.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Lane {
+    /// Returns what its tasks demand of a session.
+    pub fn demand(&self) -> Demand<'_> {
+        Demand {
+            kind: self.kind,
+            target_session: self.target_session.as_deref(),
+            target_fallback: self.target_fallback,
+            providers: &self.providers,
+            branch: self.branch.as_deref(),
+            labels: &self.labels,
+        }
+    }
 }
 
 /// A session to reserve for a task.
@@ -405,6 +653,25 @@ pub struct SessionRow {
     pub failed: u32,
     /// When its directory or branch last changed.
     pub context_at: Timestamp,
+    /// Which tasks it takes, as configured.
+    pub admission: Admission,
+    /// Whether a person has it take no new tasks for now.
+    pub paused: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl SessionRow {
+    /// Returns what a task's demand looks at.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            name: &self.name,
+            provider: &self.provider,
+            branch: self.git_branch.as_deref(),
+            labels: &self.labels,
+            admission: self.admission,
+        }
+    }
 }
 
 /// What a daemon tells of itself.

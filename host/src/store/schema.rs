@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::StoreError;
+use super::original::{self, Backup};
 
 /// The schema that this assigner writes, as SQLite's `user_version`.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -151,9 +152,114 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
+    // 2: context management: tasks that follow others, tasks whose time is to come, labels, pauses,
+    // and what came from the Python worker's database. `lane` holds more constraints, and its index
+    // only tasks that may run now.
+    r"
+DROP TRIGGER prompts_insert;
+DROP VIEW prompts;
+DROP INDEX tasks_pending;
+ALTER TABLE tasks DROP COLUMN lane;
+ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN blocked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN reassign_requested TEXT;
+ALTER TABLE tasks ADD COLUMN reassign_to TEXT;
+ALTER TABLE tasks ADD COLUMN secrets TEXT;
+ALTER TABLE tasks ADD COLUMN response TEXT;
+UPDATE tasks SET tries = attempts;
+ALTER TABLE tasks ADD COLUMN lane TEXT GENERATED ALWAYS AS (json_array(
+    kind,
+    target_session,
+    target_provider,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.preferred_providers') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.fallback_providers') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.allow_fallback') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.target_fallback') END,
+    CASE WHEN json_valid(metadata)
+        AND json_extract(metadata, '$.require_branch')
+        AND json_extract(metadata, '$.working_dir') IS NULL
+        AND coalesce(json_array_length(metadata, '$.prerequisites'), 0) = 0
+        THEN json_extract(metadata, '$.git_branch') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.require_labels') END
+)) VIRTUAL;
+CREATE INDEX tasks_pending ON tasks (lane, priority DESC, id)
+    WHERE status = 'pending' AND not_before IS NULL AND blocked = 0;
+CREATE INDEX tasks_with_secrets ON tasks (secrets) WHERE secrets IS NOT NULL;
+
+CREATE TABLE dependencies (
+    task_id   INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    parent_id INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    if_fails  TEXT NOT NULL CHECK (if_fails IN ('fail', 'release')),
+    PRIMARY KEY (task_id, parent_id)
+) WITHOUT ROWID;
+CREATE INDEX children ON dependencies (parent_id);
+
+CREATE TABLE pauses (
+    scope TEXT NOT NULL CHECK (scope IN ('session', 'provider', 'all')),
+    name  TEXT NOT NULL,
+    since TEXT NOT NULL,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID;
+
+CREATE TABLE session_labels (
+    session TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    PRIMARY KEY (session, name)
+) WITHOUT ROWID;
+
+-- What programs tell of sessions, for the daemon to take up.
+CREATE TABLE context_updates (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL,
+    env     TEXT NOT NULL
+);
+
+-- The rows of other databases that were merged into this one, so that none is merged twice.
+CREATE TABLE imported (
+    fingerprint TEXT PRIMARY KEY,
+    task_id     INTEGER
+) WITHOUT ROWID;
+
+ALTER TABLE sessions ADD COLUMN admission TEXT NOT NULL DEFAULT 'open';
+ALTER TABLE sessions ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX history_of_session ON assignment_history (session_name, id);
+
+CREATE VIEW prompts AS SELECT
+    id, content, source, priority, status,
+    session AS assigned_session,
+    created_at, assigned_at, completed_at,
+    coalesce(
+        (SELECT CAST(outputs.bytes AS TEXT) FROM attempts
+            JOIN outputs ON outputs.attempt_id = attempts.id
+            WHERE attempts.task_id = tasks.id ORDER BY attempts.id DESC LIMIT 1),
+        response
+    ) AS response,
+    error, metadata, target_session, target_provider,
+    -- How often it was tried again: a task that waits or runs is in the try behind those that ended.
+    CASE WHEN status IN ('pending', 'assigned', 'in_progress') THEN attempts
+        ELSE max(attempts - 1, 0) END AS retry_count,
+    max_retries,
+    timeout_seconds / 60 AS timeout_minutes
+FROM tasks;
+
+CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
+    INSERT INTO tasks (id, kind, content, source, priority, created_at, metadata,
+        target_session, target_provider, max_retries, timeout_seconds)
+    VALUES (NEW.id, CASE NEW.target_provider WHEN 'shell' THEN 'command' ELSE 'prompt' END,
+        NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
+        strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(NEW.created_at, 'now')),
+        coalesce(NEW.metadata, '{}'), NEW.target_session, NEW.target_provider,
+        coalesce(NEW.max_retries, 0), NEW.timeout_minutes * 60);
+    INSERT INTO assignment_history (prompt_id, action, details)
+    VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
+END;
+",
 ];
 
-/// Brings the database of `connection` to [`VERSION`].
+/// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,
+/// behind a copy of it.
 ///
 /// # Errors
 /// It is newer than this assigner, belongs to another program, or SQLite refused: then nothing
@@ -162,6 +268,19 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     if version(connection)? == VERSION {
         return Ok(());
     }
+    // Tables change their names, and views of other tools may speak of what is not there yet.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "legacy_alter_table", true)?;
+    while !step(connection, path)? {}
+    connection.pragma_update(None, "legacy_alter_table", false)?;
+    Ok(())
+}
+
+/// Migrates, unless another process was in between: then it is to be tried again.
+fn step(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
+    let backup = original::is_one(connection)?
+        .then(|| Backup::make(connection, path))
+        .transpose()?;
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
     // Asked again behind the lock: another process may have migrated in between.
@@ -173,19 +292,70 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
             known: VERSION,
         });
     }
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if found == 0 && tables > 0 {
-        return Err(StoreError::Foreign {
-            path: path.to_owned(),
-        });
+    let others = take_down(&transaction)?;
+    if original::is_one(&transaction)? {
+        let Some(backup) = backup else {
+            return Ok(false);
+        };
+        if !backup.is_current(&transaction)? {
+            return Ok(false);
+        }
+        original::set_aside(&transaction)?;
+        apply(&transaction, 0)?;
+        original::take_over(&transaction)?;
+        backup.keep()?;
+    } else {
+        let tables: i64 =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if found == 0 && tables > 0 {
+            return Err(StoreError::Foreign {
+                path: path.to_owned(),
+            });
+        }
+        apply(&transaction, found)?;
     }
+    put_up(&transaction, &others)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// A view or a trigger of another tool: what makes it.
+struct Other(String);
+
+/// Removes views and triggers that are not ours: SQLite changes no table while one of them speaks
+/// of what is not there at the moment.
+fn take_down(transaction: &Connection) -> Result<Vec<Other>, StoreError> {
+    let mut query = transaction.prepare(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')
+            AND name NOT IN ('prompts', 'prompts_insert') ORDER BY type DESC, rowid",
+    )?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows: Vec<(String, String, String)> = rows.collect::<Result<_, _>>()?;
+    let mut others = Vec::new();
+    for (kind, name, sql) in rows {
+        let name = name.replace('"', "\"\"");
+        transaction.execute_batch(&format!("DROP {kind} IF EXISTS \"{name}\""))?;
+        others.push(Other(sql));
+    }
+    Ok(others)
+}
+
+/// Makes them again. A trigger on a table that is a view now cannot be: it stays in the copy.
+fn put_up(transaction: &Connection, others: &[Other]) -> Result<(), StoreError> {
+    for Other(sql) in others.iter().rev() {
+        if let Err(error) = transaction.execute_batch(sql) {
+            tracing::warn!("a trigger of another tool could not be kept: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn apply(transaction: &Connection, found: i64) -> Result<(), StoreError> {
     let done = usize::try_from(found).unwrap_or_default();
     for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()?;
     Ok(())
 }
 

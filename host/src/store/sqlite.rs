@@ -3,24 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::{
-    Claim, DaemonFacts, End, HistoryRow, Lane, OpenAttempt, Output, SessionRow, Store, StoreError,
-    Waiting, schema,
+use super::rows::{
+    SESSION, TASK, from_json, history_of, identity_of, identity_params, json, kind_name, lane_of,
+    outcome_of, phase_of, saturating, session_of, stamp, status_of, task_of, text, time,
 };
-use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
+use super::{
+    Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, OpenAttempt, Output, ParentRow,
+    Pause, Request, SessionRow, Store, StoreError, Waiting, schema,
+};
+use crate::model::ids::{AttemptId, TaskId};
 use crate::model::matching::PolicyId;
-use crate::model::session::Activity;
-use crate::model::task::{Attempt, Event, Kind, Metadata, NewTask, Outcome, Phase, Status, Task};
+use crate::model::task::{
+    Attempt, Event, IfParentFails, NewTask, Outcome, Parent, Phase, Status, Task,
+};
 
 /// How long a busy database is waited for before an operation is given up. Writers hold it for
 /// milliseconds; a minute means that something is badly stuck.
@@ -28,7 +29,8 @@ const BUSY: Duration = Duration::from_secs(60);
 
 /// One connection to the database of a data directory.
 pub struct Sqlite {
-    connection: Connection,
+    pub(super) connection: Connection,
+    pub(super) directory: PathBuf,
 }
 
 impl Sqlite {
@@ -60,7 +62,6 @@ impl Sqlite {
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "foreign_keys", true)?;
             connection.set_prepared_statement_cache_capacity(64);
             Ok(connection)
         };
@@ -69,11 +70,15 @@ impl Sqlite {
             source,
         })?;
         schema::migrate(&mut connection, &path)?;
-        Ok(Self { connection })
+        connection.pragma_update(None, "foreign_keys", true)?;
+        Ok(Self {
+            connection,
+            directory: directory.to_owned(),
+        })
     }
 
     /// Runs `work` in a transaction, or in a savepoint of the one that [`Store::group`] holds.
-    fn atomically<R>(
+    pub(super) fn atomically<R>(
         &mut self,
         work: impl FnOnce(&Connection) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
@@ -112,30 +117,39 @@ impl Store for Sqlite {
         self.atomically(|connection| {
             let mut insert = connection.prepare_cached(
                 "INSERT INTO tasks (kind, content, source, priority, created_at, metadata,
-                    target_session, target_provider, max_retries, timeout_seconds)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                    target_session, target_provider, max_retries, timeout_seconds, not_before,
+                    secrets)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?;
-            tasks
-                .iter()
-                .map(|task| {
-                    insert.execute(params![
-                        kind_name(task.kind),
-                        task.content,
-                        task.source,
-                        task.priority,
-                        stamp(now),
-                        json(&task.metadata),
-                        task.target_session,
-                        task.target_provider,
-                        task.max_retries,
-                        task.timeout_seconds.map(saturating),
-                    ])?;
-                    let id = TaskId(connection.last_insert_rowid());
-                    let details = format!("by {}", task.source);
-                    write_history(connection, id, None, "queued", &details, now)?;
-                    Ok(id)
-                })
-                .collect()
+            let mut ids: Vec<TaskId> = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                insert.execute(params![
+                    kind_name(task.kind),
+                    task.content,
+                    task.source,
+                    task.priority,
+                    stamp(now),
+                    json(&task.metadata),
+                    task.target_session,
+                    task.target_provider,
+                    task.max_retries,
+                    task.timeout_seconds.map(saturating),
+                    task.not_before.map(stamp),
+                    task.secrets,
+                ])?;
+                let id = TaskId(connection.last_insert_rowid());
+                let details = format!("by {}", task.source);
+                write_history(connection, id, None, "queued", &details, now)?;
+                let parents = task.after.iter().map(|parent| match parent {
+                    Parent::Task(id) => *id,
+                    // One that stands behind its follower is no task yet.
+                    Parent::Earlier(index) => ids.get(*index).copied().unwrap_or(TaskId(0)),
+                });
+                let parents: Vec<TaskId> = parents.collect();
+                follow(connection, id, &parents, task.if_parent_fails, now)?;
+                ids.push(id);
+            }
+            Ok(ids)
         })
     }
 
@@ -196,17 +210,10 @@ impl Store for Sqlite {
 
     fn history(&mut self, id: TaskId) -> Result<Vec<HistoryRow>, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT created_at, action, session_name, details FROM assignment_history
+            "SELECT created_at, action, session_name, details, prompt_id FROM assignment_history
              WHERE prompt_id = ?1 ORDER BY id",
         )?;
-        let rows = query.query_map([id.0], |row| {
-            Ok(HistoryRow {
-                at: time(row, 0)?.unwrap_or_default(),
-                action: row.get(1)?,
-                session: row.get(2)?,
-                details: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
-            })
-        })?;
+        let rows = query.query_map([id.0], history_of)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -225,7 +232,21 @@ impl Store for Sqlite {
                 },
             )
             .optional()?;
-        Ok(output)
+        if output.is_some() {
+            return Ok(output);
+        }
+        // What the Python worker had kept as its response.
+        let response = self
+            .connection
+            .query_row("SELECT response FROM tasks WHERE id = ?1", [id.0], |row| {
+                text(row, 0)
+            })
+            .optional()?
+            .flatten();
+        Ok(response.map(|text| Output {
+            total: text.len() as u64,
+            bytes: text.into_bytes(),
+        }))
     }
 
     fn counts(&mut self) -> Result<BTreeMap<Status, u64>, StoreError> {
@@ -248,6 +269,35 @@ impl Store for Sqlite {
         Ok(query.exists([])?)
     }
 
+    fn parents(&mut self, id: TaskId) -> Result<Vec<ParentRow>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT parent_id, status, if_fails FROM dependencies
+             JOIN tasks ON tasks.id = parent_id WHERE task_id = ?1 ORDER BY parent_id",
+        )?;
+        let rows = query.query_map([id.0], |row| {
+            Ok(ParentRow {
+                id: TaskId(row.get(0)?),
+                status: status_of(row, 1)?,
+                if_fails: if row.get::<_, String>(2)? == IfParentFails::Release.name() {
+                    IfParentFails::Release
+                } else {
+                    IfParentFails::Fail
+                },
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE tasks INDEXED BY tasks_due SET not_before = NULL
+                 WHERE status = 'pending' AND not_before <= ?1",
+            )?
+            .execute([stamp(now)])?;
+        Ok(())
+    }
+
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
         let mut query = self.connection.prepare_cached(LANES)?;
         let keys = query.query_map([], |row| row.get::<_, String>(0))?;
@@ -257,7 +307,6 @@ impl Store for Sqlite {
     fn pending(
         &mut self,
         lanes: &[Lane],
-        now: Timestamp,
         limit: usize,
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError> {
@@ -268,15 +317,14 @@ impl Store for Sqlite {
         // One bounded index range a lane: the cost is that of what may run now.
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {TASK} FROM tasks INDEXED BY tasks_pending
-             WHERE status = 'pending' AND lane = ?1 AND (not_before IS NULL OR not_before <= ?2)
-                AND (priority < ?3 OR (priority = ?3 AND id > ?4))
-             ORDER BY priority DESC, id LIMIT ?5"
+             WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane = ?1
+                AND (priority < ?2 OR (priority = ?2 AND id > ?3))
+             ORDER BY priority DESC, id LIMIT ?4"
         ))?;
         for lane in lanes {
             let rows = query.query_map(
                 params![
                     lane.key,
-                    stamp(now),
                     priority,
                     id.0,
                     i64::try_from(limit).unwrap_or(i64::MAX)
@@ -437,6 +485,12 @@ impl Store for Sqlite {
                     error = CASE WHEN ?5 THEN ?3 ELSE error END,
                     wait_reason = CASE WHEN ?6 THEN ?3 END,
                     attempts = attempts + ?5,
+                    tries = tries + ?7,
+                    target_session = CASE WHEN ?6 AND reassign_requested IS NOT NULL
+                        THEN reassign_to ELSE target_session END,
+                    metadata = CASE WHEN ?6 AND reassign_requested IS NOT NULL AND json_valid(metadata)
+                        THEN json_remove(metadata, '$.target_fallback') ELSE metadata END,
+                    reassign_requested = NULL, reassign_to = NULL,
                     cancel_requested = CASE WHEN ?6 THEN cancel_requested END,
                     session = CASE WHEN ?6 THEN NULL ELSE session END
                  WHERE id = ?1",
@@ -447,14 +501,17 @@ impl Store for Sqlite {
                     end.not_before.map(stamp),
                     i64::from(end.outcome.counts()),
                     status == Status::Pending,
+                    i64::from(end.outcome.is_failure()),
                 ],
             )?;
             let tally = match end.outcome {
                 Outcome::Completed => Some("completed"),
                 Outcome::Failed | Outcome::TimedOut => Some("failed"),
-                Outcome::Cancelled | Outcome::Refused | Outcome::Withdrawn | Outcome::Uncertain => {
-                    None
-                }
+                Outcome::Cancelled
+                | Outcome::Refused
+                | Outcome::Withdrawn
+                | Outcome::Reassigned
+                | Outcome::Uncertain => None,
             };
             if let Some(column) = tally {
                 connection.execute(
@@ -498,13 +555,22 @@ impl Store for Sqlite {
         .collect()
     }
 
-    fn cancel_requests(&mut self) -> Result<BTreeSet<TaskId>, StoreError> {
+    fn requests(&mut self) -> Result<BTreeMap<TaskId, Request>, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT task_id FROM attempts JOIN tasks ON tasks.id = task_id
-             WHERE phase <> 'ended' AND cancel_requested IS NOT NULL",
+            "SELECT task_id, cancel_requested IS NOT NULL, reassign_to
+             FROM attempts JOIN tasks ON tasks.id = task_id
+             WHERE phase <> 'ended'
+                AND (cancel_requested IS NOT NULL OR reassign_requested IS NOT NULL)",
         )?;
-        let ids = query.query_map([], |row| Ok(TaskId(row.get(0)?)))?;
-        Ok(ids.collect::<Result<_, _>>()?)
+        let rows = query.query_map([], |row| {
+            let request = if row.get(1)? {
+                Request::Cancel
+            } else {
+                Request::Reassign(row.get(2)?)
+            };
+            Ok((TaskId(row.get(0)?), request))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn note_waiting(&mut self, reasons: &[Waiting]) -> Result<(), StoreError> {
@@ -547,7 +613,8 @@ impl Store for Sqlite {
             let status = move_task(connection, id, event, None, "by a person", now)?;
             if status == Status::Pending {
                 connection.execute(
-                    "UPDATE tasks SET error = NULL, exit_code = NULL, session = NULL WHERE id = ?1",
+                    "UPDATE tasks SET error = NULL, exit_code = NULL, session = NULL, tries = 0
+                     WHERE id = ?1",
                     [id.0],
                 )?;
             }
@@ -561,9 +628,9 @@ impl Store for Sqlite {
                 "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
                     current_dir, working_dir, git_branch, env_vars, current_task_id,
                     last_context_update, last_activity, updated_at, server_pid, server_start,
-                    pane, pane_pid)
+                    pane, pane_pid, admission, paused, labels)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5 = 'claude', ?6, ?6, ?7, ?8, ?9, ?10, ?4, ?11, ?12,
-                    ?13, ?14, ?15)
+                    ?13, ?14, ?15, ?16, ?17, ?18)
                  ON CONFLICT (name) DO UPDATE SET status = excluded.status,
                     reason = excluded.reason, since = excluded.since,
                     provider = excluded.provider, is_claude = excluded.is_claude,
@@ -575,7 +642,9 @@ impl Store for Sqlite {
                     last_context_update = excluded.last_context_update,
                     last_activity = excluded.last_activity, updated_at = excluded.updated_at,
                     server_pid = excluded.server_pid, server_start = excluded.server_start,
-                    pane = excluded.pane, pane_pid = excluded.pane_pid",
+                    pane = excluded.pane, pane_pid = excluded.pane_pid,
+                    admission = excluded.admission, paused = excluded.paused,
+                    labels = excluded.labels",
             )?;
             for row in rows {
                 write.execute(params![
@@ -594,6 +663,9 @@ impl Store for Sqlite {
                     row.identity.server_start,
                     row.identity.pane.as_str(),
                     row.identity.pane_pid,
+                    row.admission.name(),
+                    row.paused,
+                    json(&row.labels),
                 ])?;
             }
             Ok(())
@@ -601,31 +673,108 @@ impl Store for Sqlite {
     }
 
     fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError> {
-        let mut query = self.connection.prepare_cached(
-            "SELECT name, status, reason, since, provider, current_dir, git_branch, env_vars,
-                current_task_id, completed, failed, last_context_update,
-                server_pid, server_start, pane, pane_pid
-             FROM sessions WHERE pane IS NOT NULL ORDER BY name",
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"
+        ))?;
+        let rows = query.query_map([], session_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn retire_unseen(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE sessions SET status = 'gone', updated_at = ?1,
+                reason = 'not seen since its database was taken over'
+             WHERE pane IS NULL AND status <> 'gone'",
+            [stamp(now)],
         )?;
+        Ok(())
+    }
+
+    fn pauses(&mut self) -> Result<Vec<Pause>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT scope, name FROM pauses ORDER BY scope, name")?;
         let rows = query.query_map([], |row| {
-            let activity: String = row.get(1)?;
-            Ok(SessionRow {
-                name: row.get(0)?,
-                activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
-                reason: row.get(2)?,
-                since: time(row, 3)?.unwrap_or_default(),
-                provider: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
-                current_dir: row.get(5)?,
-                git_branch: row.get(6)?,
-                env: from_json(row, 7)?,
-                current_task: row.get::<_, Option<i64>>(8)?.map(TaskId),
-                completed: row.get(9)?,
-                failed: row.get(10)?,
-                context_at: time(row, 11)?.unwrap_or_default(),
-                identity: identity_of(row, 12)?,
-            })
+            Ok(Pause::from_row(&row.get::<_, String>(0)?, row.get(1)?))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT session, name, value FROM session_labels")?;
+        let rows = query.query_map([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        })?;
+        let mut labels: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for row in rows {
+            let (session, name, value) = row?;
+            labels.entry(session).or_default().insert(name, value);
+        }
+        Ok(labels)
+    }
+
+    fn take_context_updates(&mut self) -> Result<Vec<ContextUpdate>, StoreError> {
+        self.atomically(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT session, env FROM context_updates ORDER BY id")?;
+            let rows = query.query_map([], |row| {
+                Ok(ContextUpdate {
+                    session: row.get(0)?,
+                    env: from_json(row, 1)?,
+                })
+            })?;
+            let updates: Vec<ContextUpdate> = rows.collect::<Result<_, _>>()?;
+            if !updates.is_empty() {
+                connection.execute("DELETE FROM context_updates", [])?;
+            }
+            Ok(updates)
+        })
+    }
+
+    fn note_session(
+        &mut self,
+        session: &str,
+        action: &str,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO assignment_history (session_name, action, created_at, details)
+                 VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![session, action, stamp(now), details])?;
+        Ok(())
+    }
+
+    fn secrets_in_use(&mut self) -> Result<BTreeSet<String>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT secrets FROM tasks INDEXED BY tasks_with_secrets
+             WHERE secrets IS NOT NULL",
+        )?;
+        let rows = query.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn settled_secrets(&mut self) -> Result<Vec<String>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, secrets FROM tasks INDEXED BY tasks_with_secrets
+             WHERE secrets IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
+        for (id, _) in &rows {
+            self.connection
+                .prepare_cached("UPDATE tasks SET secrets = NULL WHERE id = ?1")?
+                .execute([id])?;
+        }
+        Ok(rows.into_iter().map(|(_, secrets)| secrets).collect())
     }
 
     fn record_daemon(&mut self, facts: &DaemonFacts) -> Result<(), StoreError> {
@@ -658,81 +807,17 @@ impl Store for Sqlite {
 /// The lanes of pending tasks by a loose index scan: one look-up a lane, however many tasks stand
 /// in each. Without being told, SQLite reads every pending task instead.
 const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
-        SELECT min(lane) FROM tasks INDEXED BY tasks_pending WHERE status = 'pending'
+        SELECT min(lane) FROM tasks INDEXED BY tasks_pending
+            WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
         UNION ALL
         SELECT (SELECT min(lane) FROM tasks INDEXED BY tasks_pending
-            WHERE status = 'pending' AND lane > lanes.lane)
+            WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
+                AND lane > lanes.lane)
         FROM lanes WHERE lanes.lane IS NOT NULL
     )
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
-/// The columns of a task, in the order in which [`task_of`] reads them.
-const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
-    assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
-    timeout_seconds, not_before, wait_reason, cancel_requested";
-
-/// Reads a task, also where another tool wrote values of odd types: one such row must not stop
-/// the queue.
-fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
-    let metadata = text(row, 11)?.unwrap_or_else(|| "{}".to_owned());
-    let (metadata, metadata_error) = Metadata::read(&metadata);
-    let kind = text(row, 1)?.unwrap_or_default();
-    let narrow = |value: i64| u32::try_from(value).unwrap_or_default();
-    Ok(Task {
-        id: TaskId(row.get(0)?),
-        kind: if kind == "command" {
-            Kind::Command
-        } else {
-            Kind::Prompt
-        },
-        content: text(row, 2)?.unwrap_or_default(),
-        status: status_of(row, 3)?,
-        priority: integer(row, 4)?.map_or(0, |priority| {
-            i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
-        }),
-        session: text(row, 5)?,
-        exit_code: integer(row, 6)?.and_then(|code| i32::try_from(code).ok()),
-        error: text(row, 7)?,
-        created_at: time(row, 8)?.unwrap_or_default(),
-        assigned_at: time(row, 9)?,
-        completed_at: time(row, 10)?,
-        metadata,
-        metadata_error,
-        target_session: text(row, 12)?,
-        target_provider: text(row, 13)?,
-        attempts: integer(row, 14)?.map_or(0, narrow),
-        max_retries: integer(row, 15)?.map_or(0, narrow),
-        timeout_seconds: integer(row, 16)?.and_then(|seconds| u64::try_from(seconds).ok()),
-        not_before: time(row, 17)?,
-        wait_reason: text(row, 18)?,
-        cancel_requested: time(row, 19)?,
-    })
-}
-
-/// Reads text, whatever type the value has; `None`: there is none.
-fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqlite::Error> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => None,
-        ValueRef::Integer(number) => Some(number.to_string()),
-        ValueRef::Real(number) => Some(number.to_string()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            Some(String::from_utf8_lossy(bytes).into_owned())
-        }
-    })
-}
-
-/// Reads a whole number, whatever type the value has; `None`: it is none.
-fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqlite::Error> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null | ValueRef::Blob(_) => None,
-        ValueRef::Integer(number) => Some(number),
-        // A cast saturates, which is what is wanted of a number out of range.
-        ValueRef::Real(number) => Some(number as i64),
-        ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
-    })
-}
-
-fn read_task(connection: &Connection, id: TaskId) -> Result<Task, StoreError> {
+pub(super) fn read_task(connection: &Connection, id: TaskId) -> Result<Task, StoreError> {
     connection
         .prepare_cached(&format!("SELECT {TASK} FROM tasks WHERE id = ?1"))?
         .query_row([id.0], task_of)
@@ -741,8 +826,8 @@ fn read_task(connection: &Connection, id: TaskId) -> Result<Task, StoreError> {
 }
 
 /// Moves a task to the state that follows `event` and writes the history row: the only way in
-/// which a status ever changes.
-fn move_task(
+/// which a status ever changes. Those that follow the task hear of its end.
+pub(super) fn move_task(
     connection: &Connection,
     id: TaskId,
     event: Event,
@@ -750,11 +835,22 @@ fn move_task(
     details: &str,
     now: Timestamp,
 ) -> Result<Status, StoreError> {
-    let from = connection
-        .prepare_cached("SELECT status FROM tasks WHERE id = ?1")?
-        .query_row([id.0], |row| status_of(row, 0))
-        .optional()?
-        .ok_or(StoreError::NoTask(id))?;
+    let (from, to) = move_one(connection, id, event, session, details, now)?;
+    if from.has_ended() != to.has_ended() {
+        tell_followers(connection, id, to, now)?;
+    }
+    Ok(to)
+}
+
+fn move_one(
+    connection: &Connection,
+    id: TaskId,
+    event: Event,
+    session: Option<&str>,
+    details: &str,
+    now: Timestamp,
+) -> Result<(Status, Status), StoreError> {
+    let from = status(connection, id)?;
     let to = from
         .after(event)
         .map_err(|source| StoreError::Illegal { id, source })?;
@@ -765,10 +861,117 @@ fn move_task(
         )?
         .execute(params![id.0, to.name(), to.is_settled(), stamp(now)])?;
     write_history(connection, id, session, event.name(), details, now)?;
-    Ok(to)
+    Ok((from, to))
 }
 
-fn write_history(
+fn status(connection: &Connection, id: TaskId) -> Result<Status, StoreError> {
+    connection
+        .prepare_cached("SELECT status FROM tasks WHERE id = ?1")?
+        .query_row([id.0], |row| status_of(row, 0))
+        .optional()?
+        .ok_or(StoreError::NoTask(id))
+}
+
+/// Counts down what those wait for that follow a task (or up again, where it was queued once
+/// more), and ends those that were to fail with it, and those behind them.
+fn tell_followers(
+    connection: &Connection,
+    id: TaskId,
+    status: Status,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // A list and no recursion: a chain may be long.
+    let mut moved = vec![(id, status)];
+    while let Some((parent, status)) = moved.pop() {
+        connection
+            .prepare_cached(
+                "UPDATE tasks SET blocked = blocked + ?2
+                 WHERE id IN (SELECT task_id FROM dependencies WHERE parent_id = ?1)",
+            )?
+            .execute(params![parent.0, if status.has_ended() { -1 } else { 1 }])?;
+        if !matches!(status, Status::Failed | Status::Cancelled) {
+            continue;
+        }
+        let mut query = connection.prepare_cached(
+            "SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+             WHERE parent_id = ?1 AND if_fails = 'fail' AND status = 'pending'",
+        )?;
+        let followers: Vec<i64> = query
+            .query_map([parent.0], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for follower in followers.into_iter().map(TaskId) {
+            abandon(connection, follower, parent, status, now)?;
+            moved.push((follower, Status::Failed));
+        }
+    }
+    Ok(())
+}
+
+/// Ends a pending task whose parent has ended badly.
+fn abandon(
+    connection: &Connection,
+    id: TaskId,
+    parent: TaskId,
+    status: Status,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let how = if status == Status::Cancelled {
+        "was cancelled"
+    } else {
+        "failed"
+    };
+    let reason = format!("task {parent}, which it follows, {how}");
+    move_one(connection, id, Event::Abandon, None, &reason, now)?;
+    connection
+        .prepare_cached(
+            "UPDATE tasks SET error = ?2, wait_reason = NULL, not_before = NULL WHERE id = ?1",
+        )?
+        .execute(params![id.0, reason])?;
+    Ok(())
+}
+
+/// Makes a pending task, which nothing follows yet, wait for others; where one of them has ended
+/// badly already, it ends as well.
+///
+/// # Errors
+/// There is no such task, or it was queued later: so no task ever waits for itself.
+pub(super) fn follow(
+    connection: &Connection,
+    id: TaskId,
+    parents: &[TaskId],
+    if_fails: IfParentFails,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut failed = None;
+    for &parent in parents {
+        let status = status(connection, parent)?;
+        if parent >= id {
+            return Err(StoreError::FollowsLater { id, parent });
+        }
+        let added = connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO dependencies (task_id, parent_id, if_fails)
+                 VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![id.0, parent.0, if_fails.name()])?;
+        if added > 0 && !status.has_ended() {
+            connection
+                .prepare_cached("UPDATE tasks SET blocked = blocked + 1 WHERE id = ?1")?
+                .execute([id.0])?;
+        }
+        if matches!(status, Status::Failed | Status::Cancelled) {
+            failed = failed.or(Some((parent, status)));
+        }
+    }
+    match failed {
+        Some((parent, status)) if if_fails == IfParentFails::Fail => {
+            abandon(connection, id, parent, status, now)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn write_history(
     connection: &Connection,
     id: TaskId,
     session: Option<&str>,
@@ -803,136 +1006,12 @@ fn open_attempt(
         .ok_or(StoreError::NoAttempt(attempt))
 }
 
-/// Reads a lane's constraints back from the key that the generated column made of them.
-fn lane_of(key: String) -> Lane {
-    let parts: Vec<serde_json::Value> = serde_json::from_str(&key).unwrap_or_default();
-    let text = |index: usize| {
-        parts
-            .get(index)
-            .and_then(|part| part.as_str())
-            .map(str::to_owned)
-    };
-    // json_extract gives an array as text inside the array.
-    let list = |index: usize| -> Vec<String> {
-        match parts.get(index) {
-            Some(serde_json::Value::Array(items)) => items
-                .iter()
-                .filter_map(|item| item.as_str().map(str::to_owned))
-                .collect(),
-            Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-            _ => Vec::new(),
-        }
-    };
-    let open_to_all = parts
-        .get(5)
-        .is_some_and(|part| part.as_i64() == Some(1) || part.as_bool() == Some(true));
-    let mut providers: Vec<String> = text(2).into_iter().collect();
-    if providers.is_empty() && !open_to_all {
-        providers = list(3);
-        providers.extend(list(4));
-    }
-    Lane {
-        kind: if text(0).as_deref() == Some("command") {
-            Kind::Command
-        } else {
-            Kind::Prompt
-        },
-        target_session: text(1),
-        providers,
-        key,
-    }
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Prompt => "prompt",
-        Kind::Command => "command",
-    }
-}
-
-fn status_of(row: &Row<'_>, index: usize) -> Result<Status, rusqlite::Error> {
-    let name: String = row.get(index)?;
-    Status::from_name(&name).ok_or_else(|| unknown(index, "status", &name))
-}
-
-fn phase_of(row: &Row<'_>, index: usize) -> Result<Phase, rusqlite::Error> {
-    let name: String = row.get(index)?;
-    Phase::from_name(&name).ok_or_else(|| unknown(index, "phase", &name))
-}
-
-fn outcome_of(row: &Row<'_>, index: usize) -> Result<Option<Outcome>, rusqlite::Error> {
-    let name: Option<String> = row.get(index)?;
-    name.map(|name| Outcome::from_name(&name).ok_or_else(|| unknown(index, "outcome", &name)))
-        .transpose()
-}
-
-fn identity_of(row: &Row<'_>, first: usize) -> Result<Identity, rusqlite::Error> {
-    let pane: String = row.get(first + 2)?;
-    Ok(Identity {
-        server_pid: row.get(first)?,
-        server_start: row.get(first + 1)?,
-        pane: PaneId::parse(&pane).ok_or_else(|| unknown(first + 2, "pane", &pane))?,
-        pane_pid: row.get(first + 3)?,
-    })
-}
-
-fn identity_params(identity: &Identity) -> [Value; 4] {
-    [
-        Value::from(identity.server_pid),
-        Value::from(identity.server_start),
-        Value::from(identity.pane.as_str().to_owned()),
-        Value::from(identity.pane_pid),
-    ]
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(
-    row: &Row<'_>,
-    index: usize,
-) -> Result<T, rusqlite::Error> {
-    let text: String = row.get(index)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
-    })
-}
-
-fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(
-        index,
-        rusqlite::types::Type::Text,
-        format!("unknown {what} {value:?}").into(),
-    )
-}
-
-/// Serialises values of our own types, which cannot fail: they hold no maps with odd keys.
-fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
-}
-
-fn saturating(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Writes a time as the database keeps it: RFC 3339 in UTC with milliseconds, so that text
-/// order is the order of time.
-fn stamp(time: Timestamp) -> String {
-    format!("{time:.3}")
-}
-
-/// Reads a time, also in the forms that other tools write (no zone means UTC).
-fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
-    Ok(text(row, index)?.and_then(|text| {
-        Timestamp::from_str(&text).ok().or_else(|| {
-            let civil = DateTime::from_str(&text).ok()?;
-            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
-        })
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
+    use crate::model::task::Kind;
 
     /// How many steps SQLite takes to find the lanes of so many prompts and one command.
     fn steps_for_lanes(prompts: usize) -> i32 {

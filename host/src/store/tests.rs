@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::ids::PaneId;
-use crate::model::task::Metadata;
+use crate::model::task::{Metadata, Parent};
 
 fn now() -> Timestamp {
     "2026-01-02T03:04:05.678Z".parse().expect("a time")
@@ -190,7 +190,7 @@ fn tasks_are_served_by_priority_then_age_page_by_page() {
     let mut served = Vec::new();
     let mut after = None;
     loop {
-        let page = store.pending(&lanes, now(), 2, after).expect("a page");
+        let page = store.pending(&lanes, 2, after).expect("a page");
         let Some(last) = page.last() else { break };
         after = Some((last.priority, last.id));
         served.extend(page.iter().map(|task| task.id));
@@ -267,21 +267,14 @@ fn a_task_waits_for_its_time() {
         ..end(attempt, Outcome::Failed, Event::Retry)
     };
     store.end(&retry, now()).expect("retried");
-    let lanes = store.lanes().expect("lanes");
-    assert!(
-        store
-            .pending(&lanes, later(9), 9, None)
-            .expect("none")
-            .is_empty()
-    );
+    let runnable = |store: &mut Sqlite, at: Timestamp| {
+        store.release_due(at).expect("released");
+        let lanes = store.lanes().expect("lanes");
+        store.pending(&lanes, 9, None).expect("a page").len()
+    };
+    assert_eq!(runnable(&mut store, later(9)), 0);
     assert_eq!(store.next_due(later(9)).expect("due"), Some(later(10)));
-    assert_eq!(
-        store
-            .pending(&lanes, later(10), 9, None)
-            .expect("one")
-            .len(),
-        1
-    );
+    assert_eq!(runnable(&mut store, later(10)), 1);
     let read = store.task(task).expect("the task");
     assert_eq!((read.attempts, read.error.as_deref()), (1, Some("why")));
 }
@@ -300,7 +293,10 @@ fn cancelling_depends_on_where_the_task_stands() {
         store.cancel(ids[1], now()).expect("assigned"),
         Status::Assigned
     );
-    assert!(store.cancel_requests().expect("asked").contains(&ids[1]));
+    assert_eq!(
+        store.requests().expect("asked").get(&ids[1]),
+        Some(&Request::Cancel)
+    );
     assert!(matches!(
         store.cancel(TaskId(7), now()),
         Err(StoreError::NoTask(_))
@@ -334,12 +330,7 @@ fn an_uncertain_task_moves_by_a_persons_word_alone() {
         .end(&end(attempt, Outcome::Uncertain, Event::Lose), now())
         .expect("lost");
     let lanes = store.lanes().expect("lanes");
-    assert!(
-        store
-            .pending(&lanes, now(), 9, None)
-            .expect("none")
-            .is_empty()
-    );
+    assert!(store.pending(&lanes, 9, None).expect("none").is_empty());
     assert_eq!(
         store.resolve(task, Event::Resend, now()).expect("resent"),
         Status::Pending
@@ -371,13 +362,7 @@ fn other_tools_insert_into_prompts() {
         "2025-05-06T07:08:09Z".parse().expect("a time")
     );
     let lanes = store.lanes().expect("lanes");
-    assert_eq!(
-        store
-            .pending(&lanes, Timestamp::now(), 9, None)
-            .expect("all")
-            .len(),
-        3
-    );
+    assert_eq!(store.pending(&lanes, 9, None).expect("all").len(), 3);
     assert_eq!(actions(&mut store, tasks[1].id), ["queued"]);
     let kept: String = connection
         .query_row(
@@ -568,4 +553,274 @@ proptest! {
             .expect("checked");
         prop_assert_eq!(problems, 0);
     }
+}
+
+/// Whether a task would be given to a session now.
+fn may_run(store: &mut Sqlite, task: TaskId) -> bool {
+    let lanes = store.lanes().expect("lanes");
+    let pending = store.pending(&lanes, 999, None).expect("a page");
+    pending.iter().any(|found| found.id == task)
+}
+
+fn following(parents: &[TaskId], if_parent_fails: IfParentFails) -> NewTask {
+    NewTask {
+        after: parents.iter().copied().map(Parent::Task).collect(),
+        if_parent_fails,
+        ..NewTask::command("x")
+    }
+}
+
+fn finish(store: &mut Sqlite, task: TaskId, outcome: Outcome, event: Event) {
+    let attempt = claimed(store, task, 1);
+    store
+        .end(&end(attempt, outcome, event), now())
+        .expect("ended");
+}
+
+fn status(store: &mut Sqlite, task: TaskId) -> Status {
+    store.task(task).expect("the task").status
+}
+
+#[test]
+fn a_task_runs_when_all_that_it_follows_has_ended() {
+    let (_directory, mut store) = store();
+    let parents = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
+    let child = queue(&mut store, &[following(&parents, IfParentFails::Fail)])[0];
+    assert!(!may_run(&mut store, child));
+    finish(&mut store, parents[0], Outcome::Completed, Event::Complete);
+    assert!(!may_run(&mut store, child));
+    finish(&mut store, parents[1], Outcome::Completed, Event::Complete);
+    assert!(may_run(&mut store, child));
+    let read = store.task(child).expect("the child");
+    assert_eq!(read.follows.as_deref(), Some("s1"));
+    // One that has ended already is not waited for.
+    let late = queue(&mut store, &[following(&parents, IfParentFails::Fail)])[0];
+    assert!(may_run(&mut store, late));
+}
+
+#[test]
+fn a_failed_parent_fails_or_releases_its_children() {
+    let (_directory, mut store) = store();
+    let parent = queue(&mut store, &[NewTask::command("a")])[0];
+    let fails = queue(&mut store, &[following(&[parent], IfParentFails::Fail)])[0];
+    let grandchild = queue(&mut store, &[following(&[fails], IfParentFails::Fail)])[0];
+    let runs = queue(&mut store, &[following(&[parent], IfParentFails::Release)])[0];
+    finish(&mut store, parent, Outcome::Failed, Event::Fail);
+    for task in [fails, grandchild] {
+        assert_eq!(status(&mut store, task), Status::Failed);
+    }
+    let error = store.task(grandchild).expect("read").error.expect("why");
+    assert!(error.contains(&format!("task {fails}")), "{error}");
+    assert_eq!(actions(&mut store, fails), ["queued", "abandoned"]);
+    assert!(may_run(&mut store, runs));
+    // Queued behind a parent that has failed: it fails at once.
+    let late = queue(&mut store, &[following(&[parent], IfParentFails::Fail)])[0];
+    assert_eq!(status(&mut store, late), Status::Failed);
+    // One child is not queued again before its parent is.
+    assert!(matches!(
+        store.retry(fails, None, now()),
+        Err(StoreError::ParentFailed { .. })
+    ));
+    let (queued, left) = store.retry_all_failed(now()).expect("queued");
+    assert!(left.is_empty());
+    assert_eq!(queued, [parent, fails, grandchild, late]);
+    assert!(may_run(&mut store, parent) && !may_run(&mut store, fails));
+    assert!(!may_run(&mut store, runs), "its parent is tried again");
+    finish(&mut store, parent, Outcome::Completed, Event::Complete);
+    assert!(may_run(&mut store, fails) && !may_run(&mut store, grandchild));
+    assert!(may_run(&mut store, runs));
+}
+
+#[test]
+fn a_long_chain_ends_with_its_first_task() {
+    let (_directory, mut store) = store();
+    let mut tasks = vec![NewTask::command("first")];
+    tasks.extend((0..3000).map(|parent| NewTask {
+        after: vec![Parent::Earlier(parent)],
+        ..NewTask::command("x")
+    }));
+    let ids = queue(&mut store, &tasks);
+    store.cancel(ids[0], now()).expect("cancelled");
+    assert_eq!(status(&mut store, ids[3000]), Status::Failed);
+}
+
+#[test]
+fn no_task_waits_for_itself_or_for_one_that_is_not_there() {
+    let (_directory, mut store) = store();
+    let nobody = following(&[TaskId(7)], IfParentFails::Fail);
+    assert!(
+        store
+            .queue(&[NewTask::command("a"), nobody], now())
+            .is_err()
+    );
+    assert!(store.tasks(&[], 9).expect("none").is_empty(), "all or none");
+    let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
+    let edit = Edit {
+        task: following(&[ids[1]], IfParentFails::Fail),
+        unfollow: false,
+        what: "after".to_owned(),
+    };
+    for task in ids {
+        let refused = store.edit(task, &edit, now());
+        assert!(matches!(refused, Err(StoreError::FollowsLater { .. })));
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Complete(usize),
+    Fail(usize),
+    Cancel(usize),
+    Retry(usize),
+    RetryAll,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        (0..6_usize).prop_map(Act::Complete),
+        (0..6_usize).prop_map(Act::Fail),
+        (0..6_usize).prop_map(Act::Cancel),
+        (0..6_usize).prop_map(Act::Retry),
+        Just(Act::RetryAll),
+    ];
+    proptest::collection::vec(act, 0..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever happens in whatever order: the counter of open parents is what counting gives, and
+    /// no pending task is left behind a parent with which it was to fail.
+    #[test]
+    fn what_a_task_waits_for_is_always_what_is_open(
+        edges in proptest::collection::vec((0..6_usize, 0..6_usize, any::<bool>()), 0..12),
+        acts in acts(),
+    ) {
+        let (directory, mut store) = store();
+        let tasks: Vec<NewTask> = (0..6)
+            .map(|child| {
+                let own = edges.iter().filter(|(_, to, _)| *to == child);
+                NewTask {
+                    after: own
+                        .clone()
+                        .filter(|(from, to, _)| from < to)
+                        .map(|(from, _, _)| Parent::Earlier(*from))
+                        .collect(),
+                    if_parent_fails: if own.clone().any(|(_, _, release)| *release) {
+                        IfParentFails::Release
+                    } else {
+                        IfParentFails::Fail
+                    },
+                    ..NewTask::command("x")
+                }
+            })
+            .collect();
+        let ids = queue(&mut store, &tasks);
+        for act in acts {
+            match act {
+                Act::Complete(task) if may_run(&mut store, ids[task]) => {
+                    finish(&mut store, ids[task], Outcome::Completed, Event::Complete);
+                }
+                Act::Fail(task) if may_run(&mut store, ids[task]) => {
+                    finish(&mut store, ids[task], Outcome::Failed, Event::Fail);
+                }
+                Act::Cancel(task) => drop(store.cancel(ids[task], now())),
+                Act::Retry(task) => drop(store.retry(ids[task], None, now())),
+                Act::RetryAll => drop(store.retry_all_failed(now()).expect("queued")),
+                Act::Complete(_) | Act::Fail(_) => {}
+            }
+        }
+        let connection = other(&directory);
+        let wrong: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM tasks WHERE blocked <> (
+                    SELECT count(*) FROM dependencies JOIN tasks AS parents
+                        ON parents.id = parent_id WHERE task_id = tasks.id
+                        AND parents.status NOT IN ('completed', 'failed', 'cancelled'))",
+                [],
+                |row| row.get(0),
+            )
+            .expect("counted");
+        prop_assert_eq!(wrong, 0);
+        let left_behind: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM tasks JOIN dependencies ON task_id = tasks.id
+                    JOIN tasks AS parents ON parents.id = parent_id
+                    WHERE tasks.status = 'pending' AND if_fails = 'fail'
+                    AND parents.status IN ('failed', 'cancelled')",
+                [],
+                |row| row.get(0),
+            )
+            .expect("counted");
+        prop_assert_eq!(left_behind, 0);
+    }
+}
+
+#[test]
+fn a_task_is_given_to_another_session_wherever_it_stands() {
+    let (_directory, mut store) = store();
+    let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
+    store.reassign(ids[0], Some("web"), now()).expect("pending");
+    let task = store.task(ids[0]).expect("read");
+    assert_eq!(task.target_session.as_deref(), Some("web"));
+    // One in flight is asked to end, and is for the other session then.
+    let attempt = claimed(&mut store, ids[1], 1);
+    let status = store
+        .reassign(ids[1], Some("web"), now())
+        .expect("assigned");
+    assert_eq!(status, Status::Assigned);
+    assert_eq!(
+        store.requests().expect("asked").get(&ids[1]),
+        Some(&Request::Reassign(Some("web".to_owned())))
+    );
+    let returned = end(attempt, Outcome::Reassigned, Event::Return);
+    store.end(&returned, now()).expect("returned");
+    let task = store.task(ids[1]).expect("read");
+    assert_eq!(task.status, Status::Pending);
+    assert_eq!(task.target_session.as_deref(), Some("web"));
+    assert_eq!((task.attempts, task.tries), (1, 0));
+    assert!(store.requests().expect("none").is_empty());
+    // One that has ended badly is queued again; one that is done is not.
+    finish(&mut store, ids[1], Outcome::Failed, Event::Fail);
+    store.reassign(ids[1], None, now()).expect("failed");
+    let task = store.task(ids[1]).expect("read");
+    assert_eq!((task.status, task.target_session), (Status::Pending, None));
+    finish(&mut store, ids[1], Outcome::Completed, Event::Complete);
+    assert!(store.reassign(ids[1], None, now()).is_err());
+}
+
+#[test]
+fn what_is_cleared_has_ended_and_is_waited_for_by_nobody() {
+    let (directory, mut store) = store();
+    let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
+    let child = queue(&mut store, &[following(&[ids[0]], IfParentFails::Fail)])[0];
+    for task in &ids {
+        finish(&mut store, *task, Outcome::Completed, Event::Complete);
+    }
+    let statuses = [Status::Completed, Status::Pending, Status::Uncertain];
+    assert!(
+        store
+            .clear(&statuses, later(-1), now())
+            .expect("none")
+            .is_empty()
+    );
+    let cleared = store.clear(&statuses, later(1), now()).expect("one");
+    assert_eq!(
+        cleared.iter().map(|task| task.id).collect::<Vec<_>>(),
+        [ids[1]]
+    );
+    assert!(store.task(ids[1]).is_err());
+    assert_eq!(
+        actions(&mut store, ids[1]).last().map(String::as_str),
+        Some("cleared")
+    );
+    let attempts: i64 = other(&directory)
+        .query_row("SELECT count(*) FROM attempts", [], |row| row.get(0))
+        .expect("counted");
+    assert_eq!(attempts, 1);
+    finish(&mut store, child, Outcome::Completed, Event::Complete);
+    assert_eq!(
+        store.clear(&statuses, later(1), now()).expect("both").len(),
+        2
+    );
 }

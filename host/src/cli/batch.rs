@@ -1,0 +1,236 @@
+//! Tasks as lines of JSON, for `assigner send --batch`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use jiff::{Timestamp, Zoned};
+use serde::Deserialize;
+
+use super::exit::{Exit, Failure};
+use super::when;
+use super::wish::{self, Wish};
+use crate::model::ids::TaskId;
+use crate::model::task::{IfParentFails, NewTask, Parent};
+use crate::store::Secrets;
+
+/// One line: the options of `send` by their names.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    content: String,
+    /// What later lines call it in their `after`.
+    name: Option<String>,
+    #[serde(default)]
+    shell: bool,
+    working_dir: Option<PathBuf>,
+    branch: Option<String>,
+    #[serde(default)]
+    require_branch: bool,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    secret_env: Vec<String>,
+    #[serde(default)]
+    isolate_env: bool,
+    #[serde(default)]
+    prereq: Vec<String>,
+    prereq_timeout: Option<Time>,
+    priority: Option<i32>,
+    provider: Option<String>,
+    #[serde(default)]
+    providers: Vec<String>,
+    #[serde(default)]
+    fallback: Vec<String>,
+    #[serde(default)]
+    allow_fallback: bool,
+    target: Option<String>,
+    #[serde(default)]
+    target_fallback: bool,
+    #[serde(default)]
+    no_context_match: bool,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    require_labels: BTreeMap<String, String>,
+    retries: Option<u32>,
+    timeout: Option<Time>,
+    #[serde(default)]
+    after: Vec<Reference>,
+    if_parent_fails: Option<IfParentFails>,
+    delay: Option<Time>,
+    at: Option<String>,
+}
+
+/// A duration: text, or a number of minutes.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a duration is text such as \"90s\", or a number of minutes"
+)]
+enum Time {
+    Minutes(u32),
+    Text(String),
+}
+
+/// A task that comes first: one that is queued, or an earlier line.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a task is a number, or the name of an earlier line"
+)]
+enum Reference {
+    Task(i64),
+    Line(String),
+}
+
+/// Reads the tasks of a file, or of standard input where it is `-`; `is_queued` tells whether there
+/// is a task of that number.
+///
+/// # Errors
+/// It cannot be read, or a line is wrong: which, and why. Then no secret value is kept.
+pub(super) fn read(
+    path: &Path,
+    secrets: &Secrets,
+    mut is_queued: impl FnMut(TaskId) -> Result<bool, Failure>,
+) -> Result<Vec<NewTask>, Failure> {
+    let shown = if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        format!("`{}`", path.display())
+    };
+    let unreadable = |error: &io::Error| Failure::usage(format!("cannot read {shown}: {error}"));
+    let lines: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(
+            File::open(path).map_err(|error| unreadable(&error))?,
+        ))
+    };
+    let mut tasks: Vec<NewTask> = Vec::new();
+    let mut names = HashMap::new();
+    let read_all = || -> Result<(), Failure> {
+        for (number, line) in lines.lines().enumerate() {
+            let at_line = |message: String| {
+                Failure::usage(format!("{shown}, line {}: {message}", number + 1))
+            };
+            let line = line.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => at_line("it is not UTF-8".to_owned()),
+                _ => unreadable(&error),
+            })?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let line: Line = serde_json::from_str(&line).map_err(|error| {
+                // The position in the text would be that of line 1.
+                let text = error.to_string();
+                let what = text
+                    .rsplit_once(" at line 1 ")
+                    .map(|(what, place)| format!("{what} ({place})"));
+                at_line(what.unwrap_or(text))
+            })?;
+            let name = line.name.clone();
+            let wish = line.wish(&names).map_err(&at_line)?;
+            for parent in &wish.after {
+                if let Parent::Task(id) = parent
+                    && !is_queued(*id)?
+                {
+                    return Err(at_line(format!("after {id}: there is no such task")));
+                }
+            }
+            let mut task = NewTask::prompt("");
+            wish.apply(&mut task, secrets).map_err(|failure| {
+                if failure.exit == Exit::Usage {
+                    at_line(failure.message)
+                } else {
+                    failure
+                }
+            })?;
+            tasks.push(task);
+            if let Some(name) = name
+                && names.insert(name.clone(), tasks.len() - 1).is_some()
+            {
+                return Err(at_line(format!("the name `{name}` was given before")));
+            }
+        }
+        Ok(())
+    };
+    let result = read_all();
+    if let Err(failure) = result {
+        wish::forget(&tasks, secrets);
+        return Err(failure);
+    }
+    if tasks.is_empty() {
+        return Err(Failure::usage(format!(
+            "{shown} holds no task: write a JSON object a line"
+        )));
+    }
+    Ok(tasks)
+}
+
+impl Line {
+    fn wish(self, names: &HashMap<String, usize>) -> Result<Wish, String> {
+        for (name, value) in &self.env {
+            wish::check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
+        }
+        let after = self.after.into_iter().map(|reference| match reference {
+            Reference::Task(id) => Ok(Parent::Task(TaskId(id))),
+            Reference::Line(name) => names
+                .get(&name)
+                .map(|&line| Parent::Earlier(line))
+                .ok_or_else(|| format!("after `{name}`: no earlier line has that name")),
+        });
+        let not_before = match (self.delay, self.at) {
+            (Some(_), Some(_)) => return Err("`delay` and `at`: leave one of them out".to_owned()),
+            (Some(delay), None) => {
+                let delay = when::duration(&delay.text())?;
+                let then = Timestamp::now().checked_add(delay);
+                Some(then.map_err(|_| "`delay` is too far away".to_owned())?)
+            }
+            (None, Some(at)) => Some(when::time(&at, &Zoned::now())?),
+            (None, None) => None,
+        };
+        let seconds = |time: Option<Time>, name: &str| {
+            time.map(|time| when::seconds(&time.text()))
+                .transpose()
+                .map_err(|why| format!("`{name}`: {why}"))
+        };
+        Ok(Wish {
+            content: Some(self.content),
+            shell: self.shell,
+            working_dir: self.working_dir,
+            branch: self.branch,
+            require_branch: self.require_branch,
+            env: self.env,
+            secret_env: self.secret_env,
+            isolate_env: self.isolate_env,
+            prerequisites: self.prereq,
+            prerequisite_timeout: seconds(self.prereq_timeout, "prereq_timeout")?,
+            priority: self.priority,
+            provider: self.provider,
+            providers: self.providers,
+            fallback: self.fallback,
+            allow_fallback: self.allow_fallback,
+            target: self.target,
+            target_fallback: self.target_fallback,
+            no_context_match: self.no_context_match,
+            labels: self.labels,
+            require_labels: self.require_labels,
+            retries: self.retries,
+            timeout: seconds(self.timeout, "timeout")?,
+            after: after.collect::<Result<_, _>>()?,
+            if_parent_fails: self.if_parent_fails,
+            not_before,
+        })
+    }
+}
+
+impl Time {
+    fn text(self) -> String {
+        match self {
+            Self::Minutes(minutes) => minutes.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}

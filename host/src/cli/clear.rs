@@ -1,0 +1,52 @@
+//! `assigner clear`: deletes tasks that have ended.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, when};
+use crate::model::task::Status;
+use crate::store::Manage;
+
+/// Deletes tasks that have ended, with their output; what happened to them stays in the history.
+///
+/// A task stays that another one follows which has not ended.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only tasks that ended longer ago than this, such as `7d`
+    #[arg(long, value_name = "AGE", value_parser = when::age)]
+    older_than: Option<SignedDuration>,
+    /// Only tasks that ended so: completed, failed or cancelled; may be repeated [default:
+    /// completed and cancelled]
+    #[arg(long = "status", value_name = "STATUS", value_parser = status)]
+    statuses: Vec<Status>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let statuses = if args.statuses.is_empty() {
+        vec![Status::Completed, Status::Cancelled]
+    } else {
+        args.statuses.clone()
+    };
+    let now = Timestamp::now();
+    let before = args.older_than.map_or(Ok(now), |age| now.checked_sub(age));
+    let before = before.unwrap_or(Timestamp::MIN);
+    let mut store = context.store()?;
+    context.forget_secrets(&mut store)?;
+    let cleared = store.clear(&statuses, before, now)?;
+    if context.ui.json {
+        context.ui.json(&json!({"cleared": cleared.len()}))?;
+    } else {
+        let tasks = if cleared.len() == 1 { "task" } else { "tasks" };
+        context
+            .ui
+            .line(&format!("{} {tasks} deleted", cleared.len()))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn status(name: &str) -> Result<Status, String> {
+    Status::from_name(name)
+        .filter(|status| status.has_ended())
+        .ok_or_else(|| "it may be completed, failed or cancelled".to_owned())
+}

@@ -1,0 +1,169 @@
+//! `assigner edit`: changes a pending task.
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use super::send::Options;
+use super::wish::Wish;
+use crate::model::ids::TaskId;
+use crate::model::task::{IfParentFails, NewTask, Task};
+use crate::store::{Edit, Manage, Secrets, Store};
+
+/// Changes a task that waits: what is named here, and nothing else.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+    /// The new command or prompt
+    #[arg(long, value_name = "TEXT")]
+    content: Option<String>,
+    #[command(flatten)]
+    options: Options,
+    /// Takes back what was asked before; may be repeated
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
+    unset: Vec<Unset>,
+}
+
+/// What can be taken back.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Unset {
+    WorkingDir,
+    Branch,
+    RequireBranch,
+    Env,
+    SecretEnv,
+    IsolateEnv,
+    Prereq,
+    PrereqTimeout,
+    Target,
+    TargetFallback,
+    Provider,
+    NoContextMatch,
+    Label,
+    RequireLabel,
+    Retries,
+    Timeout,
+    Delay,
+    After,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let secrets = Secrets::of(&context.config.data_dir);
+    let wish = Wish {
+        content: args.content,
+        ..args.options.wish()?
+    };
+    let task = store.task(args.id)?;
+    if let Some(problem) = &task.metadata_error {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("task {}: its metadata cannot be read: {problem}", args.id),
+        ));
+    }
+    let kept = task.secrets.clone();
+    let mut edited = as_new(task);
+    for &what in &args.unset {
+        unset(&mut edited, what);
+    }
+    let said = wish.apply(&mut edited, &secrets)?;
+    let names: Vec<String> = args
+        .unset
+        .iter()
+        .filter_map(|unset| Some(format!("without {}", unset.to_possible_value()?.get_name())))
+        .collect();
+    let what: Vec<String> = said.into_iter().map(str::to_owned).chain(names).collect();
+    if what.is_empty() {
+        return Err(Failure::usage(
+            "nothing to change: name an option of `assigner send`, --content or --unset",
+        ));
+    }
+    let edit = Edit {
+        unfollow: args.unset.iter().any(|what| matches!(what, Unset::After)),
+        task: edited,
+        what: what.join(", "),
+    };
+    let done = store.edit(args.id, &edit, Timestamp::now());
+    // Of the two files of secret values the one that is not named any more goes.
+    let (old, new) = (kept.as_deref(), edit.task.secrets.as_deref());
+    if old != new {
+        let unused = if done.is_ok() { old } else { new };
+        if let Some(unused) = unused {
+            secrets.forget(unused);
+        }
+    }
+    done?;
+    context.spool()?.nudge();
+    let status = store.task(args.id)?.status;
+    if context.ui.json {
+        context
+            .ui
+            .json(&json!({"id": args.id, "status": status, "changed": what}))?;
+    } else {
+        context
+            .ui
+            .line(&format!("task {} changed: {}", args.id, edit.what))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The task as if it were sent now; it follows what it follows besides.
+fn as_new(task: Task) -> NewTask {
+    NewTask {
+        kind: task.kind,
+        content: task.content,
+        priority: task.priority,
+        source: String::new(),
+        metadata: task.metadata,
+        target_session: task.target_session,
+        target_provider: task.target_provider,
+        max_retries: task.max_retries,
+        timeout_seconds: task.timeout_seconds,
+        not_before: task.not_before,
+        after: Vec::new(),
+        if_parent_fails: IfParentFails::default(),
+        secrets: task.secrets,
+    }
+}
+
+fn unset(task: &mut NewTask, what: Unset) {
+    let metadata = &mut task.metadata;
+    match what {
+        Unset::WorkingDir => metadata.working_dir = None,
+        Unset::Branch => {
+            metadata.git_branch = None;
+            metadata.require_branch = false;
+        }
+        Unset::RequireBranch => metadata.require_branch = false,
+        Unset::Env => metadata.env_vars.clear(),
+        Unset::SecretEnv => {
+            metadata.secret_env.clear();
+            task.secrets = None;
+        }
+        Unset::IsolateEnv => metadata.isolate_env = false,
+        Unset::Prereq => metadata.prerequisites.clear(),
+        Unset::PrereqTimeout => metadata.prerequisite_timeout = None,
+        Unset::Target => {
+            task.target_session = None;
+            metadata.target_fallback = false;
+        }
+        Unset::TargetFallback => metadata.target_fallback = false,
+        Unset::Provider => {
+            task.target_provider = None;
+            metadata.preferred_providers.clear();
+            metadata.fallback_providers.clear();
+            metadata.allow_fallback = false;
+        }
+        Unset::NoContextMatch => metadata.prefer_context_match = true,
+        Unset::Label => metadata.labels.clear(),
+        Unset::RequireLabel => metadata.require_labels.clear(),
+        Unset::Retries => task.max_retries = 0,
+        Unset::Timeout => task.timeout_seconds = None,
+        Unset::Delay => task.not_before = None,
+        // Its rows are removed where the task is written.
+        Unset::After => {}
+    }
+}

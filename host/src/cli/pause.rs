@@ -1,0 +1,95 @@
+//! `assigner pause` and `assigner resume`: sessions that take no new tasks for a while.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::store::{Manage, Pause, Store};
+
+/// Lets sessions take no new tasks; what runs there goes on.
+#[derive(Debug, clap::Args)]
+pub(super) struct PauseArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+/// Lets sessions take tasks again that were paused.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct What {
+    /// The sessions' names
+    sessions: Vec<String>,
+    /// All sessions of this kind: `shell`, or an agent's name; may be repeated
+    #[arg(long = "provider", value_name = "NAME")]
+    providers: Vec<String>,
+    /// All sessions
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn pause(context: &Context, args: PauseArgs) -> Result<Exit, Failure> {
+    set(context, args.what, true)
+}
+
+pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failure> {
+    set(context, args.what, false)
+}
+
+/// What is paused, as scripts see it.
+pub(super) fn paused_json(pauses: &[Pause]) -> Value {
+    let names = |wanted: fn(&Pause) -> Option<&String>| -> Vec<&String> {
+        pauses.iter().filter_map(wanted).collect()
+    };
+    json!({
+        "sessions": names(|pause| match pause {
+            Pause::Session(name) => Some(name),
+            Pause::Provider(_) | Pause::All => None,
+        }),
+        "providers": names(|pause| match pause {
+            Pause::Provider(name) => Some(name),
+            Pause::Session(_) | Pause::All => None,
+        }),
+        "all": pauses.contains(&Pause::All),
+    })
+}
+
+fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    if paused {
+        let known = store.sessions()?;
+        for name in &what.sessions {
+            if known.iter().all(|row| row.name != *name) {
+                ui::warn(&format!(
+                    "warning: no session `{name}` was seen yet; it is paused when there is one"
+                ));
+            }
+        }
+    }
+    let sessions = what.sessions.into_iter().map(Pause::Session);
+    let providers = what.providers.into_iter().map(Pause::Provider);
+    let all = what.all.then_some(Pause::All);
+    let what: Vec<Pause> = sessions.chain(providers).chain(all).collect();
+    store.pause(&what, paused, Timestamp::now())?;
+    context.spool()?.nudge();
+    let now = store.pauses()?;
+    if context.ui.json {
+        context.ui.json(&json!({"paused": paused_json(&now)}))?;
+        return Ok(Exit::Done);
+    }
+    if now.is_empty() {
+        context.ui.line("nothing is paused")?;
+    }
+    for pause in now {
+        context
+            .ui
+            .line(&format!("{} paused", ui::clean(&pause.to_string())))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,52 @@
+//! `assigner reassign`: gives a task to another session.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use crate::model::ids::TaskId;
+use crate::model::task::Status;
+use crate::store::Manage;
+
+/// Gives a task to another session: one that waits, one that runs (its command is interrupted), or
+/// one that failed or was cancelled (it is queued again).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+    /// The session that is to run it [default: any]
+    #[arg(long, value_name = "SESSION")]
+    to: Option<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    if args.to.as_ref().is_some_and(|to| to.trim().is_empty()) {
+        return Err(Failure::usage(
+            "--to is empty: leave it out or name a session",
+        ));
+    }
+    let now = Timestamp::now();
+    let status = context
+        .store()?
+        .reassign(args.id, args.to.as_deref(), now)?;
+    context.spool()?.nudge();
+    if context.ui.json {
+        context.ui.json(&json!({"id": args.id, "status": status}))?;
+        return Ok(Exit::Done);
+    }
+    let place = match &args.to {
+        Some(to) => format!("session {}", super::ui::clean(to)),
+        None => "any session".to_owned(),
+    };
+    let line = if status == Status::Pending {
+        format!("task {} is for {place}", args.id)
+    } else {
+        format!(
+            "task {} is being interrupted, and is for {place} then",
+            args.id
+        )
+    };
+    context.ui.line(&line)?;
+    Ok(Exit::Done)
+}

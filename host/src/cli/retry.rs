@@ -1,0 +1,85 @@
+//! `assigner retry`: queues tasks again that ended badly.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui, wish};
+use crate::model::ids::TaskId;
+use crate::model::task::Status;
+use crate::store::{Manage, Secrets, Sqlite, Store};
+
+/// Queues failed or cancelled tasks again; their tries are counted anew.
+///
+/// The values of secret variables are taken from the environment once more: they were deleted when
+/// the task ended.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The tasks' numbers
+    #[arg(required_unless_present = "all_failed")]
+    ids: Vec<TaskId>,
+    /// Every task that has failed
+    #[arg(long, conflicts_with = "ids")]
+    all_failed: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let mut store = context.store()?;
+    let spool = context.spool()?;
+    let secrets = Secrets::of(&context.config.data_dir);
+    let mut exit = Exit::Done;
+    let mut queued = Vec::new();
+    if args.all_failed {
+        let left;
+        (queued, left) = store.retry_all_failed(Timestamp::now())?;
+        for error in left {
+            ui::warn(&error.to_string());
+            exit = Exit::Failed;
+        }
+    }
+    // A parent comes before those that follow it.
+    let ids: BTreeSet<TaskId> = args.ids.iter().copied().collect();
+    for id in ids {
+        match retry(&mut store, &secrets, id) {
+            Ok(()) => queued.push(id),
+            Err(failure) => {
+                // The others are queued all the same.
+                ui::warn(&failure.message);
+                exit = failure.exit;
+            }
+        }
+    }
+    spool.nudge();
+    if context.ui.json {
+        let rows: Vec<_> = queued
+            .iter()
+            .map(|id| json!({"id": id, "status": Status::Pending}))
+            .collect();
+        context.ui.json(&rows)?;
+        return Ok(exit);
+    }
+    for id in &queued {
+        context.ui.line(&format!("task {id} queued again"))?;
+    }
+    if args.all_failed && queued.is_empty() {
+        context.ui.line("no task has failed")?;
+    }
+    Ok(exit)
+}
+
+fn retry(store: &mut Sqlite, secrets: &Secrets, id: TaskId) -> Result<(), Failure> {
+    let names = store.task(id)?.metadata.secret_env;
+    // Those of which all are there; else the store says what is missing.
+    let kept = match wish::secret_values(&names) {
+        Ok(values) if !values.is_empty() => Some(secrets.keep(&values)?),
+        _ => None,
+    };
+    let done = store.retry(id, kept.as_deref(), Timestamp::now());
+    if done.is_err() {
+        secrets.forget_all(kept.as_slice());
+    }
+    done?;
+    Ok(())
+}

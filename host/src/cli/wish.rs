@@ -1,0 +1,408 @@
+//! What a person asks of a task, however they say it: checked, and put into the task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::exit::Failure;
+use crate::model::eligibility::SHELL;
+use crate::model::task::{IfParentFails, Kind, NewTask, Parent, check_content, is_variable_name};
+use crate::store::Secrets;
+
+/// What is asked; what is not said stays as it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wish {
+    pub(super) content: Option<String>,
+    pub(super) shell: bool,
+    pub(super) working_dir: Option<PathBuf>,
+    pub(super) branch: Option<String>,
+    pub(super) require_branch: bool,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) secret_env: Vec<String>,
+    pub(super) isolate_env: bool,
+    pub(super) prerequisites: Vec<String>,
+    /// Seconds.
+    pub(super) prerequisite_timeout: Option<u64>,
+    pub(super) priority: Option<i32>,
+    pub(super) provider: Option<String>,
+    pub(super) providers: Vec<String>,
+    pub(super) fallback: Vec<String>,
+    pub(super) allow_fallback: bool,
+    pub(super) target: Option<String>,
+    pub(super) target_fallback: bool,
+    pub(super) no_context_match: bool,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) require_labels: BTreeMap<String, String>,
+    pub(super) retries: Option<u32>,
+    /// Seconds.
+    pub(super) timeout: Option<u64>,
+    pub(super) after: Vec<Parent>,
+    pub(super) if_parent_fails: Option<IfParentFails>,
+    pub(super) not_before: Option<Timestamp>,
+}
+
+impl Wish {
+    /// Puts what is asked into `task` and returns the names of what was said, for the history.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
+    pub(super) fn apply(
+        self,
+        task: &mut NewTask,
+        secrets: &Secrets,
+    ) -> Result<Vec<&'static str>, Failure> {
+        let mut said = Vec::new();
+        let mut note = |name: &'static str, is_said: bool| {
+            if is_said {
+                said.push(name);
+            }
+        };
+        note("content", self.content.is_some());
+        note("working-dir", self.working_dir.is_some());
+        note("branch", self.branch.is_some());
+        note("require-branch", self.require_branch);
+        note("env", !self.env.is_empty());
+        note("secret-env", !self.secret_env.is_empty());
+        note("isolate-env", self.isolate_env);
+        note("prereq", !self.prerequisites.is_empty());
+        note("prereq-timeout", self.prerequisite_timeout.is_some());
+        note("priority", self.priority.is_some());
+        note("provider", self.provider.is_some());
+        note("providers", !self.providers.is_empty());
+        note("fallback", !self.fallback.is_empty());
+        note("allow-fallback", self.allow_fallback);
+        note("target", self.target.is_some());
+        note("target-fallback", self.target_fallback);
+        note("no-context-match", self.no_context_match);
+        note("label", !self.labels.is_empty());
+        note("require-label", !self.require_labels.is_empty());
+        note("retries", self.retries.is_some());
+        note("timeout", self.timeout.is_some());
+        note("after", !self.after.is_empty());
+        note("if-parent-fails", self.if_parent_fails.is_some());
+        note("not before", self.not_before.is_some());
+        note("shell", self.shell);
+
+        self.apply_what(task)?;
+        self.apply_context(task)?;
+        self.apply_selection(task)?;
+        let metadata = &mut task.metadata;
+        for name in self.labels.keys().chain(self.require_labels.keys()) {
+            not_blank("the name of a label", name)?;
+        }
+        metadata.labels.extend(self.labels.clone());
+        if let Some(priority) = self.priority {
+            task.priority = priority;
+        }
+        if let Some(retries) = self.retries {
+            task.max_retries = retries;
+        }
+        if self.timeout.is_some() {
+            task.timeout_seconds = self.timeout;
+        }
+        if self.not_before.is_some() {
+            task.not_before = self.not_before;
+        }
+        task.after.extend(self.after);
+        if let Some(if_parent_fails) = self.if_parent_fails {
+            task.if_parent_fails = if_parent_fails;
+        }
+        keep_secrets(&self.secret_env, task, secrets)?;
+        Ok(said)
+    }
+
+    fn apply_what(&self, task: &mut NewTask) -> Result<(), Failure> {
+        if let Some(content) = &self.content {
+            check_content(content).map_err(Failure::usage)?;
+            task.content.clone_from(content);
+        }
+        let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
+        if self.shell && (names_providers || self.provider.is_some()) {
+            return Err(Failure::usage(
+                "a command goes to shells: --shell takes no --provider, --providers or --fallback",
+            ));
+        }
+        match self.provider.as_deref() {
+            _ if self.shell => task.kind = Kind::Command,
+            Some(SHELL) => task.kind = Kind::Command,
+            Some(_) => task.kind = Kind::Prompt,
+            None => {}
+        }
+        for (number, prerequisite) in self.prerequisites.iter().enumerate() {
+            check_content(prerequisite)
+                .map_err(|error| Failure::usage(format!("--prereq {}: {error}", number + 1)))?;
+        }
+        Ok(())
+    }
+
+    fn apply_context(&self, task: &mut NewTask) -> Result<(), Failure> {
+        let metadata = &mut task.metadata;
+        if let Some(directory) = &self.working_dir {
+            metadata.working_dir = Some(absolute(directory)?);
+        }
+        if let Some(branch) = &self.branch {
+            metadata.git_branch = Some(not_blank("--branch", branch)?);
+        }
+        metadata.require_branch |= self.require_branch;
+        if metadata.require_branch && metadata.git_branch.is_none() {
+            return Err(Failure::usage(
+                "--require-branch needs the branch: name it with -b",
+            ));
+        }
+        metadata.env_vars.extend(self.env.clone());
+        metadata.isolate_env |= self.isolate_env;
+        if !self.prerequisites.is_empty() {
+            metadata.prerequisites.clone_from(&self.prerequisites);
+        }
+        if self.prerequisite_timeout.is_some() {
+            metadata.prerequisite_timeout = self.prerequisite_timeout;
+        }
+        Ok(())
+    }
+
+    fn apply_selection(&self, task: &mut NewTask) -> Result<(), Failure> {
+        if let Some(target) = &self.target {
+            task.target_session = Some(not_blank("--target", target)?);
+            task.metadata.target_fallback = false;
+        }
+        let metadata = &mut task.metadata;
+        metadata.target_fallback |= self.target_fallback;
+        if metadata.target_fallback && task.target_session.is_none() {
+            return Err(Failure::usage(
+                "--target-fallback needs a session to prefer: name it with --target",
+            ));
+        }
+        if let Some(provider) = &self.provider {
+            task.target_provider = Some(not_blank("--provider", provider)?);
+        }
+        if !self.providers.is_empty() {
+            metadata.preferred_providers = names("--providers", &self.providers)?;
+        }
+        if !self.fallback.is_empty() {
+            metadata.fallback_providers = names("--fallback", &self.fallback)?;
+        }
+        metadata.allow_fallback |= self.allow_fallback;
+        if !metadata.fallback_providers.is_empty()
+            && task.target_provider.is_none()
+            && metadata.preferred_providers.is_empty()
+        {
+            return Err(Failure::usage(
+                "--fallback says what comes second: say what comes first with --provider or --providers",
+            ));
+        }
+        metadata.require_labels.extend(self.require_labels.clone());
+        if self.no_context_match {
+            metadata.prefer_context_match = false;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the values of secret variables from the environment and keeps them apart.
+fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Result<(), Failure> {
+    let wanted: BTreeSet<&String> = names.iter().chain(&task.metadata.secret_env).collect();
+    if let Some(name) = wanted
+        .iter()
+        .find(|name| task.metadata.env_vars.contains_key(**name))
+    {
+        return Err(Failure::usage(format!(
+            "{name} is given with -e and with --secret-env: leave one of them out"
+        )));
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let kept = task.secrets.as_deref();
+    let mut values = kept
+        .and_then(|kept| secrets.values(kept))
+        .unwrap_or_default();
+    values.extend(secret_values(names)?);
+    task.secrets = Some(secrets.keep(&values)?);
+    task.metadata.secret_env = values.into_keys().collect();
+    Ok(())
+}
+
+/// Returns the values of secret variables, from the environment of this process.
+pub(super) fn secret_values(names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values = BTreeMap::new();
+    for name in names {
+        if !is_variable_name(name) {
+            return Err(Failure::usage(format!(
+                "--secret-env `{name}`: this is no name of a variable; its value is taken from your environment and not written here"
+            )));
+        }
+        let value = std::env::var_os(name).ok_or_else(|| {
+            Failure::usage(format!(
+                "--secret-env {name}: there is no such variable in your environment; export it first"
+            ))
+        })?;
+        let value = value
+            .into_string()
+            .map_err(|_| Failure::usage(format!("--secret-env {name}: its value is not UTF-8")))?;
+        values.insert(name.clone(), value);
+    }
+    Ok(values)
+}
+
+/// Deletes the secret values of tasks that could not be queued.
+pub(super) fn forget<'a>(tasks: impl IntoIterator<Item = &'a NewTask>, secrets: &Secrets) {
+    for kept in tasks.into_iter().filter_map(|task| task.secrets.as_deref()) {
+        secrets.forget(kept);
+    }
+}
+
+/// Reads `NAME=VALUE` of a variable.
+pub(super) fn variable(option: &str, assignment: &str) -> Result<(String, String), Failure> {
+    let wrong = |why: &str| {
+        Failure::usage(format!(
+            "{option} `{assignment}`: {why}; write NAME=VALUE, such as {option} DEBUG=1"
+        ))
+    };
+    let (name, value) = assignment
+        .split_once('=')
+        .ok_or_else(|| wrong("there is no `=`"))?;
+    check_variable(name, value).map_err(|why| wrong(&why))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Checks that a shell can be given this variable.
+pub(super) fn check_variable(name: &str, value: &str) -> Result<(), String> {
+    if !is_variable_name(name) {
+        return Err(
+            "the name may hold letters, digits and `_`, and begins with no digit".to_owned(),
+        );
+    }
+    if value.contains('\0') {
+        return Err("a value holds no NUL".to_owned());
+    }
+    Ok(())
+}
+
+/// Reads `NAME=VALUE` of a label.
+pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), Failure> {
+    match assignment.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Failure::usage(format!(
+            "{option} `{assignment}`: write NAME=VALUE, such as team=web"
+        ))),
+    }
+}
+
+/// Makes a path absolute from the sender's directory and removes `.` and `..`.
+pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let path = std::path::absolute(path)
+        .map_err(|error| Failure::usage(format!("directory `{shown}`: {error}")))?;
+    let normal = if path.components().any(|part| part == Component::ParentDir) {
+        // Behind a symbolic link `..` is not what its letters say: the system knows.
+        path.canonicalize().unwrap_or_else(|_| lexical(&path))
+    } else {
+        path.components().collect()
+    };
+    normal
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Failure::usage(format!("directory `{shown}`: the path is not UTF-8")))
+}
+
+fn lexical(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            normal.pop();
+        } else {
+            normal.push(part);
+        }
+    }
+    normal
+}
+
+fn not_blank(option: &str, value: &str) -> Result<String, Failure> {
+    if value.trim().is_empty() {
+        return Err(Failure::usage(format!(
+            "{option} is empty: leave it out or name one"
+        )));
+    }
+    Ok(value.to_owned())
+}
+
+fn names(option: &str, names: &[String]) -> Result<Vec<String>, Failure> {
+    names
+        .iter()
+        .map(|name| not_blank(option, name.trim()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_names_with_values() {
+        let read = |text| variable("-e", text).map_err(|failure| failure.message);
+        assert_eq!(read("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(read("_x1="), Ok(("_x1".to_owned(), String::new())));
+        for wrong in ["A", "=1", "1A=2", "A B=1", "A-B=1", "$(x)=1", "Ä=1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_are_made_absolute_and_normal() {
+        let path = |text| absolute(Path::new(text)).map_err(|failure| failure.message);
+        assert_eq!(path("/nowhere/./a//b/"), Ok("/nowhere/a/b".to_owned()));
+        assert_eq!(path("/nowhere/a/../b"), Ok("/nowhere/b".to_owned()));
+        assert!(path("x").is_ok_and(|path| path.starts_with('/') && path.ends_with("/x")));
+    }
+
+    #[test]
+    fn what_is_asked_must_make_sense_together() {
+        let data = tempfile::tempdir().expect("a directory");
+        let secrets = Secrets::of(data.path());
+        let refused = |wish: Wish| {
+            let mut task = NewTask::command("x");
+            wish.apply(&mut task, &secrets).is_err()
+        };
+        assert!(!refused(Wish::default()));
+        let some = |text: &str| Some(text.to_owned());
+        let list = |text: &str| vec![text.to_owned()];
+        for wish in [
+            Wish {
+                content: some("  "),
+                ..Wish::default()
+            },
+            Wish {
+                require_branch: true,
+                ..Wish::default()
+            },
+            Wish {
+                target_fallback: true,
+                ..Wish::default()
+            },
+            Wish {
+                fallback: list("codex"),
+                ..Wish::default()
+            },
+            Wish {
+                shell: true,
+                providers: list("codex"),
+                ..Wish::default()
+            },
+            Wish {
+                secret_env: list("NO_SUCH_VARIABLE_HERE"),
+                ..Wish::default()
+            },
+            Wish {
+                secret_env: list("A=B"),
+                ..Wish::default()
+            },
+            Wish {
+                target: some(" "),
+                ..Wish::default()
+            },
+        ] {
+            assert!(refused(wish.clone()), "{wish:?}");
+        }
+    }
+}

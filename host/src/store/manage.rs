@@ -1,0 +1,439 @@
+//! What people ask of the queue and of sessions, apart from what the engine does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::rows::{SESSION, history_of, json, kind_name, saturating, session_of, stamp, status_of};
+use super::sqlite::{follow, move_task, read_task, write_history};
+use super::{HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original};
+use crate::model::ids::TaskId;
+use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
+
+/// What people ask; each is one transaction.
+pub trait Manage: Store {
+    /// Queues a failed or cancelled task once more; its tries are counted anew. `secrets`: where
+    /// the values of its secret variables are kept now.
+    ///
+    /// # Errors
+    /// There is no such task, it is in another state, it is to fail with one that has failed, or it
+    /// has secret variables and nothing keeps their values.
+    fn retry(
+        &mut self,
+        id: TaskId,
+        secrets: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Status, StoreError>;
+
+    /// The same with every failed task. Returns those that were queued, and why others were not.
+    ///
+    /// # Errors
+    /// The database refused: then none is queued.
+    fn retry_all_failed(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(Vec<TaskId>, Vec<StoreError>), StoreError>;
+
+    /// Gives a task to the session of that name (`None`: to any), also one that runs or has ended
+    /// badly.
+    ///
+    /// # Errors
+    /// There is no such task, or it has completed or is uncertain.
+    fn reassign(
+        &mut self,
+        id: TaskId,
+        to: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Status, StoreError>;
+
+    /// Changes a pending task.
+    ///
+    /// # Errors
+    /// There is no such task, or it is not pending.
+    fn edit(&mut self, id: TaskId, edit: &Edit, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Deletes tasks in one of `statuses` that ended before `before`, and returns them. Their
+    /// history stays. One that a task which has not ended follows is left.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn clear(
+        &mut self,
+        statuses: &[Status],
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>, StoreError>;
+
+    /// Lets sessions take no new tasks, or take them again.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Sets and removes labels of the session of that name, whether it is there or not.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn label(
+        &mut self,
+        session: &str,
+        set: &BTreeMap<String, String>,
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Returns the session of that name.
+    ///
+    /// # Errors
+    /// None was ever seen.
+    fn session(&mut self, name: &str) -> Result<SessionRow, StoreError>;
+
+    /// Returns the last `limit` rows of a session's history, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn session_history(&mut self, name: &str, limit: usize) -> Result<Vec<HistoryRow>, StoreError>;
+
+    /// Tells what a session's variables are now; a daemon that runs takes it up.
+    ///
+    /// # Errors
+    /// No such session was ever seen.
+    fn update_env(
+        &mut self,
+        session: &str,
+        env: &BTreeMap<String, Option<String>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Merges a database of the Python worker into this one.
+    ///
+    /// # Errors
+    /// It is none, or cannot be read: nothing has changed.
+    fn import(&mut self, path: &Path, now: Timestamp) -> Result<Imported, StoreError>;
+}
+
+/// A pending task as it is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// All of it; [`NewTask::after`] holds what it is to follow besides.
+    pub task: NewTask,
+    /// Whether it follows no task any more, but those of `task`.
+    pub unfollow: bool,
+    /// What was changed, for the history.
+    pub what: String,
+}
+
+impl Manage for Sqlite {
+    fn retry(
+        &mut self,
+        id: TaskId,
+        secrets: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Status, StoreError> {
+        self.atomically(|connection| requeue(connection, id, secrets, now))
+    }
+
+    fn retry_all_failed(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(Vec<TaskId>, Vec<StoreError>), StoreError> {
+        self.atomically(|connection| {
+            let mut query =
+                connection.prepare("SELECT id FROM tasks WHERE status = 'failed' ORDER BY id")?;
+            let ids: Vec<i64> = query
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let (mut queued, mut left) = (Vec::new(), Vec::new());
+            // A parent comes before those that follow it.
+            for id in ids.into_iter().map(TaskId) {
+                match requeue(connection, id, None, now) {
+                    Ok(_) => queued.push(id),
+                    Err(
+                        error @ (StoreError::ParentFailed { .. } | StoreError::SecretsGone { .. }),
+                    ) => left.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((queued, left))
+        })
+    }
+
+    fn reassign(
+        &mut self,
+        id: TaskId,
+        to: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Status, StoreError> {
+        self.atomically(|connection| {
+            let status = read_task(connection, id)?.status;
+            let place = to.map_or_else(|| "any session".to_owned(), |to| format!("session {to}"));
+            let details = format!("to {place}, by a person");
+            if matches!(status, Status::Failed | Status::Cancelled) {
+                requeue(connection, id, None, now)?;
+            }
+            let status = move_task(connection, id, Event::Reassign, None, &details, now)?;
+            if status == Status::Pending {
+                connection.execute(
+                    "UPDATE tasks SET target_session = ?2, wait_reason = NULL,
+                        wait_rankings = NULL, metadata = CASE WHEN json_valid(metadata)
+                            THEN json_remove(metadata, '$.target_fallback') ELSE metadata END
+                     WHERE id = ?1",
+                    params![id.0, to],
+                )?;
+            } else {
+                connection.execute(
+                    "UPDATE tasks SET reassign_requested = ?3, reassign_to = ?2 WHERE id = ?1",
+                    params![id.0, to, stamp(now)],
+                )?;
+            }
+            Ok(status)
+        })
+    }
+
+    fn edit(&mut self, id: TaskId, edit: &Edit, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let status = read_task(connection, id)?.status;
+            if status != Status::Pending {
+                return Err(StoreError::NotPending { id, status });
+            }
+            let task = &edit.task;
+            connection.execute(
+                "UPDATE tasks SET kind = ?2, content = ?3, priority = ?4, metadata = ?5,
+                    target_session = ?6, target_provider = ?7, max_retries = ?8,
+                    timeout_seconds = ?9, not_before = ?10, secrets = ?11, wait_reason = NULL,
+                    wait_rankings = NULL WHERE id = ?1",
+                params![
+                    id.0,
+                    kind_name(task.kind),
+                    task.content,
+                    task.priority,
+                    json(&task.metadata),
+                    task.target_session,
+                    task.target_provider,
+                    task.max_retries,
+                    task.timeout_seconds.map(saturating),
+                    task.not_before.map(stamp),
+                    task.secrets,
+                ],
+            )?;
+            if edit.unfollow {
+                connection.execute("DELETE FROM dependencies WHERE task_id = ?1", [id.0])?;
+                connection.execute("UPDATE tasks SET blocked = 0 WHERE id = ?1", [id.0])?;
+            }
+            write_history(connection, id, None, "edited", &edit.what, now)?;
+            let parents = task.after.iter().map(|parent| match parent {
+                Parent::Task(id) => *id,
+                Parent::Earlier(_) => TaskId(0),
+            });
+            let parents: Vec<TaskId> = parents.collect();
+            follow(connection, id, &parents, task.if_parent_fails, now)
+        })
+    }
+
+    fn clear(
+        &mut self,
+        statuses: &[Status],
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>, StoreError> {
+        self.atomically(|connection| {
+            let mut cleared = Vec::new();
+            for status in statuses.iter().filter(|status| status.has_ended()) {
+                let mut query = connection.prepare(
+                    "SELECT id FROM tasks WHERE status = ?1
+                        AND coalesce(completed_at, created_at) <= ?2
+                        AND NOT EXISTS (SELECT 1 FROM dependencies JOIN tasks AS followers
+                            ON followers.id = dependencies.task_id
+                            WHERE dependencies.parent_id = tasks.id AND followers.status NOT IN
+                                ('completed', 'failed', 'cancelled'))
+                     ORDER BY id",
+                )?;
+                let ids: Vec<i64> = query
+                    .query_map(params![status.name(), stamp(before)], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                for id in ids.into_iter().map(TaskId) {
+                    cleared.push(read_task(connection, id)?);
+                    write_history(connection, id, None, "cleared", "by a person", now)?;
+                    connection
+                        .prepare_cached("DELETE FROM tasks WHERE id = ?1")?
+                        .execute([id.0])?;
+                }
+            }
+            Ok(cleared)
+        })
+    }
+
+    fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            for pause in what {
+                let (scope, name) = pause.row();
+                let changed = if paused {
+                    connection.execute(
+                        "INSERT OR IGNORE INTO pauses (scope, name, since) VALUES (?1, ?2, ?3)",
+                        params![scope, name, stamp(now)],
+                    )?
+                } else {
+                    connection.execute(
+                        "DELETE FROM pauses WHERE scope = ?1 AND name = ?2",
+                        params![scope, name],
+                    )?
+                };
+                if changed > 0 {
+                    connection.execute(
+                        "INSERT INTO assignment_history
+                            (session_name, action, created_at, details) VALUES (?1, ?2, ?3, ?4)",
+                        params![
+                            (scope == "session").then_some(name),
+                            if paused { "paused" } else { "resumed" },
+                            stamp(now),
+                            format!("{pause}, by a person"),
+                        ],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn label(
+        &mut self,
+        session: &str,
+        set: &BTreeMap<String, String>,
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut changes = Vec::new();
+            for (name, value) in set {
+                connection.execute(
+                    "INSERT INTO session_labels (session, name, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (session, name) DO UPDATE SET value = excluded.value",
+                    params![session, name, value],
+                )?;
+                changes.push(format!("{name}={value}"));
+            }
+            for name in remove {
+                let gone = connection.execute(
+                    "DELETE FROM session_labels WHERE session = ?1 AND name = ?2",
+                    params![session, name],
+                )?;
+                if gone > 0 {
+                    changes.push(format!("without {name}"));
+                }
+            }
+            let mut query = connection.prepare_cached(
+                "SELECT name, value FROM session_labels WHERE session = ?1 ORDER BY name",
+            )?;
+            let labels: BTreeMap<String, String> = query
+                .query_map([session], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            connection.execute(
+                "UPDATE sessions SET labels = ?2 WHERE name = ?1",
+                params![session, json(&labels)],
+            )?;
+            if !changes.is_empty() {
+                connection.execute(
+                    "INSERT INTO assignment_history (session_name, action, created_at, details)
+                     VALUES (?1, 'labelled', ?2, ?3)",
+                    params![session, stamp(now), changes.join(", ")],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    fn session(&mut self, name: &str) -> Result<SessionRow, StoreError> {
+        self.connection
+            .prepare_cached(&format!(
+                "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL AND name = ?1"
+            ))?
+            .query_row([name], session_of)
+            .optional()?
+            .ok_or_else(|| StoreError::NoSession(name.to_owned()))
+    }
+
+    fn session_history(&mut self, name: &str, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT created_at, action, session_name, details, prompt_id FROM assignment_history
+             WHERE session_name = ?1 ORDER BY id DESC LIMIT ?2",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows: Vec<HistoryRow> = query
+            .query_map(params![name, limit], history_of)?
+            .collect::<Result<_, _>>()?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    fn update_env(
+        &mut self,
+        session: &str,
+        env: &BTreeMap<String, Option<String>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut row = self.session(session)?;
+        for (name, value) in env {
+            match value {
+                Some(value) => row.env.insert(name.clone(), value.clone()),
+                None => row.env.remove(name),
+            };
+        }
+        self.atomically(|connection| {
+            connection.execute(
+                "UPDATE sessions SET env_vars = ?2, updated_at = ?3, last_context_update = ?3
+                 WHERE name = ?1",
+                params![session, json(&row.env), stamp(now)],
+            )?;
+            connection.execute(
+                "INSERT INTO context_updates (session, env) VALUES (?1, ?2)",
+                params![session, json(env)],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn import(&mut self, path: &Path, now: Timestamp) -> Result<Imported, StoreError> {
+        let directory = self.directory.clone();
+        original::import(&mut self.connection, path, &directory, now)
+    }
+}
+
+fn requeue(
+    connection: &rusqlite::Connection,
+    id: TaskId,
+    secrets: Option<&str>,
+    now: Timestamp,
+) -> Result<Status, StoreError> {
+    let failed = connection
+        .prepare_cached(
+            "SELECT parent_id, status FROM dependencies JOIN tasks ON tasks.id = parent_id
+             WHERE task_id = ?1 AND if_fails = ?2 AND status IN ('failed', 'cancelled')",
+        )?
+        .query_row(params![id.0, IfParentFails::Fail.name()], |row| {
+            Ok((TaskId(row.get(0)?), status_of(row, 1)?))
+        })
+        .optional()?;
+    let task = read_task(connection, id)?;
+    if let Some((parent, status)) = failed
+        && task.status.after(Event::Requeue).is_ok()
+    {
+        return Err(StoreError::ParentFailed { id, parent, status });
+    }
+    if task.status.after(Event::Requeue).is_ok()
+        && !task.metadata.secret_env.is_empty()
+        && secrets.is_none()
+    {
+        let names = task.metadata.secret_env;
+        return Err(StoreError::SecretsGone { id, names });
+    }
+    let status = move_task(connection, id, Event::Requeue, None, "by a person", now)?;
+    connection.execute(
+        "UPDATE tasks SET error = NULL, exit_code = NULL, session = NULL, tries = 0,
+            not_before = NULL, cancel_requested = NULL, wait_reason = NULL, secrets = ?2
+         WHERE id = ?1",
+        params![id.0, secrets],
+    )?;
+    Ok(status)
+}

@@ -1,0 +1,482 @@
+//! The Python worker's database: recognised in each of its stages, taken over in place behind a
+//! copy, or merged into a running installation. No row of it is lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::rows::stamp;
+use super::{Imported, StoreError};
+
+/// What its tables are called while their rows are copied.
+const ASIDE: &str = "original_";
+
+/// What the copy is called, behind the name of the database.
+const BACKUP: &str = "before-migration";
+
+/// Why a task that was in flight there is uncertain here.
+const IN_FLIGHT: &str = "it was in flight when its database was taken over: whether it ran is not known; `assigner resolve` moves it on";
+
+/// Ours, in the order in which [`Source`] selects what goes into them.
+const TASK: &str = "kind, content, source, priority, status, session, error, created_at, \
+    assigned_at, completed_at, metadata, target_session, target_provider, attempts, tries, \
+    max_retries, timeout_seconds, response";
+const HISTORY: &str = "session_name, action, created_at, details";
+const SESSION: &str = "status, last_activity, working_dir, is_claude, provider, last_output, \
+    updated_at, current_dir, git_branch, last_context_update, env_vars";
+
+/// A copy of the database, made before anything is changed; gone when dropped, unless it is kept.
+pub(super) struct Backup {
+    aside: PathBuf,
+    path: PathBuf,
+    /// SQLite's counter of changes by others, when it was made.
+    data_version: i64,
+}
+
+impl Backup {
+    /// Copies the database at `path` beside itself.
+    ///
+    /// # Errors
+    /// The disk is full, or SQLite refused: nothing has changed.
+    pub(super) fn make(connection: &Connection, path: &Path) -> Result<Self, StoreError> {
+        let backup = Self {
+            aside: with_end(path, &format!("{BACKUP}.{}", unique())),
+            path: with_end(path, BACKUP),
+            data_version: data_version(connection)?,
+        };
+        copy_into(connection, &backup.aside)?;
+        Ok(backup)
+    }
+
+    /// Whether nothing has changed since it was made.
+    pub(super) fn is_current(&self, connection: &Connection) -> Result<bool, StoreError> {
+        Ok(data_version(connection)? == self.data_version)
+    }
+
+    /// Gives it its name. A copy that is there already stays, and this one has a number.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(super) fn keep(&self) -> Result<(), StoreError> {
+        let mut path = self.path.clone();
+        let mut number = 1;
+        while path.exists() {
+            number += 1;
+            path = with_end(&self.path, &number.to_string());
+        }
+        fs::rename(&self.aside, &path).map_err(|source| StoreError::Copy { path, source })
+    }
+}
+
+impl Drop for Backup {
+    fn drop(&mut self) {
+        // It is not there any more where it was kept.
+        let _ = fs::remove_file(&self.aside);
+    }
+}
+
+/// Whether this is a database of the Python worker.
+pub(super) fn is_one(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let kind: Option<String> = connection
+        .query_row(
+            "SELECT type FROM sqlite_schema WHERE name = 'prompts'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let columns = columns(connection, "main", "prompts")?;
+    Ok(version == 0
+        && kind.as_deref() == Some("table")
+        && ["id", "content", "status"]
+            .iter()
+            .all(|name| columns.contains(*name)))
+}
+
+/// Renames its tables, so that ours can have their names.
+pub(super) fn set_aside(connection: &Connection) -> Result<(), StoreError> {
+    for table in ["prompts", "sessions", "assignment_history"] {
+        if !columns(connection, "main", table)?.is_empty() {
+            connection.execute_batch(&format!("ALTER TABLE {table} RENAME TO {ASIDE}{table}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the rows of the tables that were set aside into ours, numbers and all, and removes
+/// those tables.
+pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
+    let source = Source::of(connection, "main", ASIDE)?;
+    connection.execute_batch(&format!(
+        "INSERT INTO tasks (id, {TASK}) SELECT id, {} FROM main.{ASIDE}prompts",
+        source.task()
+    ))?;
+    if !source.history.is_empty() {
+        connection.execute_batch(&format!(
+            "INSERT INTO assignment_history (id, prompt_id, {HISTORY})
+                SELECT id, prompt_id, {} FROM main.{ASIDE}assignment_history",
+            source.history()
+        ))?;
+    }
+    if !source.sessions.is_empty() {
+        connection.execute_batch(&format!(
+            "INSERT INTO sessions (name, current_task_id, {SESSION})
+                SELECT name, {}, {} FROM main.{ASIDE}sessions WHERE name IS NOT NULL",
+            source.of_session("current_task_id", "NULL"),
+            source.session()
+        ))?;
+    }
+    // Numbers that were given out once are not given out again.
+    for (table, old) in [
+        ("tasks", "prompts"),
+        ("assignment_history", "assignment_history"),
+    ] {
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq)
+                SELECT ?1, 0 WHERE ?1 NOT IN (SELECT name FROM sqlite_sequence)",
+            [table],
+        )?;
+        connection.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, coalesce(
+                (SELECT old.seq FROM sqlite_sequence AS old WHERE old.name = ?2), 0))
+             WHERE name = ?1",
+            [table, &format!("{ASIDE}{old}")],
+        )?;
+    }
+    connection.execute(
+        "INSERT INTO assignment_history (prompt_id, session_name, action, details)
+            SELECT id, session, 'uncertain', ?1 FROM tasks WHERE status = 'uncertain'",
+        [IN_FLIGHT],
+    )?;
+    // Those that refer to prompts go first.
+    for table in ["sessions", "assignment_history", "prompts"] {
+        connection.execute_batch(&format!("DROP TABLE IF EXISTS main.{ASIDE}{table}"))?;
+    }
+    Ok(())
+}
+
+/// Merges the database at `path` into the one of `connection`, in one transaction. Its tasks get
+/// new numbers; what was merged before is left out.
+///
+/// # Errors
+/// It cannot be read or is none of the Python worker: nothing has changed.
+pub(super) fn import(
+    connection: &mut Connection,
+    path: &Path,
+    directory: &Path,
+    now: Timestamp,
+) -> Result<Imported, StoreError> {
+    let unusable = |source| StoreError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let foreign = || StoreError::NotOriginal {
+        path: path.to_owned(),
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(path, flags).map_err(unusable)?;
+    if !is_one(&source).map_err(unusable)? {
+        return Err(foreign());
+    }
+    // A copy: the worker may still write into the file, and is not to be locked out.
+    let copy = Snapshot(directory.join(format!("import.{}", unique())));
+    copy_into(&source, &copy.0)?;
+    drop(source);
+    let name = copy.0.to_string_lossy().into_owned();
+    connection.execute("ATTACH ?1 AS source", [&name])?;
+    let merged = merge(connection, now);
+    connection.execute_batch("DETACH source")?;
+    merged
+}
+
+/// A file that goes when it is dropped.
+struct Snapshot(PathBuf);
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn merge(connection: &mut Connection, now: Timestamp) -> Result<Imported, StoreError> {
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let source = Source::of(&transaction, "source", "")?;
+    let mut counts = Imported::default();
+    let rows: Vec<(i64, String)> = {
+        let mut query = transaction.prepare(&format!(
+            "SELECT id, hex({}) || '/' || hex(content) FROM source.prompts ORDER BY id",
+            source.of_prompt("created_at", "''")
+        ))?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for (id, content) in rows {
+        let Some(fingerprint) = new_fingerprint(&transaction, "task", id, &content)? else {
+            counts.skipped += 1;
+            continue;
+        };
+        transaction
+            .prepare_cached(&format!(
+                "INSERT INTO tasks ({TASK}) SELECT {} FROM source.prompts WHERE id = ?1",
+                source.task()
+            ))?
+            .execute([id])?;
+        let task = transaction.last_insert_rowid();
+        transaction.execute(
+            "INSERT INTO imported (fingerprint, task_id) VALUES (?1, ?2)",
+            params![fingerprint, task],
+        )?;
+        if !source.history.is_empty() {
+            counts.history += transaction
+                .prepare_cached(&format!(
+                    "INSERT INTO assignment_history (prompt_id, {HISTORY}) SELECT ?2, {}
+                        FROM source.assignment_history WHERE prompt_id = ?1 ORDER BY id",
+                    source.history()
+                ))?
+                .execute([id, task])?;
+        }
+        let note = |action: &str, details: &str| {
+            transaction.execute(
+                "INSERT INTO assignment_history (prompt_id, action, created_at, details)
+                    VALUES (?1, ?2, ?3, ?4)",
+                params![task, action, stamp(now), details],
+            )
+        };
+        note("imported", &format!("it was prompt {id}"))?;
+        let uncertain = transaction
+            .prepare_cached("SELECT 1 FROM tasks WHERE id = ?1 AND status = 'uncertain'")?
+            .exists([task])?;
+        if uncertain {
+            note("uncertain", IN_FLIGHT)?;
+            counts.uncertain += 1;
+        }
+        counts.tasks += 1;
+    }
+    if !source.history.is_empty() {
+        counts.history += merge_orphans(&transaction, &source)?;
+    }
+    if !source.sessions.is_empty() {
+        // A session that is known here is known better.
+        counts.sessions = transaction.execute(
+            &format!(
+                "INSERT OR IGNORE INTO sessions (name, {SESSION})
+                    SELECT name, {} FROM source.sessions WHERE name IS NOT NULL",
+                source.session()
+            ),
+            [],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(counts)
+}
+
+/// Merges what is known of prompts that were deleted.
+fn merge_orphans(transaction: &Connection, source: &Source) -> Result<usize, StoreError> {
+    let rows: Vec<(i64, String)> = {
+        let mut query = transaction.prepare(
+            "SELECT id, hex(created_at) || '/' || hex(action) FROM source.assignment_history
+                WHERE prompt_id IS NULL OR prompt_id NOT IN (SELECT id FROM source.prompts)
+                ORDER BY id",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    let mut count = 0;
+    for (id, content) in rows {
+        let Some(fingerprint) = new_fingerprint(transaction, "history", id, &content)? else {
+            continue;
+        };
+        count += transaction.execute(
+            &format!(
+                "INSERT INTO assignment_history ({HISTORY})
+                    SELECT {} FROM source.assignment_history WHERE id = ?1",
+                source.history()
+            ),
+            [id],
+        )?;
+        transaction.execute(
+            "INSERT INTO imported (fingerprint) VALUES (?1)",
+            [fingerprint],
+        )?;
+    }
+    Ok(count)
+}
+
+/// Returns what a row is recognised by; `None`: it was merged before.
+fn new_fingerprint(
+    connection: &Connection,
+    kind: &str,
+    id: i64,
+    content: &str,
+) -> Result<Option<String>, StoreError> {
+    let digest = Sha256::digest(format!("{kind}/{id}/{content}"));
+    let fingerprint: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let known = connection
+        .prepare_cached("SELECT 1 FROM imported WHERE fingerprint = ?1")?
+        .exists([&fingerprint])?;
+    Ok((!known).then_some(fingerprint))
+}
+
+/// Where rows come from, with the columns that this stage has.
+struct Source {
+    prompts: BTreeSet<String>,
+    sessions: BTreeSet<String>,
+    history: BTreeSet<String>,
+}
+
+impl Source {
+    fn of(connection: &Connection, schema: &str, prefix: &str) -> Result<Self, rusqlite::Error> {
+        let columns = |table: &str| columns(connection, schema, &format!("{prefix}{table}"));
+        Ok(Self {
+            prompts: columns("prompts")?,
+            sessions: columns("sessions")?,
+            history: columns("assignment_history")?,
+        })
+    }
+
+    fn of_prompt(&self, column: &str, missing: &str) -> String {
+        pick(&self.prompts, column, missing)
+    }
+
+    fn of_session(&self, column: &str, missing: &str) -> String {
+        pick(&self.sessions, column, missing)
+    }
+
+    /// The values of [`TASK`].
+    fn task(&self) -> String {
+        let column = |name, missing| self.of_prompt(name, missing);
+        let known = "status IN ('pending', 'completed', 'failed', 'cancelled')";
+        let retries = format!(
+            "CAST(coalesce({}, 0) AS INTEGER)",
+            column("retry_count", "0")
+        );
+        [
+            format!(
+                "CASE {} WHEN 'shell' THEN 'command' ELSE 'prompt' END",
+                column("target_provider", "NULL")
+            ),
+            "coalesce(content, '')".to_owned(),
+            format!("coalesce({}, 'api')", column("source", "NULL")),
+            format!("coalesce({}, 0)", column("priority", "NULL")),
+            format!("CASE WHEN {known} THEN status ELSE 'uncertain' END"),
+            column("assigned_session", "NULL"),
+            format!(
+                "CASE WHEN {known} THEN {error} ELSE coalesce({error}, '{IN_FLIGHT}') END",
+                error = column("error", "NULL")
+            ),
+            some_time(&column("created_at", "NULL")),
+            time(&column("assigned_at", "NULL")),
+            time(&column("completed_at", "NULL")),
+            format!("coalesce({}, '{{}}')", column("metadata", "NULL")),
+            column("target_session", "NULL"),
+            column("target_provider", "NULL"),
+            // How often it was tried: a pending one as often as it was put back.
+            format!("{retries} + (status IS NOT 'pending')"),
+            format!("{retries} + (status IS NOT 'pending')"),
+            format!("coalesce({}, 0)", column("max_retries", "3")),
+            format!("{} * 60", column("timeout_minutes", "30")),
+            column("response", "NULL"),
+        ]
+        .join(", ")
+    }
+
+    /// The values of [`HISTORY`].
+    fn history(&self) -> String {
+        let column = |name, missing| pick(&self.history, name, missing);
+        [
+            column("session_name", "NULL"),
+            format!("coalesce({}, '')", column("action", "NULL")),
+            some_time(&column("created_at", "NULL")),
+            column("details", "NULL"),
+        ]
+        .join(", ")
+    }
+
+    /// The values of [`SESSION`].
+    fn session(&self) -> String {
+        let column = |name| self.of_session(name, "NULL");
+        [
+            format!("coalesce({}, 'unknown')", column("status")),
+            time(&column("last_activity")),
+            column("working_dir"),
+            format!("coalesce({}, 0)", column("is_claude")),
+            column("provider"),
+            column("last_output"),
+            time(&column("updated_at")),
+            column("current_dir"),
+            column("git_branch"),
+            time(&column("last_context_update")),
+            format!("coalesce({}, '{{}}')", column("env_vars")),
+        ]
+        .join(", ")
+    }
+}
+
+fn pick(columns: &BTreeSet<String>, column: &str, missing: &str) -> String {
+    if columns.contains(column) {
+        column.to_owned()
+    } else {
+        missing.to_owned()
+    }
+}
+
+/// Its times have no zone and mean UTC; ours are RFC 3339. What is no time stays as it is.
+fn time(column: &str) -> String {
+    format!("coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}), {column})")
+}
+
+fn some_time(column: &str) -> String {
+    format!(
+        "coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}), {column}, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
+    )
+}
+
+/// Returns the columns of a table; none where there is no such table.
+fn columns(
+    connection: &Connection,
+    schema: &str,
+    table: &str,
+) -> Result<BTreeSet<String>, rusqlite::Error> {
+    let mut query = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
+    let names = query.query_map([table, schema], |row| row.get(0))?;
+    names.collect()
+}
+
+fn data_version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// Writes a whole and consistent copy of a database, for its owner alone.
+fn copy_into(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Copy {
+        path: path.to_owned(),
+        source,
+    };
+    let name = path.to_string_lossy();
+    connection.execute("VACUUM INTO ?1", [name.as_ref()])?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// A name that no other process and no other thread of this one uses now.
+fn unique() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number}.tmp", std::process::id())
+}

@@ -1,0 +1,265 @@
+//! Rows as values: reading what stands in the database, also where another tool wrote it, and the
+//! forms in which it is written.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use rusqlite::Row;
+use rusqlite::types::{Value, ValueRef};
+
+use super::{HistoryRow, Lane, SessionRow};
+use crate::model::eligibility::Admission;
+use crate::model::ids::{Identity, PaneId, TaskId};
+use crate::model::session::Activity;
+use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task};
+
+/// The columns of a task, in the order in which [`task_of`] reads them.
+pub(super) const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
+    assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
+    timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
+    (SELECT parents.session FROM dependencies JOIN tasks AS parents \
+        ON parents.id = dependencies.parent_id WHERE dependencies.task_id = tasks.id \
+        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1)";
+
+/// Reads a task, also where another tool wrote values of odd types: one such row must not stop
+/// the queue.
+pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
+    let metadata = text(row, 11)?.unwrap_or_else(|| "{}".to_owned());
+    let (metadata, metadata_error) = Metadata::read(&metadata);
+    let kind = text(row, 1)?.unwrap_or_default();
+    let narrow = |value: i64| u32::try_from(value).unwrap_or_default();
+    Ok(Task {
+        id: TaskId(row.get(0)?),
+        kind: if kind == "command" {
+            Kind::Command
+        } else {
+            Kind::Prompt
+        },
+        content: text(row, 2)?.unwrap_or_default(),
+        status: status_of(row, 3)?,
+        priority: integer(row, 4)?.map_or(0, |priority| {
+            i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
+        }),
+        session: text(row, 5)?,
+        exit_code: integer(row, 6)?.and_then(|code| i32::try_from(code).ok()),
+        error: text(row, 7)?,
+        created_at: time(row, 8)?.unwrap_or_default(),
+        assigned_at: time(row, 9)?,
+        completed_at: time(row, 10)?,
+        metadata,
+        metadata_error,
+        target_session: text(row, 12)?,
+        target_provider: text(row, 13)?,
+        attempts: integer(row, 14)?.map_or(0, narrow),
+        max_retries: integer(row, 15)?.map_or(0, narrow),
+        timeout_seconds: integer(row, 16)?.and_then(|seconds| u64::try_from(seconds).ok()),
+        not_before: time(row, 17)?,
+        wait_reason: text(row, 18)?,
+        cancel_requested: time(row, 19)?,
+        tries: integer(row, 20)?.map_or(0, narrow),
+        blocked: integer(row, 21)?.map_or(0, narrow),
+        secrets: text(row, 22)?,
+        follows: text(row, 23)?,
+    })
+}
+
+/// Reads text, whatever type the value has; `None`: there is none.
+pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqlite::Error> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+    })
+}
+
+/// Reads a whole number, whatever type the value has; `None`: it is none.
+pub(super) fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqlite::Error> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null | ValueRef::Blob(_) => None,
+        ValueRef::Integer(number) => Some(number),
+        // A cast saturates, which is what is wanted of a number out of range.
+        ValueRef::Real(number) => Some(number as i64),
+        ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
+    })
+}
+
+/// Reads a lane's constraints back from the key that the generated column made of them.
+pub(super) fn lane_of(key: String) -> Lane {
+    let parts: Vec<serde_json::Value> = serde_json::from_str(&key).unwrap_or_default();
+    let text = |index: usize| {
+        parts
+            .get(index)
+            .and_then(|part| part.as_str())
+            .map(str::to_owned)
+    };
+    // json_extract gives an array as text inside the array.
+    let list = |index: usize| -> Vec<String> {
+        match parts.get(index) {
+            Some(serde_json::Value::Array(items)) => items
+                .iter()
+                .filter_map(|item| item.as_str().map(str::to_owned))
+                .collect(),
+            Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    };
+    let is_set = |index: usize| {
+        parts
+            .get(index)
+            .is_some_and(|part| part.as_i64() == Some(1) || part.as_bool() == Some(true))
+    };
+    let mut providers: Vec<String> = Vec::new();
+    if !is_set(5) {
+        providers.extend(text(2));
+        providers.extend(list(3));
+        providers.extend(list(4));
+    }
+    let labels = match parts.get(8) {
+        Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+        Some(object) => serde_json::from_value(object.clone()).unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    Lane {
+        kind: if text(0).as_deref() == Some("command") {
+            Kind::Command
+        } else {
+            Kind::Prompt
+        },
+        target_session: text(1),
+        target_fallback: is_set(6),
+        providers,
+        branch: text(7),
+        labels,
+        key,
+    }
+}
+
+/// The columns of a session, in the order in which [`session_of`] reads them.
+pub(super) const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
+    env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
+    server_pid, server_start, pane, pane_pid";
+
+/// Reads a session that was seen by us.
+pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
+    let activity: String = row.get(1)?;
+    Ok(SessionRow {
+        name: row.get(0)?,
+        activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
+        reason: row.get(2)?,
+        since: time(row, 3)?.unwrap_or_default(),
+        provider: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+        current_dir: row.get(5)?,
+        git_branch: row.get(6)?,
+        env: from_json(row, 7)?,
+        current_task: row.get::<_, Option<i64>>(8)?.map(TaskId),
+        completed: row.get(9)?,
+        failed: row.get(10)?,
+        context_at: time(row, 11)?.unwrap_or_default(),
+        admission: Admission::from_name(&row.get::<_, String>(12)?),
+        paused: row.get(13)?,
+        labels: from_json(row, 14)?,
+        identity: identity_of(row, 15)?,
+    })
+}
+
+/// Reads a row of history: time, action, session, details and task, in this order.
+pub(super) fn history_of(row: &Row<'_>) -> Result<HistoryRow, rusqlite::Error> {
+    Ok(HistoryRow {
+        at: time(row, 0)?.unwrap_or_default(),
+        action: text(row, 1)?.unwrap_or_default(),
+        session: text(row, 2)?,
+        details: text(row, 3)?.unwrap_or_default(),
+        task: integer(row, 4)?.map(TaskId),
+    })
+}
+
+pub(super) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Prompt => "prompt",
+        Kind::Command => "command",
+    }
+}
+
+pub(super) fn status_of(row: &Row<'_>, index: usize) -> Result<Status, rusqlite::Error> {
+    let name: String = row.get(index)?;
+    Status::from_name(&name).ok_or_else(|| unknown(index, "status", &name))
+}
+
+pub(super) fn phase_of(row: &Row<'_>, index: usize) -> Result<Phase, rusqlite::Error> {
+    let name: String = row.get(index)?;
+    Phase::from_name(&name).ok_or_else(|| unknown(index, "phase", &name))
+}
+
+pub(super) fn outcome_of(row: &Row<'_>, index: usize) -> Result<Option<Outcome>, rusqlite::Error> {
+    let name: Option<String> = row.get(index)?;
+    name.map(|name| Outcome::from_name(&name).ok_or_else(|| unknown(index, "outcome", &name)))
+        .transpose()
+}
+
+pub(super) fn identity_of(row: &Row<'_>, first: usize) -> Result<Identity, rusqlite::Error> {
+    let pane: String = row.get(first + 2)?;
+    Ok(Identity {
+        server_pid: row.get(first)?,
+        server_start: row.get(first + 1)?,
+        pane: PaneId::parse(&pane).ok_or_else(|| unknown(first + 2, "pane", &pane))?,
+        pane_pid: row.get(first + 3)?,
+    })
+}
+
+pub(super) fn identity_params(identity: &Identity) -> [Value; 4] {
+    [
+        Value::from(identity.server_pid),
+        Value::from(identity.server_start),
+        Value::from(identity.pane.as_str().to_owned()),
+        Value::from(identity.pane_pid),
+    ]
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    index: usize,
+) -> Result<T, rusqlite::Error> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+pub(super) fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        index,
+        rusqlite::types::Type::Text,
+        format!("unknown {what} {value:?}").into(),
+    )
+}
+
+/// Serialises values of our own types, which cannot fail: they hold no maps with odd keys.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+pub(super) fn saturating(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Writes a time as the database keeps it: RFC 3339 in UTC with milliseconds, so that text
+/// order is the order of time.
+pub(super) fn stamp(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// Reads a time, also in the forms that other tools write (no zone means UTC).
+pub(super) fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
+    Ok(text(row, index)?.and_then(|text| {
+        Timestamp::from_str(&text).ok().or_else(|| {
+            let civil = DateTime::from_str(&text).ok()?;
+            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        })
+    }))
+}

@@ -1,0 +1,187 @@
+//! Secret values of tasks, kept apart from the database: one file a task, readable by its owner
+//! alone, deleted once no try of the task can need it any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::StoreError;
+
+/// A file that no task names may be one whose task is just being queued.
+const QUEUED_WITHIN: Duration = Duration::from_secs(3600);
+
+/// The directory of secret values of a data directory.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    directory: PathBuf,
+}
+
+impl Secrets {
+    /// Returns those of the data directory `data`; nothing is made before there is a value.
+    pub fn of(data: &Path) -> Self {
+        Self {
+            directory: data.join("secrets"),
+        }
+    }
+
+    /// Keeps values, by the name of their variable, and returns the name under which they are.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn keep(&self, values: &BTreeMap<String, String>) -> Result<String, StoreError> {
+        let failed = |source| StoreError::Secrets {
+            path: self.directory.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(failed)?;
+        // Its mode is 0600 from the start.
+        let mut file = tempfile::Builder::new()
+            .prefix("values-")
+            .rand_bytes(16)
+            .tempfile_in(&self.directory)
+            .map_err(failed)?;
+        serde_json::to_writer(&mut file, values).map_err(|error| failed(error.into()))?;
+        file.flush().map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        let (_, path) = file.keep().map_err(|error| failed(error.error))?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        Ok(name.unwrap_or_default().to_owned())
+    }
+
+    /// Returns the values kept under `name`; `None`: they are gone.
+    pub fn values(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let text = fs::read_to_string(self.file(name)?).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Deletes the values kept under `name`.
+    pub fn forget(&self, name: &str) {
+        if let Some(path) = self.file(name) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Deletes the values kept under each of `names`.
+    pub fn forget_all(&self, names: &[String]) {
+        for name in names {
+            self.forget(name);
+        }
+    }
+
+    /// Deletes what no task needs any more: what a process that was killed has left.
+    pub fn sweep(&self, in_use: &BTreeSet<String>) {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let old = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|then| then.elapsed().is_ok_and(|age| age > QUEUED_WITHIN));
+            if old && name.to_str().is_none_or(|name| !in_use.contains(name)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// The database may hold anything: a name is no path.
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        let plain = name.starts_with("values-")
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        plain.then(|| self.directory.join(name))
+    }
+}
+
+/// Replaces each of `values` in `bytes` by `***`, the longer ones first. Values of fewer than four
+/// bytes stay: they stand everywhere.
+pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut long: Vec<&str> = values
+        .values()
+        .map(String::as_str)
+        .filter(|value| value.len() >= 4)
+        .collect();
+    long.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    let mut masked = bytes;
+    for value in long {
+        let finder = memchr::memmem::Finder::new(value);
+        let places: Vec<usize> = finder.find_iter(&masked).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let mut rest = Vec::with_capacity(masked.len());
+        let mut from = 0;
+        for place in places {
+            rest.extend_from_slice(&masked[from..place]);
+            rest.extend_from_slice(b"***");
+            from = place + value.len();
+        }
+        rest.extend_from_slice(&masked[from..]);
+        masked = rest;
+    }
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_kept_for_their_owner_alone_and_forgotten() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().expect("a directory");
+        let secrets = Secrets::of(data.path());
+        let kept = values(&[("TOKEN", "a'b\n$(c) 漢")]);
+        let name = secrets.keep(&kept).expect("kept");
+        assert_eq!(secrets.values(&name), Some(kept));
+        for (path, mode) in [
+            (data.path().join("secrets"), 0o700),
+            (data.path().join("secrets").join(&name), 0o600),
+        ] {
+            let found = fs::metadata(path).expect("there").permissions().mode();
+            assert_eq!(found & 0o777, mode);
+        }
+        secrets.forget(&name);
+        assert_eq!(secrets.values(&name), None);
+        assert_eq!(secrets.values("../assigner.db"), None);
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_is_needed_or_new() {
+        let data = tempfile::tempdir().expect("a directory");
+        let secrets = Secrets::of(data.path());
+        let one = values(&[("A", "1")]);
+        let [needed, new, old] = [(); 3].map(|()| secrets.keep(&one).expect("kept"));
+        for name in [&needed, &old] {
+            let file = fs::File::open(secrets.directory.join(name)).expect("a file");
+            let long_ago = std::time::SystemTime::now() - QUEUED_WITHIN * 2;
+            file.set_modified(long_ago).expect("set");
+        }
+        secrets.sweep(&BTreeSet::from([needed.clone()]));
+        assert!(secrets.values(&needed).is_some() && secrets.values(&new).is_some());
+        assert_eq!(secrets.values(&old), None);
+    }
+
+    #[test]
+    fn values_are_masked_the_longer_first() {
+        let values = values(&[("A", "secret"), ("B", "secret-and-more"), ("C", "abc")]);
+        let masked = mask(b"a secret, secret-and-more, abc".to_vec(), &values);
+        assert_eq!(masked, b"a ***, ***, abc");
+    }
+}
