@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["store", "tmux", "probe", "policy", "model"]),
     ("config", &["engine", "policy", "tmux"]),
     ("daemon", &["engine", "store", "tmux", "policy", "model"]),
+    ("client", &["engine", "store", "policy", "model"]),
     (
         "cli",
         &[

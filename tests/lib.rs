@@ -15,6 +15,7 @@ mod daemon;
 mod demo;
 mod hostile;
 mod ledger;
+mod library;
 mod lifecycle;
 mod looks;
 mod migration;

@@ -83,37 +83,113 @@ impl Drop for Home {
     }
 }
 
+impl Home {
+    /// Runs the commands of a text as they stand.
+    fn run_all(&self, text: &str) {
+        for (command, printed) in commands(text) {
+            if command.starts_with("cargo ") {
+                // The automated run calls these as they stand: see the test below.
+                continue;
+            }
+            if command.ends_with('&') {
+                let log = self.0.path().join("daemon.log");
+                self.shell(&format!("exec {}", command.trim_end_matches('&')))
+                    .stdout(Stdio::null())
+                    .stderr(fs::File::create(&log).expect("a log"))
+                    .spawn()
+                    .map(|mut child| std::thread::spawn(move || child.wait()))
+                    .expect("a daemon");
+                continue;
+            }
+            let output = self.shell(&command).output().expect("a shell");
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success(),
+                "`{command}` ended with {}:\n{stdout}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+            if !printed.is_empty() {
+                assert_eq!(stdout.trim_end(), printed.join("\n"), "`{command}`");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_command_of_the_readme_works() {
-    let home = Home::new();
     let commands = commands(&readme());
-    assert!(commands.len() > 15, "{commands:?}");
-    for (command, printed) in commands {
-        if command.starts_with("cargo ") {
-            // The automated run calls these as they stand: see the test below.
-            continue;
-        }
-        if command.ends_with('&') {
-            let log = home.0.path().join("daemon.log");
-            home.shell(&format!("exec {}", command.trim_end_matches('&')))
-                .stdout(Stdio::null())
-                .stderr(fs::File::create(&log).expect("a log"))
-                .spawn()
-                .map(|mut child| std::thread::spawn(move || child.wait()))
-                .expect("a daemon");
-            continue;
-        }
-        let output = home.shell(&command).output().expect("a shell");
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "`{command}` ended with {}:\n{stdout}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        if !printed.is_empty() {
-            assert_eq!(stdout.trim_end(), printed.join("\n"), "`{command}`");
-        }
+    assert!(commands.len() > 30, "{commands:?}");
+    Home::new().run_all(&readme());
+}
+
+#[test]
+fn every_command_of_the_guide_works_on_an_old_database() {
+    let guide = root().join("examples/coming-from-assigner-worker.md");
+    let guide = fs::read_to_string(guide).expect("the guide");
+    assert!(commands(&guide).len() > 5);
+    let home = Home::new();
+    let data = home.0.path().join("data/assigner");
+    fs::create_dir_all(&data).expect("a directory");
+    let old = root().join("tests/data/stage3.db");
+    fs::copy(old, data.join("assigner.db")).expect("a copy");
+    fs::create_dir_all(home.0.path().join(".local/share")).expect("a directory");
+    // As a stranger stands: in the directory of the worker, which is the home here.
+    home.run_all(&guide.replace("data/assigner ", "~/data/assigner "));
+    assert!(
+        home.0
+            .path()
+            .join(".local/share/assigner/assigner.db.before-migration")
+            .exists()
+    );
+}
+
+/// Every flag that the Python worker takes.
+#[test]
+fn the_guide_names_every_flag_of_the_python_worker() {
+    let guide = root().join("examples/coming-from-assigner-worker.md");
+    let guide = fs::read_to_string(guide).expect("the guide");
+    let theirs: Vec<&str> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--")?.split('|').next())
+        .collect();
+    for flag in [
+        "daemon",
+        "stop",
+        "status",
+        "poll-interval",
+        "send",
+        "priority",
+        "target",
+        "provider",
+        "providers",
+        "fallback",
+        "allow-fallback",
+        "timeout",
+        "workdir",
+        "env",
+        "prereq",
+        "git-branch",
+        "no-context-match",
+        "project-type",
+        "environment",
+        "no-env-routing",
+        "retry",
+        "retry-all",
+        "reassign",
+        "to",
+        "cancel",
+        "clear",
+        "days",
+        "sessions",
+        "prompts",
+    ] {
+        let is_flag = |cell: &&str| {
+            format!("--{cell}")
+                .split(|c: char| !c.is_alphanumeric() && c != '-')
+                .any(|word| word == format!("--{flag}"))
+        };
+        assert!(theirs.iter().any(|cell| is_flag(&cell)), "--{flag}");
     }
 }
 

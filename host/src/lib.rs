@@ -1,10 +1,12 @@
 //! Gives queued tasks to the tmux sessions that suit them best.
 //!
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` draws the
-//! map; the modules are, from top to bottom: [`cli`], [`daemon`], [`engine`], then [`store`],
+//! map; the modules are, from top to bottom: [`cli`], [`client`] for programs, [`daemon`],
+//! [`engine`], then [`store`],
 //! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`].
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod engine;

@@ -234,3 +234,120 @@ impl Time {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_text(text: &[u8]) -> Result<Vec<NewTask>, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("batch");
+        std::fs::write(&file, text).expect("written");
+        let secrets = Secrets::of(directory.path());
+        read(&file, &secrets, |id| Ok(id.0 < 10)).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn lines_are_tasks() {
+        let text =
+            br#"{"name": "a", "content": "make", "shell": true, "timeout": 2, "prereq": ["x"]}
+
+{"content": "fix it", "after": ["a", 3], "if_parent_fails": "release", "delay": "90s"}
+"#;
+        let tasks = read_text(text).expect("two tasks");
+        assert_eq!(tasks[0].timeout_seconds, Some(120));
+        assert_eq!(tasks[0].metadata.prerequisites, ["x"]);
+        assert_eq!(
+            tasks[1].after,
+            [Parent::Earlier(0), Parent::Task(TaskId(3))]
+        );
+        assert_eq!(tasks[1].if_parent_fails, IfParentFails::Release);
+        assert!(tasks[1].not_before.is_some());
+    }
+
+    #[test]
+    fn mistakes_name_their_line() {
+        for wrong in [
+            "{\"content\": \"x\", \"contents\": 1}",
+            "{\"content\": \"x\", \"after\": [11]}",
+            "{\"content\": \"x\", \"timeout\": \"soon\"}",
+            "[]",
+        ] {
+            let text = format!("{{\"content\": \"x\"}}\n\n{wrong}\n");
+            let error = read_text(text.as_bytes()).expect_err("wrong");
+            assert!(error.contains("line 3"), "{error}");
+            assert!(
+                !error.contains('\n') && !error.contains("line 1"),
+                "{error}"
+            );
+        }
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            ".{0,8}".prop_map(Into::into),
+            prop::sample::select(vec!["5m", "18:30", "fail", "a", "A=b"]).prop_map(Into::into),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+                prop::collection::hash_map("[A-Za-z ]{0,3}", inner, 0..3)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        let known = vec![
+            "content",
+            "name",
+            "shell",
+            "working_dir",
+            "branch",
+            "require_branch",
+            "env",
+            "prereq",
+            "prereq_timeout",
+            "priority",
+            "provider",
+            "providers",
+            "fallback",
+            "target",
+            "labels",
+            "require_labels",
+            "retries",
+            "timeout",
+            "after",
+            "if_parent_fails",
+            "delay",
+            "at",
+        ];
+        prop::sample::select(known).prop_map(str::to_owned)
+    }
+
+    proptest! {
+        /// Whatever stands there: tasks, or one line that says what is wrong; never a panic.
+        #[test]
+        fn anything_may_stand_in_a_file(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(error) = read_text(&text) {
+                prop_assert!(!error.contains('\n'), "{}", error);
+            }
+        }
+
+        #[test]
+        fn any_values_may_stand_in_an_object(
+            line in prop::collection::hash_map(key(), value(), 0..5),
+        ) {
+            let line = serde_json::Value::Object(line.into_iter().collect());
+            match read_text(line.to_string().as_bytes()) {
+                Ok(tasks) => prop_assert_eq!(tasks.len(), 1),
+                Err(error) => prop_assert!(error.contains("line 1"), "{}", error),
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::job::{Keep, Plan, Step, typed_line};
 use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;
-use crate::model::task::{Kind, Metadata, Status, Task};
+use crate::model::task::{Metadata, NewTask, Task};
 
 const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
 
@@ -38,33 +38,11 @@ fn shells() -> Vec<Shell> {
 }
 
 fn task(content: &str, metadata: Metadata) -> Task {
-    Task {
-        id: TaskId(1),
-        kind: Kind::Command,
-        content: content.to_owned(),
-        status: Status::Assigned,
-        priority: 0,
-        session: None,
-        exit_code: None,
-        error: None,
-        created_at: jiff::Timestamp::UNIX_EPOCH,
-        assigned_at: None,
-        completed_at: None,
+    let new = NewTask {
         metadata,
-        metadata_error: None,
-        target_session: None,
-        target_provider: None,
-        attempts: 0,
-        tries: 0,
-        max_retries: 0,
-        timeout_seconds: None,
-        not_before: None,
-        blocked: 0,
-        follows: None,
-        secrets: None,
-        wait_reason: None,
-        cancel_requested: None,
-    }
+        ..NewTask::command(content)
+    };
+    Task::queued(TaskId(1), &new, jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// A job in a spool directory with a name that wants to be quoted.

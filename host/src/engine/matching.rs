@@ -368,7 +368,7 @@ fn resolved(directory: &str) -> String {
         .unwrap_or_else(|| directory.to_owned())
 }
 
-fn attributes(values: &BTreeMap<String, String>) -> Vec<Attribute> {
+pub(super) fn attributes(values: &BTreeMap<String, String>) -> Vec<Attribute> {
     values
         .iter()
         .map(|(name, value)| Attribute {

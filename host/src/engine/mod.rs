@@ -27,6 +27,7 @@ mod recovery;
 mod recovery_tests;
 mod scan;
 mod spool;
+pub mod suit;
 mod tracker;
 
 use std::path::PathBuf;

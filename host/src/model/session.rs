@@ -1,8 +1,59 @@
 //! A session: a tmux pane that can take tasks, and what is known of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::eligibility::{Admission, Place, SHELL};
+
+/// A session as far as it matters for which tasks it suits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionContext {
+    /// Its name.
+    pub name: String,
+    /// What runs in it.
+    pub provider: String,
+    /// Where it stands: absolute and normalised.
+    pub current_dir: Option<String>,
+    /// The branch of the repository there.
+    pub git_branch: Option<String>,
+    /// Its variables.
+    pub env: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Which tasks it takes at all.
+    pub admission: Admission,
+    /// For how many seconds it has been idle.
+    pub idle: u32,
+}
+
+impl SessionContext {
+    /// Returns a shell of that name of which nothing is known.
+    pub fn shell(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            provider: SHELL.to_owned(),
+            current_dir: None,
+            git_branch: None,
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            admission: Admission::Open,
+            idle: 0,
+        }
+    }
+
+    /// Returns what a task's demand looks at.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            name: &self.name,
+            provider: &self.provider,
+            branch: self.git_branch.as_deref(),
+            labels: &self.labels,
+            admission: self.admission,
+        }
+    }
+}
 
 /// The shells that assigner can hand a job to; each has its own syntax for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

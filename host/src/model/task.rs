@@ -553,6 +553,37 @@ pub struct Task {
 }
 
 impl Task {
+    /// Returns the task that `new` becomes when it is queued at `now` under this number.
+    pub fn queued(id: TaskId, new: &NewTask, now: Timestamp) -> Self {
+        Self {
+            id,
+            kind: new.kind,
+            content: new.content.clone(),
+            status: Status::Pending,
+            priority: new.priority,
+            session: None,
+            exit_code: None,
+            error: None,
+            created_at: now,
+            assigned_at: None,
+            completed_at: None,
+            metadata: new.metadata.clone(),
+            metadata_error: None,
+            target_session: new.target_session.clone(),
+            target_provider: new.target_provider.clone(),
+            attempts: 0,
+            tries: 0,
+            max_retries: new.max_retries,
+            timeout_seconds: new.timeout_seconds,
+            not_before: new.not_before,
+            blocked: 0,
+            follows: None,
+            secrets: new.secrets.clone(),
+            wait_reason: None,
+            cancel_requested: None,
+        }
+    }
+
     /// Returns the first line of the content, cut at 200 characters.
     pub fn summary(&self) -> String {
         summary(&self.content)

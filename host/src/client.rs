@@ -1,0 +1,437 @@
+//! The queue and its sessions, for Rust programs: what the command line does, as a library.
+//!
+//! A [`Client`] works on a data directory, with or without a daemon: `assigner run` takes up what is
+//! queued.
+//!
+//! ```
+//! use assigner::client::{Client, Selection};
+//! use assigner::model::session::SessionContext;
+//! use assigner::model::task::{Metadata, NewTask};
+//!
+//! # fn main() -> Result<(), assigner::client::ClientError> {
+//! # let directory = tempfile::tempdir().expect("a directory");
+//! # let data = directory.path();
+//! let mut client = Client::open(data)?;
+//!
+//! // A command that belongs into a directory, onto a branch, and between certain variables.
+//! let task = NewTask {
+//!     metadata: Metadata {
+//!         working_dir: Some("/srv/shop".to_owned()),
+//!         git_branch: Some("dev".to_owned()),
+//!         env_vars: [("DEBUG".to_owned(), "1".to_owned())].into(),
+//!         ..Metadata::default()
+//!     },
+//!     ..NewTask::command("make test")
+//! };
+//!
+//! // How well does a session suit it? The policy says so, as it would for the daemon.
+//! let there = SessionContext {
+//!     current_dir: Some("/srv/shop".to_owned()),
+//!     git_branch: Some("dev".to_owned()),
+//!     ..SessionContext::shell("shop")
+//! };
+//! let above = SessionContext {
+//!     current_dir: Some("/srv".to_owned()),
+//!     env: [("DEBUG".to_owned(), "1".to_owned())].into(),
+//!     ..SessionContext::shell("desk")
+//! };
+//! assert_eq!(client.score(&task, &there)?.points, 130);
+//! assert_eq!(client.score(&task, &above)?.points, 70);
+//!
+//! // And which of them would be taken?
+//! match client.select(&task, &[above, there])? {
+//!     Selection::Take { session, score } => {
+//!         assert_eq!((session, score.points), (1, 130));
+//!     }
+//!     Selection::Wait { reason } => panic!("{reason}"),
+//! }
+//!
+//! let id = client.queue(&task)?;
+//! assert_eq!(client.task(id)?.content, "make test");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::engine::explain::variables;
+use crate::engine::{Spool, suit};
+use crate::model::ids::TaskId;
+use crate::model::matching::{Decision, Ranking, Term};
+use crate::model::session::{Activity, SessionContext};
+use crate::model::task::{ContentError, NewTask, Status, Task, check_content};
+use crate::policy::{Failure, Limits, LoadError, Policy};
+use crate::store::{Manage, Output, SessionRow, Sqlite, Store, StoreError};
+
+/// Looking at the database's version costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why something could not be done.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The data directory or its database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The policy failed.
+    #[error("the policy failed: {0}")]
+    Policy(#[from] Failure),
+    /// A task that cannot be one.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// A data directory and a policy.
+pub struct Client {
+    store: Sqlite,
+    spool: Spool,
+    policy: Policy,
+}
+
+/// How well a session suits a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Score {
+    /// The sum of the terms.
+    pub points: i32,
+    /// What they are made of.
+    pub terms: Vec<Term>,
+}
+
+impl From<Ranking> for Score {
+    fn from(ranking: Ranking) -> Self {
+        Self {
+            points: ranking.points,
+            terms: ranking.terms,
+        }
+    }
+}
+
+/// What would become of a task among certain sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// It would go to the session at this position.
+    Take {
+        /// The position among those that were given.
+        session: usize,
+        /// How well it suits.
+        score: Score,
+    },
+    /// It would wait.
+    Wait {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// Opens a data directory, made where it is missing, with the built-in policy for
+    /// [`Self::score`] and [`Self::select`].
+    ///
+    /// # Errors
+    /// The directory cannot be used, or its database is another program's or a newer one.
+    pub fn open(data: impl AsRef<Path>) -> Result<Self, ClientError> {
+        let none = serde_json::Value::Object(serde_json::Map::new());
+        let limits = Limits::default();
+        // Who asks has no round to keep up with.
+        let patient = Limits {
+            time: limits.load_time,
+            ..limits
+        };
+        let data = data.as_ref();
+        Ok(Self {
+            store: Sqlite::open(data)?,
+            spool: Spool::open(data).map_err(|source| StoreError::Directory {
+                path: data.to_owned(),
+                source,
+            })?,
+            policy: Policy::embedded(&patient, &none)?,
+        })
+    }
+
+    /// Scores and selects by another policy from now on.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Queues a task and wakes the daemon, if one runs.
+    ///
+    /// # Errors
+    /// Its content is empty, too long or holds a NUL; it follows a task that is not there; or the
+    /// database refused.
+    pub fn queue(&mut self, task: &NewTask) -> Result<TaskId, ClientError> {
+        let ids = self.queue_all(std::slice::from_ref(task))?;
+        Ok(ids.first().copied().unwrap_or(TaskId(0)))
+    }
+
+    /// Queues tasks, all or none, and returns their numbers in order.
+    ///
+    /// ```
+    /// # use assigner::client::Client;
+    /// use assigner::model::task::{NewTask, Parent};
+    /// # fn main() -> Result<(), assigner::client::ClientError> {
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let mut client = Client::open(directory.path())?;
+    /// let build = NewTask::command("make");
+    /// let test = NewTask {
+    ///     after: vec![Parent::Earlier(0)],
+    ///     ..NewTask::command("make test")
+    /// };
+    /// let ids = client.queue_all(&[build, test])?;
+    /// assert_eq!(client.task(ids[1])?.blocked, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::queue`].
+    pub fn queue_all(&mut self, tasks: &[NewTask]) -> Result<Vec<TaskId>, ClientError> {
+        for task in tasks {
+            check_content(&task.content)?;
+            for prerequisite in &task.metadata.prerequisites {
+                check_content(prerequisite)?;
+            }
+        }
+        let ids = self.store.queue(tasks, Timestamp::now())?;
+        self.spool.nudge();
+        Ok(ids)
+    }
+
+    /// Returns a task.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn task(&mut self, id: TaskId) -> Result<Task, ClientError> {
+        Ok(self.store.task(id)?)
+    }
+
+    /// Returns what a task printed, once an attempt of it has ended.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn output(&mut self, id: TaskId) -> Result<Option<Output>, ClientError> {
+        Ok(self.store.output(id)?)
+    }
+
+    /// Cancels a task: at once where it waits; where it runs, its command is interrupted.
+    ///
+    /// # Errors
+    /// There is no such task, or it is settled.
+    pub fn cancel(&mut self, id: TaskId) -> Result<Status, ClientError> {
+        let status = self.store.cancel(id, Timestamp::now())?;
+        self.spool.nudge();
+        Ok(status)
+    }
+
+    /// Waits until a task is settled and returns it; `None`: it is not, and the time is over.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use assigner::client::Client;
+    /// # use assigner::model::task::{NewTask, Status};
+    /// # fn main() -> Result<(), assigner::client::ClientError> {
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let mut client = Client::open(directory.path())?;
+    /// let id = client.queue(&NewTask::command("make test"))?;
+    /// // No daemon runs here, so that nothing happens to it.
+    /// assert_eq!(client.wait(id, Some(Duration::from_millis(20)))?, None);
+    /// client.cancel(id)?;
+    /// let task = client.wait(id, None)?.expect("it is settled");
+    /// assert_eq!(task.status, Status::Cancelled);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such task, or the database refused.
+    pub fn wait(
+        &mut self,
+        id: TaskId,
+        within: Option<Duration>,
+    ) -> Result<Option<Task>, ClientError> {
+        let deadline = within.and_then(|within| Instant::now().checked_add(within));
+        let mut seen = None;
+        loop {
+            // Another connection's changes show in the version, our own do not.
+            let version = self.store.data_version()?;
+            if seen != Some(version) {
+                seen = Some(version);
+                let task = self.store.task(id)?;
+                if task.status.is_settled() {
+                    return Ok(Some(task));
+                }
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(None);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Returns the sessions that the daemon last saw, those that have ended left out, by name.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn sessions(&mut self) -> Result<Vec<SessionRow>, ClientError> {
+        let mut rows = self.store.sessions()?;
+        rows.retain(|row| row.activity != Activity::Gone);
+        Ok(rows)
+    }
+
+    /// Returns the session of that name: its state and its context.
+    ///
+    /// # Errors
+    /// None was ever seen.
+    pub fn session(&mut self, name: &str) -> Result<SessionRow, ClientError> {
+        Ok(self.store.session(name)?)
+    }
+
+    /// Returns the sessions that have a variable, with this value where one is given, as far as is
+    /// known: what they were started with, what they were given, and what tasks have set.
+    ///
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use assigner::client::Client;
+    /// # use assigner::model::eligibility::Admission;
+    /// # use assigner::model::ids::{Identity, PaneId};
+    /// # use assigner::model::session::Activity;
+    /// # use assigner::store::{SessionRow, Sqlite, Store};
+    /// # fn main() -> Result<(), assigner::client::ClientError> {
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let mut client = Client::open(directory.path())?;
+    /// # let now = jiff::Timestamp::now();
+    /// # let row = SessionRow {
+    /// #     name: "api".to_owned(),
+    /// #     identity: Identity {
+    /// #         server_pid: 1,
+    /// #         server_start: 1,
+    /// #         pane: PaneId::parse("%1").expect("a pane"),
+    /// #         // No process has this number, so that none is asked.
+    /// #         pane_pid: u32::MAX,
+    /// #     },
+    /// #     activity: Activity::Idle,
+    /// #     reason: String::new(),
+    /// #     since: now,
+    /// #     provider: "shell".to_owned(),
+    /// #     current_dir: Some("/srv/api".to_owned()),
+    /// #     git_branch: Some("main".to_owned()),
+    /// #     env: BTreeMap::new(),
+    /// #     current_task: None,
+    /// #     completed: 0,
+    /// #     failed: 0,
+    /// #     context_at: now,
+    /// #     admission: Admission::Open,
+    /// #     paused: false,
+    /// #     labels: BTreeMap::new(),
+    /// # };
+    /// # Sqlite::open(directory.path())?.record_sessions(&[row], now)?;
+    /// // A program has exported something in a session's shell, and tells of it.
+    /// let debug = [("DEBUG".to_owned(), Some("1".to_owned()))].into();
+    /// client.update_session("api", &debug)?;
+    /// assert_eq!(client.session("api")?.env["DEBUG"], "1");
+    ///
+    /// let found = client.sessions_with("DEBUG", Some("1"))?;
+    /// assert_eq!(found[0].name, "api");
+    /// assert_eq!(found[0].current_dir.as_deref(), Some("/srv/api"));
+    /// assert!(client.sessions_with("DEBUG", Some("0"))?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn sessions_with(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<Vec<SessionRow>, ClientError> {
+        let names = BTreeSet::from([name.to_owned()]);
+        let mut rows = self.sessions()?;
+        rows.retain(|row| {
+            let has = variables(row, &names).remove(name);
+            match (has, value) {
+                (Some(has), Some(value)) => has == value,
+                (has, None) => has.is_some(),
+                (None, Some(_)) => false,
+            }
+        });
+        Ok(rows)
+    }
+
+    /// Tells what variables of a session are now (`None`: it has it no more), for a program that
+    /// has set them by itself. A daemon that runs takes it up; directory and branch it sees.
+    ///
+    /// # Errors
+    /// No such session was ever seen.
+    pub fn update_session(
+        &mut self,
+        name: &str,
+        env: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), ClientError> {
+        self.store.update_env(name, env, Timestamp::now())?;
+        self.spool.nudge();
+        Ok(())
+    }
+
+    /// Returns how well a session suits a task, by the policy; no points where the task must not
+    /// go there.
+    ///
+    /// # Errors
+    /// The policy failed.
+    pub fn score(&self, task: &NewTask, session: &SessionContext) -> Result<Score, ClientError> {
+        let sessions = std::slice::from_ref(session);
+        let ranking = match self.decide(task, sessions)? {
+            Some(Decision::Assign { take, .. }) => Some(take),
+            Some(Decision::Wait { others, .. }) => others.into_iter().next(),
+            None => None,
+        };
+        Ok(ranking.map_or_else(
+            || Score {
+                points: 0,
+                terms: Vec::new(),
+            },
+            Score::from,
+        ))
+    }
+
+    /// Returns which of these sessions a task would go to, if all of them were ready: by the host's
+    /// rules and the policy.
+    ///
+    /// # Errors
+    /// The policy failed.
+    pub fn select(
+        &self,
+        task: &NewTask,
+        sessions: &[SessionContext],
+    ) -> Result<Selection, ClientError> {
+        let decision = self.decide(task, sessions)?;
+        Ok(match decision {
+            Some(Decision::Assign { take, .. }) => Selection::Take {
+                session: take.session,
+                score: take.into(),
+            },
+            Some(Decision::Wait { reason, .. }) => Selection::Wait { reason },
+            None => Selection::Wait {
+                reason: "the policy decided nothing".to_owned(),
+            },
+        })
+    }
+
+    fn decide(
+        &self,
+        task: &NewTask,
+        sessions: &[SessionContext],
+    ) -> Result<Option<Decision>, ClientError> {
+        let now = Timestamp::now();
+        let task = Task::queued(TaskId(0), task, now);
+        Ok(suit::decide(&task, sessions, &self.policy, now)?)
+    }
+}
