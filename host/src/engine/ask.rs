@@ -1,5 +1,6 @@
-//! ask: what a shell exports cannot be seen from outside, once it has changed since its start. Where
-//! a task names variables, an idle shell is asked by a line that writes them into the spool.
+//! ask: what a shell exports cannot be seen from outside, once it has changed since its start. It
+//! tells of it around each job; and where a task names variables, an idle shell of which something
+//! has changed is asked, by a line that writes them into the spool.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -128,6 +129,36 @@ impl<T: Tmux> Engine<T> {
         }
         Ok(())
     }
+}
+
+/// Variables that shells themselves change all the time.
+const NOT_TRACKED: [&str; 4] = ["_", "SHLVL", "PWD", "OLDPWD"];
+
+/// Longer values are not kept with the session, in bytes; a shell is asked for them.
+const LONGEST_TRACKED: usize = 4096;
+
+/// Takes up what a shell that is back at its prompt has told of its variables behind a job: what
+/// the job has set stays known with the session.
+pub(super) fn take_told(spool: &Spool, known: &mut Known) {
+    let Some(telling) = known.telling.take() else {
+        return;
+    };
+    let after = spool.files(telling.attempt).environment_after();
+    if let (Some(before), Some(after)) = (&telling.before, &after) {
+        let counts =
+            |name: &String| !NOT_TRACKED.contains(&name.as_str()) && !telling.secret.contains(name);
+        for (name, value) in after.iter().filter(|(name, _)| counts(name)) {
+            if before.get(name) != Some(value) && value.len() <= LONGEST_TRACKED {
+                known.env.insert(name.clone(), value.clone());
+            }
+        }
+        known
+            .env
+            .retain(|name, _| after.contains_key(name) || !before.contains_key(name));
+    }
+    spool.remove(telling.attempt);
+    known.live = after.map(Arc::new);
+    known.fresh = Freshness::FromNextPrompt;
 }
 
 /// Takes the answer of a session that was asked, once it is back at its prompt; after a while it

@@ -1,7 +1,7 @@
 //! The script that a shell sources to run a task: pure text, one dialect for each shell.
 //!
 //! ```text
-//! claim -> cd -> export... -> prerequisite... -> branch -> command -> undo -> exit code
+//! claim -> cd -> export... -> prerequisite... -> branch -> command -> undo -> exit code -> variables
 //! ```
 //!
 //! The script's first act is to create the claim file, which only one side can do: either the
@@ -153,11 +153,11 @@ pub(super) fn question(shell: Shell, files: &JobFiles) -> String {
     let exit = quote(shell, files.exit().as_path());
     if shell == Shell::Fish {
         return format!(
-            "command env -0 > {after} 2>/dev/null\nbuiltin printf '%s\\n' $status > {exit}\n"
+            "/usr/bin/env -0 > {after} 2>/dev/null\nbuiltin printf '%s\\n' $status > {exit}\n"
         );
     }
     let builtin = builtin(shell);
-    format!("\\command env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n")
+    format!("/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n")
 }
 
 /// The mark that the script prints where the preparation begins (`A`), where the output begins
@@ -326,8 +326,8 @@ impl Dialect<'_> {
         }
         let _ = writeln!(out, "{undo}");
         self.write_mark(out, 'D');
-        self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
+        self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "{builtin} unset __assigner __assigner_trap");
         let _ = writeln!(out, "fi");
     }
@@ -403,19 +403,18 @@ impl Dialect<'_> {
         let _ = writeln!(out, "end");
         let _ = writeln!(out, "{UNDO_FISH}");
         self.write_mark(out, 'D');
-        self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "builtin printf '%s\\n' $__assigner > {exit}");
+        self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "builtin set -e __assigner");
         let _ = writeln!(out, "end");
     }
 
-    /// Writes what the shell exports into `file`.
+    /// Writes what the shell exports into `file`. A path, since a task may have changed `PATH`.
     fn write_tell(&self, out: &mut String, file: &Path) {
         let over = if self.shell == Shell::Fish { ">" } else { ">|" };
         let _ = writeln!(
             out,
-            "{}command env -0 {over} {} 2>/dev/null",
-            self.slash(),
+            "/usr/bin/env -0 {over} {} 2>/dev/null",
             self.quote(file)
         );
     }

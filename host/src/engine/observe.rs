@@ -15,7 +15,7 @@ use super::job::Step;
 use super::prepare::wrong_branch;
 use super::scan::Snapshot;
 use super::spool::{Captured, JobFiles, Taken};
-use super::tracker::{Freshness, Seen};
+use super::tracker::{Seen, Telling};
 use super::{Engine, RoundError};
 use crate::model::task::{Event, Outcome, Phase, Status, Task};
 use crate::model::text::clean;
@@ -41,12 +41,6 @@ const UNRESPONSIVE: Duration = Duration::from_secs(30);
 
 /// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-
-/// Variables that shells themselves change all the time.
-const NOT_TRACKED: [&str; 4] = ["_", "SHLVL", "PWD", "OLDPWD"];
-
-/// Longer values are not kept with the session, in bytes; a shell is asked for them.
-const LONGEST_TRACKED: usize = 4096;
 
 /// The last lines of a failed preparation that an error quotes.
 const LAST_LINES: usize = 5;
@@ -293,8 +287,8 @@ impl<T: Tmux> Engine<T> {
         (since_then >= Duration::from_secs(seconds)).then_some(Cause::TimeOut { step, seconds })
     }
 
-    /// Takes up what a shell told of its variables around a task.
-    fn note_environment(&mut self, flight: &Flight, files: &JobFiles) {
+    /// Expects what the shell will tell of its variables, behind the exit code.
+    fn expect_variables(&mut self, flight: &Flight, files: &JobFiles) {
         let Some(known) = self.tracker.get_mut(&flight.identity) else {
             return;
         };
@@ -302,23 +296,13 @@ impl<T: Tmux> Engine<T> {
             Some(before) => Some(Arc::new(before)),
             None => known.live.take(),
         };
-        let metadata = &flight.task.metadata;
-        let after = files.environment_after();
-        if let (Some(before), Some(after)) = (before, &after) {
-            let counts = |name: &String| {
-                !NOT_TRACKED.contains(&name.as_str()) && !metadata.secret_env.contains(name)
-            };
-            for (name, value) in after.iter().filter(|(name, _)| counts(name)) {
-                if before.get(name) != Some(value) && value.len() <= LONGEST_TRACKED {
-                    known.env.insert(name.clone(), value.clone());
-                }
-            }
-            known
-                .env
-                .retain(|name, _| after.contains_key(name) || !before.contains_key(name));
+        if let Some(earlier) = known.telling.replace(Telling {
+            attempt: flight.attempt,
+            before,
+            secret: flight.task.metadata.secret_env.clone(),
+        }) {
+            self.spool.remove(earlier.attempt);
         }
-        known.live = after.map(Arc::new);
-        known.fresh = Freshness::FromNextPrompt;
     }
 
     /// Ends an attempt that left an exit code.
@@ -334,7 +318,7 @@ impl<T: Tmux> Engine<T> {
         {
             known.env.extend(flight.task.metadata.env_vars.clone());
         }
-        self.note_environment(&flight, files);
+        self.expect_variables(&flight, files);
         let step = files.last_step();
         if let Some(step) = step.filter(|step| *step != Step::Command) {
             let reason = unprepared(&flight, step, code, files);
@@ -436,7 +420,7 @@ impl<T: Tmux> Engine<T> {
             })
             .await?;
         self.secrets.forget_all(&unneeded);
-        self.spool.remove(attempt);
+        self.spool.remove_job(attempt);
         // A session is free again, also where the job was so short that it never seemed taken.
         self.queue.touch();
         Ok(())

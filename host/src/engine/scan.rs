@@ -141,6 +141,7 @@ impl<T: Tmux> Engine<T> {
             env: BTreeMap::new(),
             live: None,
             fresh: Freshness::Stale,
+            telling: None,
             asked: None,
             completed: 0,
             failed: 0,
@@ -155,6 +156,9 @@ impl<T: Tmux> Engine<T> {
             known.line = Some((pane.cursor, pane.activity, line));
         }
         let now_stands = (pane.cursor, pane.activity);
+        if activity == Activity::Idle {
+            super::ask::take_told(&self.spool, known);
+        }
         super::ask::take_answer(&self.spool, known, activity, now_stands);
         known.hold.take_if(|(until, _)| *until <= Instant::now());
         let paused = self.orders.pause(&name, SHELL);

@@ -192,6 +192,13 @@ impl Spool {
         self.remove_where(|found, path| found == attempt && !is_tombstone(path));
     }
 
+    /// The same, but for what its shell tells of its variables: that comes last, and is read when
+    /// the shell is back at its prompt.
+    pub(super) fn remove_job(&self, attempt: AttemptId) {
+        let told = self.files(attempt).after();
+        self.remove_where(|found, path| found == attempt && !is_tombstone(path) && path != told);
+    }
+
     fn remove_where(&self, unwanted: impl Fn(AttemptId, &Path) -> bool) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::model::ids::Identity;
+use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
 use crate::store::SessionRow;
 
@@ -41,6 +41,8 @@ pub(super) struct Known {
     pub(super) live: Option<Arc<BTreeMap<String, String>>>,
     /// Whether `live` still holds.
     pub(super) fresh: Freshness,
+    /// It has ended a job and will have told of its variables when it is back at its prompt.
+    pub(super) telling: Option<Telling>,
     /// It was asked and has not come back to its prompt.
     pub(super) asked: Option<Asked>,
     pub(super) completed: u32,
@@ -60,6 +62,17 @@ pub(super) enum Freshness {
     FromNextPrompt,
     /// As long as cursor and last activity stay the same.
     While((u32, u32), i64),
+}
+
+/// What a shell tells of its variables behind a job.
+#[derive(Debug, Clone)]
+pub(super) struct Telling {
+    /// Whose files hold it.
+    pub(super) attempt: AttemptId,
+    /// All that it exported before the job, where that is known.
+    pub(super) before: Option<Arc<BTreeMap<String, String>>>,
+    /// Names that are not kept.
+    pub(super) secret: Vec<String>,
 }
 
 /// A question for a shell's variables.
@@ -108,6 +121,7 @@ impl Tracker {
                     env: row.env.clone(),
                     live: None,
                     fresh: Freshness::Stale,
+                    telling: None,
                     asked: None,
                     completed: row.completed,
                     failed: row.failed,
