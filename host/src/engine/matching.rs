@@ -182,6 +182,7 @@ impl<T: Tmux> Engine<T> {
                     assignments.push(Assignment {
                         claim: Claim {
                             task: task.id,
+                            revision: task.revision,
                             session: session.row.name.clone(),
                             identity: session.row.identity.clone(),
                             policy: verdict.by.clone(),

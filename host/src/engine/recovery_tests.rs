@@ -76,6 +76,7 @@ impl Left {
             .expect("queued")[0];
         let claim = Claim {
             task,
+            revision: 0,
             session: "api".to_owned(),
             identity: Identity {
                 server_pid: NOBODY,

@@ -542,6 +542,8 @@ pub struct Task {
     pub not_before: Option<Timestamp>,
     /// How many of the tasks that it follows have not ended.
     pub blocked: u32,
+    /// Goes up whenever a person changes what is asked.
+    pub revision: i64,
     /// The session that ran the task it follows; of several the one that ended last.
     pub follows: Option<String>,
     /// Where the values of [`Metadata::secret_env`] are kept.
@@ -577,6 +579,7 @@ impl Task {
             timeout_seconds: new.timeout_seconds,
             not_before: new.not_before,
             blocked: 0,
+            revision: 0,
             follows: None,
             secrets: new.secrets.clone(),
             wait_reason: None,

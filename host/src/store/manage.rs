@@ -176,8 +176,8 @@ impl Manage for Sqlite {
             let status = move_task(connection, id, Event::Reassign, None, &details, now)?;
             if status == Status::Pending {
                 connection.execute(
-                    "UPDATE tasks SET target_session = ?2, wait_reason = NULL,
-                        wait_rankings = NULL, metadata = CASE WHEN json_valid(metadata)
+                    "UPDATE tasks SET target_session = ?2, revision = revision + 1,
+                        wait_reason = NULL, wait_rankings = NULL, metadata = CASE WHEN json_valid(metadata)
                             THEN json_remove(metadata, '$.target_fallback') ELSE metadata END
                      WHERE id = ?1",
                     params![id.0, to],
@@ -202,7 +202,8 @@ impl Manage for Sqlite {
             connection.execute(
                 "UPDATE tasks SET kind = ?2, content = ?3, priority = ?4, metadata = ?5,
                     target_session = ?6, target_provider = ?7, max_retries = ?8,
-                    timeout_seconds = ?9, not_before = ?10, secrets = ?11, wait_reason = NULL,
+                    timeout_seconds = ?9, not_before = ?10, secrets = ?11,
+                    revision = revision + 1, wait_reason = NULL,
                     wait_rankings = NULL WHERE id = ?1",
                 params![
                     id.0,
@@ -431,7 +432,8 @@ fn requeue(
     let status = move_task(connection, id, Event::Requeue, None, "by a person", now)?;
     connection.execute(
         "UPDATE tasks SET error = NULL, exit_code = NULL, session = NULL, tries = 0,
-            not_before = NULL, cancel_requested = NULL, wait_reason = NULL, secrets = ?2
+            not_before = NULL, cancel_requested = NULL, wait_reason = NULL, secrets = ?2,
+            revision = revision + 1
          WHERE id = ?1",
         params![id.0, secrets],
     )?;

@@ -271,7 +271,8 @@ pub trait Store {
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Reserves sessions for tasks in one transaction and returns an attempt for each claim;
-    /// `None` where the task is no longer pending, or the session is taken.
+    /// `None` where the task may not run any more or was changed since it was decided on, or the
+    /// session is taken.
     ///
     /// # Errors
     /// The database refused: nothing is claimed.
@@ -565,6 +566,8 @@ impl Lane {
 pub struct Claim {
     /// The task.
     pub task: TaskId,
+    /// As it was decided on; see [`Task::revision`].
+    pub revision: i64,
     /// The session's label.
     pub session: String,
     /// The session.

@@ -22,7 +22,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
     timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
     (SELECT parents.session FROM dependencies JOIN tasks AS parents \
         ON parents.id = dependencies.parent_id WHERE dependencies.task_id = tasks.id \
-        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1)";
+        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -63,6 +63,7 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         blocked: integer(row, 21)?.map_or(0, narrow),
         secrets: text(row, 22)?,
         follows: text(row, 23)?,
+        revision: integer(row, 24)?.unwrap_or_default(),
     })
 }
 

@@ -364,7 +364,14 @@ impl Store for Sqlite {
                             AND server_start = ?2 AND pane = ?3 AND pane_pid = ?4",
                     )?
                     .exists(identity_params(&claim.identity))?;
-                if !free {
+                // Changed by a person since: what was decided was about another task.
+                let same = connection
+                    .prepare_cached(
+                        "SELECT 1 FROM tasks WHERE id = ?1 AND revision = ?2 AND blocked = 0
+                            AND not_before IS NULL",
+                    )?
+                    .exists(params![claim.task.0, claim.revision])?;
+                if !free || !same {
                     claimed.push(None);
                     continue;
                 }

@@ -45,6 +45,7 @@ fn identity(pane: u32) -> Identity {
 fn claim(task: TaskId, pane: u32) -> Claim {
     Claim {
         task,
+        revision: 0,
         session: format!("s{pane}"),
         identity: identity(pane),
         policy: PolicyId {
@@ -61,7 +62,12 @@ fn claim(task: TaskId, pane: u32) -> Claim {
 }
 
 fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
-    let attempts = store.claim(&[claim(task, pane)], now()).expect("claimed");
+    store.release_due(later(100_000)).expect("released");
+    let claim = Claim {
+        revision: store.task(task).expect("the task").revision,
+        ..claim(task, pane)
+    };
+    let attempts = store.claim(&[claim], now()).expect("claimed");
     attempts[0].expect("a free session and a pending task")
 }
 
@@ -823,4 +829,31 @@ fn what_is_cleared_has_ended_and_is_waited_for_by_nobody() {
         store.clear(&statuses, later(1), now()).expect("both").len(),
         2
     );
+}
+
+#[test]
+fn what_a_person_changed_since_the_decision_is_not_claimed() {
+    let (_directory, mut store) = store();
+    let ids = queue(
+        &mut store,
+        &[
+            NewTask::command("a"),
+            NewTask::command("b"),
+            NewTask::command("c"),
+        ],
+    );
+    let decided: Vec<Claim> = (1..).zip(&ids).map(|(pane, id)| claim(*id, pane)).collect();
+    let edit = Edit {
+        task: NewTask::command("another"),
+        unfollow: false,
+        what: "content".to_owned(),
+    };
+    store.edit(ids[0], &edit, now()).expect("edited");
+    store.reassign(ids[1], Some("web"), now()).expect("given");
+    let attempts = store.claim(&decided, now()).expect("claimed");
+    let taken: Vec<bool> = attempts.iter().map(Option::is_some).collect();
+    assert_eq!(taken, [false, false, true]);
+    // As it is now, it may be.
+    assert!(may_run(&mut store, ids[0]));
+    claimed(&mut store, ids[0], 1);
 }
