@@ -1071,3 +1071,55 @@ fn a_secret_waits_in_private_and_is_never_logged() {
     kept_nowhere(&world, secret);
     assert!(!world.path("work/ran").exists());
 }
+
+#[test]
+fn what_an_interrupted_task_leaves_is_undone() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let secret = format!("hush-{}-in-vain", seat.name());
+        let options = ["--target", seat.name(), "--isolate-env", "-e", "LEFT=1"];
+        for options in [&options[..2], &options[..]] {
+            let id = send_secret(world, &[("TOKEN", &secret)], options, "sleep 300");
+            world.until(id, "in_progress");
+            world.assigner(&["cancel", &id.to_string()]).succeeded();
+            world.until(id, "cancelled");
+            // Before any other task, and without one.
+            eventually(|| {
+                let entry = world.session_entry(seat.name()).expect("the session");
+                match entry["reason"].as_str() {
+                    Some("waits at its prompt") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+            let ask = "sh -c 'echo \"<${TOKEN-unset} ${LEFT-unset}>\"'";
+            seat.pane.line(ask);
+            seat.pane.shows("<unset unset>");
+            seat.pane.line("clear");
+            seat.pane.prompt();
+        }
+    });
+}
+
+#[test]
+fn what_is_made_of_a_secret_is_told_by_nobody_either() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let secret = format!("hush-{}-derived", seat.name());
+        let make = match seat.shell {
+            Shell::Fish => "set -gx AUTH \"Bearer $TOKEN\"",
+            _ => "export AUTH=\"Bearer $TOKEN\"",
+        };
+        let target = ["--target", seat.name()];
+        let id = send_secret(world, &[("TOKEN", &secret)], &target, make);
+        world.completed(id);
+        assert_eq!(
+            seat.run("sh -c 'echo ${#AUTH}'"),
+            format!("{}\n", secret.len() + 7)
+        );
+        // Also where a task asks for it by name.
+        let asked = seat.shell_with(&["-e", "AUTH=guess"], "true");
+        world.completed(asked);
+        told_by_nobody(world, id, &secret);
+        kept_nowhere(world, &secret);
+    });
+}

@@ -886,3 +886,44 @@ fn a_thousand_lines_come_in_at_once() {
     world.completed(3);
     assert_eq!(world.lines("log")[..3], ["0", "1", "2"]);
 }
+
+#[test]
+fn a_task_that_is_cancelled_while_it_moves_goes_nowhere() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    world.session("two", Shell::Bash);
+    let _daemon = world.daemon();
+    // It takes its time to end, so that the second word comes before the end.
+    let id = world.shell_with(
+        &["--target", "one"],
+        "echo start >> log; bash -c 'trap \"sleep 1; exit 1\" INT; sleep 300 & wait; wait'",
+    );
+    world.until(id, "in_progress");
+    eventually(|| match world.lines("log").len() {
+        1 => Ok(()),
+        lines => Err(lines.to_string()),
+    });
+    let number = id.to_string();
+    world
+        .assigner(&["reassign", &number, "--to", "two"])
+        .succeeded();
+    world.assigner(&["cancel", &number]).succeeded();
+    world.until(id, "cancelled");
+    assert_eq!(world.lines("log"), ["start"]);
+    assert_eq!(world.show(id)["attempts"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_task_without_a_new_place_goes_elsewhere() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell("echo start >> log; test -e go || sleep 300");
+    world.until(id, "in_progress");
+    world.session("two", Shell::Bash);
+    world.session_is("two", "idle");
+    world.touch("go");
+    world.assigner(&["reassign", &id.to_string()]).succeeded();
+    let task = world.completed(id);
+    assert_eq!(task["session"], "two", "{task:#}");
+}

@@ -520,3 +520,56 @@ fn one_session_is_shown_with_its_history() {
     );
     assert_eq!(world.assigner(&["session"]).code, Some(2));
 }
+
+#[test]
+fn a_session_is_meant_with_all_its_panes() {
+    let world = World::new();
+    let config = world.path("config.toml");
+    std::fs::write(
+        &config,
+        "[sessions]\nexclude = ['architect']\nprotect = ['prod']\n",
+    )
+    .expect("a configuration");
+    for name in ["architect", "prod", "mine", "open"] {
+        world.session(name, Shell::Bash);
+        world.tmux(&[
+            "split-window",
+            "-d",
+            "-t",
+            name,
+            "exec env 'PS1=$ ' bash --norc",
+        ]);
+    }
+    let text = crate::world::text(&config);
+    let _daemon = world.daemon_with(&["--config", &text]);
+    world.session_is("open:0.1", "idle");
+    world.assigner(&["pause", "mine"]).succeeded();
+    world.assigner(&["label", "open", "team=web"]).succeeded();
+    for pane in ["mine:0.0", "mine:0.1"] {
+        is_paused(&world, pane);
+    }
+    has(&world, "open:0.1", "labels", &json!({"team": "web"}));
+    for _ in 0..6 {
+        let task = world.completed(world.shell("sleep 0.1"));
+        let session = task["session"].as_str().expect("a session");
+        assert!(session.starts_with("open:"), "{task:#}");
+    }
+    // By its own name, and by its session's.
+    let task = world.completed(world.shell_with(&["--target", "open:0.1"], "true"));
+    assert_eq!(task["session"], "open:0.1", "{task:#}");
+    let task = world.completed(world.shell_with(&["--target", "prod"], "true"));
+    assert!(
+        task["session"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("prod:"))
+    );
+    let never = world.shell_with(&["--target", "architect"], "touch ran");
+    stays_pending(&world, never);
+    world.assigner(&["resume", "mine"]).succeeded();
+    let task = world.completed(world.shell_with(&["--target", "mine"], "true"));
+    assert!(
+        task["session"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("mine:"))
+    );
+}

@@ -4,12 +4,12 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Context;
 use super::exit::{Exit, Failure};
 use super::send::Options;
 use super::wish::Wish;
+use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::{IfParentFails, NewTask, Task};
+use crate::model::task::{IfParentFails, NewTask, Status, Task};
 use crate::store::{Edit, Manage, Secrets, Store};
 
 /// Changes a task that waits: what is named here, and nothing else.
@@ -65,6 +65,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         ));
     }
     let kept = task.secrets.clone();
+    let revision = task.revision;
+    let if_parent_fails = wish.if_parent_fails;
     let mut edited = as_new(task);
     for &what in &args.unset {
         unset(&mut edited, what);
@@ -82,6 +84,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         ));
     }
     let edit = Edit {
+        revision,
+        if_parent_fails,
         unfollow: args.unset.iter().any(|what| matches!(what, Unset::After)),
         task: edited,
         what: what.join(", "),
@@ -97,7 +101,14 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     }
     done?;
     context.spool()?.nudge();
+    context.forget_secrets(&mut store)?;
     let status = store.task(args.id)?.status;
+    if status == Status::Failed {
+        ui::warn(&format!(
+            "task {} has failed with what it follows: `assigner show {}` tells why",
+            args.id, args.id
+        ));
+    }
     if context.ui.json {
         context
             .ui

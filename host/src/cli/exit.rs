@@ -74,6 +74,7 @@ impl From<StoreError> for Failure {
             | StoreError::NoAttempt(_)
             | StoreError::NoSession(_)
             | StoreError::NotPending { .. }
+            | StoreError::Changed(_)
             | StoreError::ParentFailed { .. }
             | StoreError::FollowsLater { .. }
             | StoreError::SecretsGone { .. }

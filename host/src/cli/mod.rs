@@ -123,6 +123,7 @@ impl Context {
     fn forget_secrets(&self, store: &mut Sqlite) -> Result<(), Failure> {
         let unneeded = store.settled_secrets()?;
         Secrets::of(&self.config.data_dir).forget_all(&unneeded);
+        store.forget_secrets(&unneeded)?;
         Ok(())
     }
 

@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// Every task that has failed
     #[arg(long, conflicts_with = "ids")]
     all_failed: bool,
+    /// Runs them also where a task that they follow did not complete
+    #[arg(long, conflicts_with = "all_failed")]
+    release: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
@@ -42,6 +45,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     // A parent comes before those that follow it.
     let ids: BTreeSet<TaskId> = args.ids.iter().copied().collect();
     for id in ids {
+        if args.release {
+            store.release(id)?;
+        }
         match retry(&mut store, &secrets, id) {
             Ok(()) => queued.push(id),
             Err(failure) => {

@@ -325,18 +325,25 @@ fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, 
     let ids = store.queue(tasks, Timestamp::now())?;
     let mut rows = Vec::with_capacity(ids.len());
     for (id, task) in ids.into_iter().zip(tasks) {
-        let status = if task.after.is_empty() {
-            Status::Pending
-        } else {
-            match store.task(id)?.status {
-                Status::Failed => Status::Failed,
-                // It may be on its way by now: it was queued.
-                _ => Status::Pending,
-            }
+        let status = match store.task(id) {
+            Ok(task) if task.status == Status::Failed => Status::Failed,
+            // It may be on its way by now: it was queued, and whatever goes wrong from here on, it
+            // must not be sent again.
+            _ => Status::Pending,
         };
-        rows.push((id, status));
+        let failed_with_parent = status == Status::Failed && !task.after.is_empty();
+        rows.push((
+            id,
+            if failed_with_parent {
+                status
+            } else {
+                Status::Pending
+            },
+        ));
     }
-    context.forget_secrets(&mut store)?;
+    if let Err(failure) = context.forget_secrets(&mut store) {
+        ui::warn(&failure.message);
+    }
     spool.nudge();
     Ok(rows)
 }

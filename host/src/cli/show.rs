@@ -130,6 +130,7 @@ fn print(
     }
     for (name, time) in [
         ("queued", Some(task.created_at)),
+        ("not until", task.not_before),
         ("assigned", task.assigned_at),
         ("ended", task.completed_at),
     ] {

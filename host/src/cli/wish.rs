@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use crate::model::eligibility::SHELL;
 use crate::model::task::{IfParentFails, Kind, NewTask, Parent, check_content, is_variable_name};
 use crate::store::Secrets;
@@ -213,10 +213,15 @@ fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Resu
     if names.is_empty() {
         return Ok(());
     }
-    let kept = task.secrets.as_deref();
-    let mut values = kept
-        .and_then(|kept| secrets.values(kept))
-        .unwrap_or_default();
+    let mut values = match task.secrets.as_deref() {
+        None => BTreeMap::new(),
+        Some(kept) => secrets.values(kept).ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                "the secret values that the task has are not kept any more: look at it and try again",
+            )
+        })?,
+    };
     values.extend(secret_values(names)?);
     task.secrets = Some(secrets.keep(&values)?);
     task.metadata.secret_env = values.into_keys().collect();

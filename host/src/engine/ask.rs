@@ -2,22 +2,31 @@
 //! tells of it around each job; and where a task names variables, an idle shell of which something
 //! has changed is asked, by a line that writes them into the spool.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::deliver::HOLD;
+use super::scan::Snapshot;
 use super::spool::Spool;
 use super::tracker::{Asked, Freshness, Known, Seen};
 use super::{Engine, RoundError, job};
 use crate::model::eligibility::Admission;
-use crate::model::session::Activity;
+use crate::model::session::{Activity, is_called};
 use crate::model::task::Task;
+use crate::store::SHORTEST_SECRET;
 use crate::tmux::{Tmux, Typed, TypedLine};
 
 /// How long an answer is waited for. A shell needs some milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// A shell that has done something and whose variables are the same is left in peace for so long,
+/// and for twice as long the next time, up to the longest: some shells draw their prompt again
+/// and again.
+const REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(300);
 
 impl<T: Tmux> Engine<T> {
     /// Asks the ready sessions that `tasks` may go to for the variables that they name, where what
@@ -46,8 +55,12 @@ impl<T: Tmux> Engine<T> {
             let may = |seen: &&&Seen| demand.excludes(&seen.row.place()).is_none();
             let stale = ready.iter().filter(may).filter(|seen| {
                 // A protected session is left in peace, unless it is named.
-                let named = task.target_session.as_deref() == Some(seen.row.name.as_str());
-                !seen.fresh && (named || seen.row.admission == Admission::Open)
+                let target = task.target_session.as_deref();
+                let named = target.is_some_and(|target| is_called(&seen.row.name, target));
+                let identity = &seen.row.identity;
+                (named || seen.row.admission == Admission::Open)
+                    && self.tracker.may_be_asked(identity)
+                    && !self.tracker.is_fresh(seen)
             });
             let before = asked.len();
             for seen in stale {
@@ -65,7 +78,9 @@ impl<T: Tmux> Engine<T> {
             }
         }
         if !asked.is_empty() {
-            self.put_questions(&asked, &names, now).await?;
+            let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+            let why = format!("for {}, which a task names", wanted.join(", "));
+            self.put_questions(&asked, &names, &why, now).await?;
         }
         if decidable < tasks.len() {
             self.queue.touch();
@@ -73,14 +88,38 @@ impl<T: Tmux> Engine<T> {
         Ok(decidable)
     }
 
+    /// Undoes what tasks that were interrupted have left: a question undoes it, too.
+    pub(super) async fn clean_up(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let unclean: Vec<&Seen> = snapshot
+            .sessions
+            .iter()
+            .filter(|seen| {
+                let identity = &seen.row.identity;
+                seen.row.activity == Activity::Idle
+                    && self.tracker.is_unclean(identity)
+                    && !self.tracker.is_asked(identity)
+            })
+            .collect();
+        if unclean.is_empty() {
+            return Ok(());
+        }
+        let why = "to undo what a task that was interrupted has left";
+        self.put_questions(&unclean, &BTreeSet::new(), why, now)
+            .await
+    }
+
     async fn put_questions(
         &mut self,
         sessions: &[&Seen],
         names: &BTreeSet<String>,
+        why: &str,
         now: Timestamp,
     ) -> Result<(), RoundError> {
-        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-        let details = format!("for {}, which a task names", wanted.join(", "));
+        let details = why.to_owned();
         let mut lines = Vec::with_capacity(sessions.len());
         let mut questions = Vec::with_capacity(sessions.len());
         for seen in sessions {
@@ -115,12 +154,15 @@ impl<T: Tmux> Engine<T> {
             if let Typed::Refused(refusal) = typed {
                 tracing::debug!(session = ?seen.row.name, "not asked: {refusal}");
                 self.spool.forget_question(question);
+                let until = Instant::now() + HOLD;
+                self.tracker.hold(identity, until, refusal.to_string());
                 continue;
             }
             tracing::debug!(session = ?seen.row.name, "asked for its variables");
             if let Some(known) = self.tracker.get_mut(identity) {
                 known.asked = Some(Asked {
                     question,
+                    at: Instant::now(),
                     names: names.clone(),
                     until: Instant::now() + ANSWER_WITHIN,
                 });
@@ -143,10 +185,26 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
     let Some(telling) = known.telling.take() else {
         return;
     };
-    let after = spool.files(telling.attempt).environment_after();
+    let mut after = spool.files(telling.attempt).environment_after();
+    if let Some(after) = &mut after {
+        let before = telling.before.as_deref();
+        let is_new = |name: &String, value: &String| {
+            before.and_then(|before| before.get(name)) != Some(value)
+        };
+        let tells_a_secret = |value: &String| {
+            let mut secrets = telling.secrets.values();
+            secrets.any(|secret| secret.len() >= SHORTEST_SECRET && value.contains(secret))
+        };
+        for (name, value) in after.iter() {
+            if is_new(name, value) && (telling.secrets.contains_key(name) || tells_a_secret(value))
+            {
+                known.tainted.insert(name.clone());
+            }
+        }
+        after.retain(|name, _| !known.tainted.contains(name));
+    }
     if let (Some(before), Some(after)) = (&telling.before, &after) {
-        let counts =
-            |name: &String| !NOT_TRACKED.contains(&name.as_str()) && !telling.secret.contains(name);
+        let counts = |name: &String| !NOT_TRACKED.contains(&name.as_str());
         for (name, value) in after.iter().filter(|(name, _)| counts(name)) {
             if before.get(name) != Some(value) && value.len() <= LONGEST_TRACKED {
                 known.env.insert(name.clone(), value.clone());
@@ -162,34 +220,51 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
 }
 
 /// Takes the answer of a session that was asked, once it is back at its prompt; after a while it
-/// is not waited for any longer. `stands`: cursor and last activity now.
-pub(super) fn take_answer(
-    spool: &Spool,
-    known: &mut Known,
-    activity: Activity,
-    stands: ((u32, u32), i64),
-) {
-    let at_prompt = activity == Activity::Idle;
-    if let Some(asked) = &known.asked {
-        let answer = spool.answer(asked.question);
-        let over = asked.until <= Instant::now();
-        if (answer.is_some() && at_prompt) || over {
-            if let Some(variables) = &answer {
-                for name in &asked.names {
-                    match variables.get(name) {
-                        Some(value) => known.env.insert(name.clone(), value.clone()),
-                        None => known.env.remove(name),
-                    };
-                }
-            }
-            spool.forget_question(asked.question);
-            // One that does not answer is not asked again before it has done something.
-            known.live = answer.map(Arc::new);
-            known.fresh = Freshness::FromNextPrompt;
-            known.asked = None;
+/// is not waited for any longer.
+pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) {
+    let Some(asked) = &known.asked else {
+        return;
+    };
+    let answer = spool.answer(asked.question);
+    let over = asked.until <= Instant::now();
+    if !over && (answer.is_none() || activity != Activity::Idle) {
+        return;
+    }
+    let answer = answer.map(|mut variables| {
+        variables.retain(|name, _| !known.tainted.contains(name));
+        variables
+    });
+    if let Some(variables) = &answer {
+        for name in &asked.names {
+            match variables.get(name) {
+                Some(value) => known.env.insert(name.clone(), value.clone()),
+                None => known.env.remove(name),
+            };
         }
+        known.unclean = false;
+    } else if known.unclean {
+        let reason = "does not undo what an interrupted task has left".to_owned();
+        known.hold = Some((Instant::now() + LONGEST_REST, reason));
     }
-    if known.fresh == Freshness::FromNextPrompt && at_prompt {
-        known.fresh = Freshness::While(stands.0, stands.1);
-    }
+    // One that does not answer is not asked again before it has done something.
+    let same = match (&answer, &known.live) {
+        (Some(answer), Some(live)) => is_same(answer, live),
+        (answer, _) => answer.is_none(),
+    };
+    let rest = match known.rest {
+        _ if !same => Duration::ZERO,
+        Some((_, rest)) if !rest.is_zero() => (rest * 2).min(LONGEST_REST),
+        _ => REST,
+    };
+    known.rest = Some((asked.at, rest));
+    spool.forget_question(asked.question);
+    known.live = answer.map(Arc::new);
+    known.fresh = Freshness::FromNextPrompt;
+    known.asked = None;
+}
+
+/// Whether two answers are the same, but for what shells change all the time.
+fn is_same(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+    let counts = |(name, _): &(&String, &String)| !NOT_TRACKED.contains(&name.as_str());
+    one.iter().filter(counts).eq(other.iter().filter(counts))
 }

@@ -16,7 +16,7 @@ use crate::tmux::{Tmux, Typed, TypedLine};
 
 /// A session that refused is left alone for a moment, so that a pane whose cursor never stands
 /// still does not become a busy loop.
-const HOLD: Duration = Duration::from_millis(500);
+pub(super) const HOLD: Duration = Duration::from_millis(500);
 
 impl<T: Tmux> Engine<T> {
     /// Delivers what was prepared.
@@ -60,6 +60,7 @@ impl<T: Tmux> Engine<T> {
             // Whatever runs there may change its variables.
             if let Some(known) = self.tracker.get_mut(&flight.identity) {
                 known.fresh = Freshness::Stale;
+                known.asked = None;
             }
             match typed {
                 Typed::Done => {

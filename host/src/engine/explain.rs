@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::matching::{candidate, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
-use crate::model::session::Activity;
+use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
 use crate::store::{ParentRow, SessionRow};
@@ -182,11 +182,17 @@ fn reason(task: &Task, sessions: &[Standing], policy_says: Option<String>) -> St
     }
     if possible.is_empty() {
         return match (&task.target_session, task.kind) {
-            (Some(target), _) if sessions.iter().all(|session| session.session != *target) => {
+            (Some(target), _)
+                if !sessions
+                    .iter()
+                    .any(|session| is_called(&session.session, target)) =>
+            {
                 format!("it is for session {target}, and there is none of that name")
             }
             (Some(target), _) => {
-                let why = sessions.iter().find(|session| session.session == *target);
+                let why = sessions
+                    .iter()
+                    .find(|session| is_called(&session.session, target));
                 let why = why.and_then(|session| session.obstacle.as_deref());
                 format!(
                     "it is for session {target}, which cannot run it: {}",

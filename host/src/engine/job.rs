@@ -131,7 +131,10 @@ pub(super) fn secrets(plan: &Plan<'_>) -> String {
         piece,
         "case $- in *x*) __assigner_x=1; {builtin} set +x;; *) __assigner_x=0;; esac"
     );
-    let _ = writeln!(piece, "__assigner_undo=");
+    let _ = writeln!(
+        piece,
+        "__assigner_undo=; __assigner_set=1; __assigner_bad=0"
+    );
     for (name, value) in plan.secrets {
         let value = quote(shell, value.as_str());
         let _ = writeln!(
@@ -139,25 +142,36 @@ pub(super) fn secrets(plan: &Plan<'_>) -> String {
             "case ${{{name}+set}} in set) __assigner_was_{name}=${name}; __assigner_undo=\"$__assigner_undo export {name}=\\\"\\$__assigner_was_{name}\\\"; unset __assigner_was_{name};\";; *) __assigner_undo=\"$__assigner_undo unset {name};\";; esac"
         );
         let _ = writeln!(piece, "{builtin} export {name}={value}");
+        // Some shells go on where a variable is read-only.
+        let _ = writeln!(
+            piece,
+            "{builtin} [ \"${name}\" = {value} ] || __assigner_bad=1"
+        );
     }
     let _ = writeln!(
         piece,
         "case $__assigner_x in 1) {builtin} unset __assigner_x; {builtin} set -x;; *) {builtin} unset __assigner_x;; esac"
     );
+    // Not reached where the shell gave up on the way.
+    let _ = writeln!(piece, "__assigner_set=$__assigner_bad");
     piece
 }
 
-/// Returns a script that tells what the shell exports, and nothing else.
+/// Returns a script that tells what the shell exports, once it has undone what a job that was
+/// interrupted has left.
 pub(super) fn question(shell: Shell, files: &JobFiles) -> String {
     let after = quote(shell, files.after().as_path());
     let exit = quote(shell, files.exit().as_path());
     if shell == Shell::Fish {
         return format!(
-            "/usr/bin/env -0 > {after} 2>/dev/null\nbuiltin printf '%s\\n' $status > {exit}\n"
+            "{UNDO_FISH}\n/usr/bin/env -0 > {after} 2>/dev/null\nbuiltin printf '%s\\n' $status > {exit}\n"
         );
     }
     let builtin = builtin(shell);
-    format!("/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n")
+    let undo = undo(shell);
+    format!(
+        "{undo}\n/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n"
+    )
 }
 
 /// The mark that the script prints where the preparation begins (`A`), where the output begins
@@ -167,12 +181,12 @@ pub(super) fn mark(letter: char, nonce: &str) -> String {
 }
 
 /// fish has no subshells: what is exported is kept beside itself.
-const ISOLATE_FISH: &str = "builtin set -g __assigner_isolated 1
-for __assigner_name in (builtin set -gxn); builtin set -g __assigner_old_$__assigner_name $$__assigner_name; end";
+const ISOLATE_FISH: &str = "for __assigner_name in (builtin set -gxn); builtin set -g __assigner_old_$__assigner_name $$__assigner_name; end
+builtin set -g __assigner_isolated 1";
 
 /// Brings back what was kept, and removes what was not there. Some variables cannot be set: those
-/// no task has changed either.
-const UNDO_FISH: &str = "if builtin set -q __assigner_isolated; for __assigner_name in (builtin set -gxn); if not builtin set -q __assigner_old_$__assigner_name; builtin set -eg $__assigner_name; end; end; end
+/// no task has changed either. Interrupted at any point, it does no harm when it runs again.
+const UNDO_FISH: &str = "if builtin set -q __assigner_isolated; builtin set -eg __assigner_isolated; for __assigner_name in (builtin set -gxn); if not builtin set -q __assigner_old_$__assigner_name; builtin set -eg $__assigner_name; end; end; end
 for __assigner_name in $__assigner_new; builtin set -eg $__assigner_name; end
 for __assigner_name in (builtin set -gn | builtin string match '__assigner_old_*' | builtin string sub -s 16); set __assigner_kept __assigner_old_$__assigner_name; builtin set -gx $__assigner_name $$__assigner_kept 2>/dev/null; builtin set -eg $__assigner_kept; end
 builtin set -eg __assigner_isolated __assigner_new __assigner_name __assigner_kept 2>/dev/null";
@@ -214,7 +228,18 @@ impl Dialect<'_> {
                 // Tracing is off where this variable is empty.
                 format!("begin; builtin set -l fish_trace; {source}; end")
             } else {
-                source
+                // A shell that shows what it reads would show the values.
+                let builtin = self.builtin();
+                steps.push((
+                    Step::Secrets,
+                    format!(
+                        "case $- in *v*) __assigner_v=1; {builtin} set +v;; *) __assigner_v=0;; esac"
+                    ),
+                ));
+                let again = format!(
+                    "case $__assigner_v in 1) {builtin} set -v;; esac; {builtin} [ \"$__assigner_set\" = 0 ]"
+                );
+                format!("{source}; {again}")
             };
             steps.push((Step::Secrets, source));
             steps.push((Step::Secrets, format!("{slash}command rm -f {file}")));
@@ -272,8 +297,7 @@ impl Dialect<'_> {
                 step(*name)
             )
         };
-        let undo =
-            format!("{builtin} eval \"${{__assigner_undo-}}\"; {builtin} unset __assigner_undo");
+        let undo = undo(self.shell);
         let _ = writeln!(
             out,
             "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
@@ -319,8 +343,8 @@ impl Dialect<'_> {
         let _ = writeln!(out, "fi");
         if isolated {
             let _ = writeln!(out, "{builtin} exit \"$__assigner\"");
-            let _ = writeln!(out, ")");
-            let _ = writeln!(out, "__assigner=$?");
+            // A shell that ends with what fails (`set -e`) must not end here.
+            let _ = writeln!(out, ") || __assigner=$?");
             self.write_show(out);
             let _ = writeln!(out, "fi");
         }
@@ -328,7 +352,10 @@ impl Dialect<'_> {
         self.write_mark(out, 'D');
         let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
         self.write_tell(out, &self.files.after());
-        let _ = writeln!(out, "{builtin} unset __assigner __assigner_trap");
+        let _ = writeln!(
+            out,
+            "{builtin} unset __assigner __assigner_trap __assigner_v"
+        );
         let _ = writeln!(out, "fi");
     }
 
@@ -470,6 +497,14 @@ impl Dialect<'_> {
     {
         quote(self.shell, text)
     }
+}
+
+/// What undoes what the secrets of a job have changed, in a POSIX shell.
+fn undo(shell: Shell) -> String {
+    let builtin = builtin(shell);
+    format!(
+        "{builtin} eval \"${{__assigner_undo-}}\"; {builtin} unset __assigner_undo __assigner_set __assigner_bad"
+    )
 }
 
 /// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's

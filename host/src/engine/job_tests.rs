@@ -528,7 +528,7 @@ fn secret_values_are_there_for_the_task_alone_and_are_not_traced() {
             let job = Job::write_with(shell, &task(content, secret), Keep::File, &values);
             let trace = match shell {
                 Shell::Fish => "set -g fish_trace 1",
-                _ => "set -x",
+                _ => "set -xv",
             };
             let before = format!("{}\n{trace}", seeded(shell));
             let output = job.source_then(&before, &report(shell));
@@ -605,5 +605,46 @@ fn a_shell_tells_what_it_exports() {
         );
         spool.forget_questions();
         assert_eq!(spool.answer(question), None);
+    }
+}
+
+#[test]
+fn a_task_does_not_run_with_another_value_than_the_secret_one() {
+    let values = BTreeMap::from([("TOKEN".to_owned(), "new".to_owned())]);
+    for shell in shells() {
+        if shell == Shell::Fish {
+            // It has no read-only variables.
+            continue;
+        }
+        let secret = Metadata {
+            secret_env: vec!["TOKEN".to_owned()],
+            ..Metadata::default()
+        };
+        let job = Job::write_with(shell, &task("touch ran", secret), Keep::File, &values);
+        job.source_then("readonly TOKEN=old", "");
+        assert!(!job.path().join("ran").exists(), "{}", shell.name());
+        assert_ne!(job.files.exit_code(), Some(0), "{}", shell.name());
+    }
+}
+
+#[test]
+fn an_isolated_task_that_fails_does_not_end_a_strict_shell() {
+    for shell in shells() {
+        if shell == Shell::Fish {
+            // It has no such mode.
+            continue;
+        }
+        let isolated = Metadata {
+            isolate_env: true,
+            ..Metadata::default()
+        };
+        let job = Job::write(shell, &task("exit 3", isolated), Keep::File);
+        let output = job.source_then("set -e", "echo alive");
+        assert_eq!(
+            job.files.exit_code(),
+            Some(3),
+            "{}: {output:?}",
+            shell.name()
+        );
     }
 }

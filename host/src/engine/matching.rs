@@ -13,6 +13,7 @@ use super::{Engine, RoundError, lock};
 use crate::model::eligibility::Place;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
+use crate::model::session::is_called;
 use crate::model::task::{NamedRanking, Outcome, Task};
 use crate::probe;
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
@@ -80,6 +81,7 @@ impl<T: Tmux> Engine<T> {
                 .run(move |store| store.pending(&read, page, behind))
                 .await?;
             let decidable = self.ask(&tasks, &ready, &asked, now).await?;
+            ready.retain(|seen| !self.tracker.is_asked(&seen.row.identity));
             // What stands behind a task that waits for an answer must not overtake it.
             let full = tasks.len() == page && decidable == page;
             tasks.truncate(decidable);
@@ -224,7 +226,10 @@ fn failed_in(
             let failed = attempts
                 .into_iter()
                 .filter(|attempt| {
-                    matches!(attempt.outcome, Some(Outcome::Failed | Outcome::TimedOut))
+                    matches!(
+                        attempt.outcome,
+                        Some(Outcome::Failed | Outcome::TimedOut | Outcome::Reassigned)
+                    )
                 })
                 .map(|attempt| attempt.session);
             Ok((id, failed.collect()))
@@ -320,7 +325,7 @@ pub(super) fn candidate<'a>(
     let demand = task.demand(&providers);
     let mut all = true;
     let mut eligible = Vec::new();
-    let mut target = None;
+    let mut targets = Vec::new();
     let mut follows = None;
     for (position, place) in places.enumerate() {
         if task.follows.as_deref() == Some(place.name) {
@@ -331,14 +336,15 @@ pub(super) fn candidate<'a>(
             continue;
         }
         eligible.push(position);
-        if task.target_session.as_deref() == Some(place.name) {
-            target = Some(position);
+        let target = task.target_session.as_deref();
+        if target.is_some_and(|target| is_called(place.name, target)) {
+            targets.push(position);
         }
     }
     // Where others may stand in for the target, it comes first while it is there.
-    if let Some(target) = target {
-        all &= eligible.len() == 1;
-        eligible = vec![target];
+    if !targets.is_empty() {
+        all &= eligible == targets;
+        eligible = targets;
     }
     Candidate {
         id: task.id.0,

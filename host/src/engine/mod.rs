@@ -181,6 +181,7 @@ impl<T: Tmux> Engine<T> {
         self.out_of_step = true;
         self.hear_orders().await?;
         let snapshot = self.scan(now).await?;
+        self.clean_up(&snapshot, now).await?;
         let decisions = self.match_tasks(&snapshot, now).await?;
         let claimed = self.claim(decisions, now).await?;
         let prepared = self.prepare(claimed, now).await?;

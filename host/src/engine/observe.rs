@@ -17,10 +17,11 @@ use super::scan::Snapshot;
 use super::spool::{Captured, JobFiles, Taken};
 use super::tracker::{Seen, Telling};
 use super::{Engine, RoundError};
+use crate::model::session::Shell;
 use crate::model::task::{Event, Outcome, Phase, Status, Task};
 use crate::model::text::clean;
 use crate::probe::{self, Directory};
-use crate::store::{End, Output, Request, mask};
+use crate::store::{End, Output, Request, StoreError, mask};
 use crate::tmux::Tmux;
 
 /// A shell that is at its prompt and left no code has dropped the job, once it was seen so twice,
@@ -145,6 +146,14 @@ impl<T: Tmux> Engine<T> {
                 return Ok(Fate::Flies(Some(TWICE)));
             }
             let reason = dropped(flight, files.last_step());
+            let metadata = &flight.task.metadata;
+            let undoes = !metadata.secret_env.is_empty()
+                || (metadata.isolate_env && seen.shell == Shell::Fish);
+            if let Some(known) = self.tracker.get_mut(&flight.identity)
+                && undoes
+            {
+                known.unclean = true;
+            }
             self.end_capture(flight, &files).await;
             cut_prompt(&files);
             self.fail_attempt(flight.clone(), None, reason, now).await?;
@@ -203,11 +212,10 @@ impl<T: Tmux> Engine<T> {
                 format!("whether the shell took up the job cannot be established: {error}"),
             ),
         };
-        self.tracker.hold(
-            &flight.identity,
-            Instant::now() + UNRESPONSIVE,
-            reason.clone(),
-        );
+        if request.is_none() {
+            let until = Instant::now() + UNRESPONSIVE;
+            self.tracker.hold(&flight.identity, until, reason.clone());
+        }
         self.end_capture(flight, files).await;
         let end = End {
             attempt: flight.attempt,
@@ -231,6 +239,12 @@ impl<T: Tmux> Engine<T> {
         request: Option<&Request>,
         now: Timestamp,
     ) -> Fate {
+        if let Some(ending) = &mut flight.ending
+            && request == Some(&Request::Cancel)
+        {
+            // Whatever it was to be ended for before.
+            ending.cause = Cause::Cancel;
+        }
         if flight.ending.is_none() {
             let cause = match request {
                 Some(Request::Cancel) => Some(Cause::Cancel),
@@ -279,7 +293,7 @@ impl<T: Tmux> Engine<T> {
             None => (Step::Directory, since(flight.since, now)),
         };
         let seconds = match step {
-            Step::Command => flight.task.timeout_seconds?,
+            Step::Command => flight.task.timeout_seconds.filter(|&seconds| seconds > 0)?,
             _ => metadata
                 .prerequisite_timeout
                 .unwrap_or(self.settings.prerequisite_within.as_secs()),
@@ -289,6 +303,7 @@ impl<T: Tmux> Engine<T> {
 
     /// Expects what the shell will tell of its variables, behind the exit code.
     fn expect_variables(&mut self, flight: &Flight, files: &JobFiles) {
+        let secrets = self.secret_values(&flight.task);
         let Some(known) = self.tracker.get_mut(&flight.identity) else {
             return;
         };
@@ -299,7 +314,7 @@ impl<T: Tmux> Engine<T> {
         if let Some(earlier) = known.telling.replace(Telling {
             attempt: flight.attempt,
             before,
-            secret: flight.task.metadata.secret_env.clone(),
+            secrets,
         }) {
             self.spool.remove(earlier.attempt);
         }
@@ -404,6 +419,17 @@ impl<T: Tmux> Engine<T> {
         self.end_attempt(end, now).await
     }
 
+    /// Deletes secret values first, and then that there were any.
+    pub(super) async fn forget_secrets(&self, kept: Vec<String>) -> Result<(), StoreError> {
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.secrets.forget_all(&kept);
+        self.ledger
+            .run(move |store| store.forget_secrets(&kept))
+            .await
+    }
+
     fn secret_values(&self, task: &Task) -> BTreeMap<String, String> {
         let kept = task.secrets.as_deref();
         kept.and_then(|kept| self.secrets.values(kept))
@@ -419,7 +445,7 @@ impl<T: Tmux> Engine<T> {
                 store.settled_secrets()
             })
             .await?;
-        self.secrets.forget_all(&unneeded);
+        self.forget_secrets(unneeded).await?;
         self.spool.remove_job(attempt);
         // A session is free again, also where the job was so short that it never seemed taken.
         self.queue.touch();

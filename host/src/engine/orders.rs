@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::tracker::Freshness;
+use crate::model::session::names;
 use crate::store::{Pause, StoreError};
 use crate::tmux::Tmux;
 
@@ -24,7 +25,12 @@ impl Orders {
 
     /// Returns the labels of the session of that name.
     pub(super) fn labels(&self, session: &str) -> BTreeMap<String, String> {
-        self.labels.get(session).cloned().unwrap_or_default()
+        // What is set for one pane counts more than what is set for all of them.
+        let mut labels = BTreeMap::new();
+        for name in names(session).collect::<Vec<_>>().into_iter().rev() {
+            labels.extend(self.labels.get(name).cloned().unwrap_or_default());
+        }
+        labels
     }
 }
 
@@ -54,7 +60,7 @@ impl<T: Tmux> Engine<T> {
         let Some((orders, updates, unneeded)) = news else {
             return Ok(());
         };
-        self.secrets.forget_all(&unneeded);
+        self.forget_secrets(unneeded).await?;
         self.orders = orders;
         for update in updates {
             let identity = self.tracker.written.get(&update.session);

@@ -96,7 +96,7 @@ impl<T: Tmux> Engine<T> {
             task: &flight.task,
             secrets,
             keep,
-            tell_before: !(session.fresh && session.live.is_some()),
+            tell_before: session.live.is_none() || !self.tracker.is_fresh(session),
         };
         let files = self
             .spool

@@ -1,16 +1,16 @@
 //! scan: tmux, the processes of each pane and git tell what sessions there are and what they do.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::prompt::{self, Line};
-use super::tracker::{Freshness, Known, Seen};
+use super::tracker::{Freshness, Known, Seen, Stamp};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
-use crate::model::session::{Activity, Shell};
+use crate::model::session::{Activity, Shell, names};
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Pane, Tmux};
@@ -49,9 +49,9 @@ impl<T: Tmux> Engine<T> {
         self.server_runs = !panes.is_empty();
         let candidates: Vec<Candidate> = panes.into_iter().filter_map(Candidate::of).collect();
         let lines = self.lines(&candidates).await?;
-        let names = names(&candidates);
+        let labels = labels(&candidates);
         let mut snapshot = Snapshot::default();
-        for (candidate, name) in candidates.iter().zip(names) {
+        for (candidate, name) in candidates.iter().zip(labels) {
             let line = lines.get(&candidate.pane.identity.pane).copied();
             let seen = self.see(candidate, name, line, now);
             self.tracker.settled(&seen);
@@ -143,6 +143,9 @@ impl<T: Tmux> Engine<T> {
             fresh: Freshness::Stale,
             telling: None,
             asked: None,
+            rest: None,
+            tainted: BTreeSet::new(),
+            unclean: false,
             completed: 0,
             failed: 0,
             hold: None,
@@ -155,16 +158,22 @@ impl<T: Tmux> Engine<T> {
         if let Some(line) = line {
             known.line = Some((pane.cursor, pane.activity, line));
         }
-        let now_stands = (pane.cursor, pane.activity);
         if activity == Activity::Idle {
             super::ask::take_told(&self.spool, known);
         }
-        super::ask::take_answer(&self.spool, known, activity, now_stands);
+        super::ask::take_answer(&self.spool, known, activity);
+        if activity == Activity::Idle && known.fresh == Freshness::FromNextPrompt {
+            known.fresh = Freshness::While(Stamp {
+                waits: probe::waits(pane.identity.pane_pid),
+                cursor: pane.cursor,
+                activity: pane.activity,
+            });
+        }
         known.hold.take_if(|(until, _)| *until <= Instant::now());
         let paused = self.orders.pause(&name, SHELL);
-        let admission = if self.settings.exclude.is_match(&name) {
+        let admission = if names(&name).any(|name| self.settings.exclude.is_match(name)) {
             Admission::Excluded
-        } else if self.settings.protect.is_match(&name) {
+        } else if names(&name).any(|name| self.settings.protect.is_match(name)) {
             Admission::Protected
         } else {
             Admission::Open
@@ -179,7 +188,10 @@ impl<T: Tmux> Engine<T> {
             .asked
             .as_ref()
             .map(|_| "is asked for its variables".to_owned());
-        let obstacle = closed.or(held).or(asked);
+        let unclean = known
+            .unclean
+            .then(|| "is to undo what an interrupted task has left".to_owned());
+        let obstacle = closed.or(held).or(asked).or(unclean);
         let ready = activity == Activity::Idle && current_task.is_none() && obstacle.is_none();
         let reason = match (obstacle, current_task) {
             (_, Some(task)) => format!("runs task {task}"),
@@ -221,7 +233,7 @@ impl<T: Tmux> Engine<T> {
                 Standing::Prompt | Standing::Unknown(_) | Standing::Gone => None,
             },
             live: known.live.clone(),
-            fresh: known.fresh == Freshness::While(now_stands.0, now_stands.1),
+            active: pane.activity,
             asked: known.asked.is_some(),
             ready,
         }
@@ -281,7 +293,7 @@ impl Candidate {
 }
 
 /// Names each candidate after its tmux session; with its window and pane where several qualify.
-fn names(candidates: &[Candidate]) -> Vec<String> {
+fn labels(candidates: &[Candidate]) -> Vec<String> {
     let mut panes_of: HashMap<&str, usize> = HashMap::new();
     for candidate in candidates {
         *panes_of.entry(candidate.pane.session.as_str()).or_default() += 1;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
+use crate::probe;
 use crate::store::SessionRow;
 
 /// A shell draws its prompt some milliseconds after a job has ended: it is looked for again
@@ -45,6 +46,12 @@ pub(super) struct Known {
     pub(super) telling: Option<Telling>,
     /// It was asked and has not come back to its prompt.
     pub(super) asked: Option<Asked>,
+    /// When it was asked last, and for how long it is not to be asked again.
+    pub(super) rest: Option<(Instant, Duration)>,
+    /// Variables that tasks have made of secret values: nobody is told of them.
+    pub(super) tainted: BTreeSet<String>,
+    /// A task that was interrupted has left variables there which are to be undone.
+    pub(super) unclean: bool,
     pub(super) completed: u32,
     pub(super) failed: u32,
     /// Not to be assigned before, and why.
@@ -60,9 +67,30 @@ pub(super) enum Freshness {
     Stale,
     /// Until something changes after it is next seen at its prompt.
     FromNextPrompt,
-    /// As long as cursor and last activity stay the same.
-    While((u32, u32), i64),
+    /// As long as its shell stands like this.
+    While(Stamp),
 }
+
+/// How a shell stands: while it is the same, the shell has done nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    /// How often it has waited for something so far: exact, where the system tells.
+    pub(super) waits: Option<u64>,
+    pub(super) cursor: (u32, u32),
+    /// When something last appeared in its window, in seconds.
+    pub(super) activity: i64,
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.waits, other.waits) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.cursor == other.cursor && self.activity == other.activity,
+        }
+    }
+}
+
+impl Eq for Stamp {}
 
 /// What a shell tells of its variables behind a job.
 #[derive(Debug, Clone)]
@@ -71,8 +99,8 @@ pub(super) struct Telling {
     pub(super) attempt: AttemptId,
     /// All that it exported before the job, where that is known.
     pub(super) before: Option<Arc<BTreeMap<String, String>>>,
-    /// Names that are not kept.
-    pub(super) secret: Vec<String>,
+    /// Values that are not kept, nor what holds one of them.
+    pub(super) secrets: BTreeMap<String, String>,
 }
 
 /// A question for a shell's variables.
@@ -80,6 +108,8 @@ pub(super) struct Telling {
 pub(super) struct Asked {
     /// Its number in the spool.
     pub(super) question: u64,
+    /// When.
+    pub(super) at: Instant,
     /// What it was asked for.
     pub(super) names: BTreeSet<String>,
     /// Not waited for any longer than this.
@@ -101,12 +131,23 @@ pub(super) struct Seen {
     pub(super) foreground: Option<u32>,
     /// All that it exports, as it last told.
     pub(super) live: Option<Arc<BTreeMap<String, String>>>,
-    /// Whether that still holds, or it cannot tell.
-    pub(super) fresh: bool,
+    /// When something last appeared in its window.
+    pub(super) active: i64,
     /// It was asked for its variables and is waited for.
     pub(super) asked: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
+}
+
+impl Seen {
+    /// Returns how its shell stands now.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            waits: probe::waits(self.row.identity.pane_pid),
+            cursor: self.cursor,
+            activity: self.active,
+        }
+    }
 }
 
 impl Tracker {
@@ -123,6 +164,9 @@ impl Tracker {
                     fresh: Freshness::Stale,
                     telling: None,
                     asked: None,
+                    rest: None,
+                    tainted: BTreeSet::new(),
+                    unclean: false,
                     completed: row.completed,
                     failed: row.failed,
                     hold: None,
@@ -147,6 +191,33 @@ impl Tracker {
     /// Returns what is known of a session.
     pub(super) fn get_mut(&mut self, identity: &Identity) -> Option<&mut Known> {
         self.sessions.get_mut(identity)
+    }
+
+    /// Whether a session was asked and has not come back.
+    pub(super) fn is_asked(&self, identity: &Identity) -> bool {
+        let known = self.sessions.get(identity);
+        known.is_some_and(|known| known.asked.is_some())
+    }
+
+    /// Whether a task that was interrupted has left something in a session that is to be undone.
+    pub(super) fn is_unclean(&self, identity: &Identity) -> bool {
+        let known = self.sessions.get(identity);
+        known.is_some_and(|known| known.unclean && known.hold.is_none())
+    }
+
+    /// Whether what is known of a session's variables still holds, or it cannot tell.
+    pub(super) fn is_fresh(&self, seen: &Seen) -> bool {
+        self.sessions.get(&seen.row.identity).is_some_and(
+            |known| matches!(known.fresh, Freshness::While(stamp) if stamp == seen.stamp()),
+        )
+    }
+
+    /// Whether a session that has done something may be asked again by now.
+    pub(super) fn may_be_asked(&self, identity: &Identity) -> bool {
+        let known = self.sessions.get(identity);
+        known
+            .and_then(|known| known.rest)
+            .is_none_or(|(at, rest)| at.elapsed() >= rest)
     }
 
     /// Forgets sessions that are not `alive`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::session::is_called;
 use super::task::Kind;
 
 /// The provider of plain shells.
@@ -76,7 +77,9 @@ pub struct Place<'a> {
 impl Demand<'_> {
     /// Returns why such a session must not run it, as both stand; `None`: it may.
     pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
-        let is_target = self.target_session == Some(place.name);
+        let is_target = self
+            .target_session
+            .is_some_and(|target| is_called(place.name, target));
         match (self.target_session, place.admission) {
             (_, Admission::Excluded) => {
                 return Some("the configuration excludes the session".to_owned());
@@ -182,6 +185,16 @@ mod tests {
         };
         assert!(may(&provider, &place("x", "codex")));
         assert!(!may(&provider, &place("x", "claude")));
+    }
+
+    #[test]
+    fn a_session_with_several_panes_is_called_by_its_name() {
+        let target = Demand {
+            target_session: Some("api"),
+            ..demand(Kind::Command)
+        };
+        assert!(may(&target, &place("api:0.1", SHELL)));
+        assert!(!may(&target, &place("api2:0.1", SHELL)));
     }
 
     #[test]

@@ -79,6 +79,11 @@ fn is_read_of_a_line(call: &str, read: u64) -> bool {
         && size.flatten().is_some_and(|size| size > 1)
 }
 
+/// Returns how often a process has given up the processor by itself.
+pub(super) fn waits(pid: u32) -> Option<u64> {
+    open(pid)?.status().ok()?.voluntary_ctxt_switches
+}
+
 /// Returns where a process stands.
 pub(super) fn directory(pid: u32) -> Directory {
     let Some(path) = open(pid).and_then(|process| process.cwd().ok()) else {

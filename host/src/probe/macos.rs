@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libproc::bsd_info::BSDInfo;
 use libproc::proc_pid::{name, pidinfo, pidpath};
+use libproc::task_info::TaskInfo;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 use super::{Directory, Process};
@@ -46,6 +47,12 @@ fn look(pid: u32, kind: ProcessRefreshKind) -> System {
     let mut system = System::new();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[Pid::from_u32(pid)]), false, kind);
     system
+}
+
+/// Returns how often a process has given up the processor.
+pub(super) fn waits(pid: u32) -> Option<u64> {
+    let info = pidinfo::<TaskInfo>(i32::try_from(pid).ok()?, 0).ok()?;
+    u64::try_from(info.pti_csw).ok()
 }
 
 /// Returns where a process stands.

@@ -157,6 +157,12 @@ pub fn is_alive(pid: u32) -> bool {
     system::process(pid).is_some()
 }
 
+/// Returns how often a process has waited for something since it started; `None`: the system does
+/// not tell. While it stays the same, the process has done nothing.
+pub fn waits(pid: u32) -> Option<u64> {
+    system::waits(pid)
+}
+
 /// Returns where a process stands.
 pub fn directory(pid: u32) -> Directory {
     system::directory(pid)

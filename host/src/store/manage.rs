@@ -14,6 +14,12 @@ use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
 /// What people ask; each is one transaction.
 pub trait Manage: Store {
+    /// Lets a task run although what it follows did not complete, from now on.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn release(&mut self, id: TaskId) -> Result<(), StoreError>;
+
     /// Queues a failed or cancelled task once more; its tries are counted anew. `secrets`: where
     /// the values of its secret variables are kept now.
     ///
@@ -119,13 +125,25 @@ pub trait Manage: Store {
 pub struct Edit {
     /// All of it; [`NewTask::after`] holds what it is to follow besides.
     pub task: NewTask,
+    /// As it was when it was read; see [`Task::revision`].
+    pub revision: i64,
     /// Whether it follows no task any more, but those of `task`.
     pub unfollow: bool,
+    /// What becomes of it where a task that it follows already does not complete; `None`: as before.
+    pub if_parent_fails: Option<IfParentFails>,
     /// What was changed, for the history.
     pub what: String,
 }
 
 impl Manage for Sqlite {
+    fn release(&mut self, id: TaskId) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE dependencies SET if_fails = 'release' WHERE task_id = ?1",
+            [id.0],
+        )?;
+        Ok(())
+    }
+
     fn retry(
         &mut self,
         id: TaskId,
@@ -194,9 +212,13 @@ impl Manage for Sqlite {
 
     fn edit(&mut self, id: TaskId, edit: &Edit, now: Timestamp) -> Result<(), StoreError> {
         self.atomically(|connection| {
-            let status = read_task(connection, id)?.status;
-            if status != Status::Pending {
+            let found = read_task(connection, id)?;
+            if found.status != Status::Pending {
+                let status = found.status;
                 return Err(StoreError::NotPending { id, status });
+            }
+            if found.revision != edit.revision {
+                return Err(StoreError::Changed(id));
             }
             let task = &edit.task;
             connection.execute(
@@ -222,6 +244,12 @@ impl Manage for Sqlite {
             if edit.unfollow {
                 connection.execute("DELETE FROM dependencies WHERE task_id = ?1", [id.0])?;
                 connection.execute("UPDATE tasks SET blocked = 0 WHERE id = ?1", [id.0])?;
+            }
+            if let Some(if_fails) = edit.if_parent_fails {
+                connection.execute(
+                    "UPDATE dependencies SET if_fails = ?2 WHERE task_id = ?1",
+                    params![id.0, if_fails.name()],
+                )?;
             }
             write_history(connection, id, None, "edited", &edit.what, now)?;
             let parents = task.after.iter().map(|parent| match parent {

@@ -28,13 +28,13 @@ use thiserror::Error;
 pub use ledger::Ledger;
 pub use manage::{Edit, Manage};
 pub use schema::VERSION;
-pub use secrets::{Secrets, mask};
+pub use secrets::{SHORTEST_SECRET, Secrets, mask};
 pub use sqlite::Sqlite;
 
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
-use crate::model::session::Activity;
+use crate::model::session::{Activity, is_called};
 use crate::model::task::{
     Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
     Status, Task,
@@ -119,7 +119,7 @@ pub enum StoreError {
     },
     /// A task that is to fail with its parent cannot be queued again before that.
     #[error(
-        "task {id} follows task {parent}, which is {status}: `assigner retry {parent}` first, or let it go with `assigner edit`"
+        "task {id} follows task {parent}, which is {status}: `assigner retry {parent}` first, or `assigner retry --release {id}` to run it all the same"
     )]
     ParentFailed {
         /// The task.
@@ -140,6 +140,9 @@ pub enum StoreError {
         /// The variables.
         names: Vec<String>,
     },
+    /// Somebody else was faster.
+    #[error("task {0} was changed by somebody else in between: look at it and try again")]
+    Changed(TaskId),
     /// Only a task that waits can be changed.
     #[error("task {id} is {status}: only a pending task can be changed")]
     NotPending {
@@ -384,11 +387,17 @@ pub trait Store {
     /// The database refused.
     fn secrets_in_use(&mut self) -> Result<BTreeSet<String>, StoreError>;
 
-    /// Takes the secrets off the tasks that have ended and returns them, to be deleted.
+    /// Returns the secrets of tasks that have ended, to be deleted.
     ///
     /// # Errors
     /// The database refused.
     fn settled_secrets(&mut self) -> Result<Vec<String>, StoreError>;
+
+    /// Notes that secrets were deleted.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn forget_secrets(&mut self, names: &[String]) -> Result<(), StoreError>;
 
     /// Keeps what the daemon tells of itself.
     ///
@@ -462,7 +471,7 @@ impl Pause {
         match self {
             Self::All => true,
             Self::Provider(name) => name == provider,
-            Self::Session(name) => name == session,
+            Self::Session(name) => is_called(session, name),
         }
     }
 }
@@ -532,7 +541,7 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// The store's own key.
-    pub(crate) key: String,
+    pub(crate) key: Vec<u8>,
     /// What may run the tasks.
     pub kind: Kind,
     /// The session that they are for.

@@ -374,13 +374,17 @@ impl Source {
             time(&column("assigned_at", "NULL")),
             time(&column("completed_at", "NULL")),
             format!("coalesce({}, '{{}}')", column("metadata", "NULL")),
-            column("target_session", "NULL"),
-            column("target_provider", "NULL"),
+            format!("CAST({} AS TEXT)", column("target_session", "NULL")),
+            format!("CAST({} AS TEXT)", column("target_provider", "NULL")),
             // How often it was tried: a pending one as often as it was put back.
             format!("{retries} + (status IS NOT 'pending')"),
             format!("{retries} + (status IS NOT 'pending')"),
             format!("coalesce({}, 0)", column("max_retries", "3")),
-            format!("{} * 60", column("timeout_minutes", "30")),
+            // None at all was written as 0.
+            format!(
+                "CASE WHEN {minutes} > 0 THEN {minutes} * 60 END",
+                minutes = column("timeout_minutes", "30")
+            ),
             column("response", "NULL"),
         ]
         .join(", ")
@@ -473,10 +477,11 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A name that no other process and no other thread of this one uses now.
+/// A name that nobody else uses, also where process numbers begin anew with each start.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{number}.tmp", std::process::id())
+    let now = Timestamp::now().as_nanosecond();
+    format!("{}-{now}-{number}.tmp", std::process::id())
 }

@@ -91,8 +91,9 @@ pub(super) fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqli
 }
 
 /// Reads a lane's constraints back from the key that the generated column made of them.
-pub(super) fn lane_of(key: String) -> Lane {
-    let parts: Vec<serde_json::Value> = serde_json::from_str(&key).unwrap_or_default();
+pub(super) fn lane_of(key: Vec<u8>) -> Lane {
+    let readable = String::from_utf8_lossy(&key);
+    let parts: Vec<serde_json::Value> = serde_json::from_str(&readable).unwrap_or_default();
     let text = |index: usize| {
         parts
             .get(index)
@@ -152,19 +153,19 @@ pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     Ok(SessionRow {
         name: row.get(0)?,
         activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
-        reason: row.get(2)?,
+        reason: text(row, 2)?.unwrap_or_default(),
         since: time(row, 3)?.unwrap_or_default(),
-        provider: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
-        current_dir: row.get(5)?,
-        git_branch: row.get(6)?,
-        env: from_json(row, 7)?,
+        provider: text(row, 4)?.unwrap_or_default(),
+        current_dir: text(row, 5)?,
+        git_branch: text(row, 6)?,
+        env: from_json_or_default(row, 7)?,
         current_task: row.get::<_, Option<i64>>(8)?.map(TaskId),
         completed: row.get(9)?,
         failed: row.get(10)?,
         context_at: time(row, 11)?.unwrap_or_default(),
         admission: Admission::from_name(&row.get::<_, String>(12)?),
         paused: row.get(13)?,
-        labels: from_json(row, 14)?,
+        labels: from_json_or_default(row, 14)?,
         identity: identity_of(row, 15)?,
     })
 }
@@ -232,7 +233,16 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(
     })
 }
 
-pub(super) fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
+/// Reads JSON that other tools may have written; what it is not counts as nothing.
+pub(super) fn from_json_or_default<T: serde::de::DeserializeOwned + Default>(
+    row: &Row<'_>,
+    index: usize,
+) -> Result<T, rusqlite::Error> {
+    let text = text(row, index)?.unwrap_or_default();
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(
         index,
         rusqlite::types::Type::Text,

@@ -170,8 +170,8 @@ ALTER TABLE tasks ADD COLUMN response TEXT;
 UPDATE tasks SET tries = attempts;
 ALTER TABLE tasks ADD COLUMN lane TEXT GENERATED ALWAYS AS (json_array(
     kind,
-    target_session,
-    target_provider,
+    CAST(target_session AS TEXT),
+    CAST(target_provider AS TEXT),
     CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.preferred_providers') END,
     CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.fallback_providers') END,
     CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.allow_fallback') END,
@@ -252,7 +252,8 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
         NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
         strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(NEW.created_at, 'now')),
         coalesce(NEW.metadata, '{}'), NEW.target_session, NEW.target_provider,
-        coalesce(NEW.max_retries, 0), NEW.timeout_minutes * 60);
+        coalesce(NEW.max_retries, 0),
+        CASE WHEN NEW.timeout_minutes > 0 THEN NEW.timeout_minutes * 60 END);
     INSERT INTO assignment_history (prompt_id, action, details)
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
@@ -344,7 +345,8 @@ fn take_down(transaction: &Connection) -> Result<Vec<Other>, StoreError> {
 
 /// Makes them again. A trigger on a table that is a view now cannot be: it stays in the copy.
 fn put_up(transaction: &Connection, others: &[Other]) -> Result<(), StoreError> {
-    for Other(sql) in others.iter().rev() {
+    // Views come before the triggers on them.
+    for Other(sql) in others {
         if let Err(error) = transaction.execute_batch(sql) {
             tracing::warn!("a trigger of another tool could not be kept: {error}");
         }

@@ -102,13 +102,16 @@ impl Secrets {
     }
 }
 
-/// Replaces each of `values` in `bytes` by `***`, the longer ones first. Values of fewer than four
-/// bytes stay: they stand everywhere.
+/// Shorter values, in bytes, stand everywhere: they cannot be told from other text.
+pub const SHORTEST_SECRET: usize = 4;
+
+/// Replaces each of `values` in `bytes` by `***`, the longer ones first, but for those that are
+/// shorter than [`SHORTEST_SECRET`].
 pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
     let mut long: Vec<&str> = values
         .values()
         .map(String::as_str)
-        .filter(|value| value.len() >= 4)
+        .filter(|value| value.len() >= SHORTEST_SECRET)
         .collect();
     long.sort_by_key(|value| std::cmp::Reverse(value.len()));
     let mut masked = bytes;

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::rows::{
-    SESSION, TASK, from_json, history_of, identity_of, identity_params, json, kind_name, lane_of,
-    outcome_of, phase_of, saturating, session_of, stamp, status_of, task_of, text, time,
+    SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params, json,
+    kind_name, lane_of, outcome_of, phase_of, saturating, session_of, stamp, status_of, task_of,
+    text, time,
 };
 use super::{
     Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, OpenAttempt, Output, ParentRow,
@@ -300,7 +301,11 @@ impl Store for Sqlite {
 
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
         let mut query = self.connection.prepare_cached(LANES)?;
-        let keys = query.query_map([], |row| row.get::<_, String>(0))?;
+        // Other tools may have written what is no text: the key stays as it is.
+        let keys = query.query_map([], |row| {
+            let key = row.get_ref(0)?;
+            Ok(key.as_bytes().unwrap_or_default().to_vec())
+        })?;
         keys.map(|key| Ok(lane_of(key?))).collect()
     }
 
@@ -317,7 +322,8 @@ impl Store for Sqlite {
         // One bounded index range a lane: the cost is that of what may run now.
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {TASK} FROM tasks INDEXED BY tasks_pending
-             WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane = ?1
+             WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
+                AND lane = CAST(?1 AS TEXT)
                 AND (priority < ?2 OR (priority = ?2 AND id > ?3))
              ORDER BY priority DESC, id LIMIT ?4"
         ))?;
@@ -399,6 +405,7 @@ impl Store for Sqlite {
                 }
                 connection.execute(
                     "UPDATE tasks SET session = ?2, assigned_at = ?3, wait_reason = NULL,
+                        revision = revision + 1,
                         wait_rankings = NULL, not_before = NULL WHERE id = ?1",
                     params![claim.task.0, claim.session, stamp(now)],
                 )?;
@@ -462,7 +469,10 @@ impl Store for Sqlite {
                 None => String::new(),
             });
             // Whatever became of the attempt, a task that a person cancelled is not tried again.
-            let again = matches!(end.event, Event::Retry | Event::Refuse | Event::Withdraw);
+            let again = matches!(
+                end.event,
+                Event::Retry | Event::Refuse | Event::Withdraw | Event::Return
+            );
             let event = if again && is_cancel_requested(connection, task)? {
                 Event::Cancel
             } else {
@@ -732,8 +742,8 @@ impl Store for Sqlite {
                 .prepare_cached("SELECT session, env FROM context_updates ORDER BY id")?;
             let rows = query.query_map([], |row| {
                 Ok(ContextUpdate {
-                    session: row.get(0)?,
-                    env: from_json(row, 1)?,
+                    session: text(row, 0)?.unwrap_or_default(),
+                    env: from_json_or_default(row, 1)?,
                 })
             })?;
             let updates: Vec<ContextUpdate> = rows.collect::<Result<_, _>>()?;
@@ -771,17 +781,22 @@ impl Store for Sqlite {
 
     fn settled_secrets(&mut self) -> Result<Vec<String>, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT id, secrets FROM tasks INDEXED BY tasks_with_secrets
+            "SELECT secrets FROM tasks INDEXED BY tasks_with_secrets
              WHERE secrets IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')",
         )?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
-        for (id, _) in &rows {
-            self.connection
-                .prepare_cached("UPDATE tasks SET secrets = NULL WHERE id = ?1")?
-                .execute([id])?;
-        }
-        Ok(rows.into_iter().map(|(_, secrets)| secrets).collect())
+        let rows = query.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn forget_secrets(&mut self, names: &[String]) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            for name in names {
+                connection
+                    .prepare_cached("UPDATE tasks SET secrets = NULL WHERE secrets = ?1")?
+                    .execute([name])?;
+            }
+            Ok(())
+        })
     }
 
     fn record_daemon(&mut self, facts: &DaemonFacts) -> Result<(), StoreError> {
@@ -937,8 +952,8 @@ fn abandon(
     Ok(())
 }
 
-/// Makes a pending task, which nothing follows yet, wait for others; where one of them has ended
-/// badly already, it ends as well.
+/// Makes a pending task wait for others; where one of them has ended badly already, it ends as
+/// well.
 ///
 /// # Errors
 /// There is no such task, or it was queued later: so no task ever waits for itself.
@@ -972,7 +987,8 @@ pub(super) fn follow(
     }
     match failed {
         Some((parent, status)) if if_fails == IfParentFails::Fail => {
-            abandon(connection, id, parent, status, now)
+            abandon(connection, id, parent, status, now)?;
+            tell_followers(connection, id, Status::Failed, now)
         }
         _ => Ok(()),
     }

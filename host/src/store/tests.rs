@@ -663,7 +663,9 @@ fn no_task_waits_for_itself_or_for_one_that_is_not_there() {
     let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
     let edit = Edit {
         task: following(&[ids[1]], IfParentFails::Fail),
+        revision: 0,
         unfollow: false,
+        if_parent_fails: None,
         what: "after".to_owned(),
     };
     for task in ids {
@@ -832,6 +834,74 @@ fn what_is_cleared_has_ended_and_is_waited_for_by_nobody() {
 }
 
 #[test]
+fn an_edit_that_ends_a_task_reaches_its_followers() {
+    let (_directory, mut store) = store();
+    let bad = queue(&mut store, &[NewTask::command("a")])[0];
+    let middle = queue(&mut store, &[NewTask::command("b")])[0];
+    let last = queue(&mut store, &[following(&[middle], IfParentFails::Fail)])[0];
+    finish(&mut store, bad, Outcome::Failed, Event::Fail);
+    let edit = Edit {
+        task: following(&[bad], IfParentFails::Fail),
+        revision: 0,
+        unfollow: false,
+        if_parent_fails: None,
+        what: "after".to_owned(),
+    };
+    store.edit(middle, &edit, now()).expect("edited");
+    for task in [middle, last] {
+        assert_eq!(status(&mut store, task), Status::Failed);
+    }
+    // Somebody else has changed it since.
+    let other = queue(&mut store, &[NewTask::command("c")])[0];
+    store.reassign(other, Some("web"), now()).expect("given");
+    let late = store.edit(other, &edit, now());
+    assert!(matches!(late, Err(StoreError::Changed(_))));
+    // A child is released for good.
+    assert!(store.retry(last, None, now()).is_err());
+    store.release(last).expect("released");
+    store.retry(last, None, now()).expect("queued");
+    assert!(may_run(&mut store, last));
+}
+
+#[test]
+fn rows_that_other_tools_spoil_stop_nothing() {
+    let (directory, mut store) = store();
+    let good = queue(&mut store, &[NewTask::command("a")])[0];
+    let session = SessionRow {
+        name: "s1".to_owned(),
+        identity: identity(1),
+        activity: Activity::Idle,
+        reason: String::new(),
+        since: now(),
+        provider: "shell".to_owned(),
+        current_dir: None,
+        git_branch: None,
+        env: BTreeMap::new(),
+        current_task: None,
+        completed: 0,
+        failed: 0,
+        context_at: now(),
+        admission: Admission::Open,
+        paused: false,
+        labels: BTreeMap::new(),
+    };
+    store.record_sessions(&[session], now()).expect("recorded");
+    other(&directory)
+        .execute_batch(
+            "INSERT INTO prompts (content, target_session, target_provider)
+                VALUES ('x', CAST(x'fffe61' AS TEXT), 'shell');
+             INSERT INTO prompts (content, target_session) VALUES ('x', x'fffe');
+             UPDATE sessions SET env_vars = '{\"A\": 1', labels = 'x', reason = x'ff';
+             INSERT INTO context_updates (session, env) VALUES ('s1', 'x');",
+        )
+        .expect("spoiled");
+    assert!(may_run(&mut store, good));
+    assert_eq!(store.lanes().expect("lanes").len(), 3);
+    assert_eq!(store.sessions().expect("sessions").len(), 1);
+    assert_eq!(store.take_context_updates().expect("updates").len(), 1);
+}
+
+#[test]
 fn what_a_person_changed_since_the_decision_is_not_claimed() {
     let (_directory, mut store) = store();
     let ids = queue(
@@ -845,7 +915,9 @@ fn what_a_person_changed_since_the_decision_is_not_claimed() {
     let decided: Vec<Claim> = (1..).zip(&ids).map(|(pane, id)| claim(*id, pane)).collect();
     let edit = Edit {
         task: NewTask::command("another"),
+        revision: 0,
         unfollow: false,
+        if_parent_fails: None,
         what: "content".to_owned(),
     };
     store.edit(ids[0], &edit, now()).expect("edited");
