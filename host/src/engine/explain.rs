@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::matching::{candidate, resource, seconds};
+use super::matching::{candidate, resolved, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
-use crate::model::session::{Activity, is_called};
+use crate::model::session::{AT_PROMPT, Activity, is_called};
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
 use crate::store::{ParentRow, SessionRow};
@@ -55,6 +55,7 @@ pub fn explain(
         .filter(|row| row.activity != Activity::Gone)
         .collect();
     let mut candidate = candidate(task, rows.iter().map(|row| row.place()), now);
+    candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
     let providers = task.allowed_providers();
     let demand = task.demand(&providers);
     let excluded: Vec<Option<String>> = rows
@@ -119,8 +120,8 @@ fn standing(
     let ranking = rankings.iter().find(|ranking| ranking.session == index);
     let is_excluded = excluded.is_some();
     let obstacle = excluded.or_else(|| match row.activity {
-        Activity::Idle if row.paused => Some("paused".to_owned()),
-        Activity::Idle => None,
+        // Idle, and yet held back: paused, asked, or left alone for a moment.
+        Activity::Idle => (row.reason != AT_PROMPT).then(|| row.reason.clone()),
         activity => Some(format!("{activity}: {}", row.reason)),
     });
     Standing {

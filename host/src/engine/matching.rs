@@ -133,6 +133,32 @@ impl<T: Tmux> Engine<T> {
         Ok(changed)
     }
 
+    /// Names the tasks' directories as the system does; one that gives no answer stays as it is.
+    async fn resolve(&mut self, question: &mut Question) {
+        let named = question
+            .tasks
+            .iter()
+            .filter_map(|task| task.working_dir.clone());
+        let named: BTreeSet<String> = named.collect();
+        if named.is_empty() {
+            return;
+        }
+        let look = move || -> BTreeMap<String, String> {
+            let pairs = named.into_iter();
+            pairs.map(|name| (name.clone(), resolved(&name))).collect()
+        };
+        let Some(resolved) = self.directories.look(look).await else {
+            return;
+        };
+        for task in &mut question.tasks {
+            if let Some(name) = &mut task.working_dir
+                && let Some(resolved) = resolved.get(name)
+            {
+                name.clone_from(resolved);
+            }
+        }
+    }
+
     /// Asks the policy about one page of tasks and keeps why the others wait.
     async fn decide(
         &mut self,
@@ -155,7 +181,8 @@ impl<T: Tmux> Engine<T> {
                 .run(move |store| failed_in(store, &tried))
                 .await?
         };
-        let question = question(&tasks, &failed_in, ready, &self.settings, now);
+        let mut question = question(&tasks, &failed_in, ready, &self.settings, now);
+        self.resolve(&mut question).await;
         let policy = Arc::clone(&self.policy);
         let verdict =
             tokio::task::spawn_blocking(move || lock(&policy).decide(&question, Instant::now()))
@@ -354,7 +381,7 @@ pub(super) fn candidate<'a>(
         waiting: seconds(task.created_at, now),
         attempt: task.attempts + 1,
         match_context: metadata.prefer_context_match,
-        working_dir: metadata.working_dir.as_deref().map(resolved),
+        working_dir: metadata.working_dir.clone(),
         git_branch: metadata.git_branch.clone(),
         env: attributes(&metadata.env_vars),
         providers: task.preferred_providers(),
@@ -367,7 +394,7 @@ pub(super) fn candidate<'a>(
 
 /// A directory as the system names it, links resolved, since that is how it names the directory
 /// of a process; as it stands where it does not exist.
-fn resolved(directory: &str) -> String {
+pub(super) fn resolved(directory: &str) -> String {
     Path::new(directory)
         .canonicalize()
         .ok()

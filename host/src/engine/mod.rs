@@ -20,6 +20,7 @@ mod job_tests;
 mod matching;
 mod observe;
 mod orders;
+mod patience;
 mod prepare;
 mod prompt;
 mod recovery;
@@ -125,6 +126,8 @@ pub struct Engine<T> {
     settings: Settings,
     tracker: Tracker,
     orders: orders::Orders,
+    contexts: patience::Patience,
+    directories: patience::Patience,
     flights: Vec<Flight>,
     queue: matching::QueueWatch,
     server_runs: bool,
@@ -163,6 +166,8 @@ impl<T: Tmux> Engine<T> {
             settings,
             tracker: Tracker::new(known),
             orders: orders::Orders::default(),
+            contexts: patience::Patience::default(),
+            directories: patience::Patience::default(),
             flights: Vec::new(),
             queue: matching::QueueWatch::default(),
             server_runs: false,

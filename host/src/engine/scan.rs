@@ -10,7 +10,7 @@ use super::tracker::{Freshness, Known, Seen, Stamp};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
-use crate::model::session::{Activity, Shell, names};
+use crate::model::session::{AT_PROMPT, Activity, Shell, names};
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Pane, Tmux};
@@ -49,11 +49,12 @@ impl<T: Tmux> Engine<T> {
         self.server_runs = !panes.is_empty();
         let candidates: Vec<Candidate> = panes.into_iter().filter_map(Candidate::of).collect();
         let lines = self.lines(&candidates).await?;
+        let contexts = self.contexts_of(&candidates).await;
         let labels = labels(&candidates);
         let mut snapshot = Snapshot::default();
-        for (candidate, name) in candidates.iter().zip(labels) {
+        for ((candidate, name), context) in candidates.iter().zip(labels).zip(contexts) {
             let line = lines.get(&candidate.pane.identity.pane).copied();
-            let seen = self.see(candidate, name, line, now);
+            let seen = self.see(candidate, name, line, context, now);
             self.tracker.settled(&seen);
             snapshot
                 .index
@@ -109,16 +110,43 @@ impl<T: Tmux> Engine<T> {
         Ok(lines)
     }
 
+    /// Reads where each shell stands, and on which branch. Where a file system gives no answer, the
+    /// sessions keep what was known of them.
+    async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
+        let pids: Vec<u32> = candidates
+            .iter()
+            .map(|candidate| candidate.pane.identity.pane_pid)
+            .collect();
+        let look = move || pids.into_iter().map(context).collect();
+        let contexts: Option<Vec<Context>> = self.contexts.look(look).await;
+        contexts.unwrap_or_else(|| {
+            let written: HashMap<&Identity, &SessionRow> = self
+                .tracker
+                .written
+                .values()
+                .map(|row| (&row.identity, row))
+                .collect();
+            candidates
+                .iter()
+                .map(|candidate| match written.get(&candidate.pane.identity) {
+                    Some(row) => (row.current_dir.clone(), row.git_branch.clone()),
+                    None => (None, None),
+                })
+                .collect()
+        })
+    }
+
     fn see(
         &mut self,
         candidate: &Candidate,
         name: String,
         line: Option<Line>,
+        context: Context,
         now: Timestamp,
     ) -> Seen {
         let pane = &candidate.pane;
         let (activity, reason) = verdict(candidate, line, now, self.settings.attended_for);
-        let (current_dir, git_branch) = context(pane.identity.pane_pid);
+        let (current_dir, git_branch) = context;
         let current_task = self
             .flights
             .iter()
@@ -353,7 +381,7 @@ fn verdict(
         return (Activity::Attended, "a person is typing there".to_owned());
     }
     match line {
-        Some(Line::Prompt) => (Activity::Idle, "waits at its prompt".to_owned()),
+        Some(Line::Prompt) => (Activity::Idle, AT_PROMPT.to_owned()),
         Some(Line::Draft) => (
             Activity::Attended,
             "something stands at its prompt that was not submitted".to_owned(),
@@ -362,8 +390,11 @@ fn verdict(
     }
 }
 
+/// A directory, and the branch there.
+type Context = (Option<String>, Option<String>);
+
 /// Where a process stands, and on which branch.
-fn context(pid: u32) -> (Option<String>, Option<String>) {
+fn context(pid: u32) -> Context {
     match probe::directory(pid) {
         Directory::At(path) => {
             let branch = probe::git_branch(&path);

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::matching::{attributes, candidate};
+use super::matching::{attributes, candidate, resolved};
 use crate::model::matching::{Decision, Question, Resource};
 use crate::model::session::SessionContext;
 use crate::model::task::Task;
@@ -19,11 +19,13 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<Option<Decision>, Failure> {
     let places = sessions.iter().map(SessionContext::place);
+    let mut candidate = candidate(task, places, now);
+    candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),
         explain: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
         facts: Vec::new(),
-        tasks: vec![candidate(task, places, now)],
+        tasks: vec![candidate],
         sessions: sessions.iter().map(resource).collect(),
     };
     let mut decisions = policy.decide(&question)?;

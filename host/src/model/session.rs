@@ -104,6 +104,9 @@ impl Shell {
     }
 }
 
+/// The reason of a session that is idle and not held back by anything.
+pub const AT_PROMPT: &str = "waits at its prompt";
+
 /// What a session is doing, as far as the signals tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,16 +1,16 @@
 //! A task's life: what a sender asks for, the states it passes, and the one function that
 //! holds every transition.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::eligibility::Demand;
 use super::ids::{AttemptId, TaskId};
 use super::matching::{PolicyId, Term};
+pub use super::metadata::Metadata;
 
 /// The largest content of a task, in bytes: what is longer belongs into a file that the task
 /// names.
@@ -226,142 +226,6 @@ impl fmt::Display for Event {
             Self::Abandon => "be abandoned",
         })
     }
-}
-
-/// The surroundings and constraints of a task, stored as the JSON column `metadata`.
-///
-/// The names are those of the Python worker's database, and keys that are not ours are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Metadata {
-    /// Absolute and normalised.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub working_dir: Option<String>,
-    /// The branch that the task prefers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_branch: Option<String>,
-    /// Whether the branch is a condition, and not only a preference.
-    #[serde(skip_serializing_if = "is_false")]
-    pub require_branch: bool,
-    /// Exported before the task runs.
-    #[serde(
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "plain_values"
-    )]
-    pub env_vars: BTreeMap<String, String>,
-    /// Names of variables whose values are kept apart; see [`NewTask::secrets`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub secret_env: Vec<String>,
-    /// Whether all that the task changes of the environment is undone after it.
-    #[serde(skip_serializing_if = "is_false")]
-    pub isolate_env: bool,
-    /// Commands that must succeed first, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub prerequisites: Vec<String>,
-    /// After how many seconds each of them is ended; `None`: as the engine is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prerequisite_timeout: Option<u64>,
-    /// False: any session will do.
-    pub prefer_context_match: bool,
-    /// In order of preference.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub preferred_providers: Vec<String>,
-    /// Tried after the preferred ones.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub fallback_providers: Vec<String>,
-    /// Whether any other provider may take the task where the named ones are missing.
-    pub allow_fallback: bool,
-    /// Whether another session may take the task where the target cannot take it now.
-    #[serde(skip_serializing_if = "is_false")]
-    pub target_fallback: bool,
-    /// What people and policies know the task by.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// Labels that a session must have to run the task.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub require_labels: BTreeMap<String, String>,
-    /// Keys that belong to other tools.
-    #[serde(flatten)]
-    pub rest: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Default for Metadata {
-    fn default() -> Self {
-        Self {
-            working_dir: None,
-            git_branch: None,
-            require_branch: false,
-            env_vars: BTreeMap::new(),
-            secret_env: Vec::new(),
-            isolate_env: false,
-            prerequisites: Vec::new(),
-            prerequisite_timeout: None,
-            prefer_context_match: true,
-            preferred_providers: Vec::new(),
-            fallback_providers: Vec::new(),
-            allow_fallback: false,
-            target_fallback: false,
-            labels: BTreeMap::new(),
-            require_labels: BTreeMap::new(),
-            rest: serde_json::Map::new(),
-        }
-    }
-}
-
-impl Metadata {
-    /// Returns what can be read of `json`, and what was wrong with it: a row that another tool
-    /// wrote must not stop the queue.
-    pub fn read(json: &str) -> (Self, Option<String>) {
-        let read = serde_json::from_str::<serde_json::Map<_, _>>(json).and_then(|mut keys| {
-            // Other tools write `null` where they mean that nothing is asked.
-            keys.retain(|_, value: &mut serde_json::Value| !value.is_null());
-            serde_json::from_value(serde_json::Value::Object(keys))
-        });
-        match read {
-            Ok(metadata) => (metadata, None),
-            Err(error) => (Self::default(), Some(error.to_string())),
-        }
-    }
-
-    /// Whether the task names a directory, a branch or variables.
-    pub fn names_context(&self) -> bool {
-        self.working_dir.is_some() || self.git_branch.is_some() || !self.env_vars.is_empty()
-    }
-
-    /// Returns the branch that a session must stand on to be given the task. Where the task names
-    /// a directory, the branch is that directory's, and no session's.
-    pub fn session_branch(&self) -> Option<&str> {
-        if self.require_branch && self.working_dir.is_none() && self.prerequisites.is_empty() {
-            self.git_branch.as_deref()
-        } else {
-            None
-        }
-    }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// Reads values as other tools write them: a number or a truth value counts as its text.
-fn plain_values<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    use serde_json::Value;
-    BTreeMap::<String, Value>::deserialize(deserializer)?
-        .into_iter()
-        .map(|(name, value)| match value {
-            Value::String(text) => Ok((name, text)),
-            Value::Number(_) | Value::Bool(_) => Ok((name, value.to_string())),
-            Value::Null | Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom(
-                format!("the variable {name} is no text"),
-            )),
-        })
-        .collect()
 }
 
 /// What a sender asks for.
@@ -854,21 +718,6 @@ mod tests {
             check_content(&"x".repeat(MAX_CONTENT + 1)),
             Err(ContentError::TooLong(MAX_CONTENT + 1))
         );
-    }
-
-    #[test]
-    fn foreign_metadata_is_kept_and_bad_metadata_does_not_stop_the_queue() {
-        let (metadata, problem) =
-            Metadata::read(r#"{"working_dir": "/srv", "ticket": 7, "env_vars": null}"#);
-        assert_eq!(problem, None);
-        assert_eq!(metadata.working_dir.as_deref(), Some("/srv"));
-        assert!(metadata.prefer_context_match);
-        let written = serde_json::to_value(&metadata).expect("serialises");
-        assert_eq!(written["ticket"], 7);
-
-        let (metadata, problem) = Metadata::read("not json");
-        assert_eq!(metadata, Metadata::default());
-        assert!(problem.is_some());
     }
 
     #[test]

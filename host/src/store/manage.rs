@@ -6,8 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
+use super::moves::{follow, move_task, write_history};
 use super::rows::{SESSION, history_of, json, kind_name, saturating, session_of, stamp, status_of};
-use super::sqlite::{follow, move_task, read_task, write_history};
+use super::sqlite::read_task;
 use super::{HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original};
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};

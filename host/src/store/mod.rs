@@ -10,6 +10,7 @@
 
 mod ledger;
 mod manage;
+mod moves;
 mod original;
 mod rows;
 mod schema;
