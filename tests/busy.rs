@@ -263,3 +263,38 @@ fn prompts_never_reach_a_shell() {
     assert_eq!(task["kind"], "command");
     assert_eq!(task["output"], "asked\n");
 }
+
+/// A question that is answered with one key looks almost like a prompt.
+#[test]
+fn a_question_for_a_key_is_no_prompt() {
+    in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
+        let world = seat.world;
+        let ask = match seat.shell {
+            Shell::Zsh => "read -q 'x?Go on? $ '",
+            _ => "read -n 1 -p 'Go on? $ ' x",
+        };
+        // A person's own.
+        seat.pane.line(ask);
+        seat.pane.shows("Go on?");
+        world.session_is(seat.name(), "busy");
+        let waits = seat.shell("echo later >> log");
+        stays(|| world.show(waits)["status"].clone());
+        assert!(!seat.path("log").exists());
+        seat.pane.keys(&["y"]);
+        // The answer stands in front of the next prompt in bash.
+        seat.pane.line("clear");
+        world.completed(waits);
+
+        // A task's: it is asked for as long as it is, and nothing else is typed there.
+        seat.pane.line("clear");
+        let asks = seat.shell(&format!("{ask}; echo \"got $x\""));
+        seat.pane.shows("Go on?");
+        let next = seat.shell("echo next");
+        world.until(asks, "in_progress");
+        stays(|| world.show(asks)["status"].clone());
+        seat.pane.keys(&["y"]);
+        let output = String::from_utf8(world.completed(asks)["output"].to_string().into());
+        assert!(output.expect("text").contains("got y"));
+        world.completed(next);
+    });
+}

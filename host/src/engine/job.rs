@@ -216,7 +216,9 @@ impl Dialect<'_> {
             let export = if is_fish {
                 format!("builtin set -gx {name} {value}")
             } else {
-                format!("{} export {name}={value}", self.builtin())
+                // Some shells go on where a variable is read-only.
+                let builtin = self.builtin();
+                format!("{builtin} export {name}={value}; {builtin} [ \"${name}\" = {value} ]")
             };
             steps.push((Step::Export(index), export));
         }

@@ -648,3 +648,23 @@ fn an_isolated_task_that_fails_does_not_end_a_strict_shell() {
         );
     }
 }
+
+#[test]
+fn a_variable_that_cannot_be_set_fails_the_task() {
+    for shell in shells() {
+        if shell == Shell::Fish {
+            // It has no read-only variables.
+            continue;
+        }
+        let job = Job::write(
+            shell,
+            &task("touch ran", metadata(&[("A", "1"), ("TOKEN", "new")])),
+            Keep::File,
+        );
+        job.source_then("readonly TOKEN=old", "");
+        let name = shell.name();
+        assert!(!job.path().join("ran").exists(), "{name}");
+        assert_ne!(job.files.exit_code(), Some(0), "{name}");
+        assert_eq!(job.files.last_step(), Some(Step::Export(1)), "{name}");
+    }
+}

@@ -93,8 +93,9 @@ fn shell_of(program: &str) -> Option<Shell> {
 }
 
 /// Returns how a shell stands, by the rule that was measured to be right: it waits at its prompt
-/// where its process group is the one in the foreground and its terminal is not in canonical
-/// mode, because a shell that reads a line edits it itself.
+/// where its process group is the one in the foreground and its terminal is neither in canonical
+/// mode nor echoes, because a shell that reads a line edits and shows it itself. One that asks for
+/// a key (`read -n 1`, zsh's `read -q`) leaves the echo on.
 ///
 /// A shell without line editing leaves the terminal in canonical mode. Of such a one Linux tells
 /// what it waits for; macOS does not, and the state is unknown.
@@ -114,14 +115,14 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
             group: Some(foreground),
         };
     }
-    let standing = match canonical(tty) {
-        Ok(false) => Standing::Prompt,
-        Ok(true) if shell == Shell::Dash => match system::reads_a_line(pid) {
+    let standing = match editing(tty) {
+        Ok(Editing::ByShell) => Standing::Prompt,
+        Ok(Editing::OfLines) if shell == Shell::Dash => match system::reads_a_line(pid) {
             Ok(true) => Standing::Prompt,
             Ok(false) => running_itself(),
             Err(why) => Standing::Unknown(why),
         },
-        Ok(true) => running_itself(),
+        Ok(Editing::OfLines | Editing::OfKeys) => running_itself(),
         Err(error) => Standing::Unknown(format!("its terminal cannot be read: {error}")),
     };
     // A program may have come to the foreground between the two looks, with the terminal its way.
@@ -142,14 +143,29 @@ fn running_itself() -> Standing {
     }
 }
 
-/// Whether a terminal hands over whole lines, as it does to programs that do not edit them.
-fn canonical(tty: &Path) -> rustix::io::Result<bool> {
+/// Who edits and shows what is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Editing {
+    /// The terminal, and it hands over whole lines.
+    OfLines,
+    /// The terminal, and it hands over each key.
+    OfKeys,
+    /// The program: what a line editor wants.
+    ByShell,
+}
+
+fn editing(tty: &Path) -> rustix::io::Result<Editing> {
     // Never to become our controlling terminal, never to wait.
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let terminal = open(tty, flags, Mode::empty())?;
-    Ok(tcgetattr(terminal)?
-        .local_modes
-        .contains(LocalModes::ICANON))
+    let modes = tcgetattr(terminal)?.local_modes;
+    Ok(if modes.contains(LocalModes::ICANON) {
+        Editing::OfLines
+    } else if modes.contains(LocalModes::ECHO) {
+        Editing::OfKeys
+    } else {
+        Editing::ByShell
+    })
 }
 
 /// Whether a process is there and has not ended.
