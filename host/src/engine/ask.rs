@@ -19,6 +19,9 @@ use crate::model::task::Task;
 use crate::store::SHORTEST_SECRET;
 use crate::tmux::{Tmux, Typed, TypedLine};
 
+/// How many variables the history names.
+const NAMED: usize = 8;
+
 /// How long an answer is waited for. A shell needs some milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ impl<T: Tmux> Engine<T> {
         let mut names = BTreeSet::new();
         let mut asked: Vec<&Seen> = Vec::new();
         let mut decidable = tasks.len();
+        // Looked at once a session, however many tasks there are.
+        let mut stale = vec![None; ready.len()];
         for (position, task) in tasks.iter().enumerate() {
             let metadata = &task.metadata;
             if metadata.env_vars.is_empty() || !metadata.prefer_context_match {
@@ -53,33 +58,38 @@ impl<T: Tmux> Engine<T> {
             let providers = task.allowed_providers();
             let demand = task.demand(&providers);
             let may = |seen: &&&Seen| demand.excludes(&seen.row.place()).is_none();
-            let stale = ready.iter().filter(may).filter(|seen| {
+            for (seen, stale) in ready.iter().zip(&mut stale) {
                 // A protected session is left in peace, unless it is named.
                 let target = task.target_session.as_deref();
                 let named = target.is_some_and(|target| is_called(&seen.row.name, target));
-                let identity = &seen.row.identity;
-                (named || seen.row.admission == Admission::Open)
-                    && self.tracker.may_be_asked(identity)
-                    && !self.tracker.is_fresh(seen)
-            });
-            let before = asked.len();
-            for seen in stale {
-                names.extend(metadata.env_vars.keys().cloned());
-                let is_new = |other: &&Seen| other.row.identity != seen.row.identity;
-                if asked.iter().all(is_new) {
-                    asked.push(seen);
+                if !may(&seen) || !(named || seen.row.admission == Admission::Open) {
+                    continue;
+                }
+                let is_stale = *stale.get_or_insert_with(|| {
+                    self.tracker.may_be_asked(&seen.row.identity) && !self.tracker.is_fresh(seen)
+                });
+                if is_stale {
+                    names.extend(metadata.env_vars.keys().cloned());
+                    let is_new = |other: &&Seen| other.row.identity != seen.row.identity;
+                    if asked.iter().all(is_new) {
+                        asked.push(seen);
+                    }
                 }
             }
-            let waits = asked.len() > before
-                || asked.iter().any(|seen| may(&seen))
-                || waiting.iter().filter(may).any(|seen| seen.asked);
-            if waits {
+            let mut unanswered = asked.iter().chain(waiting);
+            if unanswered.any(|seen| may(&seen)) {
                 decidable = decidable.min(position);
             }
         }
         if !asked.is_empty() {
-            let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-            let why = format!("for {}, which a task names", wanted.join(", "));
+            let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+            let more = if wanted.len() > NAMED {
+                " and others"
+            } else {
+                ""
+            };
+            wanted.truncate(NAMED);
+            let why = format!("for {}{more}, which a task names", wanted.join(", "));
             self.put_questions(&asked, &names, &why, now).await?;
         }
         if decidable < tasks.len() {

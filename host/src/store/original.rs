@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -18,6 +19,9 @@ const ASIDE: &str = "original_";
 
 /// What the copy is called, behind the name of the database.
 const BACKUP: &str = "before-migration";
+
+/// Making a copy takes seconds.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// Why a task that was in flight there is uncertain here.
 const IN_FLIGHT: &str = "it was in flight when its database was taken over: whether it ran is not known; `assigner resolve` moves it on";
@@ -44,6 +48,7 @@ impl Backup {
     /// # Errors
     /// The disk is full, or SQLite refused: nothing has changed.
     pub(super) fn make(connection: &Connection, path: &Path) -> Result<Self, StoreError> {
+        sweep(path);
         let backup = Self {
             aside: with_end(path, &format!("{BACKUP}.{}", unique())),
             path: with_end(path, BACKUP),
@@ -456,6 +461,26 @@ fn data_version(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
+/// Deletes copies that a process which was killed has left half-written, an hour ago or more.
+fn sweep(path: &Path) {
+    let start = with_end(path, BACKUP);
+    let start = start.file_name().unwrap_or_default().to_string_lossy();
+    let entries = path
+        .parent()
+        .and_then(|directory| fs::read_dir(directory).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let old = entry
+            .metadata()
+            .and_then(|file| file.modified())
+            .is_ok_and(|then| then.elapsed().is_ok_and(|age| age > LEFT_BEHIND));
+        if old && name.starts_with(start.as_ref()) && name.ends_with(".tmp") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes a whole and consistent copy of a database, for its owner alone.
 fn copy_into(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Copy {
@@ -484,4 +509,29 @@ fn unique() -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = Timestamp::now().as_nanosecond();
     format!("{}-{now}-{number}.tmp", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_written_copies_do_not_pile_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("assigner.db");
+        let old = with_end(&path, &format!("{BACKUP}.1-2-3.tmp"));
+        let new = with_end(&path, &format!("{BACKUP}.4-5-6.tmp"));
+        let kept = with_end(&path, BACKUP);
+        for file in [&path, &old, &new, &kept] {
+            fs::write(file, "x").expect("written");
+        }
+        let long_ago = std::time::SystemTime::now() - LEFT_BEHIND * 2;
+        for file in [&path, &old, &kept] {
+            let file = fs::File::options().write(true).open(file).expect("there");
+            file.set_modified(long_ago).expect("set");
+        }
+        sweep(&path);
+        let there = [&path, &old, &new, &kept].map(|file| file.exists());
+        assert_eq!(there, [true, false, true, true]);
+    }
 }

@@ -365,3 +365,68 @@ fn apply(transaction: &Connection, found: i64) -> Result<(), StoreError> {
 fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::TaskId;
+    use crate::model::task::Status;
+    use crate::store::{Sqlite, Store};
+
+    /// As the first release wrote it: every later one must open it.
+    #[test]
+    fn a_database_of_the_first_version_is_brought_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("assigner.db");
+        let old = Connection::open(&path).expect("a file");
+        old.execute_batch(MIGRATIONS[0]).expect("the first schema");
+        old.execute_batch(
+            "INSERT INTO tasks (kind, content, created_at, attempts, max_retries, metadata)
+                VALUES ('command', 'again', '2026-01-01T00:00:00.000Z', 2, 3, '{\"x\": 1}');
+             INSERT INTO tasks (kind, content, created_at, status, completed_at)
+                VALUES ('command', 'done', '2026-01-01T00:00:00.000Z', 'completed',
+                    '2026-01-01T00:00:01.000Z');
+             INSERT INTO tasks (kind, content, created_at, not_before)
+                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z');
+             INSERT INTO attempts (task_id, number, session, server_pid, server_start, pane,
+                pane_pid, phase, outcome, claimed_at, policy_name, policy_version, policy_sha256,
+                rankings) VALUES (2, 1, 'api', 1, 1, '%1', 1, 'ended', 'completed',
+                '2026-01-01T00:00:00.000Z', 'default', '0.1.0', '00', '[]');
+             INSERT INTO outputs (attempt_id, total, bytes) VALUES (1, 2, x'6f6b');
+             INSERT INTO assignment_history (prompt_id, action) VALUES (2, 'completed');
+             INSERT INTO sessions (name, status, server_pid, server_start, pane, pane_pid)
+                VALUES ('api', 'idle', 1, 1, '%1', 1);
+             CREATE VIEW depth AS SELECT status, count(*) AS n FROM prompts GROUP BY status;
+             CREATE TRIGGER told AFTER INSERT ON tasks BEGIN SELECT 1; END;
+             PRAGMA user_version = 1;",
+        )
+        .expect("rows");
+        drop(old);
+        let mut store = Sqlite::open(directory.path()).expect("brought up");
+        let again = store.task(TaskId(1)).expect("the first task");
+        assert_eq!((again.attempts, again.tries), (2, 2));
+        assert!(again.metadata.rest.contains_key("x"));
+        assert_eq!(
+            store.task(TaskId(2)).expect("the second").status,
+            Status::Completed
+        );
+        let output = store.output(TaskId(2)).expect("read").expect("there");
+        assert_eq!(output.bytes, b"ok");
+        assert_eq!(store.attempts(TaskId(2)).expect("attempts").len(), 1);
+        assert_eq!(store.history(TaskId(2)).expect("history").len(), 1);
+        assert_eq!(store.sessions().expect("sessions").len(), 1);
+        let lanes = store.lanes().expect("lanes");
+        let runnable = store.pending(&lanes, 9, None).expect("a page");
+        assert_eq!(runnable.len(), 1, "one waits for its time");
+        let others = Connection::open(&path).expect("another connection");
+        let kept: i64 = others
+            .query_row(
+                "SELECT (SELECT count(*) FROM depth) + (SELECT count(*) FROM sqlite_schema
+                    WHERE name = 'told')",
+                [],
+                |row| row.get(0),
+            )
+            .expect("what others made");
+        assert_eq!(kept, 3);
+    }
+}
