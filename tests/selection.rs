@@ -573,3 +573,25 @@ fn a_session_is_meant_with_all_its_panes() {
             .is_some_and(|name| name.starts_with("mine:"))
     );
 }
+
+#[test]
+fn tasks_are_listed_by_their_labels() {
+    let world = World::new();
+    let web = world.shell_with(&["--label", "team=web", "--label", "kind=a"], "true");
+    let other = world.shell_with(&["--label", "team=web"], "true");
+    world.shell_with(&["--label", "team=api"], "true");
+    world.shell("true");
+    let listed = |options: &[&str]| -> Vec<u64> {
+        let answer = world.json(&[&["list"][..], options].concat());
+        let tasks = answer.as_array().expect("an array");
+        tasks
+            .iter()
+            .filter_map(|task| task["id"].as_u64())
+            .collect()
+    };
+    assert_eq!(listed(&["--label", "team=web"]), [web, other]);
+    assert_eq!(listed(&["-l", "team=web", "-l", "kind=a"]), [web]);
+    assert_eq!(listed(&["--label", "team=web", "-n", "1"]), [other]);
+    assert!(listed(&["--label", "team=db"]).is_empty());
+    world.assigner(&["list", "--label", "team"]).refused(2);
+}

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::show::task_json;
-use super::{Context, ui};
+use super::{Context, ui, wish};
 use crate::model::task::Status;
 use crate::store::Store;
 
@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Only tasks in this state; may be repeated
     #[arg(long = "status", value_name = "STATUS", value_parser = status)]
     statuses: Vec<Status>,
+    /// Only tasks with this label; may be repeated
+    #[arg(short = 'l', long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
     /// At most so many, the newest; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -26,16 +29,33 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     } else {
         args.limit
     };
-    let tasks = context.store()?.tasks(&args.statuses, limit)?;
+    let labels = args.labels.iter().map(|text| wish::label("--label", text));
+    let labels: Vec<(String, String)> = labels.collect::<Result<_, _>>()?;
+    // Labels stand inside of the metadata: the tasks are read to find those that have them.
+    let read = if labels.is_empty() {
+        limit
+    } else {
+        i64::MAX as usize
+    };
+    let mut tasks = context.store()?.tasks(&args.statuses, read)?;
+    tasks.retain(|task| {
+        let has = &task.metadata.labels;
+        labels
+            .iter()
+            .all(|(name, value)| has.get(name) == Some(value))
+    });
+    tasks.drain(..tasks.len().saturating_sub(limit));
     if context.ui.json {
         let rows: Vec<_> = tasks.iter().map(task_json).collect();
         context.ui.json(&json!(rows))?;
         return Ok(Exit::Done);
     }
     if tasks.is_empty() {
-        context
-            .ui
-            .line("no tasks: queue one with `assigner send \"make test\" --shell`")?;
+        context.ui.line(if labels.is_empty() {
+            "no tasks: queue one with `assigner send \"make test\" --shell`"
+        } else {
+            "no task is like that: `assigner list` shows all"
+        })?;
         return Ok(Exit::Done);
     }
     let now = Timestamp::now();

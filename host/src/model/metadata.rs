@@ -52,7 +52,10 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "is_false")]
     pub target_fallback: bool,
     /// What people and policies know the task by.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "any_labels"
+    )]
     pub labels: BTreeMap<String, String>,
     /// Labels that a session must have to run the task.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -141,6 +144,30 @@ fn plain_values<'de, D: Deserializer<'de>>(
         .collect()
 }
 
+/// Reads labels as other tools write them: names alone, or names with values. They ask for nothing,
+/// so that what is neither counts as none.
+fn any_labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    use serde_json::Value;
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Object(pairs) => pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, text(value)?)))
+            .collect(),
+        Value::Array(names) => names
+            .into_iter()
+            .filter_map(|name| Some((text(name)?, String::new())))
+            .collect(),
+        _ => BTreeMap::new(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +195,26 @@ mod tests {
         assert_eq!(metadata.env_vars["PORT"], "8080");
         assert_eq!(metadata.env_vars["DEBUG"], "true");
         assert!(Metadata::read(r#"{"env_vars": {"A": [1]}}"#).1.is_some());
+    }
+
+    #[test]
+    fn labels_of_other_tools_stop_no_task() {
+        for (json, labels) in [
+            (
+                r#"{"labels": {"team": "web", "n": 1, "odd": []}}"#,
+                vec![("n", "1"), ("team", "web")],
+            ),
+            (r#"{"labels": ["urgent"]}"#, vec![("urgent", "")]),
+            (r#"{"labels": "urgent"}"#, vec![]),
+        ] {
+            let (metadata, problem) = Metadata::read(json);
+            assert_eq!(problem, None, "{json}");
+            let read: Vec<(&str, &str)> = metadata
+                .labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            assert_eq!(read, labels, "{json}");
+        }
     }
 }
