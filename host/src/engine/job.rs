@@ -145,7 +145,7 @@ pub(super) fn secrets(plan: &Plan<'_>) -> String {
         // Some shells go on where a variable is read-only.
         let _ = writeln!(
             piece,
-            "{builtin} [ \"${name}\" = {value} ] || __assigner_bad=1"
+            "{builtin} [ \"x${name}\" = x{value} ] || __assigner_bad=1"
         );
     }
     let _ = writeln!(
@@ -218,7 +218,7 @@ impl Dialect<'_> {
             } else {
                 // Some shells go on where a variable is read-only.
                 let builtin = self.builtin();
-                format!("{builtin} export {name}={value}; {builtin} [ \"${name}\" = {value} ]")
+                format!("{builtin} export {name}={value}; {builtin} [ \"x${name}\" = x{value} ]")
             };
             steps.push((Step::Export(index), export));
         }

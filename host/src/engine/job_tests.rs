@@ -668,3 +668,35 @@ fn a_variable_that_cannot_be_set_fails_the_task() {
         assert_eq!(job.files.last_step(), Some(Step::Export(1)), "{name}");
     }
 }
+
+#[test]
+fn values_that_look_like_something_else_are_set_as_they_are() {
+    let odd = [
+        "", "(", ")", "!", "-n", "]", "=", "=ls", "~", "*", "a\nb\n", "\\", "$x", "x'", "[", "-a",
+    ];
+    let names: Vec<String> = (0..odd.len()).map(|at| format!("ODD{at}")).collect();
+    let env_vars: BTreeMap<String, String> = names
+        .iter()
+        .cloned()
+        .zip(odd.iter().map(|value| (*value).to_owned()))
+        .collect();
+    for shell in shells() {
+        let asked = Metadata {
+            env_vars: env_vars.clone(),
+            ..Metadata::default()
+        };
+        let job = Job::write_with(
+            shell,
+            &task("touch ran", asked),
+            Keep::File,
+            &BTreeMap::from([("TOKEN".to_owned(), "( ! -n".to_owned())]),
+        );
+        let output = job.source();
+        let name = shell.name();
+        assert_eq!(job.files.exit_code(), Some(0), "{name}: {output:?}");
+        let after = job.files.environment_after().expect("told");
+        for (variable, value) in &env_vars {
+            assert_eq!(after.get(variable), Some(value), "{name}: {variable}");
+        }
+    }
+}
