@@ -93,9 +93,15 @@ fn a_line_that_goes_on() {
 #[test]
 fn a_search_in_the_history() {
     in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
-        seat.pane.keys(&["C-r"]);
-        seat.pane.shows("i-search");
-        untouched_until(seat, "a search", || seat.pane.keys(&["C-g"]));
+        for _ in 0..3 {
+            // Within the second in which its prompt was seen: the cursor does not move.
+            seat.pane.line("clear");
+            seat.pane.prompt();
+            seat.world.session_is(seat.name(), "idle");
+            seat.pane.keys(&["C-r"]);
+            seat.pane.shows("i-search");
+            untouched_until(seat, "a search", || seat.pane.keys(&["C-g"]));
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::prompt::{self, Line};
-use super::tracker::{Freshness, Known, Seen, Stamp};
+use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
@@ -48,7 +48,7 @@ impl<T: Tmux> Engine<T> {
         };
         self.server_runs = !panes.is_empty();
         let candidates: Vec<Candidate> = panes.into_iter().filter_map(Candidate::of).collect();
-        let lines = self.lines(&candidates).await?;
+        let lines = self.lines(&candidates, now).await?;
         let contexts = self.contexts_of(&candidates).await;
         let labels = labels(&candidates);
         let mut snapshot = Snapshot::default();
@@ -71,7 +71,8 @@ impl<T: Tmux> Engine<T> {
     async fn lines(
         &mut self,
         candidates: &[Candidate],
-    ) -> Result<HashMap<PaneId, Line>, RoundError> {
+        now: Timestamp,
+    ) -> Result<HashMap<PaneId, ReadLine>, RoundError> {
         let mut lines = HashMap::new();
         let mut unread: Vec<&Pane> = Vec::new();
         for candidate in candidates {
@@ -83,11 +84,9 @@ impl<T: Tmux> Engine<T> {
                 .tracker
                 .get_mut(&pane.identity)
                 .and_then(|known| known.line)
-                .filter(|(cursor, activity, _)| {
-                    *cursor == pane.cursor && *activity == pane.activity
-                });
+                .filter(|line| line.holds(pane));
             match cached {
-                Some((_, _, line)) => {
+                Some(line) => {
                     lines.insert(pane.identity.pane.clone(), line);
                 }
                 None => unread.push(pane),
@@ -96,14 +95,19 @@ impl<T: Tmux> Engine<T> {
         if unread.is_empty() {
             return Ok(lines);
         }
+        let stamps: Vec<Stamp> = unread.iter().map(|pane| Stamp::of(pane)).collect();
         let read = self
             .tmux
             .cursor_lines(&unread)
             .await
             .map_err(RoundError::Tmux)?;
-        for (pane, line) in unread.into_iter().zip(read) {
+        for ((pane, stamp), line) in unread.into_iter().zip(stamps).zip(read) {
             if let Some(line) = line {
-                let read = prompt::read(&line.before, &line.after, &line.below);
+                let read = ReadLine {
+                    line: prompt::read(&line.before, &line.after, &line.below),
+                    stamp,
+                    at: now.as_second(),
+                };
                 lines.insert(pane.identity.pane.clone(), read);
             }
         }
@@ -140,11 +144,12 @@ impl<T: Tmux> Engine<T> {
         &mut self,
         candidate: &Candidate,
         name: String,
-        line: Option<Line>,
+        read: Option<ReadLine>,
         context: Context,
         now: Timestamp,
     ) -> Seen {
         let pane = &candidate.pane;
+        let line = read.map(|read| read.line);
         let (activity, reason) = verdict(candidate, line, now, self.settings.attended_for);
         let (current_dir, git_branch) = context;
         let current_task = self
@@ -183,19 +188,15 @@ impl<T: Tmux> Engine<T> {
             known.activity = activity;
             known.since = now;
         }
-        if let Some(line) = line {
-            known.line = Some((pane.cursor, pane.activity, line));
+        if read.is_some() {
+            known.line = read;
         }
         if activity == Activity::Idle {
             super::ask::take_told(&self.spool, known);
         }
         super::ask::take_answer(&self.spool, known, activity);
         if activity == Activity::Idle && known.fresh == Freshness::FromNextPrompt {
-            known.fresh = Freshness::While(Stamp {
-                waits: probe::waits(pane.identity.pane_pid),
-                cursor: pane.cursor,
-                activity: pane.activity,
-            });
+            known.fresh = Freshness::While(Stamp::of(pane));
         }
         known.hold.take_if(|(until, _)| *until <= Instant::now());
         let paused = self.orders.pause(&name, SHELL);

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::prompt::Line;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
 use crate::probe;
 use crate::store::SessionRow;
+use crate::tmux::Pane;
 
 /// A shell draws its prompt some milliseconds after a job has ended: it is looked for again
 /// after each of these, so that the next task does not wait for a poll.
@@ -56,8 +58,31 @@ pub(super) struct Known {
     pub(super) failed: u32,
     /// Not to be assigned before, and why.
     pub(super) hold: Option<(Instant, String)>,
-    /// The cursor's line as last read, valid while cursor and activity stand still.
-    pub(super) line: Option<((u32, u32), i64, super::prompt::Line)>,
+    /// The cursor's line as last read.
+    pub(super) line: Option<ReadLine>,
+}
+
+/// The line of a shell's cursor, and how its pane stood when it was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadLine {
+    pub(super) line: Line,
+    /// Taken before the line was.
+    pub(super) stamp: Stamp,
+    /// When, in seconds.
+    pub(super) at: i64,
+}
+
+impl ReadLine {
+    /// Whether it still stands there. tmux tells of activity by the second: within the same one
+    /// only the shell's own count tells that it has done nothing since. A search in the history,
+    /// for one, leaves the cursor where it is.
+    pub(super) fn holds(&self, pane: &Pane) -> bool {
+        let before = self.stamp;
+        before.cursor == pane.cursor
+            && before.activity == pane.activity
+            && (self.at > pane.activity
+                || (before.waits.is_some() && before.waits == probe::waits(pane.identity.pane_pid)))
+    }
 }
 
 /// Until when a shell's variables are as they were told.
@@ -137,6 +162,17 @@ pub(super) struct Seen {
     pub(super) asked: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
+}
+
+impl Stamp {
+    /// Returns how the shell of a pane stands now.
+    pub(super) fn of(pane: &Pane) -> Self {
+        Self {
+            waits: probe::waits(pane.identity.pane_pid),
+            cursor: pane.cursor,
+            activity: pane.activity,
+        }
+    }
 }
 
 impl Seen {
