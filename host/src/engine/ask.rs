@@ -109,7 +109,10 @@ impl<T: Tmux> Engine<T> {
             .iter()
             .filter(|seen| {
                 let identity = &seen.row.identity;
+                // The next job undoes it where a person wants to be left in peace.
                 seen.row.activity == Activity::Idle
+                    && !seen.row.paused
+                    && seen.row.admission != Admission::Excluded
                     && self.tracker.is_unclean(identity)
                     && !self.tracker.is_asked(identity)
             })
@@ -201,12 +204,9 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
         let is_new = |name: &String, value: &String| {
             before.and_then(|before| before.get(name)) != Some(value)
         };
-        let tells_a_secret = |value: &String| {
-            let mut secrets = telling.secrets.values();
-            secrets.any(|secret| secret.len() >= SHORTEST_SECRET && value.contains(secret))
-        };
         for (name, value) in after.iter() {
-            if is_new(name, value) && (telling.secrets.contains_key(name) || tells_a_secret(value))
+            if is_new(name, value)
+                && (telling.secrets.contains_key(name) || tells(value, &telling.secrets))
             {
                 known.tainted.insert(name.clone());
             }
@@ -224,7 +224,7 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
             .env
             .retain(|name, _| after.contains_key(name) || !before.contains_key(name));
     }
-    spool.remove(telling.attempt);
+    spool.remove_told(telling.attempt);
     known.live = after.map(Arc::new);
     known.fresh = Freshness::FromNextPrompt;
 }
@@ -241,6 +241,12 @@ pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) 
         return;
     }
     let answer = answer.map(|mut variables| {
+        // What a task that was interrupted has made of its secret values.
+        let made = variables
+            .iter()
+            .filter(|(_, value)| tells(value, &known.left));
+        known.tainted.extend(made.map(|(name, _)| name.clone()));
+        known.left.clear();
         variables.retain(|name, _| !known.tainted.contains(name));
         variables
     });
@@ -271,6 +277,12 @@ pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) 
     known.live = answer.map(Arc::new);
     known.fresh = Freshness::FromNextPrompt;
     known.asked = None;
+}
+
+/// Whether a value holds one of `secrets`.
+fn tells(value: &str, secrets: &BTreeMap<String, String>) -> bool {
+    let mut secrets = secrets.values();
+    secrets.any(|secret| secret.len() >= SHORTEST_SECRET && value.contains(secret))
 }
 
 /// Whether two answers are the same, but for what shells change all the time.

@@ -216,9 +216,7 @@ impl Dialect<'_> {
             let export = if is_fish {
                 format!("builtin set -gx {name} {value}")
             } else {
-                // Some shells go on where a variable is read-only.
-                let builtin = self.builtin();
-                format!("{builtin} export {name}={value}; {builtin} [ \"x${name}\" = x{value} ]")
+                format!("{} export {name}={value}", self.builtin())
             };
             steps.push((Step::Export(index), export));
         }
@@ -315,9 +313,15 @@ impl Dialect<'_> {
             let _ = writeln!(out, "{}", take(step));
         }
         if isolated {
-            // What happens in a subshell stays there.
+            // What happens in a subshell stays there. A shell that ends with what fails (`set -e`)
+            // must not end with it; the task itself is to be as strict as its shell.
             let _ = writeln!(out, "if {going}; then");
+            let _ = writeln!(
+                out,
+                "case $- in *e*) __assigner_e=1; {builtin} set +e;; *) __assigner_e=0;; esac"
+            );
             let _ = writeln!(out, "(");
+            let _ = writeln!(out, "case $__assigner_e in 1) {builtin} set -e;; esac");
         }
         for step in steps {
             let _ = writeln!(out, "{}", take(step));
@@ -345,8 +349,9 @@ impl Dialect<'_> {
         let _ = writeln!(out, "fi");
         if isolated {
             let _ = writeln!(out, "{builtin} exit \"$__assigner\"");
-            // A shell that ends with what fails (`set -e`) must not end here.
-            let _ = writeln!(out, ") || __assigner=$?");
+            let _ = writeln!(out, ")");
+            let _ = writeln!(out, "__assigner=$?");
+            let _ = writeln!(out, "case $__assigner_e in 1) {builtin} set -e;; esac");
             self.write_show(out);
             let _ = writeln!(out, "fi");
         }
@@ -356,7 +361,7 @@ impl Dialect<'_> {
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
-            "{builtin} unset __assigner __assigner_trap __assigner_v"
+            "{builtin} unset __assigner __assigner_trap __assigner_v __assigner_e"
         );
         let _ = writeln!(out, "fi");
     }

@@ -700,3 +700,30 @@ fn values_that_look_like_something_else_are_set_as_they_are() {
         }
     }
 }
+
+#[test]
+fn an_isolated_task_is_as_strict_as_it_says() {
+    for shell in shells() {
+        if shell == Shell::Fish {
+            continue;
+        }
+        let isolated = Metadata {
+            isolate_env: true,
+            prerequisites: vec!["true".to_owned()],
+            ..Metadata::default()
+        };
+        let job = Job::write(
+            shell,
+            &task("set -e\nfalse\ntouch ran", isolated),
+            Keep::File,
+        );
+        let output = job.source_then("", "echo alive");
+        let name = shell.name();
+        assert_eq!(job.files.exit_code(), Some(1), "{name}: {output:?}");
+        assert!(!job.path().join("ran").exists(), "{name}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("alive"),
+            "{name}"
+        );
+    }
+}

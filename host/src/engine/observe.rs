@@ -149,10 +149,12 @@ impl<T: Tmux> Engine<T> {
             let metadata = &flight.task.metadata;
             let undoes = !metadata.secret_env.is_empty()
                 || (metadata.isolate_env && seen.shell == Shell::Fish);
+            let secrets = self.secret_values(&flight.task);
             if let Some(known) = self.tracker.get_mut(&flight.identity)
                 && undoes
             {
                 known.unclean = true;
+                known.left.extend(secrets);
             }
             self.end_capture(flight, &files).await;
             cut_prompt(&files);
@@ -301,26 +303,17 @@ impl<T: Tmux> Engine<T> {
         (since_then >= Duration::from_secs(seconds)).then_some(Cause::TimeOut { step, seconds })
     }
 
-    /// Expects what the shell will tell of its variables, behind the exit code.
-    fn expect_variables(&mut self, flight: &Flight, files: &JobFiles) {
-        let secrets = self.secret_values(&flight.task);
-        let Some(known) = self.tracker.get_mut(&flight.identity) else {
-            return;
-        };
-        let before = match files.environment_before() {
-            Some(before) => Some(Arc::new(before)),
-            None => known.live.take(),
-        };
-        if let Some(earlier) = known.telling.replace(Telling {
+    /// Returns what is known now of the variables that the shell will tell of behind a job.
+    fn telling(&self, flight: &Flight, files: &JobFiles) -> Telling {
+        let before = files.environment_before().map(Arc::new);
+        Telling {
             attempt: flight.attempt,
-            before,
-            secrets,
-        }) {
-            self.spool.remove(earlier.attempt);
+            before: before.or_else(|| self.tracker.live(&flight.identity)),
+            secrets: self.secret_values(&flight.task),
         }
     }
 
-    /// Ends an attempt that left an exit code.
+    /// Ends an attempt that left an exit code, and expects its shell to tell of its variables.
     async fn finish(
         &mut self,
         flight: Flight,
@@ -328,12 +321,32 @@ impl<T: Tmux> Engine<T> {
         code: i32,
         now: Timestamp,
     ) -> Result<(), RoundError> {
-        if let Some(known) = self.tracker.get_mut(&flight.identity)
-            && !flight.task.metadata.isolate_env
-        {
-            known.env.extend(flight.task.metadata.env_vars.clone());
+        let telling = self.telling(&flight, files);
+        let identity = flight.identity.clone();
+        let metadata = &flight.task.metadata;
+        let given = if metadata.isolate_env {
+            BTreeMap::new()
+        } else {
+            metadata.env_vars.clone()
+        };
+        self.end_with_code(flight, files, code, now).await?;
+        // Only now: until its end is on disk, nothing of the attempt is touched.
+        if let Some(known) = self.tracker.get_mut(&identity) {
+            known.env.extend(given);
+            if let Some(earlier) = known.telling.replace(telling) {
+                self.spool.remove_told(earlier.attempt);
+            }
         }
-        self.expect_variables(&flight, files);
+        Ok(())
+    }
+
+    async fn end_with_code(
+        &mut self,
+        flight: Flight,
+        files: &JobFiles,
+        code: i32,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
         let step = files.last_step();
         if let Some(step) = step.filter(|step| *step != Step::Command) {
             let reason = unprepared(&flight, step, code, files);

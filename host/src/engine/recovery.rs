@@ -17,7 +17,9 @@ impl<T: Tmux> Engine<T> {
         let open = self.ledger.run(|store| store.open_attempts()).await?;
         self.flights.clear();
         let ids: Vec<_> = open.iter().map(|attempt| attempt.id).collect();
-        self.spool.sweep(&ids);
+        let told_later = self.tracker.told_later();
+        let needed: Vec<_> = ids.iter().copied().chain(told_later).collect();
+        self.spool.sweep(&needed);
         for attempt in open {
             let (outcome, event, reason) = match self.evidence(&attempt) {
                 Evidence::Taken => {

@@ -61,8 +61,12 @@ impl<T: Tmux> Engine<T> {
                 .insert(seen.row.identity.clone(), snapshot.sessions.len());
             snapshot.sessions.push(seen);
         }
-        self.tracker
+        let untold = self
+            .tracker
             .retain(|identity| snapshot.index.contains_key(identity));
+        for attempt in untold {
+            self.spool.remove_told(attempt);
+        }
         self.write_changes(&snapshot, now).await?;
         Ok(snapshot)
     }
@@ -179,6 +183,7 @@ impl<T: Tmux> Engine<T> {
             rest: None,
             tainted: BTreeSet::new(),
             unclean: false,
+            left: BTreeMap::new(),
             completed: 0,
             failed: 0,
             hold: None,

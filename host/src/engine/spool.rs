@@ -199,6 +199,11 @@ impl Spool {
         self.remove_where(|found, path| found == attempt && !is_tombstone(path) && path != told);
     }
 
+    /// Removes what a shell has told of its variables behind a job.
+    pub(super) fn remove_told(&self, attempt: AttemptId) {
+        let _ = fs::remove_file(self.files(attempt).after());
+    }
+
     fn remove_where(&self, unwanted: impl Fn(AttemptId, &Path) -> bool) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;

@@ -54,6 +54,8 @@ pub(super) struct Known {
     pub(super) tainted: BTreeSet<String>,
     /// A task that was interrupted has left variables there which are to be undone.
     pub(super) unclean: bool,
+    /// The secret values of such a task.
+    pub(super) left: BTreeMap<String, String>,
     pub(super) completed: u32,
     pub(super) failed: u32,
     /// Not to be assigned before, and why.
@@ -203,6 +205,7 @@ impl Tracker {
                     rest: None,
                     tainted: BTreeSet::new(),
                     unclean: false,
+                    left: BTreeMap::new(),
                     completed: row.completed,
                     failed: row.failed,
                     hold: None,
@@ -256,9 +259,29 @@ impl Tracker {
             .is_none_or(|(at, rest)| at.elapsed() >= rest)
     }
 
-    /// Forgets sessions that are not `alive`.
-    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
-        self.sessions.retain(|identity, _| alive(identity));
+    /// Returns all that a session exports, as it last told.
+    pub(super) fn live(&self, identity: &Identity) -> Option<Arc<BTreeMap<String, String>>> {
+        self.sessions.get(identity)?.live.clone()
+    }
+
+    /// Returns the attempts of which something is still to be told.
+    pub(super) fn told_later(&self) -> impl Iterator<Item = AttemptId> {
+        let tellings = self.sessions.values();
+        tellings.filter_map(|known| Some(known.telling.as_ref()?.attempt))
+    }
+
+    /// Forgets sessions that are not `alive`, and returns the attempts of which nothing more is
+    /// told.
+    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) -> Vec<AttemptId> {
+        let mut untold = Vec::new();
+        self.sessions.retain(|identity, known| {
+            let stays = alive(identity);
+            if !stays {
+                untold.extend(known.telling.take().map(|telling| telling.attempt));
+            }
+            stays
+        });
+        untold
     }
 
     /// Holds a session back for a while.
