@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
 use super::moves::{follow, move_task, write_history};
 use super::rows::{
@@ -67,7 +68,7 @@ impl Sqlite {
             connection.set_prepared_statement_cache_capacity(64);
             Ok(connection)
         };
-        let mut connection = open().map_err(|source| StoreError::Open {
+        let mut connection = patiently(open).map_err(|source| StoreError::Open {
             path: path.clone(),
             source,
         })?;
@@ -101,6 +102,25 @@ impl Sqlite {
             let _ = self.connection.execute_batch(undo);
         }
         result
+    }
+}
+
+/// Tries again while another connection is just making the file: SQLite does not wait by itself
+/// where two of them change its journal mode.
+fn patiently<R>(
+    mut open: impl FnMut() -> Result<R, rusqlite::Error>,
+) -> Result<R, rusqlite::Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match open() {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
     }
 }
 

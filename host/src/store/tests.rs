@@ -929,3 +929,20 @@ fn what_a_person_changed_since_the_decision_is_not_claimed() {
     assert!(may_run(&mut store, ids[0]));
     claimed(&mut store, ids[0], 1);
 }
+
+#[test]
+fn many_may_make_the_database_at_once() {
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let mut store = Sqlite::open(directory.path()).expect("a store");
+                    queue(&mut store, &[NewTask::command("x")]);
+                });
+            }
+        });
+        let mut store = Sqlite::open(directory.path()).expect("a store");
+        assert_eq!(store.tasks(&[], 99).expect("tasks").len(), 16);
+    }
+}
