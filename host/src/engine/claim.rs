@@ -6,6 +6,7 @@ use super::flight::Flight;
 use super::matching::Assignment;
 use super::tracker::Seen;
 use super::{Engine, RoundError};
+use crate::model::session::Activity;
 use crate::model::task::Phase;
 use crate::store::Claim;
 use crate::tmux::Tmux;
@@ -35,6 +36,16 @@ impl<T: Tmux> Engine<T> {
             .ledger
             .run(move |store| store.claim(&claims, now))
             .await?;
+        for (assignment, attempt) in assignments.iter().zip(&attempts) {
+            // As the claim has written it: the next scan writes what it finds where that differs.
+            if attempt.is_some()
+                && let Some(row) = self.tracker.written.get_mut(&assignment.claim.session)
+            {
+                row.current_task = Some(assignment.task.id);
+                row.activity = Activity::Busy;
+                row.reason = format!("runs task {}", assignment.task.id);
+            }
+        }
         Ok(assignments
             .into_iter()
             .zip(attempts)

@@ -451,7 +451,18 @@ impl Store for Sqlite {
                         claim.policy.sha256,
                         json(&claim.rankings),
                     ])?;
-                claimed.push(Some(AttemptId(connection.last_insert_rowid())));
+                let attempt = AttemptId(connection.last_insert_rowid());
+                connection
+                    .prepare_cached(
+                        "UPDATE sessions SET current_task_id = ?2, status = 'busy', reason = ?3
+                         WHERE name = ?1",
+                    )?
+                    .execute(params![
+                        claim.session,
+                        claim.task.0,
+                        format!("runs task {}", claim.task)
+                    ])?;
+                claimed.push(Some(attempt));
             }
             Ok(claimed)
         })
