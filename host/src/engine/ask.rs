@@ -66,7 +66,7 @@ impl<T: Tmux> Engine<T> {
                     continue;
                 }
                 let is_stale = *stale.get_or_insert_with(|| {
-                    self.tracker.may_be_asked(&seen.row.identity) && !self.tracker.is_fresh(seen)
+                    self.tracker.may_be_asked(seen) && !self.tracker.is_fresh(seen)
                 });
                 if is_stale {
                     names.extend(metadata.env_vars.keys().cloned());

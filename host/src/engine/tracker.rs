@@ -251,12 +251,16 @@ impl Tracker {
         )
     }
 
-    /// Whether a session that has done something may be asked again by now.
-    pub(super) fn may_be_asked(&self, identity: &Identity) -> bool {
-        let known = self.sessions.get(identity);
-        known
-            .and_then(|known| known.rest)
-            .is_none_or(|(at, rest)| at.elapsed() >= rest)
+    /// Whether a session that has done something may be asked again by now: at once where its
+    /// cursor has moved, as it does where a person has entered a line.
+    pub(super) fn may_be_asked(&self, seen: &Seen) -> bool {
+        self.sessions.get(&seen.row.identity).is_some_and(|known| {
+            let moved = match known.fresh {
+                Freshness::While(stamp) => stamp.cursor != seen.cursor,
+                Freshness::Stale | Freshness::FromNextPrompt => false,
+            };
+            moved || known.rest.is_none_or(|(at, rest)| at.elapsed() >= rest)
+        })
     }
 
     /// Returns all that a session exports, as it last told.
