@@ -13,11 +13,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["store", "tmux", "probe", "policy", "model"]),
     ("config", &["engine", "policy", "tmux"]),
     ("daemon", &["engine", "store", "tmux", "policy", "model"]),
+    ("toolchain", &[]),
     ("client", &["engine", "store", "policy", "model"]),
     (
         "cli",
         &[
-            "daemon", "config", "engine", "store", "tmux", "probe", "policy", "model",
+            "daemon",
+            "config",
+            "engine",
+            "store",
+            "tmux",
+            "probe",
+            "policy",
+            "toolchain",
+            "model",
         ],
     ),
 ];

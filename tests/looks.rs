@@ -17,6 +17,7 @@ fn steady(world: &World, text: &str) -> String {
         (r"(?m)^(\S+  +shell +\w+ +)\d+s", "${1}NOW"),
         (r"(?m)^(\d+ .*?  )\d+s( +\S)", "${1}NOW${2}"),
         (r"pane %\d+", "pane %N"),
+        (r"loaded in \d+ ms( from the cache)?", "loaded in NO TIME"),
     ] {
         let pattern = regex::Regex::new(pattern).expect("a pattern");
         steady = pattern.replace_all(&steady, instead).into_owned();
@@ -80,7 +81,7 @@ fn the_texts_of_one_state() {
       desk  50 = parent directory 50
     ");
     assert_snapshot!(text(&["explain", &prompt.to_string()]), @r"
-    task 3 pending: a prompt goes to agents, never into a shell, and none of the 2 sessions is an agent; a command for a shell is sent with --shell
+    task 3 pending: a prompt goes to agents, never into a shell, and none of the 2 sessions is an agent; start an agent in a session, or send it with --shell if it is a command
     SESSION  STATUS  POINTS  WHY
     api  idle  -  a prompt goes to agents, this is a shell
     desk  idle  -  a prompt goes to agents, this is a shell
@@ -100,7 +101,7 @@ fn the_texts_of_one_state() {
     ");
     assert_snapshot!(text(&["status"]), @r"
     daemon  running for A WHILE, pid PID, on socket /home/s
-    policy  default 0.1.0 (HASH), no failures
+    policy  default 0.1.0 (HASH), loaded in NO TIME, no failures
     tasks  1 pending, 1 completed, 1 failed
     sessions  2 idle
     ");

@@ -5,9 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use assigner::model;
-use assigner::model::matching::{Attribute, Candidate, Question, Resource};
-use assigner::model::task::Kind;
-use assigner::policy::{Limits, Policy};
+use assigner::policy::{Limits, Policy, rounds};
 use assigner_policy::Policy as _;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
@@ -32,7 +30,7 @@ fn native_and_component(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("a round of the default policy");
     group.sample_size(20);
     for size in SIZES {
-        let question = question(size);
+        let question = rounds::workload(size, size);
         let (round, tasks, sessions) = native::question(&question);
         let as_component = || component.decide(&question).expect("it decides");
         let as_native = || native.assign(&round, &tasks, &sessions);
@@ -62,65 +60,4 @@ fn quickest<T>(run: impl Fn() -> T) -> Duration {
         start.elapsed()
     };
     (0..20).map(time).min().unwrap_or_default()
-}
-
-/// As many tasks and sessions, in a tree of projects, each on one of some branches.
-fn question(size: usize) -> Question {
-    let directory = |i: usize| match i % 4 {
-        0 => format!("/srv/team{}/project{}", i % 7, i % 50),
-        1 => format!("/srv/team{}/project{}/src", i % 7, i % 50),
-        2 => format!("/srv/team{}", i % 7),
-        _ => format!("/home/user{}/work", i % 13),
-    };
-    let branch = |i: usize| format!("feature-{}", i % 11);
-    let env = |i: usize| {
-        vec![
-            Attribute {
-                name: "STAGE".to_owned(),
-                value: format!("{}", i % 3),
-            },
-            Attribute {
-                name: "REGION".to_owned(),
-                value: format!("{}", i % 5),
-            },
-        ]
-    };
-    let provider = |i: usize| ["claude", "codex", "shell"][i % 3].to_owned();
-    let task = |i: usize| Candidate {
-        id: i as i64 + 1,
-        kind: Kind::Prompt,
-        summary: format!("do the thing number {i} and say how it went"),
-        priority: 0,
-        waiting: 60,
-        attempt: 1,
-        match_context: true,
-        working_dir: Some(directory(i * 31)),
-        git_branch: Some(branch(i * 17)),
-        env: env(i * 13),
-        providers: vec![provider(i), provider(i + 1)],
-        eligible: None,
-        follows: None,
-        avoid: Vec::new(),
-        labels: Vec::new(),
-    };
-    let session = |i: usize| Resource {
-        name: format!("session-{i}"),
-        host: "localhost".to_owned(),
-        provider: provider(i),
-        current_dir: Some(directory(i)),
-        git_branch: Some(branch(i)),
-        env: env(i),
-        ready: true,
-        since: (i % 97) as u32,
-        completed: 3,
-        failed: 1,
-        labels: Vec::new(),
-    };
-    Question {
-        now: 1_700_000_000,
-        explain: 5,
-        facts: Vec::new(),
-        tasks: (0..size).map(task).collect(),
-        sessions: (0..size).map(session).collect(),
-    }
 }

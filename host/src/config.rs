@@ -1,5 +1,6 @@
 //! What the program is told: flags over environment over the configuration file over defaults.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +9,11 @@ use etcetera::BaseStrategy;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::engine::Settings;
-use crate::policy::{Limits, LoadError, Policy, Source, resolve};
+use crate::policy::{LoadError, Loader, Overrides, Policy, resolve};
 use crate::tmux::Socket;
 
 /// What is wrong with the configuration.
@@ -54,6 +56,8 @@ pub struct Config {
     pub socket: Socket,
     /// Where policies stand that are named without a path.
     pub policies_dir: PathBuf,
+    /// Where compiled policies are kept; none: nowhere.
+    pub cache_dir: Option<PathBuf>,
     /// What the file says.
     pub file: File,
 }
@@ -115,17 +119,37 @@ impl<'de> Deserialize<'de> for Patterns {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PolicySection {
-    /// A path, a name in the policies directory, or `default.wasm`.
+    /// A path, a name in the policies directory, or `default.wasm`; none: `default.wasm`.
     #[serde(rename = "use")]
-    pub source: String,
+    pub source: Option<String>,
     /// What the policy's `configure` takes.
     pub settings: toml::Table,
+    /// The same for policies by their names, instead of `settings`.
+    pub settings_of: BTreeMap<String, toml::Table>,
     /// For how long it may decide in one round.
-    #[serde(deserialize_with = "duration")]
-    pub time: Duration,
+    #[serde(deserialize_with = "some_duration")]
+    pub time: Option<Duration>,
+    /// How long each step of loading it may take.
+    #[serde(deserialize_with = "some_duration")]
+    pub load_time: Option<Duration>,
     /// How much memory it may have, in MiB.
-    pub memory: usize,
+    pub memory: Option<usize>,
+    /// How much stack, in KiB.
+    pub stack: Option<usize>,
+    /// How large its answer may be, in KiB.
+    pub answer: Option<usize>,
+    /// How many lines for the log it may write in one round.
+    pub log_lines: Option<usize>,
+    /// How large its file may be, in MiB.
+    pub file_size: Option<u64>,
+    /// Whether rounds are recorded.
+    pub record: bool,
+    /// What the recorded rounds may take, in MiB.
+    pub record_limit: u64,
 }
+
+/// The policy where nobody names one.
+pub const DEFAULT_POLICY: &str = "default.wasm";
 
 /// `[engine]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -150,12 +174,19 @@ pub struct EngineSection {
 
 impl Default for PolicySection {
     fn default() -> Self {
-        let limits = Limits::default();
         Self {
-            source: "default.wasm".to_owned(),
+            source: None,
             settings: toml::Table::new(),
-            time: limits.time,
-            memory: limits.memory >> 20,
+            settings_of: BTreeMap::new(),
+            time: None,
+            load_time: None,
+            memory: None,
+            stack: None,
+            answer: None,
+            log_lines: None,
+            file_size: None,
+            record: false,
+            record_limit: 64,
         }
     }
 }
@@ -197,6 +228,10 @@ impl Config {
             }
             (None, _) => File::default(),
         };
+        let cache_dir = match &base {
+            Ok(base) => Some(base.cache_dir().join("assigner").join("compiled")),
+            Err(_) => None,
+        };
         let data_dir = match data_dir.or_else(|| file.data_dir.clone()) {
             Some(directory) => directory,
             None => base?.data_dir().join("assigner"),
@@ -217,52 +252,105 @@ impl Config {
             data_dir,
             socket,
             policies_dir: usual.unwrap_or_default().join("policies"),
+            cache_dir,
             file,
         })
     }
 
-    /// Whether neither the file nor the command line names a policy.
-    pub fn policy_is_default(&self) -> bool {
-        self.file.policy.source == PolicySection::default().source
+    /// The name of the configured policy.
+    pub fn policy_name(&self) -> &str {
+        let named = self.file.policy.source.as_deref();
+        named.unwrap_or(DEFAULT_POLICY)
     }
 
-    /// Loads the policy: `source` where one is given, else the configured one.
+    /// Returns what loads policies, with the configured limits and the cache.
+    pub fn loader(&self) -> Loader {
+        let loader = Loader::new(self.overrides());
+        match &self.cache_dir {
+            Some(directory) => loader.with_cache(directory),
+            None => loader,
+        }
+    }
+
+    /// Returns the settings of a policy that decides: the table of its own, where there is one,
+    /// else the one for whichever policy decides; and over it what was `set`.
+    pub fn live_settings(&self, name: &str, set: &[(String, Value)]) -> Value {
+        let table = self.table_of(name).unwrap_or(&self.file.policy.settings);
+        overlaid(table, set)
+    }
+
+    /// Returns the settings of a policy that is only looked at: what is configured for whichever
+    /// policy decides is for it only where it is the configured one.
+    pub fn settings(&self, name: &str, set: &[(String, Value)]) -> Value {
+        let none = toml::Table::new();
+        let general =
+            (stem(name) == stem(self.policy_name())).then_some(&self.file.policy.settings);
+        let table = self.table_of(name).or(general).unwrap_or(&none);
+        overlaid(table, set)
+    }
+
+    fn table_of(&self, name: &str) -> Option<&toml::Table> {
+        self.file.policy.settings_of.get(stem(name))
+    }
+
+    /// Finds a policy by its name or path and loads it.
     ///
     /// # Errors
     /// It cannot be found or used; see [`LoadError`].
-    pub fn policy(&self, source: Option<&str>) -> Result<Policy, LoadError> {
-        let name = source.unwrap_or(&self.file.policy.source);
-        let section = &self.file.policy;
-        let settings = serde_json::to_value(&section.settings).unwrap_or_default();
-        match resolve(name, &self.policies_dir)? {
-            Source::Embedded => Policy::embedded(&self.limits(), &settings),
-            Source::File(path) => Policy::from_file(&path, &self.limits(), &settings),
-        }
+    pub fn load_policy(&self, name: &str, settings: &Value) -> Result<Policy, LoadError> {
+        let source = resolve(name, &self.policies_dir)?;
+        self.loader().load(&source, settings)
     }
 
-    /// Loads the embedded policy with its default settings: what stands in where the configured
-    /// one fails, whose settings are not for this one.
-    ///
-    /// # Errors
-    /// The system has no memory for it.
-    pub fn fallback_policy(&self) -> Result<Policy, LoadError> {
-        let none = serde_json::Value::Object(serde_json::Map::new());
-        let limits = self.limits();
-        // There is nobody behind it: on a machine that is busy it may rather be slow.
-        let patient = Limits {
-            time: limits.time.max(limits.load_time),
-            ..limits
-        };
-        Policy::embedded(&patient, &none)
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            time: self.file.policy.time,
-            memory: self.file.policy.memory << 20,
-            ..Limits::default()
+    fn overrides(&self) -> Overrides {
+        let PolicySection {
+            time,
+            load_time,
+            memory,
+            stack,
+            answer,
+            log_lines,
+            file_size,
+            ..
+        } = self.file.policy;
+        Overrides {
+            time,
+            load_time,
+            memory: memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+            stack: stack.map(|kibibytes| kibibytes.saturating_mul(1 << 10)),
+            answer: answer.map(|kibibytes| kibibytes.saturating_mul(1 << 10)),
+            log_lines,
+            file: file_size.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
         }
     }
+}
+
+/// The name of a policy without its directory and ending.
+pub(crate) fn stem(name: &str) -> &str {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.strip_suffix(".wasm").unwrap_or(file)
+}
+
+fn overlaid(table: &toml::Table, set: &[(String, Value)]) -> Value {
+    let mut settings = match serde_json::to_value(table) {
+        Ok(Value::Object(settings)) => settings,
+        _ => serde_json::Map::new(),
+    };
+    settings.extend(set.iter().cloned());
+    Value::Object(settings)
+}
+
+/// Reads `KEY=VALUE`, the value as JSON where it is JSON, else as text.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub fn setting(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.trim().is_empty())
+        .ok_or("write a setting as KEY=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.trim().to_owned(), value))
 }
 
 /// The server that plain `tmux` reaches: inside of a session it is the one of that session, by
@@ -290,6 +378,10 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     })
 }
 
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let duration = SignedDuration::deserialize(deserializer)?;
     Duration::try_from(duration)
@@ -299,6 +391,8 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EMBEDDED: &[u8] = include_bytes!("../../policies/default/default.wasm");
 
     fn parse(text: &str) -> Result<File, String> {
         let directory = tempfile::tempdir().expect("a directory");
@@ -329,16 +423,19 @@ mod tests {
         let example = include_str!("../../examples/config.toml");
         let file = parse(example).expect("valid");
         let mut settings = file.policy.settings.clone();
+        assert_eq!(file.policy.source.as_deref(), Some(DEFAULT_POLICY));
         let without_settings = File {
             policy: PolicySection {
                 settings: toml::Table::new(),
+                source: None,
                 ..file.policy
             },
             ..file
         };
         assert_eq!(without_settings, File::default());
         let none = serde_json::json!({});
-        let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
+        let policy = Loader::default().bytes("it", EMBEDDED, &none);
+        let policy = policy.expect("a policy");
         for (name, value) in policy.default_settings().as_object().expect("an object") {
             let example = settings.remove(name).expect("every setting");
             assert_eq!(
@@ -348,8 +445,20 @@ mod tests {
             );
         }
         assert!(settings.is_empty(), "unknown: {settings:?}");
-        for section in ["data-dir", "tmux-socket"] {
-            assert!(example.contains(section));
+        // What has no default of its own stands there behind a `#`.
+        for name in [
+            "data-dir",
+            "tmux-socket",
+            "time",
+            "load-time",
+            "memory",
+            "stack",
+            "answer",
+            "log-lines",
+            "file-size",
+            "settings-of",
+        ] {
+            assert!(example.contains(&format!("# {name} =")), "{name}");
         }
     }
 
@@ -359,10 +468,51 @@ mod tests {
             "tmux-socket = 'x'\n[policy]\nuse = 'mine.wasm'\ntime = '2s'\n[policy.settings]\nmin-score = 50\n[engine]\nattended-for = '0s'\n",
         )
         .expect("valid");
-        assert_eq!(file.policy.source, "mine.wasm");
-        assert_eq!(file.policy.time, Duration::from_secs(2));
+        assert_eq!(file.policy.source.as_deref(), Some("mine.wasm"));
+        assert_eq!(file.policy.time, Some(Duration::from_secs(2)));
         assert_eq!(file.policy.settings["min-score"].as_integer(), Some(50));
         assert_eq!(file.engine.attended_for, Duration::ZERO);
+    }
+
+    #[test]
+    fn settings_reach_the_policy_that_they_are_for() {
+        let text = "[policy]\nuse = 'mine'\n[policy.settings]\na = 1\nb = 2\n\
+                    [policy.settings-of.other]\nc = 3\n";
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        fs::write(&path, text).expect("written");
+        let data = Some(directory.path().to_owned());
+        let config = Config::load(Some(&path), data, None).expect("valid");
+        let set = [setting("b=x").expect("a setting")];
+        let both = serde_json::json!({"a": 1, "b": "x"});
+        assert_eq!(config.live_settings("mine", &set), both);
+        assert_eq!(config.settings("/path/mine.wasm", &set), both);
+        // Whichever policy decides gets them, unless it has its own; one that is looked at doesn't.
+        assert_eq!(config.live_settings("third", &set), both);
+        assert_eq!(
+            config.settings("third", &set),
+            serde_json::json!({"b": "x"})
+        );
+        let other = serde_json::json!({"c": 3});
+        assert_eq!(config.live_settings("other.wasm", &[]), other);
+        assert_eq!(config.settings("./other.wasm", &[]), other);
+    }
+
+    #[test]
+    fn a_setting_is_json_or_text() {
+        for (text, expected) in [
+            ("a=1", serde_json::json!(1)),
+            ("a=wait", serde_json::json!("wait")),
+            ("a=\"1\"", serde_json::json!("1")),
+            ("a=[1, \"b\"]", serde_json::json!([1, "b"])),
+            ("a=", serde_json::json!("")),
+            ("a=b=c", serde_json::json!("b=c")),
+        ] {
+            assert_eq!(setting(text), Ok(("a".to_owned(), expected)), "{text}");
+        }
+        for text in ["", "a", "=1", " =1"] {
+            assert!(setting(text).is_err(), "{text}");
+        }
     }
 
     #[test]

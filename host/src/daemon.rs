@@ -1,5 +1,6 @@
 //! The daemon: one a data directory, one round after another, woken by what happens.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,9 +17,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::engine::{Engine, Settings, Spool};
+use crate::model::matching::PolicyId;
 use crate::model::task::Status;
-use crate::policy::{Policy, PolicyHost};
-use crate::store::{DaemonFacts, Ledger, Secrets, Sqlite, StoreError};
+use crate::policy::{
+    Archive, Loaded, Loader, News, Order, Policy, PolicyHost, Reloader, Shadow, Source, Tally,
+};
+use crate::store::{
+    DaemonFacts, Ledger, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, Recording, Secrets,
+    ShadowFacts, Sqlite, StoreError,
+};
 use crate::tmux::{self, Server, Socket};
 
 /// Who holds a data directory.
@@ -143,6 +150,14 @@ pub enum DaemonError {
     /// Jobs have nowhere to stand.
     #[error("cannot use the spool directory: {0}")]
     Spool(io::Error),
+    /// Rounds have nowhere to stand.
+    #[error("cannot use the directory of recorded rounds `{path}`: {source}", path = path.display())]
+    Archive {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -156,10 +171,20 @@ pub struct Options {
     pub socket: Socket,
     /// The policy that decides.
     pub policy: Policy,
+    /// Where it comes from.
+    pub policy_source: Source,
+    /// Whether it was named on the command line, and so goes before what a person has chosen.
+    pub policy_named: bool,
+    /// The last order for a policy that was known when this one was chosen; 0: none.
+    pub last_order: i64,
     /// The one that stands in where that fails.
     pub fallback: Policy,
-    /// How the policy was named, for others to load it again.
-    pub policy_source: String,
+    /// Loads others.
+    pub loader: Loader,
+    /// What the recorded rounds may take, in bytes; none: they are not recorded.
+    pub record: Option<u64>,
+    /// A policy that decides beside the live one, and is not heeded.
+    pub shadow: Option<Policy>,
     /// Ends when nothing is pending or in flight.
     pub once: bool,
     /// For the engine.
@@ -195,7 +220,8 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let started_at = Timestamp::now();
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);
-    let policy = PolicyHost::new(options.policy, options.fallback);
+    let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;
+    let policy = policy_host(&options)?;
     let secrets = Secrets::of(&options.data_dir);
     let mut engine = Engine::start(
         server,
@@ -209,11 +235,22 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     tracing::info!(
         data = %options.data_dir.display(),
         tmux = %options.socket,
-        policy = %options.policy_source,
+        policy = %options.policy_source.name(),
         "watching"
     );
     let mut told = None;
     loop {
+        match policies.take_up(&mut engine, &ledger).await {
+            Ok(events) if events.is_empty() => {}
+            Ok(events) => {
+                let facts = facts(&engine, &options.socket, &policies, started_at);
+                policies.answered(&events);
+                if let Err(error) = write_down(&ledger, events, facts).await {
+                    tracing::error!("{error}");
+                }
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
         let wait = match engine.round(Timestamp::now()).await {
             Ok(outlook) => outlook.again_in,
             Err(error) => {
@@ -221,7 +258,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
                 Duration::from_secs(1)
             }
         };
-        let facts = facts(&engine, &options.socket, &options.policy_source, started_at);
+        let facts = facts(&engine, &options.socket, &policies, started_at);
         if told.as_ref() != Some(&facts) {
             if let Some(what) = &facts.waiting_for {
                 tracing::info!("waiting for {what}");
@@ -250,10 +287,11 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
 fn facts(
     engine: &Engine<Server>,
     socket: &Socket,
-    policy_source: &str,
+    policies: &Policies,
     started_at: Timestamp,
 ) -> DaemonFacts {
     let health = engine.policy_health();
+    let live = &policies.live;
     DaemonFacts {
         pid: std::process::id(),
         started_at,
@@ -261,11 +299,260 @@ fn facts(
         waiting_for: (!engine.server_runs())
             .then(|| format!("a tmux server on {socket}: start one with `tmux new-session`")),
         policy: health.policy,
-        policy_source: policy_source.to_owned(),
+        policy_source: live.order.source.clone(),
+        policy_settings: live.order.settings.clone(),
+        policy_load_ms: live.load_ms,
+        policy_cached: live.cached,
         policy_failures: health.failures,
         policy_last_failure: health.last_failure,
         policy_in_use: health.fallen_back_to,
+        recording: engine
+            .recorded()
+            .map(|(rounds, bytes)| Recording { rounds, bytes }),
+        shadow: engine.shadow().map(shadow_facts),
     }
+}
+
+fn shadow_facts(tally: Tally) -> ShadowFacts {
+    let Tally {
+        policy,
+        rounds,
+        tasks,
+        different,
+        failures,
+        skipped,
+        last_failure,
+    } = tally;
+    ShadowFacts {
+        policy,
+        rounds,
+        tasks,
+        different,
+        failures,
+        skipped,
+        last_failure,
+    }
+}
+
+/// The directory of recorded rounds in a data directory.
+pub fn rounds_directory(data: &Path) -> PathBuf {
+    data.join("rounds")
+}
+
+/// The directory of rounds that a shadow would have decided otherwise.
+pub fn shadow_directory(data: &Path) -> PathBuf {
+    data.join("shadow")
+}
+
+fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> {
+    let open = |path: PathBuf, limit| {
+        Archive::open(&path, limit).map_err(|source| DaemonError::Archive { path, source })
+    };
+    let mut host = PolicyHost::new(options.policy.clone(), options.fallback.clone());
+    if let Some(limit) = options.record {
+        host.record(open(rounds_directory(&options.data_dir), limit)?);
+    }
+    if let Some(shadow) = &options.shadow {
+        let directory = shadow_directory(&options.data_dir);
+        // What an earlier shadow would have done is of no use beside this one's.
+        match std::fs::remove_dir_all(&directory) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(DaemonError::Archive {
+                    path: directory,
+                    source,
+                });
+            }
+            _ => {}
+        }
+        let archive = open(directory, options.record.unwrap_or(DIFFERENCES))?;
+        host.beside(Shadow::start(shadow.clone(), archive)?);
+    }
+    Ok(host)
+}
+
+/// What the differences of a shadow may take where nothing else is said, in bytes.
+const DIFFERENCES: u64 = 64 << 20;
+
+/// Which policy is live, and what is to become of it.
+struct Policies {
+    reloader: Reloader,
+    live: Live,
+    /// Orders that are being loaded.
+    loading: BTreeSet<i64>,
+    /// Whether what was to be used last could not be.
+    refused: bool,
+}
+
+struct Live {
+    id: PolicyId,
+    order: PolicyOrder,
+    load_ms: f64,
+    cached: bool,
+}
+
+impl Live {
+    fn new(source: &Source, policy: &Policy) -> Self {
+        let loading = policy.loading();
+        Self {
+            id: policy.id().clone(),
+            order: PolicyOrder {
+                source: source.name(),
+                settings: policy.settings().clone(),
+            },
+            load_ms: (loading.took.as_secs_f64() * 1e6).round() / 1e3,
+            cached: loading.cached,
+        }
+    }
+}
+
+impl Policies {
+    /// Starts what loads others, and writes down what this daemon begins with.
+    async fn start(
+        options: &Options,
+        ledger: &Ledger,
+        wake: Arc<Notify>,
+    ) -> Result<Self, DaemonError> {
+        let live = Live::new(&options.policy_source, &options.policy);
+        let start = PolicyEvent {
+            id: 0,
+            at: Timestamp::now(),
+            cause: PolicyCause::Start,
+            order: live.order.clone(),
+            outcome: PolicyOutcome::Live,
+            reason: None,
+            policy: Some(options.policy.id().clone()),
+        };
+        let (named, last) = (options.policy_named, options.last_order);
+        ledger
+            .run(move |store| {
+                // What was ordered while no daemon ran: the last of it was chosen just now.
+                for order in store.policy_orders()? {
+                    if order.id > last {
+                        continue;
+                    }
+                    let (outcome, policy) = if named || order.id < last {
+                        (PolicyOutcome::Overruled, None)
+                    } else {
+                        (PolicyOutcome::Live, start.policy.as_ref())
+                    };
+                    store.settle_policy(order.id, outcome, None, policy)?;
+                }
+                store.note_policy(&start)
+            })
+            .await?;
+        let reloader = Reloader::start(
+            options.loader.clone(),
+            options.policy_source.clone(),
+            &options.policy,
+            move || wake.notify_one(),
+        )?;
+        Ok(Self {
+            reloader,
+            live,
+            loading: BTreeSet::new(),
+            refused: false,
+        })
+    }
+
+    /// Between two rounds: exchanges the policy for one that has been loaded, and has those loaded
+    /// that were ordered. Returns what is to be written down of it.
+    async fn take_up(
+        &mut self,
+        engine: &mut Engine<Server>,
+        ledger: &Ledger,
+    ) -> Result<Vec<PolicyEvent>, StoreError> {
+        let news: Vec<News> = self.reloader.news().collect();
+        let events = news
+            .into_iter()
+            .filter_map(|news| self.take_up_one(news, engine))
+            .collect();
+        let orders = ledger.run(|store| store.policy_orders()).await?;
+        for event in orders {
+            if self.loading.insert(event.id) {
+                self.reloader.order(Order {
+                    id: event.id,
+                    source: Source::named(&event.order.source),
+                    settings: event.order.settings,
+                });
+            }
+        }
+        Ok(events)
+    }
+
+    fn take_up_one(&mut self, news: News, engine: &mut Engine<Server>) -> Option<PolicyEvent> {
+        let (outcome, reason) = match news.result {
+            // Only worth a line where something else was tried in between.
+            Loaded::Same if !self.refused => return None,
+            Loaded::Same => {
+                tracing::info!("the policy's file is what it was");
+                (PolicyOutcome::Live, None)
+            }
+            Loaded::Policy(policy) => {
+                self.live = Live::new(&news.source, &policy);
+                tracing::info!(
+                    policy = %self.live.order.source,
+                    sha256 = self.live.id.sha256.get(..12).unwrap_or_default(),
+                    load_ms = self.live.load_ms,
+                    cached = self.live.cached,
+                    "the policy `{}` {} decides from now on", self.live.id.name, self.live.id.version
+                );
+                engine.replace_policy(*policy);
+                (PolicyOutcome::Live, None)
+            }
+            Loaded::Refused(why) => {
+                tracing::warn!("the policy is not exchanged: {why}");
+                (PolicyOutcome::Refused, Some(why))
+            }
+        };
+        self.refused = outcome == PolicyOutcome::Refused;
+        Some(PolicyEvent {
+            id: news.order.unwrap_or_default(),
+            at: Timestamp::now(),
+            cause: PolicyCause::File,
+            order: PolicyOrder {
+                source: news.source.name(),
+                settings: self.live.order.settings.clone(),
+            },
+            outcome,
+            reason,
+            policy: (!self.refused).then(|| self.live.id.clone()),
+        })
+    }
+
+    /// An order is answered: it may be given again.
+    fn answered(&mut self, events: &[PolicyEvent]) {
+        for event in events {
+            self.loading.remove(&event.id);
+        }
+    }
+}
+
+/// Writes down what became of orders and files, together with how the daemon stands now: who asks
+/// after the one sees the other.
+async fn write_down(
+    ledger: &Ledger,
+    events: Vec<PolicyEvent>,
+    facts: DaemonFacts,
+) -> Result<(), StoreError> {
+    ledger
+        .run(move |store| {
+            store.record_daemon(&facts)?;
+            for event in &events {
+                match event.id {
+                    0 => {
+                        store.note_policy(event)?;
+                    }
+                    order => store.settle_policy(
+                        order,
+                        event.outcome,
+                        event.reason.as_deref(),
+                        event.policy.as_ref(),
+                    )?,
+                }
+            }
+            Ok(())
+        })
+        .await
 }
 
 async fn failed(ledger: &Ledger) -> Result<u64, StoreError> {

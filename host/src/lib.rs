@@ -3,7 +3,8 @@
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` draws the
 //! map; the modules are, from top to bottom: [`cli`], [`client`] for programs, [`daemon`],
 //! [`engine`], then [`store`],
-//! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`].
+//! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`]. Beside them,
+//! [`toolchain`] builds policies for their authors.
 
 pub mod cli;
 pub mod client;
@@ -15,3 +16,4 @@ pub mod policy;
 pub mod probe;
 pub mod store;
 pub mod tmux;
+pub mod toolchain;

@@ -502,6 +502,8 @@ impl Stage {
             .arg(self.data())
             .arg("--tmux-socket")
             .arg(self.socket())
+            // Nothing stays of a demonstration, compiled policies neither.
+            .env("XDG_CACHE_HOME", self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::daemon::{DaemonError, LockError};
 use crate::policy::LoadError;
 use crate::store::StoreError;
+use crate::toolchain::ToolchainError;
 
 /// How the program ends. The list in `assigner help` and in the README is this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,20 @@ impl From<LoadError> for Failure {
     }
 }
 
+impl From<ToolchainError> for Failure {
+    fn from(error: ToolchainError) -> Self {
+        let exit = match &error {
+            ToolchainError::Name(_) | ToolchainError::Manifest { .. } => Exit::Usage,
+            ToolchainError::Occupied(_)
+            | ToolchainError::Missing { .. }
+            | ToolchainError::Failed { .. }
+            | ToolchainError::Odd { .. }
+            | ToolchainError::File { .. } => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let exit = match &error {
@@ -115,7 +130,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Lock(error) => error.into(),
             DaemonError::Store(error) => error.into(),
             DaemonError::Tmux(_) => Self::new(Exit::Tmux, error),
-            DaemonError::Spool(_) => Self::new(Exit::Data, error),
+            DaemonError::Spool(_) | DaemonError::Archive { .. } => Self::new(Exit::Data, error),
             DaemonError::System(_) => Self::new(Exit::Failed, error),
         }
     }

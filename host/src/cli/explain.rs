@@ -7,9 +7,10 @@ use super::exit::{Exit, Failure};
 use super::show::{points, ranking_line};
 use super::{Context, ui};
 use crate::daemon::Lock;
-use crate::engine::explain::{Explanation, explain};
+use crate::engine::explain::{Change, Explanation, explain};
 use crate::model::ids::TaskId;
-use crate::model::task::{Outcome, Status, Task};
+use crate::model::task::{Outcome, RuledOut, Status, Task};
+use crate::policy::Source;
 use crate::store::{DaemonFacts, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
@@ -28,30 +29,46 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let daemon = store.daemon()?;
     let rows = store.sessions()?;
     let parents = store.parents(args.id)?;
-    let policy = context.config.policy(
-        daemon
-            .as_ref()
-            .map(|facts| facts.policy_source.as_str())
-            .filter(|_| context.config.policy_is_default()),
-    )?;
-    let mut explanation = explain(&task, &parents, &rows, &policy, Timestamp::now());
+    let config = &context.config;
+    let policy = match &daemon {
+        Some(facts) => {
+            let source = Source::named(&facts.policy_source);
+            config.loader().load(&source, &facts.policy_settings)?
+        }
+        None => {
+            let name = config.policy_name();
+            config.load_policy(name, &config.live_settings(name, &[]))?
+        }
+    };
+    let pauses = store.pauses()?;
+    let now = Timestamp::now();
+    let mut explanation = explain(&task, &parents, &rows, &pauses, &policy, now);
     let running = Lock::holder(&context.config.data_dir).is_some();
-    if let Some(obstacle) = daemon_obstacle(running, daemon.as_ref()) {
-        explanation.reason = obstacle;
+    if let Some((obstacle, change)) = daemon_obstacle(running, daemon.as_ref()) {
+        explanation.reason = format!("{obstacle}: {}", change.change);
+        explanation.changes = vec![change];
     }
     print_waiting(context, &task, &explanation)?;
     Ok(Exit::Done)
 }
 
 /// What keeps every task from running.
-fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<String> {
+fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<(String, Change)> {
+    let change = |words: &str| Change {
+        change: words.to_owned(),
+        session: None,
+        points: None,
+    };
     if !running {
-        return Some("no daemon is running: start one with `assigner run`".to_owned());
+        let what = "no daemon is running".to_owned();
+        return Some((what, change("start one with `assigner run`")));
     }
-    daemon?
-        .waiting_for
-        .as_ref()
-        .map(|what| format!("the daemon waits for {what}"))
+    let what = daemon?.waiting_for.as_ref()?;
+    let what = what.split(": ").next().unwrap_or(what);
+    Some((
+        format!("the daemon waits for {what}"),
+        change("start a session with `tmux new-session`"),
+    ))
 }
 
 fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> Result<(), Failure> {
@@ -61,6 +78,7 @@ fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> R
             "id": task.id,
             "status": task.status,
             "reason": explanation.reason,
+            "changes": explanation.changes,
             "sessions": explanation.sessions,
         }))?;
         return Ok(());
@@ -88,6 +106,10 @@ fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> R
         .collect();
     if !rows.is_empty() {
         ui.table(&["SESSION", "STATUS", "POINTS", "WHY"], rows)?;
+    }
+    // The first stands in the reason.
+    for change in explanation.changes.iter().skip(1) {
+        ui.line(&format!("or {}", ui::clean(&change.change)))?;
     }
     Ok(())
 }
@@ -121,14 +143,24 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
                         "session": ranking.session,
                         "points": ranking.points,
                         "terms": ranking.terms,
+                        "obstacle": null,
                     })
                 })
+                .chain(attempt.ruled_out.iter().map(|ruled_out| {
+                    json!({
+                        "session": ruled_out.session,
+                        "points": null,
+                        "terms": [],
+                        "obstacle": ruled_out.reason,
+                    })
+                }))
                 .collect()
         });
         ui.json(&json!({
             "id": task.id,
             "status": task.status,
             "reason": reason,
+            "changes": [],
             "sessions": sessions,
         }))?;
         return Ok(Exit::Done);
@@ -150,6 +182,10 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
         ))?;
         for ranking in &attempt.rankings {
             ui.line(&format!("  {}", ranking_line(ranking)))?;
+        }
+        for RuledOut { session, reason } in &attempt.ruled_out {
+            let (session, reason) = (ui::clean(session), ui::clean(reason));
+            ui.line(&format!("  {session:<16}    - {reason}"))?;
         }
     }
     Ok(Exit::Done)

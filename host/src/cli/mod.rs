@@ -15,6 +15,7 @@ mod label;
 mod list;
 mod output;
 mod pause;
+mod policy;
 mod reassign;
 mod resolve;
 mod retry;
@@ -36,8 +37,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::daemon::Lock;
 use crate::engine::Spool;
-use crate::store::{Secrets, Sqlite, Store};
+use crate::store::{DaemonFacts, Secrets, Sqlite, Store};
 use exit::{Exit, Failure};
 use ui::{Color, Ui};
 
@@ -100,6 +102,7 @@ enum Command {
     Resume(pause::ResumeArgs),
     Label(label::Args),
     Import(import::Args),
+    Policy(policy::Args),
     Stop(stop::Args),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -117,6 +120,13 @@ struct Context {
 impl Context {
     fn store(&self) -> Result<Sqlite, Failure> {
         Ok(Sqlite::open(&self.config.data_dir)?)
+    }
+
+    /// Returns what the daemon that runs tells of itself; `None`: none runs, or it has not yet.
+    fn live_daemon(&self, store: &mut Sqlite) -> Result<Option<DaemonFacts>, Failure> {
+        let holder = Lock::holder(&self.config.data_dir);
+        let facts = store.daemon()?;
+        Ok(facts.filter(|facts| holder.is_some_and(|holder| holder.pid == facts.pid)))
     }
 
     /// Deletes the secret values of tasks that have ended, also where no daemon runs.
@@ -202,7 +212,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
     };
     match command {
         Command::Demo(args) => demo::run(&context, &args),
-        Command::Run(args) => run::run(&context, args),
+        Command::Run(args) => run::run(&context, &args),
         Command::Send(args) => send::run(&context, args),
         Command::List(args) => list::run(&context, &args),
         Command::Show(args) => show::run(&context, &args),
@@ -223,6 +233,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Label(args) => label::run(&context, &args),
         Command::Import(args) => import::run(&context, &args),
         Command::Session(args) => session::run(&context, &args),
+        Command::Policy(args) => policy::run(&context, args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Capture(args) => capture::run(&args),
         Command::Completions(args) => generate::completions(&args),

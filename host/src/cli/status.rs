@@ -11,7 +11,7 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, Pause, Store};
+use crate::store::{DaemonFacts, Pause, PolicyLog, PolicyOutcome, ShadowFacts, Store};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,10 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             .as_ref()
             .is_some_and(|holder| holder.pid == facts.pid)
     });
+    // Why what was to decide last does not.
+    let last = store.policy_log(1)?.pop();
+    let refused = last.filter(|event| event.outcome == PolicyOutcome::Refused);
+    let refused = refused.and_then(|event| event.reason);
     let now = Timestamp::now();
     if context.ui.json {
         let tasks: Map<String, Value> = Status::ALL
@@ -43,7 +47,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             })
             .collect();
         context.ui.json(&json!({
-            "daemon": daemon_json(holder.map(|holder| holder.pid), facts.as_ref(), now),
+            "daemon": daemon_json(holder.map(|holder| holder.pid), facts.as_ref(), refused.as_deref(), now),
             "tasks": tasks,
             "sessions": sessions,
             "paused": paused_json(&pauses),
@@ -63,7 +67,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
                     .ui
                     .line(&format!("          waits for {}", ui::clean(what)))?;
             }
-            print_policy(context, facts)?;
+            print_policy(context, facts, refused.as_deref())?;
         }
         (Some(holder), None) => {
             context
@@ -91,7 +95,12 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn daemon_json(pid: Option<u32>, facts: Option<&DaemonFacts>, now: Timestamp) -> Value {
+fn daemon_json(
+    pid: Option<u32>,
+    facts: Option<&DaemonFacts>,
+    refused: Option<&str>,
+    now: Timestamp,
+) -> Value {
     json!({
         "running": pid.is_some(),
         "pid": pid,
@@ -103,25 +112,60 @@ fn daemon_json(pid: Option<u32>, facts: Option<&DaemonFacts>, now: Timestamp) ->
             "version": facts.policy.version,
             "sha256": facts.policy.sha256,
             "source": facts.policy_source,
+            "settings": facts.policy_settings,
+            "load_ms": facts.policy_load_ms,
+            "cached": facts.policy_cached,
+            "refused": refused,
             "failures": facts.policy_failures,
             "last_failure": facts.policy_last_failure,
             "in_use": facts.policy_in_use,
         })),
+        "recording": facts.and_then(|facts| facts.recording.as_ref()),
+        "shadow": facts.and_then(|facts| facts.shadow.as_ref()),
     })
 }
 
-fn print_policy(context: &Context, facts: &DaemonFacts) -> Result<(), Failure> {
+fn print_policy(
+    context: &Context,
+    facts: &DaemonFacts,
+    refused: Option<&str>,
+) -> Result<(), Failure> {
     let failures = match facts.policy_failures {
         0 => "no failures".to_owned(),
         1 => "1 failure".to_owned(),
         many => format!("{many} failures"),
     };
     context.ui.line(&format!(
-        "policy    {} {} ({}), {failures}",
+        "policy    {} {} ({}), loaded in {} ms{}, {failures}",
         ui::clean(&facts.policy.name),
         ui::clean(&facts.policy.version),
         facts.policy.sha256.get(..12).unwrap_or_default(),
+        facts.policy_load_ms.ceil(),
+        if facts.policy_cached {
+            " from the cache"
+        } else {
+            ""
+        },
     ))?;
+    if let Some(settings) = facts
+        .policy_settings
+        .as_object()
+        .filter(|all| !all.is_empty())
+    {
+        let settings = settings
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"));
+        let settings: Vec<String> = settings.collect();
+        context.ui.line(&format!(
+            "          with {}",
+            ui::clean(&settings.join(", "))
+        ))?;
+    }
+    if let Some(why) = refused {
+        context
+            .ui
+            .line(&format!("          not exchanged: {}", ui::clean(why)))?;
+    }
     if let Some(failure) = &facts.policy_last_failure {
         context
             .ui
@@ -133,6 +177,39 @@ fn print_policy(context: &Context, facts: &DaemonFacts) -> Result<(), Failure> {
             ui::clean(&other.name),
             ui::clean(&other.version)
         ))?;
+    }
+    if let Some(recording) = &facts.recording {
+        context.ui.line(&format!(
+            "          {} rounds recorded, {} KB in all",
+            recording.rounds,
+            recording.bytes.div_ceil(1_000)
+        ))?;
+    }
+    if let Some(shadow) = &facts.shadow {
+        print_shadow(context, shadow)?;
+    }
+    Ok(())
+}
+
+fn print_shadow(context: &Context, shadow: &ShadowFacts) -> Result<(), Failure> {
+    let ui = context.ui;
+    ui.line(&format!(
+        "shadow    {} {}: {} of {} decisions otherwise, in {} rounds",
+        ui::clean(&shadow.policy.name),
+        ui::clean(&shadow.policy.version),
+        shadow.different,
+        shadow.tasks,
+        shadow.rounds,
+    ))?;
+    if shadow.skipped > 0 {
+        ui.line(&format!(
+            "          too slow for {} more rounds",
+            shadow.skipped
+        ))?;
+    }
+    if let Some(failure) = &shadow.last_failure {
+        let (failures, failure) = (shadow.failures, ui::clean(failure));
+        ui.line(&format!("          {failures} failures, last: {failure}"))?;
     }
     Ok(())
 }

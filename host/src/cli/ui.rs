@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use serde::Serialize;
@@ -76,6 +77,18 @@ impl Ui {
         }
         Ok(())
     }
+}
+
+/// A bar on standard error, for what may take more than a moment; nothing where that is no
+/// terminal.
+pub(super) fn progress(doing: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_message(doing);
+    bar
 }
 
 /// Warns on standard error.

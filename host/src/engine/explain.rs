@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::matching::{candidate, resolved, resource, seconds};
+pub use super::changes::Change;
+use super::changes::{Scene, changes};
+use super::matching::{candidate, obstacle, resolved, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
-use crate::model::session::{AT_PROMPT, Activity, is_called};
+use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
-use crate::store::{ParentRow, SessionRow};
+use crate::store::{ParentRow, Pause, SessionRow};
 
 /// How one session stands to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,17 +38,21 @@ pub struct Standing {
 /// The explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// One line: why it waits, and what would let it run.
+    /// One line: why it waits, and the smallest change that would let it run.
     pub reason: String,
+    /// What would let it run, the least first.
+    pub changes: Vec<Change>,
     /// Every session, the one that suits best first.
     pub sessions: Vec<Standing>,
 }
 
-/// Explains a pending task against the sessions as last seen. `parents`: the tasks it follows.
+/// Explains a pending task against the sessions as last seen. `parents`: the tasks it follows;
+/// `pauses`: what holds sessions back.
 pub fn explain(
     task: &Task,
     parents: &[ParentRow],
     rows: &[SessionRow],
+    pauses: &[Pause],
     policy: &Policy,
     now: Timestamp,
 ) -> Explanation {
@@ -104,9 +110,35 @@ pub fn explain(
             standing.obstacle.is_some(),
         )
     });
+    let (reason, changes) = match waits_for(task, parents, now) {
+        Some(reason) => {
+            let open = parents.iter().find(|parent| !parent.status.has_ended());
+            let change = open.map_or_else(
+                || {
+                    task.not_before
+                        .map_or_else(String::new, |due| format!("wait until {due:.0}"))
+                },
+                |parent| format!("wait until task {} has ended", parent.id),
+            );
+            (reason, vec![Change::new(change)])
+        }
+        None => {
+            let scene = Scene {
+                task,
+                rows: &rows,
+                pauses,
+                policy,
+                now,
+            };
+            (reason(task, &sessions, policy_says), changes(&scene))
+        }
+    };
     Explanation {
-        reason: waits_for(task, parents, now)
-            .unwrap_or_else(|| reason(task, &sessions, policy_says)),
+        reason: match changes.first() {
+            Some(first) => format!("{reason}; {}", first.change),
+            None => reason,
+        },
+        changes,
         sessions,
     }
 }
@@ -119,11 +151,7 @@ fn standing(
 ) -> Standing {
     let ranking = rankings.iter().find(|ranking| ranking.session == index);
     let is_excluded = excluded.is_some();
-    let obstacle = excluded.or_else(|| match row.activity {
-        // Idle, and yet held back: paused, asked, or left alone for a moment.
-        Activity::Idle => (row.reason != AT_PROMPT).then(|| row.reason.clone()),
-        activity => Some(format!("{activity}: {}", row.reason)),
-    });
+    let obstacle = excluded.or_else(|| obstacle(row));
     Standing {
         session: row.name.clone(),
         provider: row.provider.clone(),
@@ -179,7 +207,7 @@ fn reason(task: &Task, sessions: &[Standing], policy_says: Option<String>) -> St
         .filter(|session| !session.excluded)
         .collect();
     if sessions.is_empty() {
-        return "there are no sessions: start one with `tmux new-session`".to_owned();
+        return "there are no sessions".to_owned();
     }
     if possible.is_empty() {
         return match (&task.target_session, task.kind) {
@@ -202,7 +230,7 @@ fn reason(task: &Task, sessions: &[Standing], policy_says: Option<String>) -> St
             }
             (None, Kind::Prompt) if sessions.iter().all(|session| session.provider == SHELL) => {
                 format!(
-                    "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent; a command for a shell is sent with --shell",
+                    "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent",
                     sessions.len()
                 )
             }

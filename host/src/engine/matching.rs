@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -13,8 +13,8 @@ use super::{Engine, RoundError, lock};
 use crate::model::eligibility::Place;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
-use crate::model::session::is_called;
-use crate::model::task::{NamedRanking, Outcome, Task};
+use crate::model::session::{AT_PROMPT, Activity, is_called};
+use crate::model::task::{NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
 use crate::tmux::Tmux;
@@ -33,6 +33,8 @@ pub(super) struct QueueWatch {
     data_version: Option<i64>,
     ready: Vec<(String, Option<String>, Option<String>)>,
     due: Option<Timestamp>,
+    /// When what the policy lets wait is to be asked about again: it may wait for time to pass.
+    again: Option<Timestamp>,
     changed: bool,
 }
 
@@ -69,7 +71,9 @@ impl<T: Tmux> Engine<T> {
             })
             .collect();
         let asked: Vec<&Seen> = snapshot.sessions.iter().filter(|seen| seen.asked).collect();
+        let start = Instant::now();
         let mut assignments = Vec::new();
+        let mut waits = false;
         let mut behind = None;
         // Tasks that the policy makes wait must not hide those behind them: page by page, until
         // the sessions or the tasks are used up.
@@ -86,7 +90,10 @@ impl<T: Tmux> Engine<T> {
             let full = tasks.len() == page && decidable == page;
             tasks.truncate(decidable);
             behind = tasks.last().map(|task| (task.priority, task.id));
-            let taken = self.decide(tasks, &ready, now).await?;
+            let decided = tasks.len();
+            let rest = not_among(snapshot, &ready);
+            let taken = self.decide(tasks, &ready, &rest, now).await?;
+            waits |= taken.len() < decided;
             let gone: HashSet<_> = taken
                 .iter()
                 .map(|assignment| assignment.session.row.identity.clone())
@@ -96,6 +103,9 @@ impl<T: Tmux> Engine<T> {
             if !full {
                 break;
             }
+        }
+        if waits && !ready.is_empty() {
+            self.queue.again = now.checked_add(ask_again_after(start.elapsed())).ok();
         }
         Ok(assignments)
     }
@@ -121,13 +131,15 @@ impl<T: Tmux> Engine<T> {
             })
             .collect();
         let watch = &mut self.queue;
-        let was_due = watch.due.is_some_and(|due| due <= now);
+        let is_past = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
+        let was_due = is_past(watch.due) || is_past(watch.again);
         let changed =
             watch.changed || was_due || watch.data_version != Some(version) || watch.ready != stand;
         *watch = QueueWatch {
             data_version: Some(version),
             ready: stand,
             due,
+            again: if changed { None } else { watch.again },
             changed: false,
         };
         Ok(changed)
@@ -164,6 +176,7 @@ impl<T: Tmux> Engine<T> {
         &mut self,
         tasks: Vec<Task>,
         ready: &[&Seen],
+        rest: &[&Seen],
         now: Timestamp,
     ) -> Result<Vec<Assignment>, RoundError> {
         if tasks.is_empty() {
@@ -181,7 +194,16 @@ impl<T: Tmux> Engine<T> {
                 .run(move |store| failed_in(store, &tried))
                 .await?
         };
-        let mut question = question(&tasks, &failed_in, ready, &self.settings, now);
+        let wants_busy = lock(&self.policy).live().wants_busy();
+        let listed: Vec<&Seen> = if wants_busy {
+            ready.iter().chain(rest).copied().collect()
+        } else {
+            ready.to_vec()
+        };
+        let mut question = question(&tasks, &failed_in, &listed, &self.settings, now);
+        for busy in question.sessions.iter_mut().skip(ready.len()) {
+            busy.ready = false;
+        }
         self.resolve(&mut question).await;
         let policy = Arc::clone(&self.policy);
         let verdict =
@@ -193,13 +215,13 @@ impl<T: Tmux> Engine<T> {
             self.queue.touch();
         }
         let name = |ranking: &Ranking| {
-            ready.get(ranking.session).map(|seen| NamedRanking {
+            listed.get(ranking.session).map(|seen| NamedRanking {
                 session: seen.row.name.clone(),
                 points: ranking.points,
                 terms: ranking.terms.clone(),
             })
         };
-        let mut assignments = Vec::new();
+        let mut assignments: Vec<Assignment> = Vec::new();
         let mut waiting = Vec::new();
         for (task, decision) in tasks.into_iter().zip(verdict.decisions) {
             match decision {
@@ -208,6 +230,8 @@ impl<T: Tmux> Engine<T> {
                         continue;
                     };
                     let rankings = std::iter::once(&take).chain(&others).filter_map(name);
+                    let mut ruled_out = ruled_out(&task, ready, rest);
+                    ruled_out.extend(assignments.iter().map(given));
                     assignments.push(Assignment {
                         claim: Claim {
                             task: task.id,
@@ -216,6 +240,7 @@ impl<T: Tmux> Engine<T> {
                             identity: session.row.identity.clone(),
                             policy: verdict.by.clone(),
                             rankings: rankings.collect(),
+                            ruled_out,
                         },
                         session: (*session).clone(),
                         task,
@@ -238,6 +263,68 @@ impl<T: Tmux> Engine<T> {
                 .await?;
         }
         Ok(assignments)
+    }
+}
+
+/// How long after a decision what the policy lets wait is asked about again, where nothing else
+/// happens: seldom enough that it costs little, however long it takes.
+fn ask_again_after(took: Duration) -> Duration {
+    (took * 20).max(Duration::from_secs(2))
+}
+
+/// The sessions that cannot be given a task now.
+fn not_among<'a>(snapshot: &'a Snapshot, ready: &[&Seen]) -> Vec<&'a Seen> {
+    let ready: HashSet<_> = ready.iter().map(|seen| &seen.row.identity).collect();
+    let sessions = snapshot.sessions.iter();
+    sessions
+        .filter(|seen| !ready.contains(&seen.row.identity))
+        .collect()
+}
+
+/// How many sessions that are ruled out an attempt remembers.
+const MOST_RULED_OUT: usize = 100;
+
+/// Returns the sessions that a task could not be given, and why.
+fn ruled_out(task: &Task, ready: &[&Seen], rest: &[&Seen]) -> Vec<RuledOut> {
+    let providers = task.allowed_providers();
+    let demand = task.demand(&providers);
+    let excluded = |seen: &&Seen| {
+        Some(RuledOut {
+            session: seen.row.name.clone(),
+            reason: demand.excludes(&seen.row.place())?,
+        })
+    };
+    let unready = |seen: &&Seen| {
+        excluded(seen).unwrap_or_else(|| RuledOut {
+            session: seen.row.name.clone(),
+            reason: obstacle(&seen.row)
+                .unwrap_or_else(|| "it was given to a task before this one".to_owned()),
+        })
+    };
+    let ruled_out = ready
+        .iter()
+        .filter_map(excluded)
+        .chain(rest.iter().map(unready));
+    ruled_out.take(MOST_RULED_OUT).collect()
+}
+
+/// A session that another task of the same round has got.
+fn given(assignment: &Assignment) -> RuledOut {
+    RuledOut {
+        session: assignment.claim.session.clone(),
+        reason: format!(
+            "it was given to task {}, which came before",
+            assignment.task.id
+        ),
+    }
+}
+
+/// What keeps a session from taking any task now; `None`: nothing.
+pub(super) fn obstacle(row: &SessionRow) -> Option<String> {
+    match row.activity {
+        // Idle, and yet held back: paused, asked, or left alone for a moment.
+        Activity::Idle => (row.reason != AT_PROMPT).then(|| row.reason.clone()),
+        activity => Some(format!("{activity}: {}", row.reason)),
     }
 }
 
@@ -268,7 +355,7 @@ fn failed_in(
 fn question(
     tasks: &[Task],
     failed_in: &BTreeMap<TaskId, BTreeSet<String>>,
-    ready: &[&Seen],
+    listed: &[&Seen],
     settings: &super::Settings,
     now: Timestamp,
 ) -> Question {
@@ -280,7 +367,7 @@ fn question(
         now: u64::try_from(now.as_second()).unwrap_or_default(),
         explain: settings.explain,
         facts: Vec::new(),
-        sessions: ready
+        sessions: listed
             .iter()
             .map(|seen| {
                 let live = seen.live.as_deref();
@@ -290,11 +377,11 @@ fn question(
         tasks: tasks
             .iter()
             .map(|task| {
-                let places = ready.iter().map(|seen| seen.row.place());
+                let places = listed.iter().map(|seen| seen.row.place());
                 let mut candidate = candidate(task, places, now);
                 if let Some(failed) = failed_in.get(&task.id) {
-                    candidate.avoid = (0..ready.len())
-                        .filter(|&index| failed.contains(&ready[index].row.name))
+                    candidate.avoid = (0..listed.len())
+                        .filter(|&index| failed.contains(&listed[index].row.name))
                         .collect();
                 }
                 candidate

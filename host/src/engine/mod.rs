@@ -10,6 +10,7 @@
 
 mod ask;
 pub mod capture;
+mod changes;
 mod claim;
 mod deliver;
 pub mod explain;
@@ -41,7 +42,7 @@ use thiserror::Error;
 
 pub use spool::Spool;
 
-use crate::policy::{Health, PolicyHost};
+use crate::policy::{Health, Policy, PolicyHost, Tally};
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
 use flight::Flight;
@@ -199,6 +200,22 @@ impl<T: Tmux> Engine<T> {
     /// Completes when tmux says that something may have changed.
     pub async fn changed(&mut self) {
         self.tmux.changed().await;
+    }
+
+    /// Makes another policy the live one, from the next round on. What waits is decided on anew.
+    pub fn replace_policy(&mut self, policy: Policy) {
+        lock(&self.policy).replace(policy);
+        self.queue.touch();
+    }
+
+    /// Rounds that were recorded, and bytes that all of them take.
+    pub fn recorded(&self) -> Option<(u64, u64)> {
+        lock(&self.policy).recorded()
+    }
+
+    /// How the policy beside the live one does.
+    pub fn shadow(&self) -> Option<Tally> {
+        lock(&self.policy).shadow()
     }
 
     /// Returns how the policy does.

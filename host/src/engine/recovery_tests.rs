@@ -89,6 +89,7 @@ impl Left {
                 version: "1".to_owned(),
                 sha256: String::new(),
             },
+            ruled_out: Vec::new(),
             rankings: Vec::new(),
         };
         let attempt = store.claim(&[claim], now()).expect("claimed")[0].expect("free");

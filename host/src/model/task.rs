@@ -641,6 +641,17 @@ pub struct Attempt {
     pub policy: PolicyId,
     /// The session taken, then the runners-up.
     pub rankings: Vec<NamedRanking>,
+    /// The sessions that could not be taken, and why.
+    pub ruled_out: Vec<RuledOut>,
+}
+
+/// A session that a decision could not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuledOut {
+    /// Its name.
+    pub session: String,
+    /// Why not, in a line.
+    pub reason: String,
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! moves the epoch, which stops a policy that computes; one that sleeps in the host is stopped by
 //! the thread's own timer.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,16 @@ pub(super) struct Program {
     /// A JSON object.
     settings: String,
     limits: Limits,
+    usage: Mutex<Usage>,
+}
+
+/// What a policy has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The most memory that an instance had, in bytes.
+    pub memory: usize,
+    /// Lines for the log that were dropped.
+    pub dropped_lines: usize,
 }
 
 impl Program {
@@ -77,7 +87,26 @@ impl Program {
             pre,
             settings,
             limits: limits.clone(),
+            usage: Mutex::default(),
         }
+    }
+
+    /// Returns the same program with other settings.
+    pub(super) fn with_settings(&self, settings: &Value) -> Self {
+        Self::new(
+            self.engine.clone(),
+            self.pre.clone(),
+            settings,
+            &self.limits,
+        )
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks what it is called and which settings it has.
@@ -184,6 +213,10 @@ impl Program {
         });
         let mut state = store.into_data();
         let said_last = state.close();
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.memory = usage.memory.max(state.meter.memory());
+        usage.dropped_lines += state.log.dropped;
+        drop(usage);
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(message)) => Err(Failure::Refused {
@@ -265,12 +298,16 @@ impl State {
     fn close(&mut self) -> Option<String> {
         let output = self.output.contents();
         let output = String::from_utf8_lossy(&output);
+        let mut last = None;
         for line in output.lines().filter(|line| !line.trim().is_empty()) {
             self.log.write(logging::Level::Debug, line);
-            self.log.last_words = Some(check::line(line, LONGEST_LINE));
+            if !is_noise(line) {
+                last = Some(check::line(line, LONGEST_LINE));
+            }
         }
         self.log.close();
-        self.log.last_words.take()
+        // An error that it logged is meant for people.
+        self.log.last_words.take().or(last)
     }
 }
 
@@ -294,11 +331,19 @@ impl logging::Host for State {
     }
 }
 
+/// Lines that runtimes of languages write around what matters.
+fn is_noise(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("note: run with `RUST_BACKTRACE")
+        || line.starts_with("Python function threw an unexpected exception")
+        || (line.starts_with("thread '") && line.contains(" panicked at "))
+}
+
 /// The lines that one instance may write.
 struct Log {
     left: usize,
     dropped: usize,
-    /// The last error or line of output.
+    /// The last line at level error.
     last_words: Option<String>,
 }
 
@@ -459,5 +504,27 @@ mod tests {
         logging::Host::log(&mut state, logging::Level::Info, "fine".to_owned());
         assert_eq!(state.close().as_deref(), Some("bad\\u{7}"));
         assert_eq!(state.close(), None);
+    }
+
+    #[test]
+    fn what_runtimes_write_around_an_exception_is_not_the_last_word() {
+        use wasmtime_wasi::p2::OutputStream as _;
+
+        let told = "thread '<unnamed>' (1) panicked at crates/runtime.rs:51:31:\n\
+                    Failed to call 'assign': boom\n\
+                    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        let mut state = State::new(0, &Limits::default());
+        let mut output = state.output.clone();
+        output.write(told.as_bytes().into()).expect("there is room");
+        assert_eq!(
+            state.close().as_deref(),
+            Some("Failed to call 'assign': boom")
+        );
+
+        let mut state = State::new(0, &Limits::default());
+        let mut output = state.output.clone();
+        output.write(told.as_bytes().into()).expect("there is room");
+        logging::Host::log(&mut state, logging::Level::Error, "KeyError".to_owned());
+        assert_eq!(state.close().as_deref(), Some("KeyError"));
     }
 }

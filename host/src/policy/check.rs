@@ -78,6 +78,8 @@ pub enum Violation {
     },
 }
 
+/// What stands for a reason that is empty.
+pub(super) const NO_REASON: &str = "the policy gave no reason";
 /// Terms of one score.
 const MOST_TERMS: usize = 64;
 /// The name of a term, in characters.
@@ -132,7 +134,7 @@ fn check_decision(
             let reason = line(&reason, LONGEST_REASON);
             Ok(Decision::Wait {
                 reason: if reason.trim().is_empty() {
-                    "the policy gave no reason".to_owned()
+                    NO_REASON.to_owned()
                 } else {
                     reason
                 },
@@ -262,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::self_test;
+    use crate::policy::rounds::self_test;
 
     fn ranking(session: usize, points: &[i32]) -> Ranking {
         let term = |&points: &i32| Term {

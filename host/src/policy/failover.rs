@@ -1,10 +1,16 @@
 //! Who decides when the policy does not: the live one, the last that worked, the embedded default.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::model::matching::{Decision, PolicyId, Question};
 
 use super::Policy;
+use super::archive::{Archive, Round};
+use super::compare::microseconds;
+use super::shadow::{Shadow, Tally};
 
 /// How long a policy rests after its first failure; each further one doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -20,6 +26,8 @@ pub struct PolicyHost {
     failures: u64,
     last_failure: Option<String>,
     fallen_back_to: Option<PolicyId>,
+    archive: Option<Archive>,
+    shadow: Option<Shadow>,
 }
 
 /// What a round's decisions are, and whose.
@@ -29,6 +37,8 @@ pub struct Verdict {
     pub decisions: Vec<Decision>,
     /// Who made them.
     pub by: PolicyId,
+    /// With which settings.
+    pub settings: Value,
     /// What went wrong in this round, in a line.
     pub failure: Option<String>,
 }
@@ -38,7 +48,7 @@ pub struct Verdict {
 pub struct Health {
     /// The live one.
     pub policy: PolicyId,
-    /// Failures since the start, whoever failed.
+    /// Failures since the live one is that, whoever failed.
     pub failures: u64,
     /// The last failure of the live policy or of one that stood in for it, in a line.
     pub last_failure: Option<String>,
@@ -57,7 +67,29 @@ impl PolicyHost {
             failures: 0,
             last_failure: None,
             fallen_back_to: None,
+            archive: None,
+            shadow: None,
         }
+    }
+
+    /// Records every round from now on.
+    pub fn record(&mut self, archive: Archive) {
+        self.archive = Some(archive);
+    }
+
+    /// Lets another policy decide beside the live one from now on.
+    pub fn beside(&mut self, shadow: Shadow) {
+        self.shadow = Some(shadow);
+    }
+
+    /// Rounds that were recorded, and bytes that all of them take; none where nothing records.
+    pub fn recorded(&self) -> Option<(u64, u64)> {
+        self.archive.as_ref().map(Archive::extent)
+    }
+
+    /// How the policy beside the live one has done.
+    pub fn shadow(&self) -> Option<Tally> {
+        self.shadow.as_ref().map(Shadow::tally)
     }
 
     /// The live policy.
@@ -72,6 +104,7 @@ impl PolicyHost {
         if before.works {
             self.previous = Some(before);
         }
+        self.failures = 0;
         self.last_failure = None;
         self.fallen_back_to = None;
     }
@@ -82,6 +115,36 @@ impl PolicyHost {
     /// Blocks for at most the time that the policies have together. A policy that failed rests
     /// for a while, longer each time, and is not asked meanwhile.
     pub fn decide(&mut self, question: &Question, now: Instant) -> Verdict {
+        let start = Instant::now();
+        let verdict = self.verdict(question, now);
+        self.keep(question, &verdict, start.elapsed());
+        verdict
+    }
+
+    fn keep(&mut self, question: &Question, verdict: &Verdict, took: Duration) {
+        if self.archive.is_none() && self.shadow.is_none() {
+            return;
+        }
+        let round = Arc::new(Round {
+            policy: verdict.by.clone(),
+            settings: verdict.settings.clone(),
+            took_us: microseconds(took),
+            failure: verdict.failure.clone(),
+            question: question.clone(),
+            decisions: verdict.decisions.clone(),
+            shadow: None,
+        });
+        if let Some(shadow) = &self.shadow {
+            shadow.ask(&round);
+        }
+        if let Some(archive) = &mut self.archive
+            && let Err(error) = archive.write(&round)
+        {
+            tracing::warn!("a round cannot be recorded: {error}");
+        }
+    }
+
+    fn verdict(&mut self, question: &Question, now: Instant) -> Verdict {
         let mut failures = Vec::new();
         let order = [
             Some(&mut self.live),
@@ -99,7 +162,7 @@ impl PolicyHost {
                 Ok(decisions) => {
                     let by = candidate.policy.id().clone();
                     self.fallen_back_to = (place != 0).then(|| by.clone());
-                    verdict = Some((decisions, by));
+                    verdict = Some((decisions, by, candidate.policy.settings().clone()));
                     break;
                 }
                 Err(failure) => failures.push(failure),
@@ -112,14 +175,15 @@ impl PolicyHost {
             tracing::warn!("{failure}");
             self.last_failure = Some(failure.clone());
         }
-        let (decisions, by) = verdict.unwrap_or_else(|| {
+        let (decisions, by, settings) = verdict.unwrap_or_else(|| {
             let by = self.fallback.policy.id().clone();
             self.fallen_back_to = Some(by.clone());
-            (wait_all(question, failure.as_deref()), by)
+            (wait_all(question, failure.as_deref()), by, Value::Null)
         });
         Verdict {
             decisions,
             by,
+            settings,
             failure,
         }
     }

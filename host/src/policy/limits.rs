@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, ResourceLimiter, Trap};
+use serde::Serialize;
+use wasmtime::{Cache, Config, Engine, ResourceLimiter, Trap};
 
 use super::check::{self, Violation};
 
@@ -27,7 +28,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
+        Self::of(Profile::Small)
+    }
+}
+
+impl Limits {
+    /// Returns the limits that suit policies of a size.
+    pub fn of(profile: Profile) -> Self {
+        let small = Self {
             time: Duration::from_millis(100),
             load_time: Duration::from_secs(5),
             memory: 64 << 20,
@@ -35,6 +43,76 @@ impl Default for Limits {
             answer: 16 << 20,
             log_lines: 50,
             file: 64 << 20,
+        };
+        match profile {
+            Profile::Small => small,
+            Profile::Large => Self {
+                time: Duration::from_secs(1),
+                load_time: Duration::from_secs(20),
+                memory: 256 << 20,
+                stack: 2 << 20,
+                ..small
+            },
+        }
+    }
+}
+
+/// Which limits suit a policy where the user has set none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Compiled to WebAssembly itself, as from Rust, C or Zig.
+    Small,
+    /// With an interpreter in it, as from Python or JavaScript.
+    Large,
+}
+
+impl Profile {
+    /// A file of so many bytes has an interpreter in it: the smallest one there is takes twice
+    /// that, and what compilers make of a policy a tenth.
+    const INTERPRETER: usize = 512 << 10;
+
+    /// Returns what suits a file of so many bytes.
+    pub fn for_size(bytes: usize) -> Self {
+        if bytes < Self::INTERPRETER {
+            Self::Small
+        } else {
+            Self::Large
+        }
+    }
+}
+
+/// The limits that the user has set; the others suit the policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Instead of [`Limits::time`].
+    pub time: Option<Duration>,
+    /// Instead of [`Limits::load_time`].
+    pub load_time: Option<Duration>,
+    /// Instead of [`Limits::memory`].
+    pub memory: Option<usize>,
+    /// Instead of [`Limits::stack`].
+    pub stack: Option<usize>,
+    /// Instead of [`Limits::answer`].
+    pub answer: Option<usize>,
+    /// Instead of [`Limits::log_lines`].
+    pub log_lines: Option<usize>,
+    /// Instead of [`Limits::file`].
+    pub file: Option<u64>,
+}
+
+impl Overrides {
+    /// Returns the limits of a policy whose file has so many bytes.
+    pub fn limits(&self, bytes: usize) -> Limits {
+        let suiting = Limits::of(Profile::for_size(bytes));
+        Limits {
+            time: self.time.unwrap_or(suiting.time),
+            load_time: self.load_time.unwrap_or(suiting.load_time),
+            memory: self.memory.unwrap_or(suiting.memory),
+            stack: self.stack.unwrap_or(suiting.stack),
+            answer: self.answer.unwrap_or(suiting.answer),
+            log_lines: self.log_lines.unwrap_or(suiting.log_lines),
+            file: self.file.unwrap_or(suiting.file),
         }
     }
 }
@@ -144,13 +222,14 @@ pub(super) struct Expired(pub(super) Duration);
 struct Exhausted(usize);
 
 /// Returns the engine for one policy.
-pub(super) fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
+pub(super) fn engine(limits: &Limits, cache: Option<Cache>) -> wasmtime::Result<Engine> {
     /// What the host's own functions may need on a guest's stack.
     const HEADROOM: usize = 1 << 20;
 
     let stack = limits.stack.clamp(64 << 10, 64 << 20);
     let mut config = Config::new();
     config
+        .cache(cache)
         .epoch_interruption(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack + HEADROOM)
@@ -174,6 +253,11 @@ impl Meter {
             memory: 0,
             table_entries: 0,
         }
+    }
+
+    /// Bytes of memory; it never shrinks.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wasmtime::Engine;
+use serde::Serialize;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasmtime::component::{Component, Linker};
+use wasmtime::{Cache, Engine};
 
 use super::call::{PolicyPre, State, link};
 use super::check;
@@ -129,10 +133,26 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Returns what it means that a policy failed while it was loaded and `doing` something.
+    pub(super) fn of(origin: &str, doing: &'static str, failure: Failure) -> Self {
+        let origin = origin.to_owned();
+        match failure {
+            Failure::OtherTypes { why } => Self::OtherWorld { origin, why },
+            Failure::Refused { message } => Self::Settings { origin, message },
+            failure => Self::Failed {
+                origin,
+                doing,
+                failure,
+            },
+        }
+    }
+}
+
 /// What the host offers, as the start of a name; everything of WASI but HTTP, and all of it empty.
 const OFFERED: [&str; 8] = [
     "assigner:policy/logging@0.1.",
-    "assigner:policy/types@0.1.",
+    TYPES,
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
@@ -141,23 +161,51 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 const OFFERED_IN_WORDS: &str = "`assigner:policy/logging@0.1.0` and WASI 0.2 (that gives nothing)";
+/// What makes WASI of before components the WASI that this host has.
+const PREVIEW1: (&str, &[u8]) = (
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+);
+const TYPES: &str = "assigner:policy/types@0.1.";
 const NEEDED: &str = "assigner:policy/matching@0.1.";
+
+/// What a policy's file is made of, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Anatomy {
+    /// `component` or `core module`.
+    pub encoding: &'static str,
+    /// The version of the contract that it was built against.
+    pub contract: String,
+    /// What it asks the host for, sorted.
+    pub imports: Vec<String>,
+    /// What it offers, sorted.
+    pub exports: Vec<String>,
+}
+
+/// A component, compiled and linked.
+pub(super) struct Compiled {
+    pub(super) engine: Engine,
+    pub(super) pre: PolicyPre<State>,
+    pub(super) anatomy: Anatomy,
+}
 
 /// Compiles a component, or a core module with embedded WIT, and links it.
 ///
-/// How long that takes depends on the file: about a millisecond a kilobyte.
+/// How long that takes depends on the file: about a millisecond a kilobyte where the cache does
+/// not have it.
 pub(super) fn compile(
     origin: &str,
     bytes: &[u8],
     limits: &Limits,
-) -> Result<(Engine, PolicyPre<State>), LoadError> {
+    cache: Option<Cache>,
+) -> Result<Compiled, LoadError> {
     let broken = |error: String| LoadError::Broken {
         origin: origin.to_owned(),
         why: check::line(&error, LONGEST_CAUSE),
     };
-    let component = match Encoding::of(bytes) {
-        Encoding::Component => None,
-        Encoding::CoreModule => Some(componentize(origin, bytes)?),
+    let (encoding, component) = match Encoding::of(bytes) {
+        Encoding::Component => ("component", None),
+        Encoding::CoreModule => ("core module", Some(encode(origin, bytes)?)),
         Encoding::Precompiled => {
             return Err(LoadError::Precompiled {
                 origin: origin.to_owned(),
@@ -171,16 +219,24 @@ pub(super) fn compile(
     };
     let bytes = component.as_deref().unwrap_or(bytes);
 
-    let engine = limits::engine(limits).map_err(|error| LoadError::Engine {
+    let engine = limits::engine(limits, cache).map_err(|error| LoadError::Engine {
         why: check::line(&format!("{error:#}"), LONGEST_CAUSE),
     })?;
-    let component = Component::from_binary(&engine, bytes)
+    // What the compiler cannot cope with is no reason to end.
+    let component = catch_unwind(AssertUnwindSafe(|| Component::from_binary(&engine, bytes)))
+        .map_err(|_| broken("it cannot be compiled".to_owned()))?
         .map_err(|error| broken(error.root_cause().to_string()))?;
-    let pre = connect(&engine, &component).map_err(|why| LoadError::OtherWorld {
+    let other = |why: String| LoadError::OtherWorld {
         origin: origin.to_owned(),
         why: check::line(&why, LONGEST_CAUSE),
-    })?;
-    Ok((engine, pre))
+    };
+    let anatomy = anatomy(encoding, &engine, &component).map_err(other)?;
+    let pre = connect(&engine, &component).map_err(other)?;
+    Ok(Compiled {
+        engine,
+        pre,
+        anatomy,
+    })
 }
 
 enum Encoding {
@@ -204,18 +260,33 @@ impl Encoding {
     }
 }
 
-fn componentize(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
+/// Returns the component that a file is, or that a core module with embedded WIT can be made.
+///
+/// # Errors
+///
+/// It is something else, has no embedded WIT, or is not valid.
+pub fn componentize(origin: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    match Encoding::of(bytes) {
+        Encoding::CoreModule => encode(origin, bytes),
+        _ => Ok(bytes.to_vec()),
+    }
+}
+
+fn encode(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
     let broken = |why: String| LoadError::Broken {
         origin: origin.to_owned(),
         why: check::line(&why, LONGEST_CAUSE),
     };
     let encode = || {
-        let (described, _) = wit_component::metadata::decode(module)?;
-        if described.is_none() {
+        let described = wit_component::metadata::decode(module).map_err(|error| error.to_string());
+        if described?.0.is_none() {
             return Ok(None);
         }
-        let mut encoder = wit_component::ComponentEncoder::default();
-        encoder.module(module)?.validate(true).encode().map(Some)
+        // What compilers of C and others link in, where a program uses their library: by the
+        // adapter it becomes the WASI that is empty here.
+        encode_with(module, None)
+            .or_else(|why| encode_with(module, Some(PREVIEW1)).map_err(|_| why))
+            .map(Some)
     };
     // The encoder is made for what compilers give it; whatever else makes it panic is not valid.
     match catch_unwind(AssertUnwindSafe(encode)) {
@@ -223,31 +294,65 @@ fn componentize(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
         Ok(Ok(None)) => Err(LoadError::NoWit {
             origin: origin.to_owned(),
         }),
-        Ok(Err(error)) => Err(broken(format!("{error:#}"))),
+        Ok(Err(why)) => Err(broken(why)),
         Err(_) => Err(broken("it cannot be made a component".to_owned())),
     }
 }
 
-/// Links a component, or says what it needs that is not there, or lacks that is needed.
-fn connect(engine: &Engine, component: &Component) -> Result<PolicyPre<State>, String> {
-    let of_component = component.component_type();
-    let imports: Vec<&str> = of_component.imports(engine).map(|(name, _)| name).collect();
-    let exports: Vec<&str> = of_component.exports(engine).map(|(name, _)| name).collect();
+fn encode_with(module: &[u8], adapter: Option<(&str, &[u8])>) -> Result<Vec<u8>, String> {
+    let mut encoder = wit_component::ComponentEncoder::default();
+    let mut encode = || {
+        encoder.module(module)?;
+        if let Some((name, bytes)) = adapter {
+            encoder.adapter(name, bytes)?;
+        }
+        std::mem::take(&mut encoder).validate(true).encode()
+    };
+    encode().map_err(|error| format!("{error:#}"))
+}
 
-    let missing: Vec<&str> = imports
-        .into_iter()
-        .filter(|name| !OFFERED.iter().any(|offered| name.starts_with(offered)))
-        .collect();
+/// Looks at what a component asks for and offers, or says what it needs that is not there, or
+/// lacks that is needed.
+fn anatomy(
+    encoding: &'static str,
+    engine: &Engine,
+    component: &Component,
+) -> Result<Anatomy, String> {
+    let of_component = component.component_type();
+    let sorted = |mut names: Vec<String>| {
+        names.sort_unstable();
+        names
+    };
+    let imports = of_component.imports(engine);
+    // Every policy needs the contract's types; they give nothing.
+    let imports = imports.filter(|(name, _)| !name.starts_with(TYPES));
+    let imports = sorted(imports.map(|(name, _)| name.to_owned()).collect());
+    let exports = of_component.exports(engine);
+    let exports = sorted(exports.map(|(name, _)| name.to_owned()).collect());
+
+    let is_missing = |name: &&String| !OFFERED.iter().any(|offered| name.starts_with(offered));
+    let missing: Vec<&String> = imports.iter().filter(is_missing).collect();
     if !missing.is_empty() {
         let missing = listed(&missing);
         return Err(format!(
             "it needs {missing}, and this host has {OFFERED_IN_WORDS}"
         ));
     }
-    if !exports.iter().any(|name| name.starts_with(NEEDED)) {
+    let matching = exports.iter().find(|name| name.starts_with(NEEDED));
+    let version = matching.and_then(|name| name.split_once('@'));
+    let Some((_, contract)) = version else {
         let exports = listed(&exports);
         return Err(format!("this host needs `{NEEDED}0`, and it has {exports}"));
-    }
+    };
+    Ok(Anatomy {
+        encoding,
+        contract: contract.to_owned(),
+        imports,
+        exports,
+    })
+}
+
+fn connect(engine: &Engine, component: &Component) -> Result<PolicyPre<State>, String> {
     let mut linker = Linker::new(engine);
     link(&mut linker)
         .and_then(|()| linker.instantiate_pre(component))
@@ -258,10 +363,11 @@ fn connect(engine: &Engine, component: &Component) -> Result<PolicyPre<State>, S
         })
 }
 
-fn listed(names: &[&str]) -> String {
+fn listed(names: &[impl AsRef<str>]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let quoted = names.iter().map(|name| format!("`{}`", name.as_ref()));
+    let quoted: Vec<String> = quoted.collect();
     quoted.join(", ")
 }

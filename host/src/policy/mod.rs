@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! source    a name or path           -> bytes, of a bounded size
+//! loader    bytes                    -> a policy with the limits that suit it
 //! load      bytes                    -> a compiled component of our world, or why not
+//! cache     a compiled component     -> the same at the next start, without compiling
 //! call      a question               -> a raw answer, from a fresh instance
 //! limits    time, memory, stack, answer; what breaks them is a `Failure`
 //! check     the raw answer           -> decisions that break no rule
@@ -14,38 +16,52 @@
 //! A policy is given nothing but the question: no clock, no files, no network, no environment.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use wasmtime::Cache;
 
-use crate::model::matching::{Attribute, Candidate, Decision, PolicyId, Question, Resource};
-use crate::model::task::Kind;
+use crate::model::matching::{Decision, PolicyId, Question};
 
+pub use archive::{Archive, Round};
+pub use audit::{Audit, Finding, Severity, audit};
 use call::Program;
+pub use call::Usage;
+pub use cases::{Cases, Problem, Tried};
 pub use check::Violation;
+pub use compare::{Difference, Fate, ReplayError, Report, replay, shadowed};
 pub use failover::{Health, PolicyHost, Verdict};
-pub use limits::{Failure, Limits};
-pub use load::LoadError;
+pub use limits::{Failure, Limits, Overrides, Profile};
+pub use load::{Anatomy, LoadError, componentize};
+pub use loader::Loader;
+pub use reload::{Loaded, News, Order, Reloader};
+pub use shadow::{Shadow, Tally};
 pub use source::{Source, resolve};
 
+mod archive;
+mod audit;
+mod cache;
 mod call;
+mod cases;
 mod check;
+mod compare;
 #[cfg(test)]
 mod equivalence;
 mod failover;
 mod limits;
 mod load;
+mod loader;
+mod reload;
+pub mod rounds;
 #[cfg(test)]
 mod sabotage;
+mod shadow;
 mod source;
 
 /// The default policy as it is built by `policies/default/build`.
 const EMBEDDED: &[u8] = include_bytes!("../../../policies/default/default.wasm");
-
-/// When the self-test takes place, so that it never depends on the day.
-const SELF_TEST_NOW: u64 = 1_700_000_000;
 
 /// How much of what a policy says of itself is kept, in characters.
 const LONGEST_NAME: usize = 64;
@@ -58,7 +74,20 @@ pub struct Policy {
     id: PolicyId,
     summary: String,
     default_settings: Value,
+    settings: Value,
     wants_busy: bool,
+    anatomy: Arc<Anatomy>,
+    size: usize,
+    loading: Loading,
+}
+
+/// How a policy was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loading {
+    /// How long it took, with the self-test.
+    pub took: Duration,
+    /// Whether it was compiled at an earlier start.
+    pub cached: bool,
 }
 
 impl Policy {
@@ -68,49 +97,40 @@ impl Policy {
     ///
     /// In practice only where it refuses the settings.
     pub fn embedded(limits: &Limits, settings: &Value) -> Result<Self, LoadError> {
-        Self::from_bytes("the embedded policy", EMBEDDED, limits, settings)
+        Self::new("the embedded policy", EMBEDDED, limits, settings, None)
     }
 
-    /// Loads a component, or a core module with embedded WIT.
-    ///
-    /// Blocks while it compiles: milliseconds for a policy in Rust, seconds for one in Python.
+    /// Loads the bytes of a component, or of a core module with embedded WIT, and tries it on a
+    /// small round. `origin` is what error messages call it, as it stands. [`Loader`] does the
+    /// same with files, and keeps what it compiles.
     ///
     /// # Errors
     ///
     /// One line that says what is wrong with the file and what to do about it.
-    pub fn from_file(path: &Path, limits: &Limits, settings: &Value) -> Result<Self, LoadError> {
-        let origin = source::shown(path);
-        Self::from_bytes(&origin, &source::read(path, limits)?, limits, settings)
-    }
-
-    /// Loads the bytes of a component, or of a core module with embedded WIT, and tries it on a
-    /// small round. `origin` is what error messages call it, as it stands.
-    ///
-    /// # Errors
-    ///
-    /// Like [`Self::from_file`].
     pub fn from_bytes(
         origin: &str,
         bytes: &[u8],
         limits: &Limits,
         settings: &Value,
     ) -> Result<Self, LoadError> {
-        let failed = |doing| {
-            move |failure| {
-                let origin = origin.to_owned();
-                match failure {
-                    Failure::OtherTypes { why } => LoadError::OtherWorld { origin, why },
-                    Failure::Refused { message } => LoadError::Settings { origin, message },
-                    failure => LoadError::Failed {
-                        origin,
-                        doing,
-                        failure,
-                    },
-                }
-            }
-        };
-        let (engine, pre) = load::compile(origin, bytes, limits)?;
-        let program = Arc::new(Program::new(engine, pre, settings, limits));
+        Self::new(origin, bytes, limits, settings, None)
+    }
+
+    fn new(
+        origin: &str,
+        bytes: &[u8],
+        limits: &Limits,
+        settings: &Value,
+        cache: Option<&Cache>,
+    ) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let hits = || cache.map_or(0, Cache::cache_hits);
+        let hits_before = hits();
+        let failed = |doing| move |failure| LoadError::of(origin, doing, failure);
+        let compiled = load::compile(origin, bytes, limits, cache.cloned())?;
+        let anatomy = Arc::new(compiled.anatomy);
+        let program = Program::new(compiled.engine, compiled.pre, settings, limits);
+        let program = Arc::new(program);
 
         let description = program.describe().map_err(failed("describe itself"))?;
         let default_settings = serde_json::from_str(&description.default_config)
@@ -119,20 +139,28 @@ impl Policy {
             .ok_or_else(|| LoadError::DefaultConfig {
                 origin: origin.to_owned(),
             })?;
-        let policy = Self {
+        let mut policy = Self {
             program,
             id: PolicyId {
                 name: check::line(&description.name, LONGEST_NAME),
                 version: check::line(&description.version, LONGEST_NAME),
-                sha256: hexadecimal(&Sha256::digest(bytes)),
+                sha256: sha256(bytes),
             },
             summary: check::line(&description.summary, LONGEST_SUMMARY),
             default_settings,
+            settings: settings.clone(),
             wants_busy: description.wants_busy,
+            anatomy,
+            size: bytes.len(),
+            loading: Loading {
+                took: Duration::ZERO,
+                cached: hits() > hits_before,
+            },
         };
         policy
             .try_out()
             .map_err(failed("decide on a round of two tasks"))?;
+        policy.loading.took = start.elapsed();
         Ok(policy)
     }
 
@@ -149,6 +177,36 @@ impl Policy {
     /// A JSON object with every setting at its default.
     pub fn default_settings(&self) -> &Value {
         &self.default_settings
+    }
+
+    /// The settings that it was given: a JSON object, or null.
+    pub fn settings(&self) -> &Value {
+        &self.settings
+    }
+
+    /// What its file is made of.
+    pub fn anatomy(&self) -> &Anatomy {
+        &self.anatomy
+    }
+
+    /// The size of its file, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What it may use.
+    pub fn limits(&self) -> &Limits {
+        self.program.limits()
+    }
+
+    /// How it was loaded.
+    pub fn loading(&self) -> Loading {
+        self.loading
+    }
+
+    /// What it has used since it was loaded, by all that share it.
+    pub fn usage(&self) -> Usage {
+        self.program.usage()
     }
 
     /// Whether a question should list sessions that are not ready, too.
@@ -169,74 +227,46 @@ impl Policy {
         check::check(question, answer).map_err(Failure::Wrong)
     }
 
+    /// Like [`Self::decide`], in the time that there is for loading: for trying a policy out.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Self::decide`].
+    pub fn decide_leisurely(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
+        let answer = self.program.decide_leisurely(question)?;
+        check::check(question, answer).map_err(Failure::Wrong)
+    }
+
+    /// Returns the same policy with other settings, without compiling it again.
+    ///
+    /// # Errors
+    ///
+    /// It refuses them, or fails when it is tried with them.
+    pub fn with_settings(&self, settings: &Value) -> Result<Self, LoadError> {
+        let policy = Self {
+            program: Arc::new(self.program.with_settings(settings)),
+            settings: settings.clone(),
+            ..self.clone()
+        };
+        policy.try_out().map_err(|failure| {
+            LoadError::of(
+                &format!("the policy `{}`", self.id.name),
+                "decide on a round of two tasks",
+                failure,
+            )
+        })?;
+        Ok(policy)
+    }
+
     fn try_out(&self) -> Result<(), Failure> {
-        let question = self_test();
-        let answer = self.program.decide_leisurely(&question)?;
-        check::check(&question, answer).map_err(Failure::Wrong)?;
-        Ok(())
+        self.decide_leisurely(&rounds::self_test()).map(|_| ())
     }
 }
 
-/// A round with a bit of everything: two tasks, one of which says nothing, and two sessions.
-fn self_test() -> Question {
-    let variable = || Attribute {
-        name: "SELF_TEST".to_owned(),
-        value: "1".to_owned(),
-    };
-    let plain = |id| Candidate {
-        id,
-        kind: Kind::Prompt,
-        summary: "self-test".to_owned(),
-        priority: 0,
-        waiting: 1,
-        attempt: 1,
-        match_context: true,
-        working_dir: None,
-        git_branch: None,
-        env: Vec::new(),
-        providers: Vec::new(),
-        eligible: None,
-        follows: None,
-        avoid: Vec::new(),
-        labels: Vec::new(),
-    };
-    let session = |name: &str| Resource {
-        name: name.to_owned(),
-        host: "localhost".to_owned(),
-        provider: "shell".to_owned(),
-        current_dir: Some("/".to_owned()),
-        git_branch: Some("main".to_owned()),
-        env: vec![variable()],
-        ready: true,
-        since: 1,
-        completed: 1,
-        failed: 1,
-        labels: Vec::new(),
-    };
-    Question {
-        now: SELF_TEST_NOW,
-        explain: 2,
-        facts: Vec::new(),
-        tasks: vec![
-            Candidate {
-                kind: Kind::Command,
-                working_dir: Some("/srv".to_owned()),
-                git_branch: Some("main".to_owned()),
-                env: vec![variable()],
-                providers: vec!["shell".to_owned()],
-                eligible: Some(vec![0]),
-                follows: Some(0),
-                avoid: vec![1],
-                ..plain(1)
-            },
-            plain(2),
-        ],
-        sessions: vec![session("one"), session("two")],
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
+/// The hash of a file, in lowercase hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

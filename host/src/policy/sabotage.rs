@@ -12,8 +12,11 @@ use wit_parser::Resolve;
 
 use crate::model::matching::{Decision, Question};
 
+use super::rounds::self_test;
+
 use super::{
-    EMBEDDED, Failure, Limits, LoadError, Policy, PolicyHost, Source, Violation, resolve, self_test,
+    EMBEDDED, Failure, Limits, LoadError, Loader, Overrides, Policy, PolicyHost, Source, Violation,
+    resolve,
 };
 
 const WIT: &str = include_str!("../../../wit/policy.wit");
@@ -552,36 +555,32 @@ fn the_embedded_policy_asks_for_nothing_but_the_log() {
 fn files_are_read_whole_or_refused() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("policy.wasm");
-    let read = |path: &Path, limits: &Limits| {
-        let policy = Policy::from_file(path, limits, &Value::Null);
+    let read = |path: &Path, file: Option<u64>| {
+        let overrides = Overrides {
+            file,
+            load_time: Some(limits().load_time),
+            ..Overrides::default()
+        };
+        let source = Source::File(path.to_owned());
+        let policy = Loader::new(overrides).load(&source, &Value::Null);
         policy.map(|policy| policy.id().name.clone())
     };
+    assert!(matches!(read(&path, None), Err(LoadError::Missing { .. })));
     assert!(matches!(
-        read(&path, &limits()),
-        Err(LoadError::Missing { .. })
-    ));
-    assert!(matches!(
-        read(directory.path(), &limits()),
+        read(directory.path(), None),
         Err(LoadError::Directory { .. })
     ));
     assert!(matches!(
-        read(Path::new("/dev/zero"), &limits()),
+        read(Path::new("/dev/zero"), None),
         Err(LoadError::NotAFile { .. })
     ));
 
     fs::write(&path, EMBEDDED).expect("it can be written");
-    assert_eq!(read(&path, &limits()).ok().as_deref(), Some("default"));
-    let exactly = Limits {
-        file: EMBEDDED.len() as u64,
-        ..limits()
-    };
-    assert_eq!(read(&path, &exactly).ok().as_deref(), Some("default"));
-    let one_less = Limits {
-        file: exactly.file - 1,
-        ..limits()
-    };
+    assert_eq!(read(&path, None).ok().as_deref(), Some("default"));
+    let exactly = EMBEDDED.len() as u64;
+    assert_eq!(read(&path, Some(exactly)).ok().as_deref(), Some("default"));
     assert!(matches!(
-        read(&path, &one_less),
+        read(&path, Some(exactly - 1)),
         Err(LoadError::TooBig { .. })
     ));
 }

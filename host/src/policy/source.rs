@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::check;
-use super::limits::Limits;
 use super::load::LoadError;
 
 /// Where a policy comes from.
@@ -16,6 +15,32 @@ pub enum Source {
     /// A file.
     File(PathBuf),
 }
+
+impl Source {
+    /// Returns the source that is named `default.wasm`, or else is a path, as [`Self::name`] gives
+    /// it.
+    pub fn named(name: &str) -> Self {
+        match name {
+            EMBEDDED => Self::Embedded,
+            path => Self::File(PathBuf::from(path)),
+        }
+    }
+
+    /// Returns the name by which any process finds it: an absolute path, or `default.wasm`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded => EMBEDDED.to_owned(),
+            Self::File(path) => {
+                let absolute = std::path::absolute(path);
+                let absolute = absolute.as_deref().unwrap_or(path);
+                absolute.to_string_lossy().into_owned()
+            }
+        }
+    }
+}
+
+/// How the embedded policy is named where paths are.
+const EMBEDDED: &str = "default.wasm";
 
 /// Returns what `--policy` means.
 ///
@@ -52,8 +77,8 @@ pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadEr
     })
 }
 
-/// Reads the file of a policy.
-pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError> {
+/// Reads the file of a policy, which has at most so many bytes.
+pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing {
             origin: shown(path),
@@ -77,15 +102,12 @@ pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError> {
     }
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| {
-            file.take(limits.file.saturating_add(1))
-                .read_to_end(&mut bytes)
-        })
+        .and_then(|file| file.take(largest.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    if bytes.len() as u64 > limits.file {
+    if bytes.len() as u64 > largest {
         return Err(LoadError::TooBig {
             origin: shown(path),
-            limit: limits.file,
+            limit: largest,
         });
     }
     Ok(bytes)

@@ -12,6 +12,7 @@ mod ledger;
 mod manage;
 mod moves;
 mod original;
+mod policies;
 mod rows;
 mod schema;
 mod secrets;
@@ -28,6 +29,7 @@ use thiserror::Error;
 
 pub use ledger::Ledger;
 pub use manage::{Edit, Manage};
+pub use policies::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
 pub use schema::VERSION;
 pub use secrets::{SHORTEST_SECRET, Secrets, mask};
 pub use sqlite::Sqlite;
@@ -38,7 +40,7 @@ use crate::model::matching::PolicyId;
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{
     Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
-    Status, Task,
+    RuledOut, Status, Task,
 };
 
 /// Why the store could not do what it was asked.
@@ -182,7 +184,7 @@ pub enum StoreError {
 
 /// What a store can do. A method that changes something is one transaction, or part of the one
 /// that [`Store::group`] holds open.
-pub trait Store {
+pub trait Store: PolicyLog {
     /// Runs `work` in one transaction; what it does is kept unless committing fails.
     ///
     /// # Errors
@@ -586,6 +588,8 @@ pub struct Claim {
     pub policy: PolicyId,
     /// The session taken, then the runners-up.
     pub rankings: Vec<NamedRanking>,
+    /// The sessions that could not be taken, and why.
+    pub ruled_out: Vec<RuledOut>,
 }
 
 /// How an attempt ended.
@@ -688,7 +692,7 @@ impl SessionRow {
 }
 
 /// What a daemon tells of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonFacts {
     /// Its process.
     pub pid: u32,
@@ -702,10 +706,48 @@ pub struct DaemonFacts {
     pub policy: PolicyId,
     /// How that policy was named, for others to load it again.
     pub policy_source: String,
-    /// How often a policy has failed since it started.
+    /// The settings that it was given, a JSON object.
+    pub policy_settings: serde_json::Value,
+    /// How long it took to load it, in milliseconds.
+    pub policy_load_ms: f64,
+    /// Whether it was compiled at an earlier start.
+    pub policy_cached: bool,
+    /// How often it, or one that stood in, has failed since.
     pub policy_failures: u64,
     /// How it failed last.
     pub policy_last_failure: Option<String>,
     /// The policy that stands in.
     pub policy_in_use: Option<PolicyId>,
+    /// The rounds that are recorded.
+    pub recording: Option<Recording>,
+    /// The policy that decides beside the live one.
+    pub shadow: Option<ShadowFacts>,
+}
+
+/// How much is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Rounds that this daemon has recorded.
+    pub rounds: u64,
+    /// Bytes that all recorded rounds take.
+    pub bytes: u64,
+}
+
+/// What a policy would have done that decides beside the live one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowFacts {
+    /// Which.
+    pub policy: PolicyId,
+    /// Rounds that it decided.
+    pub rounds: u64,
+    /// Tasks in them.
+    pub tasks: u64,
+    /// Tasks that it decided otherwise than the live one.
+    pub different: u64,
+    /// Rounds in which it failed.
+    pub failures: u64,
+    /// Rounds that it was not asked about, because it was still at another.
+    pub skipped: u64,
+    /// How it failed last.
+    pub last_failure: Option<String>,
 }

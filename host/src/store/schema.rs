@@ -258,6 +258,24 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
+    // 3: what became of policies, and which sessions an attempt's decision ruled out.
+    r"
+ALTER TABLE attempts ADD COLUMN ruled_out TEXT NOT NULL DEFAULT '[]';
+
+CREATE TABLE policy_log (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    at             TEXT NOT NULL,
+    cause          TEXT NOT NULL,
+    source         TEXT NOT NULL,
+    settings       TEXT NOT NULL DEFAULT '{}',
+    outcome        TEXT NOT NULL,
+    reason         TEXT,
+    policy_name    TEXT,
+    policy_version TEXT,
+    policy_sha256  TEXT
+);
+CREATE INDEX policy_orders ON policy_log (id) WHERE outcome = 'waiting';
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,

@@ -200,7 +200,8 @@ impl Store for Sqlite {
     fn attempts(&mut self, id: TaskId) -> Result<Vec<Attempt>, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT id, number, session, phase, outcome, exit_code, error, claimed_at, started_at,
-                ended_at, policy_name, policy_version, policy_sha256, rankings
+                ended_at, policy_name, policy_version, policy_sha256, rankings,
+                ruled_out
              FROM attempts WHERE task_id = ?1 ORDER BY id",
         )?;
         let attempts = query.query_map([id.0], |row| {
@@ -221,6 +222,7 @@ impl Store for Sqlite {
                     sha256: row.get(12)?,
                 },
                 rankings: from_json(row, 13)?,
+                ruled_out: from_json(row, 14)?,
             })
         })?;
         let attempts: Vec<Attempt> = attempts.collect::<Result<_, _>>()?;
@@ -434,9 +436,9 @@ impl Store for Sqlite {
                     .prepare_cached(
                         "INSERT INTO attempts (task_id, number, session, server_pid, server_start,
                             pane, pane_pid, phase, claimed_at, policy_name, policy_version,
-                            policy_sha256, rankings)
+                            policy_sha256, rankings, ruled_out)
                          VALUES (?1, (SELECT attempts + 1 FROM tasks WHERE id = ?1), ?2, ?3, ?4,
-                            ?5, ?6, 'claimed', ?7, ?8, ?9, ?10, ?11)",
+                            ?5, ?6, 'claimed', ?7, ?8, ?9, ?10, ?11, ?12)",
                     )?
                     .execute(params![
                         claim.task.0,
@@ -450,6 +452,7 @@ impl Store for Sqlite {
                         claim.policy.version,
                         claim.policy.sha256,
                         json(&claim.rankings),
+                        json(&claim.ruled_out),
                     ])?;
                 let attempt = AttemptId(connection.last_insert_rowid());
                 connection

@@ -53,6 +53,7 @@ fn claim(task: TaskId, pane: u32) -> Claim {
             version: "1".to_owned(),
             sha256: "00".to_owned(),
         },
+        ruled_out: Vec::new(),
         rankings: vec![NamedRanking {
             session: format!("s{pane}"),
             points: 100,

@@ -1,0 +1,81 @@
+//! `assigner policy build`: from a project to a component.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::super::exit::{Exit, Failure};
+use super::super::{Context, ui};
+use super::{size, time};
+use crate::policy::{Source, componentize};
+use crate::toolchain::{Project, build};
+
+/// Builds the project of a policy with the toolchain of its language, and tries what comes out.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The project: a directory with a `policy.toml`
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where the component goes [default: DIR/NAME.wasm]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let project = Project::open(&args.dir)?;
+    let default = || args.dir.join(format!("{}.wasm", project.name));
+    let output = args.output.clone().unwrap_or_else(default);
+    let start = Instant::now();
+    let built = componentize("what was built", &build(&project)?)?;
+    write(&output, &built)?;
+    let took = start.elapsed();
+    // With its default settings: those of the configuration are for where it is used.
+    let none = json!({});
+    let policy = context
+        .config
+        .loader()
+        .load(&Source::File(output.clone()), &none)?;
+    let ui = context.ui;
+    if ui.json {
+        ui.json(&json!({
+            "name": project.name,
+            "language": project.language,
+            "file": output,
+            "size": built.len(),
+            "sha256": policy.id().sha256,
+            "seconds": (took.as_secs_f64() * 1e3).round() / 1e3,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    ui.line(&format!(
+        "{}: {} {}, {}, built in {}",
+        ui::clean(&output.to_string_lossy()),
+        policy.id().name,
+        policy.id().version,
+        size(built.len()),
+        time(took),
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// Writes the file as a whole: a daemon that uses it takes it up at once.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = parent.unwrap_or(Path::new("."));
+    let written = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(directory)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        });
+    written.map_err(|error| {
+        let shown = path.display();
+        Failure::new(Exit::Failed, format!("cannot write `{shown}`: {error}"))
+    })
+}

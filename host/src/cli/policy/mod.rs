@@ -1,0 +1,108 @@
+//! `assigner policy`: what authors and users of policies need; a file a subcommand.
+
+mod bench;
+mod build;
+mod check;
+mod history;
+mod inspect;
+mod list;
+mod new;
+mod replay;
+mod test;
+mod use_;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use super::run::log_to_stderr;
+use crate::config;
+use crate::policy::Policy;
+
+/// Writes, tries out and exchanges the policies that decide which session gets which task.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    New(new::Args),
+    Build(build::Args),
+    Inspect(inspect::Args),
+    Check(check::Args),
+    Test(test::Args),
+    Bench(bench::Args),
+    Replay(replay::Args),
+    Shadow(replay::ShadowArgs),
+    List(list::Args),
+    Use(use_::Args),
+    History(history::Args),
+}
+
+/// Which policy, with which settings.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The policy: a component's path, a name in the policies directory, or `default`
+    file: String,
+    /// A setting for it, over those of the configuration; VALUE as JSON, or text
+    #[arg(long = "policy-set", value_name = "KEY=VALUE", value_parser = config::setting)]
+    set: Vec<(String, Value)>,
+}
+
+impl Which {
+    fn load(&self, context: &Context) -> Result<Policy, Failure> {
+        let settings = context.config.settings(&self.file, &self.set);
+        Ok(context.config.load_policy(&self.file, &settings)?)
+    }
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    // What a policy logs is for those who ask.
+    if context.verbose > 0 {
+        log_to_stderr(context.verbose);
+    }
+    match args.command {
+        Command::New(args) => new::run(context, &args),
+        Command::Build(args) => build::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
+        Command::Check(args) => check::run(context, &args),
+        Command::Test(args) => test::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
+        Command::Replay(args) => replay::run(context, &args),
+        Command::Shadow(args) => replay::shadow(context, &args),
+        Command::List(args) => list::run(context, &args),
+        Command::Use(args) => use_::run(context, &args),
+        Command::History(args) => history::run(context, &args),
+    }
+}
+
+/// `18.5 MB`, `64 KB`.
+fn size(bytes: usize) -> String {
+    let bytes = bytes as f64;
+    if bytes < 1e6 {
+        format!("{:.0} KB", (bytes / 1e3).max(1.0))
+    } else {
+        format!("{:.1} MB", bytes / 1e6)
+    }
+}
+
+/// `3.2 ms`, `1.5 s`.
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 1e-3 {
+        format!("{:.0} µs", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+/// A time in milliseconds, with three digits behind the point.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

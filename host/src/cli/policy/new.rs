@@ -1,0 +1,46 @@
+//! `assigner policy new`: a project to begin with.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::super::exit::{Exit, Failure};
+use super::super::{Context, ui};
+use crate::toolchain::{Language, create};
+
+/// Writes the project of a policy that builds, with cases that pass, to be made into one's own.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What the policy is to be called
+    name: String,
+    /// What it is to be written in
+    #[arg(long, value_name = "LANGUAGE", value_enum)]
+    lang: Language,
+    /// Where its directory is made
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let directory = args.dir.join(&args.name);
+    let files = create(&args.name, args.lang, &directory)?;
+    let ui = context.ui;
+    if ui.json {
+        ui.json(&json!({
+            "name": args.name,
+            "language": args.lang,
+            "directory": directory,
+            "files": files,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let shown = ui::clean(&directory.to_string_lossy());
+    ui.line(&format!("{shown} holds a policy that builds:"))?;
+    ui.line(&format!("  assigner policy build {shown}"))?;
+    let component = format!("{shown}/{}.wasm", args.name);
+    ui.line(&format!(
+        "  assigner policy test {component} {shown}/cases.toml"
+    ))?;
+    ui.line(&format!("  assigner policy use {component}"))?;
+    Ok(Exit::Done)
+}

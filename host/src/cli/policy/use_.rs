@@ -1,0 +1,143 @@
+//! `assigner policy use`: exchanges the policy, also that of a daemon that runs.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::super::exit::{Exit, Failure};
+use super::super::{Context, ui};
+use crate::config;
+use crate::daemon::Lock;
+use crate::policy::{Source, resolve};
+use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
+
+/// Lets another policy decide from now on: the daemon that runs loads it beside the one that
+/// decides, tries it, and exchanges it between two rounds. The next `run` uses it, too.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The policy: a component's path, a name in the policies directory, or `default`
+    #[arg(required_unless_present = "reset")]
+    name: Option<String>,
+    /// A setting for it, over those of the configuration; VALUE as JSON, or text
+    #[arg(long = "policy-set", value_name = "KEY=VALUE", value_parser = config::setting)]
+    set: Vec<(String, Value)>,
+    /// Goes back to the policy that is configured
+    #[arg(long, conflicts_with = "name")]
+    reset: bool,
+}
+
+/// How long a daemon is waited for: one that compiles a large policy on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let config = &context.config;
+    let name = args.name.as_deref().unwrap_or_else(|| config.policy_name());
+    let settings = config.live_settings(name, &args.set);
+    let source = resolve(name, &config.policies_dir);
+    let mut event = PolicyEvent {
+        id: 0,
+        at: Timestamp::now(),
+        cause: if args.reset {
+            PolicyCause::Reset
+        } else {
+            PolicyCause::Use
+        },
+        order: PolicyOrder {
+            source: source
+                .as_ref()
+                .map_or_else(|_| name.to_owned(), Source::name),
+            settings,
+        },
+        outcome: PolicyOutcome::Waiting,
+        reason: None,
+        policy: None,
+    };
+    let mut store = context.store()?;
+    let runs = Lock::holder(&config.data_dir).is_some();
+    let policy = match source {
+        // The daemon looks for itself.
+        Ok(_) if runs => Ok(None),
+        Ok(source) => {
+            let policy = config.loader().load(&source, &event.order.settings);
+            policy.map(Some)
+        }
+        Err(error) => Err(error),
+    };
+    match policy {
+        Ok(None) => {}
+        Ok(Some(policy)) => {
+            event.policy = Some(policy.id().clone());
+            store.note_policy(&event)?;
+            return tell(context, &event, false);
+        }
+        Err(error) => {
+            event.outcome = PolicyOutcome::Refused;
+            event.reason = Some(error.to_string());
+            store.note_policy(&event)?;
+            return Err(error.into());
+        }
+    }
+    let id = store.note_policy(&event)?;
+    context.spool()?.nudge();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let event = store.policy_event(id)?;
+        match event {
+            Some(event) if event.outcome != PolicyOutcome::Waiting => {
+                return answer(context, &event);
+            }
+            _ => {}
+        }
+        if Lock::holder(&config.data_dir).is_none() {
+            return Err(Failure::new(
+                Exit::Daemon,
+                "the daemon has ended meanwhile: the next `assigner run` uses the policy",
+            ));
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                Exit::TimedOut,
+                "the daemon has not taken it up yet: `assigner policy history` will tell",
+            ));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn answer(context: &Context, event: &PolicyEvent) -> Result<Exit, Failure> {
+    match (event.outcome, &event.policy) {
+        (PolicyOutcome::Live, Some(_)) => tell(context, event, true),
+        (PolicyOutcome::Overruled, _) => Err(Failure::new(
+            Exit::Failed,
+            "a daemon has started meanwhile, with another policy on its command line",
+        )),
+        _ => Err(Failure::new(
+            Exit::Policy,
+            event
+                .reason
+                .as_deref()
+                .unwrap_or("the daemon does not say why it refuses it"),
+        )),
+    }
+}
+
+fn tell(context: &Context, event: &PolicyEvent, live: bool) -> Result<Exit, Failure> {
+    let (ui, source) = (context.ui, &event.order.source);
+    if ui.json {
+        ui.json(&json!({"policy": event.policy, "source": source, "live": live}))?;
+        return Ok(Exit::Done);
+    }
+    let name = ui::clean(config::stem(source));
+    let itself = event.policy.as_ref().map_or_else(String::new, |policy| {
+        ui::clean(&format!("{} {}", policy.name, policy.version))
+    });
+    ui.line(&if live {
+        format!("the daemon uses {name} now: {itself}")
+    } else {
+        format!("no daemon runs: the next `assigner run` uses {name}: {itself}")
+    })?;
+    Ok(Exit::Done)
+}

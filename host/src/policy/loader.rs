@@ -1,0 +1,96 @@
+//! Loads policies: each with the limits that suit it, and with the cache of what was compiled.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use wasmtime::Cache;
+
+use super::limits::{Limits, Overrides};
+use super::{EMBEDDED, LoadError, Policy, Source, cache, source};
+
+/// Loads policies. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Loader {
+    overrides: Overrides,
+    cache: Option<Cache>,
+}
+
+impl Loader {
+    /// Returns a loader without a cache. What `overrides` leaves open suits each policy.
+    pub fn new(overrides: Overrides) -> Self {
+        Self {
+            overrides,
+            cache: None,
+        }
+    }
+
+    /// Keeps what is compiled in a directory, where that is safe; where it is not, a warning
+    /// tells, and each policy is compiled when it is loaded.
+    #[must_use]
+    pub fn with_cache(mut self, directory: &Path) -> Self {
+        match cache::open(directory) {
+            Ok(cache) => self.cache = Some(cache),
+            Err(why) => tracing::warn!("{why}"),
+        }
+        self
+    }
+
+    /// Loads a policy and tries it on a small round.
+    ///
+    /// Blocks while it compiles: milliseconds for a policy in Rust, seconds for one in Python, and
+    /// milliseconds for either where the cache has it.
+    ///
+    /// # Errors
+    ///
+    /// One line that says what is wrong with the file and what to do about it.
+    pub fn load(&self, source: &Source, settings: &Value) -> Result<Policy, LoadError> {
+        match source {
+            Source::Embedded => self.bytes("the embedded policy", EMBEDDED, settings),
+            Source::File(path) => {
+                let bytes = source::read(path, self.largest_file())?;
+                self.bytes(&source::shown(path), &bytes, settings)
+            }
+        }
+    }
+
+    /// The same for the bytes of a file; `origin` is what messages call it, as it stands.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Self::load`].
+    pub fn bytes(&self, origin: &str, bytes: &[u8], settings: &Value) -> Result<Policy, LoadError> {
+        let limits = self.overrides.limits(bytes.len());
+        Policy::new(origin, bytes, &limits, settings, self.cache.as_ref())
+    }
+
+    pub(super) fn largest_file(&self) -> u64 {
+        self.overrides.file.unwrap_or(Limits::default().file)
+    }
+
+    /// Loads the embedded policy with its default settings: what stands in where others fail.
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory for it.
+    pub fn fallback(&self) -> Result<Policy, LoadError> {
+        let limits = self.overrides.limits(EMBEDDED.len());
+        // There is nobody behind it: on a machine that is busy it may rather be slow.
+        let patient = Limits {
+            time: limits.time.max(Duration::from_secs(5)),
+            memory: limits.memory.max(Limits::default().memory),
+            stack: limits.stack.max(Limits::default().stack),
+            answer: limits.answer.max(Limits::default().answer),
+            load_time: limits.load_time.max(Limits::default().load_time),
+            ..limits
+        };
+        let none = Value::Object(serde_json::Map::new());
+        Policy::new(
+            "the embedded policy",
+            EMBEDDED,
+            &patient,
+            &none,
+            self.cache.as_ref(),
+        )
+    }
+}

@@ -1,0 +1,327 @@
+//! Loads policies beside the live one: what a person asks for, and what changes in its file.
+//!
+//! All of it happens on a thread of its own, so that rounds go on while a policy is compiled. What
+//! comes out is taken up between two rounds. A file is read once it has stood still for a moment:
+//! many programs write it in pieces.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Loader, Policy, Source, sha256, source};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// For how long it must have stood still.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// A policy that is to be the live one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// By which the answer is known.
+    pub id: i64,
+    /// Where it comes from.
+    pub source: Source,
+    /// For its `configure`.
+    pub settings: Value,
+}
+
+/// What has been loaded, or not.
+pub struct News {
+    /// The order that it answers; none: the live policy's file has changed.
+    pub order: Option<i64>,
+    /// Where it comes from.
+    pub source: Source,
+    /// What came of it.
+    pub result: Loaded,
+}
+
+/// What came of loading a policy.
+pub enum Loaded {
+    /// It can be used.
+    Policy(Box<Policy>),
+    /// It cannot; why, in a line.
+    Refused(String),
+    /// The file holds what is live: a change was taken back.
+    Same,
+}
+
+/// The thread that loads policies; it ends when this is dropped.
+pub struct Reloader {
+    orders: Sender<Order>,
+    news: Receiver<News>,
+}
+
+impl Reloader {
+    /// Starts it; it watches the file of the live policy. `wake` is called when there is news.
+    ///
+    /// # Errors
+    ///
+    /// The system starts no more threads.
+    pub fn start(
+        loader: Loader,
+        source: Source,
+        live: &Policy,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        let (outbox, news) = mpsc::channel();
+        let worker = Worker {
+            loader,
+            watch: Watch::new(source, live),
+            outbox,
+            wake,
+        };
+        thread::Builder::new()
+            .name("reload".to_owned())
+            .spawn(move || worker.run(&inbox))?;
+        Ok(Self { orders, news })
+    }
+
+    /// Has a policy loaded.
+    pub fn order(&self, order: Order) {
+        // The thread ends only with this.
+        let _ = self.orders.send(order);
+    }
+
+    /// Returns what has come since this was asked last.
+    pub fn news(&self) -> impl Iterator<Item = News> + '_ {
+        self.news.try_iter()
+    }
+}
+
+struct Worker<F> {
+    loader: Loader,
+    watch: Watch,
+    outbox: Sender<News>,
+    wake: F,
+}
+
+/// The live policy's file, and what is known of it.
+struct Watch {
+    source: Source,
+    settings: Value,
+    sha256: String,
+    /// As it was when it was last read; none: not yet, or it was gone.
+    read: Option<Stamp>,
+    /// As it was seen since.
+    seen: Option<(Option<Stamp>, Instant)>,
+    told_gone: bool,
+}
+
+/// By what a change of a file is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp([i64; 5]);
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let number = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
+        Self([
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            number(metadata.size()),
+            number(metadata.ino()),
+            number(metadata.dev()),
+        ])
+    }
+}
+
+impl Watch {
+    fn new(source: Source, live: &Policy) -> Self {
+        Self {
+            source,
+            settings: live.settings().clone(),
+            sha256: live.id().sha256.clone(),
+            read: None,
+            seen: None,
+            told_gone: false,
+        }
+    }
+}
+
+impl<F: Fn()> Worker<F> {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        loop {
+            let news = match inbox.recv_timeout(LOOK) {
+                Ok(order) => Some(self.obey(order)),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let Some(news) = news else { continue };
+            if self.outbox.send(news).is_err() {
+                return;
+            }
+            (self.wake)();
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> News {
+        let Order {
+            id,
+            source,
+            settings,
+        } = order;
+        let result = match self.loader.load(&source, &settings) {
+            Ok(policy) => {
+                self.watch = Watch::new(source.clone(), &policy);
+                Loaded::Policy(Box::new(policy))
+            }
+            Err(error) => Loaded::Refused(error.to_string()),
+        };
+        News {
+            order: Some(id),
+            source,
+            result,
+        }
+    }
+
+    /// Looks at the file, and loads it where it has changed and stands still.
+    fn look(&mut self) -> Option<News> {
+        let Source::File(path) = self.watch.source.clone() else {
+            return None;
+        };
+        let stamp = path.metadata().ok().map(|metadata| Stamp::of(&metadata));
+        let watch = &mut self.watch;
+        if stamp == watch.read && (stamp.is_some() || watch.told_gone) {
+            watch.seen = None;
+            return None;
+        }
+        let since = match watch.seen {
+            Some((seen, since)) if seen == stamp => since,
+            _ => {
+                watch.seen = Some((stamp, Instant::now()));
+                return None;
+            }
+        };
+        if since.elapsed() < SETTLED {
+            return None;
+        }
+        watch.read = stamp;
+        watch.seen = None;
+        watch.told_gone = stamp.is_none();
+        let shown = source::shown(&path);
+        let result = if stamp.is_none() {
+            Loaded::Refused(format!(
+                "{shown} is gone: the policy that was loaded from it goes on"
+            ))
+        } else {
+            match source::read(&path, self.loader.largest_file()) {
+                Err(error) => Loaded::Refused(error.to_string()),
+                Ok(bytes) if sha256(&bytes) == self.watch.sha256 => Loaded::Same,
+                Ok(bytes) => match self.loader.bytes(&shown, &bytes, &self.watch.settings) {
+                    Ok(policy) => {
+                        self.watch.sha256 = policy.id().sha256.clone();
+                        Loaded::Policy(Box::new(policy))
+                    }
+                    Err(error) => Loaded::Refused(error.to_string()),
+                },
+            }
+        };
+        Some(News {
+            order: None,
+            source: self.watch.source.clone(),
+            result,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::EMBEDDED;
+    use super::*;
+
+    fn next(reloader: &Reloader) -> News {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(news) = reloader.news().next() {
+                return news;
+            }
+            assert!(Instant::now() < end, "nothing happens");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn refused(news: &News) -> &str {
+        match &news.result {
+            Loaded::Refused(why) => why,
+            _ => panic!("it is not refused"),
+        }
+    }
+
+    /// The embedded policy under another hash.
+    fn other(mark: u8) -> Vec<u8> {
+        let mut bytes = EMBEDDED.to_vec();
+        // A custom section with a name of one byte.
+        bytes.extend([0, 2, 1, mark]);
+        bytes
+    }
+
+    fn start(path: &Path) -> Reloader {
+        let loader = Loader::default();
+        let source = Source::File(path.to_owned());
+        let live = loader.load(&source, &Value::Null).expect("a policy");
+        Reloader::start(loader, source, &live, || {}).expect("a thread")
+    }
+
+    #[test]
+    fn a_file_is_taken_up_when_it_has_changed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("p.wasm");
+        fs::write(&path, EMBEDDED).expect("written");
+        let reloader = start(&path);
+        // The first look finds what is live.
+        assert!(matches!(next(&reloader).result, Loaded::Same));
+
+        fs::write(&path, &EMBEDDED[..1_000]).expect("written");
+        assert!(refused(&next(&reloader)).contains("half written"));
+        fs::write(&path, other(b'a')).expect("written");
+        let news = next(&reloader);
+        let Loaded::Policy(policy) = news.result else {
+            panic!("it is a policy")
+        };
+        assert_eq!(policy.id().sha256, sha256(&other(b'a')));
+        assert_eq!(news.order, None);
+
+        fs::remove_file(&path).expect("removed");
+        assert!(refused(&next(&reloader)).contains("is gone"));
+        // What is live comes back.
+        fs::write(&path, other(b'a')).expect("written");
+        assert!(matches!(next(&reloader).result, Loaded::Same));
+    }
+
+    #[test]
+    fn what_is_ordered_is_loaded_and_its_file_watched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("p.wasm");
+        fs::write(&path, EMBEDDED).expect("written");
+        let reloader = start(&path);
+        assert!(matches!(next(&reloader).result, Loaded::Same));
+        let another = directory.path().join("other.wasm");
+        let order = |id: i64, source: &Source| Order {
+            id,
+            source: source.clone(),
+            settings: Value::Null,
+        };
+        let source = Source::File(another.clone());
+        reloader.order(order(1, &source));
+        assert!(refused(&next(&reloader)).contains("does not exist"));
+        fs::write(&another, other(b'b')).expect("written");
+        reloader.order(order(2, &source));
+        let news = next(&reloader);
+        assert_eq!(news.order, Some(2));
+        assert!(matches!(news.result, Loaded::Policy(_)));
+        assert!(matches!(next(&reloader).result, Loaded::Same));
+        fs::write(&another, other(b'c')).expect("written");
+        let news = next(&reloader);
+        assert_eq!((news.order, news.source), (None, source));
+        assert!(matches!(news.result, Loaded::Policy(_)));
+    }
+}

@@ -1,0 +1,314 @@
+//! What became of policies: every start, exchange and refusal is a row, and so is the order that a
+//! person gives to a daemon.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::rows::{from_json_or_default, json, stamp, text, time};
+use super::{Sqlite, StoreError};
+use crate::model::matching::PolicyId;
+
+/// Why a policy was to be the live one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyCause {
+    /// A daemon started with it.
+    Start,
+    /// A person asked for it.
+    Use,
+    /// A person asked for what is configured.
+    Reset,
+    /// Its file changed.
+    File,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyOutcome {
+    /// No daemon has taken it up yet.
+    Waiting,
+    /// It decided from then on.
+    Live,
+    /// It could not be used; what decided before goes on.
+    Refused,
+    /// Another one was named on the daemon's command line.
+    Overruled,
+}
+
+/// A policy that was to be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyOrder {
+    /// How it is named: a path, a name, or `default.wasm`.
+    pub source: String,
+    /// For its `configure`: a JSON object.
+    pub settings: Value,
+}
+
+/// One row of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyEvent {
+    /// In the order of the rows; 0 before it is written.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: PolicyCause,
+    /// Which.
+    pub order: PolicyOrder,
+    /// What became of it.
+    pub outcome: PolicyOutcome,
+    /// Why it was refused, in a line.
+    pub reason: Option<String>,
+    /// What it says of itself, where it was loaded.
+    pub policy: Option<PolicyId>,
+}
+
+/// The log of policies, which is also how a person tells a daemon.
+pub trait PolicyLog {
+    /// Writes an event and returns its number.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError>;
+
+    /// Returns the orders that no daemon has taken up, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError>;
+
+    /// Writes down what became of an order.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn settle_policy(
+        &mut self,
+        id: i64,
+        outcome: PolicyOutcome,
+        reason: Option<&str>,
+        policy: Option<&PolicyId>,
+    ) -> Result<(), StoreError>;
+
+    /// Returns one event.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError>;
+
+    /// Returns the last so many events, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError>;
+
+    /// Returns what a person has chosen; `None`: what is configured.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn chosen_policy(&mut self) -> Result<Option<PolicyOrder>, StoreError>;
+}
+
+const COLUMNS: &str = "id, at, cause, source, settings, outcome, reason, policy_name,
+    policy_version, policy_sha256";
+
+impl PolicyLog for Sqlite {
+    fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError> {
+        let policy = event.policy.as_ref();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO policy_log (at, cause, source, settings, outcome, reason, policy_name,
+                    policy_version, policy_sha256)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                stamp(event.at),
+                name(event.cause),
+                event.order.source,
+                event.order.settings.to_string(),
+                name(event.outcome),
+                event.reason,
+                policy.map(|policy| &policy.name),
+                policy.map(|policy| &policy.version),
+                policy.map(|policy| &policy.sha256),
+            ])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError> {
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM policy_log INDEXED BY policy_orders WHERE outcome = 'waiting'
+                ORDER BY id"
+        ))?;
+        let rows = query.query_map([], event_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn settle_policy(
+        &mut self,
+        id: i64,
+        outcome: PolicyOutcome,
+        reason: Option<&str>,
+        policy: Option<&PolicyId>,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE policy_log SET outcome = ?2, reason = ?3,
+                    policy_name = coalesce(?4, policy_name),
+                    policy_version = coalesce(?5, policy_version),
+                    policy_sha256 = coalesce(?6, policy_sha256) WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                name(outcome),
+                reason,
+                policy.map(|policy| &policy.name),
+                policy.map(|policy| &policy.version),
+                policy.map(|policy| &policy.sha256),
+            ])?;
+        Ok(())
+    }
+
+    fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM policy_log WHERE id = ?1"))?;
+        Ok(query.query_row([id], event_of).optional()?)
+    }
+
+    fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError> {
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT * FROM (SELECT {COLUMNS} FROM policy_log ORDER BY id DESC LIMIT ?1) ORDER BY id"
+        ))?;
+        let rows = query.query_map([last], event_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn chosen_policy(&mut self) -> Result<Option<PolicyOrder>, StoreError> {
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM policy_log
+             WHERE cause IN ('use', 'reset') AND outcome != 'refused' ORDER BY id DESC LIMIT 1"
+        ))?;
+        let last = query.query_row([], event_of).optional()?;
+        Ok(last
+            .filter(|event| event.cause == PolicyCause::Use)
+            .map(|event| event.order))
+    }
+}
+
+/// The name under which a unit variant is stored: the one that it has in JSON.
+fn name(variant: impl Serialize) -> String {
+    json(&variant).trim_matches('"').to_owned()
+}
+
+fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
+    let cause: String = row.get(2)?;
+    let outcome: String = row.get(5)?;
+    let causes = [
+        PolicyCause::Start,
+        PolicyCause::Use,
+        PolicyCause::Reset,
+        PolicyCause::File,
+    ];
+    let outcomes = [
+        PolicyOutcome::Waiting,
+        PolicyOutcome::Live,
+        PolicyOutcome::Refused,
+        PolicyOutcome::Overruled,
+    ];
+    let policy = match (text(row, 7)?, text(row, 8)?, text(row, 9)?) {
+        (Some(name), Some(version), Some(sha256)) => Some(PolicyId {
+            name,
+            version,
+            sha256,
+        }),
+        _ => None,
+    };
+    Ok(PolicyEvent {
+        id: row.get(0)?,
+        at: time(row, 1)?.unwrap_or_default(),
+        // What a later version has written says nothing here, and does no harm.
+        cause: *causes
+            .iter()
+            .find(|known| name(known) == cause)
+            .unwrap_or(&PolicyCause::Start),
+        order: PolicyOrder {
+            source: text(row, 3)?.unwrap_or_default(),
+            settings: from_json_or_default(row, 4)?,
+        },
+        outcome: *outcomes
+            .iter()
+            .find(|known| name(known) == outcome)
+            .unwrap_or(&PolicyOutcome::Overruled),
+        reason: text(row, 6)?,
+        policy,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(cause: PolicyCause, source: &str, outcome: PolicyOutcome) -> PolicyEvent {
+        PolicyEvent {
+            id: 0,
+            at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            cause,
+            order: PolicyOrder {
+                source: source.to_owned(),
+                settings: json!({"a": 1}),
+            },
+            outcome,
+            reason: None,
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_a_person_counts() {
+        use PolicyCause::{File, Reset, Start, Use};
+        use PolicyOutcome::{Live, Refused, Waiting};
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut chosen = |cause, source, outcome| {
+            let event = event(cause, source, outcome);
+            let id = store.note_policy(&event).expect("written");
+            let read = store.policy_event(id).expect("read").expect("there");
+            assert_eq!(PolicyEvent { id: 0, ..read }, event);
+            let chosen = store.chosen_policy().expect("read");
+            chosen.map(|order| order.source)
+        };
+        assert_eq!(chosen(Start, "default.wasm", Live), None);
+        assert_eq!(chosen(Use, "a", Waiting).as_deref(), Some("a"));
+        assert_eq!(chosen(Use, "b", Refused).as_deref(), Some("a"));
+        assert_eq!(chosen(File, "c", Live).as_deref(), Some("a"));
+        assert_eq!(chosen(Reset, "default.wasm", Live), None);
+        assert_eq!(chosen(Use, "d", Live).as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn an_order_is_taken_up_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let waiting = event(PolicyCause::Use, "a", PolicyOutcome::Waiting);
+        let first = store.note_policy(&waiting).expect("written");
+        let second = store.note_policy(&waiting).expect("written");
+        let orders = |store: &mut Sqlite| -> Vec<i64> {
+            let orders = store.policy_orders().expect("read");
+            orders.iter().map(|order| order.id).collect()
+        };
+        assert_eq!(orders(&mut store), [first, second]);
+        store
+            .settle_policy(first, PolicyOutcome::Refused, Some("why"), None)
+            .expect("settled");
+        assert_eq!(orders(&mut store), [second]);
+        let log = store.policy_log(9).expect("read");
+        assert_eq!(log.len(), 2);
+        assert_eq!(log[0].reason.as_deref(), Some("why"));
+        assert_eq!(store.policy_log(1).expect("read")[0].id, second);
+    }
+}

@@ -1,0 +1,97 @@
+//! Rust: cargo, for `wasm32-unknown-unknown`: the target of rustup, or a standard library that is
+//! built on the spot from Debian's sources.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::tools::{Tool, captured};
+use super::{Project, ToolchainError, read};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// A line of `cargo build --message-format json`.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Builds a core module with embedded WIT.
+pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
+    let cargo = Tool::find("cargo").ok_or(ToolchainError::Missing {
+        needed: "cargo",
+        how: "see https://rustup.rs",
+    })?;
+    let mut command = cargo.command();
+    command
+        .current_dir(&project.directory)
+        .args(["build", "--release", "--lib", "--target", TARGET])
+        .arg("--message-format=json-render-diagnostics");
+    prepare(&mut command)?;
+    let messages = captured(&mut command)?;
+    let manifest = project.directory.join("Cargo.toml").canonicalize();
+    let manifest = manifest.map_err(ToolchainError::file(&project.directory))?;
+    let file = built(&messages, &manifest).ok_or_else(|| ToolchainError::Odd {
+        tool: "cargo",
+        why: "its crate is no `cdylib`, as `[lib] crate-type` should say".to_owned(),
+    })?;
+    read(&file)
+}
+
+/// The module that cargo says it has made of this crate.
+fn built(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
+    messages
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter(|message| message.manifest_path == manifest)
+        .flat_map(|message| message.filenames)
+        .find(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
+}
+
+/// Chooses the compiler: the usual one where it has the target, else Debian's with its sources.
+fn prepare(command: &mut Command) -> Result<(), ToolchainError> {
+    let usual = match std::env::var_os("RUSTC") {
+        Some(rustc) => Some(Tool::at(rustc)),
+        None => Tool::find("rustc"),
+    };
+    let libraries =
+        usual.and_then(|rustc| rustc.asked(&["--print", "target-libdir", "--target", TARGET]));
+    if libraries.is_some_and(|directory| Path::new(&directory).is_dir()) {
+        return Ok(());
+    }
+    let missing = ToolchainError::Missing {
+        needed: "the target wasm32-unknown-unknown of Rust",
+        how: "`rustup target add wasm32-unknown-unknown`, or on Debian \
+              `apt-get install rustc-web rust-web-src lld-19`",
+    };
+    let debian = Tool::at("/usr/bin/rustc");
+    let sources = debian
+        .asked(&["--print", "sysroot"])
+        .map(|root| Path::new(&root).join("lib/rustlib/src/rust/library"));
+    let linker = (14..=30)
+        .rev()
+        .find_map(|version| Tool::find(&format!("wasm-ld-{version}")));
+    match (sources, linker) {
+        (Some(sources), Some(linker)) if sources.is_dir() => {
+            command
+                .arg("-Zbuild-std=std,panic_abort")
+                .env("RUSTC", debian.program())
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env(
+                    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+                    linker.program(),
+                );
+            Ok(())
+        }
+        _ => Err(missing),
+    }
+}
