@@ -13,7 +13,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::engine::Settings;
-use crate::policy::{LoadError, Loader, Overrides, Policy, resolve};
+use crate::policy::{Loader, Overrides};
 use crate::tmux::Socket;
 
 /// What is wrong with the configuration.
@@ -263,11 +263,12 @@ impl Config {
         named.unwrap_or(DEFAULT_POLICY)
     }
 
-    /// Returns what loads policies, with the configured limits and the cache.
-    pub fn loader(&self) -> Loader {
+    /// Returns what loads policies, with the configured limits and the cache; `warn` is told why
+    /// the cache is not used.
+    pub fn loader(&self, warn: impl FnOnce(&str)) -> Loader {
         let loader = Loader::new(self.overrides());
         match &self.cache_dir {
-            Some(directory) => loader.with_cache(directory),
+            Some(directory) => loader.with_cache(directory, warn),
             None => loader,
         }
     }
@@ -291,15 +292,6 @@ impl Config {
 
     fn table_of(&self, name: &str) -> Option<&toml::Table> {
         self.file.policy.settings_of.get(stem(name))
-    }
-
-    /// Finds a policy by its name or path and loads it.
-    ///
-    /// # Errors
-    /// It cannot be found or used; see [`LoadError`].
-    pub fn load_policy(&self, name: &str, settings: &Value) -> Result<Policy, LoadError> {
-        let source = resolve(name, &self.policies_dir)?;
-        self.loader().load(&source, settings)
     }
 
     fn overrides(&self) -> Overrides {

@@ -181,8 +181,10 @@ pub struct Options {
     pub fallback: Policy,
     /// Loads others.
     pub loader: Loader,
-    /// What the recorded rounds may take, in bytes; none: they are not recorded.
-    pub record: Option<u64>,
+    /// Whether rounds are recorded.
+    pub record: bool,
+    /// What the recorded rounds may take, and as much those of a shadow, in bytes.
+    pub record_limit: u64,
     /// A policy that decides beside the live one, and is not heeded.
     pub shadow: Option<Policy>,
     /// Ends when nothing is pending or in flight.
@@ -220,7 +222,6 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let started_at = Timestamp::now();
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);
-    let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;
     let policy = policy_host(&options)?;
     let secrets = Secrets::of(&options.data_dir);
     let mut engine = Engine::start(
@@ -229,9 +230,10 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
         policy,
         spool,
         secrets,
-        options.settings,
+        options.settings.clone(),
     )
     .await?;
+    let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;
     tracing::info!(
         data = %options.data_dir.display(),
         tmux = %options.socket,
@@ -240,16 +242,16 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     );
     let mut told = None;
     loop {
-        match policies.take_up(&mut engine, &ledger).await {
-            Ok(events) if events.is_empty() => {}
-            Ok(events) => {
-                let facts = facts(&engine, &options.socket, &policies, started_at);
-                policies.answered(&events);
-                if let Err(error) = write_down(&ledger, events, facts).await {
-                    tracing::error!("{error}");
-                }
+        if let Err(error) = policies.take_up(&mut engine, &ledger).await {
+            tracing::error!("{error}");
+        }
+        if !policies.unwritten.is_empty() {
+            let facts = facts(&engine, &options.socket, &policies, started_at);
+            // What could not be written is tried again in the next round.
+            match write_down(&ledger, policies.unwritten.clone(), facts).await {
+                Ok(()) => policies.written(),
+                Err(error) => tracing::error!("{error}"),
             }
-            Err(error) => tracing::error!("{error}"),
         }
         let wait = match engine.round(Timestamp::now()).await {
             Ok(outlook) => outlook.again_in,
@@ -349,7 +351,8 @@ fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> {
         Archive::open(&path, limit).map_err(|source| DaemonError::Archive { path, source })
     };
     let mut host = PolicyHost::new(options.policy.clone(), options.fallback.clone());
-    if let Some(limit) = options.record {
+    let limit = options.record_limit;
+    if options.record {
         host.record(open(rounds_directory(&options.data_dir), limit)?);
     }
     if let Some(shadow) = &options.shadow {
@@ -364,23 +367,20 @@ fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> {
             }
             _ => {}
         }
-        let archive = open(directory, options.record.unwrap_or(DIFFERENCES))?;
+        let archive = open(directory, limit)?;
         host.beside(Shadow::start(shadow.clone(), archive)?);
     }
     Ok(host)
 }
 
-/// What the differences of a shadow may take where nothing else is said, in bytes.
-const DIFFERENCES: u64 = 64 << 20;
-
 /// Which policy is live, and what is to become of it.
 struct Policies {
     reloader: Reloader,
     live: Live,
-    /// Orders that are being loaded.
+    /// Orders that are being loaded, or whose answer is not written yet.
     loading: BTreeSet<i64>,
-    /// Whether what was to be used last could not be.
-    refused: bool,
+    /// What has become of orders and files, and is to be written down.
+    unwritten: Vec<PolicyEvent>,
 }
 
 struct Live {
@@ -398,6 +398,7 @@ impl Live {
             order: PolicyOrder {
                 source: source.name(),
                 settings: policy.settings().clone(),
+                set_by_hand: serde_json::Value::Null,
             },
             load_ms: (loading.took.as_secs_f64() * 1e6).round() / 1e3,
             cached: loading.cached,
@@ -450,22 +451,22 @@ impl Policies {
             reloader,
             live,
             loading: BTreeSet::new(),
-            refused: false,
+            unwritten: Vec::new(),
         })
     }
 
     /// Between two rounds: exchanges the policy for one that has been loaded, and has those loaded
-    /// that were ordered. Returns what is to be written down of it.
+    /// that were ordered.
     async fn take_up(
         &mut self,
         engine: &mut Engine<Server>,
         ledger: &Ledger,
-    ) -> Result<Vec<PolicyEvent>, StoreError> {
+    ) -> Result<(), StoreError> {
         let news: Vec<News> = self.reloader.news().collect();
-        let events = news
-            .into_iter()
-            .filter_map(|news| self.take_up_one(news, engine))
-            .collect();
+        for news in news {
+            let event = self.take_up_one(news, engine);
+            self.unwritten.push(event);
+        }
         let orders = ledger.run(|store| store.policy_orders()).await?;
         for event in orders {
             if self.loading.insert(event.id) {
@@ -476,13 +477,11 @@ impl Policies {
                 });
             }
         }
-        Ok(events)
+        Ok(())
     }
 
-    fn take_up_one(&mut self, news: News, engine: &mut Engine<Server>) -> Option<PolicyEvent> {
+    fn take_up_one(&mut self, news: News, engine: &mut Engine<Server>) -> PolicyEvent {
         let (outcome, reason) = match news.result {
-            // Only worth a line where something else was tried in between.
-            Loaded::Same if !self.refused => return None,
             Loaded::Same => {
                 tracing::info!("the policy's file is what it was");
                 (PolicyOutcome::Live, None)
@@ -504,24 +503,24 @@ impl Policies {
                 (PolicyOutcome::Refused, Some(why))
             }
         };
-        self.refused = outcome == PolicyOutcome::Refused;
-        Some(PolicyEvent {
+        let is_live = outcome == PolicyOutcome::Live;
+        PolicyEvent {
             id: news.order.unwrap_or_default(),
             at: Timestamp::now(),
             cause: PolicyCause::File,
             order: PolicyOrder {
                 source: news.source.name(),
-                settings: self.live.order.settings.clone(),
+                ..self.live.order.clone()
             },
             outcome,
             reason,
-            policy: (!self.refused).then(|| self.live.id.clone()),
-        })
+            policy: is_live.then(|| self.live.id.clone()),
+        }
     }
 
-    /// An order is answered: it may be given again.
-    fn answered(&mut self, events: &[PolicyEvent]) {
-        for event in events {
+    /// What was to be written stands there.
+    fn written(&mut self) {
+        for event in self.unwritten.drain(..) {
             self.loading.remove(&event.id);
         }
     }

@@ -143,7 +143,8 @@ fn idleLonger(sessions: []const Session, one: u32, other: u32) bool {
 }
 
 /// The best of the sessions that a task may use, so many at most: first those that it could take
-/// now, then those that suit it and are taken, then the nearest of the others.
+/// now, then those that suit it and are taken, then those that have all its labels but are reserved
+/// for others, then the nearest of the rest.
 fn rank(
     task: *const Task,
     sessions: []const Session,
@@ -160,7 +161,7 @@ fn rank(
         const session = &sessions[position];
         const points = score(task, position, session);
         const its: Place = .{
-            .group = if (!suits(task, session)) 2 else if (is_free[position]) 0 else 1,
+            .group = group(task, session, is_free[position]),
             .failed_before = task.avoid.contains(position),
             .preference = preference(task, session),
             .points = points,
@@ -181,14 +182,23 @@ fn rank(
     return best[0..count];
 }
 
+/// What a session is to a task, the best first.
+const Group = enum { to_be_taken, given_away, reserved, lacks_labels };
+
+fn group(task: *const Task, session: *const Session, is_free: bool) Group {
+    if (countMissing(task, session) > 0) return .lacks_labels;
+    if (keptFrom(task, session) != null) return .reserved;
+    return if (is_free) .to_be_taken else .given_away;
+}
+
 const Place = struct {
-    group: u8,
+    group: Group,
     failed_before: bool,
     preference: usize,
     points: i32,
 
     fn comesBefore(one: Place, other: Place) bool {
-        if (one.group != other.group) return one.group < other.group;
+        if (one.group != other.group) return @intFromEnum(one.group) < @intFromEnum(other.group);
         if (one.failed_before != other.failed_before) return other.failed_before;
         if (one.preference != other.preference) return one.preference < other.preference;
         return one.points > other.points;
@@ -218,14 +228,11 @@ fn reason(task: *const Task, sessions: []const Session, best: []const Ranking) [
             .{ name, lacks(nearest, wanted), if (more == 0) "" else others(more) },
         );
     }
-    for (nearest.labels.items()) |label| {
-        if (!isReserved(label.name) or asksFor(task, label.name)) continue;
-        return contract.print(
-            "every ready session with its labels is reserved: {s} for tasks with the label {s}",
-            .{ name, contract.shown(label.name.items()) },
-        );
-    }
-    unreachable;
+    const label = keptFrom(task, nearest).?;
+    return contract.print(
+        "every ready session with its labels is reserved: {s} for tasks with the label {s}",
+        .{ name, contract.shown(label.items()) },
+    );
 }
 
 fn lacks(session: *const Session, wanted: Attribute) []const u8 {
@@ -244,11 +251,15 @@ fn others(count: usize) []const u8 {
 
 /// Whether the session has all labels that the task asks for, and is not reserved for others.
 fn suits(task: *const Task, session: *const Session) bool {
-    if (countMissing(task, session) > 0) return false;
+    return countMissing(task, session) == 0 and keptFrom(task, session) == null;
+}
+
+/// The label that reserves the session for other tasks, if one does.
+fn keptFrom(task: *const Task, session: *const Session) ?String {
     for (session.labels.items()) |label| {
-        if (isReserved(label.name) and !asksFor(task, label.name)) return false;
+        if (isReserved(label.name) and !asksFor(task, label.name)) return label.name;
     }
-    return true;
+    return null;
 }
 
 fn countMissing(task: *const Task, session: *const Session) usize {

@@ -4,7 +4,7 @@
 // goes to a session in its directory, and else to the one that has been idle longest.
 
 // Every setting at its default.
-const DEFAULTS = { patience: 60, keep: true };
+const DEFAULTS = { patience: 900, keep: true };
 // A day, in seconds.
 const MOST_PATIENCE = 86400;
 
@@ -38,10 +38,10 @@ export const matching = {
   // Gives each task in its turn the best session that is still free, or lets it wait for its own.
   assign(round, tasks, sessions) {
     const free = new Set(readyOnes(sessions));
-    const kept = keptOnes(tasks);
+    const kept = keptOnes(tasks, sessions);
 
     return tasks.map((task) => {
-      const parent = parentOf(task);
+      const parent = parentOf(task, sessions);
       const patience = settings.patience - task.waiting;
       if (parent !== null && !free.has(parent) && patience > 0) {
         const ranking = rankingOf(task, parent, sessions[parent], kept);
@@ -74,19 +74,20 @@ function readyOnes(sessions) {
   });
 }
 
-// The session to which a task wants to return, or `null`: not where it may not go, and not where it
-// failed already.
-function parentOf(task) {
+// The session to which a task wants to return, or `null`: not where it may not go, not where it
+// failed already, and not to a position that is not in the list.
+function parentOf(task, sessions) {
   const { follows, eligible, avoid } = task;
+  if (follows === null || follows >= sessions.length) return null;
   const mayReturn = eligible === null || eligible.includes(follows);
   return mayReturn && !avoid.includes(follows) ? follows : null;
 }
 
 // By position: the number of the first task that wants to return there.
-function keptOnes(tasks) {
+function keptOnes(tasks, sessions) {
   const kept = new Map();
   for (const task of settings.keep ? tasks : []) {
-    const parent = parentOf(task);
+    const parent = parentOf(task, sessions);
     if (parent !== null && !kept.has(parent)) kept.set(parent, task.id);
   }
   return kept;
@@ -143,8 +144,14 @@ function best(rankings, atMost) {
 }
 
 function waitsFor(session, patience) {
-  const name = session.name.length > SHOWN ? `${session.name.slice(0, SHOWN)}…` : session.name;
+  const name = shown(session.name);
   return `session ${name} ran the task before it and is busy: waits ${duration(patience)} more at most`;
+}
+
+// By code points: a cut within one would leave half a character.
+function shown(name) {
+  const characters = [...name];
+  return characters.length > SHOWN ? `${characters.slice(0, SHOWN).join("")}…` : name;
 }
 
 // In steps, since each new reason is written down: a countdown would be a row a second.

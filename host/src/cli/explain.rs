@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::show::{points, ranking_line};
-use super::{Context, ui};
+use super::{Context, run, ui};
 use crate::daemon::Lock;
-use crate::engine::explain::{Change, Explanation, explain};
+use crate::engine::explain::{Change, Explanation, Scene, explain};
 use crate::model::ids::TaskId;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
-use crate::policy::Source;
+use crate::policy::{Policy, Source};
 use crate::store::{DaemonFacts, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
@@ -26,30 +26,48 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     if task.status != Status::Pending {
         return explain_past(context, &mut store, &task);
     }
-    let daemon = store.daemon()?;
+    let running = Lock::holder(&context.config.data_dir).is_some();
+    let daemon = context.live_daemon(&mut store)?;
     let rows = store.sessions()?;
     let parents = store.parents(args.id)?;
-    let config = &context.config;
-    let policy = match &daemon {
-        Some(facts) => {
-            let source = Source::named(&facts.policy_source);
-            config.loader().load(&source, &facts.policy_settings)?
-        }
-        None => {
-            let name = config.policy_name();
-            config.load_policy(name, &config.live_settings(name, &[]))?
-        }
-    };
     let pauses = store.pauses()?;
-    let now = Timestamp::now();
-    let mut explanation = explain(&task, &parents, &rows, &pauses, &policy, now);
-    let running = Lock::holder(&context.config.data_dir).is_some();
+    let policy = match &daemon {
+        Some(facts) => live_policy(context, facts),
+        None => run::start(context, None, &[]).and_then(|start| {
+            let policy = context.loader().load(&start.source, &start.settings);
+            Ok(policy?)
+        }),
+    };
+    let policy = policy.map_err(|failure| failure.message);
+    let scene = Scene {
+        task: &task,
+        parents: &parents,
+        rows: &rows,
+        pauses: &pauses,
+        policy: policy.as_ref().map_err(String::as_str),
+        now: Timestamp::now(),
+    };
+    let mut explanation = explain(&scene);
     if let Some((obstacle, change)) = daemon_obstacle(running, daemon.as_ref()) {
         explanation.reason = format!("{obstacle}: {}", change.change);
         explanation.changes = vec![change];
     }
     print_waiting(context, &task, &explanation)?;
     Ok(Exit::Done)
+}
+
+/// Loads what decides. Its file may have changed since, and not be used: then nothing of it says
+/// what the daemon does.
+fn live_policy(context: &Context, facts: &DaemonFacts) -> Result<Policy, Failure> {
+    let source = Source::named(&facts.policy_source);
+    let policy = context.loader().load(&source, &facts.policy_settings)?;
+    if policy.id().sha256 == facts.policy.sha256 {
+        return Ok(policy);
+    }
+    Err(Failure::new(
+        Exit::Policy,
+        "its file has changed since it was loaded",
+    ))
 }
 
 /// What keeps every task from running.

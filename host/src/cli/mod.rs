@@ -39,8 +39,10 @@ use clap::{Parser, Subcommand};
 use crate::config::Config;
 use crate::daemon::Lock;
 use crate::engine::Spool;
+use crate::policy::{LoadError, Loader, Policy, resolve};
 use crate::store::{DaemonFacts, Secrets, Sqlite, Store};
 use exit::{Exit, Failure};
+use serde_json::Value;
 use ui::{Color, Ui};
 
 /// Gives queued tasks to the tmux sessions that suit them best.
@@ -120,6 +122,17 @@ struct Context {
 impl Context {
     fn store(&self) -> Result<Sqlite, Failure> {
         Ok(Sqlite::open(&self.config.data_dir)?)
+    }
+
+    /// Returns what loads policies.
+    fn loader(&self) -> Loader {
+        self.config.loader(ui::warn)
+    }
+
+    /// Finds a policy by its name or path and loads it.
+    fn load_policy(&self, name: &str, settings: &Value) -> Result<Policy, LoadError> {
+        let source = resolve(name, &self.config.policies_dir)?;
+        self.loader().load(&source, settings)
     }
 
     /// Returns what the daemon that runs tells of itself; `None`: none runs, or it has not yet.

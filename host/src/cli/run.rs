@@ -2,6 +2,7 @@
 
 use std::io;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
@@ -10,8 +11,8 @@ use super::{Context, ui};
 use crate::config;
 use crate::daemon::{self, Ended, Options};
 use crate::engine::Settings;
-use crate::policy::{Source, resolve};
-use crate::store::PolicyLog;
+use crate::policy::{Loader, Policy, Source, resolve};
+use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
 
 /// Watches the sessions and runs the tasks, until it is stopped.
 ///
@@ -43,9 +44,9 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     log_to_stderr(context.verbose);
     let config = &context.config;
-    let loader = config.loader();
-    let start = start(context, args)?;
-    let policy = loader.load(&start.source, &start.settings)?;
+    let loader = config.loader(|why| tracing::warn!("{why}"));
+    let start = start(context, args.policy.as_deref(), &args.policy_set)?;
+    let policy = load(context, &loader, &start)?;
     let fallback = loader.fallback()?;
     let shadow = args
         .shadow
@@ -67,7 +68,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         last_order: start.last_order,
         fallback,
         loader,
-        record: records.then_some(record_limit),
+        record: records,
+        record_limit,
         shadow,
         once: args.once,
         settings: Settings {
@@ -110,39 +112,70 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// The policy that a daemon begins with.
-struct Start {
-    source: Source,
-    settings: Value,
+pub(super) struct Start {
+    pub(super) source: Source,
+    pub(super) settings: Value,
+    /// The person's word that it goes by; 0: none.
     last_order: i64,
 }
 
-/// Returns what the command line names, or a person has chosen, or the configuration says.
-fn start(context: &Context, args: &Args) -> Result<Start, Failure> {
+/// Returns what the command line names, or a person has chosen, or the configuration says. `set`:
+/// settings of the command line.
+pub(super) fn start(
+    context: &Context,
+    named: Option<&str>,
+    set: &[(String, Value)],
+) -> Result<Start, Failure> {
     let config = &context.config;
-    let mut store = context.store()?;
-    let last_order = store.policy_log(1)?.last().map_or(0, |event| event.id);
-    let named = |name: &str| -> Result<Start, Failure> {
-        Ok(Start {
-            source: resolve(name, &config.policies_dir)?,
-            settings: config.live_settings(name, &args.policy_set),
-            last_order,
-        })
-    };
-    match (&args.policy, store.chosen_policy()?) {
-        (Some(name), _) => named(name),
-        (None, None) => named(config.policy_name()),
-        (None, Some(chosen)) => {
-            let mut settings = chosen.settings;
-            if let Value::Object(settings) = &mut settings {
-                settings.extend(args.policy_set.iter().cloned());
-            }
-            Ok(Start {
-                source: Source::named(&chosen.source),
-                settings,
-                last_order,
-            })
+    let chosen = context.store()?.chosen_policy()?;
+    let last_order = chosen.as_ref().map_or(0, |event| event.id);
+    let chosen = chosen.filter(|event| event.cause == PolicyCause::Use);
+    let (source, name, mut all) = match (named, chosen) {
+        (None, Some(event)) => {
+            let order = event.order;
+            let by_hand = order.set_by_hand.as_object().cloned().unwrap_or_default();
+            let source = Source::named(&order.source);
+            (source, order.source, by_hand.into_iter().collect())
         }
-    }
+        (named, _) => {
+            let name = named.unwrap_or_else(|| config.policy_name());
+            (
+                resolve(name, &config.policies_dir)?,
+                name.to_owned(),
+                Vec::new(),
+            )
+        }
+    };
+    all.extend(set.iter().cloned());
+    Ok(Start {
+        source,
+        settings: config.live_settings(&name, &all),
+        last_order,
+    })
+}
+
+/// Loads the policy that a daemon begins with; where it cannot, that is written down.
+fn load(context: &Context, loader: &Loader, start: &Start) -> Result<Policy, Failure> {
+    loader
+        .load(&start.source, &start.settings)
+        .map_err(|error| {
+            let event = PolicyEvent {
+                id: 0,
+                at: Timestamp::now(),
+                cause: PolicyCause::Start,
+                order: PolicyOrder {
+                    source: start.source.name(),
+                    settings: start.settings.clone(),
+                    set_by_hand: Value::Null,
+                },
+                outcome: PolicyOutcome::Refused,
+                reason: Some(error.to_string()),
+                policy: None,
+            };
+            // The error that counts is the other one.
+            let _ = context.store().map(|mut store| store.note_policy(&event));
+            error.into()
+        })
 }
 
 pub(super) fn log_to_stderr(verbose: u8) {

@@ -6,7 +6,10 @@
 //! that the session came closer to what the task asks, or the task asked for less. Only what leads
 //! to an assignment is offered.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -44,11 +47,11 @@ impl Change {
 
 /// How many changes are told.
 const MOST: usize = 10;
-/// How often the policy is asked: some take long.
-const MOST_QUESTIONS: usize = 100;
+/// For how long the policy is asked: some take long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands in the way of a task, as last seen.
-pub(super) struct Scene<'a> {
+pub(super) struct Stage<'a> {
     pub(super) task: &'a Task,
     pub(super) rows: &'a [&'a SessionRow],
     pub(super) pauses: &'a [Pause],
@@ -88,13 +91,14 @@ enum Part {
     Provider,
     Branch,
     Labels,
+    Wishes,
     Variables,
     Directory,
 }
 
 impl Step {
     /// How much it is to do: less comes first.
-    fn effort(&self) -> u32 {
+    fn effort(&self) -> usize {
         match self {
             Self::Wait => 0,
             Self::Resume(_) => 1,
@@ -107,41 +111,68 @@ impl Step {
         }
     }
 
+    /// What of the task it is about: two steps for the same would undo each other.
+    fn part(&self) -> Option<Part> {
+        match self {
+            Self::Name => Some(Part::Target),
+            Self::Branch(_) => Some(Part::Branch),
+            Self::Directory(_) => Some(Part::Directory),
+            Self::Export(_) => Some(Part::Variables),
+            Self::Drop(part) => Some(*part),
+            Self::Label(..) | Self::Wait | Self::Resume(_) | Self::Any | Self::Include => None,
+        }
+    }
+
     /// Whether it is done to the task alone: then the policy may choose any session.
     fn is_of_task(&self) -> bool {
         matches!(self, Self::Drop(_) | Self::Any)
     }
 }
 
-/// What was tried, of which session (none: of the task alone), and whether it would be enough.
-type Tried = Vec<((Option<usize>, Vec<Step>), bool)>;
-
 /// Returns what would let the task run, the least first; nothing where it can run as it is.
-pub(super) fn changes(scene: &Scene<'_>) -> Vec<Change> {
-    let mut questions = 0;
-    if try_out(scene, None, &[], &mut questions).is_some() {
-        return Vec::new();
+pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
+    let mut search = Search {
+        stage,
+        until: Instant::now() + PATIENCE,
+        tried: Vec::new(),
+        found: Vec::new(),
+    };
+    match search.try_out(None, &[]) {
+        Trial::Waits => {}
+        Trial::Goes { .. } => return Vec::new(),
+        Trial::Unknown => return start(stage).into_iter().collect(),
     }
-    let mut found: Vec<(u32, Change)> = Vec::new();
-    let mut tried = Tried::new();
-    for session in 0..scene.rows.len() {
-        for plan in plans(scene, session) {
-            follow(
-                scene,
-                session,
-                &plan,
-                &mut tried,
-                &mut questions,
-                &mut found,
-            );
+    // First what rules sessions out, the least of it first; then what could bring them closer.
+    let mut plans: Vec<(usize, Vec<Step>)> = (0..stage.rows.len())
+        .flat_map(|session| {
+            plans(stage, session)
+                .into_iter()
+                .map(move |plan| (session, plan))
+        })
+        .collect();
+    plans.sort_by_key(|(_, plan)| effort(plan));
+    let mut not_enough = Vec::new();
+    for (session, plan) in plans {
+        if plan.is_empty() || !search.follow(session, &plan) {
+            not_enough.push((session, plan));
         }
     }
-    if scene.rows.is_empty() {
-        found.push((0, Change::new("start a session with `tmux new-session`")));
-    } else if let Some(change) = start(scene) {
-        found.push((50, change));
+    for (session, plan) in not_enough {
+        for more in closer(stage, session) {
+            let same = |step: &Step| {
+                *step == more || (step.part().is_some() && step.part() == more.part())
+            };
+            if !plan.iter().any(same) {
+                let steps = [plan.as_slice(), &[more]].concat();
+                search.follow(session, &steps);
+            }
+        }
     }
-    found.sort_by_key(|(effort, _)| *effort);
+    if let Some(change) = start(stage) {
+        search.found.push((50, change));
+    }
+    let mut found = search.found;
+    found.sort_by_key(|(effort, change)| (*effort, Reverse(change.points)));
     let mut changes: Vec<Change> = Vec::new();
     for (_, change) in found {
         if !changes.contains(&change) {
@@ -152,61 +183,135 @@ pub(super) fn changes(scene: &Scene<'_>) -> Vec<Change> {
     changes
 }
 
-/// Asks the policy about a plan, and where it would rather wait, about the plan and one thing more.
-fn follow(
-    scene: &Scene<'_>,
-    session: usize,
-    plan: &[Step],
-    tried: &mut Tried,
-    questions: &mut usize,
-    found: &mut Vec<(u32, Change)>,
-) {
-    let mut attempt = |steps: Vec<Step>| -> bool {
-        let of_task = steps.iter().all(Step::is_of_task);
-        let key = ((!of_task).then_some(session), steps);
-        if let Some((_, enough)) = tried.iter().find(|(other, _)| *other == key) {
+fn effort(steps: &[Step]) -> usize {
+    let each: usize = steps.iter().map(Step::effort).sum();
+    // One thing to do is less than two, whatever they are.
+    each + 10 * steps.len().saturating_sub(1)
+}
+
+/// What becomes of a task in thought.
+enum Trial {
+    /// It goes to the session at this place, with so many points.
+    Goes { session: usize, points: i32 },
+    /// It waits.
+    Waits,
+    /// The policy does not say, or there is no more time to ask it.
+    Unknown,
+}
+
+/// What to do for which session (none: of the task alone).
+type Plan = (Option<usize>, Vec<Step>);
+
+/// The plans that were tried, and whether each would be enough.
+struct Search<'a> {
+    stage: &'a Stage<'a>,
+    until: Instant,
+    tried: Vec<(Plan, bool)>,
+    found: Vec<(usize, Change)>,
+}
+
+impl Search<'_> {
+    /// Tries a plan for a session, and returns whether it is enough.
+    fn follow(&mut self, session: usize, steps: &[Step]) -> bool {
+        let of_task: Vec<Step> = steps
+            .iter()
+            .filter(|step| step.is_of_task())
+            .cloned()
+            .collect();
+        let alone = of_task.len() == steps.len();
+        let key = ((!alone).then_some(session), steps.to_vec());
+        if let Some((_, enough)) = self.tried.iter().find(|(other, _)| *other == key) {
             return *enough;
         }
-        let answer = try_out(scene, Some(session), &key.1, questions);
-        let steps = key.1.clone();
-        // Where the task would go elsewhere, it is not this session that must change.
-        let answer = answer.filter(|(taken, _)| *taken == session || of_task);
-        tried.push((key, answer.is_some()));
-        let Some((taken, points)) = answer else {
+        // Where asking for less is enough by itself, nothing of the session need change.
+        if !alone && !of_task.is_empty() && self.follow(session, &of_task) {
+            return true;
+        }
+        let trial = self.try_out(Some(session), steps);
+        self.tried.push((key, matches!(trial, Trial::Goes { .. })));
+        let Trial::Goes {
+            session: taken,
+            points,
+        } = trial
+        else {
             return false;
         };
-        let words: Vec<String> = steps
-            .iter()
-            .map(|step| in_words(scene, session, step))
-            .collect();
-        let effort = steps.iter().map(Step::effort).sum::<u32>() + 10 * (steps.len() as u32 - 1);
-        found.push((
-            effort,
-            Change {
-                change: words.join(", and "),
-                session: Some(scene.rows[taken].name.clone()),
-                points: Some(points),
-            },
-        ));
+        let stage = self.stage;
+        let words = steps.iter().map(|step| in_words(stage, session, step));
+        let change = Change {
+            change: words.collect::<Vec<_>>().join(", and "),
+            session: Some(stage.rows[taken].name.clone()),
+            points: Some(points),
+        };
+        self.found.push((effort(steps), change));
         true
-    };
-    if !plan.is_empty() && attempt(plan.to_vec()) {
-        return;
     }
-    for more in closer(scene, session) {
-        if !plan.contains(&more) {
-            let mut steps = plan.to_vec();
-            steps.push(more);
-            attempt(steps);
+
+    /// Asks the policy what would become of the task if the steps were done.
+    fn try_out(&self, session: Option<usize>, steps: &[Step]) -> Trial {
+        if Instant::now() >= self.until {
+            return Trial::Unknown;
+        }
+        let stage = self.stage;
+        let mut task = stage.task.clone();
+        let mut changed = session.map(|session| stage.rows[session].clone());
+        for step in steps {
+            do_in_thought(step, stage.now, &mut task, changed.as_mut());
+        }
+        let row = |index: usize| match &changed {
+            Some(row) if Some(index) == session => row,
+            _ => stage.rows[index],
+        };
+        // As in a round: those that are ready, and behind them those that are not.
+        let is_ready = |index: &usize| obstacle(row(*index)).is_none();
+        let shown = |index: &usize| row(*index).admission != Admission::Excluded;
+        let (mut listed, others): (Vec<usize>, Vec<usize>) =
+            (0..stage.rows.len()).filter(shown).partition(is_ready);
+        let ready = listed.len();
+        if stage.policy.wants_busy() {
+            listed.extend(others);
+        }
+        let places = listed.iter().map(|&index| row(index).place());
+        let mut candidate = candidate(&task, places, ready, stage.now);
+        let may = |eligible: &Vec<usize>| eligible.iter().any(|&place| place < ready);
+        if ready == 0
+            || candidate
+                .eligible
+                .as_ref()
+                .is_some_and(|eligible| !may(eligible))
+        {
+            return Trial::Waits;
+        }
+        candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+        let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
+        let sessions = listed.iter().enumerate().map(|(place, &index)| {
+            let mut resource = resource(row(index), None, "", &named, stage.now);
+            resource.ready = place < ready;
+            resource
+        });
+        let question = Question {
+            now: u64::try_from(stage.now.as_second()).unwrap_or_default(),
+            explain: 1,
+            facts: Vec::new(),
+            tasks: vec![candidate],
+            sessions: sessions.collect(),
+        };
+        match stage.policy.decide(&question).map(|mut all| all.pop()) {
+            Ok(Some(Decision::Assign { take, .. })) => Trial::Goes {
+                session: listed[take.session],
+                points: take.points,
+            },
+            Ok(_) => Trial::Waits,
+            Err(_) => Trial::Unknown,
         }
     }
 }
 
 /// The ways in which what rules a session out can be taken back; none: there is no way. One empty
 /// plan: nothing rules it out.
-fn plans(scene: &Scene<'_>, session: usize) -> Vec<Vec<Step>> {
-    let row = scene.rows[session];
-    let task = scene.task;
+fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
+    let row = stage.rows[session];
+    let task = stage.task;
     let suits = match task.kind {
         Kind::Command => row.provider == SHELL,
         Kind::Prompt => row.provider != SHELL,
@@ -251,11 +356,13 @@ fn plans(scene: &Scene<'_>, session: usize) -> Vec<Vec<Step>> {
         _ => obstacles.push(vec![Step::Drop(Part::Labels)]),
     }
     if row.paused {
-        let pauses = scene.pauses.iter();
+        let pauses = stage.pauses.iter();
         let pauses = pauses.filter(|pause| pause.covers(&row.name, &row.provider));
         obstacles.push(vec![Step::Resume(pauses.cloned().collect())]);
     }
-    if row.activity != Activity::Idle {
+    // One that is asked for its variables, or was just used by a person, is idle and held back.
+    let held = obstacle(row).is_some() && row.admission != Admission::Excluded;
+    if row.activity != Activity::Idle || (held && !row.paused) {
         obstacles.push(vec![Step::Wait]);
     }
     let mut plans = vec![Vec::new()];
@@ -274,15 +381,23 @@ fn plans(scene: &Scene<'_>, session: usize) -> Vec<Vec<Step>> {
 }
 
 /// What could make a policy take a session that it would rather not.
-fn closer(scene: &Scene<'_>, session: usize) -> Vec<Step> {
-    let row = scene.rows[session];
-    let metadata = &scene.task.metadata;
+fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
+    let row = stage.rows[session];
+    let metadata = &stage.task.metadata;
     let mut steps = Vec::new();
+    let missing = |(name, value): &(&String, &String)| row.labels.get(*name) != Some(value);
+    for (name, value) in metadata.labels.iter().filter(missing) {
+        steps.push(Step::Label(name.clone(), value.clone()));
+    }
+    if !metadata.labels.is_empty() {
+        steps.push(Step::Drop(Part::Wishes));
+    }
     if !metadata.prefer_context_match {
         return steps;
     }
     if let Some(directory) = &metadata.working_dir {
-        if row.current_dir.as_ref() != Some(&resolved(directory)) {
+        let place = resolved(directory);
+        if row.current_dir.as_ref() != Some(&place) && Path::new(&place).is_dir() {
             steps.push(Step::Directory(directory.clone()));
         }
         steps.push(Step::Drop(Part::Directory));
@@ -302,104 +417,33 @@ fn closer(scene: &Scene<'_>, session: usize) -> Vec<Step> {
     steps
 }
 
-/// Where no session will do, whatever is changed: which one to start.
-fn start(scene: &Scene<'_>) -> Option<Change> {
-    let task = scene.task;
-    let providers = task.allowed_providers();
-    let suits = |row: &&&SessionRow| match task.kind {
+/// Where no session will do, whatever is changed: which one to start. This alone is not tried: what
+/// is not there cannot be shown to a policy.
+fn start(stage: &Stage<'_>) -> Option<Change> {
+    let task = stage.task;
+    if stage.rows.is_empty() {
+        return Some(Change::new("start a session with `tmux new-session`"));
+    }
+    let suits = |row: &&SessionRow| match task.kind {
         Kind::Command => row.provider == SHELL,
         Kind::Prompt => row.provider != SHELL,
     };
-    if !scene.rows.iter().any(|row| suits(&row)) {
+    if !stage.rows.iter().copied().any(|row| suits(&row)) {
         return Some(Change::new(match task.kind {
-            Kind::Prompt => {
-                "start an agent in a session, or send it with --shell if it is a command"
-            }
+            Kind::Prompt => "send it with --shell if it is a command, since no session is an agent",
             Kind::Command => "start a session with a shell: `tmux new-session`",
         }));
     }
-    if let Some(target) = &task.target_session
-        && !scene.rows.iter().any(|row| is_called(&row.name, target))
-    {
-        let command = command(&["tmux", "new-session", "-d", "-s", target]);
-        let how = command.map_or_else(String::new, |command| format!(": {command}"));
-        return Some(Change::new(format!("start session {target}{how}")));
-    }
-    if !providers.is_empty()
-        && !scene
-            .rows
-            .iter()
-            .any(|row| providers.contains(&row.provider))
-    {
-        return Some(Change::new(format!(
-            "start a session with {}",
-            providers.join(" or ")
-        )));
-    }
-    None
-}
-
-/// Returns the session that the task would get if the steps were done, and its points.
-fn try_out(
-    scene: &Scene<'_>,
-    session: Option<usize>,
-    steps: &[Step],
-    questions: &mut usize,
-) -> Option<(usize, i32)> {
-    let mut task = scene.task.clone();
-    let mut rows: Vec<SessionRow> = scene.rows.iter().map(|row| (*row).clone()).collect();
-    for step in steps {
-        do_in_thought(
-            step,
-            &mut task,
-            session.and_then(|session| rows.get_mut(session)),
-        );
-    }
-    let ready: Vec<usize> = (0..rows.len())
-        .filter(|&index| obstacle(&rows[index]).is_none())
-        .collect();
-    let listed: Vec<usize> = if scene.policy.wants_busy() {
-        let others = (0..rows.len()).filter(|index| !ready.contains(index));
-        ready.iter().copied().chain(others).collect()
-    } else {
-        ready.clone()
-    };
-    let places = listed.iter().map(|&index| rows[index].place());
-    let mut candidate = candidate(&task, places, scene.now);
-    let may = |eligible: &Vec<usize>| eligible.iter().any(|&place| place < ready.len());
-    if ready.is_empty()
-        || candidate
-            .eligible
-            .as_ref()
-            .is_some_and(|eligible| !may(eligible))
-    {
+    let target = task.target_session.as_ref()?;
+    if stage.rows.iter().any(|row| is_called(&row.name, target)) {
         return None;
     }
-    *questions += 1;
-    if *questions > MOST_QUESTIONS {
-        return None;
-    }
-    candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
-    let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
-    let sessions = listed.iter().enumerate().map(|(place, &index)| {
-        let mut resource = resource(&rows[index], None, "", &named, scene.now);
-        resource.ready = place < ready.len();
-        resource
-    });
-    let question = Question {
-        now: u64::try_from(scene.now.as_second()).unwrap_or_default(),
-        explain: 1,
-        facts: Vec::new(),
-        tasks: vec![candidate],
-        sessions: sessions.collect(),
-    };
-    match scene.policy.decide_leisurely(&question).ok()?.pop()? {
-        Decision::Assign { take, .. } => Some((listed[take.session], take.points)),
-        Decision::Wait { .. } => None,
-    }
+    let command = command(&["tmux", "new-session", "-d", "-s", target]);
+    let how = command.map_or_else(String::new, |command| format!(": {command}"));
+    Some(Change::new(format!("start session {target}{how}")))
 }
 
-fn do_in_thought(step: &Step, task: &mut Task, row: Option<&mut SessionRow>) {
+fn do_in_thought(step: &Step, now: Timestamp, task: &mut Task, row: Option<&mut SessionRow>) {
     match step {
         Step::Drop(part) => {
             let metadata = &mut task.metadata;
@@ -419,6 +463,7 @@ fn do_in_thought(step: &Step, task: &mut Task, row: Option<&mut SessionRow>) {
                     metadata.require_branch = false;
                 }
                 Part::Labels => metadata.require_labels.clear(),
+                Part::Wishes => metadata.labels.clear(),
                 Part::Variables => metadata.env_vars.clear(),
                 Part::Directory => metadata.working_dir = None,
             }
@@ -434,6 +479,7 @@ fn do_in_thought(step: &Step, task: &mut Task, row: Option<&mut SessionRow>) {
     match step {
         Step::Wait => {
             row.activity = Activity::Idle;
+            row.since = now;
             AT_PROMPT.clone_into(&mut row.reason);
         }
         Step::Resume(_) => {
@@ -469,17 +515,17 @@ fn do_in_thought(step: &Step, task: &mut Task, row: Option<&mut SessionRow>) {
     }
 }
 
-fn in_words(scene: &Scene<'_>, session: usize, step: &Step) -> String {
-    let row = scene.rows[session];
+fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String {
+    let row = stage.rows[session];
     let name = &row.name;
-    let task = scene.task;
+    let task = stage.task;
     let id = task.id.to_string();
     let by =
         |args: &[&str]| command(args).map_or_else(String::new, |command| format!(": {command}"));
     let edit = |what: &str| by(&["assigner", "edit", &id, "--unset", what]);
     match step {
         Step::Wait => {
-            let since = seconds(row.since, scene.now);
+            let since = seconds(row.since, stage.now);
             let since = SignedDuration::from_secs(i64::from(since));
             let what = match (row.current_task, row.activity) {
                 (Some(task), _) => format!("it is busy with task {task}"),
@@ -536,6 +582,7 @@ fn in_words(scene: &Scene<'_>, session: usize, step: &Step) -> String {
             let (labels, how) = (labels.join(", "), edit("require-label"));
             format!("drop the required label {labels}{how}")
         }
+        Step::Drop(Part::Wishes) => format!("drop the labels{}", edit("label")),
         Step::Drop(Part::Variables) => format!("drop the variables{}", edit("env")),
         Step::Drop(Part::Directory) => {
             let directory = task.metadata.working_dir.as_deref().unwrap_or_default();

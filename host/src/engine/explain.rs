@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use super::changes::Change;
-use super::changes::{Scene, changes};
+use super::changes::{Stage, changes};
 use super::matching::{candidate, obstacle, resolved, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::session::{Activity, is_called};
-use crate::model::task::{Kind, Task};
+use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
 use crate::store::{ParentRow, Pause, SessionRow};
 
@@ -46,21 +46,38 @@ pub struct Explanation {
     pub sessions: Vec<Standing>,
 }
 
-/// Explains a pending task against the sessions as last seen. `parents`: the tasks it follows;
-/// `pauses`: what holds sessions back.
-pub fn explain(
-    task: &Task,
-    parents: &[ParentRow],
-    rows: &[SessionRow],
-    pauses: &[Pause],
-    policy: &Policy,
-    now: Timestamp,
-) -> Explanation {
+/// What is known of a pending task and of the sessions, as last seen.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// The tasks that it follows.
+    pub parents: &'a [ParentRow],
+    /// The sessions.
+    pub rows: &'a [SessionRow],
+    /// What holds them back.
+    pub pauses: &'a [Pause],
+    /// The policy that decides, or why it cannot be asked, in a line.
+    pub policy: Result<&'a Policy, &'a str>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Explains why a task waits, and what would let it run.
+pub fn explain(scene: &Scene<'_>) -> Explanation {
+    let &Scene {
+        task,
+        parents,
+        rows,
+        pauses,
+        policy,
+        now,
+    } = scene;
     let rows: Vec<&SessionRow> = rows
         .iter()
         .filter(|row| row.activity != Activity::Gone)
         .collect();
-    let mut candidate = candidate(task, rows.iter().map(|row| row.place()), now);
+    let mut candidate = candidate(task, rows.iter().map(|row| row.place()), rows.len(), now);
     candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
     let providers = task.allowed_providers();
     let demand = task.demand(&providers);
@@ -75,6 +92,7 @@ pub fn explain(
             .collect()
     });
     let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
+    let wants_busy = policy.is_ok_and(Policy::wants_busy);
     // As if every session were ready: that shows which one would be worth waiting for.
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),
@@ -83,19 +101,28 @@ pub fn explain(
         tasks: vec![candidate],
         sessions: rows
             .iter()
-            .map(|row| resource(row, None, "", &named, now))
+            .map(|row| {
+                let mut resource = resource(row, None, "", &named, now);
+                // One that looks at what is busy would see another world.
+                resource.ready = !wants_busy || obstacle(row).is_none();
+                resource
+            })
             .collect(),
     };
-    let decision = policy
-        .decide(&question)
-        .map(|mut decisions| decisions.pop());
+    let decision = match policy {
+        Ok(policy) => policy
+            .decide(&question)
+            .map(|mut decisions| decisions.pop())
+            .map_err(|failure| format!("the policy {failure}")),
+        Err(why) => Err(format!("the policy cannot be asked: {why}")),
+    };
     let (rankings, policy_says) = match decision {
         Ok(Some(Decision::Assign { take, others })) => {
             (std::iter::once(take).chain(others).collect(), None)
         }
         Ok(Some(Decision::Wait { reason, others })) => (others, Some(reason)),
         Ok(None) => (Vec::new(), None),
-        Err(failure) => (Vec::new(), Some(format!("the policy failed: {failure}"))),
+        Err(why) => (Vec::new(), Some(why)),
     };
     let mut sessions: Vec<Standing> = rows
         .iter()
@@ -111,26 +138,21 @@ pub fn explain(
         )
     });
     let (reason, changes) = match waits_for(task, parents, now) {
-        Some(reason) => {
-            let open = parents.iter().find(|parent| !parent.status.has_ended());
-            let change = open.map_or_else(
-                || {
-                    task.not_before
-                        .map_or_else(String::new, |due| format!("wait until {due:.0}"))
-                },
-                |parent| format!("wait until task {} has ended", parent.id),
-            );
-            (reason, vec![Change::new(change)])
-        }
+        Some(reason) => (reason, vec![Change::new(until(task, parents))]),
         None => {
-            let scene = Scene {
-                task,
-                rows: &rows,
-                pauses,
-                policy,
-                now,
-            };
-            (reason(task, &sessions, policy_says), changes(&scene))
+            let changes = policy.map_or_else(
+                |_| Vec::new(),
+                |policy| {
+                    changes(&Stage {
+                        task,
+                        rows: &rows,
+                        pauses,
+                        policy,
+                        now,
+                    })
+                },
+            );
+            (reason(task, &sessions, policy_says), changes)
         }
     };
     Explanation {
@@ -140,6 +162,34 @@ pub fn explain(
         },
         changes,
         sessions,
+    }
+}
+
+/// What a task waits for that follows others, or whose time is to come.
+fn until(task: &Task, parents: &[ParentRow]) -> String {
+    let of = |uncertain: bool| -> Vec<String> {
+        parents
+            .iter()
+            .filter(|parent| !parent.status.has_ended())
+            .filter(|parent| (parent.status == Status::Uncertain) == uncertain)
+            .map(|parent| parent.id.to_string())
+            .collect()
+    };
+    let (uncertain, open) = (of(true), of(false));
+    // That one does not end by itself.
+    if let Some(id) = uncertain.first() {
+        return format!("say what became of task {id} with `assigner resolve`");
+    }
+    match open.as_slice() {
+        [] => task
+            .not_before
+            .map_or_else(String::new, |due| format!("wait until {due:.0}")),
+        [id] => format!("wait until task {id} has ended"),
+        [one, two] => format!("wait until tasks {one} and {two} have ended"),
+        [one, two, more @ ..] => {
+            let more = more.len();
+            format!("wait until tasks {one}, {two} and {more} more have ended")
+        }
     }
 }
 

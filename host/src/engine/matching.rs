@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::scan::Snapshot;
 use super::tracker::Seen;
 use super::{Engine, RoundError, lock};
-use crate::model::eligibility::Place;
+use crate::model::eligibility::{Admission, Place};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
 use crate::model::session::{AT_PROMPT, Activity, is_called};
@@ -72,7 +72,7 @@ impl<T: Tmux> Engine<T> {
             .collect();
         let asked: Vec<&Seen> = snapshot.sessions.iter().filter(|seen| seen.asked).collect();
         let start = Instant::now();
-        let mut assignments = Vec::new();
+        let mut assignments: Vec<Assignment> = Vec::new();
         let mut waits = false;
         let mut behind = None;
         // Tasks that the policy makes wait must not hide those behind them: page by page, until
@@ -92,7 +92,7 @@ impl<T: Tmux> Engine<T> {
             behind = tasks.last().map(|task| (task.priority, task.id));
             let decided = tasks.len();
             let rest = not_among(snapshot, &ready);
-            let taken = self.decide(tasks, &ready, &rest, now).await?;
+            let taken = self.decide(tasks, &ready, &rest, &assignments, now).await?;
             waits |= taken.len() < decided;
             let gone: HashSet<_> = taken
                 .iter()
@@ -177,6 +177,7 @@ impl<T: Tmux> Engine<T> {
         tasks: Vec<Task>,
         ready: &[&Seen],
         rest: &[&Seen],
+        before: &[Assignment],
         now: Timestamp,
     ) -> Result<Vec<Assignment>, RoundError> {
         if tasks.is_empty() {
@@ -194,13 +195,14 @@ impl<T: Tmux> Engine<T> {
                 .run(move |store| failed_in(store, &tried))
                 .await?
         };
-        let wants_busy = lock(&self.policy).live().wants_busy();
-        let listed: Vec<&Seen> = if wants_busy {
-            ready.iter().chain(rest).copied().collect()
-        } else {
-            ready.to_vec()
-        };
-        let mut question = question(&tasks, &failed_in, &listed, &self.settings, now);
+        let mut listed = ready.to_vec();
+        if lock(&self.policy).lists_busy() {
+            // What the configuration excludes is no session as far as policies are concerned.
+            let may_be_ready = |seen: &&Seen| seen.row.admission != Admission::Excluded;
+            listed.extend(rest.iter().copied().filter(may_be_ready));
+        }
+        let settings = &self.settings;
+        let mut question = question(&tasks, &failed_in, &listed, ready.len(), settings, now);
         for busy in question.sessions.iter_mut().skip(ready.len()) {
             busy.ready = false;
         }
@@ -230,8 +232,9 @@ impl<T: Tmux> Engine<T> {
                         continue;
                     };
                     let rankings = std::iter::once(&take).chain(&others).filter_map(name);
-                    let mut ruled_out = ruled_out(&task, ready, rest);
-                    ruled_out.extend(assignments.iter().map(given));
+                    let rankings: Vec<NamedRanking> = rankings.collect();
+                    let given = before.iter().chain(&assignments);
+                    let ruled_out = ruled_out(&task, &rankings, given, ready, rest);
                     assignments.push(Assignment {
                         claim: Claim {
                             task: task.id,
@@ -239,7 +242,7 @@ impl<T: Tmux> Engine<T> {
                             session: session.row.name.clone(),
                             identity: session.row.identity.clone(),
                             policy: verdict.by.clone(),
-                            rankings: rankings.collect(),
+                            rankings,
                             ruled_out,
                         },
                         session: (*session).clone(),
@@ -282,41 +285,51 @@ fn not_among<'a>(snapshot: &'a Snapshot, ready: &[&Seen]) -> Vec<&'a Seen> {
 }
 
 /// How many sessions that are ruled out an attempt remembers.
-const MOST_RULED_OUT: usize = 100;
+const MOST_RULED_OUT: usize = 50;
 
-/// Returns the sessions that a task could not be given, and why.
-fn ruled_out(task: &Task, ready: &[&Seen], rest: &[&Seen]) -> Vec<RuledOut> {
+/// Returns the sessions that a task could not be given, and why: those of tasks before it, those
+/// that its constraints exclude, those that were not ready. What is ranked is not among them.
+fn ruled_out<'a>(
+    task: &Task,
+    rankings: &[NamedRanking],
+    given: impl Iterator<Item = &'a Assignment>,
+    ready: &[&Seen],
+    rest: &[&Seen],
+) -> Vec<RuledOut> {
     let providers = task.allowed_providers();
     let demand = task.demand(&providers);
-    let excluded = |seen: &&Seen| {
-        Some(RuledOut {
-            session: seen.row.name.clone(),
-            reason: demand.excludes(&seen.row.place())?,
-        })
+    let ruled_out = |session: &str, reason: String| RuledOut {
+        session: session.to_owned(),
+        reason,
     };
-    let unready = |seen: &&Seen| {
-        excluded(seen).unwrap_or_else(|| RuledOut {
-            session: seen.row.name.clone(),
-            reason: obstacle(&seen.row)
-                .unwrap_or_else(|| "it was given to a task before this one".to_owned()),
-        })
-    };
-    let ruled_out = ready
-        .iter()
-        .filter_map(excluded)
-        .chain(rest.iter().map(unready));
-    ruled_out.take(MOST_RULED_OUT).collect()
-}
-
-/// A session that another task of the same round has got.
-fn given(assignment: &Assignment) -> RuledOut {
-    RuledOut {
-        session: assignment.claim.session.clone(),
-        reason: format!(
+    let given = given.map(|assignment| {
+        let reason = format!(
             "it was given to task {}, which came before",
             assignment.task.id
-        ),
-    }
+        );
+        ruled_out(&assignment.claim.session, reason)
+    });
+    let excluded = |seen: &&Seen| {
+        let reason = demand.excludes(&seen.row.place())?;
+        Some(ruled_out(&seen.row.name, reason))
+    };
+    let unready = |seen: &&Seen| {
+        excluded(seen).unwrap_or_else(|| {
+            let reason = obstacle(&seen.row);
+            let reason = reason.unwrap_or_else(|| "it was asked for its variables".to_owned());
+            ruled_out(&seen.row.name, reason)
+        })
+    };
+    let mut named: HashSet<String> = rankings
+        .iter()
+        .map(|ranking| ranking.session.clone())
+        .collect();
+    given
+        .chain(ready.iter().filter_map(excluded))
+        .chain(rest.iter().map(unready))
+        .filter(|ruled_out| named.insert(ruled_out.session.clone()))
+        .take(MOST_RULED_OUT)
+        .collect()
 }
 
 /// What keeps a session from taking any task now; `None`: nothing.
@@ -356,6 +369,7 @@ fn question(
     tasks: &[Task],
     failed_in: &BTreeMap<TaskId, BTreeSet<String>>,
     listed: &[&Seen],
+    ready: usize,
     settings: &super::Settings,
     now: Timestamp,
 ) -> Question {
@@ -378,7 +392,7 @@ fn question(
             .iter()
             .map(|task| {
                 let places = listed.iter().map(|seen| seen.row.place());
-                let mut candidate = candidate(task, places, now);
+                let mut candidate = candidate(task, places, ready, now);
                 if let Some(failed) = failed_in.get(&task.id) {
                     candidate.avoid = (0..listed.len())
                         .filter(|&index| failed.contains(&listed[index].row.name))
@@ -428,10 +442,12 @@ pub(super) fn resource(
     }
 }
 
-/// Puts a task as a policy sees it, beside the sessions of the round.
+/// Puts a task as a policy sees it, beside the sessions of the round, of which the first `ready` can
+/// be given a task.
 pub(super) fn candidate<'a>(
     task: &Task,
     places: impl Iterator<Item = Place<'a>>,
+    ready: usize,
     now: Timestamp,
 ) -> Candidate {
     let metadata = &task.metadata;
@@ -451,7 +467,9 @@ pub(super) fn candidate<'a>(
         }
         eligible.push(position);
         let target = task.target_session.as_deref();
-        if target.is_some_and(|target| is_called(place.name, target)) {
+        let is_target = target.is_some_and(|target| is_called(place.name, target));
+        // One that is busy is there, and yet others may stand in for it.
+        if is_target && (position < ready || !demand.target_fallback) {
             targets.push(position);
         }
     }

@@ -19,7 +19,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<Option<Decision>, Failure> {
     let places = sessions.iter().map(SessionContext::place);
-    let mut candidate = candidate(task, places, now);
+    let mut candidate = candidate(task, places, sessions.len(), now);
     candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),

@@ -32,6 +32,37 @@ pub struct Question {
     pub sessions: Vec<Resource>,
 }
 
+impl Question {
+    /// Returns the same question without the sessions that are not ready, and for each session that
+    /// remains its position here; `None`: all are ready.
+    pub fn only_ready(&self) -> Option<(Self, Vec<usize>)> {
+        let ready = |position: &usize| self.sessions[*position].ready;
+        let kept: Vec<usize> = (0..self.sessions.len()).filter(ready).collect();
+        if kept.len() == self.sessions.len() {
+            return None;
+        }
+        let moved = |position: &usize| kept.binary_search(position).ok();
+        let narrow = |task: &Candidate| {
+            let all = |positions: &Vec<usize>| positions.iter().filter_map(moved).collect();
+            Candidate {
+                eligible: task.eligible.as_ref().map(all),
+                avoid: all(&task.avoid),
+                follows: task.follows.as_ref().and_then(moved),
+                ..task.clone()
+            }
+        };
+        let sessions = kept.iter().map(|&position| self.sessions[position].clone());
+        let question = Self {
+            now: self.now,
+            explain: self.explain,
+            facts: self.facts.clone(),
+            tasks: self.tasks.iter().map(narrow).collect(),
+            sessions: sessions.collect(),
+        };
+        Some((question, kept))
+    }
+}
+
 /// A task as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {

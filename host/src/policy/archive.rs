@@ -46,8 +46,11 @@ pub struct Shadowed {
     pub policy: PolicyId,
     /// How long it took, in microseconds.
     pub took_us: u64,
-    /// One for each task.
+    /// One for each task; none where it failed.
     pub decisions: Vec<Decision>,
+    /// How it failed, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// Segments that the limit is divided into: what is dropped at once.
@@ -72,6 +75,7 @@ struct Segment {
     path: PathBuf,
     stream: Encoder<'static, File>,
     bytes: u64,
+    rounds: u64,
 }
 
 impl Archive {
@@ -94,7 +98,7 @@ impl Archive {
             before: 0,
             rounds: 0,
         };
-        archive.make_room()?;
+        archive.make_room(None)?;
         Ok(archive)
     }
 
@@ -110,38 +114,37 @@ impl Archive {
     ///
     /// The system refused; the next round starts a new segment.
     pub fn write(&mut self, round: &Round) -> io::Result<()> {
-        let result = self.append(round);
-        if result.is_err() {
-            self.segment = None;
-        }
-        result
-    }
-
-    fn append(&mut self, round: &Round) -> io::Result<()> {
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
             None => self.start()?,
         };
-        serde_json::to_writer(&mut segment.stream, round)?;
-        segment.stream.write_all(b"\n")?;
-        // The end of a block: up to here it can be read, whatever happens.
-        segment.stream.flush()?;
-        segment.bytes = segment.stream.get_ref().metadata()?.len();
-        self.rounds += 1;
-        if segment.bytes >= self.limit / SEGMENTS {
-            segment.stream.finish()?;
-            if segment.bytes > self.limit {
-                // One round alone that is larger than everything may be.
-                fs::remove_file(&segment.path)?;
+        if let Err(error) = segment.append(round) {
+            if segment.rounds == 0 {
+                // Nothing of use is in it: the next try must not find the place full of such.
+                let _ = fs::remove_file(&segment.path);
             }
-            self.make_room()?;
-        } else {
-            self.segment = Some(segment);
+            let _ = self.make_room(None);
+            return Err(error);
         }
-        Ok(())
+        self.rounds += 1;
+        if segment.bytes < self.limit / SEGMENTS {
+            self.segment = Some(segment);
+            return Ok(());
+        }
+        segment.stream.finish()?;
+        if segment.bytes > self.limit {
+            // One round alone that is larger than everything may be.
+            fs::remove_file(&segment.path)?;
+        }
+        self.make_room(Some(&segment.path))
     }
 
     fn start(&mut self) -> io::Result<Segment> {
+        // Somebody may have removed it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
         let path = self.directory.join(format!("{:08}{ENDING}", self.next));
         self.next += 1;
         let file = OpenOptions::new()
@@ -153,11 +156,12 @@ impl Archive {
             stream: Encoder::new(file, LEVEL)?,
             path,
             bytes: 0,
+            rounds: 0,
         })
     }
 
-    /// Deletes the oldest segments until a further one has room.
-    fn make_room(&mut self) -> io::Result<()> {
+    /// Deletes the oldest segments until a further one has room; never the `newest`.
+    fn make_room(&mut self, newest: Option<&Path>) -> io::Result<()> {
         let allowed = self.limit - self.limit / SEGMENTS;
         let mut sizes = Vec::new();
         for (_, path) in segments(&self.directory)? {
@@ -165,13 +169,25 @@ impl Archive {
         }
         let mut total: u64 = sizes.iter().map(|(size, _)| size).sum();
         for (size, path) in sizes {
-            if total <= allowed {
+            if total <= allowed || Some(path.as_path()) == newest {
                 break;
             }
             fs::remove_file(path)?;
             total -= size;
         }
         self.before = total;
+        Ok(())
+    }
+}
+
+impl Segment {
+    fn append(&mut self, round: &Round) -> io::Result<()> {
+        serde_json::to_writer(&mut self.stream, round)?;
+        self.stream.write_all(b"\n")?;
+        // The end of a block: up to here it can be read, whatever happens.
+        self.stream.flush()?;
+        self.bytes = self.stream.get_ref().metadata()?.len();
+        self.rounds += 1;
         Ok(())
     }
 }
@@ -217,6 +233,8 @@ fn read_segment<E: From<io::Error>>(
     let stream = File::open(path).and_then(Decoder::new);
     let mut lines = match stream {
         Ok(stream) => BufReader::new(stream),
+        // A daemon that records makes room at this moment.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Ok(Some((rounds, error.to_string()))),
     };
     let mut line = Vec::new();
@@ -226,8 +244,8 @@ fn read_segment<E: From<io::Error>>(
         match bounded.read_until(b'\n', &mut line) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
-            // As a daemon leaves it that has been killed: all rounds are there.
-            Err(error) if is_cut(&error) && line.is_empty() => return Ok(None),
+            // As a daemon leaves it that has been killed, or is just writing: what is whole was read.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Ok(Some((rounds, error.to_string()))),
         }
         match parse(&line) {
@@ -236,10 +254,6 @@ fn read_segment<E: From<io::Error>>(
         }
         rounds += 1;
     }
-}
-
-fn is_cut(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Reads one round, whose positions are all within its lists.
@@ -255,7 +269,9 @@ fn parse(line: &[u8]) -> Result<Round, String> {
     if let Some(position) = positions.copied().find(|position| *position >= sessions) {
         return Err(format!("it names session {position} of {sessions}"));
     }
-    let shadowed = round.shadow.as_ref().map(|shadow| shadow.decisions.clone());
+    let shadowed = round.shadow.as_ref();
+    let shadowed = shadowed.filter(|shadow| shadow.failure.is_none());
+    let shadowed = shadowed.map(|shadow| shadow.decisions.clone());
     for decisions in [Some(round.decisions.clone()), shadowed]
         .into_iter()
         .flatten()

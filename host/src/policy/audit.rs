@@ -71,10 +71,12 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
 
     let generated = rounds::odd();
     let count = generated.len() + 1;
+    let mut asked = 0;
     let mut assigns = false;
     let mut could_assign = false;
     for (number, (name, question)) in generated.iter().enumerate() {
         tell(number, count);
+        asked += 1;
         could_assign |= question.sessions.iter().any(|session| session.ready)
             && question.tasks.iter().any(|task| task.eligible.is_none());
         let Some(decisions) = ask(policy, name, question, &mut findings) else {
@@ -87,7 +89,8 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
         let is_assigned = |decision: &Decision| matches!(decision, Decision::Assign { .. });
         assigns |= decisions.iter().any(is_assigned);
     }
-    if could_assign && !assigns {
+    let whole = asked == generated.len();
+    if whole && could_assign && !assigns {
         findings.add(
             Severity::Note,
             "ignores-ready-sessions",
@@ -96,8 +99,9 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
         );
     }
     tell(count - 1, count);
-    if !findings.is_full("failure") {
+    if whole {
         large(policy, &mut findings);
+        asked += 1;
     }
     if policy.usage().dropped_lines > 0 {
         findings.add(
@@ -113,7 +117,7 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
     let mut findings = findings.0;
     findings.sort_by_key(|finding| finding.severity);
     Audit {
-        rounds: count,
+        rounds: asked,
         findings,
     }
 }

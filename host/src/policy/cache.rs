@@ -68,11 +68,39 @@ fn trust(directory: &Path) -> Result<(), String> {
             ));
         }
     }
+    strangers(directory, 0)?;
     // What is made in it later may be more open than it should be: nobody else gets in.
     let metadata = fs::metadata(directory).map_err(|error| error.to_string())?;
     if metadata.mode() & OTHERS != 0 {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
             .map_err(|error| format!("the cache {} is of no use: {error}", shown(directory)))?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory in which somebody else has put something while it was open to them.
+fn strangers(directory: &Path, depth: u32) -> Result<(), String> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const DEEPEST: u32 = 4;
+
+    let useless =
+        |error: io::Error| format!("the cache {} is of no use: {error}", shown(directory));
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(directory).map_err(useless)? {
+        let entry = entry.map_err(useless)?;
+        // One that another process deletes at this moment does no harm.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        if metadata.uid() != user || metadata.mode() & OTHERS_WRITE != 0 {
+            return Err(format!(
+                "compiled policies are not kept: others could write to {}; delete it",
+                shown(&entry.path())
+            ));
+        }
+        if metadata.is_dir() && depth < DEEPEST {
+            strangers(&entry.path(), depth + 1)?;
+        }
     }
     Ok(())
 }
@@ -111,6 +139,19 @@ mod tests {
         // As in /tmp, where each can only move what is theirs.
         with_mode(&home.path().join("a"), 0o1777);
         open(&cache).expect("it can be used");
+    }
+
+    #[test]
+    fn what_others_could_have_written_is_not_read() {
+        let home = tempfile::tempdir().expect("a directory");
+        open(home.path()).expect("it can be used");
+        let below = home.path().join("modules");
+        fs::create_dir_all(&below).expect("a directory");
+        fs::write(below.join("planted"), "").expect("a file");
+        open(home.path()).expect("it is one's own");
+        with_mode(&below.join("planted"), 0o666);
+        let error = open(home.path()).expect_err("others could write");
+        assert!(error.contains("planted"), "{error}");
     }
 
     #[test]

@@ -346,7 +346,12 @@ pub fn shadowed(directory: &Path, most: usize) -> Result<Report, std::io::Error>
     let mut comparison = Comparison::new(most);
     let damages = archive::read(directory, |round| {
         if let Some(shadow) = &round.shadow {
-            comparison.add(&round, &shadow.policy, &shadow.decisions, shadow.took_us);
+            match &shadow.failure {
+                Some(failure) => {
+                    comparison.add_failure(&round, &shadow.policy, failure.clone());
+                }
+                None => comparison.add(&round, &shadow.policy, &shadow.decisions, shadow.took_us),
+            }
         }
         Ok::<_, std::io::Error>(())
     })?;

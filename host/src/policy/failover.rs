@@ -28,6 +28,8 @@ pub struct PolicyHost {
     fallen_back_to: Option<PolicyId>,
     archive: Option<Archive>,
     shadow: Option<Shadow>,
+    /// The last round that was recorded, where nothing came of it.
+    kept: Option<Question>,
 }
 
 /// What a round's decisions are, and whose.
@@ -69,6 +71,7 @@ impl PolicyHost {
             fallen_back_to: None,
             archive: None,
             shadow: None,
+            kept: None,
         }
     }
 
@@ -80,6 +83,16 @@ impl PolicyHost {
     /// Lets another policy decide beside the live one from now on.
     pub fn beside(&mut self, shadow: Shadow) {
         self.shadow = Some(shadow);
+    }
+
+    /// Whether a round should list sessions that are not ready, too: some policy that may be asked
+    /// wants to see them, or it is recorded for one that does.
+    pub fn lists_busy(&self) -> bool {
+        let candidates = [Some(&self.live), self.previous.as_ref()];
+        let mut candidates = candidates.into_iter().flatten();
+        candidates.any(|candidate| candidate.policy.wants_busy())
+            || self.archive.is_some()
+            || self.shadow.as_ref().is_some_and(Shadow::wants_busy)
     }
 
     /// Rounds that were recorded, and bytes that all of them take; none where nothing records.
@@ -125,6 +138,12 @@ impl PolicyHost {
         if self.archive.is_none() && self.shadow.is_none() {
             return;
         }
+        // While tasks wait, they are asked about again and again: once is enough to know.
+        let still = still(question, &verdict.decisions);
+        if still.is_some() && still == self.kept {
+            return;
+        }
+        self.kept = still;
         let round = Arc::new(Round {
             policy: verdict.by.clone(),
             settings: verdict.settings.clone(),
@@ -155,7 +174,7 @@ impl PolicyHost {
         let mut verdict = None;
         for (place, candidate) in order.into_iter().enumerate() {
             let Some(candidate) = candidate else { continue };
-            if candidate.rests(now) && place != last {
+            if candidate.rest.lasts(now) && place != last {
                 continue;
             }
             match candidate.decide(question, now) {
@@ -199,6 +218,23 @@ impl PolicyHost {
     }
 }
 
+/// Returns a round in which every task waits, without what changes by itself as time passes.
+fn still(question: &Question, decisions: &[Decision]) -> Option<Question> {
+    let waits = |decision: &Decision| matches!(decision, Decision::Wait { .. });
+    if !decisions.iter().all(waits) {
+        return None;
+    }
+    let mut still = question.clone();
+    still.now = 0;
+    for task in &mut still.tasks {
+        task.waiting = 0;
+    }
+    for session in &mut still.sessions {
+        session.since = 0;
+    }
+    Some(still)
+}
+
 fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
     let failure = failure.unwrap_or("none is left");
     let wait = Decision::Wait {
@@ -208,14 +244,36 @@ fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
     vec![wait; question.tasks.len()]
 }
 
+/// How long a policy is left alone after failures: longer each time, until it works again.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Rest {
+    pub(super) fn lasts(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn begins(&mut self, now: Instant) {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let rest = FIRST_REST.saturating_mul(factor).min(LONGEST_REST);
+        self.until = now.checked_add(rest);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    pub(super) fn is_over(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// A policy and how it has done lately.
 struct Candidate {
     policy: Policy,
     /// Whether its last round went well.
     works: bool,
-    /// How long it rests after the next failure.
-    next_rest: Duration,
-    rests_until: Option<Instant>,
+    rest: Rest,
 }
 
 impl Candidate {
@@ -223,13 +281,8 @@ impl Candidate {
         Self {
             policy,
             works: false,
-            next_rest: FIRST_REST,
-            rests_until: None,
+            rest: Rest::default(),
         }
-    }
-
-    fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
     }
 
     fn decide(&mut self, question: &Question, now: Instant) -> Result<Vec<Decision>, String> {
@@ -237,13 +290,11 @@ impl Candidate {
         self.works = result.is_ok();
         match result {
             Ok(decisions) => {
-                self.next_rest = FIRST_REST;
-                self.rests_until = None;
+                self.rest.is_over();
                 Ok(decisions)
             }
             Err(failure) => {
-                self.rests_until = now.checked_add(self.next_rest);
-                self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
+                self.rest.begins(now);
                 Err(format!("the policy `{}` {failure}", self.policy.id().name))
             }
         }

@@ -45,7 +45,7 @@ pub enum LoadError {
         origin: String,
     },
     /// It cannot be read.
-    #[error("the policy {origin} cannot be read")]
+    #[error("the policy {origin} cannot be read: {source}")]
     Unreadable {
         /// What was to be loaded.
         origin: String,

@@ -25,13 +25,13 @@ impl Loader {
         }
     }
 
-    /// Keeps what is compiled in a directory, where that is safe; where it is not, a warning
-    /// tells, and each policy is compiled when it is loaded.
+    /// Keeps what is compiled in a directory, where that is safe; where it is not, `warn` is told
+    /// why, and each policy is compiled when it is loaded.
     #[must_use]
-    pub fn with_cache(mut self, directory: &Path) -> Self {
+    pub fn with_cache(mut self, directory: &Path, warn: impl FnOnce(&str)) -> Self {
         match cache::open(directory) {
             Ok(cache) => self.cache = Some(cache),
-            Err(why) => tracing::warn!("{why}"),
+            Err(why) => warn(&why),
         }
         self
     }

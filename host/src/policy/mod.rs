@@ -223,8 +223,7 @@ impl Policy {
     ///
     /// Where the policy breaks a limit, fails, or answers what it may not.
     pub fn decide(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
-        let answer = self.program.decide(question)?;
-        check::check(question, answer).map_err(Failure::Wrong)
+        self.ask(question, Program::decide)
     }
 
     /// Like [`Self::decide`], in the time that there is for loading: for trying a policy out.
@@ -233,8 +232,32 @@ impl Policy {
     ///
     /// Like [`Self::decide`].
     pub fn decide_leisurely(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
-        let answer = self.program.decide_leisurely(question)?;
-        check::check(question, answer).map_err(Failure::Wrong)
+        self.ask(question, Program::decide_leisurely)
+    }
+
+    /// A policy that does not want sessions that are not ready is not shown them, whoever else is.
+    fn ask(
+        &self,
+        question: &Question,
+        decide: impl Fn(&Arc<Program>, &Question) -> Result<Vec<Decision>, Failure>,
+    ) -> Result<Vec<Decision>, Failure> {
+        let narrow = (!self.wants_busy).then(|| question.only_ready()).flatten();
+        let Some((narrow, positions)) = narrow else {
+            let answer = decide(&self.program, question)?;
+            return check::check(question, answer).map_err(Failure::Wrong);
+        };
+        let answer = decide(&self.program, &narrow)?;
+        let mut decisions = check::check(&narrow, answer).map_err(Failure::Wrong)?;
+        for decision in &mut decisions {
+            let (take, others) = match decision {
+                Decision::Assign { take, others } => (Some(take), others),
+                Decision::Wait { others, .. } => (None, others),
+            };
+            for ranking in take.into_iter().chain(others) {
+                ranking.session = positions[ranking.session];
+            }
+        }
+        Ok(decisions)
     }
 
     /// Returns the same policy with other settings, without compiling it again.

@@ -228,7 +228,7 @@ pub(super) fn odd() -> Vec<(String, Question)> {
             }),
         ),
         ("hostile texts", {
-            let mut question = plain(5, 5);
+            let mut question = plain(6, 6);
             for (i, text) in HOSTILE.iter().enumerate() {
                 let label = || {
                     vec![
@@ -279,12 +279,14 @@ pub(super) fn odd() -> Vec<(String, Question)> {
     named.chain(drawn).collect()
 }
 
-const HOSTILE: [&str; 5] = [
+const HOSTILE: [&str; 6] = [
     "\u{1b}[2J\u{7}\r\n\t\0",
     "\"'`$(touch x); rm -rf /",
     "\u{202e}\u{200b}\u{e0041}漢字🎉",
     "",
     "//./../",
+    // A cut by UTF-16 units at a round number would leave half of a character.
+    "0123456789012345678901234567890123456789🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉",
 ];
 
 /// A round by chance, the same for the same seed.

@@ -2,19 +2,24 @@
 //! is acted on: where it differs, that is kept.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::model::matching::PolicyId;
 
 use super::Policy;
 use super::archive::{Archive, Round, Shadowed};
 use super::compare::{different, microseconds};
+use super::failover::Rest;
 
 /// Rounds that may wait for it; where it is slower than that, it is not asked about the next.
 const BEHIND: usize = 16;
+
+/// How long the end waits for what it has not decided yet.
+const AT_THE_END: Duration = Duration::from_secs(2);
 
 /// How the shadow has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +34,8 @@ pub struct Tally {
     pub different: u64,
     /// Rounds in which it failed.
     pub failures: u64,
-    /// Rounds that it was not asked about, because it was still at others.
+    /// Rounds that it was not asked about, because it was still at others, or rested after a
+    /// failure.
     pub skipped: u64,
     /// How it failed last.
     pub last_failure: Option<String>,
@@ -39,7 +45,9 @@ pub struct Tally {
 pub struct Shadow {
     rounds: Option<SyncSender<Arc<Round>>>,
     tally: Arc<Mutex<Tally>>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
+    ends: Arc<AtomicBool>,
+    wants_busy: bool,
 }
 
 impl Shadow {
@@ -60,19 +68,41 @@ impl Shadow {
         }));
         let (rounds, queue) = mpsc::sync_channel::<Arc<Round>>(BEHIND);
         let kept = Arc::clone(&tally);
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let wants_busy = policy.wants_busy();
         let thread = thread::Builder::new()
             .name("shadow".to_owned())
             .spawn(move || {
                 let mut archive = archive;
+                let mut rest = Rest::default();
                 for round in queue {
-                    decide(&policy, &round, &mut archive, &kept);
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    if rest.lasts(Instant::now()) {
+                        lock(&kept).skipped += 1;
+                        continue;
+                    }
+                    if decide(&policy, &round, &mut archive, &kept) {
+                        rest.is_over();
+                    } else {
+                        rest.begins(Instant::now());
+                    }
                 }
             })?;
         Ok(Self {
             rounds: Some(rounds),
             tally,
-            thread: Some(thread),
+            thread,
+            ends,
+            wants_busy,
         })
+    }
+
+    /// Whether a round should list sessions that are not ready, too.
+    pub(super) fn wants_busy(&self) -> bool {
+        self.wants_busy
     }
 
     /// Lets it decide a round, if it has time.
@@ -94,51 +124,67 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        // The thread ends with the queue; what is in it is still decided and kept.
+        // The thread ends with the queue. What is in it is still decided, unless that takes long:
+        // the end of a daemon does not wait for a policy that is not even live.
         self.rounds = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let deadline = Instant::now() + AT_THE_END;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
         }
+        self.ends.store(true, Ordering::Relaxed);
     }
 }
 
-fn decide(policy: &Policy, round: &Round, archive: &mut Archive, tally: &Mutex<Tally>) {
+/// Returns whether it could decide.
+fn decide(policy: &Policy, round: &Round, archive: &mut Archive, tally: &Mutex<Tally>) -> bool {
     let start = Instant::now();
     let result = policy.decide(&round.question);
     let took_us = microseconds(start.elapsed());
-    let decisions = match result {
-        Ok(decisions) => decisions,
+    let shadowed = Shadowed {
+        policy: policy.id().clone(),
+        took_us,
+        decisions: Vec::new(),
+        failure: None,
+    };
+    let shadowed = match result {
+        Ok(decisions) => {
+            let different = different(&round.decisions, &decisions);
+            let mut tally = lock(tally);
+            tally.rounds += 1;
+            tally.tasks += decisions.len() as u64;
+            tally.different += different;
+            if different == 0 {
+                return true;
+            }
+            Shadowed {
+                decisions,
+                ..shadowed
+            }
+        }
         Err(failure) => {
-            let failure = format!("the shadow `{}` {failure}", policy.id().name);
+            let name = &policy.id().name;
+            let words = format!("the shadow `{name}` {failure}");
             let mut tally = lock(tally);
             tally.failures += 1;
-            if tally.last_failure.as_ref() != Some(&failure) {
-                tracing::warn!("{failure}");
+            if tally.last_failure.as_ref() != Some(&words) {
+                tracing::warn!("{words}");
             }
-            tally.last_failure = Some(failure);
-            return;
+            tally.last_failure = Some(words);
+            Shadowed {
+                failure: Some(failure.to_string()),
+                ..shadowed
+            }
         }
     };
-    let different = different(&round.decisions, &decisions);
-    {
-        let mut tally = lock(tally);
-        tally.rounds += 1;
-        tally.tasks += decisions.len() as u64;
-        tally.different += different;
+    let works = shadowed.failure.is_none();
+    let kept = Round {
+        shadow: Some(shadowed),
+        ..round.clone()
+    };
+    if let Err(error) = archive.write(&kept) {
+        tracing::warn!("what the shadow would have done cannot be kept: {error}");
     }
-    if different > 0 {
-        let kept = Round {
-            shadow: Some(Shadowed {
-                policy: policy.id().clone(),
-                took_us,
-                decisions,
-            }),
-            ..round.clone()
-        };
-        if let Err(error) = archive.write(&kept) {
-            tracing::warn!("what the shadow would have done cannot be kept: {error}");
-        }
-    }
+    works
 }
 
 fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {

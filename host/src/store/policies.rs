@@ -43,8 +43,10 @@ pub enum PolicyOutcome {
 pub struct PolicyOrder {
     /// How it is named: a path, a name, or `default.wasm`.
     pub source: String,
-    /// For its `configure`: a JSON object.
+    /// For its `configure`, as the configuration was then: a JSON object.
     pub settings: Value,
+    /// Of these, what was set on the command line, and counts with whatever is configured later.
+    pub set_by_hand: Value,
 }
 
 /// One row of the log.
@@ -104,15 +106,19 @@ pub trait PolicyLog {
     /// The database refused.
     fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError>;
 
-    /// Returns what a person has chosen; `None`: what is configured.
+    /// Returns a person's last word: a policy ([`PolicyCause::Use`]), or what is configured
+    /// ([`PolicyCause::Reset`], or none).
     ///
     /// # Errors
     /// The database refused.
-    fn chosen_policy(&mut self) -> Result<Option<PolicyOrder>, StoreError>;
+    fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError>;
 }
 
+/// Starts and changed files that are older than so many rows are forgotten.
+const LONGEST_LOG: i64 = 10_000;
+
 const COLUMNS: &str = "id, at, cause, source, settings, outcome, reason, policy_name,
-    policy_version, policy_sha256";
+    policy_version, policy_sha256, set_by_hand";
 
 impl PolicyLog for Sqlite {
     fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError> {
@@ -120,8 +126,8 @@ impl PolicyLog for Sqlite {
         self.connection
             .prepare_cached(
                 "INSERT INTO policy_log (at, cause, source, settings, outcome, reason, policy_name,
-                    policy_version, policy_sha256)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    policy_version, policy_sha256, set_by_hand)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 stamp(event.at),
@@ -133,8 +139,14 @@ impl PolicyLog for Sqlite {
                 policy.map(|policy| &policy.name),
                 policy.map(|policy| &policy.version),
                 policy.map(|policy| &policy.sha256),
+                event.order.set_by_hand.to_string(),
             ])?;
-        Ok(self.connection.last_insert_rowid())
+        let id = self.connection.last_insert_rowid();
+        // A build that leaves a broken file each second must not fill the database.
+        self.connection
+            .prepare_cached("DELETE FROM policy_log WHERE id <= ?1 AND cause IN ('start', 'file')")?
+            .execute([id - LONGEST_LOG])?;
+        Ok(id)
     }
 
     fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError> {
@@ -187,15 +199,12 @@ impl PolicyLog for Sqlite {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn chosen_policy(&mut self) -> Result<Option<PolicyOrder>, StoreError> {
+    fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError> {
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM policy_log
              WHERE cause IN ('use', 'reset') AND outcome != 'refused' ORDER BY id DESC LIMIT 1"
         ))?;
-        let last = query.query_row([], event_of).optional()?;
-        Ok(last
-            .filter(|event| event.cause == PolicyCause::Use)
-            .map(|event| event.order))
+        Ok(query.query_row([], event_of).optional()?)
     }
 }
 
@@ -238,6 +247,7 @@ fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
         order: PolicyOrder {
             source: text(row, 3)?.unwrap_or_default(),
             settings: from_json_or_default(row, 4)?,
+            set_by_hand: from_json_or_default(row, 10)?,
         },
         outcome: *outcomes
             .iter()
@@ -261,6 +271,7 @@ mod tests {
             order: PolicyOrder {
                 source: source.to_owned(),
                 settings: json!({"a": 1}),
+                set_by_hand: json!({}),
             },
             outcome,
             reason: None,
@@ -280,7 +291,8 @@ mod tests {
             let read = store.policy_event(id).expect("read").expect("there");
             assert_eq!(PolicyEvent { id: 0, ..read }, event);
             let chosen = store.chosen_policy().expect("read");
-            chosen.map(|order| order.source)
+            let chosen = chosen.filter(|event| event.cause == Use);
+            chosen.map(|event| event.order.source)
         };
         assert_eq!(chosen(Start, "default.wasm", Live), None);
         assert_eq!(chosen(Use, "a", Waiting).as_deref(), Some("a"));

@@ -268,6 +268,7 @@ CREATE TABLE policy_log (
     cause          TEXT NOT NULL,
     source         TEXT NOT NULL,
     settings       TEXT NOT NULL DEFAULT '{}',
+    set_by_hand    TEXT NOT NULL DEFAULT '{}',
     outcome        TEXT NOT NULL,
     reason         TEXT,
     policy_name    TEXT,

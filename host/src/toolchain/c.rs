@@ -71,8 +71,14 @@ fn compiler() -> Result<Tool, ToolchainError> {
         })
 }
 
-/// Whether this clang has what WebAssembly needs of its runtime: each version brings its own.
+/// Whether this clang has what WebAssembly needs of its runtime, and the linker: each version brings
+/// its own.
 fn has_runtime(clang: &Tool) -> bool {
     let runtime = clang.asked(&["--print-libgcc-file-name"]);
+    let linker = clang.asked(&["--print-prog-name=wasm-ld"]);
+    let numbered = linker
+        .as_ref()
+        .is_some_and(|linker| Path::new(linker).is_file());
     runtime.is_some_and(|path| Path::new(&path).is_file())
+        && (numbered || Tool::find("wasm-ld").is_some())
 }

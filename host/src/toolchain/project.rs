@@ -69,8 +69,10 @@ impl Project {
             }
             _ => {}
         }
+        // No tool takes an absolute path for an option.
+        let absolute = std::path::absolute(directory);
         Ok(Self {
-            directory: directory.to_owned(),
+            directory: absolute.map_err(ToolchainError::file(directory))?,
             name: manifest.name,
             language: manifest.language,
             source: manifest.source,
@@ -96,11 +98,11 @@ pub(super) fn is_name(name: &str) -> bool {
 /// Whether a path stays within the project, and cannot be taken for an option of a tool.
 fn is_plain(path: &str) -> bool {
     let parts = Path::new(path).components();
-    let normal = |part| matches!(part, std::path::Component::Normal(_));
-    !path.is_empty()
-        && !path.starts_with('-')
-        && !path.chars().any(char::is_control)
-        && parts.into_iter().all(normal)
+    let normal = |part: std::path::Component<'_>| match part {
+        std::path::Component::Normal(name) => !name.to_string_lossy().starts_with('-'),
+        _ => false,
+    };
+    !path.is_empty() && !path.chars().any(char::is_control) && parts.into_iter().all(normal)
 }
 
 #[cfg(test)]

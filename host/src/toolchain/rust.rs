@@ -32,7 +32,11 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
         .current_dir(&project.directory)
         .args(["build", "--release", "--lib", "--target", TARGET])
         .arg("--message-format=json-render-diagnostics");
-    prepare(&mut command)?;
+    // Flags for the usual target do not suit this one; those for it by its name remain.
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    prepare(&mut command, &project.directory)?;
     let messages = captured(&mut command)?;
     let manifest = project.directory.join("Cargo.toml").canonicalize();
     let manifest = manifest.map_err(ToolchainError::file(&project.directory))?;
@@ -58,13 +62,14 @@ fn built(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
 }
 
 /// Chooses the compiler: the usual one where it has the target, else Debian's with its sources.
-fn prepare(command: &mut Command) -> Result<(), ToolchainError> {
+fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError> {
     let usual = match std::env::var_os("RUSTC") {
         Some(rustc) => Some(Tool::at(rustc)),
         None => Tool::find("rustc"),
     };
-    let libraries =
-        usual.and_then(|rustc| rustc.asked(&["--print", "target-libdir", "--target", TARGET]));
+    // In the project: it may name a toolchain of its own.
+    let query = ["--print", "target-libdir", "--target", TARGET];
+    let libraries = usual.and_then(|rustc| rustc.asked_in(directory, &query));
     if libraries.is_some_and(|directory| Path::new(&directory).is_dir()) {
         return Ok(());
     }

@@ -45,8 +45,14 @@ impl Tool {
 
     /// Returns what it prints, trimmed; none where it fails.
     pub(super) fn asked(&self, args: &[&str]) -> Option<String> {
+        self.asked_in(Path::new("."), args)
+    }
+
+    /// The same in a directory.
+    pub(super) fn asked_in(&self, directory: &Path, args: &[&str]) -> Option<String> {
         let output = self
             .command()
+            .current_dir(directory)
             .args(args)
             .stderr(Stdio::null())
             .output()

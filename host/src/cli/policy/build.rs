@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
 use super::{size, time};
-use crate::policy::{Source, componentize};
+use crate::policy::componentize;
 use crate::toolchain::{Project, build};
 
 /// Builds the project of a policy with the toolchain of its language, and tries what comes out.
@@ -29,14 +29,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let output = args.output.clone().unwrap_or_else(default);
     let start = Instant::now();
     let built = componentize("what was built", &build(&project)?)?;
-    write(&output, &built)?;
     let took = start.elapsed();
-    // With its default settings: those of the configuration are for where it is used.
-    let none = json!({});
+    // Tried before it takes the place of one that works, and with its default settings: those of
+    // the configuration are for where it is used.
     let policy = context
-        .config
         .loader()
-        .load(&Source::File(output.clone()), &none)?;
+        .bytes("what was built", &built, &json!({}))?;
+    write(&output, &built)?;
     let ui = context.ui;
     if ui.json {
         ui.json(&json!({

@@ -43,7 +43,6 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             let settings = context.config.settings(&name, &[]);
             Entry {
                 policy: context
-                    .config
                     .load_policy(&name, &settings)
                     .map_err(|error| error.to_string()),
                 file: file.exists().then_some(file),

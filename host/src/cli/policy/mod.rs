@@ -56,7 +56,7 @@ struct Which {
 impl Which {
     fn load(&self, context: &Context) -> Result<Policy, Failure> {
         let settings = context.config.settings(&self.file, &self.set);
-        Ok(context.config.load_policy(&self.file, &settings)?)
+        Ok(context.load_policy(&self.file, &settings)?)
     }
 }
 

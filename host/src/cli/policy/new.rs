@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use shell_quote::Sh;
 
 use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
@@ -34,13 +35,20 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         }))?;
         return Ok(Exit::Done);
     }
-    let shown = ui::clean(&directory.to_string_lossy());
-    ui.line(&format!("{shown} holds a policy that builds:"))?;
-    ui.line(&format!("  assigner policy build {shown}"))?;
-    let component = format!("{shown}/{}.wasm", args.name);
+    let shown = directory.to_string_lossy();
     ui.line(&format!(
-        "  assigner policy test {component} {shown}/cases.toml"
+        "{} holds a policy that builds:",
+        ui::clean(&shown)
     ))?;
+    let quoted = |path: &str| {
+        let quoted = Sh::quote_vec(path);
+        ui::clean(&String::from_utf8_lossy(&quoted))
+    };
+    let directory = quoted(&shown);
+    let component = quoted(&format!("{shown}/{}.wasm", args.name));
+    let cases = quoted(&format!("{shown}/cases.toml"));
+    ui.line(&format!("  assigner policy build {directory}"))?;
+    ui.line(&format!("  assigner policy test {component} {cases}"))?;
     ui.line(&format!("  assigner policy use {component}"))?;
     Ok(Exit::Done)
 }

@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long = "policy-set", value_name = "KEY=VALUE", value_parser = config::setting)]
     set: Vec<(String, Value)>,
     /// Goes back to the policy that is configured
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "set"])]
     reset: bool,
 }
 
@@ -50,6 +50,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
                 .as_ref()
                 .map_or_else(|_| name.to_owned(), Source::name),
             settings,
+            set_by_hand: Value::Object(args.set.iter().cloned().collect()),
         },
         outcome: PolicyOutcome::Waiting,
         reason: None,
@@ -61,7 +62,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         // The daemon looks for itself.
         Ok(_) if runs => Ok(None),
         Ok(source) => {
-            let policy = config.loader().load(&source, &event.order.settings);
+            let policy = context.loader().load(&source, &event.order.settings);
             policy.map(Some)
         }
         Err(error) => Err(error),
