@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::context::configure;
 use crate::saboteurs::{self, CONTRACT, Plan, Round, When};
-use crate::world::{Daemon, Output, Shell, World, assert_calm, eventually, finish, stays, text};
+use crate::world::{
+    Daemon, Output, Shell, World, assert_calm, eventually, finish, policies_target, stays, text,
+};
 
 /// The languages of projects, each with the program that somebody without it is told of.
 const LANGUAGES: [(&str, &str); 5] = [
@@ -225,6 +227,7 @@ fn builds(language: &str) -> bool {
 /// The binary in an environment that has the toolchains of whoever runs the tests.
 fn with_tools(world: &World) -> Command {
     let mut command = world.binary();
+    command.env("CARGO_TARGET_DIR", policies_target());
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     for (name, below) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
         let dir = std::env::var_os(name).map_or_else(|| home.join(below), PathBuf::from);

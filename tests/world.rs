@@ -757,6 +757,13 @@ pub(crate) fn stays<T: PartialEq + std::fmt::Debug>(mut ask: impl FnMut() -> T) 
     }
 }
 
+/// Where tests build policies in Rust: in one place, so that the standard library is built once.
+pub(crate) fn policies_target() -> PathBuf {
+    let profile = Path::new(env!("CARGO_BIN_EXE_assigner")).parent();
+    let target = profile.and_then(Path::parent);
+    target.expect("a target directory").join("policies")
+}
+
 /// A path as text.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("a path that is text").to_owned()

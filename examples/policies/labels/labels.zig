@@ -182,23 +182,21 @@ fn rank(
     return best[0..count];
 }
 
-/// What a session is to a task, the best first.
-const Group = enum { to_be_taken, given_away, reserved, lacks_labels };
-
-fn group(task: *const Task, session: *const Session, is_free: bool) Group {
-    if (countMissing(task, session) > 0) return .lacks_labels;
-    if (keptFrom(task, session) != null) return .reserved;
-    return if (is_free) .to_be_taken else .given_away;
+/// What comes first among the sessions, whatever their points: a smaller number does.
+fn group(task: *const Task, session: *const Session, is_free: bool) u8 {
+    if (countMissing(task, session) > 0) return 3;
+    if (keptFrom(task, session) != null) return 2;
+    return if (is_free) 0 else 1;
 }
 
 const Place = struct {
-    group: Group,
+    group: u8,
     failed_before: bool,
     preference: usize,
     points: i32,
 
     fn comesBefore(one: Place, other: Place) bool {
-        if (one.group != other.group) return @intFromEnum(one.group) < @intFromEnum(other.group);
+        if (one.group != other.group) return one.group < other.group;
         if (one.failed_before != other.failed_before) return other.failed_before;
         if (one.preference != other.preference) return one.preference < other.preference;
         return one.points > other.points;

@@ -22,7 +22,7 @@ pub struct Cases {
     #[serde(default)]
     settings: serde_json::Map<String, Value>,
     /// They, under the name that a TOML file gives to each.
-    #[serde(default, alias = "cases")]
+    #[serde(default)]
     case: Vec<Case>,
 }
 
@@ -36,9 +36,9 @@ struct Case {
     explain: Option<u32>,
     #[serde(default)]
     facts: BTreeMap<String, String>,
-    #[serde(default, alias = "sessions")]
+    #[serde(default)]
     session: Vec<CaseSession>,
-    #[serde(default, alias = "tasks")]
+    #[serde(default)]
     task: Vec<CaseTask>,
 }
 

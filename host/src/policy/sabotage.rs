@@ -489,6 +489,46 @@ fn a_policy_that_fails_when_it_is_tried_is_refused() {
     );
 }
 
+/// As compilers of C make them where a program uses their library.
+#[test]
+fn a_core_module_with_the_wasi_of_before_components_loads() {
+    let imports = r#"
+        (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+    "#;
+    let assign = "(drop (call $write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 4096)))
+                  (i32.const 1536)";
+    let policy = loaded(&embed(&module(imports, assign), WIT));
+    assert!(policy.decide(&question()).is_ok());
+    let imports = &policy.anatomy().imports;
+    assert!(
+        imports
+            .iter()
+            .any(|name| name.starts_with("wasi:cli/stdout@")),
+        "{imports:?}"
+    );
+}
+
+#[test]
+fn a_policy_that_does_not_ask_for_busy_sessions_is_not_shown_them() {
+    let mut question = question();
+    question.sessions.insert(0, question.sessions[0].clone());
+    question.sessions[0].ready = false;
+    question.tasks[0].eligible = Some(vec![0, 2]);
+    question.tasks[1].eligible = None;
+    let decisions = DEFAULT.decide(&question).expect("it decides");
+    for (decision, expected) in decisions.iter().zip([2, 1]) {
+        let Decision::Assign { take, others } = decision else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(take.session, expected, "{decisions:?}");
+        assert!(
+            others.iter().all(|other| other.session != 0),
+            "{decisions:?}"
+        );
+    }
+}
+
 #[test]
 fn refused_settings_are_told_in_the_policys_words() {
     for (settings, expected) in [

@@ -138,6 +138,13 @@ mod tests {
     }
 
     #[test]
+    fn the_contract_in_zig_is_one() {
+        let template = TEMPLATES.get_file("zig/contract.zig").expect("it");
+        let example = include_str!("../../../examples/policies/labels/contract.zig");
+        assert_eq!(template.contents_utf8(), Some(example));
+    }
+
+    #[test]
     fn the_crate_for_authors_finds_its_contract() {
         let home = tempfile::tempdir().expect("a directory");
         create("mine", Language::Rust, home.path()).expect("written");
