@@ -45,10 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     // A parent comes before those that follow it.
     let ids: BTreeSet<TaskId> = args.ids.iter().copied().collect();
     for id in ids {
-        if args.release {
-            store.release(id)?;
-        }
-        match retry(&mut store, &secrets, id) {
+        match retry(&mut store, &secrets, id, args.release) {
             Ok(()) => queued.push(id),
             Err(failure) => {
                 // The others are queued all the same.
@@ -75,14 +72,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn retry(store: &mut Sqlite, secrets: &Secrets, id: TaskId) -> Result<(), Failure> {
+fn retry(store: &mut Sqlite, secrets: &Secrets, id: TaskId, release: bool) -> Result<(), Failure> {
     let names = store.task(id)?.metadata.secret_env;
     // Those of which all are there; else the store says what is missing.
     let kept = match wish::secret_values(&names) {
         Ok(values) if !values.is_empty() => Some(secrets.keep(&values)?),
         _ => None,
     };
-    let done = store.retry(id, kept.as_deref(), Timestamp::now());
+    let done = store.retry(id, kept.as_deref(), release, Timestamp::now());
     if done.is_err() {
         secrets.forget_all(kept.as_slice());
     }

@@ -220,9 +220,8 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
                 known.env.insert(name.clone(), value.clone());
             }
         }
-        known
-            .env
-            .retain(|name, _| after.contains_key(name) || !before.contains_key(name));
+        // What a job was to export and did not come to is not there.
+        known.env.retain(|name, _| after.contains_key(name));
     }
     spool.remove_told(telling.attempt);
     known.live = after.map(Arc::new);

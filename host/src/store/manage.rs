@@ -15,14 +15,9 @@ use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
 /// What people ask; each is one transaction.
 pub trait Manage: Store {
-    /// Lets a task run although what it follows did not complete, from now on.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn release(&mut self, id: TaskId) -> Result<(), StoreError>;
-
     /// Queues a failed or cancelled task once more; its tries are counted anew. `secrets`: where
-    /// the values of its secret variables are kept now.
+    /// the values of its secret variables are kept now. `release`: it runs also where what it follows
+    /// did not complete.
     ///
     /// # Errors
     /// There is no such task, it is in another state, it is to fail with one that has failed, or it
@@ -31,6 +26,7 @@ pub trait Manage: Store {
         &mut self,
         id: TaskId,
         secrets: Option<&str>,
+        release: bool,
         now: Timestamp,
     ) -> Result<Status, StoreError>;
 
@@ -137,21 +133,25 @@ pub struct Edit {
 }
 
 impl Manage for Sqlite {
-    fn release(&mut self, id: TaskId) -> Result<(), StoreError> {
-        self.connection.execute(
-            "UPDATE dependencies SET if_fails = 'release' WHERE task_id = ?1",
-            [id.0],
-        )?;
-        Ok(())
-    }
-
     fn retry(
         &mut self,
         id: TaskId,
         secrets: Option<&str>,
+        release: bool,
         now: Timestamp,
     ) -> Result<Status, StoreError> {
-        self.atomically(|connection| requeue(connection, id, secrets, now))
+        self.atomically(|connection| {
+            let released = connection.execute(
+                "UPDATE dependencies SET if_fails = 'release'
+                 WHERE ?2 AND task_id = ?1 AND if_fails != 'release'",
+                params![id.0, release],
+            )?;
+            if released > 0 {
+                let details = "runs also where what it follows did not complete";
+                write_history(connection, id, None, "released", details, now)?;
+            }
+            requeue(connection, id, secrets, now)
+        })
     }
 
     fn retry_all_failed(

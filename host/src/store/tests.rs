@@ -625,7 +625,7 @@ fn a_failed_parent_fails_or_releases_its_children() {
     assert_eq!(status(&mut store, late), Status::Failed);
     // One child is not queued again before its parent is.
     assert!(matches!(
-        store.retry(fails, None, now()),
+        store.retry(fails, None, false, now()),
         Err(StoreError::ParentFailed { .. })
     ));
     let (queued, left) = store.retry_all_failed(now()).expect("queued");
@@ -734,7 +734,7 @@ proptest! {
                     finish(&mut store, ids[task], Outcome::Failed, Event::Fail);
                 }
                 Act::Cancel(task) => drop(store.cancel(ids[task], now())),
-                Act::Retry(task) => drop(store.retry(ids[task], None, now())),
+                Act::Retry(task) => drop(store.retry(ids[task], None, false, now())),
                 Act::RetryAll => drop(store.retry_all_failed(now()).expect("queued")),
                 Act::Complete(_) | Act::Fail(_) => {}
             }
@@ -858,9 +858,15 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
     let late = store.edit(other, &edit, now());
     assert!(matches!(late, Err(StoreError::Changed(_))));
     // A child is released for good.
-    assert!(store.retry(last, None, now()).is_err());
-    store.release(last).expect("released");
-    store.retry(last, None, now()).expect("queued");
+    assert!(store.retry(last, None, false, now()).is_err());
+    store.retry(last, None, true, now()).expect("queued");
+    let history = store.history(last).expect("history");
+    assert!(
+        history.iter().any(|row| row.action == "released"),
+        "{history:?}"
+    );
+    // What cannot be queued is not released either.
+    assert!(store.retry(last, None, true, now()).is_err());
     assert!(may_run(&mut store, last));
 }
 

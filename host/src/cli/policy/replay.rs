@@ -80,7 +80,15 @@ pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, Failu
     }
     let report =
         shadowed(&directory, args.shown.limit).map_err(|error| unreadable(&directory, &error))?;
-    print(context, &report, "it would have done nothing otherwise")?;
+    for damage in &report.damages {
+        ui::warn(damage);
+    }
+    if report.rounds == 0 && !context.ui.json {
+        context.ui.line("it has decided nothing otherwise")?;
+        return Ok(Exit::Done);
+    }
+    // Only such rounds are kept.
+    print(context, &report, " in which it decides otherwise or fails")?;
     Ok(Exit::Done)
 }
 
@@ -100,11 +108,12 @@ fn finish(context: &Context, report: &Report, none: &str) -> Result<Exit, Failur
     for damage in &report.damages {
         ui::warn(damage);
     }
-    print(context, report, "nothing would have changed")?;
+    print(context, report, "")?;
     Ok(Exit::Done)
 }
 
-fn print(context: &Context, report: &Report, nothing: &str) -> Result<(), Failure> {
+/// `which`: which rounds these are, behind their number.
+fn print(context: &Context, report: &Report, which: &str) -> Result<(), Failure> {
     let ui = context.ui;
     if ui.json {
         return Ok(ui.json(&json!(report))?);
@@ -122,7 +131,7 @@ fn print(context: &Context, report: &Report, nothing: &str) -> Result<(), Failur
         .collect();
     let changed = report.tasks - report.same;
     ui.line(&format!(
-        "{} rounds with {} decisions by {}",
+        "{} rounds{which}, with {} decisions by {}",
         report.rounds,
         report.tasks,
         if recorded.is_empty() {
@@ -132,7 +141,7 @@ fn print(context: &Context, report: &Report, nothing: &str) -> Result<(), Failur
         }
     ))?;
     if changed == 0 && report.failed_rounds == 0 {
-        ui.line(nothing)?;
+        ui.line("nothing would have changed")?;
     } else {
         let gained = report.points_gained;
         for (count, what) in [

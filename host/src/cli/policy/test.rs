@@ -64,8 +64,15 @@ fn print(context: &Context, case: &Tried) -> Result<(), Failure> {
 fn print_problem(context: &Context, problem: &Problem) -> Result<(), Failure> {
     let ui = context.ui;
     if let Some(task) = problem.task {
+        let title = format!("task {task}");
         let summary = problem.summary.as_deref().unwrap_or_default();
-        ui.line(&format!("    task {task}, {}", ui::clean(summary)))?;
+        // Where a case says nothing of it, it is called so.
+        let summary = if summary == title {
+            String::new()
+        } else {
+            format!(": {}", ui::clean(summary))
+        };
+        ui.line(&format!("    {title}{summary}"))?;
     }
     let expected = ui::paint(AnsiColor::Green.on_default(), "expected");
     let got = ui::paint(AnsiColor::Red.on_default(), "got     ");
