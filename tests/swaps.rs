@@ -663,6 +663,34 @@ fn without_a_daemon_the_next_one_uses_it() {
     runs_by(&world, &built_in());
 }
 
+/// What no daemon has tried yet must not keep the next one from starting.
+#[test]
+fn a_choice_that_breaks_before_it_is_tried_is_refused() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let [first, _] = put_variants(&world, ["first", "second"]);
+    let daemon = world.daemon();
+    world.json(&["policy", "use", "first"]);
+    is_live(&world, &first);
+    drop(daemon);
+    world.json(&["policy", "use", "second"]);
+    let file = world.path("home/.config/assigner/policies/second.wasm");
+    replace(&file, b"broken");
+    let daemon = world.daemon();
+    is_live(&world, &first);
+    runs_by(&world, &first);
+    let rows = history(&world);
+    let outcomes = outcomes(&rows);
+    assert!(outcomes.contains(&"use refused".to_owned()), "{rows:#?}");
+    daemon.logs("cannot be used");
+    drop(daemon);
+    // One that had decided is another matter: nobody wants another policy without a word.
+    let file = world.path("home/.config/assigner/policies/first.wasm");
+    replace(&file, b"broken");
+    let refused = world.assigner(&["run"]);
+    assert_eq!(refused.code, Some(6), "{refused:?}");
+}
+
 /// `run --policy`, then `policy use`, then the configuration, then the one that is built in.
 #[test]
 fn who_says_which_policy_it_is() {

@@ -438,7 +438,18 @@ impl Policies {
                     };
                     store.settle_policy(order.id, outcome, None, policy)?;
                 }
-                store.note_policy(&start)
+                store.note_policy(&start)?;
+                // Given to the daemon before this one, while this one was waiting for its end.
+                let later = store.chosen_policy()?.filter(|event| event.id > last);
+                if let Some(event) = later.filter(|event| event.outcome == PolicyOutcome::Live)
+                    && !named
+                {
+                    store.note_policy(&PolicyEvent {
+                        outcome: PolicyOutcome::Waiting,
+                        ..event
+                    })?;
+                }
+                Ok(())
             })
             .await?;
         let reloader = Reloader::start(

@@ -1,5 +1,7 @@
 //! `assigner explain`: why a task is where it is.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::show::{points, ranking_line};
 use super::{Context, run, ui};
 use crate::daemon::Lock;
-use crate::engine::explain::{Change, Explanation, Scene, explain};
+use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
 use crate::model::ids::TaskId;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
 use crate::policy::{Policy, Source};
@@ -39,7 +41,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         }),
     };
     let policy = policy.map_err(|failure| failure.message);
+    // Most of what rules sessions out can be told without it.
+    let stand_in = match &policy {
+        Ok(_) => None,
+        Err(_) => Some(context.loader().fallback()?),
+    };
+    let attempts = store.attempts(args.id)?;
+    let failed = attempts.iter().filter(|attempt| has_failed(attempt));
+    let failed_in: BTreeSet<String> = failed.map(|attempt| attempt.session.clone()).collect();
+    let host = rustix::system::uname();
     let scene = Scene {
+        failed_in: &failed_in,
+        host: &host.nodename().to_string_lossy(),
+        stand_in: stand_in.as_ref(),
         task: &task,
         parents: &parents,
         rows: &rows,
@@ -59,8 +73,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 /// Loads what decides. Its file may have changed since, and not be used: then nothing of it says
 /// what the daemon does.
 fn live_policy(context: &Context, facts: &DaemonFacts) -> Result<Policy, Failure> {
+    let loader = context.loader();
+    if let Some(other) = &facts.policy_in_use {
+        let fallback = loader.fallback()?;
+        if fallback.id() == other {
+            return Ok(fallback);
+        }
+    }
     let source = Source::named(&facts.policy_source);
-    let policy = context.loader().load(&source, &facts.policy_settings)?;
+    let policy = loader.load(&source, &facts.policy_settings)?;
     if policy.id().sha256 == facts.policy.sha256 {
         return Ok(policy);
     }

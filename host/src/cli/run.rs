@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::config;
-use crate::daemon::{self, Ended, Options};
+use crate::daemon::{self, Ended, Lock, Options};
 use crate::engine::Settings;
 use crate::policy::{Loader, Policy, Source, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
@@ -45,8 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     log_to_stderr(context.verbose);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
-    let start = start(context, args.policy.as_deref(), &args.policy_set)?;
-    let policy = load(context, &loader, &start)?;
+    let (start, policy) = begin(context, args, &loader)?;
     let fallback = loader.fallback()?;
     let shadow = args
         .shadow
@@ -117,6 +116,8 @@ pub(super) struct Start {
     pub(super) settings: Value,
     /// The person's word that it goes by; 0: none.
     last_order: i64,
+    /// Whether that word has not reached any daemon yet.
+    untried: bool,
 }
 
 /// Returns what the command line names, or a person has chosen, or the configuration says. `set`:
@@ -129,6 +130,8 @@ pub(super) fn start(
     let config = &context.config;
     let chosen = context.store()?.chosen_policy()?;
     let last_order = chosen.as_ref().map_or(0, |event| event.id);
+    let waiting = |event: &PolicyEvent| event.outcome == PolicyOutcome::Waiting;
+    let untried = named.is_none() && chosen.as_ref().is_some_and(waiting);
     let chosen = chosen.filter(|event| event.cause == PolicyCause::Use);
     let (source, name, mut all) = match (named, chosen) {
         (None, Some(event)) => {
@@ -151,31 +154,48 @@ pub(super) fn start(
         source,
         settings: config.live_settings(&name, &all),
         last_order,
+        untried,
     })
 }
 
-/// Loads the policy that a daemon begins with; where it cannot, that is written down.
-fn load(context: &Context, loader: &Loader, start: &Start) -> Result<Policy, Failure> {
-    loader
-        .load(&start.source, &start.settings)
-        .map_err(|error| {
-            let event = PolicyEvent {
+/// Returns the policy that a daemon begins with, and why it is that one.
+///
+/// A choice that no daemon has tried yet and that cannot be used is refused here, as a daemon would
+/// have done, and the one before it counts. Anything else that cannot be loaded is an error, and is
+/// written down.
+fn begin(context: &Context, args: &Args, loader: &Loader) -> Result<(Start, Policy), Failure> {
+    loop {
+        let start = start(context, args.policy.as_deref(), &args.policy_set)?;
+        let error = match loader.load(&start.source, &start.settings) {
+            Ok(policy) => return Ok((start, policy)),
+            Err(error) => error,
+        };
+        let why = error.to_string();
+        let mut store = context.store()?;
+        if start.untried {
+            tracing::warn!("what `assigner policy use` chose cannot be used: {why}");
+            let refused = PolicyOutcome::Refused;
+            store.settle_policy(start.last_order, refused, Some(&why), None)?;
+            continue;
+        }
+        // A daemon that runs has nothing to do with it.
+        if Lock::holder(&context.config.data_dir).is_none() {
+            store.note_policy(&PolicyEvent {
                 id: 0,
                 at: Timestamp::now(),
                 cause: PolicyCause::Start,
                 order: PolicyOrder {
                     source: start.source.name(),
-                    settings: start.settings.clone(),
+                    settings: start.settings,
                     set_by_hand: Value::Null,
                 },
                 outcome: PolicyOutcome::Refused,
-                reason: Some(error.to_string()),
+                reason: Some(why),
                 policy: None,
-            };
-            // The error that counts is the other one.
-            let _ = context.store().map(|mut store| store.note_policy(&event));
-            error.into()
-        })
+            })?;
+        }
+        return Err(error.into());
+    }
 }
 
 pub(super) fn log_to_stderr(verbose: u8) {

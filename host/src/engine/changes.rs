@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shell_quote::Sh;
 
-use super::matching::{candidate, obstacle, resolved, resource, seconds};
+use super::matching::{avoid, candidate, obstacle, resolved, resource, seconds};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::matching::{Decision, Question};
 use crate::model::session::{AT_PROMPT, Activity, is_called};
@@ -56,6 +56,8 @@ pub(super) struct Stage<'a> {
     pub(super) rows: &'a [&'a SessionRow],
     pub(super) pauses: &'a [Pause],
     pub(super) policy: &'a Policy,
+    pub(super) failed_in: &'a BTreeSet<String>,
+    pub(super) host: &'a str,
     pub(super) now: Timestamp,
 }
 
@@ -153,11 +155,18 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
     plans.sort_by_key(|(_, plan)| effort(plan));
     let mut not_enough = Vec::new();
     for (session, plan) in plans {
+        // What follows is more to do than what will be told.
+        if search.is_full(effort(&plan)) {
+            break;
+        }
         if plan.is_empty() || !search.follow(session, &plan) {
             not_enough.push((session, plan));
         }
     }
     for (session, plan) in not_enough {
+        if search.found.len() >= MOST {
+            break;
+        }
         for more in closer(stage, session) {
             let same = |step: &Step| {
                 *step == more || (step.part().is_some() && step.part() == more.part())
@@ -211,6 +220,12 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Whether enough was found that is less than this.
+    fn is_full(&self, effort: usize) -> bool {
+        let less = self.found.iter().filter(|(found, _)| *found < effort);
+        less.count() >= MOST
+    }
+
     /// Tries a plan for a session, and returns whether it is enough.
     fn follow(&mut self, session: usize, steps: &[Step]) -> bool {
         let of_task: Vec<Step> = steps
@@ -283,9 +298,10 @@ impl Search<'_> {
             return Trial::Waits;
         }
         candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+        candidate.avoid = avoid(listed.iter().map(|&index| row(index)), stage.failed_in);
         let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
         let sessions = listed.iter().enumerate().map(|(place, &index)| {
-            let mut resource = resource(row(index), None, "", &named, stage.now);
+            let mut resource = resource(row(index), None, stage.host, &named, stage.now);
             resource.ready = place < ready;
             resource
         });

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 pub use super::changes::Change;
 use super::changes::{Stage, changes};
-use super::matching::{candidate, obstacle, resolved, resource, seconds};
+pub use super::matching::has_failed;
+use super::matching::{avoid, candidate, obstacle, resolved, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::session::{Activity, is_called};
@@ -59,6 +60,12 @@ pub struct Scene<'a> {
     pub pauses: &'a [Pause],
     /// The policy that decides, or why it cannot be asked, in a line.
     pub policy: Result<&'a Policy, &'a str>,
+    /// Which one to ask about changes where that cannot be.
+    pub stand_in: Option<&'a Policy>,
+    /// The sessions in which earlier tries of the task failed.
+    pub failed_in: &'a BTreeSet<String>,
+    /// The machine's name.
+    pub host: &'a str,
     /// When.
     pub now: Timestamp,
 }
@@ -71,6 +78,9 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         rows,
         pauses,
         policy,
+        stand_in,
+        failed_in,
+        host,
         now,
     } = scene;
     let rows: Vec<&SessionRow> = rows
@@ -79,6 +89,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         .collect();
     let mut candidate = candidate(task, rows.iter().map(|row| row.place()), rows.len(), now);
     candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+    candidate.avoid = avoid(rows.iter().copied(), failed_in);
     let providers = task.allowed_providers();
     let demand = task.demand(&providers);
     let excluded: Vec<Option<String>> = rows
@@ -102,7 +113,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         sessions: rows
             .iter()
             .map(|row| {
-                let mut resource = resource(row, None, "", &named, now);
+                let mut resource = resource(row, None, host, &named, now);
                 // One that looks at what is busy would see another world.
                 resource.ready = !wants_busy || obstacle(row).is_none();
                 resource
@@ -140,18 +151,27 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     let (reason, changes) = match waits_for(task, parents, now) {
         Some(reason) => (reason, vec![Change::new(until(task, parents))]),
         None => {
-            let changes = policy.map_or_else(
-                |_| Vec::new(),
-                |policy| {
-                    changes(&Stage {
-                        task,
-                        rows: &rows,
-                        pauses,
-                        policy,
-                        now,
+            let stage = |policy| Stage {
+                task,
+                rows: &rows,
+                pauses,
+                policy,
+                failed_in,
+                host,
+                now,
+            };
+            let changes = match (policy, stand_in) {
+                (Ok(policy), _) => changes(&stage(policy)),
+                // Another would give other points.
+                (Err(_), Some(other)) => changes(&stage(other))
+                    .into_iter()
+                    .map(|change| Change {
+                        points: None,
+                        ..change
                     })
-                },
-            );
+                    .collect(),
+                (Err(_), None) => Vec::new(),
+            };
             (reason(task, &sessions, policy_says), changes)
         }
     };

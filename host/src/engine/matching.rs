@@ -14,7 +14,7 @@ use crate::model::eligibility::{Admission, Place};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
 use crate::model::session::{AT_PROMPT, Activity, is_called};
-use crate::model::task::{NamedRanking, Outcome, RuledOut, Task};
+use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
 use crate::tmux::Tmux;
@@ -341,6 +341,25 @@ pub(super) fn obstacle(row: &SessionRow) -> Option<String> {
     }
 }
 
+/// Whether a session should rather not be given the task again because of this attempt.
+pub fn has_failed(attempt: &Attempt) -> bool {
+    matches!(
+        attempt.outcome,
+        Some(Outcome::Failed | Outcome::TimedOut | Outcome::Reassigned)
+    )
+}
+
+/// The positions of the sessions in which a task has failed.
+pub(super) fn avoid<'a>(
+    listed: impl Iterator<Item = &'a SessionRow>,
+    failed_in: &BTreeSet<String>,
+) -> Vec<usize> {
+    let failed = listed
+        .enumerate()
+        .filter(|(_, row)| failed_in.contains(&row.name));
+    failed.map(|(position, _)| position).collect()
+}
+
 /// Returns the sessions in which attempts of these tasks failed.
 fn failed_in(
     store: &mut dyn Store,
@@ -352,12 +371,7 @@ fn failed_in(
             let attempts = store.attempts(id)?;
             let failed = attempts
                 .into_iter()
-                .filter(|attempt| {
-                    matches!(
-                        attempt.outcome,
-                        Some(Outcome::Failed | Outcome::TimedOut | Outcome::Reassigned)
-                    )
-                })
+                .filter(has_failed)
                 .map(|attempt| attempt.session);
             Ok((id, failed.collect()))
         })
@@ -394,9 +408,7 @@ fn question(
                 let places = listed.iter().map(|seen| seen.row.place());
                 let mut candidate = candidate(task, places, ready, now);
                 if let Some(failed) = failed_in.get(&task.id) {
-                    candidate.avoid = (0..listed.len())
-                        .filter(|&index| failed.contains(&listed[index].row.name))
-                        .collect();
+                    candidate.avoid = avoid(listed.iter().map(|seen| &seen.row), failed);
                 }
                 candidate
             })

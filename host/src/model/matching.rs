@@ -44,8 +44,14 @@ impl Question {
         let moved = |position: &usize| kept.binary_search(position).ok();
         let narrow = |task: &Candidate| {
             let all = |positions: &Vec<usize>| positions.iter().filter_map(moved).collect();
+            // All that are left is every ready one, which is what nothing means.
+            let eligible = task.eligible.as_ref().map(all);
+            let whole = |some: &Vec<usize>| {
+                some.len() == kept.len() && some.is_sorted_by(|one, other| one < other)
+            };
+            let eligible = eligible.filter(|some| !whole(some));
             Candidate {
-                eligible: task.eligible.as_ref().map(all),
+                eligible,
                 avoid: all(&task.avoid),
                 follows: task.follows.as_ref().and_then(moved),
                 ..task.clone()

@@ -68,10 +68,10 @@ fn trust(directory: &Path) -> Result<(), String> {
             ));
         }
     }
-    strangers(directory, 0)?;
     // What is made in it later may be more open than it should be: nobody else gets in.
     let metadata = fs::metadata(directory).map_err(|error| error.to_string())?;
     if metadata.mode() & OTHERS != 0 {
+        strangers(directory, 0)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
             .map_err(|error| format!("the cache {} is of no use: {error}", shown(directory)))?;
     }
@@ -80,7 +80,7 @@ fn trust(directory: &Path) -> Result<(), String> {
 
 /// Refuses a directory in which somebody else has put something while it was open to them.
 fn strangers(directory: &Path, depth: u32) -> Result<(), String> {
-    const OTHERS_WRITE: u32 = 0o002;
+    const OTHERS_WRITE: u32 = 0o022;
     const DEEPEST: u32 = 4;
 
     let useless =
@@ -150,6 +150,8 @@ mod tests {
         fs::write(below.join("planted"), "").expect("a file");
         open(home.path()).expect("it is one's own");
         with_mode(&below.join("planted"), 0o666);
+        open(home.path()).expect("nobody else has got in");
+        with_mode(home.path(), 0o755);
         let error = open(home.path()).expect_err("others could write");
         assert!(error.contains("planted"), "{error}");
     }

@@ -1,5 +1,7 @@
 //! Who decides when the policy does not: the live one, the last that worked, the embedded default.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,7 @@ pub struct PolicyHost {
     fallen_back_to: Option<PolicyId>,
     archive: Option<Archive>,
     shadow: Option<Shadow>,
-    /// The last round that was recorded, where nothing came of it.
-    kept: Option<Question>,
+    standstill: Standstill,
 }
 
 /// What a round's decisions are, and whose.
@@ -71,7 +72,7 @@ impl PolicyHost {
             fallen_back_to: None,
             archive: None,
             shadow: None,
-            kept: None,
+            standstill: Standstill::default(),
         }
     }
 
@@ -117,6 +118,7 @@ impl PolicyHost {
         if before.works {
             self.previous = Some(before);
         }
+        self.standstill.ends();
         self.failures = 0;
         self.last_failure = None;
         self.fallen_back_to = None;
@@ -138,12 +140,9 @@ impl PolicyHost {
         if self.archive.is_none() && self.shadow.is_none() {
             return;
         }
-        // While tasks wait, they are asked about again and again: once is enough to know.
-        let still = still(question, &verdict.decisions);
-        if still.is_some() && still == self.kept {
+        if !self.standstill.is_news(question, verdict) {
             return;
         }
-        self.kept = still;
         let round = Arc::new(Round {
             policy: verdict.by.clone(),
             settings: verdict.settings.clone(),
@@ -218,12 +217,49 @@ impl PolicyHost {
     }
 }
 
-/// Returns a round in which every task waits, without what changes by itself as time passes.
-fn still(question: &Question, decisions: &[Decision]) -> Option<Question> {
-    let waits = |decision: &Decision| matches!(decision, Decision::Wait { .. });
-    if !decisions.iter().all(waits) {
-        return None;
+/// Rounds in which every task waits. They are asked about again and again, and hardly ever tell
+/// anything new: each is kept at growing distances, since a policy may wait for time to pass.
+#[derive(Default)]
+struct Standstill {
+    /// By a hash of what was asked and who decided: when it was kept, and when it is to be again, in
+    /// seconds since 1970-01-01 UTC.
+    kept: HashMap<u64, (u64, u64)>,
+}
+
+impl Standstill {
+    /// More standing pages than that are not told apart.
+    const MOST: usize = 1_000;
+    /// However long nothing happens, it is kept so often, in seconds.
+    const LONGEST: u64 = 600;
+
+    fn ends(&mut self) {
+        self.kept.clear();
     }
+
+    fn is_news(&mut self, question: &Question, verdict: &Verdict) -> bool {
+        let waits = |decision: &Decision| matches!(decision, Decision::Wait { .. });
+        if verdict.failure.is_some() || !verdict.decisions.iter().all(waits) {
+            self.ends();
+            return true;
+        }
+        let key = key(question, verdict);
+        let now = question.now;
+        let next = match self.kept.get(&key) {
+            Some(&(_, due)) if now < due => return false,
+            Some(&(last, _)) => now.saturating_sub(last).saturating_mul(2),
+            None => 2,
+        };
+        if self.kept.len() >= Self::MOST {
+            self.ends();
+        }
+        let due = now.saturating_add(next.clamp(2, Self::LONGEST));
+        self.kept.insert(key, (now, due));
+        true
+    }
+}
+
+/// A hash of a round without what changes by itself as time passes.
+fn key(question: &Question, verdict: &Verdict) -> u64 {
     let mut still = question.clone();
     still.now = 0;
     for task in &mut still.tasks {
@@ -232,7 +268,12 @@ fn still(question: &Question, decisions: &[Decision]) -> Option<Question> {
     for session in &mut still.sessions {
         session.since = 0;
     }
-    Some(still)
+    let mut hasher = DefaultHasher::new();
+    // In memory only: nothing depends on how it is written.
+    format!("{still:?}").hash(&mut hasher);
+    verdict.by.sha256.hash(&mut hasher);
+    verdict.settings.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
@@ -298,5 +339,61 @@ impl Candidate {
                 Err(format!("the policy `{}` {failure}", self.policy.id().name))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::rounds;
+
+    fn verdict(decision: &Decision) -> Verdict {
+        Verdict {
+            decisions: vec![decision.clone(); 2],
+            by: PolicyId {
+                name: "p".to_owned(),
+                version: "1".to_owned(),
+                sha256: "00".to_owned(),
+            },
+            settings: Value::Null,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_standstill_is_kept_at_growing_distances() {
+        let wait = verdict(&Decision::Wait {
+            reason: "so".to_owned(),
+            others: Vec::new(),
+        });
+        // Two pages of a long queue, in turn.
+        let mut pages = [rounds::workload(2, 1), rounds::workload(2, 2)];
+        let mut standstill = Standstill::default();
+        let mut kept = [0, 0];
+        for second in 0..7_200 {
+            for (page, question) in pages.iter_mut().enumerate() {
+                question.now = 1_000 + second;
+                question.tasks[0].waiting = u32::try_from(second).expect("small");
+                kept[page] += u32::from(standstill.is_news(question, &wait));
+            }
+        }
+        for count in kept {
+            assert!((10..40).contains(&count), "{kept:?}");
+        }
+        // What is otherwise is news at once: another policy, a failure, another task.
+        let other = Verdict {
+            settings: Value::Bool(true),
+            ..wait.clone()
+        };
+        assert!(standstill.is_news(&pages[0], &other));
+        let failed = Verdict {
+            failure: Some("it failed".to_owned()),
+            ..wait.clone()
+        };
+        assert!(standstill.is_news(&pages[0], &failed));
+        assert!(standstill.is_news(&pages[0], &wait));
+        pages[0].tasks[0].id = 77;
+        assert!(standstill.is_news(&pages[0], &wait));
+        assert!(!standstill.is_news(&pages[0], &wait));
     }
 }

@@ -285,7 +285,12 @@ fn encode(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
         // What compilers of C and others link in, where a program uses their library: by the
         // adapter it becomes the WASI that is empty here.
         encode_with(module, None)
-            .or_else(|why| encode_with(module, Some(PREVIEW1)).map_err(|_| why))
+            .or_else(|why| {
+                let adapted = encode_with(module, Some(PREVIEW1));
+                // What is wrong besides that is what counts.
+                let needed = why.contains(PREVIEW1.0);
+                adapted.map_err(|other| if needed { other } else { why })
+            })
             .map(Some)
     };
     // The encoder is made for what compilers give it; whatever else makes it panic is not valid.

@@ -11,7 +11,7 @@ use super::super::{Context, ui};
 use crate::config;
 use crate::daemon::Lock;
 use crate::policy::{Source, resolve};
-use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
+use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome, Sqlite};
 
 /// Lets another policy decide from now on: the daemon that runs loads it beside the one that
 /// decides, tries it, and exchanges it between two rounds. The next `run` uses it, too.
@@ -71,8 +71,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         Ok(None) => {}
         Ok(Some(policy)) => {
             event.policy = Some(policy.id().clone());
-            store.note_policy(&event)?;
-            return tell(context, &event, false);
+            let id = store.note_policy(&event)?;
+            // One that has started meanwhile takes it up.
+            if Lock::holder(&config.data_dir).is_none() {
+                return tell(context, &event, false);
+            }
+            return wait(context, &mut store, id);
         }
         Err(error) => {
             event.outcome = PolicyOutcome::Refused;
@@ -82,6 +86,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         }
     }
     let id = store.note_policy(&event)?;
+    wait(context, &mut store, id)
+}
+
+/// Waits for what a daemon makes of an order.
+fn wait(context: &Context, store: &mut Sqlite, id: i64) -> Result<Exit, Failure> {
+    let data = &context.config.data_dir;
     context.spool()?.nudge();
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -92,7 +102,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             }
             _ => {}
         }
-        if Lock::holder(&config.data_dir).is_none() {
+        if Lock::holder(data).is_none() {
             return Err(Failure::new(
                 Exit::Daemon,
                 "the daemon has ended meanwhile: the next `assigner run` uses the policy",
