@@ -29,6 +29,7 @@ mod recovery;
 mod recovery_tests;
 mod scan;
 mod spool;
+mod steps;
 pub mod suit;
 mod tracker;
 

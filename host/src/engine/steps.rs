@@ -1,0 +1,258 @@
+//! What could be changed of a task or a session to let the task run: how much it is to do, what it
+//! makes of both in thought, and how people are told.
+
+use jiff::{SignedDuration, Timestamp};
+use shell_quote::Sh;
+
+use super::changes::Stage;
+use super::matching::{resolved, seconds};
+use crate::model::eligibility::Admission;
+use crate::model::session::{AT_PROMPT, Activity};
+use crate::model::task::Task;
+use crate::probe;
+use crate::store::{Pause, SessionRow};
+
+/// What can be taken back or brought about, in thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The session comes to its prompt by itself.
+    Wait,
+    /// The pauses that hold it are ended.
+    Resume(Vec<Pause>),
+    /// It is given a label.
+    Label(String, String),
+    /// The task names it: a protected session takes no others.
+    Name,
+    /// It comes to a directory.
+    Directory(String),
+    /// It comes to a branch.
+    Branch(String),
+    /// It exports variables.
+    Export(Vec<String>),
+    /// The task asks for less.
+    Drop(Part),
+    /// The task takes any session.
+    Any,
+    /// The configuration excludes it no more.
+    Include,
+}
+
+/// What a task may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Target,
+    Provider,
+    Branch,
+    Labels,
+    Wishes,
+    Variables,
+    Directory,
+}
+
+impl Step {
+    /// How much it is to do: less comes first.
+    pub(super) fn effort(&self) -> usize {
+        match self {
+            Self::Wait => 0,
+            Self::Resume(_) => 1,
+            Self::Label(..) | Self::Name => 2,
+            Self::Directory(_) | Self::Branch(_) | Self::Export(_) => 3,
+            Self::Drop(Part::Directory) => 5,
+            Self::Drop(_) => 4,
+            Self::Any => 6,
+            Self::Include => 7,
+        }
+    }
+
+    /// What of the task it is about: two steps for the same would undo each other.
+    pub(super) fn part(&self) -> Option<Part> {
+        match self {
+            Self::Name => Some(Part::Target),
+            Self::Branch(_) => Some(Part::Branch),
+            Self::Directory(_) => Some(Part::Directory),
+            Self::Export(_) => Some(Part::Variables),
+            Self::Drop(part) => Some(*part),
+            Self::Label(..) | Self::Wait | Self::Resume(_) | Self::Any | Self::Include => None,
+        }
+    }
+
+    /// Whether it is done to the task alone: then the policy may choose any session.
+    pub(super) fn is_of_task(&self) -> bool {
+        matches!(self, Self::Drop(_) | Self::Any)
+    }
+}
+
+/// Does a step to copies of the task and of its session.
+pub(super) fn do_in_thought(
+    step: &Step,
+    now: Timestamp,
+    task: &mut Task,
+    row: Option<&mut SessionRow>,
+) {
+    match step {
+        Step::Drop(part) => {
+            let metadata = &mut task.metadata;
+            match part {
+                Part::Target => {
+                    task.target_session = None;
+                    metadata.target_fallback = false;
+                }
+                Part::Provider => {
+                    task.target_provider = None;
+                    metadata.preferred_providers.clear();
+                    metadata.fallback_providers.clear();
+                    metadata.allow_fallback = false;
+                }
+                Part::Branch => {
+                    metadata.git_branch = None;
+                    metadata.require_branch = false;
+                }
+                Part::Labels => metadata.require_labels.clear(),
+                Part::Wishes => metadata.labels.clear(),
+                Part::Variables => metadata.env_vars.clear(),
+                Part::Directory => metadata.working_dir = None,
+            }
+            return;
+        }
+        Step::Any => {
+            task.metadata.prefer_context_match = false;
+            return;
+        }
+        _ => {}
+    }
+    let Some(row) = row else { return };
+    match step {
+        Step::Wait => {
+            row.activity = Activity::Idle;
+            row.since = now;
+            AT_PROMPT.clone_into(&mut row.reason);
+        }
+        Step::Resume(_) => {
+            row.paused = false;
+            if row.activity == Activity::Idle {
+                AT_PROMPT.clone_into(&mut row.reason);
+            }
+        }
+        Step::Label(name, value) => {
+            row.labels.insert(name.clone(), value.clone());
+        }
+        Step::Name => task.target_session = Some(row.name.clone()),
+        Step::Directory(directory) => {
+            let directory = resolved(directory);
+            row.git_branch = probe::git_branch(directory.as_ref());
+            row.current_dir = Some(directory);
+        }
+        Step::Branch(branch) => row.git_branch = Some(branch.clone()),
+        Step::Export(names) => {
+            for name in names {
+                if let Some(value) = task.metadata.env_vars.get(name) {
+                    row.env.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        Step::Include => {
+            row.admission = Admission::Open;
+            if row.activity == Activity::Idle {
+                AT_PROMPT.clone_into(&mut row.reason);
+            }
+        }
+        Step::Drop(_) | Step::Any => {}
+    }
+}
+
+/// Says what a step is, to a person.
+pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String {
+    let row = stage.rows[session];
+    let name = &row.name;
+    let task = stage.task;
+    let id = task.id.to_string();
+    let by =
+        |args: &[&str]| command(args).map_or_else(String::new, |command| format!(": {command}"));
+    let edit = |what: &str| by(&["assigner", "edit", &id, "--unset", what]);
+    match step {
+        Step::Wait => {
+            let since = seconds(row.since, stage.now);
+            let since = SignedDuration::from_secs(i64::from(since));
+            let what = match (row.current_task, row.activity) {
+                (Some(task), _) => format!("it is busy with task {task}"),
+                (None, activity) => format!("{activity}, {}", row.reason),
+            };
+            format!("wait until session {name} is idle: {what} since {since:#}")
+        }
+        Step::Resume(pauses) => {
+            let commands: Vec<String> = pauses
+                .iter()
+                .filter_map(|pause| match pause {
+                    Pause::All => command(&["assigner", "resume", "--all"]),
+                    Pause::Provider(name) => command(&["assigner", "resume", "--provider", name]),
+                    Pause::Session(name) => command(&["assigner", "resume", "--", name]),
+                })
+                .collect();
+            let how = if commands.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", commands.join(" and "))
+            };
+            format!("resume session {name}, which is paused{how}")
+        }
+        Step::Label(label, value) => {
+            let pair = format!("{label}={value}");
+            let how = by(&["assigner", "label", "--", name, &pair]);
+            format!("give session {name} the label {pair}{how}")
+        }
+        Step::Name => {
+            let target = format!("--target={name}");
+            let how = by(&["assigner", "edit", &id, &target]);
+            format!("name session {name} with --target{how}")
+        }
+        Step::Directory(directory) => format!("bring session {name} to {directory}"),
+        Step::Branch(branch) => format!("bring session {name} to branch {branch}"),
+        Step::Export(names) => {
+            let names = names.join(", ");
+            format!("export what it asks for in session {name}: {names}")
+        }
+        Step::Drop(Part::Target) => {
+            let target = task.target_session.as_deref().unwrap_or_default();
+            format!("drop the target {target}{}", edit("target"))
+        }
+        Step::Drop(Part::Provider) => format!("drop the providers{}", edit("provider")),
+        Step::Drop(Part::Branch) => {
+            let branch = task.metadata.git_branch.as_deref().unwrap_or_default();
+            format!("drop the branch {branch}{}", edit("branch"))
+        }
+        Step::Drop(Part::Labels) => {
+            let labels = task.metadata.require_labels.iter();
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let (labels, how) = (labels.join(", "), edit("require-label"));
+            format!("drop the required label {labels}{how}")
+        }
+        Step::Drop(Part::Wishes) => format!("drop the labels{}", edit("label")),
+        Step::Drop(Part::Variables) => format!("drop the variables{}", edit("env")),
+        Step::Drop(Part::Directory) => {
+            let directory = task.metadata.working_dir.as_deref().unwrap_or_default();
+            format!("drop the directory {directory}{}", edit("working-dir"))
+        }
+        Step::Any => {
+            let how = by(&["assigner", "edit", &id, "--no-context-match"]);
+            format!("let any session do{how}")
+        }
+        Step::Include => format!(
+            "take session {name} out of `exclude` in the configuration, and start the daemon anew"
+        ),
+    }
+}
+
+/// A command to be copied, in backticks; none where an argument could not be read so.
+pub(super) fn command(args: &[&str]) -> Option<String> {
+    let unfit = |text: &&str| text.chars().any(|c| c.is_control() || c == '`');
+    if args.iter().any(unfit) {
+        return None;
+    }
+    let words = args.iter().map(|arg| Sh::quote_vec(*arg));
+    let words: Vec<String> = words
+        .map(|word| String::from_utf8_lossy(&word).into_owned())
+        .collect();
+    Some(format!("`{}`", words.join(" ")))
+}
