@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_assigner");
 
@@ -38,7 +39,7 @@ fn commands(text: &str) -> Vec<(String, Vec<String>)> {
 }
 
 /// A home with two projects, and a private tmux server as the default one.
-struct Home(tempfile::TempDir);
+struct Home(tempfile::TempDir, Mutex<Vec<Child>>);
 
 impl Home {
     fn new() -> Self {
@@ -53,7 +54,7 @@ impl Home {
         fs::create_dir(home.path().join("bin")).expect("a directory");
         fs::create_dir(home.path().join("tmux")).expect("a directory");
         std::os::unix::fs::symlink(BINARY, home.path().join("bin/assigner")).expect("a link");
-        Self(home)
+        Self(home, Mutex::default())
     }
 
     fn shell(&self, command: &str) -> Command {
@@ -89,6 +90,12 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let _ = self.shell("assigner stop; tmux kill-server").output();
+        // One that had just begun to start when it was to stop.
+        let daemons = self.1.get_mut();
+        for daemon in daemons.into_iter().flatten() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
     }
 }
 
@@ -102,12 +109,13 @@ impl Home {
             }
             if command.ends_with('&') {
                 let log = self.0.path().join("daemon.log");
-                self.shell(&format!("exec {}", command.trim_end_matches('&')))
+                let daemon = self
+                    .shell(&format!("exec {}", command.trim_end_matches('&')))
                     .stdout(Stdio::null())
                     .stderr(fs::File::create(&log).expect("a log"))
                     .spawn()
-                    .map(|mut child| std::thread::spawn(move || child.wait()))
                     .expect("a daemon");
+                self.1.lock().expect("the daemons").push(daemon);
                 continue;
             }
             let output = self.shell(&command).output().expect("a shell");
