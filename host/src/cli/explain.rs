@@ -12,7 +12,7 @@ use crate::daemon::Lock;
 use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
 use crate::model::ids::TaskId;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
-use crate::policy::{Policy, Source};
+use crate::policy::{Loader, Policy, Source};
 use crate::store::{DaemonFacts, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
@@ -33,10 +33,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let rows = store.sessions()?;
     let parents = store.parents(args.id)?;
     let pauses = store.pauses()?;
+    let loader = context.loader();
     let policy = match &daemon {
-        Some(facts) => live_policy(context, facts),
+        Some(facts) => live_policy(&loader, facts),
         None => run::start(context, None, &[]).and_then(|start| {
-            let policy = context.loader().load(&start.source, &start.settings);
+            let policy = loader.load(&start.source, &start.settings);
             Ok(policy?)
         }),
     };
@@ -44,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     // Most of what rules sessions out can be told without it.
     let stand_in = match &policy {
         Ok(_) => None,
-        Err(_) => Some(context.loader().fallback()?),
+        Err(_) => Some(loader.fallback()?),
     };
     let attempts = store.attempts(args.id)?;
     let failed = attempts.iter().filter(|attempt| has_failed(attempt));
@@ -72,8 +73,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 /// Loads what decides. Its file may have changed since, and not be used: then nothing of it says
 /// what the daemon does.
-fn live_policy(context: &Context, facts: &DaemonFacts) -> Result<Policy, Failure> {
-    let loader = context.loader();
+fn live_policy(loader: &Loader, facts: &DaemonFacts) -> Result<Policy, Failure> {
     if let Some(other) = &facts.policy_in_use {
         let fallback = loader.fallback()?;
         if fallback.id() == other {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
 use super::size;
-use crate::policy::Policy;
+use crate::policy::{Policy, resolve};
 
 /// Shows the policies that can be named without a path: the built-in one, and the files in the
 /// policies directory.
@@ -33,17 +33,20 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     if !names.iter().any(|name| name == "default") {
         names.insert(0, "default".to_owned());
     }
+    // One for all: each opens the cache, and says where that cannot be used.
+    let loader = context.loader();
+    let directory = &context.config.policies_dir;
     let progress = ui::progress("loading");
     progress.set_length(names.len() as u64);
     let entries: Vec<Entry> = names
         .into_iter()
         .map(|name| {
             progress.inc(1);
-            let file = context.config.policies_dir.join(format!("{name}.wasm"));
+            let file = directory.join(format!("{name}.wasm"));
             let settings = context.config.settings(&name, &[]);
             Entry {
-                policy: context
-                    .load_policy(&name, &settings)
+                policy: resolve(&name, directory)
+                    .and_then(|source| loader.load(&source, &settings))
                     .map_err(|error| error.to_string()),
                 file: file.exists().then_some(file),
                 name,
