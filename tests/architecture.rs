@@ -10,9 +10,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tmux", &["model"]),
     ("probe", &["model"]),
     ("policy", &["model"]),
-    ("engine", &["store", "tmux", "probe", "policy", "model"]),
+    ("agents", &["model"]),
+    (
+        "engine",
+        &["store", "tmux", "probe", "agents", "policy", "model"],
+    ),
     ("config", &["engine", "policy", "tmux"]),
-    ("daemon", &["engine", "store", "tmux", "policy", "model"]),
+    (
+        "daemon",
+        &["engine", "store", "tmux", "agents", "policy", "model"],
+    ),
     ("toolchain", &[]),
     ("client", &["engine", "store", "policy", "model"]),
     (
@@ -24,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "tmux",
             "probe",
+            "agents",
             "policy",
             "toolchain",
             "model",

@@ -118,8 +118,8 @@ fn json_shapes_are_stable() {
     assert_eq!(status["daemon"]["policy"]["failures"], 0);
     assert_eq!(
         status["tasks"],
-        json!({"pending": 0, "assigned": 0, "in_progress": 0, "completed": 1, "failed": 0,
-            "cancelled": 0, "uncertain": 0})
+        json!({"pending": 0, "assigned": 0, "in_progress": 0, "waiting_input": 0,
+            "completed": 1, "failed": 0, "cancelled": 0, "uncertain": 0})
     );
     assert_eq!(status["sessions"]["idle"], 1);
 

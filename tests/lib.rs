@@ -4,23 +4,29 @@
 //! directory and a tmux server, all of which end with it. Tests say what users may rely on and
 //! know nothing of how the program does it.
 
+mod agents;
+mod aider;
 mod architecture;
 mod bad_input;
 mod busy;
 mod choice;
 mod cli;
+mod codex;
 mod context;
 mod crashes;
 mod daemon;
 mod demo;
+mod hooks;
 mod hostile;
 mod ledger;
 mod library;
 mod lifecycle;
 mod looks;
 mod migration;
+mod model;
 mod output;
 mod policies;
+mod pools;
 mod queue;
 mod readme;
 mod reasons;

@@ -107,6 +107,10 @@ fn scan(place: &Place) {
             PolicyHost::new(policy.clone(), policy),
             Spool::open(&place.data()).expect("a spool"),
             Secrets::of(&place.data()),
+            (
+                assigner::agents::Catalog::built_in(),
+                assigner::agents::report::Reports::of(&place.data()),
+            ),
             Settings {
                 host: "bench".to_owned(),
                 program: PathBuf::from(BINARY),

@@ -65,7 +65,7 @@ use crate::engine::{Spool, suit};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
 use crate::model::session::{Activity, SessionContext};
-use crate::model::task::{ContentError, NewTask, Status, Task, check_content};
+use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::store::{Manage, Output, SessionRow, Sqlite, Store, StoreError};
 
@@ -195,7 +195,7 @@ impl Client {
     /// As [`Self::queue`].
     pub fn queue_all(&mut self, tasks: &[NewTask]) -> Result<Vec<TaskId>, ClientError> {
         for task in tasks {
-            check_content(&task.content)?;
+            check_task(task.kind, &task.content)?;
             for prerequisite in &task.metadata.prerequisites {
                 check_content(prerequisite)?;
             }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::engine::Settings;
+use crate::engine::{Launch, Pool, PoolSettings, Settings, Stand};
 use crate::policy::{Loader, Overrides};
 use crate::tmux::Socket;
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub socket: Socket,
     /// Where policies stand that are named without a path.
     pub policies_dir: PathBuf,
+    /// Where a person's own profiles of agents stand.
+    pub profiles_dir: PathBuf,
     /// Where compiled policies are kept; none: nowhere.
     pub cache_dir: Option<PathBuf>,
     /// What the file says.
@@ -76,6 +78,188 @@ pub struct File {
     pub sessions: SessionsSection,
     /// The engine.
     pub engine: EngineSection,
+    /// How a person hears of an agent that waits.
+    pub notify: NotifySection,
+    /// Sessions that are started where tasks wait for them.
+    #[serde(rename = "pool")]
+    pub pools: Pools,
+}
+
+/// The tables `[[pool]]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pools(Vec<Pool>);
+
+impl<'de> Deserialize<'de> for Pools {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let sections = Vec::<PoolSection>::deserialize(deserializer)?;
+        let pools = sections.into_iter().map(PoolSection::checked);
+        let pools: Vec<Pool> = pools
+            .collect::<Result<_, _>>()
+            .map_err(serde::de::Error::custom)?;
+        if pools.len() > MOST_POOLS {
+            let message = format!("there can be {MOST_POOLS} pools at most");
+            return Err(serde::de::Error::custom(message));
+        }
+        for (index, pool) in pools.iter().enumerate() {
+            if pools[..index].iter().any(|other| other.name == pool.name) {
+                let message = format!("two pools are called {}", pool.name);
+                return Err(serde::de::Error::custom(message));
+            }
+        }
+        Ok(Self(pools))
+    }
+}
+
+/// More pools than these are a mistake, and so are more sessions of one.
+const MOST_POOLS: usize = 64;
+const LARGEST_POOL: u32 = 64;
+
+/// The longest command of a pool, in bytes.
+const LONGEST_COMMAND: usize = 16 << 10;
+
+/// `[[pool]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PoolSection {
+    name: String,
+    command: CommandSection,
+    provider: Option<String>,
+    directory: Option<PathBuf>,
+    worktree: Option<PathBuf>,
+    #[serde(default = "one")]
+    max: u32,
+    #[serde(default = "ten_minutes", deserialize_with = "duration")]
+    idle: Duration,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default = "one_minute", deserialize_with = "duration")]
+    start_within: Duration,
+}
+
+/// A line for a shell, or a program with its arguments.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CommandSection {
+    Line(String),
+    Words(Vec<String>),
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn ten_minutes() -> Duration {
+    Duration::from_secs(600)
+}
+
+fn one_minute() -> Duration {
+    Duration::from_secs(60)
+}
+
+impl PoolSection {
+    /// Returns the pool, or what is wrong with it.
+    fn checked(self) -> Result<Pool, String> {
+        let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(plain);
+        let name = self.name;
+        if !is_name(&name) {
+            return Err(format!(
+                "the pool's name {name:?} is not 1 to 64 letters, digits, `-` and `_`"
+            ));
+        }
+        let wrong = |what: &str| Err(format!("the pool {name}: {what}"));
+        let provider = self.provider.unwrap_or_else(|| name.clone());
+        if !is_name(&provider) {
+            return wrong("its provider is not 1 to 64 letters, digits, `-` and `_`");
+        }
+        let words = match &self.command {
+            CommandSection::Line(line) => std::slice::from_ref(line),
+            CommandSection::Words(words) => words.as_slice(),
+        };
+        let length: usize = words.iter().map(String::len).sum();
+        if words.first().is_none_or(|first| first.trim().is_empty()) || length > LONGEST_COMMAND {
+            return wrong("its command is empty or too long");
+        }
+        let values = words.iter().chain(self.env.values());
+        if values
+            .chain(self.env.keys())
+            .any(|text| text.contains(char::is_control))
+        {
+            return wrong("its command or its variables have a control character");
+        }
+        if let Some(name) = self.env.keys().find(|name| !is_variable_name(name)) {
+            return wrong(&format!("{name:?} is no name of a variable"));
+        }
+        if !(1..=LARGEST_POOL).contains(&self.max) {
+            return wrong(&format!("`max` is 1 to {LARGEST_POOL}"));
+        }
+        let stand = match (self.directory, self.worktree) {
+            (Some(_), Some(_)) => return wrong("it has a directory or a worktree, not both"),
+            (Some(directory), None) => Stand::Directory(directory),
+            (None, Some(repository)) => Stand::Worktree(repository),
+            (None, None) => Stand::Directory("~".into()),
+        };
+        let (Stand::Directory(path) | Stand::Worktree(path)) = &stand;
+        let Some(path) = at_home(path) else {
+            return wrong("its directory is neither absolute nor begins with `~/`");
+        };
+        let nameable = path
+            .to_str()
+            .is_some_and(|path| !path.contains(char::is_control));
+        if !nameable {
+            return wrong("its directory is not UTF-8 without control characters");
+        }
+        Ok(Pool {
+            stand: match stand {
+                Stand::Directory(_) => Stand::Directory(path),
+                Stand::Worktree(_) => Stand::Worktree(path),
+            },
+            command: match self.command {
+                CommandSection::Line(line) => Launch::Line(line),
+                CommandSection::Words(words) => Launch::Words(words),
+            },
+            name,
+            provider,
+            max: self.max,
+            idle: self.idle,
+            env: self.env,
+            start_within: self.start_within,
+        })
+    }
+}
+
+/// Whether a shell could have a variable of that name.
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next();
+    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Returns an absolute path, a `~` at its begin replaced.
+fn at_home(path: &Path) -> Option<PathBuf> {
+    let below = match path.strip_prefix("~") {
+        Ok(below) => below,
+        Err(_) => return path.is_absolute().then(|| path.to_owned()),
+    };
+    let home = PathBuf::from(std::env::var_os("HOME")?);
+    let path = if below.as_os_str().is_empty() {
+        home
+    } else {
+        home.join(below)
+    };
+    path.is_absolute().then_some(path)
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NotifySection {
+    /// Run by `sh -c` when an agent begins to wait for a person. It finds the task in
+    /// `ASSIGNER_TASK`, the session in `ASSIGNER_SESSION` and what is asked in `ASSIGNER_QUESTION`.
+    pub command: Option<String>,
+    /// Whether the terminals that show tmux ring their bell.
+    pub bell: bool,
 }
 
 /// `[sessions]`
@@ -251,6 +435,7 @@ impl Config {
         Ok(Self {
             data_dir,
             socket,
+            profiles_dir: usual.clone().unwrap_or_default().join("agents"),
             policies_dir: usual.unwrap_or_default().join("policies"),
             cache_dir,
             file,
@@ -261,6 +446,16 @@ impl Config {
     pub fn policy_name(&self) -> &str {
         let named = self.file.policy.source.as_deref();
         named.unwrap_or(DEFAULT_POLICY)
+    }
+
+    /// Returns the pools of sessions, with where they find this queue.
+    pub fn pools(&self) -> PoolSettings {
+        let data_dir = self.data_dir.canonicalize();
+        PoolSettings {
+            pools: self.file.pools.0.clone(),
+            data_dir: data_dir.unwrap_or_else(|_| self.data_dir.clone()),
+            socket: self.socket.option(),
+        }
     }
 
     /// Returns what loads policies, with the configured limits and the cache; `warn` is told why
@@ -528,5 +723,58 @@ mod tests {
         let error = parse("\n[policy]\nuze = 'x'\n").expect_err("unknown");
         assert!(error.contains("line 3") && error.contains("uze"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn pools_are_read_with_their_defaults() {
+        let file = parse("[[pool]]\nname = 'codex'\ncommand = 'codex'\n").expect("valid");
+        let home = PathBuf::from(std::env::var_os("HOME").expect("a home"));
+        let codex = Pool {
+            name: "codex".to_owned(),
+            command: Launch::Line("codex".to_owned()),
+            provider: "codex".to_owned(),
+            stand: Stand::Directory(home.clone()),
+            max: 1,
+            idle: Duration::from_secs(600),
+            env: BTreeMap::new(),
+            start_within: Duration::from_secs(60),
+        };
+        assert_eq!(file.pools.0, [codex]);
+        let file = parse(
+            "[[pool]]\nname = 'a'\ncommand = ['b', 'c']\nprovider = 'd'\nworktree = '~/e'\nmax = 3\n\
+             idle = '1s'\nstart-within = '2m'\nenv = { F = 'g' }\n\
+             [[pool]]\nname = 'b'\ncommand = 'b'\ndirectory = '/srv'\n",
+        )
+        .expect("valid");
+        let [a, b] = file.pools.0.as_slice() else {
+            panic!("two pools: {file:?}");
+        };
+        assert_eq!(a.stand, Stand::Worktree(home.join("e")));
+        assert_eq!((a.command.to_string().as_str(), a.max), ("b c", 3));
+        assert_eq!(a.start_within, Duration::from_secs(120));
+        assert_eq!(b.stand, Stand::Directory("/srv".into()));
+    }
+
+    #[test]
+    fn a_pool_that_cannot_be_is_refused() {
+        for (pool, what) in [
+            ("name = 'a.b'\ncommand = 'c'", "name"),
+            ("name = 'a'\ncommand = ' '", "empty"),
+            ("name = 'a'\ncommand = []", "empty"),
+            ("name = 'a'\ncommand = \"a\\nb\"", "control character"),
+            ("name = 'a'\ncommand = 'c'\nprovider = ''", "provider"),
+            ("name = 'a'\ncommand = 'c'\nmax = 65", "`max` is 1 to 64"),
+            ("name = 'a'\ncommand = 'c'\ndirectory = 'd'", "absolute"),
+            ("name = 'a'\ncommand = 'c'\nenv = { 'b c' = '' }", "no name"),
+            ("name = 'a'\ncommand = 'c'\nidle = '-1s'", "negative"),
+            ("name = 'a'\ncommand = 'c'\nmay = 1", "may"),
+            ("name = 'a'", "command"),
+        ] {
+            let error = parse(&format!("[[pool]]\n{pool}\n")).expect_err("a mistake");
+            assert!(error.contains(what), "{pool}: {error}");
+        }
+        let twice = "[[pool]]\nname = 'a'\ncommand = 'c'\n".repeat(2);
+        let error = parse(&twice).expect_err("a mistake");
+        assert!(error.contains("two pools are called a"), "{error}");
     }
 }

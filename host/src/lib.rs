@@ -6,6 +6,7 @@
 //! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`]. Beside them,
 //! [`toolchain`] builds policies for their authors.
 
+pub mod agents;
 pub mod cli;
 pub mod client;
 pub mod config;

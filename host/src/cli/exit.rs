@@ -75,6 +75,7 @@ impl From<StoreError> for Failure {
             | StoreError::NoAttempt(_)
             | StoreError::NoSession(_)
             | StoreError::NotPending { .. }
+            | StoreError::NotAsking { .. }
             | StoreError::Changed(_)
             | StoreError::ParentFailed { .. }
             | StoreError::FollowsLater { .. }

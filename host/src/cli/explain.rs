@@ -160,6 +160,11 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
         (Status::InProgress | Status::Assigned, _, Some(session)) => {
             format!("it runs in {session}")
         }
+        (Status::WaitingInput, _, Some(session)) => format!(
+            "its agent in {session} {}: `assigner reply {} ...`",
+            task.asks.as_deref().unwrap_or("waits for a person"),
+            task.id
+        ),
         (Status::Uncertain, error, _) => format!(
             "{}; say what became of it with `assigner resolve {}`",
             error

@@ -9,7 +9,7 @@ use super::{Context, ui, wish};
 use crate::model::task::Status;
 use crate::store::Store;
 
-/// Lists tasks, the newest last.
+/// Lists tasks, the newest last; those whose agent waits for a person come first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only tasks in this state; may be repeated
@@ -45,6 +45,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             .all(|(name, value)| has.get(name) == Some(value))
     });
     tasks.drain(..tasks.len().saturating_sub(limit));
+    // A person who is waited for sees it first.
+    tasks.sort_by_key(|task| task.status != Status::WaitingInput);
     if context.ui.json {
         let rows: Vec<_> = tasks.iter().map(task_json).collect();
         context.ui.json(&json!(rows))?;
@@ -70,7 +72,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
                 task.exit_code
                     .map_or_else(|| "-".to_owned(), |code| code.to_string()),
                 ui::ago(task.created_at, now),
-                ui::cut(&ui::clean(&task.summary()), 60),
+                match &task.asks {
+                    Some(asks) => ui::cut(&ui::clean(asks), 60),
+                    None => ui::cut(&ui::clean(&task.summary()), 60),
+                },
             ]
         })
         .collect();

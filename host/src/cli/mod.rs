@@ -1,15 +1,19 @@
 //! The command line: one file a subcommand, and here what they share.
 
+mod agents;
+mod attach;
 mod batch;
 mod cancel;
 mod capture;
 mod clear;
 mod demo;
+mod doctor;
 mod edit;
 mod exit;
 mod explain;
 mod generate;
 mod history;
+mod hooks;
 mod import;
 mod label;
 mod list;
@@ -17,6 +21,8 @@ mod output;
 mod pause;
 mod policy;
 mod reassign;
+mod reply;
+mod report;
 mod resolve;
 mod retry;
 mod run;
@@ -28,6 +34,7 @@ mod status;
 mod stop;
 mod ui;
 mod wait;
+mod watch;
 mod when;
 mod wish;
 
@@ -103,8 +110,15 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Label(label::Args),
+    Reply(reply::Args),
+    Attach(attach::Args),
+    Watch(watch::Args),
+    Doctor(doctor::Args),
+    Agents(agents::Args),
+    Report(report::Args),
     Import(import::Args),
     Policy(policy::Args),
+    Hooks(hooks::Args),
     Stop(stop::Args),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -173,7 +187,13 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             ui::warn(&one_line(&error.to_string()));
-            return Exit::Usage.into();
+            // A hook that fails would stop its agent.
+            let exit = if report::is_meant(std::env::args_os()) {
+                Exit::Done
+            } else {
+                Exit::Usage
+            };
+            return exit.into();
         }
     };
     match dispatch(args) {
@@ -210,6 +230,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Capture(args) => return capture::run(&args),
         Command::Completions(args) => return generate::completions(&args),
         Command::Man(args) => return generate::man(&args),
+        Command::Report(args) => return Ok(report::run(&args, &global)),
         _ => {}
     }
     let config = Config::load(
@@ -243,13 +264,20 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Clear(args) => clear::run(&context, &args),
         Command::Pause(args) => pause::pause(&context, args),
         Command::Resume(args) => pause::resume(&context, args),
+        Command::Reply(args) => reply::run(&context, &args),
+        Command::Attach(args) => attach::run(&context, &args),
+        Command::Watch(args) => watch::run(&context, &args),
+        Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Agents(args) => agents::run(&context, &args),
         Command::Label(args) => label::run(&context, &args),
         Command::Import(args) => import::run(&context, &args),
         Command::Session(args) => session::run(&context, &args),
         Command::Policy(args) => policy::run(&context, args),
+        Command::Hooks(args) => hooks::run(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Capture(args) => capture::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
+        Command::Report(args) => Ok(report::run(&args, &global)),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
-use crate::store::{Manage, Pause, Store};
+use crate::store::{Manage, Pause, PauseRow, Store};
 
 /// Lets sessions take no new tasks; what runs there goes on.
 #[derive(Debug, clap::Args)]
@@ -43,10 +43,16 @@ pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failur
 }
 
 /// What is paused, as scripts see it.
-pub(super) fn paused_json(pauses: &[Pause]) -> Value {
+pub(super) fn paused_json(pauses: &[PauseRow]) -> Value {
     let names = |wanted: fn(&Pause) -> Option<&String>| -> Vec<&String> {
-        pauses.iter().filter_map(wanted).collect()
+        let pauses = pauses.iter().map(|pause| &pause.what);
+        pauses.filter_map(wanted).collect()
     };
+    let limits = pauses.iter().filter_map(|pause| {
+        let until = pause.until?;
+        Some(json!({"what": pause.what.to_string(), "until": until, "reason": pause.reason}))
+    });
+    let limits: Vec<Value> = limits.collect();
     json!({
         "sessions": names(|pause| match pause {
             Pause::Session(name) => Some(name),
@@ -56,7 +62,8 @@ pub(super) fn paused_json(pauses: &[Pause]) -> Value {
             Pause::Provider(name) => Some(name),
             Pause::Session(_) | Pause::All => None,
         }),
-        "all": pauses.contains(&Pause::All),
+        "all": pauses.iter().any(|pause| pause.what == Pause::All),
+        "limits": limits,
     })
 }
 

@@ -6,10 +6,11 @@ use serde_json::json;
 use super::Context;
 use super::exit::{Exit, Failure};
 use crate::model::ids::TaskId;
-use crate::model::task::Event;
-use crate::store::Store;
+use crate::model::task::{Event, Status};
+use crate::store::{Answer, Manage, Sqlite, Store};
 
-/// Says what became of a task whose delivery could not be established.
+/// Says what became of a task whose delivery could not be established, or takes what an agent said
+/// that asks something as its response (`--done`).
 ///
 /// Such a task is never sent again by itself: it might run twice.
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         _ => Event::MarkFailed,
     };
     let mut store = context.store()?;
+    if args.done && store.task(args.id)?.status == Status::WaitingInput {
+        return accept(context, &mut store, args.id);
+    }
     let status = store.resolve(args.id, event, Timestamp::now())?;
     context.forget_secrets(&mut store)?;
     context.spool()?.nudge();
@@ -42,6 +46,22 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         context.ui.json(&json!({"id": args.id, "status": status}))?;
     } else {
         context.ui.line(&format!("task {} is {status}", args.id))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes what an agent that asks has said as the response: the daemon has it.
+fn accept(context: &Context, store: &mut Sqlite, id: TaskId) -> Result<Exit, Failure> {
+    store.reply(id, &Answer::Accept, Timestamp::now())?;
+    context.spool()?.nudge();
+    if context.ui.json {
+        context
+            .ui
+            .json(&json!({"id": id, "status": Status::WaitingInput}))?;
+    } else {
+        context.ui.line(&format!(
+            "task {id}: what its agent has said is taken as done"
+        ))?;
     }
     Ok(Exit::Done)
 }

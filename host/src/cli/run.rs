@@ -71,6 +71,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         record_limit,
         shadow,
         once: args.once,
+        profiles_dir: config.profiles_dir.clone(),
         settings: Settings {
             host: rustix::system::uname()
                 .nodename()
@@ -83,8 +84,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             attended_for: engine.attended_for,
             prerequisite_within: engine.prerequisite_timeout,
             ask_variables: engine.ask_variables,
+            notify: config.file.notify.command.clone(),
+            bell: config.file.notify.bell,
             exclude: config.file.sessions.exclude.set(),
             protect: config.file.sessions.protect.set(),
+            pools: config.pools(),
         },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -176,7 +176,7 @@ impl<'a> Filter<'a> {
 
 fn activity(name: &str) -> Result<Activity, String> {
     Activity::from_name(name)
-        .ok_or_else(|| "it may be idle, busy, attended, unknown or gone".to_owned())
+        .ok_or_else(|| "it may be idle, busy, waiting_input, attended, unknown or gone".to_owned())
 }
 
 pub(super) fn session_json(row: &SessionRow) -> Value {

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::engine::explain::waits_for;
 use crate::model::ids::TaskId;
-use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task};
+use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
 use crate::store::{ParentRow, Store};
 
 /// Shows a task: its state, context, attempts, and why each went where it went.
@@ -128,6 +128,10 @@ fn print(
     if let Some(reason) = &task.wait_reason {
         line("waits", &ui::clean(reason))?;
     }
+    if let Some(asks) = &task.asks {
+        line("asks", &ui::clean(asks))?;
+        line("", &format!("answer with `assigner reply {}`", task.id))?;
+    }
     for (name, time) in [
         ("queued", Some(task.created_at)),
         ("not until", task.not_before),
@@ -150,6 +154,31 @@ fn print(
         for ranking in &attempt.rankings {
             ui.line(&format!("  {}", ranking_line(ranking)))?;
         }
+        if let Some(turn) = &attempt.turn {
+            print_turn(context, turn)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the agent itself has told of its turn.
+fn print_turn(context: &Context, turn: &TurnFacts) -> Result<(), Failure> {
+    let took = turn.began.zip(turn.ended).map(|(began, ended)| {
+        let took = ended.duration_since(began).as_millis();
+        format!(
+            ", {}.{} s of work",
+            took / 1_000,
+            took.rem_euclid(1_000) / 100
+        )
+    });
+    let took = took.unwrap_or_default();
+    let from = match &turn.transcript {
+        Some(path) => format!("{} {}", turn.source, ui::clean(path)),
+        None => turn.source.clone(),
+    };
+    context.ui.line(&format!("  from the {from}{took}"))?;
+    for file in &turn.files {
+        context.ui.line(&format!("  changed {}", ui::clean(file)))?;
     }
     Ok(())
 }
@@ -212,6 +241,7 @@ pub(super) fn task_json(task: &Task) -> Value {
         "timeout_seconds": task.timeout_seconds,
         "not_before": task.not_before,
         "wait_reason": task.wait_reason,
+        "asks": task.asks,
     })
 }
 
@@ -227,5 +257,6 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "ended_at": attempt.ended_at,
         "policy": attempt.policy,
         "rankings": attempt.rankings,
+        "turn": attempt.turn,
     })
 }

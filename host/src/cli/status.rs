@@ -7,11 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Failure};
 use super::pause::paused_json;
+use super::show::task_json;
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, Pause, PolicyLog, PolicyOutcome, ShadowFacts, Store};
+use crate::store::{DaemonFacts, PauseRow, PolicyLog, PolicyOutcome, ShadowFacts, Store};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     let refused = last.filter(|event| event.outcome == PolicyOutcome::Refused);
     let refused = refused.and_then(|event| event.reason);
     let now = Timestamp::now();
+    let asking = store.tasks(&[Status::WaitingInput], 20)?;
     if context.ui.json {
         let tasks: Map<String, Value> = Status::ALL
             .iter()
@@ -51,6 +53,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             "tasks": tasks,
             "sessions": sessions,
             "paused": paused_json(&pauses),
+            "waiting_input": asking.iter().map(task_json).collect::<Vec<Value>>(),
         }))?;
         return Ok(Exit::Done);
     }
@@ -82,12 +85,24 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     }
     let tasks = counts.iter().map(|(status, count)| (status.name(), *count));
     context.ui.line(&format!("tasks     {}", listed(tasks)))?;
+    for task in &asking {
+        context.ui.line(&format!(
+            "waiting   task {} in {} {}: `assigner reply {}`",
+            task.id,
+            ui::clean(task.session.as_deref().unwrap_or("-")),
+            ui::cut(
+                &ui::clean(task.asks.as_deref().unwrap_or("for a person")),
+                60
+            ),
+            task.id
+        ))?;
+    }
     let sessions = sessions.iter().map(|(name, count)| (*name, *count));
     context
         .ui
         .line(&format!("sessions  {}", listed(sessions)))?;
     if !pauses.is_empty() {
-        let names: Vec<String> = pauses.iter().map(Pause::to_string).collect();
+        let names: Vec<String> = pauses.iter().map(PauseRow::to_string).collect();
         context
             .ui
             .line(&format!("paused    {}", ui::clean(&names.join(", "))))?;

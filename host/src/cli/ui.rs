@@ -107,6 +107,7 @@ pub(super) fn status(status: Status) -> String {
         Status::Completed => AnsiColor::Green,
         Status::Failed => AnsiColor::Red,
         Status::Uncertain => AnsiColor::Magenta,
+        Status::WaitingInput => AnsiColor::BrightYellow,
         Status::InProgress | Status::Assigned => AnsiColor::Cyan,
         Status::Pending => AnsiColor::Yellow,
         Status::Cancelled => AnsiColor::BrightBlack,
@@ -120,6 +121,7 @@ pub(super) fn activity(activity: Activity) -> String {
         Activity::Idle => AnsiColor::Green,
         Activity::Busy => AnsiColor::Cyan,
         Activity::Attended => AnsiColor::Yellow,
+        Activity::WaitingInput => AnsiColor::BrightYellow,
         Activity::Unknown => AnsiColor::Magenta,
         Activity::Gone => AnsiColor::BrightBlack,
     };

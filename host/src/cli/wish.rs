@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::exit::{Exit, Failure};
 use crate::model::eligibility::SHELL;
-use crate::model::task::{IfParentFails, Kind, NewTask, Parent, check_content, is_variable_name};
+use crate::model::task::{
+    IfParentFails, Kind, NewTask, Parent, check_content, check_task, is_variable_name,
+};
 use crate::store::Secrets;
 
 /// What is asked; what is not said stays as it is.
@@ -114,7 +116,6 @@ impl Wish {
 
     fn apply_what(&self, task: &mut NewTask) -> Result<(), Failure> {
         if let Some(content) = &self.content {
-            check_content(content).map_err(Failure::usage)?;
             task.content.clone_from(content);
         }
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
@@ -128,6 +129,10 @@ impl Wish {
             Some(SHELL) => task.kind = Kind::Command,
             Some(_) => task.kind = Kind::Prompt,
             None => {}
+        }
+        if self.content.is_some() {
+            // Only now is it known what it is.
+            check_task(task.kind, &task.content).map_err(Failure::usage)?;
         }
         for (number, prerequisite) in self.prerequisites.iter().enumerate() {
             check_content(prerequisite)

@@ -15,6 +15,8 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::agents::Catalog;
+use crate::agents::report::Reports;
 use crate::engine::{Engine, Settings, Spool};
 use crate::model::task::Status;
 use crate::policy::{Loader, Policy, Source};
@@ -186,6 +188,8 @@ pub struct Options {
     pub shadow: Option<Policy>,
     /// Ends when nothing is pending or in flight.
     pub once: bool,
+    /// Where a person's own profiles of agents stand.
+    pub profiles_dir: PathBuf,
     /// For the engine.
     pub settings: Settings,
 }
@@ -221,12 +225,20 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let server = Server::new(program);
     let policy = policy_host(&options)?;
     let secrets = Secrets::of(&options.data_dir);
+    let (catalog, problems) = Catalog::load(&options.profiles_dir);
+    for problem in problems {
+        tracing::warn!("{problem}; it is left out");
+    }
+    let reports = Reports::of(&options.data_dir);
+    reports.open().map_err(DaemonError::Spool)?;
+    let _reporter = watch(reports.directory(), Arc::clone(&wake));
     let mut engine = Engine::start(
         server,
         ledger.clone(),
         policy,
         spool,
         secrets,
+        (catalog, reports),
         options.settings.clone(),
     )
     .await?;

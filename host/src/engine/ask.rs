@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::deliver::HOLD;
 use super::scan::Snapshot;
 use super::spool::Spool;
-use super::tracker::{Asked, Freshness, Known, Seen};
+use super::tracker::{Asked, Freshness, Known, Seen, What};
 use super::{Engine, RoundError, job};
 use crate::model::eligibility::Admission;
 use crate::model::session::{Activity, is_called};
@@ -62,7 +62,10 @@ impl<T: Tmux> Engine<T> {
                 // A protected session is left in peace, unless it is named.
                 let target = task.target_session.as_deref();
                 let named = target.is_some_and(|target| is_called(&seen.row.name, target));
-                if !may(&seen) || !(named || seen.row.admission == Admission::Open) {
+                if !matches!(seen.what, What::Shell(_))
+                    || !may(&seen)
+                    || !(named || seen.row.admission == Admission::Open)
+                {
                     continue;
                 }
                 let is_stale = *stale.get_or_insert_with(|| {
@@ -111,6 +114,7 @@ impl<T: Tmux> Engine<T> {
                 let identity = &seen.row.identity;
                 // The next job undoes it where a person wants to be left in peace.
                 seen.row.activity == Activity::Idle
+                    && matches!(seen.what, What::Shell(_))
                     && !seen.row.paused
                     && seen.row.admission != Admission::Excluded
                     && self.tracker.is_unclean(identity)
@@ -136,7 +140,10 @@ impl<T: Tmux> Engine<T> {
         let mut lines = Vec::with_capacity(sessions.len());
         let mut questions = Vec::with_capacity(sessions.len());
         for seen in sessions {
-            let (question, script) = match self.spool.write_question(seen.shell) {
+            let What::Shell(shell) = seen.what else {
+                continue;
+            };
+            let (question, script) = match self.spool.write_question(shell) {
                 Ok(written) => written,
                 Err(error) => {
                     tracing::warn!("cannot write into the spool directory: {error}");
@@ -146,7 +153,7 @@ impl<T: Tmux> Engine<T> {
             lines.push(TypedLine {
                 identity: seen.row.identity.clone(),
                 cursor: seen.cursor,
-                text: job::typed_line(seen.shell, &script),
+                text: job::typed_line(shell, &script),
                 pipe: None,
             });
             questions.push(question);

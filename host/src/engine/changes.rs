@@ -21,7 +21,7 @@ use crate::model::matching::{Decision, Question};
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
-use crate::store::{Pause, SessionRow};
+use crate::store::{PauseRow, SessionRow};
 
 /// Something that would let a task run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Stage<'a> {
     pub(super) task: &'a Task,
     pub(super) rows: &'a [&'a SessionRow],
-    pub(super) pauses: &'a [Pause],
+    pub(super) pauses: &'a [PauseRow],
     pub(super) policy: &'a Policy,
     pub(super) failed_in: &'a BTreeSet<String>,
     pub(super) host: &'a str,
@@ -302,6 +302,7 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     }
     if row.paused {
         let pauses = stage.pauses.iter();
+        let pauses = pauses.map(|pause| &pause.what);
         let pauses = pauses.filter(|pause| pause.covers(&row.name, &row.provider));
         obstacles.push(vec![Step::Resume(pauses.cloned().collect())]);
     }
@@ -375,7 +376,9 @@ fn start(stage: &Stage<'_>) -> Option<Change> {
     };
     if !stage.rows.iter().copied().any(|row| suits(&row)) {
         return Some(Change::new(match task.kind {
-            Kind::Prompt => "send it with --shell if it is a command, since no session is an agent",
+            Kind::Prompt => {
+                "start an agent in a session, or send it with --shell if it is a command"
+            }
             Kind::Command => "start a session with a shell: `tmux new-session`",
         }));
     }

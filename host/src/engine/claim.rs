@@ -60,6 +60,8 @@ impl<T: Tmux> Engine<T> {
                     prompt_seen: None,
                     exit_seen: None,
                     ending: None,
+                    given: None,
+                    resumed: None,
                 };
                 tracing::info!(task = %flight.task.id, session = ?flight.session, "claimed");
                 Some(Claimed { flight, session })

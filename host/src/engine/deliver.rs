@@ -99,6 +99,8 @@ impl<T: Tmux> Engine<T> {
             error: Some(reason),
             output: None,
             not_before: None,
+            turn: None,
+            limit: None,
         };
         self.ledger.run(move |store| store.end(&end, now)).await?;
         self.spool.remove(flight.attempt);

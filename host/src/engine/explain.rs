@@ -15,7 +15,7 @@ use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
-use crate::store::{ParentRow, Pause, SessionRow};
+use crate::store::{ParentRow, PauseRow, SessionRow};
 
 /// How one session stands to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ pub struct Scene<'a> {
     /// The sessions.
     pub rows: &'a [SessionRow],
     /// What holds them back.
-    pub pauses: &'a [Pause],
+    pub pauses: &'a [PauseRow],
     /// The policy that decides, or why it cannot be asked, in a line.
     pub policy: Result<&'a Policy, &'a str>,
     /// Which one to ask about changes where that cannot be.

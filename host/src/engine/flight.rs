@@ -25,6 +25,10 @@ pub(super) struct Flight {
     pub(super) exit_seen: Option<Instant>,
     /// Its end was asked for.
     pub(super) ending: Option<Ending>,
+    /// When a prompt may first have been typed or submitted.
+    pub(super) given: Option<Timestamp>,
+    /// When a daemon took it up that an earlier one had begun.
+    pub(super) resumed: Option<Timestamp>,
 }
 
 /// An end that was asked for and has not come yet.
@@ -59,6 +63,8 @@ impl Flight {
             identity: open.identity,
             phase: open.phase,
             since: open.started_at.or(open.delivered_at).unwrap_or(now),
+            given: open.submitted_at.or(open.delivered_at),
+            resumed: Some(now),
             prompt_seen: None,
             exit_seen: None,
             ending: None,

@@ -8,6 +8,7 @@
 //! engine remembers between rounds is what it has in flight and what it last saw of each session;
 //! everything that must survive it is in the store before it is acted on.
 
+mod agents;
 mod ask;
 pub mod capture;
 mod changes;
@@ -15,6 +16,9 @@ mod claim;
 mod deliver;
 pub mod explain;
 mod flight;
+mod follow;
+mod hand_over;
+pub mod inspect;
 mod job;
 #[cfg(test)]
 mod job_tests;
@@ -22,6 +26,8 @@ mod matching;
 mod observe;
 mod orders;
 mod patience;
+mod pool;
+mod pools;
 mod prepare;
 mod prompt;
 mod recovery;
@@ -30,9 +36,13 @@ mod recovery_tests;
 mod scan;
 mod spool;
 mod steps;
+mod subprocess;
 pub mod suit;
 mod tracker;
+mod turn;
+mod worktree;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,8 +51,12 @@ use globset::GlobSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use pool::{Launch, Pool, PoolSettings, Stand};
 pub use spool::Spool;
 
+use crate::agents::Catalog;
+use crate::agents::report::Reports;
+use crate::model::ids::AttemptId;
 use crate::policy::{Health, Policy, PolicyHost, Tally};
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
@@ -68,10 +82,16 @@ pub struct Settings {
     pub prerequisite_within: Duration,
     /// Whether a shell may be asked for variables that a task names.
     pub ask_variables: bool,
+    /// Run by `sh -c` when an agent begins to wait for a person.
+    pub notify: Option<String>,
+    /// Whether the terminals that show tmux ring their bell then.
+    pub bell: bool,
     /// Names of sessions that take no tasks.
     pub exclude: GlobSet,
     /// Names of sessions that take only tasks that name them.
     pub protect: GlobSet,
+    /// Sessions that are started where tasks wait for them.
+    pub pools: PoolSettings,
 }
 
 impl Default for Settings {
@@ -85,8 +105,11 @@ impl Default for Settings {
             attended_for: Duration::from_secs(3),
             prerequisite_within: Duration::from_secs(600),
             ask_variables: true,
+            notify: None,
+            bell: false,
             exclude: GlobSet::empty(),
             protect: GlobSet::empty(),
+            pools: PoolSettings::default(),
         }
     }
 }
@@ -130,7 +153,13 @@ pub struct Engine<T> {
     orders: orders::Orders,
     contexts: patience::Patience,
     directories: patience::Patience,
+    pools: pools::Pools,
     flights: Vec<Flight>,
+    /// What memory holds of the prompts in flight.
+    turns: HashMap<AttemptId, turn::Turn>,
+    agents: agents::Agents,
+    catalog: Catalog,
+    reports: Reports,
     queue: matching::QueueWatch,
     server_runs: bool,
     /// The last round ended half-way: what is in flight is read from the store again.
@@ -148,8 +177,10 @@ impl<T: Tmux> Engine<T> {
         policy: PolicyHost,
         spool: Spool,
         secrets: Secrets,
+        agents: (Catalog, Reports),
         settings: Settings,
     ) -> Result<Self, StoreError> {
+        let (catalog, reports) = agents;
         let now = Timestamp::now();
         let (known, in_use) = ledger
             .run(move |store| {
@@ -159,6 +190,8 @@ impl<T: Tmux> Engine<T> {
             .await?;
         secrets.sweep(&in_use);
         spool.forget_questions();
+        // Reports of panes of servers that have ended are of no account.
+        reports.sweep(|report| crate::probe::is_alive(report.server_pid));
         Ok(Self {
             tmux,
             ledger,
@@ -170,7 +203,12 @@ impl<T: Tmux> Engine<T> {
             orders: orders::Orders::default(),
             contexts: patience::Patience::default(),
             directories: patience::Patience::default(),
+            pools: pools::Pools::default(),
             flights: Vec::new(),
+            turns: HashMap::new(),
+            agents: agents::Agents::default(),
+            catalog,
+            reports,
             queue: matching::QueueWatch::default(),
             server_runs: false,
             out_of_step: true,
@@ -186,13 +224,14 @@ impl<T: Tmux> Engine<T> {
             self.recover(now).await?;
         }
         self.out_of_step = true;
-        self.hear_orders().await?;
+        self.hear_orders(now).await?;
         let snapshot = self.scan(now).await?;
         self.clean_up(&snapshot, now).await?;
         let decisions = self.match_tasks(&snapshot, now).await?;
         let claimed = self.claim(decisions, now).await?;
         let prepared = self.prepare(claimed, now).await?;
         self.deliver(prepared, now).await?;
+        self.keep_pools(&snapshot, now).await?;
         let soon = self.observe(&snapshot, now).await?;
         self.out_of_step = false;
         Ok(self.outlook(soon))

@@ -18,7 +18,7 @@ use super::spool::{Captured, JobFiles, Taken};
 use super::tracker::{Seen, Telling};
 use super::{Engine, RoundError};
 use crate::model::session::Shell;
-use crate::model::task::{Event, Outcome, Phase, Status, Task};
+use crate::model::task::{Event, Kind, Outcome, Phase, Status, Task};
 use crate::model::text::clean;
 use crate::probe::{self, Directory};
 use crate::store::{End, Output, Request, StoreError, mask};
@@ -47,7 +47,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 const LAST_LINES: usize = 5;
 
 /// What became of a flight.
-enum Fate {
+pub(super) enum Fate {
     /// It goes on; to be looked at again after so long, if sooner than the next poll.
     Flies(Option<Duration>),
     /// It is over.
@@ -97,6 +97,9 @@ impl<T: Tmux> Engine<T> {
         request: Option<&Request>,
         now: Timestamp,
     ) -> Result<Fate, RoundError> {
+        if flight.task.kind == Kind::Prompt {
+            return self.look_at_turn(flight, snapshot, request, now).await;
+        }
         let files = self.spool.files(flight.attempt);
         let seen = snapshot.get(&flight.identity);
         if flight.phase == Phase::Delivering && files.taken() == Taken::ByShell {
@@ -148,7 +151,7 @@ impl<T: Tmux> Engine<T> {
             let reason = dropped(flight, files.last_step());
             let metadata = &flight.task.metadata;
             let undoes = !metadata.secret_env.is_empty()
-                || (metadata.isolate_env && seen.shell == Shell::Fish);
+                || (metadata.isolate_env && seen.what.is_shell(Shell::Fish));
             let secrets = self.secret_values(&flight.task);
             if let Some(known) = self.tracker.get_mut(&flight.identity)
                 && undoes
@@ -227,6 +230,8 @@ impl<T: Tmux> Engine<T> {
             error: Some(reason),
             output: None,
             not_before: None,
+            turn: None,
+            limit: None,
         };
         self.end_attempt(end, now).await?;
         Ok(Fate::Ended)
@@ -369,6 +374,8 @@ impl<T: Tmux> Engine<T> {
             error: None,
             output: masked(read_output(files, self.settings.output_limit), &secrets),
             not_before: None,
+            turn: None,
+            limit: None,
         };
         self.end_attempt(end, now).await
     }
@@ -428,6 +435,8 @@ impl<T: Tmux> Engine<T> {
             error: Some(reason),
             output: masked(read_output(&files, self.settings.output_limit), &secrets),
             not_before: (event == Event::Retry).then(|| now + backoff(tries)),
+            turn: None,
+            limit: None,
         };
         self.end_attempt(end, now).await
     }
@@ -449,7 +458,7 @@ impl<T: Tmux> Engine<T> {
             .unwrap_or_default()
     }
 
-    async fn end_attempt(&mut self, end: End, now: Timestamp) -> Result<(), RoundError> {
+    pub(super) async fn end_attempt(&mut self, end: End, now: Timestamp) -> Result<(), RoundError> {
         let attempt = end.attempt;
         let unneeded = self
             .ledger
@@ -607,7 +616,7 @@ fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
     Some((bytes, total))
 }
 
-fn backoff(tries: u32) -> Duration {
+pub(super) fn backoff(tries: u32) -> Duration {
     let doublings = tries.saturating_sub(1).min(16);
     Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF)
 }

@@ -2,25 +2,40 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Engine;
 use super::tracker::Freshness;
 use crate::model::session::names;
-use crate::store::{Pause, StoreError};
+use crate::store::{PauseRow, Reply, StoreError};
 use crate::tmux::Tmux;
 
 /// What was set, as of the last change of the database.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     data_version: Option<i64>,
-    pauses: Vec<Pause>,
+    /// The engine itself has changed something of it.
+    pub(super) stale: bool,
+    /// What people have answered.
+    pub(super) replies: Vec<Reply>,
+    pauses: Vec<PauseRow>,
     labels: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Orders {
-    /// Whether a session of that name and provider is to take no new tasks.
-    pub(super) fn pause(&self, session: &str, provider: &str) -> bool {
+    /// Returns the pause that holds for a session of that name and provider: one that a person has
+    /// asked for before one that ends by itself.
+    pub(super) fn pause(&self, session: &str, provider: &str) -> Option<&PauseRow> {
+        let pauses = self.pauses.iter();
+        pauses
+            .filter(|pause| pause.what.covers(session, provider))
+            .min_by_key(|pause| pause.until.is_some())
+    }
+
+    /// Whether a pause has ended by itself.
+    fn is_over(&self, now: Timestamp) -> bool {
         let mut pauses = self.pauses.iter();
-        pauses.any(|pause| pause.covers(session, provider))
+        pauses.any(|pause| pause.until.is_some_and(|until| until <= now))
     }
 
     /// Returns the labels of the session of that name.
@@ -36,16 +51,23 @@ impl Orders {
 
 impl<T: Tmux> Engine<T> {
     /// Reads what was set, where another process has changed the database.
-    pub(super) async fn hear_orders(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn hear_orders(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let before = self.orders.data_version;
+        // Our own changes do not show in the version.
+        let over = std::mem::take(&mut self.orders.stale) || self.orders.is_over(now);
         let news = self
             .ledger
             .run(move |store| {
+                if over {
+                    store.end_pauses(now)?;
+                }
                 let version = store.data_version()?;
-                if before == Some(version) {
+                if before == Some(version) && !over {
                     return Ok(None);
                 }
                 let orders = Orders {
+                    stale: false,
+                    replies: store.replies()?,
                     data_version: Some(version),
                     pauses: store.pauses()?,
                     labels: store.session_labels()?,
@@ -61,6 +83,9 @@ impl<T: Tmux> Engine<T> {
             return Ok(());
         };
         self.forget_secrets(unneeded).await?;
+        if over {
+            self.queue.touch();
+        }
         self.orders = orders;
         for update in updates {
             let identity = self.tracker.written.get(&update.session);

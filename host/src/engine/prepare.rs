@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use super::claim::Claimed;
 use super::job::{self, Keep, Plan};
+use super::tracker::What;
 use super::{Engine, RoundError};
-use crate::model::task::{Task, check_content, is_variable_name};
+use crate::model::task::{Task, check_content, check_task, is_variable_name};
 use crate::probe;
 use crate::tmux::{Pipe, Tmux, TypedLine};
 
@@ -44,6 +45,10 @@ impl<T: Tmux> Engine<T> {
                     continue;
                 }
             };
+            if matches!(claimed.session.what, What::Agent(_)) {
+                self.prepare_turn(claimed, secrets, now).await?;
+                continue;
+            }
             match self.write_job(&claimed, &secrets) {
                 Ok(line) => prepared.push(Prepared { claimed, line }),
                 // No fault of the task's: it waits until the spool can be written.
@@ -84,6 +89,9 @@ impl<T: Tmux> Engine<T> {
         secrets: &BTreeMap<String, String>,
     ) -> Result<TypedLine, String> {
         let Claimed { flight, session } = claimed;
+        let What::Shell(shell) = session.what else {
+            return Err("it is no shell any more".to_owned());
+        };
         // Two daemons may watch one tmux server: the data directory is part of the mark.
         let nonce = format!("{}-{}", std::process::id(), flight.attempt);
         let keep = if session.piped {
@@ -92,7 +100,7 @@ impl<T: Tmux> Engine<T> {
             Keep::Marks(&nonce)
         };
         let plan = Plan {
-            shell: session.shell,
+            shell,
             task: &flight.task,
             secrets,
             keep,
@@ -124,7 +132,7 @@ impl<T: Tmux> Engine<T> {
         Ok(TypedLine {
             identity: flight.identity.clone(),
             cursor: session.cursor,
-            text: job::typed_line(session.shell, &files.script()),
+            text: job::typed_line(shell, &files.script()),
             pipe,
         })
     }
@@ -136,7 +144,7 @@ fn check(task: &Task) -> Result<(), String> {
     if let Some(problem) = &task.metadata_error {
         return Err(format!("its metadata cannot be read: {problem}"));
     }
-    check_content(&task.content).map_err(|error| error.to_string())?;
+    check_task(task.kind, &task.content).map_err(|error| error.to_string())?;
     let metadata = &task.metadata;
     for prerequisite in &metadata.prerequisites {
         check_content(prerequisite).map_err(|error| format!("a prerequisite is wrong: {error}"))?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Engine;
 use super::flight::Flight;
 use super::spool::Taken;
-use crate::model::task::{Event, Outcome, Phase};
+use crate::model::task::{Event, Kind, Outcome, Phase};
 use crate::store::{End, OpenAttempt, StoreError};
 use crate::tmux::Tmux;
 
@@ -20,7 +20,16 @@ impl<T: Tmux> Engine<T> {
         let told_later = self.tracker.told_later();
         let needed: Vec<_> = ids.iter().copied().chain(told_later).collect();
         self.spool.sweep(&needed);
+        self.turns.retain(|attempt, _| ids.contains(attempt));
         for attempt in open {
+            if attempt.task.kind == Kind::Prompt
+                && (attempt.phase != Phase::Claimed || self.turns.contains_key(&attempt.id))
+            {
+                // What the agent shows and has written is looked at once its session is seen.
+                tracing::info!(task = %attempt.task.id, session = ?attempt.session, "taken up again");
+                self.flights.push(Flight::resume(attempt, now));
+                continue;
+            }
             let (outcome, event, reason) = match self.evidence(&attempt) {
                 Evidence::Taken => {
                     tracing::info!(task = %attempt.task.id, session = ?attempt.session, "taken up again");
@@ -50,6 +59,8 @@ impl<T: Tmux> Engine<T> {
                 error: Some(reason.to_owned()),
                 output: None,
                 not_before: None,
+                turn: None,
+                limit: None,
             };
             self.ledger.run(move |store| store.end(&end, now)).await?;
             self.spool.remove(id);
@@ -62,7 +73,7 @@ impl<T: Tmux> Engine<T> {
         match attempt.phase {
             Phase::Claimed => Evidence::Untouched("the daemon ended before anything was typed"),
             Phase::Running => Evidence::Taken,
-            Phase::Delivering | Phase::Ended => {
+            Phase::Delivering | Phase::Submitted | Phase::Ended => {
                 if files.taken() == Taken::ByShell {
                     return Evidence::Taken;
                 }

@@ -9,13 +9,17 @@ use tempfile::TempDir;
 use super::job::{Keep, Plan};
 use super::spool::{Spool, Taken};
 use super::{Engine, Settings};
+use crate::agents::Catalog;
+use crate::agents::report::Reports;
 use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::session::Shell;
 use crate::model::task::{NewTask, Phase, Status};
 use crate::policy::{Limits, Policy, PolicyHost};
 use crate::store::{Claim, Ledger, Secrets, Sqlite, Store};
-use crate::tmux::{CursorLine, Error, Pane, Tmux, Typed, TypedLine};
+use crate::tmux::{
+    Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Session, Tmux, Typed, TypedLine,
+};
 
 /// A tmux without sessions: whatever is typed would be a mistake.
 struct NoSessions;
@@ -33,6 +37,18 @@ impl Tmux for NoSessions {
         panic!("nothing may be typed: {lines:?}")
     }
 
+    async fn screens(&mut self, _: &[&Identity]) -> Result<Vec<Option<Capture>>, Error> {
+        panic!("there is no pane to read")
+    }
+
+    async fn paste(&mut self, paste: &Paste) -> Typed {
+        panic!("nothing may be pasted: {paste:?}")
+    }
+
+    async fn press(&mut self, keys: &Keys) -> Typed {
+        panic!("nothing may be pressed: {keys:?}")
+    }
+
     async fn interrupt(&mut self, identity: &Identity) -> Typed {
         panic!("nothing may be interrupted: {identity:?}")
     }
@@ -43,6 +59,30 @@ impl Tmux for NoSessions {
 
     async fn tail(&mut self, _: &Identity, _: u32) -> Result<String, Error> {
         Ok(String::new())
+    }
+
+    async fn history(&mut self, _: &Identity, _: u32) -> Result<String, Error> {
+        Ok(String::new())
+    }
+
+    async fn bell(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn sessions(&mut self) -> Result<Vec<Session>, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn start_session(&mut self, new: &NewSession) -> Result<(), Error> {
+        panic!("nothing may be started: {new:?}")
+    }
+
+    async fn mark_up(&mut self, session: &Session) -> Result<bool, Error> {
+        panic!("there is no session to mark: {session:?}")
+    }
+
+    async fn end_session(&mut self, session: &Session) -> Result<bool, Error> {
+        panic!("nothing may be ended: {session:?}")
     }
 
     async fn changed(&mut self) {
@@ -164,6 +204,7 @@ impl Left {
                 PolicyHost::new(policy.clone(), policy),
                 self.spool.clone(),
                 Secrets::of(self.directory.path()),
+                (Catalog::built_in(), Reports::of(self.directory.path())),
                 Settings {
                     host: String::new(),
                     program: "assigner".into(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::prompt::{self, Line};
-use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp};
+use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp, What};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
@@ -31,11 +31,18 @@ impl Snapshot {
     }
 }
 
-/// A pane that qualifies as a session, and how its shell stands.
+/// A pane that qualifies as a session.
 struct Candidate {
     pane: Pane,
-    shell: Shell,
-    standing: Standing,
+    runs: Runs,
+}
+
+/// What runs in it.
+enum Runs {
+    /// A shell, and how it stands.
+    Shell(Shell, Standing),
+    /// An agent, by its process.
+    Agent(u32),
 }
 
 impl<T: Tmux> Engine<T> {
@@ -47,14 +54,21 @@ impl<T: Tmux> Engine<T> {
             Err(error) => return Err(RoundError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
-        let candidates: Vec<Candidate> = panes.into_iter().filter_map(Candidate::of).collect();
+        self.agents.hear(&self.reports);
+        let candidates: Vec<Candidate> = panes
+            .into_iter()
+            .filter_map(|pane| self.candidate(pane))
+            .collect();
         let lines = self.lines(&candidates, now).await?;
+        self.read_screens(&candidates, now).await?;
         let contexts = self.contexts_of(&candidates).await;
-        let labels = labels(&candidates);
+        let labels = labels(candidates.iter().map(|candidate| &candidate.pane));
         let mut snapshot = Snapshot::default();
         for ((candidate, name), context) in candidates.iter().zip(labels).zip(contexts) {
             let line = lines.get(&candidate.pane.identity.pane).copied();
-            let seen = self.see(candidate, name, line, context, now);
+            let Some(seen) = self.see(candidate, name, line, context, now) else {
+                continue;
+            };
             self.tracker.settled(&seen);
             snapshot
                 .index
@@ -67,6 +81,8 @@ impl<T: Tmux> Engine<T> {
         for attempt in untold {
             self.spool.remove_told(attempt);
         }
+        self.agents
+            .retain(|identity| snapshot.index.contains_key(identity));
         self.write_changes(&snapshot, now).await?;
         Ok(snapshot)
     }
@@ -80,7 +96,7 @@ impl<T: Tmux> Engine<T> {
         let mut lines = HashMap::new();
         let mut unread: Vec<&Pane> = Vec::new();
         for candidate in candidates {
-            if !matches!(candidate.standing, Standing::Prompt) {
+            if !matches!(candidate.runs, Runs::Shell(_, Standing::Prompt)) {
                 continue;
             }
             let pane = &candidate.pane;
@@ -123,7 +139,10 @@ impl<T: Tmux> Engine<T> {
     async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
         let pids: Vec<u32> = candidates
             .iter()
-            .map(|candidate| candidate.pane.identity.pane_pid)
+            .map(|candidate| match candidate.runs {
+                Runs::Shell(..) => candidate.pane.identity.pane_pid,
+                Runs::Agent(pid) => pid,
+            })
             .collect();
         let look = move || pids.into_iter().map(context).collect();
         let contexts: Option<Vec<Context>> = self.contexts.look(look).await;
@@ -151,10 +170,33 @@ impl<T: Tmux> Engine<T> {
         read: Option<ReadLine>,
         context: Context,
         now: Timestamp,
-    ) -> Seen {
+    ) -> Option<Seen> {
         let pane = &candidate.pane;
         let line = read.map(|read| read.line);
-        let (activity, reason) = verdict(candidate, line, now, self.settings.attended_for);
+        let person = person(pane, now, self.settings.attended_for);
+        let (what, activity, reason) = match &candidate.runs {
+            Runs::Shell(shell, standing) => {
+                let (activity, reason) = verdict(standing, line, person);
+                (What::Shell(*shell), activity, reason)
+            }
+            Runs::Agent(_) => {
+                let agent = self.agents.see(pane, person, now)?;
+                let verdict = agent.verdict.clone();
+                (
+                    What::Agent(Box::new(agent)),
+                    verdict.activity,
+                    verdict.reason,
+                )
+            }
+        };
+        let provider = match &what {
+            What::Shell(_) => SHELL.to_owned(),
+            What::Agent(agent) => agent.profile.name.clone(),
+        };
+        let standing = match &candidate.runs {
+            Runs::Shell(_, standing) => Some(standing),
+            Runs::Agent(_) => None,
+        };
         let (current_dir, git_branch) = context;
         let current_task = self
             .flights
@@ -196,15 +238,16 @@ impl<T: Tmux> Engine<T> {
         if read.is_some() {
             known.line = read;
         }
-        if activity == Activity::Idle {
+        let is_shell = matches!(what, What::Shell(_));
+        if activity == Activity::Idle && is_shell {
             super::ask::take_told(&self.spool, known);
         }
         super::ask::take_answer(&self.spool, known, activity);
-        if activity == Activity::Idle && known.fresh == Freshness::FromNextPrompt {
+        if activity == Activity::Idle && is_shell && known.fresh == Freshness::FromNextPrompt {
             known.fresh = Freshness::While(Stamp::of(pane));
         }
         known.hold.take_if(|(until, _)| *until <= Instant::now());
-        let paused = self.orders.pause(&name, SHELL);
+        let paused = self.orders.pause(&name, &provider);
         let admission = if names(&name).any(|name| self.settings.exclude.is_match(name)) {
             Admission::Excluded
         } else if names(&name).any(|name| self.settings.protect.is_match(name)) {
@@ -214,8 +257,15 @@ impl<T: Tmux> Engine<T> {
         };
         let closed = match (admission, paused) {
             (Admission::Excluded, _) => Some("excluded by the configuration".to_owned()),
-            (_, true) => Some("paused: takes no new tasks".to_owned()),
-            (Admission::Protected, _) | (Admission::Open, _) => None,
+            (_, Some(pause)) => Some(match (pause.until, &pause.reason) {
+                (Some(until), reason) => format!(
+                    "its provider is paused until {}: {}",
+                    until.strftime("%Y-%m-%d %H:%M:%SZ"),
+                    reason.as_deref().unwrap_or("a rate limit")
+                ),
+                (None, _) => "paused: takes no new tasks".to_owned(),
+            }),
+            (Admission::Protected | Admission::Open, None) => None,
         };
         let held = known.hold.as_ref().map(|(_, reason)| reason.clone());
         let asked = known
@@ -232,8 +282,9 @@ impl<T: Tmux> Engine<T> {
             (Some(obstacle), None) if activity == Activity::Idle => obstacle,
             _ => reason,
         };
+        let paused = paused.is_some();
         let labels = self.orders.labels(&name);
-        Seen {
+        Some(Seen {
             row: SessionRow {
                 admission,
                 paused,
@@ -248,7 +299,7 @@ impl<T: Tmux> Engine<T> {
                 },
                 reason,
                 since: known.since,
-                provider: SHELL.to_owned(),
+                provider,
                 current_dir,
                 git_branch,
                 env: known.env.clone(),
@@ -257,20 +308,65 @@ impl<T: Tmux> Engine<T> {
                 failed: known.failed,
                 context_at,
             },
-            shell: candidate.shell,
+            what,
             cursor: pane.cursor,
             piped: pane.piped,
             // A question that the job asks may look like a prompt with something behind it.
-            at_prompt: matches!(candidate.standing, Standing::Prompt) && line != Some(Line::Draft),
-            foreground: match &candidate.standing {
-                Standing::Running { group, .. } => *group,
-                Standing::Prompt | Standing::Unknown(_) | Standing::Gone => None,
+            at_prompt: matches!(standing, Some(Standing::Prompt)) && line != Some(Line::Draft),
+            foreground: match standing {
+                Some(Standing::Running { group, .. }) => *group,
+                Some(Standing::Prompt | Standing::Unknown(_) | Standing::Gone) | None => None,
             },
             live: known.live.clone(),
             active: pane.activity,
             asked: known.asked.is_some(),
             ready,
+        })
+    }
+
+    /// Returns what a pane is as a session; `None`: neither a shell nor an agent.
+    fn candidate(&mut self, pane: Pane) -> Option<Candidate> {
+        if pane.dead {
+            return None;
         }
+        let pid = pane.identity.pane_pid;
+        let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
+        if matches!(shell, Some((_, Standing::Gone))) {
+            return None;
+        }
+        let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
+        let runs = match (self.agents.find(&self.catalog, &pane, at_prompt), shell) {
+            (Some(agent), _) => Runs::Agent(agent.pid),
+            (None, Some((shell, standing))) => Runs::Shell(shell, standing),
+            (None, None) => return None,
+        };
+        Some(Candidate { pane, runs })
+    }
+
+    /// Reads the screens of agents, where they may have changed.
+    async fn read_screens(
+        &mut self,
+        candidates: &[Candidate],
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let panes = candidates.iter().filter_map(|candidate| {
+            let is_agent = matches!(candidate.runs, Runs::Agent(_));
+            (is_agent && self.agents.wants_screen(&candidate.pane)).then_some(&candidate.pane)
+        });
+        let panes: Vec<&Pane> = panes.collect();
+        if panes.is_empty() {
+            return Ok(());
+        }
+        let identities: Vec<&Identity> = panes.iter().map(|pane| &pane.identity).collect();
+        let captures = self
+            .tmux
+            .screens(&identities)
+            .await
+            .map_err(RoundError::Tmux)?;
+        for (pane, capture) in panes.into_iter().zip(&captures) {
+            self.agents.keep_screen(pane, capture.as_ref(), now);
+        }
+        Ok(())
     }
 
     async fn write_changes(
@@ -311,30 +407,14 @@ impl<T: Tmux> Engine<T> {
     }
 }
 
-impl Candidate {
-    fn of(pane: Pane) -> Option<Self> {
-        if pane.dead {
-            return None;
-        }
-        let shell = probe::shell(pane.identity.pane_pid)?;
-        let standing = probe::standing(shell, pane.identity.pane_pid, &pane.tty);
-        (!matches!(standing, Standing::Gone)).then_some(Self {
-            pane,
-            shell,
-            standing,
-        })
-    }
-}
-
 /// Names each candidate after its tmux session; with its window and pane where several qualify.
-fn labels(candidates: &[Candidate]) -> Vec<String> {
+pub(super) fn labels<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<String> {
     let mut panes_of: HashMap<&str, usize> = HashMap::new();
-    for candidate in candidates {
-        *panes_of.entry(candidate.pane.session.as_str()).or_default() += 1;
+    for pane in panes.clone() {
+        *panes_of.entry(pane.session.as_str()).or_default() += 1;
     }
-    candidates
-        .iter()
-        .map(|Candidate { pane, .. }| {
+    panes
+        .map(|pane| {
             if panes_of.get(pane.session.as_str()) == Some(&1) {
                 pane.session.clone()
             } else {
@@ -344,15 +424,13 @@ fn labels(candidates: &[Candidate]) -> Vec<String> {
         .collect()
 }
 
-/// What a shell does, and how that is known.
-fn verdict(
-    candidate: &Candidate,
+/// What a shell does, and how that is known. `person`: what tmux tells of a person at the pane.
+pub(super) fn verdict(
+    standing: &Standing,
     line: Option<Line>,
-    now: Timestamp,
-    attended_for: std::time::Duration,
+    person: Option<String>,
 ) -> (Activity, String) {
-    let pane = &candidate.pane;
-    match &candidate.standing {
+    match standing {
         Standing::Gone => return (Activity::Gone, "its process has ended".to_owned()),
         Standing::Unknown(why) => return (Activity::Unknown, why.clone()),
         Standing::Running { foreground, .. } => {
@@ -361,30 +439,8 @@ fn verdict(
         }
         Standing::Prompt => {}
     }
-    if pane.in_mode {
-        return (
-            Activity::Attended,
-            "the pane is in copy mode or another mode".to_owned(),
-        );
-    }
-    if pane.input_off {
-        return (
-            Activity::Attended,
-            "input to the pane is switched off".to_owned(),
-        );
-    }
-    if pane.synchronized {
-        return (
-            Activity::Attended,
-            "the pane is synchronised with others (synchronize-panes)".to_owned(),
-        );
-    }
-    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
-    if pane
-        .watched_until
-        .is_some_and(|last| now.as_second().saturating_sub(last) < grace)
-    {
-        return (Activity::Attended, "a person is typing there".to_owned());
+    if let Some(person) = person {
+        return (Activity::Attended, person);
     }
     match line {
         Some(Line::Prompt) => (Activity::Idle, AT_PROMPT.to_owned()),
@@ -394,6 +450,29 @@ fn verdict(
         ),
         None => (Activity::Unknown, "its prompt could not be read".to_owned()),
     }
+}
+
+/// Returns what tells that a person is at a pane, or that what is typed there does not reach its
+/// program alone.
+pub(super) fn person(
+    pane: &Pane,
+    now: Timestamp,
+    attended_for: std::time::Duration,
+) -> Option<String> {
+    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
+    let typed = |last: i64| now.as_second().saturating_sub(last) < grace;
+    let what = if pane.in_mode {
+        "the pane is in copy mode or another mode"
+    } else if pane.input_off {
+        "input to the pane is switched off"
+    } else if pane.synchronized {
+        "the pane is synchronised with others (synchronize-panes)"
+    } else if pane.watched_until.is_some_and(typed) {
+        "a person is typing there"
+    } else {
+        return None;
+    };
+    Some(what.to_owned())
 }
 
 /// A directory, and the branch there.

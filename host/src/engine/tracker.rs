@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::agents::AgentSeen;
 use super::prompt::Line;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
@@ -148,7 +149,7 @@ pub(super) struct Asked {
 pub(super) struct Seen {
     /// What the store is told of it.
     pub(super) row: SessionRow,
-    pub(super) shell: Shell,
+    pub(super) what: What,
     pub(super) cursor: (u32, u32),
     /// The pane is piped to somebody else.
     pub(super) piped: bool,
@@ -164,6 +165,22 @@ pub(super) struct Seen {
     pub(super) asked: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
+}
+
+/// What runs in a session.
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// A shell, for commands.
+    Shell(Shell),
+    /// An agent, for prompts.
+    Agent(Box<AgentSeen>),
+}
+
+impl What {
+    /// Whether it is that shell.
+    pub(super) fn is_shell(&self, shell: Shell) -> bool {
+        matches!(self, Self::Shell(found) if *found == shell)
+    }
 }
 
 impl Stamp {

@@ -115,6 +115,8 @@ pub enum Activity {
     Idle,
     /// Runs something.
     Busy,
+    /// Its agent waits for a person: it asks something, or shows a dialog.
+    WaitingInput,
     /// A person is typing there, or has left a half-typed line.
     Attended,
     /// The signals disagree, are missing or are stale.
@@ -129,6 +131,7 @@ impl Activity {
         match self {
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::WaitingInput => "waiting_input",
             Self::Attended => "attended",
             Self::Unknown => "unknown",
             Self::Gone => "gone",
@@ -140,6 +143,7 @@ impl Activity {
         [
             Self::Idle,
             Self::Busy,
+            Self::WaitingInput,
             Self::Attended,
             Self::Unknown,
             Self::Gone,

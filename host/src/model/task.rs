@@ -36,6 +36,8 @@ pub enum Status {
     Assigned,
     /// It runs.
     InProgress,
+    /// Its agent waits for a person: it asks something, or shows a dialog.
+    WaitingInput,
     /// It ended well.
     Completed,
     /// It ended badly; `error` says why.
@@ -54,8 +56,16 @@ pub enum Event {
     Claim,
     /// Its session is about to be typed into.
     Deliver,
+    /// Its words stand in the agent's composer and are about to be submitted.
+    Submit,
     /// Its session took it up.
     Start,
+    /// Its agent waits for a person.
+    Ask,
+    /// Its agent goes on.
+    GoOn,
+    /// Its agent has come to a limit of its provider: it is not the task's fault.
+    Hold,
     /// Its session did not take it: nothing of it was typed, or nothing that was typed ran.
     Refuse,
     /// The daemon that had claimed it ended before anything was typed.
@@ -100,10 +110,11 @@ pub struct IllegalTransition {
 
 impl Status {
     /// Every state, in the order of a task's life.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Assigned,
         Self::InProgress,
+        Self::WaitingInput,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
@@ -119,22 +130,24 @@ impl Status {
         use Status::*;
         match (self, event) {
             (Pending, Claim) => Ok(Assigned),
-            (Assigned, Deliver) => Ok(Assigned),
+            (Assigned, Deliver | Submit) => Ok(Assigned),
             (Assigned, Start) => Ok(InProgress),
             (Assigned, Refuse | Withdraw) => Ok(Pending),
+            (Assigned | InProgress | WaitingInput, Ask) => Ok(WaitingInput),
+            (WaitingInput, GoOn) => Ok(InProgress),
             // A job may be over before its start was noticed.
-            (Assigned | InProgress, Complete) => Ok(Completed),
-            (Assigned | InProgress, Fail) => Ok(Failed),
-            (Assigned | InProgress, Retry) => Ok(Pending),
-            (Assigned | InProgress, Lose) => Ok(Uncertain),
-            (Assigned | InProgress, RequestCancel) => Ok(self),
-            (Pending | Assigned | InProgress | Uncertain, Cancel) => Ok(Cancelled),
+            (Assigned | InProgress | WaitingInput, Complete) => Ok(Completed),
+            (Assigned | InProgress | WaitingInput, Fail) => Ok(Failed),
+            (Assigned | InProgress | WaitingInput, Retry | Hold) => Ok(Pending),
+            (Assigned | InProgress | WaitingInput, Lose) => Ok(Uncertain),
+            (Assigned | InProgress | WaitingInput, RequestCancel) => Ok(self),
+            (Pending | Assigned | InProgress | WaitingInput | Uncertain, Cancel) => Ok(Cancelled),
             (Uncertain, Resend) => Ok(Pending),
             (Uncertain, MarkDone) => Ok(Completed),
             (Uncertain, MarkFailed) => Ok(Failed),
             (Failed | Cancelled, Requeue) => Ok(Pending),
-            (Pending | Assigned | InProgress, Reassign) => Ok(self),
-            (Assigned | InProgress, Return) => Ok(Pending),
+            (Pending | Assigned | InProgress | WaitingInput, Reassign) => Ok(self),
+            (Assigned | InProgress | WaitingInput, Return) => Ok(Pending),
             (Pending, Abandon) => Ok(Failed),
             (from, event) => Err(IllegalTransition { from, event }),
         }
@@ -159,6 +172,7 @@ impl Status {
             Self::Pending => "pending",
             Self::Assigned => "assigned",
             Self::InProgress => "in_progress",
+            Self::WaitingInput => "waiting_input",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -184,7 +198,11 @@ impl Event {
         match self {
             Self::Claim => "claimed",
             Self::Deliver => "delivering",
+            Self::Submit => "submitted",
             Self::Start => "started",
+            Self::Ask => "waiting_input",
+            Self::GoOn => "resumed",
+            Self::Hold => "held",
             Self::Refuse => "refused",
             Self::Withdraw => "withdrawn",
             Self::Complete => "completed",
@@ -209,7 +227,11 @@ impl fmt::Display for Event {
         f.write_str(match self {
             Self::Claim => "be claimed",
             Self::Deliver => "be delivered",
+            Self::Submit => "be submitted",
             Self::Start => "start",
+            Self::Ask => "wait for an answer",
+            Self::GoOn => "go on",
+            Self::Hold => "be held",
             Self::Refuse => "be refused",
             Self::Withdraw => "be withdrawn",
             Self::Complete => "complete",
@@ -332,6 +354,9 @@ pub enum ContentError {
     /// No shell and no terminal takes a NUL.
     #[error("the task holds a NUL byte at offset {0}: remove it")]
     Nul(usize),
+    /// An agent is given its prompt as a paste, which a control character could end.
+    #[error("the prompt holds the control character {0} at offset {1}: remove it")]
+    Control(String, usize),
 }
 
 /// Checks that `content` can be a task: not blank, at most [`MAX_CONTENT`] bytes, no NUL.
@@ -349,6 +374,34 @@ pub fn check_content(content: &str) -> Result<(), ContentError> {
         Some(offset) => Err(ContentError::Nul(offset)),
         None => Ok(()),
     }
+}
+
+/// Checks that `content` can be a task of that kind: as [`check_content`], and a prompt holds no
+/// control characters but tab and the ends of lines.
+///
+/// # Errors
+/// The first of these that does not hold.
+pub fn check_task(kind: Kind, content: &str) -> Result<(), ContentError> {
+    check_content(content)?;
+    match control(content).filter(|_| kind == Kind::Prompt) {
+        None => Ok(()),
+        Some((offset, char)) => {
+            let name = format!("U+{:04X}", u32::from(char));
+            Err(ContentError::Control(name, offset))
+        }
+    }
+}
+
+/// Returns the first control character of a text that is neither a tab nor the end of a line.
+pub fn control(text: &str) -> Option<(usize, char)> {
+    let mut chars = text.char_indices().peekable();
+    while let Some((offset, char)) = chars.next() {
+        let ends_line = char == '\r' && chars.peek().is_some_and(|(_, next)| *next == '\n');
+        if char.is_control() && !matches!(char, '\t' | '\n') && !ends_line {
+            return Some((offset, char));
+        }
+    }
+    None
 }
 
 /// Whether `name` can be a variable of every shell: letters, digits and `_`, no digit first.
@@ -414,6 +467,8 @@ pub struct Task {
     pub secrets: Option<String>,
     /// The latest reason to wait.
     pub wait_reason: Option<String>,
+    /// What its agent asks, while it waits for a person.
+    pub asks: Option<String>,
     /// When a person asked to cancel it.
     pub cancel_requested: Option<Timestamp>,
 }
@@ -447,6 +502,7 @@ impl Task {
             follows: None,
             secrets: new.secrets.clone(),
             wait_reason: None,
+            asks: None,
             cancel_requested: None,
         }
     }
@@ -512,6 +568,8 @@ pub enum Phase {
     Claimed,
     /// From here on bytes may have reached the pane.
     Delivering,
+    /// A prompt stands in its agent's composer: from here on it may have been submitted.
+    Submitted,
     /// The session took the job up.
     Running,
     /// Nothing more happens to it.
@@ -524,6 +582,7 @@ impl Phase {
         match self {
             Self::Claimed => "claimed",
             Self::Delivering => "delivering",
+            Self::Submitted => "submitted",
             Self::Running => "in_progress",
             Self::Ended => "ended",
         }
@@ -531,9 +590,15 @@ impl Phase {
 
     /// Returns the phase of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Claimed, Self::Delivering, Self::Running, Self::Ended]
-            .into_iter()
-            .find(|phase| phase.name() == name)
+        [
+            Self::Claimed,
+            Self::Delivering,
+            Self::Submitted,
+            Self::Running,
+            Self::Ended,
+        ]
+        .into_iter()
+        .find(|phase| phase.name() == name)
     }
 }
 
@@ -555,6 +620,8 @@ pub enum Outcome {
     Withdrawn,
     /// A person gave the task to another session.
     Reassigned,
+    /// The agent has come to a limit of its provider; no attempt of the task's.
+    Limited,
     /// Cannot be established.
     Uncertain,
 }
@@ -570,6 +637,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Withdrawn => "withdrawn",
             Self::Reassigned => "reassigned",
+            Self::Limited => "rate_limited",
             Self::Uncertain => "uncertain",
         }
     }
@@ -584,6 +652,7 @@ impl Outcome {
             Self::Refused,
             Self::Withdrawn,
             Self::Reassigned,
+            Self::Limited,
             Self::Uncertain,
         ]
         .into_iter()
@@ -593,7 +662,7 @@ impl Outcome {
     /// Whether it is one of the task's tries: something of the task was typed and taken up, or
     /// its own preparation failed.
     pub fn counts(self) -> bool {
-        !matches!(self, Self::Refused | Self::Withdrawn)
+        !matches!(self, Self::Refused | Self::Withdrawn | Self::Limited)
     }
 
     /// Whether it uses up one of the tries that the sender allows.
@@ -637,12 +706,33 @@ pub struct Attempt {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What is known of the agent's turn.
+    pub turn: Option<TurnFacts>,
     /// Who decided.
     pub policy: PolicyId,
     /// The session taken, then the runners-up.
     pub rankings: Vec<NamedRanking>,
     /// The sessions that could not be taken, and why.
     pub ruled_out: Vec<RuledOut>,
+}
+
+/// What is known of an agent's turn, kept with the attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnFacts {
+    /// Where the response was read: `transcript`, `screen` or `report`.
+    pub source: String,
+    /// The agent's own record of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<String>,
+    /// When it began, as the agent says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
+    /// When it ended, as the agent says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// The files that the agent changed, as it names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// A session that a decision could not take.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procfs::process::Process as Proc;
 
@@ -52,7 +52,50 @@ pub(super) fn process(pid: u32) -> Option<Process> {
         group: u32::try_from(stat.pgrp).ok()?,
         foreground: u32::try_from(stat.tpgid).ok().filter(|&group| group > 0),
         stopped: matches!(stat.state, 'T' | 't'),
+        began: stat.starttime,
+        image: stat.startstack,
     })
+}
+
+/// Returns the second since 1970 in which a process began that began at this count.
+pub(super) fn second(began: u64) -> Option<i64> {
+    // The clock may have been set since, and this with it.
+    let boot = procfs::boot_time_secs().ok()?;
+    i64::try_from(boot + began / procfs::ticks_per_second()).ok()
+}
+
+/// Returns the words of a process's command line.
+pub(super) fn words(pid: u32) -> Vec<String> {
+    open(pid)
+        .and_then(|process| process.cmdline().ok())
+        .unwrap_or_default()
+}
+
+/// Returns the children of a process, whichever of its threads has started them.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let parse = |list: String| -> Vec<u32> {
+        let numbers = list.split_ascii_whitespace();
+        numbers.filter_map(|number| number.parse().ok()).collect()
+    };
+    lists.flat_map(parse).collect()
+}
+
+/// Returns the files that a process has open.
+pub(super) fn open_files(pid: u32) -> Vec<PathBuf> {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let targets = files
+        .flatten()
+        .take(4_096)
+        .filter_map(|file| fs::read_link(file.path()).ok());
+    targets.filter(|target| target.is_absolute()).collect()
 }
 
 /// Returns whether a process waits for a line on its standard input: in `read` of more than the

@@ -1,6 +1,7 @@
 //! macOS: libproc, and for what it does not offer the `sysinfo` crate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use libproc::bsd_info::BSDInfo;
 use libproc::proc_pid::{name, pidinfo, pidpath};
@@ -35,7 +36,41 @@ pub(super) fn process(pid: u32) -> Option<Process> {
         group: info.pbi_pgid,
         foreground: (info.e_tpgid > 0).then_some(info.e_tpgid),
         stopped: info.pbi_status == STOPPED,
+        began: info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec,
+        image: 0,
     })
+}
+
+/// Returns the second since 1970 in which a process began that began at this count.
+pub(super) fn second(began: u64) -> Option<i64> {
+    i64::try_from(began / 1_000_000).ok()
+}
+
+/// Returns the words of a process's command line.
+pub(super) fn words(pid: u32) -> Vec<String> {
+    let system = look(
+        pid,
+        ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always),
+    );
+    let words = system
+        .process(Pid::from_u32(pid))
+        .map(sysinfo::Process::cmd)
+        .unwrap_or_default();
+    words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Returns the children of a process.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    use libproc::processes::{ProcFilter, pids_by_type};
+    pids_by_type(ProcFilter::ByParentProcess { ppid: pid }).unwrap_or_default()
+}
+
+/// macOS tells of open files only one by one: transcripts are found by what they say.
+pub(super) fn open_files(_pid: u32) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// macOS does not tell what a process waits for.

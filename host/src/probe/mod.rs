@@ -73,10 +73,59 @@ struct Process {
     foreground: Option<u32>,
     /// Whether it was stopped by a signal.
     stopped: bool,
+    /// When it began, in the system's own count.
+    began: u64,
+    /// Changes when another program takes the process over; 0: the system does not tell.
+    image: u64,
+}
+
+impl Process {
+    /// Returns a number that, with the id, names a program's run for good.
+    fn run(&self) -> u64 {
+        self.began.rotate_left(32) ^ self.image
+    }
 }
 
 /// Returns the shell that a process is, by the program that it runs, whatever it calls itself.
+///
+/// One that runs a script or `-c` is none: it never waits at a prompt, whatever its terminal looks like.
 pub fn shell(pid: u32) -> Option<Shell> {
+    let shell = shell_program(pid)?;
+    is_interactive(&system::words(pid)).then_some(shell)
+}
+
+/// Whether a shell of this command line reads its commands from its terminal.
+fn is_interactive(words: &[String]) -> bool {
+    // `busybox sh` is the shell's name in two words.
+    let names = 1 + usize::from(words.first().is_some_and(|word| word.ends_with("box")));
+    let mut words = words.iter().skip(names);
+    while let Some(word) = words.next() {
+        let letters = word
+            .strip_prefix(['-', '+'])
+            .filter(|rest| !rest.starts_with('-'));
+        match (word.as_str(), letters) {
+            (
+                "--rcfile" | "--init-file" | "--init-command" | "--features" | "-C" | "-O" | "+O"
+                | "-o" | "+o",
+                _,
+            ) => {
+                words.next();
+            }
+            ("-" | "--", _) => return words.next().is_none(),
+            ("--command", _) => return false,
+            (word, None) if word.starts_with("--") => {}
+            (_, Some(letters)) if letters.contains('i') => return true,
+            (_, Some(letters)) if letters.contains('c') => return false,
+            (_, Some(letters)) if letters.contains('s') => return true,
+            (_, Some(_)) => {}
+            // A script.
+            (_, None) => return false,
+        }
+    }
+    true
+}
+
+fn shell_program(pid: u32) -> Option<Shell> {
     let (program, name) = system::program(pid)?;
     // One program for many names: the name tells.
     if program == "busybox" || program == "toybox" {
@@ -166,6 +215,83 @@ fn editing(tty: &Path) -> rustix::io::Result<Editing> {
     } else {
         Editing::ByShell
     })
+}
+
+/// A process of a pane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub pid: u32,
+    /// With the id, this names a run of a program for good.
+    pub began: u64,
+    /// How many parents stand between it and the pane's first process.
+    pub depth: u32,
+    /// The file name of its program.
+    pub program: String,
+    /// The words of its command line.
+    pub words: Vec<String>,
+}
+
+/// So many processes of a pane are looked at, and so deep.
+const MOST_MEMBERS: usize = 256;
+const DEEPEST: u32 = 16;
+
+/// Returns the processes of a pane that stand in the foreground of its terminal, or below one that
+/// does: the pane's first process is `pid`.
+pub fn members(pid: u32) -> Vec<Member> {
+    let Some(foreground) = system::process(pid).and_then(|process| process.foreground) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut looked = 0;
+    let mut next = std::collections::VecDeque::from([(pid, 0, false)]);
+    while let Some((pid, depth, below)) = next.pop_front() {
+        looked += 1;
+        if looked > MOST_MEMBERS {
+            break;
+        }
+        let Some(process) = system::process(pid) else {
+            continue;
+        };
+        let inside = below || process.group == foreground;
+        if inside && let Some((program, _)) = system::program(pid) {
+            found.push(Member {
+                pid,
+                began: process.run(),
+                depth,
+                program,
+                words: system::words(pid),
+            });
+        }
+        if depth < DEEPEST {
+            let children = system::children(pid).into_iter();
+            next.extend(children.map(|child| (child, depth + 1, inside)));
+        }
+    }
+    found
+}
+
+/// Returns the group in the foreground of the terminal of a process.
+pub fn foreground(pid: u32) -> Option<u32> {
+    system::process(pid)?.foreground
+}
+
+/// Returns a number that names, with the id, a run of a program; `None`: it has ended, or was stopped.
+pub fn began(pid: u32) -> Option<u64> {
+    let process = system::process(pid)?;
+    (!process.stopped).then(|| process.run())
+}
+
+/// Returns when a process began, a second or two too early rather than too late; `None`: it has ended,
+/// or the system does not tell.
+pub fn started_at(pid: u32) -> Option<jiff::Timestamp> {
+    let began = system::process(pid)?.began;
+    jiff::Timestamp::from_second(system::second(began)? - 2).ok()
+}
+
+/// Returns the files that a process has open; none where the system does not tell.
+pub fn open_files(pid: u32) -> Vec<PathBuf> {
+    system::open_files(pid)
 }
 
 /// Whether a process is there and has not ended.

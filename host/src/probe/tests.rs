@@ -360,3 +360,38 @@ fn odd_repositories_do_not_hold_anybody_up() {
     );
     assert_eq!(git_branch(place), None, "a pipe that nobody writes");
 }
+
+#[test]
+fn a_shell_that_runs_a_script_is_none() {
+    let reads_its_terminal = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        is_interactive(&words)
+    };
+    for line in [
+        "bash",
+        "-bash",
+        "bash -l",
+        "bash --norc --noprofile",
+        "bash --rcfile x -i",
+        "zsh -f",
+        "bash --rcfile x",
+        "zsh -o vi",
+        "busybox sh",
+        "fish --private",
+        "bash -i -c x",
+        "sh -s",
+        "fish -C x",
+    ] {
+        assert!(reads_its_terminal(line), "{line}");
+    }
+    for line in [
+        "bash x.sh",
+        "bash -c x",
+        "sh -ec x",
+        "bash -- x",
+        "zsh -f x.sh",
+        "fish --command x",
+    ] {
+        assert!(!reads_its_terminal(line), "{line}");
+    }
+}

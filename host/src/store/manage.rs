@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 use super::moves::{follow, move_task, write_history};
 use super::rows::{SESSION, history_of, json, kind_name, saturating, session_of, stamp, status_of};
 use super::sqlite::read_task;
-use super::{HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original};
+use super::{Answer, HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original};
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
@@ -68,6 +68,12 @@ pub trait Manage: Store {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<Task>, StoreError>;
+
+    /// Answers an agent that waits for a person; a daemon that runs gives it the answer.
+    ///
+    /// # Errors
+    /// There is no such task, or its agent waits for nobody.
+    fn reply(&mut self, id: TaskId, answer: &Answer, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lets sessions take no new tasks, or take them again.
     ///
@@ -295,13 +301,29 @@ impl Manage for Sqlite {
         })
     }
 
+    fn reply(&mut self, id: TaskId, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let status = read_task(connection, id)?.status;
+            if status != Status::WaitingInput {
+                return Err(StoreError::NotAsking { id, status });
+            }
+            let (kind, text) = answer.row();
+            connection.execute(
+                "INSERT INTO replies (task_id, kind, text, created_at) VALUES (?1, ?2, ?3, ?4)",
+                params![id.0, kind, text, stamp(now)],
+            )?;
+            Ok(())
+        })
+    }
+
     fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError> {
         self.atomically(|connection| {
             for pause in what {
                 let (scope, name) = pause.row();
                 let changed = if paused {
                     connection.execute(
-                        "INSERT OR IGNORE INTO pauses (scope, name, since) VALUES (?1, ?2, ?3)",
+                        "INSERT INTO pauses (scope, name, since) VALUES (?1, ?2, ?3)
+                         ON CONFLICT (scope, name) DO UPDATE SET until = NULL, reason = NULL",
                         params![scope, name, stamp(now)],
                     )?
                 } else {

@@ -40,7 +40,7 @@ use crate::model::matching::PolicyId;
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{
     Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
-    RuledOut, Status, Task,
+    RuledOut, Status, Task, TurnFacts,
 };
 
 /// Why the store could not do what it was asked.
@@ -149,6 +149,14 @@ pub enum StoreError {
     /// Only a task that waits can be changed.
     #[error("task {id} is {status}: only a pending task can be changed")]
     NotPending {
+        /// Which.
+        id: TaskId,
+        /// How it stands.
+        status: Status,
+    },
+    /// Nobody asks anything.
+    #[error("task {id} is {status}: its agent waits for no answer")]
+    NotAsking {
         /// Which.
         id: TaskId,
         /// How it stands.
@@ -306,6 +314,42 @@ pub trait Store: PolicyLog {
     /// The attempt has ended already, or the database refused.
     fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError>;
 
+    /// Records that the agent of an attempt waits for a person, and for what.
+    ///
+    /// # Errors
+    /// The attempt has ended, or the database refused.
+    fn ask(&mut self, attempt: AttemptId, question: &str, now: Timestamp)
+    -> Result<(), StoreError>;
+
+    /// Records that the agent of an attempt goes on.
+    ///
+    /// # Errors
+    /// The attempt has ended, or the database refused.
+    fn go_on(
+        &mut self,
+        attempt: AttemptId,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Returns what people have answered and was not given to an agent yet, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn replies(&mut self) -> Result<Vec<Reply>, StoreError>;
+
+    /// Takes a reply off the list, with what became of it: before it is typed, so that none is
+    /// typed twice.
+    ///
+    /// # Errors
+    /// The database refused: the reply must not be typed.
+    fn take_reply(
+        &mut self,
+        reply: &Reply,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// Returns the attempts that have not ended.
     ///
     /// # Errors
@@ -358,7 +402,13 @@ pub trait Store: PolicyLog {
     ///
     /// # Errors
     /// The database refused.
-    fn pauses(&mut self) -> Result<Vec<Pause>, StoreError>;
+    fn pauses(&mut self) -> Result<Vec<PauseRow>, StoreError>;
+
+    /// Ends the pauses whose time is over.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Returns the labels of sessions, by the session's name.
     ///
@@ -475,6 +525,19 @@ impl Pause {
             Self::All => true,
             Self::Provider(name) => name == provider,
             Self::Session(name) => is_called(session, name),
+        }
+    }
+}
+
+impl std::fmt::Display for PauseRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.what.fmt(f)?;
+        if let Some(until) = self.until {
+            write!(f, " until {}", until.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
         }
     }
 }
@@ -609,6 +672,97 @@ pub struct End {
     pub output: Option<Output>,
     /// Not to be tried again before.
     pub not_before: Option<Timestamp>,
+    /// What is known of the agent's turn.
+    pub turn: Option<TurnFacts>,
+    /// A limit that the agent came to: its provider is paused in the same transaction.
+    pub limit: Option<Limit>,
+}
+
+impl End {
+    /// Returns an end that leaves nothing but its reason.
+    pub fn new(attempt: AttemptId, outcome: Outcome, event: Event) -> Self {
+        Self {
+            attempt,
+            outcome,
+            event,
+            exit_code: None,
+            error: None,
+            output: None,
+            not_before: None,
+            turn: None,
+            limit: None,
+        }
+    }
+
+    /// The same with why it ended so, for people.
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self {
+            error: Some(reason.into()),
+            ..self
+        }
+    }
+}
+
+/// A limit of a provider that an agent came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Whose.
+    pub provider: String,
+    /// When it ends.
+    pub until: Timestamp,
+    /// As the agent says.
+    pub reason: String,
+}
+
+/// What a person answers to an agent that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its number.
+    pub id: i64,
+    /// The task whose agent asks.
+    pub task: TaskId,
+    /// What.
+    pub answer: Answer,
+}
+
+/// What a person says to an agent that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Words: for a dialog they are typed, and entered where they are more than one sign.
+    Words(String),
+    /// Keys, by tmux's names of them.
+    Keys(Vec<String>),
+    /// Nothing: what it said last is the response.
+    Accept,
+}
+
+impl Answer {
+    fn row(&self) -> (&'static str, String) {
+        match self {
+            Self::Words(text) => ("words", text.clone()),
+            Self::Keys(names) => ("keys", names.join(" ")),
+            Self::Accept => ("accept", String::new()),
+        }
+    }
+
+    fn from_row(kind: &str, text: String) -> Self {
+        match kind {
+            "keys" => Self::Keys(text.split_whitespace().map(str::to_owned).collect()),
+            "accept" => Self::Accept,
+            _ => Self::Words(text),
+        }
+    }
+}
+
+/// A pause as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseRow {
+    /// What takes no new tasks.
+    pub what: Pause,
+    /// When it ends by itself; `None`: by a person's word.
+    pub until: Option<Timestamp>,
+    /// Why, where no person asked for it.
+    pub reason: Option<String>,
 }
 
 /// An attempt that has not ended, with its task: what recovery starts from.
@@ -626,6 +780,8 @@ pub struct OpenAttempt {
     pub delivered_at: Option<Timestamp>,
     /// When its session took it up.
     pub started_at: Option<Timestamp>,
+    /// When a prompt may first have been submitted.
+    pub submitted_at: Option<Timestamp>,
     /// What it is a try of.
     pub task: Task,
 }

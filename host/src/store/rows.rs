@@ -22,7 +22,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
     timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
     (SELECT parents.session FROM dependencies JOIN tasks AS parents \
         ON parents.id = dependencies.parent_id WHERE dependencies.task_id = tasks.id \
-        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision";
+        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision, asks";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -64,6 +64,7 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         secrets: text(row, 22)?,
         follows: text(row, 23)?,
         revision: integer(row, 24)?.unwrap_or_default(),
+        asks: text(row, 25)?,
     })
 }
 

@@ -277,6 +277,171 @@ CREATE TABLE policy_log (
 );
 CREATE INDEX policy_orders ON policy_log (id) WHERE outcome = 'waiting';
 ",
+    // 4: agents: a task may wait for a person, an attempt is submitted before it runs, a provider
+    // is paused until its limit ends. SQLite changes no CHECK in place: the tables are made anew.
+    r"
+DROP TRIGGER prompts_insert;
+DROP VIEW prompts;
+CREATE TABLE tasks_new (
+    id                 INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind               TEXT NOT NULL DEFAULT 'prompt' CHECK (kind IN ('prompt', 'command')),
+    content            TEXT NOT NULL,
+    source             TEXT NOT NULL DEFAULT 'cli',
+    priority           INTEGER NOT NULL DEFAULT 0,
+    status             TEXT NOT NULL DEFAULT 'pending' CHECK (status IN
+        ('pending', 'assigned', 'in_progress', 'waiting_input', 'completed', 'failed', 'cancelled',
+        'uncertain')),
+    session            TEXT,
+    exit_code          INTEGER,
+    error              TEXT,
+    created_at         TEXT NOT NULL,
+    assigned_at        TEXT,
+    completed_at       TEXT,
+    metadata           TEXT NOT NULL DEFAULT '{}',
+    target_session     TEXT,
+    target_provider    TEXT,
+    attempts           INTEGER NOT NULL DEFAULT 0,
+    max_retries        INTEGER NOT NULL DEFAULT 0,
+    timeout_seconds    INTEGER,
+    not_before         TEXT,
+    cancel_requested   TEXT,
+    wait_reason        TEXT,
+    wait_rankings      TEXT,
+    tries              INTEGER NOT NULL DEFAULT 0,
+    blocked            INTEGER NOT NULL DEFAULT 0,
+    revision           INTEGER NOT NULL DEFAULT 0,
+    reassign_requested TEXT,
+    reassign_to        TEXT,
+    secrets            TEXT,
+    response           TEXT,
+    asks               TEXT,
+    lane               TEXT GENERATED ALWAYS AS (json_array(
+        kind,
+        CAST(target_session AS TEXT),
+        CAST(target_provider AS TEXT),
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.preferred_providers') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.fallback_providers') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.allow_fallback') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.target_fallback') END,
+        CASE WHEN json_valid(metadata)
+            AND json_extract(metadata, '$.require_branch')
+            AND json_extract(metadata, '$.working_dir') IS NULL
+            AND coalesce(json_array_length(metadata, '$.prerequisites'), 0) = 0
+            THEN json_extract(metadata, '$.git_branch') END,
+        CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.require_labels') END
+    )) VIRTUAL
+);
+INSERT INTO tasks_new (id, kind, content, source, priority, status, session, exit_code, error,
+    created_at, assigned_at, completed_at, metadata, target_session, target_provider, attempts,
+    max_retries, timeout_seconds, not_before, cancel_requested, wait_reason, wait_rankings, tries,
+    blocked, revision, reassign_requested, reassign_to, secrets, response)
+SELECT id, kind, content, source, priority, status, session, exit_code, error,
+    created_at, assigned_at, completed_at, metadata, target_session, target_provider, attempts,
+    max_retries, timeout_seconds, not_before, cancel_requested, wait_reason, wait_rankings, tries,
+    blocked, revision, reassign_requested, reassign_to, secrets, response FROM tasks;
+-- Numbers are never used again, also where the last task was deleted.
+INSERT INTO sqlite_sequence (name, seq) SELECT 'tasks_new', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'tasks_new');
+UPDATE sqlite_sequence SET seq = max(seq,
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'tasks'), 0)) WHERE name = 'tasks_new';
+DROP TABLE tasks;
+ALTER TABLE tasks_new RENAME TO tasks;
+CREATE INDEX tasks_pending ON tasks (lane, priority DESC, id)
+    WHERE status = 'pending' AND not_before IS NULL AND blocked = 0;
+CREATE INDEX tasks_due ON tasks (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;
+CREATE INDEX tasks_by_status ON tasks (status);
+CREATE INDEX tasks_with_secrets ON tasks (secrets) WHERE secrets IS NOT NULL;
+
+CREATE TABLE attempts_new (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id        INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    number         INTEGER NOT NULL,
+    session        TEXT NOT NULL,
+    server_pid     INTEGER NOT NULL,
+    server_start   INTEGER NOT NULL,
+    pane           TEXT NOT NULL,
+    pane_pid       INTEGER NOT NULL,
+    phase          TEXT NOT NULL CHECK (phase IN
+        ('claimed', 'delivering', 'submitted', 'in_progress', 'ended')),
+    outcome        TEXT,
+    exit_code      INTEGER,
+    error          TEXT,
+    claimed_at     TEXT NOT NULL,
+    delivered_at   TEXT,
+    submitted_at   TEXT,
+    started_at     TEXT,
+    ended_at       TEXT,
+    policy_name    TEXT NOT NULL,
+    policy_version TEXT NOT NULL,
+    policy_sha256  TEXT NOT NULL,
+    rankings       TEXT NOT NULL,
+    ruled_out      TEXT NOT NULL DEFAULT '[]',
+    -- What is known of an agent's turn, as JSON.
+    turn           TEXT,
+    CHECK ((phase = 'ended') = (outcome IS NOT NULL))
+);
+INSERT INTO attempts_new (id, task_id, number, session, server_pid, server_start, pane, pane_pid,
+    phase, outcome, exit_code, error, claimed_at, delivered_at, started_at, ended_at, policy_name,
+    policy_version, policy_sha256, rankings, ruled_out)
+SELECT id, task_id, number, session, server_pid, server_start, pane, pane_pid,
+    CASE phase WHEN 'preparing' THEN 'claimed' ELSE phase END, outcome, exit_code, error,
+    claimed_at, delivered_at, started_at, ended_at, policy_name,
+    policy_version, policy_sha256, rankings, ruled_out FROM attempts;
+INSERT INTO sqlite_sequence (name, seq) SELECT 'attempts_new', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'attempts_new');
+UPDATE sqlite_sequence SET seq = max(seq,
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'attempts'), 0))
+    WHERE name = 'attempts_new';
+DROP TABLE attempts;
+ALTER TABLE attempts_new RENAME TO attempts;
+CREATE INDEX attempts_of_task ON attempts (task_id, id);
+CREATE UNIQUE INDEX one_attempt_a_session
+    ON attempts (server_pid, server_start, pane, pane_pid) WHERE phase <> 'ended';
+CREATE UNIQUE INDEX one_attempt_a_task ON attempts (task_id) WHERE phase <> 'ended';
+
+ALTER TABLE pauses ADD COLUMN until TEXT;
+ALTER TABLE pauses ADD COLUMN reason TEXT;
+
+-- What people answer to agents that ask, for the daemon to give to them.
+CREATE TABLE replies (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id    INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    kind       TEXT NOT NULL DEFAULT 'words' CHECK (kind IN ('words', 'keys', 'accept')),
+    text       TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+
+CREATE VIEW prompts AS SELECT
+    id, content, source, priority, status,
+    session AS assigned_session,
+    created_at, assigned_at, completed_at,
+    coalesce(
+        (SELECT CAST(outputs.bytes AS TEXT) FROM attempts
+            JOIN outputs ON outputs.attempt_id = attempts.id
+            WHERE attempts.task_id = tasks.id ORDER BY attempts.id DESC LIMIT 1),
+        response
+    ) AS response,
+    error, metadata, target_session, target_provider,
+    -- How often it was tried again: a task that waits or runs is in the try behind those that ended.
+    CASE WHEN status IN ('pending', 'assigned', 'in_progress', 'waiting_input') THEN attempts
+        ELSE max(attempts - 1, 0) END AS retry_count,
+    max_retries,
+    timeout_seconds / 60 AS timeout_minutes
+FROM tasks;
+
+CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
+    INSERT INTO tasks (id, kind, content, source, priority, created_at, metadata,
+        target_session, target_provider, max_retries, timeout_seconds)
+    VALUES (NEW.id, CASE NEW.target_provider WHEN 'shell' THEN 'command' ELSE 'prompt' END,
+        NEW.content, coalesce(NEW.source, 'sql'), coalesce(NEW.priority, 0),
+        strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(NEW.created_at, 'now')),
+        coalesce(NEW.metadata, '{}'), NEW.target_session, NEW.target_provider,
+        coalesce(NEW.max_retries, 0),
+        CASE WHEN NEW.timeout_minutes > 0 THEN NEW.timeout_minutes * 60 END);
+    INSERT INTO assignment_history (prompt_id, action, details)
+    VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
+END;
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,

@@ -17,8 +17,8 @@ use super::rows::{
     text, time,
 };
 use super::{
-    Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, OpenAttempt, Output, ParentRow,
-    Pause, Request, SessionRow, Store, StoreError, Waiting, schema,
+    Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,
+    ParentRow, Pause, PauseRow, Reply, Request, SessionRow, Store, StoreError, Waiting, schema,
 };
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::matching::PolicyId;
@@ -201,7 +201,7 @@ impl Store for Sqlite {
         let mut query = self.connection.prepare_cached(
             "SELECT id, number, session, phase, outcome, exit_code, error, claimed_at, started_at,
                 ended_at, policy_name, policy_version, policy_sha256, rankings,
-                ruled_out
+                ruled_out, turn
              FROM attempts WHERE task_id = ?1 ORDER BY id",
         )?;
         let attempts = query.query_map([id.0], |row| {
@@ -223,6 +223,7 @@ impl Store for Sqlite {
                 },
                 rankings: from_json(row, 13)?,
                 ruled_out: from_json(row, 14)?,
+                turn: text(row, 15)?.and_then(|turn| serde_json::from_str(&turn).ok()),
             })
         })?;
         let attempts: Vec<Attempt> = attempts.collect::<Result<_, _>>()?;
@@ -288,7 +289,7 @@ impl Store for Sqlite {
 
     fn anything_left(&mut self) -> Result<bool, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT 1 FROM tasks WHERE status IN ('pending', 'assigned', 'in_progress')",
+            "SELECT 1 FROM tasks WHERE status IN ('pending', 'assigned', 'in_progress', 'waiting_input')",
         )?;
         Ok(query.exists([])?)
     }
@@ -482,6 +483,7 @@ impl Store for Sqlite {
             let (task, session) = open_attempt(connection, attempt)?;
             let (column, event) = match phase {
                 Phase::Delivering => ("delivered_at", Event::Deliver),
+                Phase::Submitted => ("submitted_at", Event::Submit),
                 Phase::Running => ("started_at", Event::Start),
                 // The first phase comes with the claim, the last with the end.
                 Phase::Claimed | Phase::Ended => return Err(StoreError::NoAttempt(attempt)),
@@ -506,7 +508,7 @@ impl Store for Sqlite {
             // Whatever became of the attempt, a task that a person cancelled is not tried again.
             let again = matches!(
                 end.event,
-                Event::Retry | Event::Refuse | Event::Withdraw | Event::Return
+                Event::Retry | Event::Refuse | Event::Withdraw | Event::Return | Event::Hold
             );
             let event = if again && is_cancel_requested(connection, task)? {
                 Event::Cancel
@@ -516,13 +518,14 @@ impl Store for Sqlite {
             let status = move_task(connection, task, event, Some(&session), &details, now)?;
             connection.execute(
                 "UPDATE attempts SET phase = 'ended', outcome = ?2, exit_code = ?3, error = ?4,
-                    ended_at = ?5 WHERE id = ?1",
+                    ended_at = ?5, turn = ?6 WHERE id = ?1",
                 params![
                     end.attempt.0,
                     end.outcome.name(),
                     end.exit_code,
                     end.error,
-                    stamp(now)
+                    stamp(now),
+                    end.turn.as_ref().map(json),
                 ],
             )?;
             if let Some(output) = &end.output {
@@ -542,7 +545,7 @@ impl Store for Sqlite {
                         THEN reassign_to ELSE target_session END,
                     metadata = CASE WHEN ?6 AND reassign_requested IS NOT NULL AND json_valid(metadata)
                         THEN json_remove(metadata, '$.target_fallback') ELSE metadata END,
-                    reassign_requested = NULL, reassign_to = NULL,
+                    reassign_requested = NULL, reassign_to = NULL, asks = NULL,
                     cancel_requested = CASE WHEN ?6 THEN cancel_requested END,
                     session = CASE WHEN ?6 THEN NULL ELSE session END
                  WHERE id = ?1",
@@ -563,8 +566,13 @@ impl Store for Sqlite {
                 | Outcome::Refused
                 | Outcome::Withdrawn
                 | Outcome::Reassigned
+                | Outcome::Limited
                 | Outcome::Uncertain => None,
             };
+            connection.execute("DELETE FROM replies WHERE task_id = ?1", [task.0])?;
+            if let Some(limit) = &end.limit {
+                hold_provider(connection, limit, now)?;
+            }
             if let Some(column) = tally {
                 connection.execute(
                     &format!("UPDATE sessions SET {column} = {column} + 1 WHERE name = ?1"),
@@ -575,10 +583,70 @@ impl Store for Sqlite {
         })
     }
 
+    fn ask(
+        &mut self,
+        attempt: AttemptId,
+        question: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let (task, session) = open_attempt(connection, attempt)?;
+            move_task(connection, task, Event::Ask, Some(&session), question, now)?;
+            connection.execute(
+                "UPDATE tasks SET asks = ?2 WHERE id = ?1",
+                params![task.0, question],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn go_on(
+        &mut self,
+        attempt: AttemptId,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let (task, session) = open_attempt(connection, attempt)?;
+            move_task(connection, task, Event::GoOn, Some(&session), details, now)?;
+            connection.execute("UPDATE tasks SET asks = NULL WHERE id = ?1", [task.0])?;
+            Ok(())
+        })
+    }
+
+    fn replies(&mut self) -> Result<Vec<Reply>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT id, task_id, kind, text FROM replies ORDER BY id")?;
+        let rows = query.query_map([], |row| {
+            Ok(Reply {
+                id: row.get(0)?,
+                task: TaskId(row.get(1)?),
+                answer: Answer::from_row(
+                    &row.get::<_, String>(2)?,
+                    text(row, 3)?.unwrap_or_default(),
+                ),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn take_reply(
+        &mut self,
+        reply: &Reply,
+        details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            connection.execute("DELETE FROM replies WHERE id = ?1", [reply.id])?;
+            write_history(connection, reply.task, None, "replied", details, now)
+        })
+    }
+
     fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT id, session, server_pid, server_start, pane, pane_pid, phase, delivered_at,
-                started_at, task_id
+                started_at, submitted_at, task_id
              FROM attempts WHERE phase <> 'ended' ORDER BY id",
         )?;
         let rows = query.query_map([], |row| {
@@ -589,11 +657,12 @@ impl Store for Sqlite {
                 phase_of(row, 6)?,
                 time(row, 7)?,
                 time(row, 8)?,
-                TaskId(row.get(9)?),
+                time(row, 9)?,
+                TaskId(row.get(10)?),
             ))
         })?;
         rows.map(|row| {
-            let (id, session, identity, phase, delivered_at, started_at, task) = row?;
+            let (id, session, identity, phase, delivered_at, started_at, submitted_at, task) = row?;
             Ok(OpenAttempt {
                 id,
                 session,
@@ -601,6 +670,7 @@ impl Store for Sqlite {
                 phase,
                 delivered_at,
                 started_at,
+                submitted_at,
                 task: read_task(&self.connection, task)?,
             })
         })
@@ -646,7 +716,9 @@ impl Store for Sqlite {
         self.atomically(|connection| {
             let status = read_task(connection, id)?.status;
             let event = match status {
-                Status::Assigned | Status::InProgress => Event::RequestCancel,
+                Status::Assigned | Status::InProgress | Status::WaitingInput => {
+                    Event::RequestCancel
+                }
                 _ => Event::Cancel,
             };
             let status = move_task(connection, id, event, None, "by a person", now)?;
@@ -742,14 +814,25 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    fn pauses(&mut self) -> Result<Vec<Pause>, StoreError> {
+    fn pauses(&mut self) -> Result<Vec<PauseRow>, StoreError> {
         let mut query = self
             .connection
-            .prepare_cached("SELECT scope, name FROM pauses ORDER BY scope, name")?;
+            .prepare_cached("SELECT scope, name, until, reason FROM pauses ORDER BY scope, name")?;
         let rows = query.query_map([], |row| {
-            Ok(Pause::from_row(&row.get::<_, String>(0)?, row.get(1)?))
+            Ok(PauseRow {
+                what: Pause::from_row(&row.get::<_, String>(0)?, row.get(1)?),
+                until: time(row, 2)?,
+                reason: text(row, 3)?,
+            })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
+            .execute([stamp(now)])?;
+        Ok(())
     }
 
     fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError> {
@@ -880,6 +963,18 @@ pub(super) fn read_task(connection: &Connection, id: TaskId) -> Result<Task, Sto
         .query_row([id.0], task_of)
         .optional()?
         .ok_or(StoreError::NoTask(id))
+}
+
+/// Pauses a provider until its limit ends; one that a person has paused stays so.
+fn hold_provider(connection: &Connection, limit: &Limit, now: Timestamp) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT INTO pauses (scope, name, since, until, reason)
+         VALUES ('provider', ?1, ?2, ?3, ?4)
+         ON CONFLICT (scope, name) DO UPDATE SET until = max(until, excluded.until),
+            reason = excluded.reason WHERE until IS NOT NULL",
+        params![limit.provider, stamp(now), stamp(limit.until), limit.reason],
+    )?;
+    Ok(())
 }
 
 fn is_cancel_requested(connection: &Connection, task: TaskId) -> Result<bool, StoreError> {

@@ -81,6 +81,8 @@ fn end(attempt: AttemptId, outcome: Outcome, event: Event) -> End {
         error: (outcome != Outcome::Completed).then(|| "why".to_owned()),
         output: None,
         not_before: None,
+        turn: None,
+        limit: None,
     }
 }
 

@@ -36,6 +36,21 @@ impl FromStr for Socket {
     }
 }
 
+impl Socket {
+    /// Returns it as a person would name it to a program that stands elsewhere.
+    pub fn option(&self) -> String {
+        match self {
+            Self::Default => String::new(),
+            Self::Name(name) => name.clone(),
+            Self::Path(path) => {
+                let absolute = std::path::absolute(path);
+                let path = absolute.as_ref().unwrap_or(path);
+                path.display().to_string()
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -74,6 +89,14 @@ impl Program {
         command
     }
 
+    /// Returns a command as [`Program::command`] does that starts a server where none runs: only for
+    /// sessions that assigner is to start.
+    pub(super) fn starting(&self) -> Command {
+        let mut command = plain(&self.path);
+        command.arg("-u").args(self.server());
+        command
+    }
+
     /// Returns a command as [`Program::command`] does, whose output is read to the end even when
     /// assigner is killed. A control client that ends while its answers cannot be written stays in
     /// tmux 3.3a for ever, and with it the session that it is attached to. The processes form a
@@ -92,12 +115,16 @@ impl Program {
         // -u: without it, and without a UTF-8 locale, every non-ASCII byte comes back as `_`.
         // -N: a server must never come into being because assigner looked for one.
         let mut flags = vec![OsStr::new("-u"), OsStr::new("-N")];
-        match &self.socket {
-            Socket::Default => {}
-            Socket::Name(name) => flags.extend([OsStr::new("-L"), OsStr::new(name)]),
-            Socket::Path(path) => flags.extend([OsStr::new("-S"), path.as_os_str()]),
-        }
+        flags.extend(self.server());
         flags
+    }
+
+    fn server(&self) -> Vec<&OsStr> {
+        match &self.socket {
+            Socket::Default => Vec::new(),
+            Socket::Name(name) => vec![OsStr::new("-L"), OsStr::new(name)],
+            Socket::Path(path) => vec![OsStr::new("-S"), path.as_os_str()],
+        }
     }
 }
 

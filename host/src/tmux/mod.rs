@@ -15,7 +15,9 @@ mod spawn;
 #[cfg(test)]
 mod tests;
 mod version;
+mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use command::{Program, Socket};
 pub use script::{MAX_LINE, MAX_PIPE};
 pub use server::Server;
 pub use version::{Version, version};
+pub use writer::PaneLock;
 
 /// What can be asked of a tmux server. Every request ends within seconds, whatever tmux does.
 #[expect(
@@ -52,6 +55,20 @@ pub trait Tmux {
     /// listed. Nothing is ever tried twice.
     async fn type_lines(&mut self, lines: &[TypedLine]) -> Vec<Typed>;
 
+    /// Returns the screen of each pane, in the order of `panes`; `None` where the pane is gone.
+    ///
+    /// # Errors
+    ///
+    /// tmux could not be asked.
+    async fn screens(&mut self, panes: &[&Identity]) -> Result<Vec<Option<Capture>>, Error>;
+
+    /// Pastes a text into a pane, in brackets where its program asked for them, guarded as
+    /// [`Tmux::type_lines`] is. Nothing is submitted, and nothing is ever tried twice.
+    async fn paste(&mut self, paste: &Paste) -> Typed;
+
+    /// Presses keys in a pane, guarded in the same way.
+    async fn press(&mut self, keys: &Keys) -> Typed;
+
     /// Sends Ctrl-C to a pane, guarded as [`Tmux::type_lines`] is, but wherever its cursor stands.
     async fn interrupt(&mut self, identity: &Identity) -> Typed;
 
@@ -65,6 +82,53 @@ pub trait Tmux {
     ///
     /// [`Error::Gone`] where this pane is not there any more.
     async fn tail(&mut self, identity: &Identity, lines: u32) -> Result<String, Error>;
+
+    /// Returns the last `lines` lines of a pane's history and its screen, wrapped lines joined: plain
+    /// text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] where this pane is not there any more.
+    async fn history(&mut self, identity: &Identity, lines: u32) -> Result<String, Error>;
+
+    /// Rings the bell of each terminal that shows tmux.
+    ///
+    /// # Errors
+    ///
+    /// tmux could not be asked.
+    async fn bell(&mut self) -> Result<(), Error>;
+
+    /// Returns the sessions of the server; holder sessions of assigner are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoServer`] where none runs.
+    async fn sessions(&mut self) -> Result<Vec<Session>, Error>;
+
+    /// Starts a session with its mark, and a server where none runs. Nothing is ever tried twice:
+    /// after [`Error::TimedOut`], [`Error::Closed`] or [`Error::Protocol`] the next list tells
+    /// whether it was started.
+    ///
+    /// # Errors
+    ///
+    /// tmux could not be asked, or said no.
+    async fn start_session(&mut self, new: &NewSession) -> Result<(), Error>;
+
+    /// Adds to the mark of a session that it has come up; returns whether it is still there.
+    ///
+    /// # Errors
+    ///
+    /// tmux could not be asked.
+    async fn mark_up(&mut self, session: &Session) -> Result<bool, Error>;
+
+    /// Ends a session with all that runs in it, where tmux finds it in the same step as it was listed:
+    /// nobody attached, one window, one pane, the same program, the cursor where it was. Returns
+    /// whether it did.
+    ///
+    /// # Errors
+    ///
+    /// tmux could not be asked.
+    async fn end_session(&mut self, session: &Session) -> Result<bool, Error>;
 
     /// Completes when tmux says that sessions, windows or panes may have changed since the last
     /// [`Tmux::panes`]. It may never complete: a notification only makes the next look earlier.
@@ -112,6 +176,73 @@ pub struct Pane {
     pub title: String,
 }
 
+/// A session as it was when it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// tmux's own name of it, such as `$3`: unique in the life of one server.
+    pub id: SessionId,
+    /// Its name as tmux shows it: a label, never an address.
+    pub name: String,
+    /// How many clients are attached to it, control clients among them.
+    pub clients: u32,
+    /// How many windows it has.
+    pub windows: u32,
+    /// How many panes its current window has.
+    pub panes: u32,
+    /// Whether others show its windows, too: it is in a group, or its window is linked.
+    pub shared: bool,
+    /// Its active pane.
+    pub pane: Identity,
+    /// Column and row of the cursor there, from 0.
+    pub cursor: (u32, u32),
+    /// Whether the program there has ended while the pane remains.
+    pub dead: bool,
+    /// The exit status of that program, where tmux knows one.
+    pub dead_status: Option<i32>,
+    /// When it was made, in seconds since 1970-01-01 UTC.
+    pub created: i64,
+    /// Its mark, where assigner has started it.
+    pub mark: Option<Mark>,
+    /// Whether it was marked as one that has come up.
+    pub up: bool,
+}
+
+impl Session {
+    /// Whether nobody is attached to it, and nobody has added a window or a pane.
+    pub fn is_alone(&self) -> bool {
+        self.clients == 0 && !self.shared && self.windows == 1 && self.panes == 1
+    }
+}
+
+/// tmux's own name of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(String);
+
+/// What tells that assigner has started a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// For which pool: letters, digits, `-` and `_`.
+    pub pool: String,
+    /// Which assigner, by its data directory.
+    pub owner: String,
+}
+
+/// A session to be started. None of its texts has a control character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Where its program starts: an absolute path that exists, for tmux takes another one silently.
+    pub directory: String,
+    /// What runs in it: one text is a line for the user's shell, several are a program with its
+    /// arguments.
+    pub command: Vec<String>,
+    /// Variables that it is given.
+    pub variables: BTreeMap<String, String>,
+    /// How it is marked.
+    pub mark: Mark,
+}
+
 /// The line that a pane's cursor stands in, split at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CursorLine {
@@ -135,6 +266,50 @@ pub struct TypedLine {
     pub text: String,
     /// Where the pane's output goes from this line on; the pane must not be piped already.
     pub pipe: Option<Pipe>,
+}
+
+/// A pane's screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Its lines, with the sequences of their colours.
+    pub text: String,
+    /// Column and row of its cursor, from 0.
+    pub cursor: (u32, u32),
+    /// Whether the cursor is shown.
+    pub cursor_shown: bool,
+    /// Whether the pane is in copy mode or another mode, where keys do not reach the program.
+    pub in_mode: bool,
+}
+
+/// A pane as it was when it was looked at, which it must still be when something is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aim {
+    /// The pane.
+    pub identity: Identity,
+    /// Where its cursor must stand.
+    pub cursor: (u32, u32),
+    /// The program that must be in the foreground, by the name that tmux shows; `None`: any.
+    pub command: Option<String>,
+}
+
+/// A text to paste.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paste {
+    /// Where it goes.
+    pub aim: Aim,
+    /// The text: no control characters but tab and newline.
+    pub text: String,
+}
+
+/// Keys to press.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Where they go.
+    pub aim: Aim,
+    /// What is typed as it is, first: no control characters.
+    pub literal: String,
+    /// tmux's names of keys: letters, digits and `-`.
+    pub names: Vec<String>,
 }
 
 /// A program that receives the output of a pane on its standard input.
@@ -180,6 +355,12 @@ pub enum Refusal {
     /// Somebody typed there, or the program wrote something.
     #[error("the cursor has moved since the pane was read")]
     CursorMoved,
+    /// The program in the foreground is another one.
+    #[error("another program has come to the foreground of the pane")]
+    OtherProgram,
+    /// Another process is just writing there.
+    #[error("another assigner writes into the pane")]
+    Writer,
     /// Another pipe is open, and a pane has but one.
     #[error("the output of the pane is already piped elsewhere")]
     Piped,

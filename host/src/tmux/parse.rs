@@ -1,7 +1,7 @@
 //! What tmux answers: pure, and safe on any bytes.
 
 use super::script::{END, State, Wanted, split_at_column};
-use super::{CursorLine, Error, Pane, Refusal, Typed};
+use super::{Capture, CursorLine, Error, Mark, Pane, Refusal, Session, SessionId, Typed};
 use crate::model::ids::{Identity, PaneId};
 
 /// The most bytes of one answer: some 50,000 panes, or a screen of any size.
@@ -191,6 +191,94 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
     Some(Row::Pane(Box::new(pane)))
 }
 
+/// Returns the sessions of a list.
+pub(super) fn sessions(records: &[Record]) -> Result<Vec<Session>, Error> {
+    let mut sessions = Vec::new();
+    for record in records {
+        let Some(rest) = record.head.strip_prefix("session\t") else {
+            continue;
+        };
+        // What follows a newline stands in the body, and with it no mark of ours.
+        let whole = record.body.is_empty();
+        let unknown = Error::Protocol("it lists a session in an unknown form");
+        sessions.extend(session(rest, whole).ok_or(unknown)?);
+    }
+    Ok(sessions)
+}
+
+/// Returns a session, or nothing for a holder.
+fn session(text: &str, whole: bool) -> Option<Option<Session>> {
+    let mut fields = text.splitn(9, '\t');
+    let mut next = || fields.next();
+    let is_holder = next()? == "1";
+    let mut state = next()?.split(' ');
+    let mut number = || state.next();
+    let (server_pid, server_start) = (number()?.parse().ok()?, number()?.parse().ok()?);
+    let id = SessionId::parse(number()?)?;
+    let (clients, windows) = (number()?.parse().ok()?, number()?.parse().ok()?);
+    let panes = number()?.parse().ok()?;
+    let (grouped, linked) = (number()? != "1", number()? != "0");
+    let pane = PaneId::parse(number()?)?;
+    let pane_pid: i64 = number()?.parse().ok()?;
+    let cursor = (number()?.parse().ok()?, number()?.parse().ok()?);
+    let (dead, dead_status) = (next()? == "1", next()?.parse().ok());
+    let (created, up) = (next()?.parse().ok()?, next()? == "1");
+    let (name, pool, owner) = (next()?, next()?, next()?);
+    // A pane without a process is of no use to anybody.
+    let pane_pid = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0);
+    if is_holder || pane_pid.is_none() {
+        return Some(None);
+    }
+    Some(Some(Session {
+        id,
+        name: name.to_owned(),
+        clients,
+        windows,
+        panes,
+        shared: grouped || linked,
+        pane: Identity {
+            server_pid,
+            server_start,
+            pane,
+            pane_pid: pane_pid?,
+        },
+        cursor,
+        dead,
+        dead_status,
+        created,
+        mark: (whole && !pool.is_empty()).then(|| Mark {
+            pool: pool.to_owned(),
+            owner: owner.to_owned(),
+        }),
+        up,
+    }))
+}
+
+impl SessionId {
+    /// Returns the id where `text` is `$` and digits: only such a text is ever put behind `-t`.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('$')?;
+        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| Self(text.to_owned()))
+    }
+}
+
+/// Whether tmux has told that it did what was asked, under that name.
+pub(super) fn is_done(records: &[Record], name: &str) -> bool {
+    records.iter().any(|record| record.marked(name).is_some())
+}
+
+/// Returns what became of a session that was to be started.
+pub(super) fn started(reply: Reply) -> Result<(), Error> {
+    if is_done(&reply.records, "started") {
+        return Ok(());
+    }
+    match reply.failure {
+        Some(failure) => Err(failure),
+        None => Err(Error::Tmux(reply.errors)),
+    }
+}
+
 /// Returns the line that each pane's cursor stands in.
 pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<CursorLine>> {
     let mut lines = vec![None; panes.len()];
@@ -210,6 +298,29 @@ pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<Cu
         }
     }
     lines
+}
+
+/// Returns the screen of each pane.
+pub(super) fn screens(records: &[Record], panes: &[&Identity]) -> Vec<Option<Capture>> {
+    let mut screens = vec![None; panes.len()];
+    for record in records {
+        let Some((index, rest)) = record.marked("screen") else {
+            continue;
+        };
+        let (shown, state) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (Some(identity), Some(state)) = (panes.get(index), State::parse(state)) else {
+            continue;
+        };
+        if state.is_of(identity) {
+            screens[index] = Some(Capture {
+                text: record.body.join("\n"),
+                cursor: state.cursor,
+                cursor_shown: shown != "0",
+                in_mode: state.in_mode,
+            });
+        }
+    }
+    screens
 }
 
 /// Returns what became of the requests to type, of which the `index`th asked for `wanted`.
@@ -263,6 +374,24 @@ pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Resul
         .filter(|line| !line.is_empty())
         .collect();
     Ok(lines[lines.len().saturating_sub(count as usize)..].join("\n"))
+}
+
+/// Returns the terminals that show something; a control client has none.
+pub(super) fn terminals(records: &[Record]) -> impl Iterator<Item = &str> {
+    let paths = records
+        .iter()
+        .filter_map(|record| record.head.strip_prefix("terminal\t"));
+    paths.filter(|path| path.starts_with("/dev/"))
+}
+
+/// Returns all lines of a capture.
+pub(super) fn history(records: &[Record], identity: &Identity) -> Result<String, Error> {
+    let record = records
+        .iter()
+        .find(|record| record.marked("tail").is_some())
+        .ok_or_else(|| Error::Gone(identity.pane.clone()))?;
+    let lines = record.body.iter().map(|line| plain(line));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Returns `text` fit for a message: without control characters.

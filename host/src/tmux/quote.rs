@@ -24,6 +24,12 @@ pub(super) fn pipe(argv: &[String]) -> String {
         .replace('#', "##''")
 }
 
+/// Returns a format that stands for `text` itself. tmux leaves `##` alone before `[`, so that is
+/// named in another way.
+pub(super) fn format(text: &str) -> String {
+    text.replace('#', "##").replace("#[", "##{l:[}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

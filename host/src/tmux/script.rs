@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::quote::{self, word};
-use super::{CursorLine, Pane, Pipe, Refusal, TypedLine};
+use super::{
+    Aim, CursorLine, Error, Keys, NewSession, Pane, Paste, Pipe, Refusal, Session, TypedLine,
+};
 use crate::model::ids::{Identity, PaneId};
 
 /// The longest line that is typed, in bytes: half of what a terminal in canonical mode takes.
@@ -27,6 +29,20 @@ pub(super) const END: &str = "end";
 /// How a pane stands, in the order that [`State`] reads.
 const STATE: &str = "#{pid} #{start_time} #{pane_id} #{pane_pid} #{pane_dead} #{pane_in_mode} \
     #{pane_input_off} #{pane_synchronized} #{cursor_x} #{cursor_y} #{pane_pipe}";
+
+/// How a session stands: what must still be so when it is ended, for nobody may be disturbed.
+const SESSION: &str = "#{pid} #{start_time} #{session_id} #{session_attached} #{session_windows} \
+    #{window_panes} #{?session_grouped,#{session_group_size},1} #{?window_linked,1,0} \
+    #{pane_id} #{pane_pid} #{cursor_x} #{cursor_y}";
+
+/// The options that mark a session that assigner has started: its pool, whose it is, and whether it
+/// has come up.
+const POOL: &str = "@assigner_pool";
+const OWNER: &str = "@assigner_pool_of";
+const UP: &str = "@assigner_pool_up";
+
+/// The most bytes of all texts of a session to be started.
+const MAX_SESSION: usize = 64 << 10;
 
 /// A request under construction.
 pub(super) struct Script {
@@ -77,6 +93,112 @@ impl Script {
         self.push(&format!("list-clients -F {}", word(&client)));
     }
 
+    /// Asks for every session.
+    pub(super) fn sessions(&mut self) {
+        // Numbers first, free text last: an option may hold anything.
+        let session = format!(
+            "{} session\t#{{?{HOLDER},1,0}}\t{SESSION}\t#{{pane_dead}}\t#{{pane_dead_status}}\
+             \t#{{session_created}}\t#{{?{UP},1,0}}\t#{{session_name}}\t#{{{POOL}}}\t#{{{OWNER}}}",
+            self.nonce
+        );
+        self.push(&format!("list-sessions -F {}", word(&session)));
+    }
+
+    /// Asks to start a session.
+    ///
+    /// # Errors
+    ///
+    /// It has a text that cannot be put so; then nothing was added.
+    pub(super) fn start_session(&mut self, new: &NewSession) -> Result<(), Error> {
+        let unfit = |what: &str| Err(Error::Tmux(format!("{what} of a new session is unfit")));
+        let plain = |text: &str| {
+            let char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            !text.is_empty() && text.bytes().all(char)
+        };
+        // tmux makes other names of those with `:` and `.`, and expands formats in them.
+        if !plain(&new.name) || !plain(&new.mark.pool) {
+            return unfit("the name");
+        }
+        if !new.directory.starts_with('/') {
+            return unfit("the directory");
+        }
+        let variables = new.variables.iter();
+        let variables: Vec<String> = variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let texts = || {
+            let given = [&new.directory, &new.mark.owner].into_iter();
+            given.chain(&new.command).chain(&variables)
+        };
+        if texts().any(|text| text.contains(char::is_control)) {
+            return unfit("a control character");
+        }
+        if new.command.is_empty() || texts().map(String::len).sum::<usize>() > MAX_SESSION {
+            return unfit("the command");
+        }
+        let name = &new.name;
+        // -E: variables of assigner's own surroundings are not for it. The size is for the time
+        // until somebody attaches; a wide one breaks fewer lines.
+        let mut line = format!(
+            "new-session -d -E -x 160 -y 48 -P -F {} -s {name} -c {}",
+            self.mark("started", 0, ""),
+            word(&quote::format(&new.directory)),
+        );
+        for variable in &variables {
+            line += &format!(" -e {}", word(variable));
+        }
+        line += " --";
+        for text in &new.command {
+            line += &format!(" {}", word(text));
+        }
+        // In the same step, so that no session of ours is ever without its mark.
+        for (option, value) in [(POOL, &new.mark.pool), (OWNER, &new.mark.owner)] {
+            line += &format!(" ; set-option -t ={name}: {option} {}", word(value));
+        }
+        // It must not go with the first client that leaves it.
+        line += &format!(" ; set-option -t ={name}: destroy-unattached off");
+        // A program that ends at once leaves what it said.
+        line += &format!(" ; set-option -w -t ={name}: remain-on-exit on");
+        self.push(&line);
+        Ok(())
+    }
+
+    /// Asks to note that a session has come up.
+    pub(super) fn mark_up(&mut self, session: &Session) {
+        let id = word(&session.id.0);
+        let here = &session.pane;
+        let condition = format!(
+            "#{{==:#{{pid}} #{{start_time}} #{{session_id}},{} {} {}}}",
+            here.server_pid, here.server_start, session.id.0
+        );
+        let done = self.mark("done", 0, "");
+        self.push(&format!(
+            "if-shell -F -t '{}:' {} {{ set-option -t {id} {UP} 1 ; display-message -p {done} }}",
+            session.id.0,
+            word(&condition),
+        ));
+    }
+
+    /// Asks to end a session.
+    pub(super) fn end_session(&mut self, session: &Session) {
+        let Session {
+            id, pane, cursor, ..
+        } = session;
+        // Nobody attached, one window with one pane, in no group, linked nowhere.
+        let condition = format!(
+            "#{{==:{SESSION},{} {} {} 0 1 1 1 0 {} {} {} {}}}",
+            pane.server_pid, pane.server_start, id.0, pane.pane, pane.pane_pid, cursor.0, cursor.1,
+        );
+        let done = self.mark("done", 0, "");
+        // Told before it is done: with its last session the server may end.
+        self.push(&format!(
+            "if-shell -F -t '{}:' {} {{ display-message -p {done} ; kill-session -t {} }}",
+            id.0,
+            word(&condition),
+            word(&id.0),
+        ));
+    }
+
     /// Asks for the line that the cursor stood in when the pane was listed.
     pub(super) fn cursor_line(&mut self, index: usize, pane: &Pane) {
         let (id, row) = (&pane.identity.pane, pane.cursor.1);
@@ -119,6 +241,67 @@ impl Script {
         Ok(())
     }
 
+    /// Asks for a pane's screen.
+    pub(super) fn screen(&mut self, index: usize, identity: &Identity) {
+        let id = &identity.pane;
+        let mark = self.mark("screen", index, &format!("#{{cursor_flag}} {STATE}"));
+        self.push(&format!("display-message -p -t {id} {mark}"));
+        self.push(&format!("capture-pane -p -e -t {id}"));
+    }
+
+    /// Returns the name of the buffer that [`Script::paste`] pastes.
+    pub(super) fn buffer(&self) -> String {
+        format!("{}-0", self.nonce)
+    }
+
+    /// Asks to paste the buffer into a pane; it is gone afterwards in either case, for a prompt must
+    /// not stay behind where everybody can paste it.
+    pub(super) fn paste(&mut self, paste: &Paste) {
+        let (pane, buffer) = (&paste.aim.identity.pane, self.buffer());
+        let then = format!(
+            "display-message -p {} ; paste-buffer -p -r -d -b {buffer} -t {pane} ; \
+             display-message -p {}",
+            self.mark("typing", 0, ""),
+            self.mark("typed", 0, ""),
+        );
+        self.guard(0, &Wanted::aimed(&paste.aim), &then);
+        self.push(&format!("delete-buffer -b {buffer}"));
+    }
+
+    /// Asks to press keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unfit`]; then nothing was added.
+    pub(super) fn press(&mut self, keys: &Keys) -> Result<(), Refusal> {
+        let is_name = |name: &String| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            !name.is_empty() && name.bytes().all(plain) && !name.starts_with('-')
+        };
+        if keys.literal.contains(char::is_control) || !keys.names.iter().all(is_name) {
+            return Err(Refusal::Unfit("that is no key as tmux names them"));
+        }
+        if keys.literal.len() > MAX_LINE || (keys.literal.is_empty() && keys.names.is_empty()) {
+            return Err(Refusal::Unfit("there is nothing to type, or too much"));
+        }
+        let pane = &keys.aim.identity.pane;
+        let mut then = format!("display-message -p {}", self.mark("typing", 0, ""));
+        if !keys.literal.is_empty() {
+            // A `;` at the end of an argument would be taken for the end of the command.
+            let text = match keys.literal.strip_suffix(';') {
+                Some(rest) => format!("{rest}\\;"),
+                None => keys.literal.clone(),
+            };
+            then += &format!(" ; send-keys -t {pane} -l -- {}", word(&text));
+        }
+        if !keys.names.is_empty() {
+            then += &format!(" ; send-keys -t {pane} {}", keys.names.join(" "));
+        }
+        then += &format!(" ; display-message -p {}", self.mark("typed", 0, ""));
+        self.guard(0, &Wanted::aimed(&keys.aim), &then);
+        Ok(())
+    }
+
     /// Asks to press Ctrl-C.
     pub(super) fn interrupt(&mut self, index: usize, identity: &Identity) {
         let pane = &identity.pane;
@@ -130,6 +313,12 @@ impl Script {
             "display-message -p {typing} ; send-keys -t {pane} C-c ; display-message -p {typed}"
         );
         self.guard(index, &Wanted::key(identity), &then);
+    }
+
+    /// Asks for the terminals that show something.
+    pub(super) fn terminals(&mut self) {
+        let client = format!("{} terminal\t#{{client_tty}}", self.nonce);
+        self.push(&format!("list-clients -F {}", word(&client)));
     }
 
     /// Asks to end a pipe.
@@ -189,15 +378,31 @@ pub(super) struct Wanted<'a> {
     open: bool,
     cursor: Option<(u32, u32)>,
     unpiped: bool,
+    /// What must be in the foreground.
+    command: Option<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
+    pub(super) fn aimed(aim: &'a Aim) -> Self {
+        // Other names could mean something in a format: then the name is not compared.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let command = aim.command.as_deref();
+        Self {
+            identity: &aim.identity,
+            open: true,
+            cursor: Some(aim.cursor),
+            unpiped: false,
+            command: command.filter(|name| !name.is_empty() && name.bytes().all(plain)),
+        }
+    }
+
     pub(super) fn typing(line: &'a TypedLine) -> Self {
         Self {
             identity: &line.identity,
             open: true,
             cursor: Some(line.cursor),
             unpiped: line.pipe.is_some(),
+            command: None,
         }
     }
 
@@ -207,6 +412,7 @@ impl<'a> Wanted<'a> {
             open: true,
             cursor: None,
             unpiped: false,
+            command: None,
         }
     }
 
@@ -216,6 +422,7 @@ impl<'a> Wanted<'a> {
             open: false,
             cursor: None,
             unpiped: false,
+            command: None,
         }
     }
 
@@ -242,6 +449,10 @@ impl<'a> Wanted<'a> {
             is += " #{pane_pipe}";
             must += " 0";
         }
+        if let Some(command) = self.command {
+            is += " #{pane_current_command}";
+            must += &format!(" {command}");
+        }
         format!("#{{==:{is},{must}}}")
     }
 
@@ -266,6 +477,9 @@ impl<'a> Wanted<'a> {
             Refusal::CursorMoved
         } else if self.unpiped && state.piped {
             Refusal::Piped
+        } else if self.command.is_some() {
+            // All else is as wanted.
+            Refusal::OtherProgram
         } else {
             return None;
         })
@@ -311,11 +525,14 @@ impl State {
 
     /// Whether this is the state of `pane`, its cursor where it was.
     pub(super) fn still(&self, pane: &Pane) -> bool {
-        let identity = &pane.identity;
+        self.is_of(&pane.identity) && self.cursor == pane.cursor
+    }
+
+    /// Whether this is the state of that pane, with its first process.
+    pub(super) fn is_of(&self, identity: &Identity) -> bool {
         (self.server_pid, self.server_start) == (identity.server_pid, identity.server_start)
             && self.pane == identity.pane
             && self.pane_pid == i64::from(identity.pane_pid)
-            && self.cursor == pane.cursor
     }
 }
 

@@ -9,7 +9,10 @@ use super::command::Program;
 use super::control::Control;
 use super::parse::{self, Reply};
 use super::script::{Script, Wanted};
-use super::{CursorLine, Error, Pane, Tmux, Typed, TypedLine, spawn};
+use super::{
+    Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Refusal, Session, Tmux, Typed,
+    TypedLine, spawn,
+};
 use crate::model::ids::Identity;
 
 /// The pause after a connection failed: the first, and the longest that doubling leads to.
@@ -94,9 +97,8 @@ impl Server {
         self.resume = None;
     }
 
-    /// Returns a driver that never connects.
-    #[cfg(test)]
-    pub(super) fn spawning(program: Program) -> Self {
+    /// Returns a driver that never connects: for a look or two, it makes no holder session.
+    pub fn spawning(program: Program) -> Self {
         let far = Instant::now() + Duration::from_secs(86_400);
         Self {
             resume: Some(far),
@@ -164,6 +166,47 @@ impl Tmux for Server {
         unfit.into_iter().enumerate().map(outcome).collect()
     }
 
+    async fn screens(&mut self, panes: &[&Identity]) -> Result<Vec<Option<Capture>>, Error> {
+        if panes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut script = Script::new();
+        for (index, identity) in panes.iter().enumerate() {
+            script.screen(index, identity);
+        }
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        Ok(parse::screens(&records, panes))
+    }
+
+    async fn paste(&mut self, paste: &Paste) -> Typed {
+        let fits = |char: char| !char.is_control() || matches!(char, '\t' | '\n');
+        if paste.text.is_empty() || !paste.text.chars().all(fits) {
+            return Typed::Refused(Refusal::Unfit(
+                "the text has a control character, or is empty",
+            ));
+        }
+        let mut script = Script::new();
+        // A command line of tmux cannot hold every text, the standard input of a process can.
+        if let Err(error) = spawn::load_buffer(&self.program, &script.buffer(), &paste.text).await {
+            return Typed::Refused(match error {
+                Error::NoServer => Refusal::Gone,
+                error => Refusal::Tmux(error.to_string()),
+            });
+        }
+        script.paste(paste);
+        let reply = self.ask(&script, Retry::Never).await;
+        parse::typed(&reply, 0, &Wanted::aimed(&paste.aim))
+    }
+
+    async fn press(&mut self, keys: &Keys) -> Typed {
+        let mut script = Script::new();
+        if let Err(refusal) = script.press(keys) {
+            return Typed::Refused(refusal);
+        }
+        let reply = self.ask(&script, Retry::Never).await;
+        parse::typed(&reply, 0, &Wanted::aimed(&keys.aim))
+    }
+
     async fn interrupt(&mut self, identity: &Identity) -> Typed {
         let mut script = Script::new();
         script.interrupt(0, identity);
@@ -185,6 +228,73 @@ impl Tmux for Server {
         script.tail(identity, lines);
         let records = self.ask(&script, Retry::Yes).await.complete()?;
         parse::tail(&records, identity, lines)
+    }
+
+    async fn history(&mut self, identity: &Identity, lines: u32) -> Result<String, Error> {
+        let mut script = Script::new();
+        script.tail(identity, lines);
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        parse::history(&records, identity)
+    }
+
+    async fn bell(&mut self) -> Result<(), Error> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut script = Script::new();
+        script.terminals();
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        let waits_for_nothing = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(waits_for_nothing.bits()).unwrap_or_default();
+        for terminal in parse::terminals(&records) {
+            let opened = std::fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(flags)
+                .open(terminal);
+            if let Ok(mut terminal) = opened {
+                let _ = terminal.write_all(b"\x07");
+            }
+        }
+        Ok(())
+    }
+
+    async fn sessions(&mut self) -> Result<Vec<Session>, Error> {
+        let mut script = Script::new();
+        script.sessions();
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        parse::sessions(&records)
+    }
+
+    async fn start_session(&mut self, new: &NewSession) -> Result<(), Error> {
+        let mut script = Script::new();
+        script.start_session(new)?;
+        let mut reply = self.ask(&script, Retry::Never).await;
+        if let (false, Some(Error::NoServer)) = (reply.sent, &reply.failure) {
+            self.forget_failures();
+            reply = spawn::begin(&self.program, &script).await;
+        }
+        parse::started(reply)
+    }
+
+    async fn mark_up(&mut self, session: &Session) -> Result<bool, Error> {
+        let mut script = Script::new();
+        script.mark_up(session);
+        let records = self.ask(&script, Retry::Yes).await.complete()?;
+        Ok(parse::is_done(&records, "done"))
+    }
+
+    async fn end_session(&mut self, session: &Session) -> Result<bool, Error> {
+        // Whatever was listed: one that somebody uses is not ended.
+        if !session.is_alone() {
+            return Ok(false);
+        }
+        let mut script = Script::new();
+        script.end_session(session);
+        let reply = self.ask(&script, Retry::Never).await;
+        // With its last session the server may be gone before the answer is complete.
+        if parse::is_done(&reply.records, "done") {
+            return Ok(true);
+        }
+        reply.complete().map(|_| false)
     }
 
     async fn changed(&mut self) {

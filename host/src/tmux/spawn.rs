@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::Error;
@@ -17,7 +18,23 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
     // `source-file -` takes the text that a control client takes, of any length, and so the two
     // ways cannot drift apart.
-    let mut child = match program.command().args(["source-file", "-"]).spawn() {
+    exchange(
+        program,
+        program.command().args(["source-file", "-"]),
+        script,
+    )
+    .await
+}
+
+/// Sends a request to a server that is started for it, where none runs.
+pub(super) async fn begin(program: &Program, script: &Script) -> Reply {
+    let mut command = program.starting();
+    let command = command.args(["start-server", ";", "source-file", "-"]);
+    exchange(program, command, script).await
+}
+
+async fn exchange(program: &Program, command: &mut Command, script: &Script) -> Reply {
+    let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Reply::unsent(Error::run(program.path(), error)),
     };
@@ -69,6 +86,36 @@ pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
         Ok(()) => Some(Error::Tmux(reply.errors.clone())),
     };
     reply
+}
+
+/// Puts a text into a buffer of the server.
+///
+/// # Errors
+///
+/// tmux could not be run, or said no.
+pub(super) async fn load_buffer(program: &Program, name: &str, text: &str) -> Result<(), Error> {
+    let mut command = program.command();
+    let mut child = command
+        .args(["load-buffer", "-b", name, "-"])
+        .spawn()
+        .map_err(|error| Error::run(program.path(), error))?;
+    let mut input = child.stdin.take().ok_or(Error::Closed)?;
+    let exchange = async {
+        // A tmux that finds no server reads nothing: how it ends says so.
+        let _ = input.write_all(text.as_bytes()).await;
+        drop(input);
+        child.wait_with_output().await
+    };
+    let output = timeout(LIMIT, exchange)
+        .await
+        .map_err(|_| Error::TimedOut(LIMIT))?
+        .map_err(|_| Error::Closed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let first = complaints.lines().next().unwrap_or_default();
+    Err(unreachable(&complaints).unwrap_or_else(|| Error::Tmux(parse::plain(first))))
 }
 
 /// Returns why tmux could not reach a server, where that is what it says.

@@ -1,0 +1,187 @@
+//! The profiles there are: those that are built in, and those of a person, which come before them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use include_dir::{Dir, include_dir};
+use thiserror::Error;
+
+use super::profile::{Profile, ProfileError};
+
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/agents/profiles");
+
+/// The largest file that is read as a profile.
+const LARGEST: u64 = 1 << 20;
+
+/// Why a profile cannot be used: one line with the file and the place.
+#[derive(Debug, Error)]
+pub enum CatalogError {
+    /// The file cannot be read.
+    #[error("cannot read the profile `{path}`: {source}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is wrong.
+    #[error("the profile `{path}` is wrong: {source}", path = path.display())]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What.
+        source: ProfileError,
+    },
+}
+
+/// A profile and where it stands.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What it says.
+    pub profile: Arc<Profile>,
+    /// Its text.
+    pub text: String,
+    /// Its file; `None`: it is built in.
+    pub path: Option<PathBuf>,
+}
+
+/// The profiles, a person's own before the built-in ones.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    entries: Vec<Entry>,
+}
+
+impl Catalog {
+    /// Returns the built-in profiles, and those in `directory`; one of the same name as a built-in
+    /// one takes its place. A file that is wrong is left out, and told of.
+    pub fn load(directory: &Path) -> (Self, Vec<CatalogError>) {
+        let mut catalog = Self::built_in();
+        let mut problems = Vec::new();
+        let mut own = Vec::new();
+        let mut files: Vec<PathBuf> = match fs::read_dir(directory) {
+            Ok(files) => files.flatten().map(|file| file.path()).collect(),
+            Err(_) => Vec::new(),
+        };
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+        files.sort();
+        for path in files {
+            match read(&path) {
+                Ok(entry) => own.push(entry),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let name = |entry: &Entry| entry.profile.name.clone();
+        let names: Vec<String> = own.iter().map(name).collect();
+        catalog
+            .entries
+            .retain(|entry| !names.contains(&entry.profile.name));
+        own.append(&mut catalog.entries);
+        (Self { entries: own }, problems)
+    }
+
+    /// Returns the built-in profiles.
+    pub fn built_in() -> Self {
+        let files = BUILT_IN.files().filter_map(|file| file.contents_utf8());
+        // A test reads each of them.
+        let entries = files.filter_map(|text| {
+            Some(Entry {
+                profile: Arc::new(Profile::read(text).ok()?),
+                text: text.to_owned(),
+                path: None,
+            })
+        });
+        Self {
+            entries: entries.collect(),
+        }
+    }
+
+    /// The profiles, in the order in which they are tried.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns the profile of that name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.profile.name == name)
+    }
+
+    /// The profiles of agents, without the shell's.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<Profile>> + Clone {
+        let profiles = self.entries.iter().map(|entry| &entry.profile);
+        profiles.filter(|profile| !profile.is_shell())
+    }
+}
+
+/// Reads a profile from a file.
+///
+/// # Errors
+/// It cannot be read, or is wrong.
+pub fn read(path: &Path) -> Result<Entry, CatalogError> {
+    let unreadable = |source| CatalogError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > LARGEST {
+        return Err(unreadable(std::io::Error::other(
+            "it is larger than a profile can be (1 MiB)",
+        )));
+    }
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let profile = Profile::read(&text).map_err(|source| CatalogError::Wrong {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Entry {
+        profile: Arc::new(profile),
+        text,
+        path: Some(path.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_profile_can_be_read_and_is_called_as_its_file() {
+        let mut names = Vec::new();
+        for file in BUILT_IN.files() {
+            let text = file.contents_utf8().expect("UTF-8");
+            let profile = Profile::read(text)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
+            let stem = file.path().file_stem().and_then(|stem| stem.to_str());
+            assert_eq!(stem, Some(profile.name.as_str()));
+            names.push(profile.name);
+        }
+        names.sort();
+        let expected = [
+            "aider", "claude", "codex", "comet", "gemini", "ollama", "opencode", "shell",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_persons_own_comes_first_and_a_wrong_one_is_told_of() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let own = "name = 'codex'\n[recognise]\nprograms = ['my-codex']\n\
+            [composer]\nline = '^> (?P<draft>.*)$'\n";
+        fs::write(directory.path().join("codex.toml"), own).expect("written");
+        fs::write(directory.path().join("odd.toml"), "name = 3").expect("written");
+        fs::write(directory.path().join("notes.txt"), "none").expect("written");
+        let (catalog, problems) = Catalog::load(directory.path());
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0]
+                .to_string()
+                .contains("odd.toml` is wrong: line 1")
+        );
+        let codex = catalog.get("codex").expect("there");
+        assert!(codex.path.is_some());
+        assert_eq!(codex.profile.recognise.programs, ["my-codex"]);
+        assert!(catalog.get("claude").expect("there").path.is_none());
+        assert!(catalog.agents().all(|profile| profile.name != "shell"));
+    }
+}

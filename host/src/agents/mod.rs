@@ -1,0 +1,29 @@
+//! Coding agents: which one runs in a pane, what it is doing, how it is given a prompt, and what it
+//! has answered.
+//!
+//! ```text
+//! profile (data) --> recognise: which agent a pane's processes are
+//!                --> screen, title, transcript, report: signals, each with its age
+//!                --> fuse: one verdict; only an agent that is surely idle is given work
+//! ```
+//!
+//! Nothing in here asks tmux or writes to a pane: what was read is handed in. Transcripts and reports
+//! are files that are read here.
+
+pub mod catalog;
+#[cfg(test)]
+mod detection;
+pub mod fuse;
+pub mod hooks;
+pub mod payload;
+pub mod profile;
+pub mod recognise;
+pub mod report;
+mod reset;
+pub mod screen;
+pub mod transcript;
+
+pub use catalog::Catalog;
+pub use profile::Profile;
+pub use reset::reset;
+pub use screen::Screen;

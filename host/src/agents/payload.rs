@@ -1,0 +1,199 @@
+//! The text that goes into a pane: what a prompt becomes for an agent, and why some cannot be given.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use super::profile::{PasteMode, Profile};
+
+/// The longest line that a terminal in canonical mode hands over, without its newline: what is longer
+/// is lost without a word.
+pub const LONGEST_LINE: usize = if cfg!(target_os = "macos") {
+    1_023
+} else {
+    4_095
+};
+
+/// Why a prompt cannot be given to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// A control character other than tab and newline: inside of brackets it could end them.
+    #[error("the prompt holds the control character {0} at offset {1}: remove it")]
+    Control(String, usize),
+    /// Longer than the agent takes.
+    #[error(
+        "the prompt has {0} bytes, and {1} takes at most {2}: put it into a file and name that"
+    )]
+    TooLong(usize, String, usize),
+    /// The agent reads lines.
+    #[error("the prompt has several lines, and {0} reads one: put it into a file and name that")]
+    Lines(String),
+}
+
+/// Checks that a prompt can be typed anywhere at all: no control characters but tab and newline.
+///
+/// # Errors
+/// The first that is there.
+pub fn check(prompt: &str) -> Result<(), Unfit> {
+    match crate::model::task::control(prompt) {
+        None => Ok(()),
+        Some((offset, char)) => {
+            let name = format!("U+{:04X}", u32::from(char));
+            Err(Unfit::Control(name, offset))
+        }
+    }
+}
+
+/// Returns the text that is pasted for a prompt: line ends as `\n`, none at the end (it would not
+/// submit, and would stand there), and what keeps it from being a command of the agent's own.
+///
+/// # Errors
+/// It cannot be given to this agent.
+pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<String, Unfit> {
+    check(prompt)?;
+    let mut text = match note {
+        Some(note) => format!("{}\n\n{}", note.trim(), normal(prompt)),
+        None => normal(prompt).into_owned(),
+    };
+    text.truncate(text.trim_end_matches('\n').len());
+    let guard = profile
+        .paste
+        .guard
+        .iter()
+        .find(|guard| guard.pattern.0.is_match(&text));
+    if let Some(guard) = guard {
+        text.insert_str(0, &guard.prefix);
+    }
+    let longest = match profile.paste.mode {
+        PasteMode::Bracketed => profile.paste.longest,
+        PasteMode::Line => profile.paste.longest.min(LONGEST_LINE),
+    };
+    if text.len() > longest {
+        return Err(Unfit::TooLong(text.len(), profile.name.clone(), longest));
+    }
+    if profile.paste.mode == PasteMode::Line && text.contains('\n') {
+        return Err(Unfit::Lines(profile.name.clone()));
+    }
+    Ok(text)
+}
+
+/// Returns the words that tell an agent of surroundings that it has not: by the profile's template.
+pub fn note(
+    profile: &Profile,
+    directory: Option<&str>,
+    branch: Option<&str>,
+    variables: &BTreeMap<String, String>,
+) -> Option<String> {
+    let template = profile.context.template.trim();
+    if template.is_empty() {
+        return None;
+    }
+    let listed = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let filled = |line: &str| {
+        let wanted = [
+            ("{directory}", directory),
+            ("{branch}", branch),
+            (
+                "{variables}",
+                Some(listed.as_str()).filter(|text| !text.is_empty()),
+            ),
+        ];
+        let mut line = line.to_owned();
+        for (place, value) in wanted {
+            if line.contains(place) {
+                // A line about what the task does not ask for says nothing.
+                line = line.replace(place, value?);
+            }
+        }
+        Some(line)
+    };
+    let lines: Vec<String> = template.lines().filter_map(filled).collect();
+    let text = lines.join("\n");
+    (!text.trim().is_empty()).then_some(text)
+}
+
+fn normal(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn profile(more: &str) -> Profile {
+        let text = format!(
+            "name = 'mine'\n[recognise]\nprograms = ['mine']\n\
+             [composer]\nline = '^> (?P<draft>.*)$'\n{more}"
+        );
+        Profile::read(&text).expect("a profile")
+    }
+
+    #[test]
+    fn what_could_end_the_brackets_is_refused() {
+        let mine = profile("");
+        for bad in ["a\u{1b}[201~b", "a\u{7}", "a\rb", "\u{9b}201~", "\u{7f}"] {
+            let refused = prepare(&mine, bad, None);
+            assert!(matches!(refused, Err(Unfit::Control(..))), "{bad:?}");
+        }
+        assert_eq!(
+            prepare(&mine, "a\r\nb\tc\n\n", None).expect("fit"),
+            "a\nb\tc"
+        );
+    }
+
+    #[test]
+    fn commands_of_the_agent_are_guarded() {
+        let mine = profile("[paste]\nguard = [{ pattern = '^[/!]', prefix = ' ' }]\n");
+        assert_eq!(prepare(&mine, "/model x", None).expect("fit"), " /model x");
+        assert_eq!(prepare(&mine, "a /model", None).expect("fit"), "a /model");
+    }
+
+    #[test]
+    fn a_reader_of_lines_is_given_one_that_it_takes() {
+        let mine = profile("[paste]\nmode = 'line'\n");
+        assert!(prepare(&mine, &"x".repeat(LONGEST_LINE), None).is_ok());
+        let long = prepare(&mine, &"x".repeat(LONGEST_LINE + 1), None);
+        assert!(matches!(long, Err(Unfit::TooLong(..))));
+        assert!(matches!(prepare(&mine, "a\nb", None), Err(Unfit::Lines(_))));
+        assert!(prepare(&mine, "a\n", None).is_ok());
+    }
+
+    #[test]
+    fn a_note_says_only_what_is_asked_for() {
+        let mine = profile(
+            "[context]\ntemplate = \"\"\"\nWork in {directory}.\nUse branch {branch}.\n\
+             Variables: {variables}\"\"\"\n",
+        );
+        let none = BTreeMap::new();
+        assert_eq!(note(&mine, None, None, &none), None);
+        let some = note(&mine, Some("/srv"), None, &none);
+        assert_eq!(some.as_deref(), Some("Work in /srv."));
+        let vars = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
+        let all = note(&mine, Some("/srv"), Some("dev"), &vars);
+        let all = all.expect("a note");
+        assert_eq!(all, "Work in /srv.\nUse branch dev.\nVariables: A=1");
+        let text = prepare(&mine, "do it\n", Some(&all)).expect("fit");
+        assert!(text.ends_with("A=1\n\ndo it"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_text_is_ever_pasted(prompt in r"\PC{0,40}[\x00-\x9f]?\PC{0,9}") {
+            if let Ok(text) = prepare(&profile(""), &prompt, None) {
+                let fits = |char: char| !char.is_control() || matches!(char, '\t' | '\n');
+                prop_assert!(text.chars().all(fits));
+                prop_assert!(!text.ends_with('\n'));
+            }
+        }
+    }
+}

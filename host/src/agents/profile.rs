@@ -1,0 +1,464 @@
+//! A profile: what must be known of an agent to recognise it, to see its state and to give it work.
+//!
+//! Data, read from TOML: the built-in ones and those of a person are of one kind.
+
+use std::time::Duration;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use jiff::SignedDuration;
+use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+use super::transcript;
+
+/// What one regex of a profile may take when it is compiled: a person's file must not eat the memory.
+const REGEX_SIZE: usize = 1 << 20;
+
+/// What is wrong with a profile: one line, with the place where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{place}{message}")]
+pub struct ProfileError {
+    /// `line 3, column 5: `, or nothing.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// How to know an agent, its states, and the way to give it a prompt.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Profile {
+    /// What its sessions' provider is called: letters, digits, `-` and `_`.
+    pub name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub summary: String,
+    /// How to know the program.
+    pub recognise: Recognise,
+    /// What its title and screen say of its state.
+    #[serde(default)]
+    pub state: States,
+    /// Where a prompt is typed; none: the program has no line of its own for that.
+    #[serde(default)]
+    pub composer: Option<Composer>,
+    /// How a prompt is given.
+    #[serde(default)]
+    pub paste: Paste,
+    /// How the end of a turn looks.
+    #[serde(default)]
+    pub turn: TurnEnd,
+    /// What is told of a task's surroundings.
+    #[serde(default)]
+    pub context: ContextNote,
+    /// Where the agent keeps its own record.
+    #[serde(default)]
+    pub transcript: Option<transcript::Spec>,
+}
+
+/// How to know the program, best first.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recognise {
+    /// File names of a process of the pane, or of the script that an interpreter runs.
+    pub programs: Vec<String>,
+    /// On a process's command line, its words joined by a blank.
+    pub arguments: Patterns,
+    /// On the pane's title.
+    pub title: Patterns,
+    /// On the lines of the screen.
+    pub screen: Patterns,
+    /// On the name of the tmux session: last, and only where a program runs that is no shell.
+    pub session: Globs,
+}
+
+/// What the title and the screen say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct States {
+    /// Titles while it works.
+    pub busy_title: Patterns,
+    /// Lines while it works.
+    pub busy_screen: Patterns,
+    /// Titles while it waits for a person.
+    pub waiting_title: Patterns,
+    /// Lines of a dialog.
+    pub waiting_screen: Patterns,
+    /// Lines that stand there while it is idle, for a program without a composer.
+    pub idle_screen: Patterns,
+    /// The patterns are tried on so many of the last lines that are not blank.
+    pub tail: usize,
+}
+
+impl Default for States {
+    fn default() -> Self {
+        Self {
+            busy_title: Patterns::default(),
+            busy_screen: Patterns::default(),
+            waiting_title: Patterns::default(),
+            waiting_screen: Patterns::default(),
+            idle_screen: Patterns::default(),
+            tail: 14,
+        }
+    }
+}
+
+/// Where a prompt is typed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Composer {
+    /// The line in which it begins; its group `draft` is what stands in it. The last such line counts.
+    pub line: Pattern,
+    /// What each further line of a draft begins with.
+    #[serde(default)]
+    pub continuation: Option<Pattern>,
+    /// The first line below that is not part of it; of a block the last of its lines that is not.
+    #[serde(default)]
+    pub end: Option<Pattern>,
+    /// Whether it is a block: the last run of lines that look like `line`, whatever stands in them.
+    #[serde(default)]
+    pub block: bool,
+    /// Drafts that are none. Text that is dim counts as none, too.
+    #[serde(default)]
+    pub empty: Patterns,
+    /// What stands there for a long paste.
+    #[serde(default)]
+    pub pasted: Patterns,
+    /// Whether the terminal's cursor stands in it while it takes input.
+    #[serde(default = "yes")]
+    pub cursor: bool,
+}
+
+/// How a prompt is given.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Paste {
+    /// What the program reads.
+    pub mode: PasteMode,
+    /// At least this long between the paste and the key.
+    #[serde(deserialize_with = "duration")]
+    pub pause: Duration,
+    /// tmux's name of the key that submits.
+    pub submit: String,
+    /// The longest text, in bytes.
+    pub longest: usize,
+    /// What is put before a text that would be a command of the agent's own.
+    pub guard: Vec<Guard>,
+}
+
+impl Default for Paste {
+    fn default() -> Self {
+        Self {
+            mode: PasteMode::default(),
+            pause: Duration::from_millis(200),
+            submit: "Enter".to_owned(),
+            longest: crate::model::task::MAX_CONTENT,
+            guard: Vec::new(),
+        }
+    }
+}
+
+/// What a program reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasteMode {
+    /// A paste in brackets, with its newlines.
+    #[default]
+    Bracketed,
+    /// One line, which the terminal hands over.
+    Line,
+}
+
+/// What keeps a text from being a command of the agent's own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Guard {
+    /// Texts that it is for.
+    pub pattern: Pattern,
+    /// What is put before them.
+    pub prefix: String,
+}
+
+/// How the end of a turn looks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TurnEnd {
+    /// Without a transcript: idle for so long means ended.
+    #[serde(deserialize_with = "duration")]
+    pub settle: Duration,
+    /// The line of the screen in which an answer begins.
+    pub answer: Option<Pattern>,
+    /// Lines behind an answer that are not part of it.
+    pub trailer: Patterns,
+    /// Lines of a turn that ended in an error.
+    pub errors: Patterns,
+    /// Lines of a turn that came to a rate limit.
+    pub limits: Patterns,
+    /// For how long the provider is paused where a limit does not say when it ends.
+    #[serde(deserialize_with = "duration")]
+    pub limit_pause: Duration,
+    /// Whether a response that ends in a question waits for an answer.
+    pub questions: bool,
+}
+
+impl Default for TurnEnd {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(1),
+            answer: None,
+            trailer: Patterns::default(),
+            errors: Patterns::default(),
+            limits: Patterns::default(),
+            limit_pause: Duration::from_secs(900),
+            questions: true,
+        }
+    }
+}
+
+/// What is told of a task's surroundings where the agent stands elsewhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ContextNote {
+    /// Put before the prompt: `{directory}`, `{branch}` and `{variables}` stand for what it asks for.
+    /// Empty: nothing is told, and a task that asks for another directory is not given to it.
+    pub template: String,
+}
+
+impl Default for ContextNote {
+    fn default() -> Self {
+        Self {
+            template: "Work in the directory {directory}.".to_owned(),
+        }
+    }
+}
+
+/// One regular expression.
+#[derive(Debug, Clone)]
+pub struct Pattern(pub Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        compile(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Several, of which one is enough.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns {
+    set: Option<RegexSet>,
+    each: Vec<Regex>,
+}
+
+impl Patterns {
+    /// Whether none is there.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    /// Whether one of them matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.set.as_ref().is_some_and(|set| set.is_match(text))
+    }
+
+    /// Returns the first that matches, with its groups.
+    pub fn captures<'t>(&self, text: &'t str) -> Option<regex::Captures<'t>> {
+        if !self.is_match(text) {
+            return None;
+        }
+        self.each.iter().find_map(|regex| regex.captures(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<Pattern>::deserialize(deserializer)?;
+        let each: Vec<Regex> = texts.into_iter().map(|pattern| pattern.0).collect();
+        if each.is_empty() {
+            return Ok(Self::default());
+        }
+        let set = RegexSetBuilder::new(each.iter().map(Regex::as_str))
+            .size_limit(REGEX_SIZE * 4)
+            .build()
+            .map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            set: Some(set),
+            each,
+        })
+    }
+}
+
+/// Patterns of names, as a shell's.
+#[derive(Debug, Clone, Default)]
+pub struct Globs(pub GlobSet);
+
+impl<'de> Deserialize<'de> for Globs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let mut set = GlobSetBuilder::new();
+        for text in texts {
+            set.add(Glob::new(&text).map_err(serde::de::Error::custom)?);
+        }
+        set.build().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text)
+        .size_limit(REGEX_SIZE)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => format!("the pattern {text:?} is too large"),
+            // The message shows the pattern over several lines; its last one says what is wrong.
+            error => {
+                let message = error.to_string();
+                let last = message.lines().last().unwrap_or_default();
+                let what = last.trim().trim_start_matches("error: ");
+                format!("the pattern {text:?} is wrong: {what}")
+            }
+        })
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let read = SignedDuration::deserialize(deserializer)?;
+    Duration::try_from(read).map_err(|_| serde::de::Error::custom("a duration cannot be negative"))
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Profile {
+    /// Reads a profile.
+    ///
+    /// # Errors
+    /// It is not TOML, has an unknown key, or a value that cannot be: in one line, with its place.
+    pub fn read(text: &str) -> Result<Self, ProfileError> {
+        let profile: Self = toml::from_str(text).map_err(|error| ProfileError {
+            place: place(text, error.span()),
+            message: error.message().replace('\n', " "),
+        })?;
+        profile.check().map_err(|(key, message)| ProfileError {
+            place: place_of_key(text, key),
+            message,
+        })?;
+        Ok(profile)
+    }
+
+    /// Whether this is the profile of plain shells, which have a way of their own.
+    pub fn is_shell(&self) -> bool {
+        self.name == crate::model::eligibility::SHELL
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
+            let message = format!(
+                "the name {:?} is not 1 to 64 letters, digits, `-` and `_`",
+                self.name
+            );
+            return Err(("name", message));
+        }
+        let ways = &self.recognise;
+        if ways.programs.is_empty()
+            && ways.arguments.is_empty()
+            && ways.title.is_empty()
+            && ways.screen.is_empty()
+            && ways.session.0.is_empty()
+        {
+            let message = "no way to know the program: name it in `programs`".to_owned();
+            return Err(("[recognise]", message));
+        }
+        if let Some(composer) = &self.composer {
+            let named = |name: Option<&str>| name == Some("draft");
+            if !composer.line.0.capture_names().any(named) {
+                let message =
+                    "the pattern needs a group `(?P<draft>...)` for what stands in it".to_owned();
+                return Err(("line", message));
+            }
+        } else if self.state.idle_screen.is_empty() && !self.is_shell() {
+            let message = "neither a [composer] nor `idle-screen`: the program would never be idle"
+                .to_owned();
+            return Err(("[state]", message));
+        }
+        let key = |char: char| char.is_ascii_alphanumeric() || char == '-';
+        if self.paste.submit.is_empty() || !self.paste.submit.chars().all(key) {
+            let message = format!("{:?} is no key as tmux names them", self.paste.submit);
+            return Err(("submit", message));
+        }
+        if self.state.tail == 0 || self.state.tail > 500 {
+            return Err(("tail", "the number of lines is 1 to 500".to_owned()));
+        }
+        if self.paste.pause > Duration::from_secs(10) {
+            return Err(("pause", "the pause is at most 10 s".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Says where a range of bytes begins.
+fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let Some(before) = span.and_then(|span| text.get(..span.start)) else {
+        return String::new();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |rest| rest.chars().count())
+        + 1;
+    format!("line {line}, column {column}: ")
+}
+
+/// Says where a key or a table stands, for what is known only once the whole is read.
+fn place_of_key(text: &str, key: &str) -> String {
+    let is_there = |line: &str| {
+        let line = line.trim_start();
+        line == key
+            || line
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('=') || rest.starts_with(']'))
+    };
+    let line = text.lines().position(|line| is_there(line.trim_end()));
+    line.map_or_else(String::new, |line| format!("line {}: ", line + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "name = 'mine'\n[recognise]\nprograms = ['mine']\n\
+        [composer]\nline = '^> (?P<draft>.*)$'\n";
+
+    fn refused(text: &str) -> String {
+        Profile::read(text).expect_err("a mistake").to_string()
+    }
+
+    #[test]
+    fn the_least_that_a_profile_needs() {
+        let profile = Profile::read(LEAST).expect("a profile");
+        assert_eq!(profile.name, "mine");
+        assert_eq!(profile.paste.pause, Duration::from_millis(200));
+        assert!(profile.turn.questions);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        let typo = LEAST.replace("programs", "program");
+        assert!(refused(&typo).starts_with("line 3, column 1: unknown field `program`"));
+        let regex = LEAST.replace("(?P<draft>.*)", "(?P<draft>.*");
+        let message = refused(&regex);
+        assert!(message.starts_with("line 5, column"), "{message}");
+        assert!(message.contains("unclosed group"), "{message}");
+        let unnamed = LEAST.replace("?P<draft>", "");
+        assert!(refused(&unnamed).starts_with("line 5: the pattern needs a group"));
+        let name = LEAST.replace("'mine'\n[", "'my own'\n[");
+        assert!(refused(&name).starts_with("line 1: the name"));
+        let blind = "name = 'x'\n[recognise]\n[composer]\nline = '(?P<draft>)'\n";
+        assert!(refused(blind).starts_with("line 2: no way to know the program"));
+        let key = format!("{LEAST}[paste]\nsubmit = 'C-c; kill-server'\n");
+        assert!(refused(&key).starts_with("line 7: "));
+        let huge = LEAST.replace("(?P<draft>.*)", "(?P<draft>(\\w{900}){900})");
+        assert!(refused(&huge).contains("too large"), "{}", refused(&huge));
+    }
+}

@@ -1,0 +1,261 @@
+//! What programs in panes tell of themselves: one small file a report, so that telling takes no
+//! daemon, no lock and no time, and what was told last outlives a daemon.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::PaneId;
+
+/// The longest message that is kept, in bytes.
+pub const LONGEST_MESSAGE: usize = 1 << 20;
+
+/// More files than these are not read in one go.
+const MOST: usize = 1_000;
+
+/// What a program says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits for work.
+    Idle,
+    /// It works.
+    Busy,
+    /// It waits for a person.
+    Blocked,
+    /// It has done what it was given.
+    Done,
+}
+
+impl State {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Blocked => "blocked",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// One report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The process of the tmux server.
+    pub server_pid: u32,
+    /// The pane.
+    pub pane: PaneId,
+    /// What it says.
+    pub state: State,
+    /// The task that it is about, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<i64>,
+    /// What it adds: a question, a response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The panes' reports of one data directory.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    directory: PathBuf,
+}
+
+impl Reports {
+    /// Returns those below a data directory.
+    pub fn of(data: &Path) -> Self {
+        Self {
+            directory: data.join("spool").join("reports"),
+        }
+    }
+
+    /// Where they stand; whoever watches it hears of each.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes the directory, readable by its owner alone.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(&self) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+    }
+
+    /// Writes a report: whole, or not at all.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn write(&self, report: &Report) -> io::Result<()> {
+        self.open()?;
+        // Sorted by name they are sorted by time.
+        let name = format!(
+            "{:020}-{}",
+            report.at.as_nanosecond().max(0),
+            std::process::id()
+        );
+        let draft = self.directory.join(format!(".{name}"));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        serde_json::to_writer(&mut file, report)?;
+        fs::rename(&draft, self.directory.join(name))
+    }
+
+    /// Returns the reports behind the one of the name `after`, oldest first, each with its name: the
+    /// newest, where there are very many. What cannot be read is deleted.
+    pub fn news(&self, after: &str) -> Vec<(String, Report)> {
+        let mut names = self.names(after);
+        names.drain(..names.len().saturating_sub(MOST));
+        names
+            .into_iter()
+            .filter_map(|name| {
+                let report = self.read(&name)?;
+                Some((name, report))
+            })
+            .collect()
+    }
+
+    /// Deletes all but the last report of each pane of those that `keep`s, so that the files do not
+    /// become more and more.
+    pub fn sweep(&self, keep: impl Fn(&Report) -> bool) {
+        let mut last: HashMap<(u32, String), String> = HashMap::new();
+        for name in self.names("") {
+            let Some(report) = self.read(&name) else {
+                continue;
+            };
+            let pane = (report.server_pid, report.pane.to_string());
+            let stale = if keep(&report) {
+                last.insert(pane, name)
+            } else {
+                Some(name)
+            };
+            if let Some(stale) = stale {
+                let _ = fs::remove_file(self.directory.join(stale));
+            }
+        }
+    }
+
+    /// Returns the names of reports behind `after`, oldest first.
+    fn names(&self, after: &str) -> Vec<String> {
+        let Ok(files) = fs::read_dir(&self.directory) else {
+            return Vec::new();
+        };
+        let names = files
+            .flatten()
+            .filter_map(|file| file.file_name().into_string().ok());
+        let mut names: Vec<String> = names
+            .filter(|name| !name.starts_with('.') && name.as_str() > after)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn read(&self, name: &str) -> Option<Report> {
+        let path = self.directory.join(name);
+        let small = fs::metadata(&path)
+            .is_ok_and(|file| file.is_file() && file.len() < 8 * LONGEST_MESSAGE as u64);
+        let report = small
+            .then(|| fs::read(&path).ok())
+            .flatten()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if report.is_none() {
+            let _ = fs::remove_file(&path);
+        }
+        report
+    }
+}
+
+/// Returns the tmux server and the pane that a program runs in, as its variables `TMUX` and
+/// `TMUX_PANE` tell.
+pub fn own_pane(tmux: &str, pane: &str) -> Option<(u32, PaneId)> {
+    // The socket's path may hold commas itself.
+    let mut parts = tmux.rsplit(',');
+    let _session = parts.next()?;
+    let server = parts.next()?.parse().ok()?;
+    Some((server, PaneId::parse(pane)?))
+}
+
+/// Cuts a message to what is kept.
+pub fn shortened(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        let mut end = LONGEST_MESSAGE;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(pane: &str, state: State, second: i64) -> Report {
+        Report {
+            server_pid: 7,
+            pane: PaneId::parse(pane).expect("an id"),
+            state,
+            task: None,
+            message: None,
+            at: Timestamp::from_second(second).expect("a time"),
+        }
+    }
+
+    #[test]
+    fn reports_are_read_in_order_and_once() {
+        let data = tempfile::tempdir().expect("a directory");
+        let reports = Reports::of(data.path());
+        assert_eq!(reports.news(""), []);
+        let (first, second) = (report("%1", State::Busy, 9), report("%1", State::Idle, 10));
+        reports.write(&second).expect("written");
+        reports.write(&first).expect("written");
+        fs::write(reports.directory().join("00x"), "{").expect("written");
+        let news = reports.news("");
+        let read: Vec<&Report> = news.iter().map(|(_, report)| report).collect();
+        assert_eq!(read, [&first, &second]);
+        assert_eq!(reports.news(&news[1].0), []);
+        assert_eq!(reports.news(&news[0].0).len(), 1);
+        reports
+            .write(&report("%2", State::Idle, 3))
+            .expect("written");
+        reports.sweep(|report| report.server_pid == 7);
+        assert_eq!(reports.news("").len(), 2);
+        reports.sweep(|_| false);
+        assert_eq!(reports.news(""), []);
+    }
+
+    #[test]
+    fn the_own_pane_is_read_from_variables() {
+        let (server, pane) = own_pane("/tmp/a,b/default,42,0", "%7").expect("a pane");
+        assert_eq!((server, pane.as_str()), (42, "%7"));
+        for (tmux, pane) in [
+            ("", "%7"),
+            ("/tmp/x,42,0", "7"),
+            ("x,y,0", "%7"),
+            ("1", "%1"),
+        ] {
+            assert!(own_pane(tmux, pane).is_none(), "{tmux} {pane}");
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let long = format!("x{}", "é".repeat(LONGEST_MESSAGE));
+        assert!(shortened(long).len() <= LONGEST_MESSAGE);
+    }
+}

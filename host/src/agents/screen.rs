@@ -1,0 +1,426 @@
+//! A pane's screen as text: what its last lines say, and what stands in the agent's composer.
+
+use super::profile::{Composer, PasteMode, Profile};
+
+/// The largest screen that is read, in columns and rows: a pane can be made of any size.
+const LARGEST: (u16, u16) = (1_000, 500);
+
+/// A screen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Screen {
+    rows: Vec<Row>,
+    /// Column and row, from 0; `None`: it is hidden.
+    cursor: Option<(u32, u32)>,
+    /// The cursor's line up to the cursor, with its blanks.
+    before: Option<String>,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Row {
+    text: String,
+    /// The same, where what is dim is blank.
+    bright: String,
+    /// What stands before its first cell in reverse: programs that hide the cursor draw it so.
+    before: Option<String>,
+}
+
+/// What stands where a prompt is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The text, its lines joined by newlines, up to the cursor at least.
+    pub text: String,
+    /// Whether nothing stands there but a placeholder.
+    pub empty: bool,
+    /// Whether the cursor is where it is while input is taken.
+    pub takes_input: bool,
+}
+
+impl Screen {
+    /// Reads what `capture-pane -e` printed: lines with the sequences of their colours.
+    pub fn read(captured: &str, cursor: Option<(u32, u32)>) -> Self {
+        let lines: Vec<&str> = captured.lines().take(usize::from(LARGEST.1)).collect();
+        let height = u16::try_from(lines.len()).unwrap_or(LARGEST.1).max(1);
+        let longest = lines.iter().map(|line| line.chars().count()).max();
+        // The sequences make a line longer than it is wide, never shorter.
+        let width = longest.unwrap_or(0) * 2 + 2;
+        let width = u16::try_from(width).unwrap_or(LARGEST.0).min(LARGEST.0);
+        let mut terminal = parser(height, width);
+        let mut open = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            if index > 0 {
+                terminal.process(b"\r\n");
+            }
+            terminal.process(line.as_bytes());
+            // Blanks at a line's end are left out, a cursor that a program draws among them: then
+            // nothing but the beginning of it is there.
+            let column = terminal.screen().cursor_position().1;
+            open.push(terminal.screen().inverse().then_some(column));
+        }
+        open.resize(usize::from(height), None);
+        let screen = terminal.screen();
+        let rows = (0..height).zip(open);
+        let rows = rows
+            .map(|(row, open)| read_row(screen, row, width, open))
+            .collect();
+        let before = cursor.and_then(|(column, row)| {
+            let (column, row) = (u16::try_from(column).ok()?, u16::try_from(row).ok()?);
+            (row < height).then(|| row_before(screen, row, column.min(LARGEST.0)))
+        });
+        Self {
+            rows,
+            cursor,
+            before,
+        }
+    }
+
+    /// Where the cursor stands.
+    pub fn cursor(&self) -> Option<(u32, u32)> {
+        self.cursor
+    }
+
+    /// Returns its lines, without blanks at their ends.
+    pub fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.rows.iter().map(|row| row.text.as_str())
+    }
+
+    /// Returns the last `count` lines that are not blank, the lowest first.
+    pub fn tail(&self, count: usize) -> impl Iterator<Item = &str> {
+        let lines = self.lines().rev();
+        lines.filter(|line| !line.is_empty()).take(count)
+    }
+
+    /// Returns what stands in the composer; `None`: there is none on the screen.
+    pub fn draft(&self, profile: &Profile) -> Option<Draft> {
+        let composer = profile.composer.as_ref()?;
+        let (first, last) = self.composer_lines(composer)?;
+        let begins = |index: usize| index == first || composer.block;
+        let (mut text, mut shown) = (Vec::new(), Vec::new());
+        for (index, row) in self.rows.iter().enumerate().take(last + 1).skip(first) {
+            text.push(content(composer, &row.bright, begins(index)));
+            shown.push(content(composer, &row.text, begins(index)));
+        }
+        let text = text.join("\n").trim_end().to_owned();
+        let shown = shown.join("\n").trim().to_owned();
+        let cursor = self.cursor.and_then(|(_, row)| usize::try_from(row).ok());
+        let cursor = cursor.filter(|row| (first..=last).contains(row));
+        // Where it is seen it must stand there, even if the program draws its own.
+        let takes_input = cursor.is_some() || (!composer.cursor && self.cursor.is_none());
+        // Blanks that were typed cannot be seen, but the cursor stands behind them.
+        let typed = if composer.cursor {
+            cursor.zip(self.before.as_deref())
+        } else {
+            let mut drawn = self.rows.iter().enumerate().take(last + 1).skip(first);
+            drawn.find_map(|(index, row)| Some((index, row.before.as_deref()?)))
+        };
+        let untouched = typed
+            .is_none_or(|(index, before)| begins(index) && typed_of(composer, before).is_empty());
+        let nothing = text.trim().is_empty() || composer.empty.is_match(&shown);
+        let empty = nothing && untouched;
+        Some(Draft {
+            text,
+            empty,
+            takes_input,
+        })
+    }
+
+    /// Whether `delivered` stands in the composer, whole: all that is to be seen of it there is its
+    /// end, for a long text is scrolled, or what the agent shows in its place.
+    pub fn holds(&self, profile: &Profile, delivered: &str) -> bool {
+        let Some(composer) = &profile.composer else {
+            return false;
+        };
+        let Some(draft) = self.draft(profile).filter(|draft| draft.takes_input) else {
+            return false;
+        };
+        if draft.text.trim().is_empty() {
+            return false;
+        }
+        if profile.paste.mode == PasteMode::Line && !self.is_in_line() {
+            return false;
+        }
+        if let Some(stands_for) = composer
+            .pasted
+            .captures(&draft.text)
+            .and_then(|all| all.get(0))
+        {
+            // Nothing of anybody else's may stand beside it.
+            let rest = draft.text.replacen(stands_for.as_str(), "", 1);
+            return rest.trim().is_empty();
+        }
+        let (seen, wanted) = (essence(&draft.text), essence(delivered));
+        if wanted.is_empty() {
+            // Nothing but signs that terminals draw in many ways.
+            return true;
+        }
+        !seen.is_empty() && wanted.ends_with(&seen)
+    }
+
+    /// Whether something stands in the cursor's line: behind a line that was entered, nothing does.
+    fn is_in_line(&self) -> bool {
+        self.cursor.is_some_and(|(_, row)| {
+            let row = usize::try_from(row).ok().and_then(|row| self.rows.get(row));
+            row.is_some_and(|row| !row.text.trim().is_empty())
+        })
+    }
+
+    /// Whether `typed` is what stands before the cursor, for a program that reads lines.
+    pub fn ends_with(&self, typed: &str) -> bool {
+        let Some((_, row)) = self.cursor.filter(|_| self.is_in_line()) else {
+            return false;
+        };
+        let rows = usize::try_from(row).map_or(0, |row| row + 1);
+        let shown: String = self
+            .rows
+            .iter()
+            .take(rows)
+            .map(|row| essence(&row.text))
+            .collect();
+        shown.ends_with(&essence(typed))
+    }
+
+    /// Returns the first and the last line of the composer.
+    fn composer_lines(&self, composer: &Composer) -> Option<(usize, usize)> {
+        let is_line = |row: &Row| composer.line.0.is_match(&row.text);
+        let found = self.rows.iter().rposition(is_line)?;
+        if !composer.block {
+            return Some((found, self.last_line(composer, found)));
+        }
+        let first = self.rows[..found].iter().rposition(|row| !is_line(row));
+        let first = first.map_or(0, |above| above + 1);
+        let ends = |row: &Row| {
+            let end = composer.end.as_ref();
+            end.is_some_and(|end| end.0.is_match(&row.text))
+        };
+        let end = self.rows[first..=found].iter().rposition(ends);
+        match end {
+            // A block of nothing but its end is none to type into.
+            Some(0) => None,
+            Some(end) => Some((first, first + end - 1)),
+            None => Some((first, found)),
+        }
+    }
+
+    /// Returns the last line of a draft: where the cursor is, and what follows as its further lines.
+    fn last_line(&self, composer: &Composer, first: usize) -> usize {
+        let at_cursor = self
+            .cursor
+            .filter(|_| composer.cursor)
+            .and_then(|(_, row)| usize::try_from(row).ok())
+            .filter(|&row| row > first && row < self.rows.len());
+        let below = &self.rows[first + 1..];
+        let continues = |row: &Row| {
+            let further = composer.continuation.as_ref();
+            further.is_some_and(|further| further.0.is_match(&row.text))
+                && !row.bright.trim().is_empty()
+        };
+        let end = composer.end.as_ref();
+        let end = end.and_then(|end| below.iter().position(|row| end.0.is_match(&row.text)));
+        let last = match end {
+            // Blank lines of a draft have nothing of their own: the end tells how far it goes.
+            Some(end) => below[..end].iter().rposition(continues),
+            // Without an end of its own a draft ends where the cursor is.
+            None if composer.cursor => None,
+            None => {
+                let further = below.iter().take_while(|row| continues(row)).count();
+                further.checked_sub(1)
+            }
+        };
+        let last = last.map_or(first, |last| first + 1 + last);
+        last.max(at_cursor.unwrap_or(first))
+    }
+}
+
+/// Returns the answer that stands below a prompt, for an agent that keeps no transcript, and all that
+/// stands below it: from the last line in which an answer begins to the composer.
+pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, String) {
+    let composer = profile.composer.as_ref();
+    let end = composer
+        .and_then(|composer| {
+            lines
+                .iter()
+                .rposition(|line| composer.line.0.is_match(line))
+        })
+        .unwrap_or(lines.len());
+    let above = &lines[..end];
+    // Long prompts are wrapped, or shown in another way: their beginning is enough.
+    let first = prompt.lines().map(essence).find(|line| !line.is_empty());
+    let start: String = first.unwrap_or_default().chars().take(30).collect();
+    let tells = |line: &&&str| !start.is_empty() && essence(line).contains(&start);
+    let is_prompt = |line: &&str| composer.is_some_and(|composer| composer.line.0.is_match(line));
+    // An answer may repeat the prompt: what looks like the composer is the prompt itself.
+    let told = above
+        .iter()
+        .rposition(|line| tells(&line) && is_prompt(line))
+        .or_else(|| above.iter().rposition(|line| tells(&line)));
+    let below = &above[told.map_or(0, |line| line + 1)..];
+    let begins = profile.turn.answer.as_ref();
+    let first = begins.and_then(|begins| below.iter().position(|line| begins.0.is_match(line)));
+    let from = match (begins, first) {
+        (Some(_), None) => return (String::new(), below.join("\n")),
+        (_, first) => first.unwrap_or(0),
+    };
+    let mut answer = Vec::new();
+    for (index, line) in below[from..].iter().enumerate() {
+        if profile.turn.trailer.is_match(line) {
+            break;
+        }
+        let groups = begins
+            .filter(|_| index == 0)
+            .and_then(|begins| begins.0.captures(line));
+        let text = groups.and_then(|groups| groups.name("text").map(|text| text.as_str()));
+        answer.push(text.unwrap_or(line));
+    }
+    (answer.join("\n").trim().to_owned(), below.join("\n"))
+}
+
+/// Returns what a line of the composer holds.
+fn content(composer: &Composer, line: &str, first: bool) -> String {
+    if first {
+        let groups = composer.line.0.captures(line);
+        let draft = groups.and_then(|groups| groups.name("draft").map(|draft| draft.as_str()));
+        return draft.unwrap_or_default().trim_end().to_owned();
+    }
+    let further = composer.continuation.as_ref();
+    let start = further
+        .and_then(|further| further.0.find(line))
+        .filter(|found| found.start() == 0)
+        .map_or(0, |found| found.end());
+    line[start..].trim_end().to_owned()
+}
+
+/// Returns what of a line of the composer stands before the cursor, with its blanks.
+fn typed_of<'t>(composer: &Composer, before: &'t str) -> &'t str {
+    let groups = composer.line.0.captures(before);
+    let draft = groups.and_then(|groups| groups.name("draft"));
+    draft.map_or("", |draft| draft.as_str())
+}
+
+/// Returns what terminals show alike of a text: letters, digits and the signs of ASCII, without
+/// blanks, which are wrapped and trimmed.
+fn essence(text: &str) -> String {
+    text.chars()
+        .filter(|char| char.is_alphanumeric() || char.is_ascii_punctuation())
+        .collect()
+}
+
+fn parser(height: u16, width: u16) -> vt100::Parser {
+    let size = |value: u16| std::num::NonZeroU16::new(value).unwrap_or(std::num::NonZeroU16::MIN);
+    vt100::Parser::new(size(height), size(width), 0)
+}
+
+fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> Row {
+    let (mut text, mut bright) = (String::new(), String::new());
+    let mut before = None;
+    for column in 0..width {
+        let Some(cell) = screen.cell(row, column) else {
+            break;
+        };
+        if cell.is_wide_continuation() {
+            continue;
+        }
+        if cell.inverse() && before.is_none() {
+            before = Some(text.clone());
+        }
+        let contents = shown(cell);
+        text.push_str(contents);
+        bright.push_str(if cell.dim() { " " } else { contents });
+    }
+    let before = before.or_else(|| Some(row_before(screen, row, open?)));
+    // Other blanks at the end may be what tells a line from another.
+    text.truncate(text.trim_end_matches(' ').len());
+    bright.truncate(bright.trim_end_matches(' ').len());
+    Row {
+        text,
+        bright,
+        before,
+    }
+}
+
+/// Returns a line up to a column, with its blanks.
+fn row_before(screen: &vt100::Screen, row: u16, column: u16) -> String {
+    let cell = |column| screen.cell(row, column);
+    let blank = |column| cell(column).is_none_or(|cell| !cell.is_wide_continuation());
+    (0..column)
+        .filter(|&column| blank(column))
+        .map(|column| cell(column).map_or(" ", shown))
+        .collect()
+}
+
+fn shown(cell: &vt100::Cell) -> &str {
+    if cell.has_contents() {
+        cell.contents()
+    } else {
+        " "
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn profile(composer: &str) -> Profile {
+        let text = format!("name = 'x'\n[recognise]\nprograms = ['x']\n[composer]\n{composer}\n");
+        Profile::read(&text).expect("a profile")
+    }
+
+    fn draft(profile: &Profile, screen: &str, cursor: Option<(u32, u32)>) -> Draft {
+        let draft = Screen::read(screen, cursor).draft(profile);
+        draft.expect("a composer")
+    }
+
+    #[test]
+    fn blanks_that_were_typed_are_a_draft() {
+        let plain = profile("line = '^>(?: (?P<draft>.*))?$'");
+        assert!(draft(&plain, ">", Some((2, 0))).empty);
+        assert!(!draft(&plain, ">", Some((3, 0))).empty);
+        assert!(!draft(&plain, ">\n\n", Some((0, 1))).empty);
+        assert!(draft(&plain, "> \x1b[2mAsk\x1b[0m", Some((2, 0))).empty);
+        // A program that draws its own cursor: it is left out where it stands at a line's end.
+        let drawn = profile("line = '^>(?: (?P<draft>.*))?$'\ncursor = false");
+        assert!(draft(&drawn, "> \x1b[7m \x1b[0m", None).empty);
+        assert!(draft(&drawn, "> \x1b[7m", None).empty);
+        assert!(!draft(&drawn, ">  \x1b[7m", None).empty);
+        assert!(draft(&drawn, ">", None).takes_input);
+        assert!(!draft(&drawn, ">\nx", Some((1, 1))).takes_input);
+    }
+
+    #[test]
+    fn blank_lines_of_a_draft_are_part_of_it() {
+        let framed = profile(
+            "line = '^>(?: (?P<draft>.*))?$'\ncontinuation = '^  '\nend = '^-'\ncursor = false",
+        );
+        let screen = "> one\n\n  two\n---\n  below";
+        assert_eq!(draft(&framed, screen, None).text, "one\n\ntwo");
+        assert!(!draft(&framed, ">\n\n  two\n---", None).empty);
+        assert!(draft(&framed, ">\n\n---\n  below", None).empty);
+    }
+
+    #[test]
+    fn a_block_is_its_lines_but_for_its_end() {
+        let block = profile("line = '^#(?: (?P<draft>.*))?$'\nend = '^# .* @ '\nblock = true");
+        let screen = "# before\n\n#\n# a @ b\n# two\n#\n# agent @ model\n==";
+        let found = draft(&block, screen, Some((5, 4)));
+        assert_eq!(found.text, "\na @ b\ntwo");
+        assert!(found.takes_input && !found.empty);
+        let free = "# before\n\n#\n#\n#\n# agent @ model";
+        assert!(draft(&block, free, Some((2, 3))).empty);
+        assert!(!draft(&block, free, Some((3, 3))).empty);
+        assert!(!draft(&block, free, Some((2, 0))).takes_input);
+        assert_eq!(Screen::read("# agent @ model", None).draft(&block), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_shown_is_read(
+            screen in "([ >#\\-\n\x1b\\[27m字é\u{a0}]|\\PC){0,80}",
+            cursor in prop::option::of((any::<u32>(), 0..9_u32)), block: bool, own: bool,
+        ) {
+            let more = format!("block = {block}\ncursor = {own}\nend = '^-'\ncontinuation = '^ '");
+            let any = profile(&format!("line = '^[>#](?: (?P<draft>.*))?$'\n{more}"));
+            let screen = Screen::read(&screen, cursor);
+            let _ = (screen.draft(&any), screen.holds(&any, "text"));
+        }
+    }
+}

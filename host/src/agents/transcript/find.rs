@@ -1,0 +1,283 @@
+//! Which files may be an agent's transcript.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use super::Format;
+
+/// Files that are returned at most: the newest.
+const MOST: usize = 64;
+/// Entries of directories that are looked at, at most.
+const BUDGET: usize = 100_000;
+/// Directories below each other, at most.
+const DEEPEST: usize = 16;
+/// Directories above an agent's in which a repository is looked for, at most.
+const HIGHEST: usize = 64;
+/// Claude Code shortens longer names of directories, and appends a hash.
+const LONGEST_SLUG: usize = 200;
+
+/// Where an agent keeps its transcripts, as its profile says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// How they are written.
+    pub format: Format,
+    /// The directory that they are below of.
+    pub home: Home,
+    /// A glob below `home`. `{cwd}` is the agent's directory, `{slug}` the same with everything
+    /// but letters and digits as `-`, `{root}` the directory of the repository around it, or else
+    /// itself.
+    pub files: String,
+}
+
+/// A directory that a variable of the agent's process may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Home {
+    /// The variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// Where it is not set: `~` is the agent's `HOME`; `{cwd}` and `{root}` as in `files`.
+    pub default: String,
+}
+
+/// Returns transcripts that were changed at or after `since`, newest first, at most 64.
+///
+/// `env` are variables of the agent's process, `cwd` is where it stands. Links are followed, but
+/// each directory is looked into once; at most 100,000 entries are looked at.
+pub fn candidates(
+    spec: &Spec,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    since: SystemTime,
+) -> Vec<PathBuf> {
+    let Some(place) = Place::new(spec, env, cwd) else {
+        return Vec::new();
+    };
+    let mut found = place.walk(since);
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.truncate(MOST);
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Whether `path` could be a transcript by `spec`, as it is called.
+pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &Path) -> bool {
+    let Some(place) = Place::new(spec, env, cwd) else {
+        return false;
+    };
+    // The system tells paths without links.
+    let real = fs::canonicalize(&place.base).unwrap_or_default();
+    [place.base.as_path(), real.as_path()]
+        .into_iter()
+        .filter(|base| base.is_absolute())
+        .filter_map(|base| path.strip_prefix(base).ok())
+        .any(|below| place.matches(below))
+}
+
+/// Where to look, and for what.
+struct Place {
+    /// The directory, or the one file.
+    base: PathBuf,
+    /// What files below it are called; none: `base` is the file.
+    below: Option<GlobMatcher>,
+    /// Directories below each other that a match may lie in.
+    depth: usize,
+}
+
+impl Place {
+    fn new(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path) -> Option<Self> {
+        let home = home(&spec.home, env, cwd)?;
+        let files = fill(&spec.files, cwd, true)?;
+        let mut base = match files.starts_with('/') {
+            true => PathBuf::from("/"),
+            false => home,
+        };
+        let parts: Vec<&str> = files
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
+        let plain = parts
+            .iter()
+            .take_while(|part| literal(part).is_some())
+            .count();
+        let (before, below) = parts.split_at_checked(plain)?;
+        base.extend(before.iter().filter_map(|part| literal(part)));
+        let depth = match below.contains(&"**") {
+            true => DEEPEST,
+            false => below.len(),
+        };
+        let below = match below.is_empty() {
+            true => None,
+            false => Some(
+                GlobBuilder::new(&below.join("/"))
+                    .literal_separator(true)
+                    .backslash_escape(false)
+                    .build()
+                    .ok()?
+                    .compile_matcher(),
+            ),
+        };
+        Some(Self { base, below, depth })
+    }
+
+    fn matches(&self, below: &Path) -> bool {
+        let within = below
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        match &self.below {
+            Some(glob) => within && glob.is_match(below),
+            None => below.as_os_str().is_empty(),
+        }
+    }
+
+    fn walk(&self, since: SystemTime) -> Vec<(SystemTime, PathBuf)> {
+        let mut found = Vec::new();
+        let mut budget = BUDGET;
+        let mut seen = HashSet::new();
+        let mut places = vec![(PathBuf::new(), 0)];
+        while let Some((below, depth)) = places.pop() {
+            let path = match below.as_os_str().is_empty() {
+                true => self.base.clone(),
+                false => self.base.join(&below),
+            };
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            if metadata.is_file() {
+                if self.matches(&below)
+                    && let Ok(changed) = metadata.modified()
+                    && changed >= since
+                {
+                    found.push((changed, path));
+                }
+                continue;
+            }
+            if !metadata.is_dir()
+                || depth >= self.depth
+                || !seen.insert((metadata.dev(), metadata.ino()))
+            {
+                continue;
+            }
+            let Ok(entries) = fs::read_dir(&path) else {
+                continue;
+            };
+            let mut names: Vec<OsString> = entries
+                .take(budget)
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
+            budget = budget.saturating_sub(names.len());
+            // The last is looked at first: where names are dates, the newest are never missed.
+            names.sort_unstable();
+            places.extend(names.into_iter().map(|name| (below.join(name), depth + 1)));
+        }
+        found
+    }
+}
+
+fn home(home: &Home, env: &BTreeMap<String, String>, cwd: &Path) -> Option<PathBuf> {
+    let value = home
+        .variable
+        .as_ref()
+        .and_then(|name| env.get(name))
+        .filter(|value| !value.is_empty());
+    let named = match value {
+        Some(value) => value.clone(),
+        None => fill(&home.default, cwd, false)?,
+    };
+    let path = match named.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            let own = env.get("HOME").filter(|own| !own.is_empty())?;
+            Path::new(own).join(rest.trim_start_matches('/'))
+        }
+        _ => PathBuf::from(named),
+    };
+    Some(cwd.join(path))
+}
+
+/// Puts what depends on an agent's directory into a text.
+fn fill(text: &str, cwd: &Path, glob: bool) -> Option<String> {
+    let put = |path: &Path| {
+        let name = path.to_str()?;
+        Some(match glob {
+            true => globset::escape(name),
+            false => name.to_owned(),
+        })
+    };
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at_checked(at)?;
+        filled.push_str(before);
+        let known = ["{cwd}", "{root}", "{slug}"]
+            .into_iter()
+            .find(|name| behind.starts_with(name));
+        let name = known.unwrap_or("{");
+        filled.push_str(&match name {
+            "{cwd}" => put(cwd)?,
+            "{root}" => put(root(cwd))?,
+            "{slug}" => slug(cwd.to_str()?),
+            other => other.to_owned(),
+        });
+        rest = behind.get(name.len()..)?;
+    }
+    filled.push_str(rest);
+    Some(filled)
+}
+
+/// Returns the directory of the repository that `cwd` is in, or else `cwd`.
+fn root(cwd: &Path) -> &Path {
+    cwd.ancestors()
+        .take(HIGHEST)
+        .find(|directory| directory.join(".git").exists())
+        .unwrap_or(cwd)
+}
+
+fn slug(cwd: &str) -> String {
+    // It is counted in UTF-16 there.
+    let slug: String = cwd
+        .encode_utf16()
+        .map(|unit| match u8::try_from(unit).map(char::from) {
+            Ok(letter) if letter.is_ascii_alphanumeric() => letter,
+            _ => '-',
+        })
+        .collect();
+    match slug.get(..LONGEST_SLUG) {
+        Some(short) if slug.len() > LONGEST_SLUG => format!("{short}-*"),
+        _ => slug,
+    }
+}
+
+/// Returns a part of a glob as the name that it stands for alone, if it does.
+fn literal(part: &str) -> Option<String> {
+    let mut name = String::with_capacity(part.len());
+    let mut rest = part;
+    while let Some(letter) = rest.chars().next() {
+        // As `globset::escape` writes them.
+        let bracketed = rest
+            .strip_prefix('[')
+            .and_then(|behind| {
+                let letter = behind.chars().next()?;
+                Some((letter, behind.get(letter.len_utf8()..)?.strip_prefix(']')?))
+            })
+            .filter(|(letter, _)| !matches!(letter, '!' | '^'));
+        if let Some((letter, behind)) = bracketed {
+            name.push(letter);
+            rest = behind;
+            continue;
+        }
+        if "*?[]{}".contains(letter) {
+            return None;
+        }
+        name.push(letter);
+        rest = rest.get(letter.len_utf8()..)?;
+    }
+    Some(name)
+}

@@ -1,0 +1,213 @@
+//! Turns, folded from what a transcript says.
+
+use jiff::Timestamp;
+
+use super::{Entry, Format, How, same};
+
+/// Bytes of an agent's messages that are kept of a turn; the oldest go first.
+const LONGEST_SAID: usize = 16 << 20;
+/// Changed files that are kept of a turn.
+const MOST_FILES: usize = 2_000;
+/// What was said to the agent while it worked: so much of it is kept.
+const MOST_FURTHER: usize = 64;
+
+/// One turn of a transcript.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// What it was asked to do; none where nobody asked, or where that is not known.
+    pub prompt: Option<String>,
+    /// When it began.
+    pub began: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How it ended; `None`: it is still open.
+    pub how: Option<How>,
+    /// Its messages.
+    pub said: Vec<String>,
+    /// Once it has ended: its final message, else all that it said.
+    pub response: Option<String>,
+    /// The files that it changed, each once.
+    pub files: Vec<String>,
+    /// What it may be waiting for.
+    pub asked: Option<String>,
+    /// When something of it was written last.
+    pub last: Option<Timestamp>,
+    /// What else was said to the agent while it worked.
+    pub further: Vec<Further>,
+    /// When the prompt was said.
+    prompted: Option<Timestamp>,
+    /// Bytes of all of `said`.
+    size: usize,
+}
+
+/// What was said to an agent in the middle of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Further {
+    /// When.
+    pub at: Option<Timestamp>,
+    /// What.
+    pub text: String,
+    /// It stood there before anybody followed.
+    old: bool,
+}
+
+/// The latest turn, and the last one before it that somebody asked for.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    latest: Option<Entered>,
+    before: Option<Entered>,
+}
+
+#[derive(Debug, Default)]
+struct Entered {
+    turn: Turn,
+    /// Its prompt stood there before anybody followed.
+    old: bool,
+}
+
+impl Turns {
+    pub(super) fn latest(&self) -> Option<&Turn> {
+        self.latest.as_ref().map(|entered| &entered.turn)
+    }
+
+    /// Returns the later turn in which `text` was said, at or after `since`.
+    ///
+    /// Without times, what was there before it was followed is before `since`.
+    pub(super) fn of(&self, format: Format, text: &str, since: Timestamp) -> Option<&Turn> {
+        let late = |at: Option<Timestamp>, old: bool| match at {
+            // Transcripts leave away what is finer.
+            Some(at) => at.as_millisecond() >= since.as_millisecond(),
+            None => !old,
+        };
+        let is_of = |entered: &&Entered| {
+            let turn = &entered.turn;
+            let prompted = turn.prompted.or(turn.began);
+            let by_prompt = turn
+                .prompt
+                .as_ref()
+                .is_some_and(|prompt| late(prompted, entered.old) && same(format, prompt, text));
+            by_prompt
+                || turn.further.iter().any(|further| {
+                    late(further.at, further.old) && same(format, &further.text, text)
+                })
+        };
+        [self.latest.as_ref(), self.before.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(is_of)
+            .map(|entered| &entered.turn)
+    }
+
+    /// Marks all that there is as older than the following.
+    pub(super) fn age(&mut self) {
+        for entered in [self.latest.as_mut(), self.before.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            entered.old = entered.turn.prompt.is_some();
+            for further in &mut entered.turn.further {
+                further.old = true;
+            }
+        }
+    }
+
+    /// Notes that something was written while a turn was open.
+    pub(super) fn noted(&mut self, at: Timestamp) {
+        if let Some(entered) = self.latest.as_mut()
+            && entered.turn.how.is_none()
+        {
+            entered.turn.last = entered.turn.last.max(Some(at));
+        }
+    }
+
+    pub(super) fn take(&mut self, entry: &Entry) {
+        if let Entry::Began { at } = entry {
+            let turn = Turn {
+                began: *at,
+                last: *at,
+                ..Turn::default()
+            };
+            let begun = Entered { turn, old: false };
+            // What nobody asked for does not displace what somebody did.
+            if let Some(ended) = self.latest.replace(begun)
+                && ended.turn.prompt.is_some()
+            {
+                self.before = Some(ended);
+            }
+            return;
+        }
+        self.latest.get_or_insert_default().turn.take(entry);
+    }
+}
+
+impl Turn {
+    fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Began { .. } => {}
+            Entry::Prompt { at, text } => {
+                self.wrote(*at);
+                self.asked = None;
+                if self.prompt.is_none() {
+                    self.prompt = Some(text.clone());
+                    self.prompted = *at;
+                } else if self.further.len() < MOST_FURTHER {
+                    self.further.push(Further {
+                        at: *at,
+                        text: text.clone(),
+                        old: false,
+                    });
+                }
+            }
+            Entry::Said { at, text } => {
+                self.reopen();
+                self.wrote(*at);
+                self.asked = None;
+                self.say(text);
+            }
+            Entry::Touched { path } => {
+                if self.files.len() < MOST_FILES && !self.files.contains(path) {
+                    self.files.push(path.clone());
+                }
+            }
+            Entry::Asked { at, text } => {
+                self.wrote(*at);
+                self.asked = Some(text.clone());
+            }
+            Entry::Answered { at } => {
+                self.wrote(*at);
+                self.asked = None;
+            }
+            Entry::Ended { at, how, text } => {
+                self.wrote(*at);
+                self.asked = None;
+                self.ended = *at;
+                self.how = Some(how.clone());
+                self.response = text.clone().or_else(|| {
+                    let all = self.said.join("\n\n");
+                    (!all.is_empty()).then_some(all)
+                });
+            }
+        }
+    }
+
+    fn wrote(&mut self, at: Option<Timestamp>) {
+        self.last = self.last.max(at);
+    }
+
+    fn reopen(&mut self) {
+        self.how = None;
+        self.ended = None;
+        self.response = None;
+    }
+
+    fn say(&mut self, text: &str) {
+        self.said.push(text.to_owned());
+        self.size += text.len();
+        let mut dropped = 0;
+        while self.size > LONGEST_SAID && dropped + 1 < self.said.len() {
+            self.size -= self.said.get(dropped).map_or(0, String::len);
+            dropped += 1;
+        }
+        self.said.drain(..dropped);
+    }
+}

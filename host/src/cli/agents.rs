@@ -1,0 +1,219 @@
+//! `assigner agents`: the profiles by which agents are known.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::agents::Catalog;
+use crate::agents::catalog::{self, CatalogError, Entry};
+
+/// Shows the profiles of agents, and checks ones of your own.
+///
+/// A profile says how an agent is recognised, how its state is seen, and how it is given a prompt.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Lists the profiles, in the order in which they are tried
+    List,
+    /// Prints a profile as it is; written to a file it is the beginning of your own
+    Show(ShowArgs),
+    /// Says what is wrong with a profile; ends with 1 where something is
+    Check(CheckArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// The agent's name
+    name: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// The profile
+    file: PathBuf,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::List => list(context),
+        Command::Show(args) => show(context, &args.name),
+        Command::Check(args) => check(context, &args.file),
+    }
+}
+
+/// Returns the profiles there are, and warns of files that are none.
+pub(super) fn load(context: &Context) -> Catalog {
+    let (catalog, problems) = Catalog::load(&context.config.profiles_dir);
+    for problem in problems {
+        ui::warn(&format!("warning: {problem}"));
+    }
+    catalog
+}
+
+fn list(context: &Context) -> Result<Exit, Failure> {
+    let directory = &context.config.profiles_dir;
+    let (catalog, problems) = Catalog::load(directory);
+    for problem in &problems {
+        ui::warn(&format!("warning: {problem}"));
+    }
+    let ui = context.ui;
+    if ui.json {
+        let wrong = problems.iter().map(|problem| {
+            let file = file_of(problem);
+            json!({
+                "name": stem(file),
+                "from": "file",
+                "file": file,
+                "summary": null,
+                "error": problem.to_string(),
+            })
+        });
+        let entries: Vec<Value> = catalog
+            .entries()
+            .iter()
+            .map(entry_json)
+            .chain(wrong)
+            .collect();
+        ui.json(&entries)?;
+        return Ok(Exit::Done);
+    }
+    let rows = catalog
+        .entries()
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.profile.name.clone(),
+                from(entry).to_owned(),
+                ui::clean(&entry.profile.summary),
+            ]
+        })
+        .collect();
+    ui.table(&["NAME", "FROM", "SUMMARY"], rows)?;
+    let directory = directory.display().to_string();
+    ui.line(&format!(
+        "profiles of your own are read from {}/NAME.toml",
+        ui::clean(&directory)
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
+    let (catalog, problems) = Catalog::load(&context.config.profiles_dir);
+    let wrong = problems
+        .iter()
+        .find(|problem| stem(file_of(problem)).as_deref() == Some(name));
+    let Some(entry) = catalog.get(name) else {
+        if let Some(problem) = wrong {
+            return Err(Failure::new(Exit::Failed, problem));
+        }
+        let names = catalog.entries().iter().map(|entry| &entry.profile.name);
+        let mut names: Vec<&str> = names.map(String::as_str).collect();
+        names.sort_unstable();
+        let names = names.join(", ");
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("there is no profile `{name}`; there are {names}"),
+        ));
+    };
+    if let Some(problem) = wrong {
+        ui::warn(&format!("warning: {problem}; the built-in one is used"));
+    }
+    if context.ui.json {
+        let mut value = entry_json(entry);
+        value["text"] = json!(entry.text);
+        context.ui.json(&value)?;
+        return Ok(Exit::Done);
+    }
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        out.write_all(ui::clean_lines(&entry.text).as_bytes())?;
+    } else {
+        out.write_all(entry.text.as_bytes())?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
+    let name = file.display().to_string();
+    // To open a pipe would wait for a writer.
+    let entry = match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => Err(format!("`{name}` is no file")),
+        _ => catalog::read(file).map_err(|error| error.to_string()),
+    };
+    let ui = context.ui;
+    if ui.json {
+        ui.json(&json!({
+            "file": file,
+            "ok": entry.is_ok(),
+            "name": entry.as_ref().ok().map(|entry| &entry.profile.name),
+            "error": entry.as_ref().err(),
+        }))?;
+        return Ok(if entry.is_ok() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        });
+    }
+    let profile = entry
+        .map_err(|error| Failure::new(Exit::Failed, error))?
+        .profile;
+    let known = ui::clean(&profile.summary);
+    let comma = if known.is_empty() { "" } else { ", " };
+    ui.line(&format!(
+        "{} is right: {}{comma}{known}",
+        ui::clean(&name),
+        profile.name
+    ))?;
+    if Catalog::built_in().get(&profile.name).is_some() {
+        ui.line(&format!(
+            "  it takes the place of the built-in profile `{}`",
+            profile.name
+        ))?;
+    }
+    if file.parent() != Some(&context.config.profiles_dir) {
+        let directory = context.config.profiles_dir.display().to_string();
+        ui.line(&format!(
+            "  it is used once it stands in {}, as {}.toml",
+            ui::clean(&directory),
+            profile.name
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn from(entry: &Entry) -> &'static str {
+    if entry.path.is_some() {
+        "file"
+    } else {
+        "built-in"
+    }
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    json!({
+        "name": entry.profile.name,
+        "from": from(entry),
+        "file": entry.path,
+        "summary": entry.profile.summary,
+        "error": null,
+    })
+}
+
+fn file_of(problem: &CatalogError) -> &Path {
+    match problem {
+        CatalogError::Read { path, .. } | CatalogError::Wrong { path, .. } => path,
+    }
+}
+
+fn stem(file: &Path) -> Option<String> {
+    Some(file.file_stem()?.to_string_lossy().into_owned())
+}

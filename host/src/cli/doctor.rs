@@ -1,0 +1,263 @@
+//! `assigner doctor`: what a session is taken for, and why; with and without a daemon.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::exit::{Exit, Failure};
+use super::{Context, agents, ui};
+use crate::agents::fuse::{Says, Source};
+use crate::agents::report::Reports;
+use crate::engine::inspect::{Inspection, inspect};
+use crate::model::ids::TaskId;
+use crate::model::session::Activity;
+use crate::store::Manage;
+use crate::tmux::{self, Program, Server};
+
+/// Looks at a session and tells every signal of its state, how old each is, and the verdict.
+///
+/// Nothing is typed anywhere, and no daemon is needed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it all are
+    /// listed
+    session: Option<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let found = look(context)?;
+    let now = Timestamp::now();
+    let ui = context.ui;
+    if let Some(name) = &args.session {
+        let found = select(&found, name)?;
+        let next = advice(found, asks(context, found));
+        if ui.json {
+            ui.json(&inspection_json(found, next.as_deref(), now))?;
+        } else {
+            print(context, found, next, now)?;
+        }
+        return Ok(Exit::Done);
+    }
+    if ui.json {
+        let all = found.iter().map(|found| {
+            let next = advice(found, None);
+            inspection_json(found, next.as_deref(), now)
+        });
+        ui.json(&all.collect::<Vec<_>>())?;
+        return Ok(Exit::Done);
+    }
+    if found.is_empty() {
+        ui.line("no sessions: start one with `tmux new-session`")?;
+        return Ok(Exit::Done);
+    }
+    let rows = found
+        .iter()
+        .map(|found| {
+            vec![
+                ui::clean(&found.name),
+                found.pane.identity.pane.to_string(),
+                ui::clean(found.provider.as_deref().unwrap_or("-")),
+                ui::activity(found.activity),
+                ui::cut(&ui::clean(&found.reason), 100),
+            ]
+        })
+        .collect();
+    ui.table(&["SESSION", "PANE", "PROVIDER", "STATUS", "WHY"], rows)?;
+    Ok(Exit::Done)
+}
+
+/// Returns what runs requests to tmux.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot begin: {error}")))
+}
+
+/// Returns the driver of the tmux server that is meant; it must be used in a runtime.
+pub(super) fn server(context: &Context) -> Server {
+    Server::spawning(Program::new("tmux", context.config.socket.clone()))
+}
+
+/// What it means that tmux could not be asked.
+pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> Failure {
+    let socket = &context.config.socket;
+    Failure::new(
+        Exit::Tmux,
+        match error {
+            tmux::Error::NoServer => format!(
+                "no tmux server is running on {socket}: start a session with `tmux new-session`"
+            ),
+            error => format!("failed to {error}"),
+        },
+    )
+}
+
+fn look(context: &Context) -> Result<Vec<Inspection>, Failure> {
+    let catalog = agents::load(context);
+    let reports = Reports::of(&context.config.data_dir);
+    let attended_for = context.config.file.engine.attended_for;
+    let found = runtime()?.block_on(async {
+        let mut tmux = server(context);
+        inspect(&mut tmux, &catalog, &reports, attended_for).await
+    });
+    found.map_err(|error| tmux_failure(context, &error))
+}
+
+/// Where a pane stands, as tmux writes it.
+fn place(found: &Inspection) -> String {
+    let pane = &found.pane;
+    format!("{}:{}.{}", pane.session, pane.window_index, pane.pane_index)
+}
+
+fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Failure> {
+    let is_called = |found: &&Inspection| {
+        found.name == name || place(found) == name || found.pane.identity.pane.as_str() == name
+    };
+    if let Some(found) = found.iter().find(is_called) {
+        return Ok(found);
+    }
+    let panes = found.iter().filter(|found| found.pane.session == name);
+    let panes: Vec<&str> = panes.map(|found| found.name.as_str()).collect();
+    if panes.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "there is no session `{name}`, or its program has ended: `assigner doctor` shows \
+                 those there are"
+            ),
+        ));
+    }
+    let shown = panes[..panes.len().min(10)].join(", ");
+    Err(Failure::usage(format!(
+        "`{name}` has {} panes, name one of them: {shown}",
+        panes.len()
+    )))
+}
+
+/// The task that waits for an answer in a session. What the database cannot tell is not told.
+fn asks(context: &Context, found: &Inspection) -> Option<TaskId> {
+    let kept = context.config.data_dir.exists();
+    if found.activity != Activity::WaitingInput || !kept {
+        return None;
+    }
+    let row = context.store().ok()?.session(&found.name).ok()?;
+    row.current_task
+        .filter(|_| row.identity == found.pane.identity)
+}
+
+/// What a person may do so that the session takes tasks; `None`: it does. `asks`: the task whose
+/// agent waits for an answer.
+fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
+    let pane = &found.pane;
+    let id = &pane.identity.pane;
+    let draft = found
+        .signals
+        .iter()
+        .any(|signal| signal.source == Source::Screen && signal.says == Says::Attended);
+    let next = match (found.activity, asks) {
+        (Activity::Idle, _) => return None,
+        (Activity::Busy, _) => "nothing: it takes tasks again once it is idle".to_owned(),
+        (Activity::WaitingInput, Some(task)) => {
+            format!("answer it: `assigner reply {task} \"...\"`, or in its pane")
+        }
+        (Activity::WaitingInput, None) => "answer it in its pane".to_owned(),
+        (Activity::Attended, _) if pane.in_mode => {
+            "leave copy mode there: press `q` in the pane".to_owned()
+        }
+        (Activity::Attended, _) if pane.input_off => {
+            format!("let input in again: `tmux select-pane -e -t {id}`")
+        }
+        (Activity::Attended, _) if pane.synchronized => {
+            format!("end that: `tmux set-option -w -t {id} synchronize-panes off`")
+        }
+        (Activity::Attended, _) if draft => "submit the draft there, or delete it".to_owned(),
+        (Activity::Attended, _) => "type nothing there for a few seconds".to_owned(),
+        (Activity::Unknown, _) => match &found.provider {
+            None => "write a profile for it: `assigner agents list` says where it belongs, \
+                     `assigner agents show codex` is an example"
+                .to_owned(),
+            Some(name) => format!(
+                "look at its pane; where it is ready for a prompt, its profile does not know this \
+                 screen: `assigner agents show {name}`"
+            ),
+        },
+        (Activity::Gone, _) => "start it again: its program has ended".to_owned(),
+    };
+    Some(next)
+}
+
+fn print(
+    context: &Context,
+    found: &Inspection,
+    next: Option<String>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let ui = context.ui;
+    let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
+    let clean = |text: &str| ui::cut(&ui::clean(text), 200);
+    line("session", &clean(&found.name))?;
+    line(
+        "pane",
+        &format!("{} ({})", found.pane.identity.pane, clean(&place(found))),
+    )?;
+    let known_by = clean(&found.known_by);
+    match &found.provider {
+        Some(provider) => line("is", &format!("{}, by {known_by}", clean(provider)))?,
+        None => line("is", &format!("not known: {known_by}"))?,
+    }
+    if !found.signals.is_empty() {
+        ui.line("")?;
+        let rows = found
+            .signals
+            .iter()
+            .map(|signal| {
+                vec![
+                    signal.source.to_string(),
+                    signal.says.to_string(),
+                    ui::ago(signal.since, now),
+                    clean(&signal.detail),
+                ]
+            })
+            .collect();
+        ui.table(&["SIGNAL", "SAYS", "AGE", "WHAT WAS SEEN"], rows)?;
+        ui.line("")?;
+    }
+    let verdict = ui::activity(found.activity);
+    line("verdict", &format!("{verdict}: {}", clean(&found.reason)))?;
+    if let Some(next) = next {
+        line("next", &clean(&next))?;
+    }
+    Ok(())
+}
+
+fn inspection_json(found: &Inspection, next: Option<&str>, now: Timestamp) -> Value {
+    let signals: Vec<Value> = found
+        .signals
+        .iter()
+        .map(|signal| {
+            json!({
+                "source": signal.source,
+                "says": signal.says,
+                "since": signal.since,
+                "age_seconds": now.duration_since(signal.since).as_secs().max(0),
+                "detail": signal.detail,
+            })
+        })
+        .collect();
+    let pane = &found.pane;
+    json!({
+        "name": found.name,
+        "pane": pane.identity.pane,
+        "place": place(found),
+        "provider": found.provider,
+        "known_by": found.known_by,
+        "pid": found.pid,
+        "command": pane.command,
+        "title": pane.title,
+        "signals": signals,
+        "status": found.activity,
+        "reason": found.reason,
+        "next": next,
+    })
+}

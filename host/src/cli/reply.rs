@@ -1,0 +1,241 @@
+//! `assigner reply`: answers an agent that waits for a person.
+
+use std::io::Read;
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::agents::payload;
+use crate::daemon::Lock;
+use crate::model::ids::TaskId;
+use crate::model::task::{MAX_CONTENT, Status, Task};
+use crate::store::{Answer, Manage, Sqlite, Store};
+
+/// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
+/// are pressed in it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task's number
+    id: TaskId,
+    /// The answer; `-` reads it from standard input
+    #[arg(required_unless_present = "keys", conflicts_with = "keys")]
+    text: Option<String>,
+    /// A key to press instead, as tmux names it: `Enter`, `Down`, `y`; may be repeated
+    #[arg(long = "key", value_name = "KEY", value_parser = key)]
+    keys: Vec<String>,
+    /// Waits until the task goes on, or is settled; ends with 1 where the answer was not given, or
+    /// the task did not complete
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Looking at the database's version costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// More keys than these are no answer.
+const MOST_KEYS: usize = 50;
+
+/// So many of a session's last rows are searched for what became of an answer.
+const LAST_ROWS: usize = 20;
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let answer = match &args.text {
+        Some(text) => Answer::Words(words(text)?),
+        None if args.keys.len() > MOST_KEYS => {
+            return Err(Failure::usage(format!(
+                "these are more than {MOST_KEYS} keys"
+            )));
+        }
+        None => Answer::Keys(args.keys.clone()),
+    };
+    let mut store = context.store()?;
+    let before = store.history(args.id)?.len();
+    let since = Timestamp::now();
+    store.reply(args.id, &answer, since)?;
+    context.spool()?.nudge();
+    if Lock::holder(&context.config.data_dir).is_none() {
+        ui::warn("no daemon is running: the answer is given once one is, see `assigner run`");
+    }
+    let mut exit = Exit::Done;
+    let mut status = Status::WaitingInput;
+    if args.wait {
+        let task = wait(&mut store, args.id, before, since)?;
+        status = task.status;
+        if status.is_settled() && status != Status::Completed {
+            exit = Exit::Failed;
+        }
+    }
+    let ui = context.ui;
+    if ui.json {
+        let (text, keys) = match &answer {
+            Answer::Words(text) => (text.clone(), false),
+            Answer::Keys(names) => (names.join(" "), true),
+            Answer::Accept => (String::new(), false),
+        };
+        ui.json(&json!({"id": args.id, "reply": text, "keys": keys, "status": status}))?;
+    } else if args.wait {
+        ui.line(&format!("task {} {}", args.id, ui::status(status)))?;
+    } else {
+        ui.line(&format!("task {} is answered", args.id))?;
+    }
+    Ok(exit)
+}
+
+/// Returns the words of an answer, where they can be typed.
+fn words(given: &str) -> Result<String, Failure> {
+    let text = if given == "-" {
+        read_standard_input()?
+    } else {
+        given.to_owned()
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::usage(
+            "the answer is empty: say something, or press a key with `--key Enter`",
+        ));
+    }
+    if text.len() > MAX_CONTENT {
+        return Err(Failure::usage(format!(
+            "the answer has more than {MAX_CONTENT} bytes: put it into a file and name that"
+        )));
+    }
+    payload::check(&text).map_err(|unfit| {
+        Failure::usage(unfit.to_string().replacen("the prompt", "the answer", 1))
+    })?;
+    Ok(text)
+}
+
+fn read_standard_input() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    // One byte more than is taken tells that there is too much.
+    std::io::stdin()
+        .lock()
+        .take(MAX_CONTENT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+        })?;
+    if bytes.len() > MAX_CONTENT {
+        // What was cut may end within a character.
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::usage("standard input is not UTF-8: convert it first"))
+}
+
+/// Reads the name of a key. tmux types a name that it does not know letter by letter.
+fn key(text: &str) -> Result<String, String> {
+    const NAMES: &[&str] = &[
+        "Enter", "Escape", "Tab", "BTab", "Space", "BSpace", "Up", "Down", "Left", "Right", "Home",
+        "End", "PageUp", "PgUp", "PPage", "PageDown", "PgDn", "NPage", "IC", "Insert", "DC",
+        "Delete",
+    ];
+    let mut name = text;
+    for modifier in ["C-", "M-", "S-"] {
+        name = name.strip_prefix(modifier).unwrap_or(name);
+    }
+    let is_sign = name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_function = name
+        .strip_prefix('F')
+        .and_then(|number| number.parse().ok())
+        .is_some_and(|number: u8| (1..=12).contains(&number));
+    let is_named = NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if is_sign || is_function || is_named {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "it may be a letter or digit, Enter, Escape, Tab, Space, Up, Down, Left, Right, and \
+             others that tmux names so, with C- or M- before it"
+                .to_owned(),
+        )
+    }
+}
+
+/// Waits until something has become of an answer. `before`: how many rows the task's history had
+/// then.
+fn wait(store: &mut Sqlite, id: TaskId, before: usize, since: Timestamp) -> Result<Task, Failure> {
+    let mut seen = None;
+    loop {
+        let version = store.data_version()?;
+        if seen == Some(version) {
+            thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        seen = Some(version);
+        let task = store.task(id)?;
+        let rows = store.history(id)?;
+        let mut news = rows.iter().skip(before);
+        if task.status != Status::WaitingInput || news.clone().any(|row| row.action != "replied") {
+            return Ok(task);
+        }
+        let not_given = news.find_map(|row| row.details.strip_prefix("not given: "));
+        if let Some(why) = not_given {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("the answer was not given: {why}"),
+            ));
+        }
+        if let Some(why) = refusal(store, &task, since)? {
+            return Err(Failure::new(Exit::Failed, why));
+        }
+    }
+}
+
+/// Returns why an answer could not be typed, as the session's history says.
+fn refusal(store: &mut Sqlite, task: &Task, since: Timestamp) -> Result<Option<String>, Failure> {
+    let Some(session) = &task.session else {
+        return Ok(None);
+    };
+    let rows = store.session_history(session, LAST_ROWS)?;
+    let about = format!("task {}: ", task.id);
+    // Times are kept in milliseconds.
+    let since = since.as_millisecond();
+    let row = rows.into_iter().find(|row| {
+        row.action == "reply_refused"
+            && row.at.as_millisecond() >= since
+            && row.details.starts_with(&about)
+    });
+    Ok(row.map(|row| row.details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_that_tmux_knows() {
+        for right in [
+            "Enter", "enter", "C-c", "M-Enter", "S-Tab", "y", "1", "F12", "C-M-x",
+        ] {
+            assert_eq!(key(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "", "C-", "Entr", "yes", "F13", "F0", "é", ";", "-", "Enter;", "C-é", "F+1x",
+        ] {
+            assert!(key(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_text() {
+        assert_eq!(words("yes, go on").expect("an answer"), "yes, go on");
+        for wrong in [
+            "",
+            " \n",
+            "a\u{1b}[201~b",
+            "\u{3}",
+            &"x".repeat(MAX_CONTENT + 1),
+        ] {
+            let failure = words(wrong).expect_err("no answer");
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(
+                failure.message.contains("the answer"),
+                "{}",
+                failure.message
+            );
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! `assigner report`: what a program in a pane tells of itself.
+//!
+//! Agents call it in their hooks, where it must neither fail nor take time: it opens no database,
+//! asks no tmux, prints nothing on standard output, and always ends with 0. What is wrong is one
+//! line on standard error.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use etcetera::BaseStrategy;
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::{Global, ui};
+use crate::agents::report::{LONGEST_MESSAGE, Report, Reports, State, own_pane, shortened};
+use crate::config::Config;
+
+/// Tells what a program in a tmux pane is doing; for hooks of agents, and for scripts.
+///
+/// It is called in the pane, takes a few milliseconds, and never fails.
+// Every value is read leniently here: clap would end with 2, which stops some agents.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What it does: `idle`, `busy`, `blocked` (it waits for a person) or `done`
+    #[arg(long, value_name = "STATE")]
+    state: Option<OsString>,
+    /// The task that it is about, where that is known
+    #[arg(long, value_name = "ID")]
+    task: Option<OsString>,
+    /// What it adds: a question, or with `done` the response
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    message: Option<OsString>,
+    /// The same from a file; `-`: from standard input
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    message_file: Option<PathBuf>,
+    /// Reads what agents hand to their hooks: a JSON object on standard input
+    #[arg(long)]
+    hook: bool,
+    /// Words that are not known: a later agent may add some
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<OsString>,
+}
+
+/// How long an agent may take to hand something to its hook.
+const HOOK_WITHIN: Duration = Duration::from_millis(200);
+
+/// What an agent hands over is cut here: each byte of a message may be written as six.
+const LONGEST_HOOK: usize = 8 * LONGEST_MESSAGE;
+
+/// Reports, as far as that can be done.
+pub(super) fn run(args: &Args, global: &Global) -> Exit {
+    if let Err(why) = report(args, global) {
+        ui::warn(&format!("nothing was reported: {why}"));
+    }
+    Exit::Done
+}
+
+/// Whether a command line that cannot be read was to report: it must not fail then, either.
+pub(super) fn is_meant(words: impl IntoIterator<Item = OsString>) -> bool {
+    let mut words = words.into_iter().skip(1);
+    while let Some(word) = words.next() {
+        let takes_value = ["--data-dir", "--tmux-socket", "--config", "--color"];
+        if takes_value.iter().any(|option| word == *option) {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            return word == "report";
+        }
+    }
+    false
+}
+
+fn report(args: &Args, global: &Global) -> Result<(), String> {
+    let at = Timestamp::now();
+    let state = state(args.state.as_deref())?;
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (server_pid, pane) = own_pane(&variable("TMUX"), &variable("TMUX_PANE"))
+        .ok_or("this is no pane of tmux (TMUX and TMUX_PANE do not name one)")?;
+    let data_dir = data_dir(global)?;
+    let message = message(args, state).unwrap_or_else(|why| {
+        // The state is worth more than the words.
+        ui::warn(&format!("reported without its message: {why}"));
+        None
+    });
+    let report = Report {
+        server_pid,
+        pane,
+        state,
+        task: args
+            .task
+            .as_ref()
+            .and_then(|task| task.to_str()?.parse().ok()),
+        message: message
+            .filter(|text| !text.trim().is_empty())
+            .map(shortened),
+        at,
+    };
+    let reports = Reports::of(&data_dir);
+    reports.write(&report).map_err(|error| {
+        let directory = reports.directory().display();
+        format!("cannot write into `{directory}`: {error}")
+    })
+}
+
+fn state(named: Option<&OsStr>) -> Result<State, String> {
+    const ALL: [State; 4] = [State::Idle, State::Busy, State::Blocked, State::Done];
+    let hint = "say --state idle, busy, blocked or done";
+    let Some(named) = named else {
+        return Err(hint.to_owned());
+    };
+    ALL.into_iter()
+        .find(|state| named == state.name())
+        .ok_or_else(|| format!("`{}` is no state: {hint}", named.display()))
+}
+
+/// Where the daemon looks for reports; also where the configuration is wrong, which is not this
+/// agent's fault.
+fn data_dir(global: &Global) -> Result<PathBuf, String> {
+    if let Some(named) = &global.data_dir {
+        return std::path::absolute(named)
+            .map_err(|error| format!("`{}` is no directory: {error}", named.display()));
+    }
+    Config::load(global.config.as_deref(), None, None).map_or_else(
+        |wrong| {
+            let usual = etcetera::base_strategy::Xdg::new().map_err(|_| wrong.to_string())?;
+            Ok(usual.data_dir().join("assigner"))
+        },
+        |config| Ok(config.data_dir),
+    )
+}
+
+fn message(args: &Args, state: State) -> Result<Option<String>, String> {
+    let told = if args.hook { hook(state) } else { None };
+    match (&args.message, &args.message_file) {
+        (Some(text), _) => Ok(Some(text.to_string_lossy().into_owned())),
+        // Standard input has been read.
+        (None, Some(file)) if file == Path::new("-") && args.hook => Ok(told),
+        (None, Some(file)) => from_file(file).map(Some).map_err(|error| {
+            let file = file.display();
+            format!("cannot read `{file}`: {error}")
+        }),
+        (None, None) => Ok(told),
+    }
+}
+
+fn from_file(file: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let most = LONGEST_MESSAGE as u64;
+    if file == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        // To open a pipe would wait for a writer.
+        if !fs::metadata(file)?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What agents hand to their hooks, as far as it matters here. Each is whatever it may be.
+#[derive(Debug, Default, Deserialize)]
+struct Hook {
+    #[serde(default)]
+    message: Value,
+    #[serde(default)]
+    last_assistant_message: Value,
+    #[serde(default)]
+    prompt: Value,
+}
+
+/// Returns the words that suit the state; `None`: nothing of use was handed over in time.
+fn hook(state: State) -> Option<String> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return None;
+    }
+    words(&read_within(&stdin, HOOK_WITHIN), state)
+}
+
+fn words(handed: &[u8], state: State) -> Option<String> {
+    // What stands behind the object is of no account.
+    let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Hook>();
+    let told = values.next()?.ok()?;
+    let Hook {
+        message,
+        last_assistant_message: last,
+        prompt,
+    } = &told;
+    let suitable = match state {
+        State::Busy => [prompt, message],
+        State::Blocked => [message, last],
+        State::Idle | State::Done => [last, message],
+    };
+    suitable
+        .iter()
+        .filter_map(|value| value.as_str())
+        .find(|text| !text.trim().is_empty())
+        .map(str::to_owned)
+}
+
+/// Reads to the end, but for no longer than `limit`: an agent may keep its end open.
+fn read_within(input: &impl AsFd, limit: Duration) -> Vec<u8> {
+    let deadline = Instant::now() + limit;
+    let mut bytes = Vec::new();
+    let mut part = [0; 1 << 16];
+    while bytes.len() < LONGEST_HOOK {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(left) = Timespec::try_from(left) else {
+            break;
+        };
+        match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&left)) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => break,
+        }
+        match rustix::io::read(input, &mut part) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&part[..count]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => break,
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn meant(line: &str) -> bool {
+        is_meant(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_known_as_a_report() {
+        assert!(meant("assigner report --state"));
+        assert!(meant("assigner --data-dir report --json report --task"));
+        assert!(meant("assigner --data-dir=x -v report"));
+        assert!(!meant("assigner --data-dir report send"));
+        assert!(!meant("assigner send report"));
+        assert!(!meant("assigner"));
+    }
+
+    #[test]
+    fn the_words_suit_the_state() {
+        let handed = br#"{"message": "m", "last_assistant_message": "l", "prompt": "p", "x": {}}"#;
+        for (state, expected) in [
+            (State::Busy, "p"),
+            (State::Blocked, "m"),
+            (State::Idle, "l"),
+            (State::Done, "l"),
+        ] {
+            assert_eq!(words(handed, state).as_deref(), Some(expected));
+        }
+        let other = br#"{"message": 3, "last_assistant_message": null} and more"#;
+        assert_eq!(words(other, State::Idle), None);
+        let more = b"{\"message\": \"m\"}\nmore";
+        assert_eq!(words(more, State::Idle).as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_ignored() {
+        let deep = "[".repeat(100_000);
+        let deep = format!(r#"{{"message": {deep}"#);
+        for broken in [
+            "",
+            "{",
+            "[]",
+            "\"x\"",
+            "{\"message\": \"",
+            "\u{feff}{}",
+            &deep,
+        ] {
+            assert_eq!(words(broken.as_bytes(), State::Idle), None);
+        }
+        assert_eq!(words(b"{\"message\": \"\xff\"}", State::Idle), None);
+    }
+
+    #[test]
+    fn an_open_end_is_not_waited_for() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        writer.write_all(b"{}").expect("written");
+        let began = Instant::now();
+        assert_eq!(read_within(&reader, Duration::from_millis(50)), b"{}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(writer);
+        assert_eq!(read_within(&reader, Duration::from_secs(60)), b"");
+    }
+
+    #[test]
+    fn states_are_known_by_their_names() {
+        assert_eq!(state(Some(OsStr::new("blocked"))), Ok(State::Blocked));
+        for wrong in [None, Some("Idle"), Some(""), Some("--hook")] {
+            assert!(state(wrong.map(OsStr::new)).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The agents among the panes: which there are, what their signals say, and what is remembered of
+//! each from one scan to the next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::agents::fuse::{self, Says, Signal, Source, Verdict};
+use crate::agents::recognise::{By, Hints, Process, recognise};
+use crate::agents::report::{Report, Reports};
+use crate::agents::transcript::{self, Follower};
+use crate::agents::{Catalog, Profile, Screen};
+use crate::model::ids::{Identity, PaneId};
+use crate::probe::{self, Directory};
+use crate::tmux::{Aim, Capture, Pane};
+
+/// A program that no profile knows is looked at again after this: a wrapper starts its agent late.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// An agent without a known transcript is asked for its open files this often.
+const SEARCH_AGAIN: Duration = Duration::from_secs(5);
+
+/// A program that has just drawn the line to type into is given this long.
+const SETTLE_IN: Duration = Duration::from_secs(1);
+
+/// Where nothing has appeared for so many seconds, nothing is about to change.
+const QUIET: i64 = 3;
+
+/// After so many reports all but the last of each pane are deleted.
+const SWEEP_AFTER: usize = 256;
+
+/// The variable that `~` stands for.
+const HOME: &str = "HOME";
+
+/// The agents that were seen.
+#[derive(Default)]
+pub(super) struct Agents {
+    known: HashMap<Identity, Agent>,
+    /// Panes whose program no profile knows: its process group, and when it was looked at.
+    strangers: HashMap<Identity, (u32, Instant)>,
+    /// The last report of each pane.
+    reports: HashMap<(u32, PaneId), Report>,
+    /// The name of the last report that was read.
+    read_up_to: String,
+    /// How many were read since the files were swept.
+    unswept: usize,
+}
+
+/// An agent in a pane.
+pub(super) struct Agent {
+    pub(super) profile: Arc<Profile>,
+    pub(super) pid: u32,
+    /// With the id it names the process for good.
+    began: u64,
+    pub(super) by: By,
+    /// The group in the foreground when it was recognised.
+    group: u32,
+    /// Its screen, as it was read last.
+    screen: Option<ReadScreen>,
+    /// What each source says, and since when.
+    says: HashMap<Source, (Says, Timestamp)>,
+    follower: Option<Follower>,
+    searched: Option<Instant>,
+    /// Whether its line to type into has been there for a while since it began.
+    ready: bool,
+    /// When that line appeared.
+    appeared: Option<Timestamp>,
+}
+
+/// A screen that was read.
+#[derive(Clone)]
+pub(super) struct ReadScreen {
+    pub(super) screen: Arc<Screen>,
+    /// Where the cursor stood, shown or not.
+    pub(super) cursor: (u32, u32),
+    pub(super) in_mode: bool,
+    stamp: ScreenStamp,
+    at: i64,
+}
+
+/// What changes when a screen does. tmux tells of activity by the second.
+#[derive(Clone, PartialEq, Eq)]
+struct ScreenStamp {
+    activity: i64,
+    cursor: (u32, u32),
+    title: String,
+    in_mode: bool,
+}
+
+impl ScreenStamp {
+    fn of(pane: &Pane) -> Self {
+        Self {
+            activity: pane.activity,
+            cursor: pane.cursor,
+            title: pane.title.clone(),
+            in_mode: pane.in_mode,
+        }
+    }
+}
+
+impl ReadScreen {
+    pub(super) fn of(capture: &Capture, pane: &Pane, now: Timestamp) -> Self {
+        let shown = capture.cursor_shown.then_some(capture.cursor);
+        Self {
+            screen: Arc::new(Screen::read(&capture.text, shown)),
+            cursor: capture.cursor,
+            in_mode: capture.in_mode,
+            stamp: ScreenStamp::of(pane),
+            at: now.as_second(),
+        }
+    }
+
+    /// Whether the pane's screen is still this one: nothing has appeared there since, and not within
+    /// the second in which it was read.
+    fn holds(&self, pane: &Pane) -> bool {
+        self.stamp == ScreenStamp::of(pane) && self.at > pane.activity + 1
+    }
+}
+
+/// What the scan tells of an agent.
+#[derive(Clone)]
+pub(super) struct AgentSeen {
+    pub(super) profile: Arc<Profile>,
+    pub(super) pid: u32,
+    pub(super) began: u64,
+    pub(super) by: By,
+    pub(super) signals: Vec<Signal>,
+    pub(super) report: Option<Report>,
+    pub(super) verdict: Verdict,
+    pub(super) pane: Pane,
+}
+
+impl std::fmt::Debug for AgentSeen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentSeen")
+            .field("profile", &self.profile.name)
+            .field("pid", &self.pid)
+            .field("signals", &self.signals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AgentSeen {
+    /// Whether its process is still there.
+    pub(super) fn is_alive(&self) -> bool {
+        probe::began(self.pid) == Some(self.began)
+    }
+
+    /// Returns what something typed there is aimed at.
+    pub(super) fn aim(&self, identity: &Identity, cursor: (u32, u32)) -> Aim {
+        Aim {
+            identity: identity.clone(),
+            cursor,
+            command: Some(self.pane.command.clone()),
+        }
+    }
+}
+
+impl Agents {
+    /// Reads what agents have reported since; returns whether there was anything.
+    pub(super) fn hear(&mut self, reports: &Reports) -> bool {
+        let news = reports.news(&self.read_up_to);
+        let any = !news.is_empty();
+        for (name, report) in news {
+            self.read_up_to = name;
+            self.unswept += 1;
+            self.reports
+                .insert((report.server_pid, report.pane.clone()), report);
+        }
+        if self.unswept > SWEEP_AFTER {
+            self.unswept = 0;
+            reports.sweep(|_| true);
+        }
+        any
+    }
+
+    /// Returns the agent that runs in a pane, and remembers it. `prompt`: a shell waits at its prompt
+    /// there, so that nothing runs.
+    pub(super) fn find(&mut self, catalog: &Catalog, pane: &Pane, prompt: bool) -> Option<&Agent> {
+        let identity = &pane.identity;
+        let group = (!prompt)
+            .then(|| probe::foreground(identity.pane_pid))
+            .flatten();
+        let Some(group) = group else {
+            self.forget(identity);
+            return None;
+        };
+        if let Some(agent) = self.known.get(identity)
+            && agent.group == group
+            && probe::began(agent.pid) == Some(agent.began)
+        {
+            return self.known.get(identity);
+        }
+        self.known.remove(identity);
+        let stranger = self.strangers.get(identity);
+        if stranger.is_some_and(|(known, at)| *known == group && at.elapsed() < LOOK_AGAIN) {
+            return None;
+        }
+        let members = probe::members(identity.pane_pid);
+        let processes: Vec<Process> = members.iter().map(process_of).collect();
+        let hints = Hints {
+            title: &pane.title,
+            session: &pane.session,
+            screen: None,
+        };
+        let found = recognise(catalog.agents(), &processes, &hints);
+        let found = found.and_then(|found| {
+            let member = members.iter().find(|member| member.pid == found.pid)?;
+            Some((found, member.began))
+        });
+        let Some((found, began)) = found else {
+            self.strangers
+                .insert(identity.clone(), (group, Instant::now()));
+            return None;
+        };
+        self.strangers.remove(identity);
+        let agent = Agent {
+            profile: found.profile,
+            pid: found.pid,
+            began,
+            by: found.by,
+            group,
+            screen: None,
+            says: HashMap::new(),
+            follower: None,
+            searched: None,
+            ready: false,
+            appeared: None,
+        };
+        Some(self.known.entry(identity.clone()).or_insert(agent))
+    }
+
+    fn forget(&mut self, identity: &Identity) {
+        self.known.remove(identity);
+        self.strangers.remove(identity);
+    }
+
+    /// Forgets panes that are gone.
+    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
+        self.known.retain(|identity, _| alive(identity));
+        self.strangers.retain(|identity, _| alive(identity));
+    }
+
+    /// Whether the screen of an agent is to be read anew.
+    pub(super) fn wants_screen(&self, pane: &Pane) -> bool {
+        self.known.get(&pane.identity).is_some_and(|agent| {
+            let read = agent.screen.as_ref();
+            !read.is_some_and(|read| read.holds(pane))
+        })
+    }
+
+    /// Keeps a screen that was read.
+    pub(super) fn keep_screen(&mut self, pane: &Pane, capture: Option<&Capture>, now: Timestamp) {
+        if let Some(agent) = self.known.get_mut(&pane.identity) {
+            agent.screen = capture.map(|capture| ReadScreen::of(capture, pane, now));
+        }
+    }
+
+    /// Keeps the transcript that an agent was found to write.
+    pub(super) fn keep_follower(&mut self, identity: &Identity, follower: Follower) {
+        if let Some(agent) = self.known.get_mut(identity) {
+            agent.follower = Some(follower);
+        }
+    }
+
+    /// Returns what is to be seen of an agent; `person`: what tmux tells of a person at the pane.
+    pub(super) fn see(
+        &mut self,
+        pane: &Pane,
+        person: Option<String>,
+        now: Timestamp,
+    ) -> Option<AgentSeen> {
+        let key = (pane.identity.server_pid, pane.identity.pane.clone());
+        let report = self.reports.get(&key).cloned();
+        let agent = self.known.get_mut(&pane.identity)?;
+        let mut signals = Vec::new();
+        let report = report.filter(|report| agent.has_begun_before(report.at));
+        signals.extend(report.as_ref().map(fuse::report));
+        signals.extend(agent.transcript(pane.identity.pane_pid));
+        let (says, detail) = fuse::title(&agent.profile, &pane.title);
+        signals.push(agent.signal(Source::Title, says, detail, now));
+        let shown = agent.screen.as_ref().map(|read| Arc::clone(&read.screen));
+        if let Some(screen) = shown {
+            let (says, detail) = fuse::screen(&agent.profile, &screen);
+            let (says, detail) = agent.settled(says, detail, pane, now);
+            signals.push(agent.signal(Source::Screen, says, detail, now));
+        }
+        let says = if person.is_some() {
+            Says::Attended
+        } else {
+            Says::Nothing
+        };
+        signals.push(agent.signal(Source::Pane, says, person.unwrap_or_default(), now));
+        let verdict = fuse::fuse(&signals, now);
+        Some(AgentSeen {
+            profile: Arc::clone(&agent.profile),
+            pid: agent.pid,
+            began: agent.began,
+            by: agent.by,
+            signals,
+            report,
+            verdict,
+            pane: pane.clone(),
+        })
+    }
+}
+
+impl Agent {
+    /// Whether what was told at that time was told by this process, and not by one before it.
+    fn has_begun_before(&self, at: Timestamp) -> bool {
+        probe::started_at(self.pid).is_none_or(|began| began <= at)
+    }
+
+    /// Makes nothing of a line to type into that has just appeared: programs draw it before they take
+    /// pastes.
+    fn settled(
+        &mut self,
+        says: Says,
+        detail: String,
+        pane: &Pane,
+        now: Timestamp,
+    ) -> (Says, String) {
+        if says == Says::Nothing {
+            self.ready = false;
+        }
+        if says != Says::Idle || self.ready {
+            self.appeared = None;
+            return (says, detail);
+        }
+        let appeared = *self.appeared.get_or_insert(now);
+        let quiet = now.as_second() - pane.activity >= QUIET;
+        let there = Duration::try_from(now.duration_since(appeared)).unwrap_or_default();
+        self.ready = quiet || there >= SETTLE_IN;
+        if !self.ready {
+            let detail = "its line to type into has just appeared".to_owned();
+            return (Says::Nothing, detail);
+        }
+        (says, detail)
+    }
+
+    /// Returns a signal with the time since when it says so.
+    fn signal(&mut self, source: Source, says: Says, detail: String, now: Timestamp) -> Signal {
+        let known = self.says.entry(source).or_insert((says, now));
+        if known.0 != says {
+            *known = (says, now);
+        }
+        Signal {
+            source,
+            says,
+            since: known.1,
+            detail,
+        }
+    }
+
+    fn transcript(&mut self, pane_pid: u32) -> Option<Signal> {
+        let spec = self.profile.transcript.as_ref()?;
+        if self.follower.is_none()
+            && self
+                .searched
+                .is_none_or(|searched| searched.elapsed() >= SEARCH_AGAIN)
+        {
+            self.searched = Some(Instant::now());
+            let (env, cwd) = surroundings(self.pid, spec);
+            let mine = open_transcripts(spec, pane_pid, &env, &cwd)
+                .into_iter()
+                .next();
+            self.follower = mine.and_then(|path| Follower::at_end(spec.format, path).ok());
+        }
+        let follower = self.follower.as_mut()?;
+        if follower.read().is_err() {
+            self.follower = None;
+            return None;
+        }
+        let signal = fuse::transcript(follower.turn()?)?;
+        // An earlier process may have left a turn open.
+        self.has_begun_before(signal.since).then_some(signal)
+    }
+}
+
+/// Returns the transcripts that an agent's processes have open: what is recognised may be a wrapper
+/// of the one that writes.
+pub(super) fn open_transcripts(
+    spec: &transcript::Spec,
+    pane_pid: u32,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Vec<PathBuf> {
+    let members = probe::members(pane_pid).into_iter();
+    let files = members.flat_map(|member| probe::open_files(member.pid));
+    files
+        .filter(|path| transcript::belongs(spec, env, cwd, path))
+        .collect()
+}
+
+/// Returns the variables that say where an agent keeps its transcripts, and where it stands.
+pub(super) fn surroundings(
+    pid: u32,
+    spec: &transcript::Spec,
+) -> (BTreeMap<String, String>, PathBuf) {
+    let mut names = BTreeSet::from([HOME.to_owned()]);
+    names.extend(spec.home.variable.clone());
+    let env = probe::environment(pid, &names);
+    let cwd = match probe::directory(pid) {
+        Directory::At(path) | Directory::Deleted(path) => path,
+        Directory::Unreadable => Path::new("/").to_owned(),
+    };
+    (env, cwd)
+}
+
+fn process_of(member: &probe::Member) -> Process {
+    Process {
+        pid: member.pid,
+        depth: member.depth,
+        program: member.program.clone(),
+        words: member.words.clone(),
+    }
+}

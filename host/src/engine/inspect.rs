@@ -1,0 +1,162 @@
+//! What a pane is and does, signal by signal, for a person who asks why: a look of its own, beside a
+//! daemon that may run.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::agents::Agents;
+use super::prompt;
+use super::scan::{labels, person, verdict};
+use crate::agents::Catalog;
+use crate::agents::fuse::{Says, Signal, Source};
+use crate::agents::report::Reports;
+use crate::model::eligibility::SHELL;
+use crate::model::session::Activity;
+use crate::probe::{self, Standing};
+use crate::tmux::{Error, Pane, Tmux};
+
+/// What is to be seen of one pane.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// What the session is called.
+    pub name: String,
+    /// The pane.
+    pub pane: Pane,
+    /// What runs in it; `None`: neither a shell nor an agent that a profile knows.
+    pub provider: Option<String>,
+    /// How that is known.
+    pub known_by: String,
+    /// The agent's process, or the shell's.
+    pub pid: u32,
+    /// The signals, best first.
+    pub signals: Vec<Signal>,
+    /// What it does.
+    pub activity: Activity,
+    /// How that is known.
+    pub reason: String,
+}
+
+/// Looks at every pane. A signal is as old as can be told by one look: reports and transcripts bear
+/// their times, the title and the screen are as of now.
+///
+/// # Errors
+/// tmux could not be asked.
+pub async fn inspect<T: Tmux>(
+    tmux: &mut T,
+    catalog: &Catalog,
+    reports: &Reports,
+    attended_for: Duration,
+) -> Result<Vec<Inspection>, Error> {
+    let now = Timestamp::now();
+    let mut agents = Agents::default();
+    agents.hear(reports);
+    let panes: Vec<Pane> = tmux
+        .panes()
+        .await?
+        .into_iter()
+        .filter(|pane| !pane.dead)
+        .collect();
+    let names = labels(panes.iter());
+    let mut found = Vec::with_capacity(panes.len());
+    for (pane, name) in panes.into_iter().zip(names) {
+        let person = person(&pane, now, attended_for);
+        let pid = pane.identity.pane_pid;
+        let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
+        let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
+        if agents.find(catalog, &pane, at_prompt).is_some() {
+            let captures = tmux.screens(&[&pane.identity]).await?;
+            let capture = captures.into_iter().next().flatten();
+            agents.keep_screen(&pane, capture.as_ref(), now);
+            let Some(seen) = agents.see(&pane, person, now) else {
+                continue;
+            };
+            found.push(Inspection {
+                name,
+                provider: Some(seen.profile.name.clone()),
+                known_by: format!("{} (process {})", seen.by.name(), seen.pid),
+                pid: seen.pid,
+                signals: seen.signals,
+                activity: seen.verdict.activity,
+                reason: seen.verdict.reason,
+                pane,
+            });
+            continue;
+        }
+        let Some((shell, standing)) = shell else {
+            let reason = "no profile knows what runs here: see `assigner agents list`".to_owned();
+            found.push(Inspection {
+                name,
+                provider: None,
+                known_by: format!("it runs {}", pane.command),
+                pid,
+                signals: Vec::new(),
+                activity: Activity::Unknown,
+                reason,
+                pane,
+            });
+            continue;
+        };
+        let lines = tmux.cursor_lines(&[&pane]).await?;
+        let line = lines.into_iter().next().flatten();
+        let line = line.map(|line| prompt::read(&line.before, &line.after, &line.below));
+        let signals = shell_signals(&standing, person.as_deref(), line, now);
+        let (activity, reason) = verdict(&standing, line, person);
+        found.push(Inspection {
+            name,
+            provider: Some(SHELL.to_owned()),
+            known_by: format!("its program, {} (process {pid})", shell.name()),
+            pid,
+            signals,
+            activity,
+            reason,
+            pane,
+        });
+    }
+    Ok(found)
+}
+
+fn shell_signals(
+    standing: &Standing,
+    person: Option<&str>,
+    line: Option<prompt::Line>,
+    now: Timestamp,
+) -> Vec<Signal> {
+    let signal = |source: Source, says: Says, detail: &str| Signal {
+        source,
+        says,
+        since: now,
+        detail: detail.to_owned(),
+    };
+    let process = match standing {
+        Standing::Prompt => signal(Source::Process, Says::Idle, "the shell edits a line"),
+        Standing::Running { foreground, .. } => {
+            let what = foreground.as_deref().unwrap_or("a command of its own");
+            signal(Source::Process, Says::Busy, &format!("runs {what}"))
+        }
+        Standing::Unknown(why) => signal(Source::Process, Says::Nothing, why),
+        Standing::Gone => signal(Source::Process, Says::Nothing, "its process has ended"),
+    };
+    let screen = match line {
+        Some(prompt::Line::Prompt) => signal(
+            Source::Screen,
+            Says::Idle,
+            "nothing stands behind the prompt",
+        ),
+        Some(prompt::Line::Draft) => signal(
+            Source::Screen,
+            Says::Attended,
+            "something stands behind the prompt",
+        ),
+        None => signal(
+            Source::Screen,
+            Says::Nothing,
+            "the cursor's line was not read",
+        ),
+    };
+    let pane = match person {
+        Some(person) => signal(Source::Pane, Says::Attended, person),
+        None => signal(Source::Pane, Says::Nothing, ""),
+    };
+    vec![process, screen, pane]
+}

@@ -1,0 +1,918 @@
+//! What the pools of sessions want: which sessions are to be started for the tasks that wait, and
+//! which are to be ended because nothing is left for them. Pure.
+//!
+//! ```text
+//! pending tasks -- matched with --> ready sessions, and those on their way
+//!       | the rest                        | those that nobody needs, for long
+//!     start                              end
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::eligibility::{Admission, Demand, Place};
+use crate::model::session::Activity;
+
+/// What the engine is told of pools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// The pools; none: no session is ever started or ended.
+    pub pools: Vec<Pool>,
+    /// The data directory: it marks the sessions as those of this queue, and holds the worktrees.
+    pub data_dir: PathBuf,
+    /// The tmux server, as `--tmux-socket` takes it.
+    pub socket: String,
+}
+
+/// Sessions that are started when tasks wait for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// What it is called. Its sessions are called so, too, with a number behind: `codex-1`.
+    pub name: String,
+    /// What runs in them.
+    pub command: Launch,
+    /// What is expected to be recognised there.
+    pub provider: String,
+    /// Where they stand.
+    pub stand: Stand,
+    /// At most so many at a time.
+    pub max: u32,
+    /// They are ended after so long without a task.
+    pub idle: Duration,
+    /// Variables that they are given.
+    pub env: BTreeMap<String, String>,
+    /// They must be seen idle within so long.
+    pub start_within: Duration,
+}
+
+/// What is run in a new session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Launch {
+    /// A line for the user's shell.
+    Line(String),
+    /// A program and its arguments.
+    Words(Vec<String>),
+}
+
+impl fmt::Display for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => f.write_str(line),
+            Self::Words(words) => f.write_str(&words.join(" ")),
+        }
+    }
+}
+
+/// Where a pool's sessions stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stand {
+    /// All of them here.
+    Directory(PathBuf),
+    /// Each in a worktree of its own of this repository.
+    Worktree(PathBuf),
+}
+
+/// The highest number of a session: those whose worktrees stay use theirs up.
+const HIGHEST: u32 = 9_999;
+
+impl Pool {
+    /// Whether a session of the pool may be called so.
+    pub(super) fn could_call(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.name.as_str());
+        let number = rest.and_then(|rest| rest.strip_prefix('-'));
+        number.is_some_and(|number| {
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            let parsed = number.parse::<u32>();
+            digits
+                && !number.starts_with('0')
+                && parsed.is_ok_and(|number| (1..=HIGHEST).contains(&number))
+        })
+    }
+
+    /// Returns the first name that is not taken.
+    pub(super) fn free_name(&self, taken: impl Fn(&str) -> bool) -> Option<String> {
+        let mut names = (1..=HIGHEST).map(|number| format!("{}-{number}", self.name));
+        names.find(|name| !taken(name))
+    }
+}
+
+/// What is known when it is decided.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) pools: &'a [View<'a>],
+    /// The sessions of pools.
+    pub(super) members: &'a [Member<'a>],
+    /// What the tasks that may run now demand, those that are served first at the front.
+    pub(super) tasks: &'a [Demand<'a>],
+    /// Every session that can be given a task now, of a pool or not.
+    pub(super) ready: &'a [Place<'a>],
+    pub(super) now: Timestamp,
+}
+
+/// A pool, and what it can offer now.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) pool: &'a Pool,
+    /// Whether it neither rests nor is paused.
+    pub(super) open: bool,
+    /// The sessions of which it could start one.
+    pub(super) offers: Vec<Offer>,
+}
+
+impl View<'_> {
+    /// Whether it could start a session for such a task, were there room.
+    pub(super) fn serves(&self, demand: &Demand<'_>) -> bool {
+        self.open && self.offer_for(demand).is_some()
+    }
+
+    fn offer_for(&self, demand: &Demand<'_>) -> Option<usize> {
+        let suits = |offer: &Offer| {
+            let place = offer.place(&self.pool.provider);
+            demand.excludes(&place).is_none()
+        };
+        self.offers.iter().position(suits)
+    }
+}
+
+/// A session that could be started.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) name: String,
+    pub(super) branch: Option<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) admission: Admission,
+}
+
+impl Offer {
+    /// Returns what a task's demand looks at, if it is started.
+    pub(super) fn place<'a>(&'a self, provider: &'a str) -> Place<'a> {
+        Place {
+            name: &self.name,
+            provider,
+            branch: self.branch.as_deref(),
+            labels: &self.labels,
+            admission: self.admission,
+        }
+    }
+}
+
+/// A session of a pool.
+#[derive(Debug)]
+pub(super) struct Member<'a> {
+    /// The position of its pool.
+    pub(super) pool: usize,
+    /// As what it was started, or as what it is seen.
+    pub(super) place: Place<'a>,
+    pub(super) stage: Stage,
+    pub(super) sight: Sight,
+    /// Whether nobody is attached and nobody has added anything to it.
+    pub(super) alone: bool,
+    /// When a task or a person was last seen there.
+    pub(super) used: Option<Timestamp>,
+}
+
+/// How far a session of a pool has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its place is made ready.
+    Preparing,
+    /// It was started then, and was not seen idle yet.
+    Starting(Timestamp),
+    /// It was not idle in time, and runs an agent that a person may look at.
+    Stuck,
+    /// It was seen idle.
+    Up,
+    /// It was told to end.
+    Ending,
+}
+
+/// What there is of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Nothing.
+    Gone,
+    /// Its program has ended.
+    Dead,
+    /// A program that nobody knows.
+    Stranger,
+    /// A shell or an agent.
+    Seen {
+        /// Whether it is what the pool expects.
+        expected: bool,
+        /// Whether it is an agent.
+        agent: bool,
+        activity: Activity,
+        since: Timestamp,
+        /// Whether it has a task, or something is to be heard of it or undone in it.
+        engaged: bool,
+        /// Whether it takes no tasks for now.
+        paused: bool,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A session is to be started for a task.
+    Start {
+        pool: usize,
+        offer: usize,
+        task: usize,
+    },
+    /// A session has come up.
+    Arrived { member: usize },
+    /// A session is to be ended, or has ended.
+    End { member: usize, why: String },
+    /// The same, and it never came up: its pool rests.
+    Fail { member: usize, why: String },
+    /// A session did not come up in time and stays: its pool rests.
+    Stuck { member: usize, why: String },
+}
+
+/// Returns what is to be done.
+pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut coming: Vec<Place<'_>> = Vec::new();
+    let mut counts = vec![0_u32; scene.pools.len()];
+    for member in scene.members {
+        if let Some(count) = counts.get_mut(member.pool) {
+            *count += 1;
+        }
+        if is_coming(scene, member) {
+            coming.push(member.place);
+        }
+    }
+    let Served { seats, unserved } = served(scene, &coming);
+    for (index, member) in scene.members.iter().enumerate() {
+        let mut ready = scene.ready.iter().zip(&seats);
+        let wanted = ready.any(|(place, taken)| *taken && place.name == member.place.name);
+        steps.extend(fate(scene, member, index, wanted));
+    }
+    let mut begun = vec![false; scene.pools.len()];
+    for task in unserved {
+        let Some(demand) = scene.tasks.get(task) else {
+            continue;
+        };
+        let pools = scene.pools.iter().enumerate();
+        let found = pools
+            .filter(|(index, view)| view.open && counts[*index] < view.pool.max)
+            .find_map(|(index, view)| Some((index, view.offer_for(demand)?)));
+        // One more session a round in each pool; a task that one was started for does not go on
+        // to the next pool.
+        if let Some((pool, offer)) = found
+            && !begun[pool]
+        {
+            begun[pool] = true;
+            counts[pool] += 1;
+            steps.push(Step::Start { pool, offer, task });
+        }
+    }
+    steps
+}
+
+/// Whether a session is on its way, so that a task can count on it.
+fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
+    match member.stage {
+        Stage::Preparing => true,
+        Stage::Starting(since) => {
+            let within = scene.pools.get(member.pool).map(|view| view.pool);
+            let within = within.map_or(Duration::ZERO, |pool| pool.start_within);
+            let there = match member.sight {
+                Sight::Gone | Sight::Dead => false,
+                Sight::Stranger => true,
+                // One that is ready stands among the ready ones already.
+                Sight::Seen {
+                    expected,
+                    activity,
+                    engaged,
+                    ..
+                } => !(engaged || expected && activity == Activity::Idle),
+            };
+            there && elapsed(since, scene.now) < within
+        }
+        Stage::Stuck | Stage::Up | Stage::Ending => false,
+    }
+}
+
+/// Returns what becomes of a session. `wanted`: a task waits that it can be given.
+fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> Option<Step> {
+    let pool = scene.pools.get(member.pool)?.pool;
+    let early = matches!(member.stage, Stage::Starting(_));
+    let over = |why: &str| {
+        let (member, why) = (index, why.to_owned());
+        Some(if early {
+            Step::Fail { member, why }
+        } else {
+            Step::End { member, why }
+        })
+    };
+    match (member.stage, member.sight) {
+        (Stage::Preparing | Stage::Ending, _) => return None,
+        (_, Sight::Gone) => return over("its session has ended"),
+        // A person who is attached may still read what it has said.
+        (_, Sight::Dead) if member.alone => return over("its program has ended"),
+        (_, Sight::Dead) => return None,
+        _ => {}
+    }
+    if let Sight::Seen {
+        expected: true,
+        activity,
+        engaged,
+        ..
+    } = member.sight
+        && member.stage != Stage::Up
+        && (activity == Activity::Idle || engaged)
+    {
+        return Some(Step::Arrived { member: index });
+    }
+    match member.stage {
+        Stage::Starting(since) => late(pool, member, index, since, scene.now),
+        Stage::Up => {
+            let Sight::Seen {
+                activity: Activity::Idle,
+                since,
+                engaged: false,
+                paused: false,
+                ..
+            } = member.sight
+            else {
+                return None;
+            };
+            let since = member.used.map_or(since, |used| used.max(since));
+            let rested = elapsed(since, scene.now);
+            if !member.alone || wanted || rested < pool.idle {
+                return None;
+            }
+            let why = format!("it had no task for {} s", rested.as_secs());
+            Some(Step::End { member: index, why })
+        }
+        Stage::Preparing | Stage::Stuck | Stage::Ending => None,
+    }
+}
+
+/// Returns what becomes of a session that should have come up.
+fn late(
+    pool: &Pool,
+    member: &Member<'_>,
+    index: usize,
+    since: Timestamp,
+    now: Timestamp,
+) -> Option<Step> {
+    if elapsed(since, now) < pool.start_within {
+        return None;
+    }
+    let within = pool.start_within.as_secs();
+    let (what, alive) = match member.sight {
+        Sight::Seen {
+            agent, activity, ..
+        } => {
+            let what = match (agent, activity) {
+                (false, Activity::Idle) => "a shell waits at its prompt".to_owned(),
+                (false, _) => "a shell runs something".to_owned(),
+                (true, activity) => format!("an agent is {activity}"),
+            };
+            // It may be at work, or ask something that a person is to answer.
+            (what, agent && activity != Activity::Idle)
+        }
+        Sight::Stranger => ("it runs a program that no profile knows".to_owned(), false),
+        Sight::Gone | Sight::Dead => return None,
+    };
+    let why = format!(
+        "{} was not seen idle there within {within} s: {what}",
+        pool.provider
+    );
+    let stays = alive || !member.alone;
+    let member = index;
+    Some(if stays {
+        Step::Stuck { member, why }
+    } else {
+        Step::Fail { member, why }
+    })
+}
+
+/// How the tasks are served by the sessions that there are.
+struct Served {
+    /// Which of the ready sessions serve one; behind them those that come.
+    seats: Vec<bool>,
+    /// The tasks that none is left for, in their order.
+    unserved: Vec<usize>,
+}
+
+/// Gives as many tasks as can be a session each: those that are ready, and those that come. A task
+/// that was given one keeps one, perhaps another.
+fn served(scene: &Scene<'_>, coming: &[Place<'_>]) -> Served {
+    let seats: Vec<&Place<'_>> = scene.ready.iter().chain(coming).collect();
+    let suits = |demand: &Demand<'_>| -> Vec<usize> {
+        let places = seats.iter().enumerate();
+        let fitting = places.filter(|(_, place)| demand.excludes(place).is_none());
+        fitting.map(|(seat, _)| seat).collect()
+    };
+    let choices: Vec<Vec<usize>> = scene.tasks.iter().map(suits).collect();
+    let mut holders: Vec<Option<usize>> = vec![None; seats.len()];
+    let mut unserved = Vec::new();
+    for task in 0..choices.len() {
+        if !seat(task, &choices, &mut holders) {
+            unserved.push(task);
+        }
+    }
+    Served {
+        seats: holders.iter().map(Option::is_some).collect(),
+        unserved,
+    }
+}
+
+/// Finds a seat for a task, if need be by moving others: breadth first, each seat looked at once.
+fn seat(task: usize, choices: &[Vec<usize>], holders: &mut [Option<usize>]) -> bool {
+    let mut came_from: Vec<Option<usize>> = vec![None; holders.len()];
+    let mut next = std::collections::VecDeque::from([task]);
+    while let Some(asking) = next.pop_front() {
+        for &seat in choices.get(asking).into_iter().flatten() {
+            if came_from[seat].is_some() {
+                continue;
+            }
+            came_from[seat] = Some(asking);
+            let Some(holder) = holders[seat] else {
+                hand_on(seat, task, &came_from, holders);
+                return true;
+            };
+            next.push_back(holder);
+        }
+    }
+    false
+}
+
+/// Gives a free seat to the one that asked for it, whose own goes to the one that asked for that.
+fn hand_on(
+    mut free: usize,
+    task: usize,
+    came_from: &[Option<usize>],
+    holders: &mut [Option<usize>],
+) {
+    while let Some(asking) = came_from[free] {
+        let given_up = holders.iter().position(|holder| *holder == Some(asking));
+        holders[free] = Some(asking);
+        match given_up {
+            Some(seat) if asking != task => {
+                holders[seat] = None;
+                free = seat;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// How long it is since, by a clock that may have been set back.
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+/// How long a pool rests after a session did not come up: first, and at most.
+const REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
+/// Returns how long a pool rests after so many sessions in a row that did not come up.
+pub(super) fn rest_after(failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
+    REST.0
+        .saturating_mul(doubled.unwrap_or(u32::MAX))
+        .min(REST.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::eligibility::SHELL;
+    use crate::model::task::Kind;
+
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+    const START: i64 = 1_000_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(START + second).expect("a time")
+    }
+
+    fn pool(name: &str, max: u32) -> Pool {
+        Pool {
+            name: name.to_owned(),
+            command: Launch::Line(name.to_owned()),
+            provider: name.to_owned(),
+            stand: Stand::Directory("/srv".into()),
+            max,
+            idle: Duration::from_secs(60),
+            env: BTreeMap::new(),
+            start_within: Duration::from_secs(30),
+        }
+    }
+
+    fn offer(name: &str) -> Offer {
+        Offer {
+            name: name.to_owned(),
+            branch: None,
+            labels: BTreeMap::new(),
+            admission: Admission::Open,
+        }
+    }
+
+    fn view<'a>(pool: &'a Pool, offer_name: &str) -> View<'a> {
+        View {
+            pool,
+            open: true,
+            offers: vec![offer(offer_name)],
+        }
+    }
+
+    fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
+        Place {
+            name,
+            provider,
+            branch: None,
+            labels: &NO_LABELS,
+            admission: Admission::Open,
+        }
+    }
+
+    fn prompt(providers: &[String]) -> Demand<'_> {
+        Demand {
+            kind: Kind::Prompt,
+            target_session: None,
+            target_fallback: false,
+            providers,
+            branch: None,
+            labels: &NO_LABELS,
+        }
+    }
+
+    fn idle(since: i64) -> Sight {
+        Sight::Seen {
+            expected: true,
+            agent: true,
+            activity: Activity::Idle,
+            since: at(since),
+            engaged: false,
+            paused: false,
+        }
+    }
+
+    fn member<'a>(pool: &'a Pool, name: &'a str, stage: Stage, sight: Sight) -> Member<'a> {
+        Member {
+            pool: 0,
+            place: place(name, &pool.provider),
+            stage,
+            sight,
+            alone: true,
+            used: None,
+        }
+    }
+
+    fn one(pool: &Pool, member: Member<'_>, now: i64) -> Vec<Step> {
+        decide(&Scene {
+            pools: &[view(pool, "codex-9")],
+            members: &[member],
+            tasks: &[],
+            ready: &[],
+            now: at(now),
+        })
+    }
+
+    #[test]
+    fn a_task_that_nobody_can_take_starts_a_session_and_waits_for_it() {
+        let codex = pool("codex", 3);
+        let views = [view(&codex, "codex-1")];
+        let task = [prompt(&[])];
+        let scene = Scene {
+            pools: &views,
+            members: &[],
+            tasks: &task,
+            ready: &[],
+            now: at(0),
+        };
+        let start = Step::Start {
+            pool: 0,
+            offer: 0,
+            task: 0,
+        };
+        assert_eq!(decide(&scene), [start]);
+        for (stage, sight) in [
+            (Stage::Preparing, Sight::Gone),
+            (Stage::Starting(at(-3)), Sight::Stranger),
+        ] {
+            let members = [member(&codex, "codex-1", stage, sight)];
+            let waiting = Scene {
+                members: &members,
+                ..scene
+            };
+            assert_eq!(decide(&waiting), []);
+        }
+        // A session of anybody's that is ready is enough.
+        let ready = Scene {
+            ready: &[place("mine", "codex")],
+            ..scene
+        };
+        assert_eq!(decide(&ready), []);
+        let shell = Scene {
+            ready: &[place("mine", SHELL)],
+            ..scene
+        };
+        assert_eq!(decide(&shell).len(), 1);
+    }
+
+    #[test]
+    fn what_a_pool_does_not_have_starts_nothing() {
+        let codex = pool("codex", 3);
+        let other = ["claude".to_owned()];
+        for demand in [
+            prompt(&other),
+            Demand {
+                kind: Kind::Command,
+                ..prompt(&[])
+            },
+            Demand {
+                target_session: Some("api"),
+                ..prompt(&[])
+            },
+            Demand {
+                branch: Some("dev"),
+                ..prompt(&[])
+            },
+        ] {
+            let scene = Scene {
+                pools: &[view(&codex, "codex-1")],
+                members: &[],
+                tasks: &[demand],
+                ready: &[],
+                now: at(0),
+            };
+            assert_eq!(decide(&scene), [], "{demand:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_are_matched_and_not_only_counted() {
+        let codex = pool("codex", 3);
+        let tasks = [
+            prompt(&[]),
+            Demand {
+                target_session: Some("a"),
+                ..prompt(&[])
+            },
+        ];
+        let scene = Scene {
+            pools: &[view(&codex, "codex-1")],
+            members: &[],
+            tasks: &tasks,
+            // The first task must not take `a`, which alone suits the second.
+            ready: &[place("a", "codex"), place("b", "codex")],
+            now: at(0),
+        };
+        assert_eq!(decide(&scene), []);
+    }
+
+    #[test]
+    fn an_idle_session_ends_when_nobody_needs_it() {
+        let codex = pool("codex", 3);
+        let up = |sight| member(&codex, "codex-1", Stage::Up, sight);
+        let ended = |member, now| !one(&codex, member, now).is_empty();
+        assert!(!ended(up(idle(0)), 59));
+        assert!(ended(up(idle(0)), 60));
+        let used = Member {
+            used: Some(at(50)),
+            ..up(idle(0))
+        };
+        assert!(!ended(used, 100));
+        let attached = Member {
+            alone: false,
+            ..up(idle(0))
+        };
+        assert!(!ended(attached, 1_000));
+        // A person's clock was set back.
+        assert!(!ended(up(idle(500)), 0));
+        let ready = [place("codex-1", "codex")];
+        let wanted = Scene {
+            pools: &[view(&codex, "codex-2")],
+            members: &[up(idle(0))],
+            tasks: &[prompt(&[])],
+            ready: &ready,
+            now: at(1_000),
+        };
+        assert_eq!(decide(&wanted), []);
+    }
+
+    #[test]
+    fn a_session_that_does_not_come_up_rests_its_pool() {
+        let codex = pool("codex", 3);
+        let starting = |sight| member(&codex, "codex-1", Stage::Starting(at(0)), sight);
+        for sight in [Sight::Gone, Sight::Dead] {
+            let steps = one(&codex, starting(sight), 1);
+            assert!(matches!(&*steps, [Step::Fail { member: 0, .. }]));
+        }
+        assert_eq!(one(&codex, starting(Sight::Stranger), 29), []);
+        let steps = one(&codex, starting(Sight::Stranger), 30);
+        assert!(matches!(&*steps, [Step::Fail { member: 0, .. }]));
+        // What a person may have to answer is never ended.
+        let asks = Sight::Seen {
+            expected: true,
+            agent: true,
+            activity: Activity::WaitingInput,
+            since: at(0),
+            engaged: false,
+            paused: false,
+        };
+        let steps = one(&codex, starting(asks), 1_000);
+        assert!(matches!(&*steps, [Step::Stuck { member: 0, .. }]));
+        let stuck = member(&codex, "codex-1", Stage::Stuck, asks);
+        assert_eq!(one(&codex, stuck, 5_000), []);
+        let answered = member(&codex, "codex-1", Stage::Stuck, idle(5_000));
+        assert_eq!(one(&codex, answered, 5_001), [Step::Arrived { member: 0 }]);
+    }
+
+    #[test]
+    fn names_have_a_number_and_those_taken_are_skipped() {
+        let codex = pool("codex", 3);
+        for (name, could) in [
+            ("codex-1", true),
+            ("codex-12", true),
+            ("codex-0", false),
+            ("codex-01", false),
+            ("codex-", false),
+            ("codex", false),
+            ("codex-1-1", false),
+            ("codex-99999999999", false),
+            ("codex-+1", false),
+            ("claude-1", false),
+        ] {
+            assert_eq!(codex.could_call(name), could, "{name}");
+        }
+        let free = codex.free_name(|name| name == "codex-1" || name == "codex-2");
+        assert_eq!(free.as_deref(), Some("codex-3"));
+        assert_eq!(codex.free_name(|_| true), None);
+    }
+
+    #[test]
+    fn a_rest_doubles_up_to_ten_minutes() {
+        let rests: Vec<u64> = (1..9).map(|n| rest_after(n).as_secs()).collect();
+        assert_eq!(rests, [5, 10, 20, 40, 80, 160, 320, 600]);
+        assert_eq!(rest_after(u32::MAX).as_secs(), 600);
+    }
+
+    fn any_sight() -> impl Strategy<Value = Sight> {
+        let activity = prop::sample::select(vec![
+            Activity::Idle,
+            Activity::Busy,
+            Activity::WaitingInput,
+            Activity::Attended,
+            Activity::Unknown,
+        ]);
+        let seen = (activity, 0..200_i64, any::<[bool; 4]>()).prop_map(
+            |(activity, since, [expected, agent, engaged, paused])| Sight::Seen {
+                expected,
+                agent,
+                activity,
+                since: at(since),
+                engaged,
+                paused,
+            },
+        );
+        prop_oneof![
+            Just(Sight::Gone),
+            Just(Sight::Dead),
+            Just(Sight::Stranger),
+            seen
+        ]
+    }
+
+    fn any_stage() -> impl Strategy<Value = Stage> {
+        prop_oneof![
+            Just(Stage::Preparing),
+            (0..200_i64).prop_map(|since| Stage::Starting(at(since))),
+            Just(Stage::Stuck),
+            Just(Stage::Up),
+            Just(Stage::Ending),
+        ]
+    }
+
+    type Drawn = (usize, Stage, Sight, bool, Option<i64>);
+
+    fn any_member() -> impl Strategy<Value = Drawn> {
+        (
+            0..2_usize,
+            any_stage(),
+            any_sight(),
+            any::<bool>(),
+            prop::option::of(0..200_i64),
+        )
+    }
+
+    /// Which provider and which session a task asks for.
+    fn any_task() -> impl Strategy<Value = (Option<usize>, Option<usize>)> {
+        (prop::option::of(0..3_usize), prop::option::of(0..6_usize))
+    }
+
+    const NAMES: [&str; 6] = ["a-1", "a-2", "a-3", "b-1", "b-2", "mine"];
+
+    proptest! {
+        /// Whatever there is: no pool exceeds its size or starts two at once, none starts while it
+        /// is closed, and nothing is ended that is attached, at work, asking or unknown.
+        #[test]
+        fn pools_keep_within_their_rights(
+            drawn in prop::collection::vec(any_member(), 0..6),
+            asked in prop::collection::vec(any_task(), 0..8),
+            ready in prop::collection::vec((0..6_usize, 0..3_usize), 0..5),
+            sizes in (1..4_u32, 1..4_u32), open in any::<[bool; 2]>(), now in 0..400_i64,
+        ) {
+            let providers = ["a", "b", SHELL].map(|name| vec![name.to_owned()]);
+            let pools = [pool("a", sizes.0), pool("b", sizes.1)];
+            let views: Vec<View<'_>> = pools.iter().zip(open).map(|(pool, open)| View {
+                open,
+                ..view(pool, &format!("{}-9", pool.name))
+            }).collect();
+            let members: Vec<Member<'_>> = drawn.iter().zip(NAMES)
+                .map(|(&(index, stage, sight, alone, used), name)| Member {
+                    pool: index,
+                    alone,
+                    used: used.map(at),
+                    ..member(&pools[index], name, stage, sight)
+                }).collect();
+            let tasks: Vec<Demand<'_>> = asked.iter().map(|&(provider, target)| Demand {
+                target_session: target.map(|target| NAMES[target]),
+                ..prompt(provider.map_or(&[], |provider| providers[provider].as_slice()))
+            }).collect();
+            let ready: Vec<Place<'_>> = ready.iter()
+                .map(|&(name, provider)| place(NAMES[name], &providers[provider][0])).collect();
+            let steps = decide(&Scene {
+                pools: &views, members: &members, tasks: &tasks, ready: &ready, now: at(now),
+            });
+            let mut counts = [0, 1].map(|pool| members.iter().filter(|m| m.pool == pool).count());
+            let before = counts;
+            let mut served = Vec::new();
+            let mut touched = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Start { pool, task, .. } => {
+                        prop_assert!(open[pool]);
+                        counts[pool] += 1;
+                        prop_assert!(counts[pool] <= pools[pool].max as usize);
+                        prop_assert_eq!(counts[pool], before[pool] + 1, "one a round");
+                        prop_assert!(!served.contains(&task), "one task, one session");
+                        served.push(task);
+                        // No ready session that suits it was left over.
+                        let suiting = ready.iter()
+                            .filter(|place| tasks[task].excludes(place).is_none()).count();
+                        prop_assert!(suiting < tasks.len());
+                    }
+                    Step::End { member, .. } | Step::Fail { member, .. } => {
+                        touched.push(member);
+                        let member = &members[member];
+                        prop_assert!(!matches!(member.stage, Stage::Preparing | Stage::Ending));
+                        match member.sight {
+                            Sight::Gone => {}
+                            Sight::Dead => prop_assert!(member.alone),
+                            Sight::Stranger => prop_assert!(
+                                member.alone && matches!(member.stage, Stage::Starting(_))),
+                            Sight::Seen { activity, agent, engaged, .. } => {
+                                prop_assert!(member.alone);
+                                let fresh = matches!(member.stage, Stage::Starting(_));
+                                prop_assert!(activity == Activity::Idle || (fresh && !agent));
+                                prop_assert!(!engaged || fresh);
+                            }
+                        }
+                    }
+                    Step::Arrived { member } | Step::Stuck { member, .. } => touched.push(member),
+                }
+            }
+            let all = touched.len();
+            touched.sort_unstable();
+            touched.dedup();
+            prop_assert_eq!(all, touched.len(), "one step a session");
+        }
+
+        /// Round after round, with sessions that never come up and are never given up: as many as
+        /// there are tasks, and no more.
+        #[test]
+        fn a_task_starts_one_session(tasks in 0..8_usize, max in 1..6_u32) {
+            let codex = pool("codex", max);
+            let demands = vec![prompt(&[]); tasks];
+            let mut names: Vec<String> = Vec::new();
+            for round in 0..12 {
+                let members: Vec<Member<'_>> = names.iter()
+                    .map(|name| member(&codex, name, Stage::Starting(at(0)), Sight::Stranger))
+                    .collect();
+                let steps = decide(&Scene {
+                    pools: &[view(&codex, "codex-9")],
+                    members: &members,
+                    tasks: &demands,
+                    ready: &[],
+                    now: at(round),
+                });
+                let started = steps.len();
+                prop_assert!(started <= 1);
+                names.extend((0..started).map(|_| format!("codex-{round}")));
+            }
+            prop_assert_eq!(names.len(), tasks.min(max as usize));
+        }
+    }
+}

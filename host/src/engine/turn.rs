@@ -1,0 +1,222 @@
+//! A prompt's turn at an agent: how far it has come, as far as memory goes. What must survive a
+//! daemon is the attempt's phase in the store.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use super::agents::{AgentSeen, open_transcripts, surroundings};
+use crate::agents::Profile;
+use crate::agents::transcript::{self, Follower};
+use crate::model::task::TurnFacts;
+use crate::tmux::PaneLock;
+
+/// How often the transcript of a turn is looked for.
+const SEARCH_EVERY: Duration = Duration::from_millis(300);
+
+/// Of a larger transcript only the end is read, in bytes.
+const READ_WHOLE: u64 = 16 << 20;
+
+/// File systems tell the time of a change less finely.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// A prompt on its way through an agent.
+pub(super) struct Turn {
+    pub(super) profile: Arc<Profile>,
+    /// The agent's process.
+    pub(super) pid: u32,
+    pub(super) began: u64,
+    /// The text that is pasted; empty until it is known.
+    pub(super) text: String,
+    pub(super) stage: Stage,
+    /// When this stage began.
+    pub(super) since: Instant,
+    /// When the text was submitted at the earliest: nothing older is about it.
+    pub(super) given: Timestamp,
+    /// The right to write into the pane, while something is written.
+    pub(super) lock: Option<PaneLock>,
+    /// What the store was told that the agent asks.
+    pub(super) asks: Option<String>,
+    /// What it said last, where that was a question.
+    pub(super) said: Option<(String, TurnFacts)>,
+    /// Whether a person takes that as the response.
+    pub(super) accepted: bool,
+    /// Whether an earlier daemon has begun it.
+    pub(super) taken_up: bool,
+    /// Whether the text is an answer to what the agent asked.
+    pub(super) is_reply: bool,
+    pub(super) follower: Option<Follower>,
+    /// Whether the text stands in what is followed.
+    found: bool,
+    /// Whether what is followed was followed from before the text was given.
+    watched: bool,
+    searched: Option<Instant>,
+    /// What was seen in the composer while the text was waited for, and since when.
+    pub(super) draft: Option<String>,
+    pub(super) draft_since: Instant,
+}
+
+/// How far a prompt has come.
+pub(super) enum Stage {
+    /// Its prerequisites run, beside the rounds.
+    Preparing(JoinHandle<Result<(), String>>),
+    /// It may be pasted.
+    Ready,
+    /// It was pasted, and is to be seen in the composer.
+    Pasted,
+    /// The key that submits was pressed so often, and when last; it is to be seen that the turn began.
+    Submitted {
+        /// How often.
+        presses: u32,
+        /// When last.
+        last: Instant,
+    },
+    /// The turn runs, or the agent waits for a person; how long it has seemed idle.
+    Running {
+        /// Since when it has.
+        idle: Option<Instant>,
+    },
+}
+
+impl Turn {
+    /// Returns the turn of a text that is to be given to an agent.
+    pub(super) fn new(agent: &AgentSeen, text: String, stage: Stage, now: Timestamp) -> Self {
+        Self {
+            profile: Arc::clone(&agent.profile),
+            pid: agent.pid,
+            began: agent.began,
+            text,
+            stage,
+            since: Instant::now(),
+            given: now,
+            lock: None,
+            asks: None,
+            said: None,
+            accepted: false,
+            taken_up: false,
+            is_reply: false,
+            follower: None,
+            found: false,
+            watched: false,
+            searched: None,
+            draft: None,
+            draft_since: Instant::now(),
+        }
+    }
+
+    /// Goes on to another stage.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = Instant::now();
+    }
+
+    /// Whether this is the agent's process still.
+    pub(super) fn is_at(&self, agent: &AgentSeen) -> bool {
+        (self.pid, self.began) == (agent.pid, agent.began)
+    }
+
+    /// Reads what the agent has written, and looks for the transcript where it is not known yet; those
+    /// that are `taken` are others'.
+    pub(super) fn read_transcript(&mut self, pane_pid: u32, taken: &HashSet<PathBuf>) {
+        if let Some(follower) = &mut self.follower {
+            if let Err(error) = follower.read() {
+                tracing::debug!("a transcript cannot be read any more: {error}");
+                self.follower = None;
+            } else if self.found || follower.turn_of(&self.text, self.given).is_some() {
+                self.found = true;
+                return;
+            } else if self.watched {
+                // It tells no times: read anew, what is old would be taken for new.
+                return;
+            }
+        }
+        if self
+            .searched
+            .is_some_and(|searched| searched.elapsed() < SEARCH_EVERY)
+        {
+            return;
+        }
+        self.searched = Some(Instant::now());
+        if let Some(follower) = self.search(pane_pid, taken) {
+            self.follower = Some(follower);
+            self.found = true;
+        }
+    }
+
+    /// The transcript that is known to be of this turn.
+    pub(super) fn transcript(&self) -> Option<&Path> {
+        let follower = self.follower.as_ref().filter(|_| self.found)?;
+        Some(follower.path())
+    }
+
+    /// Follows a transcript that tells no times from before the text is given: what stands there
+    /// already is about others, also where it is word for word the same.
+    pub(super) fn watch_from_now(&mut self) {
+        let Some(spec) = &self.profile.transcript else {
+            return;
+        };
+        if spec.format != transcript::Format::Aider {
+            return;
+        }
+        let (env, cwd) = surroundings(self.pid, spec);
+        let files = transcript::candidates(spec, &env, &cwd, SystemTime::UNIX_EPOCH);
+        let newest = files.into_iter().next();
+        self.follower = newest.and_then(|path| Follower::at_end(spec.format, path).ok());
+        self.watched = self.follower.is_some();
+    }
+
+    /// Returns what the transcript says of the text's turn: of an answer, and behind a question, the
+    /// latest.
+    pub(super) fn written(&self) -> Option<&transcript::Turn> {
+        let follower = self.follower.as_ref()?;
+        let since = self.given;
+        let own = follower.turn_of(&self.text, since);
+        let latest = || {
+            let turn = follower.turn()?;
+            let begun = turn.began.or(turn.last)?;
+            (begun >= since).then_some(turn)
+        };
+        if self.asks.is_some() || self.is_reply {
+            latest()
+        } else {
+            own
+        }
+    }
+
+    /// Finds the transcript in which the text stands: of the files that the agent has open or has
+    /// written to since, the one that tells of this very text.
+    fn search(&self, pane_pid: u32, taken: &HashSet<PathBuf>) -> Option<Follower> {
+        let spec = self.profile.transcript.as_ref()?;
+        let (env, cwd) = surroundings(self.pid, spec);
+        let mut paths = open_transcripts(spec, pane_pid, &env, &cwd);
+        if paths.is_empty() {
+            let since = SystemTime::from(self.given - SLACK);
+            paths = transcript::candidates(spec, &env, &cwd, since);
+            paths.retain(|path| !taken.contains(path));
+        }
+        for path in paths {
+            let small = path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
+            let mut follower = if small {
+                Follower::new(spec.format, path)
+            } else if let Ok(follower) = Follower::at_end(spec.format, path) {
+                follower
+            } else {
+                continue;
+            };
+            // A record is read in several goes, of 4 MiB.
+            for _ in 0..READ_WHOLE.div_ceil(4 << 20) {
+                if follower.read().is_err() {
+                    break;
+                }
+            }
+            if follower.turn_of(&self.text, self.given).is_some() {
+                return Some(follower);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,96 @@
+//! One writer a pane, across processes: a lock file a pane, which ends with the process that holds it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use crate::model::ids::Identity;
+
+/// The right to write into a pane. It ends when this is dropped, and when the process ends.
+#[derive(Debug)]
+pub struct PaneLock {
+    _file: File,
+}
+
+impl PaneLock {
+    /// Takes the right to write into a pane; `None`: another process has it.
+    ///
+    /// # Errors
+    ///
+    /// The lock's directory cannot be used.
+    pub fn take(identity: &Identity) -> io::Result<Option<Self>> {
+        let directory = directory()?;
+        let number = identity.pane.as_str().trim_start_matches('%');
+        let path = directory.join(format!("{}-{number}.lock", identity.server_pid));
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Returns the directory of the locks: every process of this user finds the same one, whatever its
+/// variables say, and nobody else can write there.
+fn directory() -> io::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let path = PathBuf::from(format!("/tmp/assigner-{user}"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)?;
+    let found = std::fs::symlink_metadata(&path)?;
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "`{}` belongs to somebody else, or others can write there",
+            path.display()
+        )));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::PaneId;
+
+    #[test]
+    fn a_pane_has_one_writer() {
+        let identity = |pane: &str| Identity {
+            // Of no tmux server that there could be.
+            server_pid: u32::MAX - std::process::id(),
+            server_start: 0,
+            pane: PaneId::parse(pane).expect("an id"),
+            pane_pid: 1,
+        };
+        let first = PaneLock::take(&identity("%1")).expect("a directory");
+        assert!(first.is_some());
+        assert!(
+            PaneLock::take(&identity("%1"))
+                .expect("a directory")
+                .is_none()
+        );
+        assert!(
+            PaneLock::take(&identity("%2"))
+                .expect("a directory")
+                .is_some()
+        );
+        drop(first);
+        assert!(
+            PaneLock::take(&identity("%1"))
+                .expect("a directory")
+                .is_some()
+        );
+        for number in [1, 2] {
+            let name = format!("{}-{number}.lock", identity("%1").server_pid);
+            let _ = std::fs::remove_file(directory().expect("a directory").join(name));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! An agent in a terminal that does what it is told to, and writes down what happened to it.
+
+use std::process::ExitCode;
+
+use assigner_conformance::fake::{self, options::Options};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match fake::run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fake-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

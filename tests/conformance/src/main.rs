@@ -1,0 +1,275 @@
+//! Delivers prompts to scripted agents by `assigner`, and counts what became of them.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use assigner_conformance::report::Report;
+use assigner_conformance::run::{Agent, Plan, run};
+use assigner_conformance::scenario::{ALL, Scenario};
+use assigner_conformance::world::{find, guard};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Delivers prompts to scripted agents by `assigner`, and counts what became of them.
+///
+/// Ends with 0 where none was lost, damaged, duplicated, misreported or went into a dialog, with 1
+/// where one was, and with 2 where that could not be found out.
+#[derive(Debug, Parser)]
+#[command(name = "assigner-conformance", version)]
+struct Args {
+    /// How many prompts, over all scenarios
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    deliveries: u64,
+
+    /// Only this scenario; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = scenario)]
+    scenario: Vec<Scenario>,
+
+    /// Names the scenarios, and ends
+    #[arg(long)]
+    list: bool,
+
+    /// How many agents work in each scenario
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = sessions)]
+    sessions: u16,
+
+    /// Makes the prompts; the same number makes the same
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Judges the rest as it is once no task has ended for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
+    patience: u64,
+
+    /// The program that is looked at [default: the one beside this program]
+    #[arg(long, value_name = "PATH", env = "ASSIGNER_BIN")]
+    assigner: Option<PathBuf>,
+
+    /// The profile of an agent of your own
+    #[arg(long, value_name = "FILE", requires = "command")]
+    profile: Option<PathBuf>,
+
+    /// How that agent is started
+    #[arg(long, value_name = "CMD", requires = "profile")]
+    command: Option<String>,
+
+    /// One more option for each scripted agent, such as `--agent-option=--garble=0.1`
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    agent_option: Vec<String>,
+
+    /// Copies journals, logs and databases there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
+    /// Writes the report there, in Markdown
+    #[arg(long, value_name = "FILE.md")]
+    report: Option<PathBuf>,
+
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Ends what the process at the other end of standard input leaves behind
+    #[arg(long, hide = true)]
+    guard: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = if args.guard {
+        guard().map(|()| true)
+    } else if args.list {
+        list()
+    } else {
+        deliver(&args)
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("assigner-conformance: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    Scenario::named(name).ok_or_else(|| "no such scenario: `--list` names them".to_owned())
+}
+
+fn sessions(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(number @ 1..=200) => Ok(number),
+        _ => Err("a number from 1 to 200".to_owned()),
+    }
+}
+
+fn list() -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    for scenario in ALL {
+        writeln!(stdout, "{:<20} {}", scenario.name, scenario.about)?;
+    }
+    Ok(true)
+}
+
+fn deliver(args: &Args) -> io::Result<bool> {
+    let plan = plan(args)?;
+    let scenarios = chosen(args)?;
+    let mut report = Report {
+        assigner: version(&plan.assigner, "--version")?,
+        tmux: version(Path::new("tmux"), "-V")?
+            .trim_start_matches("tmux ")
+            .to_owned(),
+        is_foreign: args.profile.is_some(),
+        sessions: plan.sessions,
+        seed: plan.seed,
+        runs: Vec::new(),
+    };
+    let bar = progress_bar(args.deliveries);
+    let mut first = 0;
+    for (at, &scenario) in scenarios.iter().enumerate() {
+        let count = share(args.deliveries, scenarios.len(), at);
+        if count == 0 {
+            continue;
+        }
+        bar.set_message(scenario.name);
+        let done = |ended: u64| bar.set_position(first + ended);
+        report
+            .runs
+            .push((scenario, run(&plan, scenario, first, count, &done)?));
+        first += count;
+    }
+    bar.finish_and_clear();
+    if let Some(path) = &args.report {
+        std::fs::write(path, report.markdown())?;
+    }
+    let mut stdout = io::stdout().lock();
+    if args.json {
+        writeln!(stdout, "{}", report.json())?;
+    } else {
+        writeln!(stdout, "{}", report.text().trim_end())?;
+    }
+    Ok(report.is_good())
+}
+
+fn plan(args: &Args) -> io::Result<Plan> {
+    let agent = match (&args.profile, &args.command) {
+        (Some(profile), Some(command)) => {
+            let text = std::fs::read_to_string(profile)
+                .map_err(|error| io::Error::other(format!("`{}`: {error}", profile.display())))?;
+            let table: toml::Table = toml::from_str(&text)
+                .map_err(|error| io::Error::other(format!("`{}`: {error}", profile.display())))?;
+            let name = table
+                .get("name")
+                .and_then(toml::Value::as_str)
+                .filter(|name| is_name(name))
+                .ok_or_else(|| io::Error::other("the profile has no name that can be used"))?;
+            Agent::Foreign {
+                name: name.to_owned(),
+                profile: text,
+                command: command.clone(),
+            }
+        }
+        _ => Agent::Fake {
+            program: find("fake-agent", None)?,
+            options: args.agent_option.clone(),
+        },
+    };
+    Ok(Plan {
+        assigner: find("assigner", args.assigner.as_deref())?,
+        agent,
+        sessions: args.sessions.into(),
+        seed: args.seed,
+        patience: Duration::from_secs(args.patience),
+        keep: args.keep.clone(),
+    })
+}
+
+/// Whether a profile may be called so: its file is.
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.bytes().all(is_plain)
+}
+
+/// The scenarios to be run; with an agent of another kind only those that need no scripted one.
+fn chosen(args: &Args) -> io::Result<Vec<Scenario>> {
+    let fit_all = ["plain", "copy-mode"];
+    if args.profile.is_some() {
+        if args.scenario.is_empty() {
+            return Ok(Scenario::named("plain").into_iter().collect());
+        }
+        if let Some(other) = args
+            .scenario
+            .iter()
+            .find(|scenario| !fit_all.contains(&scenario.name))
+        {
+            return Err(io::Error::other(format!(
+                "the scenario {} needs the scripted agent",
+                other.name
+            )));
+        }
+    }
+    if args.scenario.is_empty() {
+        Ok(ALL.to_vec())
+    } else {
+        Ok(args.scenario.clone())
+    }
+}
+
+/// How many of all go to the scenario at that place, of so many.
+fn share(all: u64, count: usize, at: usize) -> u64 {
+    let count = count as u64;
+    all / count + u64::from((at as u64) < all % count)
+}
+
+fn version(program: &Path, flag: &str) -> io::Result<String> {
+    let output = Command::new(program)
+        .arg(flag)
+        .output()
+        .map_err(|error| io::Error::other(format!("`{}`: {error}", program.display())))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A bar where somebody may look at it.
+fn progress_bar(count: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}");
+    let bar = ProgressBar::new(count);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_delivery_has_its_scenario() {
+        for all in [0, 1, 16, 17, 18, 400] {
+            let shares: Vec<u64> = (0..17).map(|at| share(all, 17, at)).collect();
+            assert_eq!(shares.iter().sum::<u64>(), all);
+            assert!(shares.iter().max() <= shares.iter().min().map(|least| least + 1).as_ref());
+        }
+    }
+
+    #[test]
+    fn names_are_no_paths() {
+        assert!(is_name("my-agent_2"));
+        for wrong in ["", "../x", "a b", "é"] {
+            assert!(!is_name(wrong), "{wrong}");
+        }
+    }
+}

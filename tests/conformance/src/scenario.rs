@@ -1,0 +1,218 @@
+//! What the agents do while prompts are delivered to them.
+
+use crate::payload::Payload;
+
+/// A way in which deliveries go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What happens in it.
+    pub about: &'static str,
+    /// How its agents are started.
+    options: &'static [&'static str],
+    /// The last of them is started so instead, where there is more than one.
+    last: &'static [&'static str],
+    /// Whether its agents have no screen of their own.
+    pub is_canonical: bool,
+    /// Whether its agents write transcripts.
+    pub has_transcript: bool,
+    /// What the suite does to the panes meanwhile.
+    pub disturbance: Disturbance,
+}
+
+/// What is done to panes from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Nothing.
+    None,
+    /// They are switched into copy mode, and out of it again.
+    CopyMode,
+    /// Where a process has died, it is started again after a while.
+    Respawn,
+}
+
+/// An agent that disturbs nobody.
+const PLAIN: Scenario = Scenario {
+    name: "plain",
+    about: "nothing happens",
+    options: &[],
+    last: &[],
+    is_canonical: false,
+    has_transcript: true,
+    disturbance: Disturbance::None,
+};
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    PLAIN,
+    Scenario {
+        name: "burst-120",
+        about: "Enter within 120 ms of a paste is a newline",
+        options: &["--burst=120"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "slow-start",
+        about: "agents start anew and take a while; one shows an unknown welcome for ever",
+        options: &[
+            "--start-delay=900",
+            "--late-bracketed=400",
+            "--restart-after=2",
+        ],
+        last: &["--onboarding"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "dialog-after-paste",
+        about: "a dialog comes up together with the pasted text",
+        options: &["--dialog=after-paste", "--dialog-for=900"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "dialog-on-paste",
+        about: "a dialog comes up when a paste begins",
+        options: &["--dialog=on-paste", "--dialog-for=900"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "dialog-random",
+        about: "dialogs come up at any step, each with a chance of one in five",
+        options: &["--dialog=random:0.2", "--dialog-for=600", "--turn=200"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "draft",
+        about: "a person types drafts and takes them away; one stays for ever",
+        options: &[
+            "--draft=my own idea",
+            "--draft-after=300",
+            "--draft-for=700",
+            "--draft-every=1700",
+        ],
+        last: &["--draft=do not touch"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "draft-while-pasting",
+        about: "a person's letters come together with one paste in three",
+        options: &[
+            "--draft=wait, ",
+            "--draft-on-paste=0.33",
+            "--draft-for=900",
+            "--collapse=400",
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "copy-mode",
+        about: "panes are switched into copy mode and out again",
+        disturbance: Disturbance::CopyMode,
+        ..PLAIN
+    },
+    Scenario {
+        name: "dies-on-paste",
+        about: "an agent dies at one paste in four, and is started again",
+        options: &["--die=on-paste", "--die-chance=0.25"],
+        disturbance: Disturbance::Respawn,
+        ..PLAIN
+    },
+    Scenario {
+        name: "swallow-enter",
+        about: "the first Enter before each turn does nothing",
+        options: &["--swallow-enter=1"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "redraw",
+        about: "everything is drawn anew from an empty screen, five times a second",
+        options: &["--redraw=200"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "title-noise",
+        about: "the title changes all the time",
+        options: &["--title-noise=150"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "alternate",
+        about: "agents draw on the alternate screen",
+        options: &["--alternate", "--no-break"],
+        ..PLAIN
+    },
+    Scenario {
+        name: "canonical",
+        about: "agents read lines in canonical mode: what is no line must be refused",
+        options: &["--canonical", "--turn=200"],
+        is_canonical: true,
+        has_transcript: false,
+        ..PLAIN
+    },
+    Scenario {
+        name: "no-transcript",
+        about: "agents write no transcript",
+        options: &["--turn=300"],
+        has_transcript: false,
+        ..PLAIN
+    },
+    Scenario {
+        name: "collapse",
+        about: "a paste of more than 200 characters is shown as a summary",
+        options: &["--collapse=200"],
+        ..PLAIN
+    },
+];
+
+impl Scenario {
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        ALL.iter().copied().find(|scenario| scenario.name == name)
+    }
+
+    /// How the agent of that number is started, of so many.
+    #[must_use]
+    pub fn options(&self, index: usize, count: usize) -> Vec<String> {
+        let is_last = count > 1 && index + 1 == count && !self.last.is_empty();
+        let chosen = if is_last { self.last } else { self.options };
+        let mut options: Vec<String> = chosen.iter().map(|&option| option.to_owned()).collect();
+        // Every other agent shows in its title what it does.
+        let has_title = index.is_multiple_of(2) && !self.is_canonical;
+        if has_title && !options.iter().any(|option| option.starts_with("--title")) {
+            options.push("--title".to_owned());
+        }
+        options
+    }
+
+    /// Whether a prompt can reach such an agent at all.
+    #[must_use]
+    pub fn can_take(&self, payload: &Payload) -> bool {
+        if payload.has_control_bytes() {
+            return false;
+        }
+        let text = payload.text.trim_end_matches('\n');
+        !self.is_canonical || (text.len() < 4096 && !text.contains('\n'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::fake::options::Options;
+
+    #[test]
+    fn every_scenario_is_understood_by_the_agent() {
+        for scenario in ALL {
+            assert_eq!(Scenario::named(scenario.name), Some(*scenario));
+            for index in 0..3 {
+                let options = scenario.options(index, 3);
+                let words = std::iter::once("fake-agent".to_owned()).chain(options);
+                let parsed = Options::try_parse_from(words).expect("options of the agent");
+                assert_eq!(parsed.canonical, scenario.is_canonical);
+            }
+        }
+    }
+}

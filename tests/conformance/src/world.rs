@@ -1,0 +1,504 @@
+//! Where deliveries take place: a directory, a tmux server and a daemon of their own.
+//!
+//! All of it ends with the [`World`]. Where this process is ended in the middle, by Ctrl-C or
+//! worse, a second process does it: it holds the other end of a pipe and sees it close.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long one command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the daemon may take to start: it compiles its policy first.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a process may take to end when it is asked to.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// The flag with which this program watches over another that runs.
+pub const GUARD_FLAG: &str = "--guard";
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Its standard output as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Where the command failed, or printed something else.
+    pub fn json(&self) -> io::Result<Value> {
+        if !self.status.success() {
+            let said = self.stderr.trim();
+            return Err(io::Error::other(format!("{}: {said}", self.status)));
+        }
+        serde_json::from_str(&self.stdout).map_err(io::Error::from)
+    }
+}
+
+/// A pane of the world's tmux server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pane {
+    /// Its id.
+    pub id: String,
+    /// Whether its process has ended.
+    pub is_dead: bool,
+    /// Whether it is in copy mode.
+    pub is_in_mode: bool,
+}
+
+/// The directory, the tmux server and the daemon.
+#[derive(Debug)]
+pub struct World {
+    root: TempDir,
+    assigner: PathBuf,
+    is_closed: bool,
+    has_server: bool,
+    daemon: Option<Child>,
+    guard: Guard,
+}
+
+impl World {
+    /// Makes the directories. A closed world shows nothing of the caller's environment to what runs
+    /// in it.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be made, or the second process cannot be started.
+    pub fn new(assigner: &Path, is_closed: bool) -> io::Result<Self> {
+        let root = tempfile::Builder::new().prefix("conf-").tempdir()?;
+        for name in [
+            "home",
+            "tmp",
+            "log",
+            "work",
+            "bin",
+            "config/assigner/agents",
+        ] {
+            fs::create_dir_all(root.path().join(name))?;
+        }
+        let mut guard = Guard::start()?;
+        guard.say("dir", &root.path().to_string_lossy())?;
+        Ok(Self {
+            root,
+            assigner: assigner.to_owned(),
+            is_closed,
+            has_server: false,
+            daemon: None,
+            guard,
+        })
+    }
+
+    /// A path below the world's directory.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    /// Adds a profile of an agent.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn add_profile(&self, name: &str, text: &str) -> io::Result<()> {
+        let file = format!("config/assigner/agents/{name}.toml");
+        fs::write(self.path(&file), text)
+    }
+
+    /// A program in this world's environment.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        if self.is_closed {
+            command
+                .env_clear()
+                .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+                .env("HOME", self.path("home"))
+                .env("TMPDIR", self.path("tmp"))
+                .env("TMUX_TMPDIR", self.path("tmp"))
+                .env("XDG_RUNTIME_DIR", self.path("tmp"))
+                .env("LANG", "C.UTF-8")
+                .env("TERM", "xterm-256color")
+                .env("FAKE_AGENT_HOME", self.path("agents"));
+        } else {
+            command.env_remove("TMUX").env_remove("TMUX_PANE");
+        }
+        command.current_dir(self.path("work"));
+        command
+    }
+
+    /// The binary, told where everything is.
+    fn binary(&self) -> Command {
+        let mut command = self.command(&self.assigner);
+        command
+            .env("ASSIGNER_DATA_DIR", self.path("data"))
+            .env("ASSIGNER_TMUX_SOCKET", self.path("s"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env_remove("ASSIGNER_CONFIG");
+        command
+    }
+
+    /// Runs the binary with `--json`.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be run, or does not end.
+    pub fn assigner(&self, args: &[&str], input: &[u8]) -> io::Result<Output> {
+        finish(self.binary().arg("--json").args(args), input)
+    }
+
+    /// Runs a tmux command.
+    ///
+    /// # Errors
+    ///
+    /// Where it fails.
+    pub fn tmux(&self, args: &[&str]) -> io::Result<String> {
+        let mut command = self.command("tmux");
+        command
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(self.path("s"));
+        let output = finish(command.args(args), b"")?;
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            let said = output.stderr.trim();
+            Err(io::Error::other(format!("tmux: {said}")))
+        }
+    }
+
+    /// Starts a session that runs these words, or a command line where it is one word.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started.
+    pub fn session(&mut self, name: &str, words: &[String]) -> io::Result<()> {
+        let place = self.path("work").join(name);
+        fs::create_dir_all(&place)?;
+        let place = place.to_string_lossy().into_owned();
+        let mut args = vec![
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "30",
+            "-s",
+            name,
+            "-c",
+            &place,
+            "--",
+        ];
+        args.extend(words.iter().map(String::as_str));
+        if !self.has_server {
+            self.guard.say("tmux", &self.path("s").to_string_lossy())?;
+            // In the same breath: an agent that dies at once must leave its pane behind.
+            args.extend([";", "set-option", "-g", "remain-on-exit", "on"]);
+            self.has_server = true;
+        }
+        self.tmux(&args).map(drop)
+    }
+
+    /// The panes; they are the agents'.
+    ///
+    /// # Errors
+    ///
+    /// Where the server does not answer: it may have crashed.
+    pub fn panes(&self) -> io::Result<Vec<Pane>> {
+        let format = "#{pane_id} #{pane_dead} #{pane_in_mode} #{session_name}";
+        let text = self.tmux(&["list-panes", "-a", "-F", format])?;
+        let panes = text.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            let pane = Pane {
+                id: words.next()?.to_owned(),
+                is_dead: words.next()? == "1",
+                is_in_mode: words.next()? != "0",
+            };
+            // Others are the daemon's.
+            words.next()?.starts_with("agent-").then_some(pane)
+        });
+        Ok(panes.collect())
+    }
+
+    /// Starts the daemon, and waits until it runs.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not.
+    pub fn start_daemon(&mut self) -> io::Result<()> {
+        let log = File::create(self.path("log/daemon.log"))?;
+        let child = self
+            .binary()
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for this program, which then ends everything in order.
+            .process_group(0)
+            .spawn()?;
+        self.guard.say("pid", &child.id().to_string())?;
+        self.daemon = Some(child);
+        let begun = Instant::now();
+        loop {
+            self.check_daemon()?;
+            let status = self.assigner(&["status"], b"")?.json()?;
+            if status["daemon"]["running"] == true {
+                return Ok(());
+            }
+            if begun.elapsed() > START_LIMIT {
+                return Err(io::Error::other("the daemon does not start"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Whether the daemon still runs.
+    ///
+    /// # Errors
+    ///
+    /// Where it has ended, with the end of its log.
+    pub fn check_daemon(&mut self) -> io::Result<()> {
+        let Some(status) = self.daemon.as_mut().map(Child::try_wait).transpose()? else {
+            return Err(io::Error::other("the daemon was not started"));
+        };
+        let Some(status) = status else {
+            return Ok(());
+        };
+        let log = fs::read(self.path("log/daemon.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let from = log.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        let last = log[from..].trim();
+        Err(io::Error::other(format!(
+            "the daemon ended ({status}): {last}"
+        )))
+    }
+
+    /// Ends the daemon; what its tasks are does not change any more.
+    pub fn stop_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let pid = Pid::from_child(&daemon);
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+            let begun = Instant::now();
+            while begun.elapsed() < END_LIMIT {
+                if !matches!(daemon.try_wait(), Ok(None)) {
+                    let _ = self.guard.say("ended", &daemon.id().to_string());
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            let _ = self.guard.say("ended", &daemon.id().to_string());
+        }
+    }
+
+    /// Copies what was written down to a directory, for looking into it later.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not possible.
+    pub fn keep(&self, place: &Path) -> io::Result<()> {
+        for name in ["log", "data", "agents"] {
+            copy(&self.path(name), &place.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop_daemon();
+        if self.has_server {
+            // It may have crashed.
+            let _ = self.tmux(&["kill-server"]);
+        }
+        self.guard.dismiss();
+    }
+}
+
+/// The process that ends what this one leaves behind.
+#[derive(Debug)]
+struct Guard {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Guard {
+    fn start() -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(GUARD_FLAG)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let pipe = child.stdin.take();
+        Ok(Self { child, pipe })
+    }
+
+    fn say(&mut self, what: &str, value: &str) -> io::Result<()> {
+        match &mut self.pipe {
+            Some(pipe) => writeln!(pipe, "{what} {value}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is left to be done.
+    fn dismiss(&mut self) {
+        let _ = self.say("done", "");
+        self.pipe = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// Watches over the process at the other end of standard input: ends what it has left behind.
+///
+/// # Errors
+///
+/// Where standard input cannot be read.
+pub fn guard() -> io::Result<()> {
+    let mut dir = None;
+    let mut socket = None;
+    let mut pids = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let (what, value) = line.split_once(' ').unwrap_or((&line, ""));
+        match what {
+            "dir" => dir = Some(PathBuf::from(value)),
+            "tmux" => socket = Some(value.to_owned()),
+            "pid" => pids.extend(value.parse::<i32>().ok().and_then(Pid::from_raw)),
+            "ended" => pids.clear(),
+            "done" => return Ok(()),
+            _ => {}
+        }
+    }
+    for &pid in &pids {
+        // Each may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if let Some(socket) = socket {
+        let mut command = Command::new("tmux");
+        command.args(["-f", "/dev/null", "-S", &socket, "kill-server"]);
+        let _ = finish(&mut command, b"");
+    }
+    let begun = Instant::now();
+    for &pid in &pids {
+        while test_kill_process(pid).is_ok() {
+            if begun.elapsed() > END_LIMIT {
+                let _ = kill_process(pid, Signal::KILL);
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    match dir {
+        Some(dir) => fs::remove_dir_all(dir),
+        None => Ok(()),
+    }
+}
+
+/// Runs a command to its end. Everything goes by files: none of it can block the other.
+fn finish(command: &mut Command, input: &[u8]) -> io::Result<Output> {
+    let mut stdin = tempfile::tempfile()?;
+    stdin.write_all(input)?;
+    stdin.rewind()?;
+    let mut stdout = tempfile::tempfile()?;
+    let mut stderr = tempfile::tempfile()?;
+    let mut child = command
+        .stdin(stdin)
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?)
+        .spawn()
+        .map_err(|error| {
+            let program = Path::new(command.get_program()).display().to_string();
+            io::Error::new(error.kind(), format!("`{program}`: {error}"))
+        })?;
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > COMMAND_LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::other(format!(
+                "a command did not end: {command:?}"
+            )));
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    Ok(Output {
+        status,
+        stdout: text(&mut stdout)?,
+        stderr: text(&mut stderr)?,
+    })
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Copies a directory, without what is neither a file nor a directory.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds a program: the one that is named, or one beside this program, or a directory above.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn find(name: &str, named: Option<&Path>) -> io::Result<PathBuf> {
+    if let Some(path) = named {
+        let path = fs::canonicalize(path)
+            .map_err(|error| io::Error::other(format!("`{}`: {error}", path.display())))?;
+        return Ok(path);
+    }
+    let own = std::env::current_exe()?;
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            io::Error::other(format!(
+                "there is no `{name}` beside this program: build the workspace, or name it"
+            ))
+        })
+}

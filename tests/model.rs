@@ -1,0 +1,771 @@
+//! A model on loopback for the agents of the tests, and what their tests share.
+//!
+//! It speaks the Responses API and chat completions, each as far as an agent needs them for whole
+//! turns, and remembers what it was asked. What it does is told by words of the prompt:
+//!
+//! | word | it |
+//! |---|---|
+//! | `SLOW=MS` | waits so long before it answers |
+//! | `HOLD` | answers when the test says so: [`Model::release`] |
+//! | `ASK` | wants to run `touch asked` first, which a person must approve |
+//! | `QUESTION` | ends in a question |
+//! | `FILE` | answers with 400 long lines of markdown |
+//! | `LIMIT` | refuses, as a usage limit does, until [`Model::forgive`] |
+//! | `LIMIT-ONCE` | refuses in this way the first time that it sees the prompt |
+//! | `ERROR` | refuses as a bad request |
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::world::{Pane, World, is_settled, policies_target};
+
+/// How long an agent may take for whatever it does: Python and node start slowly beside others.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How much of a prompt is in its answer, in characters.
+const ECHO: usize = 3_000;
+/// In how many seconds a usage limit ends: not within a test.
+const RESET: i64 = 3_600;
+/// The longest request that is read; agents send all of the conversation each time.
+const LONGEST: u64 = 64 << 20;
+/// Longer than any test.
+const HELD: Duration = Duration::from_secs(600);
+
+/// Returns what the model answers to a prompt, once it does.
+pub(crate) fn answer(prompt: &str) -> String {
+    let script = Script::of(prompt);
+    let echo: String = prompt.trim().chars().take(ECHO).collect();
+    let mut answer = format!("the answer to: {echo}");
+    if script.file {
+        answer.push_str("\n\n# A *long* answer\n");
+        for number in 0..400 {
+            // Each is wider than the pane, and begins as something that a renderer changes.
+            let begin = ["", "* ", "1. ", "    ", "| a | `b` | ", "## "][number % 6];
+            let words = "words that go on, **bold** and _not_, ".repeat(5);
+            write!(answer, "\n{begin}line {number}: {words}\tend").expect("a string");
+        }
+        answer
+            .push_str("\n\n```rust\nfn main() {}\n\n\n```\n\n  last line, and a blank at its end ");
+    }
+    if script.question {
+        answer.push_str("\n\nI have looked at it.\n\nShall I go on?");
+    }
+    answer
+}
+
+/// What a turn of an agent asked the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    /// The conversation; agents that name none have one.
+    pub(crate) thread: String,
+    /// Tells turns apart, also those with the same prompt.
+    turn: String,
+    /// Where the agent says that it stands.
+    pub(crate) cwd: Option<String>,
+    /// The last words of a person, as they came.
+    pub(crate) prompt: String,
+    /// How many requests it made: more than one where a tool ran, or where it tried again.
+    pub(crate) requests: usize,
+    /// What it was answered in the end.
+    pub(crate) answer: Option<String>,
+}
+
+/// The server. It ends, with all its connections, when this is dropped.
+pub(crate) struct Model {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Model {
+    /// Starts one on a free port.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared::default());
+        let thread = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || listen(&listener, &shared))
+        };
+        Self {
+            address,
+            shared,
+            listener: Some(thread),
+        }
+    }
+
+    /// What an agent is told as its provider's address.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// All turns, in the order in which they began.
+    pub(crate) fn turns(&self) -> Vec<Turn> {
+        self.shared.state().turns.clone()
+    }
+
+    /// The turns of a prompt. Blanks at the ends do not count: agents trim.
+    pub(crate) fn turns_of(&self, prompt: &str) -> Vec<Turn> {
+        let mut turns = self.turns();
+        turns.retain(|turn| turn.prompt.trim() == prompt.trim());
+        turns
+    }
+
+    /// Waits until a prompt has arrived.
+    #[track_caller]
+    pub(crate) fn asked(&self, prompt: &str) -> Turn {
+        patiently(|| {
+            let found = self.turns_of(prompt).pop();
+            found.ok_or_else(|| format!("no {prompt:?}: {:#?}", self.prompts()))
+        })
+    }
+
+    /// Asserts that a prompt arrived in exactly one turn, and returns it.
+    #[track_caller]
+    pub(crate) fn once(&self, prompt: &str) -> Turn {
+        let mut turns = self.turns_of(prompt);
+        assert_eq!(turns.len(), 1, "{prompt:?}: {:#?}", self.prompts());
+        turns.remove(0)
+    }
+
+    /// All prompts, shortened.
+    pub(crate) fn prompts(&self) -> Vec<String> {
+        let turns = self.turns();
+        let short = |turn: &Turn| turn.prompt.chars().take(80).collect();
+        turns.iter().map(short).collect()
+    }
+
+    /// Answers what is held, and holds nothing from now on.
+    pub(crate) fn release(&self) {
+        self.shared.state().released = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Refuses nothing for `LIMIT` from now on.
+    pub(crate) fn forgive(&self) {
+        self.shared.state().forgives = true;
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.shared.state().stops = true;
+        self.shared.changed.notify_all();
+        // It waits for a connection: this is one.
+        let _ = TcpStream::connect(self.address);
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+        if thread::panicking() {
+            eprintln!("--- the model was asked\n{:#?}\n---", self.prompts());
+        }
+    }
+}
+
+/// What a prompt makes the model do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Script {
+    slow: Duration,
+    hold: bool,
+    ask: bool,
+    question: bool,
+    file: bool,
+    limit: bool,
+    limit_once: bool,
+    error: bool,
+}
+
+impl Script {
+    /// Whole words count.
+    fn of(prompt: &str) -> Self {
+        let mut script = Self::default();
+        for word in prompt.split_whitespace() {
+            match word {
+                "HOLD" => script.hold = true,
+                "ASK" => script.ask = true,
+                "QUESTION" => script.question = true,
+                "FILE" => script.file = true,
+                "LIMIT" => script.limit = true,
+                "LIMIT-ONCE" => script.limit_once = true,
+                "ERROR" => script.error = true,
+                _ => {
+                    let ms = word.strip_prefix("SLOW=").and_then(|ms| ms.parse().ok());
+                    script.slow = ms.map_or(script.slow, Duration::from_millis);
+                }
+            }
+        }
+        script
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    turns: Vec<Turn>,
+    answers: u64,
+    limited: HashSet<String>,
+    released: bool,
+    forgives: bool,
+    stops: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked elsewhere still wants to read what was asked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as a prompt wants it, or until the server ends.
+    fn wait(&self, script: &Script) {
+        let rest = self
+            .changed
+            .wait_timeout_while(self.state(), script.slow, |state| !state.stops);
+        drop(rest);
+        if script.hold {
+            let until = |state: &mut State| !state.stops && !state.released;
+            let rest = self.changed.wait_timeout_while(self.state(), HELD, until);
+            drop(rest);
+        }
+    }
+
+    /// Notes a request, and says whether it is refused by a usage limit.
+    fn note(&self, request: Turn, script: &Script) -> bool {
+        let mut state = self.state();
+        let once = script.limit_once && state.limited.insert(request.prompt.clone());
+        let known = state
+            .turns
+            .iter_mut()
+            .find(|turn| turn.thread == request.thread && turn.turn == request.turn);
+        match known {
+            Some(turn) => turn.requests += 1,
+            None => state.turns.push(request),
+        }
+        once || (script.limit && !state.forgives)
+    }
+
+    /// Notes the answer of a turn.
+    fn answered(&self, thread: &str, turn: &str, text: &str) {
+        let mut state = self.state();
+        let mut turns = state.turns.iter_mut();
+        if let Some(found) = turns.find(|known| known.thread == thread && known.turn == turn) {
+            found.answer = Some(text.to_owned());
+        }
+    }
+
+    /// A number for each answer, as an id.
+    fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.answers += 1;
+        state.answers
+    }
+}
+
+/// A thread a connection; all have ended when it returns.
+fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut open: Vec<(TcpStream, JoinHandle<()>)> = Vec::new();
+    for stream in listener.incoming() {
+        if shared.state().stops {
+            break;
+        }
+        open.retain(|(_, thread)| !thread.is_finished());
+        let Ok(stream) = stream else { continue };
+        let Ok(other) = stream.try_clone() else {
+            continue;
+        };
+        let shared = Arc::clone(shared);
+        let thread = thread::spawn(move || {
+            // An agent that goes away in the middle is what some tests are about.
+            let _ = serve(&stream, &shared);
+            let _ = stream.shutdown(Shutdown::Both);
+        });
+        open.push((other, thread));
+    }
+    for (stream, thread) in open {
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = thread.join();
+    }
+}
+
+/// One request a connection.
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (line, body) = read_request(&mut reader)?;
+    let mut out = Reply { stream };
+    let mut words = line.split(' ');
+    let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    match (method, serde_json::from_slice::<Value>(&body)) {
+        ("POST", Ok(asked)) if path.ends_with("/responses") => responses(&asked, shared, &mut out),
+        ("POST", Ok(asked)) if path.ends_with("/chat/completions") => {
+            chat(&asked, shared, &mut out)
+        }
+        ("GET", _) if path.contains("/models") => out.whole(
+            200,
+            &[],
+            &json!({"object": "list", "data": [], "models": []}),
+        ),
+        _ => out.whole(404, &[], &json!({"error": {"message": "not here"}})),
+    }
+}
+
+/// Returns the first line and the body.
+fn read_request(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
+    let mut head = reader.take(64 << 10);
+    let mut first = String::new();
+    head.read_line(&mut first)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if head.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.trim_end().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            let value = value.trim().parse::<u64>();
+            length = value.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        }
+    }
+    if length > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body)?;
+    if body.len() as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((first.trim_end().to_owned(), body))
+}
+
+struct Reply<'a> {
+    stream: &'a TcpStream,
+}
+
+impl Reply<'_> {
+    /// An answer in one piece.
+    fn whole(&mut self, code: u16, headers: &[(&str, String)], body: &Value) -> io::Result<()> {
+        let body = body.to_string();
+        let mut head = format!(
+            "HTTP/1.1 {code} Status\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             content-length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        self.send(&format!("{head}\r\n{body}"))
+    }
+
+    /// The begin of one that comes in events, and ends with the connection.
+    fn begin(&mut self) -> io::Result<()> {
+        self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+    }
+
+    /// An event that is called by its type.
+    fn event(&mut self, event: &Value) -> io::Result<()> {
+        let name = event["type"].as_str().unwrap_or_default();
+        self.send(&format!("event: {name}\ndata: {event}\n\n"))
+    }
+
+    fn send(&mut self, text: &str) -> io::Result<()> {
+        self.stream.write_all(text.as_bytes())
+    }
+}
+
+/// The Responses API.
+fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
+    let number = shared.number();
+    let message = |text: &str| {
+        json!({
+            "type": "message", "role": "assistant", "id": format!("m{number}"),
+            "content": [{"type": "output_text", "text": text}],
+        })
+    };
+    // A request for something beside the turn, such as its title, wants a shape of its own.
+    if asked["text"]["format"]["type"] == "json_schema" {
+        out.begin()?;
+        return said(out, number, &message(r#"{"title":"A task"}"#));
+    }
+    let empty = Vec::new();
+    let input = asked["input"].as_array().unwrap_or(&empty);
+    let people: Vec<&str> = input
+        .iter()
+        .filter(|item| item["type"] == "message" && item["role"] == "user")
+        .flat_map(|item| item["content"].as_array().into_iter().flatten())
+        .filter_map(|part| part["text"].as_str())
+        .collect();
+    let prompt = (*people.last().unwrap_or(&"")).to_owned();
+    let cwd = people.iter().rev().find_map(|text| {
+        let (_, rest) = text.split_once("<cwd>")?;
+        Some(rest.split_once("</cwd>")?.0.to_owned())
+    });
+    let id = |name: &str| asked["client_metadata"][name].as_str().map(str::to_owned);
+    let thread = id("thread_id").unwrap_or_default();
+    let turn = id("turn_id").unwrap_or_else(|| number.to_string());
+    let script = Script::of(&prompt);
+    let request = Turn {
+        thread: thread.clone(),
+        turn: turn.clone(),
+        cwd,
+        prompt: prompt.clone(),
+        requests: 1,
+        answer: None,
+    };
+    if shared.note(request, &script) {
+        let reset = Timestamp::now().as_second() + RESET;
+        let error = json!({"error": {
+            "type": "usage_limit_reached", "message": "The usage limit has been reached",
+            "plan_type": "plus", "resets_at": reset, "resets_in_seconds": RESET,
+        }});
+        return out.whole(429, &[], &error);
+    }
+    if script.error {
+        let error = json!({"error": {
+            "type": "invalid_request_error", "message": "a bad request, says the model",
+        }});
+        return out.whole(400, &[], &error);
+    }
+    out.begin()?;
+    out.event(&json!({"type": "response.created", "response": {"id": format!("r{number}")}}))?;
+    shared.wait(&script);
+    let first = input.last().is_some_and(|item| item["type"] == "message");
+    if script.ask && first {
+        let arguments = json!({
+            "cmd": "touch asked",
+            "justification": "May I touch it?",
+            "sandbox_permissions": "require_escalated",
+        });
+        let call = json!({
+            "type": "function_call", "id": format!("f{number}"), "name": "exec_command",
+            "call_id": format!("call{number}"), "arguments": arguments.to_string(),
+        });
+        return said(out, number, &call);
+    }
+    let text = answer(&prompt);
+    shared.answered(&thread, &turn, &text);
+    said(out, number, &message(&text))
+}
+
+/// Ends a stream of the Responses API with what the model has to say.
+fn said(out: &mut Reply<'_>, number: u64, item: &Value) -> io::Result<()> {
+    out.event(&json!({"type": "response.output_item.done", "item": item}))?;
+    out.event(&json!({"type": "response.completed", "response": {
+        "id": format!("r{number}"),
+        "usage": {
+            "input_tokens": 5, "input_tokens_details": null,
+            "output_tokens": 5, "output_tokens_details": null, "total_tokens": 10,
+        },
+    }}))
+}
+
+/// Chat completions, in events or in one piece.
+fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
+    let number = shared.number();
+    let empty = Vec::new();
+    let messages = asked["messages"].as_array().unwrap_or(&empty);
+    let last = messages.iter().rfind(|message| message["role"] == "user");
+    let prompt = last
+        .and_then(|message| message["content"].as_str())
+        .unwrap_or_default()
+        .to_owned();
+    // It names no turns. One that is tried again is the same conversation to the letter.
+    let mut hasher = DefaultHasher::new();
+    asked["messages"].to_string().hash(&mut hasher);
+    let turn = hasher.finish().to_string();
+    let script = Script::of(&prompt);
+    let request = Turn {
+        thread: "chat".to_owned(),
+        turn: turn.clone(),
+        cwd: None,
+        prompt: prompt.clone(),
+        requests: 1,
+        answer: None,
+    };
+    if shared.note(request, &script) {
+        let message = format!("Rate limit reached. Please try again in {RESET}s.");
+        let error = json!({"error": {"type": "rate_limit_exceeded", "message": message}});
+        return out.whole(429, &[("retry-after", RESET.to_string())], &error);
+    }
+    if script.error {
+        let error = json!({"error": {
+            "type": "invalid_request_error", "message": "a bad request, says the model",
+        }});
+        return out.whole(400, &[], &error);
+    }
+    let text = answer(&prompt);
+    let id = format!("c{number}");
+    if asked["stream"] != true {
+        shared.wait(&script);
+        shared.answered("chat", &turn, &text);
+        return out.whole(
+            200,
+            &[],
+            &json!({
+                "id": id, "object": "chat.completion", "created": 1, "model": "mock",
+                "choices": [{
+                    "index": 0, "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": text},
+                }],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            }),
+        );
+    }
+    out.begin()?;
+    shared.wait(&script);
+    shared.answered("chat", &turn, &text);
+    for (delta, finish) in [
+        (json!({"role": "assistant", "content": text}), Value::Null),
+        (json!({}), json!("stop")),
+    ] {
+        let chunk = json!({
+            "id": id, "object": "chat.completion.chunk", "created": 1, "model": "mock",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        });
+        out.send(&format!("data: {chunk}\n\n"))?;
+    }
+    out.send("data: [DONE]\n\n")
+}
+
+/// Returns where an agent's program is, or none where the tests are to go without.
+///
+/// It is looked for on the path and where CI puts it.
+pub(crate) fn agent(program: &str, below_tools: &str, install: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = policies_target().with_file_name("tools").join(below_tools);
+    let found = std::env::split_paths(&path)
+        .chain([tools])
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("ASSIGNER_TEST_WITHOUT_AGENTS").is_some(),
+            "{program} is not installed: `{install}`, or set ASSIGNER_TEST_WITHOUT_AGENTS"
+        );
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// Starts a session that runs a program, and nothing when that ends.
+pub(crate) fn session_running<'a>(
+    world: &'a World,
+    name: &str,
+    command: &[&str],
+    dir: &str,
+) -> Pane<'a> {
+    let session = [
+        "new-session",
+        "-d",
+        "-x",
+        "120",
+        "-y",
+        "40",
+        "-P",
+        "-F",
+        "#{pane_id}",
+        "-s",
+        name,
+        "-c",
+        dir,
+    ];
+    Pane::new(world, world.tmux(&[&session[..], command].concat()))
+}
+
+/// Asks again until there is an answer, as long as an agent may take for it.
+#[track_caller]
+pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Waits until a session has a status.
+#[track_caller]
+pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value {
+    patiently(|| match world.session_entry(name) {
+        Some(session) if session["status"] == status => Ok(session),
+        other => Err(format!("session {name} is not {status}: {other:?}")),
+    })
+}
+
+/// Waits until a task has a status, and shows it.
+#[track_caller]
+pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
+    patiently(|| {
+        let task = world.show(id);
+        if task["status"] == status {
+            return Ok(task);
+        }
+        // An end that is another than hoped for will not change any more.
+        assert!(!is_settled(&task), "not {status}: {task:#}");
+        Err(format!("task {id} is not {status}: {task:#}"))
+    })
+}
+
+/// Waits until a task has ended in whatever way, and shows it.
+#[track_caller]
+pub(crate) fn task_ends(world: &World, id: u64) -> Value {
+    patiently(|| {
+        let task = world.show(id);
+        if is_settled(&task) {
+            Ok(task)
+        } else {
+            Err(format!("task {id} goes on: {task:#}"))
+        }
+    })
+}
+
+/// Asserts that a task completed with the model's answer to a text, byte for byte.
+#[track_caller]
+pub(crate) fn answered(world: &World, id: u64, prompt: &str) {
+    task_becomes(world, id, "completed");
+    let output = world.output(id);
+    let expected = answer(prompt);
+    if output == expected.as_bytes() {
+        return;
+    }
+    let output = String::from_utf8_lossy(&output);
+    let differs = output
+        .char_indices()
+        .zip(expected.chars())
+        .find(|((_, got), wanted)| got != wanted)
+        .map_or(output.len().min(expected.len()), |((at, _), _)| at);
+    let tail: String = output[differs..].chars().take(80).collect();
+    panic!(
+        "task {id}: {} bytes instead of {}, other from byte {differs}: {tail:?}",
+        output.len(),
+        expected.len()
+    );
+}
+
+/// Sends a request as an agent would, and returns everything that comes back.
+fn exchange(model: &Model, path: &str, body: &Value) -> String {
+    let mut stream = TcpStream::connect(model.address).expect("the model");
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/{path} HTTP/1.1\r\nhost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// A request of the Responses API with one prompt.
+fn prompt_of_turn(turn: &str, prompt: &str) -> Value {
+    let message = |text: &str| {
+        let part = json!({"type": "input_text", "text": text});
+        json!({"type": "message", "role": "user", "content": [part]})
+    };
+    let place = message("<environment_context>\n  <cwd>/a b</cwd>");
+    json!({
+        "client_metadata": {"thread_id": "t", "turn_id": turn},
+        "input": [place, message(prompt)],
+    })
+}
+
+#[test]
+fn the_model_does_as_the_prompt_says() {
+    assert_eq!(Script::of("HOLDING, ASKED, SLOW=x"), Script::default());
+    let script = Script::of("please ASK\tand\nSLOW=20 LIMIT-ONCE");
+    assert!(script.ask && script.limit_once && !script.limit);
+    assert_eq!(script.slow, Duration::from_millis(20));
+
+    let model = Model::start();
+    let said = exchange(&model, "responses", &prompt_of_turn("1", "hello SLOW=1"));
+    assert!(said.contains("event: response.completed"), "{said}");
+    assert!(said.contains("the answer to: hello"), "{said}");
+    let turn = model.once(" hello SLOW=1 ");
+    assert_eq!(turn.cwd.as_deref(), Some("/a b"));
+    assert_eq!(turn.answer.as_deref(), Some("the answer to: hello SLOW=1"));
+
+    // Tried again it is the same turn, said again another.
+    let asks = prompt_of_turn("2", "LIMIT-ONCE x");
+    assert!(exchange(&model, "responses", &asks).contains(" 429 "));
+    assert!(exchange(&model, "responses", &asks).contains("the answer to"));
+    assert_eq!(model.once("LIMIT-ONCE x").requests, 2);
+    exchange(&model, "responses", &prompt_of_turn("3", "LIMIT-ONCE x"));
+    assert_eq!(model.turns_of("LIMIT-ONCE x").len(), 2);
+
+    let asks = prompt_of_turn("4", "ERROR");
+    assert!(exchange(&model, "responses", &asks).contains(" 400 "));
+    let asks = prompt_of_turn("5", "ASK");
+    assert!(exchange(&model, "responses", &asks).contains("require_escalated"));
+    assert!(exchange(&model, "nowhere", &asks).contains(" 404 "));
+}
+
+#[test]
+fn the_model_chats() {
+    let model = Model::start();
+    let asks = |prompt: &str, stream: bool| {
+        let messages = json!([
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": prompt},
+            {"role": "system", "content": "be brief indeed"},
+        ]);
+        let body = json!({"messages": messages, "stream": stream});
+        exchange(&model, "chat/completions", &body)
+    };
+    assert!(asks("QUESTION one", false).contains(r"Shall I go on?"));
+    assert!(asks("two", true).ends_with("data: [DONE]\n\n"));
+    assert!(asks("LIMIT", true).contains(" 429 "));
+    assert!(asks("LIMIT", true).contains("try again in 3600s"));
+    assert_eq!(model.once("LIMIT").requests, 2);
+    model.forgive();
+    assert!(asks("LIMIT", true).contains("the answer to: LIMIT"));
+}
+
+/// What is held ends with the server, too.
+#[test]
+fn the_model_holds_until_it_is_told() {
+    let model = Model::start();
+    thread::scope(|scope| {
+        let held = scope.spawn(|| exchange(&model, "responses", &prompt_of_turn("1", "HOLD")));
+        assert_eq!(model.asked("HOLD").answer, None);
+        assert!(!held.is_finished());
+        model.release();
+        let said = held.join().expect("an answer");
+        assert!(said.contains("the answer to: HOLD"), "{said}");
+    });
+    let other = Model::start();
+    let address = other.address;
+    let held = thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("the model");
+        let body = prompt_of_turn("1", "HOLD").to_string();
+        let head = format!(
+            "POST /responses HTTP/1.1\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all((head + &body).as_bytes())
+            .expect("a request");
+        io::copy(&mut stream, &mut io::sink())
+    });
+    other.asked("HOLD");
+    let begun = Instant::now();
+    drop(other);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let _ = held.join().expect("an end");
+}

@@ -1,0 +1,430 @@
+//! Pools: sessions that are started for tasks, and end when nobody needs them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::world::{World, assert_calm, eventually, finish, stays, text};
+
+/// An agent that reads lines. It notes where it stands and what it was told, and works on what
+/// begins with `hold` until there is a file `go`.
+const TOY: &str = r#"#!/bin/bash
+printf '%s|%s|%s|%s\n' "$PWD" "$COLOUR" "$ASSIGNER_DATA_DIR" "$ASSIGNER_TMUX_SOCKET" >> "$TOY_LOG"
+while IFS= read -r -p '> ' line; do
+    case $line in
+        hold*) echo working; until [ -e "$HOME/go" ]; do sleep 0.1; done ;;
+        dirty*) echo changed > new-file ;;
+        commit*) git -c user.name=a -c user.email=a@b commit -q --allow-empty -m more ;;
+    esac
+    echo "answer: ${#line} letters"
+done
+"#;
+
+const PROFILE: &str = r"
+name = 'toy'
+summary = 'an agent that reads lines'
+[recognise]
+programs = ['toy']
+[state]
+idle-screen = ['^>\s*$']
+busy-screen = ['^working$']
+tail = 1
+[paste]
+mode = 'line'
+pause = '50ms'
+[turn]
+settle = '300ms'
+answer = '^answer: (?P<text>.*)$'
+trailer = ['^>\s*$']
+questions = false
+";
+
+/// Returns a world with the toy, its profile and a pool that is configured so.
+fn world(pool: &str) -> World {
+    let world = World::new();
+    world.mkdir("bin");
+    let toy = world.path("bin/toy");
+    fs::write(&toy, TOY).expect("a file");
+    fs::set_permissions(&toy, fs::Permissions::from_mode(0o755)).expect("a mode");
+    world.mkdir("home/.config/assigner/agents");
+    let config = world.path("home/.config/assigner");
+    fs::write(config.join("agents/toy.toml"), PROFILE).expect("a profile");
+    // The command and the variables may be given already.
+    let command = format!("command = ['{}']\n", toy.display());
+    let command = if pool.contains("command") {
+        ""
+    } else {
+        &command
+    };
+    let log = world.path("log");
+    let text = format!(
+        "[[pool]]\nname = 'toy'\n{pool}{command}\
+         env = {{ TOY_LOG = '{}', COLOUR = 'a;b #{{pid}}' }}\n",
+        log.display()
+    );
+    fs::write(config.join("config.toml"), text).expect("a configuration");
+    world
+}
+
+impl World {
+    fn prompt(&self, text: &str) -> u64 {
+        self.send(&["--provider", "toy", "--", text])
+    }
+
+    /// The session of a task's last try.
+    fn seat(&self, id: u64) -> String {
+        let task = self.show(id);
+        let attempts = task["attempts"].as_array().expect("attempts");
+        let last = attempts.last().expect("an attempt");
+        last["session"].as_str().expect("a name").to_owned()
+    }
+
+    /// What the history of a session says, as `action: cause` lines, the oldest first.
+    fn session_history(&self, name: &str) -> Vec<String> {
+        let session = self.json(&["session", name, "-n", "100"]);
+        let rows = session["history"].as_array().expect("rows");
+        let line = |row: &Value| {
+            let part = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}", part("action"), part("details"))
+        };
+        let mut rows: Vec<(String, String)> = rows
+            .iter()
+            .map(|row| (row["at"].as_str().unwrap_or_default().to_owned(), line(row)))
+            .collect();
+        rows.sort_by(|one, other| one.0.cmp(&other.0));
+        rows.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Waits until the history of a session says something, and returns that.
+    fn session_says(&self, name: &str, what: &str) -> String {
+        eventually(|| {
+            let known = self.json(&["sessions", "--all"]);
+            if !known.to_string().contains(&format!("\"{name}\"")) {
+                return Err(format!("no session {name}: {known}"));
+            }
+            let said = self.session_history(name);
+            let found = said.iter().rev().find(|line| line.contains(what));
+            found.cloned().ok_or_else(|| format!("{what}: {said:#?}"))
+        })
+    }
+
+    /// The names of the sessions that there are.
+    fn tmux_sessions(&self) -> Vec<String> {
+        let listed = finish(
+            self.tmux_command().args([
+                "list-sessions",
+                "-F",
+                "#{?@assigner_holder,,#{session_name}}",
+            ]),
+            b"",
+        );
+        let listed = String::from_utf8(listed.stdout).expect("text");
+        let names = listed.lines().filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    }
+
+    /// Waits until there are these sessions and no others.
+    fn has_sessions(&self, expected: &[&str]) {
+        eventually(|| {
+            let mut sessions = self.tmux_sessions();
+            sessions.sort();
+            if sessions == expected {
+                Ok(())
+            } else {
+                Err(format!("{sessions:?}, not {expected:?}"))
+            }
+        });
+    }
+
+    fn git(&self, directory: &Path, args: &[&str]) -> String {
+        let mut command = self.command("git");
+        command.arg("-C").arg(directory);
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        let output = finish(command.args(args), b"").succeeded();
+        output.text().trim().to_owned()
+    }
+
+    /// A repository with a commit on `main`, and one more on `dev`.
+    fn repository(&self) -> std::path::PathBuf {
+        let repository = self.path("work/api");
+        fs::create_dir_all(&repository).expect("a directory");
+        self.git(&repository, &["init", "-q", "-b", "main"]);
+        self.git(&repository, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        self.git(&repository, &["checkout", "-q", "-b", "dev"]);
+        self.git(&repository, &["commit", "-q", "--allow-empty", "-m", "two"]);
+        self.git(&repository, &["checkout", "-q", "main"]);
+        repository
+    }
+}
+
+#[test]
+fn a_prompt_starts_a_session_that_ends_when_nothing_is_left() {
+    let world = world("directory = '~/place'\nmax = 3\nidle = '1s'\n");
+    let place = world.mkdir("home/place");
+    // Not even a tmux server runs.
+    let daemon = world.daemon();
+    let id = world.prompt("hello there");
+    world.completed(id);
+    let output = String::from_utf8(world.output(id)).expect("text");
+    assert_eq!(output.trim(), "11 letters");
+    assert_eq!(world.seat(id), "toy-1");
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    let data = text(&world.data().canonicalize().expect("a directory"));
+    let told = format!("{place}|a;b #{{pid}}|{data}|{}\n", text(&world.socket()));
+    assert_eq!(log, told);
+    world.has_sessions(&[]);
+    let history = world.session_history("toy-1");
+    let started = history.first().expect("a row");
+    assert!(
+        started.starts_with(&format!("started: pool toy, for task {id}, in {place}: ")),
+        "{history:#?}"
+    );
+    world.session_says("toy-1", "ended: it had no task for ");
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn a_task_starts_one_session_and_a_pool_has_a_size() {
+    let world = world("max = 2\nidle = '10m'\n");
+    let _daemon = world.daemon();
+    let ids: Vec<u64> = (0..5).map(|n| world.prompt(&format!("hold {n}"))).collect();
+    let running = || {
+        let tasks = world.json(&["list", "--status", "in_progress"]);
+        tasks.as_array().map_or(0, Vec::len)
+    };
+    eventually(|| match running() {
+        2 => Ok(()),
+        other => Err(format!("{other} run")),
+    });
+    stays(|| (world.tmux_sessions().len(), running()));
+    world.has_sessions(&["toy-1", "toy-2"]);
+    fs::write(world.path("home/go"), "").expect("a file");
+    for id in ids {
+        world.completed(id);
+    }
+    world.has_sessions(&["toy-1", "toy-2"]);
+    // They are there for the next one.
+    let id = world.prompt("one more");
+    world.completed(id);
+    world.has_sessions(&["toy-1", "toy-2"]);
+}
+
+/// A control client, as a person's terminal could be.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_a_person_looks_at_or_has_made_is_not_ended() {
+    let world = world("idle = '1s'\n");
+    // Named as the pool would name its own.
+    let toy = text(&world.path("bin/toy"));
+    let log = format!("TOY_LOG={}", text(&world.path("mine")));
+    world.tmux(&["new-session", "-d", "-s", "toy-1", "env", &log, &toy]);
+    let _daemon = world.daemon();
+    world.session_is("toy-1", "idle");
+    let own = world.prompt("hold the one that is there");
+    world.until(own, "in_progress");
+    let id = world.prompt("hold the other");
+    world.until(id, "in_progress");
+    assert_eq!(
+        (world.seat(own), world.seat(id)),
+        ("toy-1".into(), "toy-2".into())
+    );
+    let mut command = world.tmux_command();
+    let client = command
+        .args(["-C", "attach-session", "-f", "ignore-size", "-t", "=toy-2:"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map(Client)
+        .expect("a client");
+    eventually(|| {
+        let attached = world.tmux(&[
+            "display-message",
+            "-p",
+            "-t",
+            "=toy-2:",
+            "#{session_attached}",
+        ]);
+        if attached == "1" {
+            Ok(())
+        } else {
+            Err(attached)
+        }
+    });
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(own);
+    world.completed(id);
+    world.session_is("toy-2", "idle");
+    thread::sleep(Duration::from_secs(3));
+    world.has_sessions(&["toy-1", "toy-2"]);
+    drop(client);
+    world.has_sessions(&["toy-1"]);
+    stays(|| world.tmux_sessions());
+}
+
+#[test]
+fn a_worktree_comes_and_goes_with_its_session() {
+    let world = world("worktree = '~/../work/api'\nidle = '1s'\n");
+    let repository = world.repository();
+    let dev = world.git(&repository, &["rev-parse", "dev"]);
+    let daemon = world.daemon();
+    let id = world.send(&["--provider", "toy", "-b", "dev", "--", "hold this"]);
+    world.until(id, "in_progress");
+    let worktree = world
+        .data()
+        .canonicalize()
+        .expect("a path")
+        .join("worktrees/toy-1");
+    assert_eq!(world.git(&worktree, &["rev-parse", "HEAD"]), dev);
+    assert_eq!(world.git(&worktree, &["branch", "--show-current"]), "");
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    assert!(log.starts_with(&format!("{}|", text(&worktree))), "{log}");
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(id);
+    world.session_says("toy-1", "worktree_removed: ");
+    assert!(!worktree.exists());
+    let listed = world.git(&repository, &["worktree", "list"]);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+
+    // What is not committed stays, and so does what no branch holds; the name is used up.
+    for (prompt, name, why) in [
+        (
+            "dirty now",
+            "toy-1",
+            "it has changes that are not committed",
+        ),
+        (
+            "commit now",
+            "toy-2",
+            "it has commits that are on no branch",
+        ),
+    ] {
+        let id = world.prompt(prompt);
+        world.completed(id);
+        assert_eq!(world.seat(id), name);
+        let said = world.session_says(name, "worktree_kept: ");
+        assert!(said.ends_with(why), "{said}");
+        world.has_sessions(&[]);
+        assert!(worktree.with_file_name(name).exists());
+    }
+    let id = world.prompt("a third");
+    world.completed(id);
+    assert_eq!(world.seat(id), "toy-3");
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn a_command_that_ends_at_once_rests_its_pool() {
+    // tmux may lose what a program says in its last moment.
+    let world = world("command = 'echo there is no such agent; sleep 0.3; exit 3'\n");
+    let daemon = world.daemon();
+    let id = world.prompt("hello");
+    let said = world.session_says("toy-1", "ended: ");
+    assert!(said.contains("there is no such agent"), "{said}");
+    assert!(said.ends_with("; pool toy rests for 5 s"), "{said}");
+    world.has_sessions(&[]);
+    thread::sleep(Duration::from_secs(3));
+    let history = world.session_history("toy-1");
+    let started = history.iter().filter(|line| line.starts_with("started"));
+    assert_eq!(started.count(), 1, "{history:#?}");
+    assert_eq!(world.show(id)["status"], "pending");
+    // It is tried again, and rests for longer.
+    let said = world.session_says("toy-1", "rests for 10 s");
+    assert!(said.starts_with("ended: "), "{said}");
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn a_program_that_is_not_what_was_expected_is_ended_in_time() {
+    let world = world("command = ['sleep', '1000']\nstart-within = '1s'\n");
+    let _daemon = world.daemon();
+    world.prompt("hello");
+    let said = world.session_says("toy-1", "ended: ");
+    assert!(
+        said.contains("toy was not seen idle there within 1 s"),
+        "{said}"
+    );
+    world.has_sessions(&[]);
+}
+
+#[test]
+fn a_directory_that_is_not_there_starts_nothing() {
+    let world = world("directory = '/no/such/place'\n");
+    let daemon = world.daemon();
+    world.prompt("hello");
+    daemon.logs("the directory `/no/such/place` cannot be used");
+    daemon.logs("pool toy rests for 5 s");
+    assert!(world.tmux_sessions().is_empty());
+}
+
+#[test]
+fn a_new_daemon_knows_the_sessions_of_the_last_one() {
+    let world = world("max = 1\nidle = '2s'\n");
+    let daemon = world.daemon();
+    let first = world.prompt("hold on");
+    world.until(first, "in_progress");
+    daemon.kill();
+    let _daemon = world.daemon();
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(first);
+    let second = world.prompt("again");
+    world.completed(second);
+    assert_eq!(world.seat(second), "toy-1");
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    world.has_sessions(&[]);
+    world.session_says("toy-1", "ended: it had no task for ");
+}
+
+/// Another queue on the same tmux server keeps its own sessions.
+#[test]
+fn sessions_of_another_queue_are_left_alone() {
+    let world = world("idle = '1s'\n");
+    let first = world.daemon();
+    let id = world.prompt("hello");
+    world.completed(id);
+    drop(first);
+    world.has_sessions(&["toy-1"]);
+    let other = world.path("other");
+    let mut command = world.binary();
+    command.env("ASSIGNER_DATA_DIR", &other).arg("run");
+    let second = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(Client)
+        .expect("a daemon");
+    thread::sleep(Duration::from_secs(3));
+    world.has_sessions(&["toy-1"]);
+    drop(second);
+    let _first = world.daemon();
+    world.has_sessions(&[]);
+}
+
+#[test]
+fn mistakes_of_a_pool_are_told() {
+    for (pool, what) in [
+        ("max = 0\n", "`max` is 1 to 64"),
+        ("directory = 'here'\n", "absolute"),
+        ("directory = '/a'\nworktree = '/b'\n", "not both"),
+        ("command = ''\n", "command is empty"),
+        ("colour = 1\n", "colour"),
+    ] {
+        let world = world(pool);
+        let refused = world.assigner(&["run"]).refused(2);
+        assert!(refused.stderr.contains(what), "{}", refused.stderr);
+    }
+}
