@@ -191,7 +191,10 @@ fn listings_print_no_control_characters() {
         ],
         &format!(": '{wild}'"),
     );
-    let prompt = world.send(&["--", wild]);
+    // An agent is given a paste, which such a text could end.
+    world.assigner(&["send", "--", wild]).refused(2);
+    let text: String = wild.chars().filter(|char| !char.is_control()).collect();
+    let prompt = world.send(&["--", &format!("a{text}")]);
     let target = world.shell_with(&[&format!("--target=no{wild}")], "true");
     let task = world.settled(bad);
     assert_eq!(task["status"], "failed", "{task:#}");

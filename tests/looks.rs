@@ -81,7 +81,7 @@ fn the_texts_of_one_state() {
       desk  50 = parent directory 50
     ");
     assert_snapshot!(text(&["explain", &prompt.to_string()]), @r"
-    task 3 pending: a prompt goes to agents, never into a shell, and none of the 2 sessions is an agent; send it with --shell if it is a command, since no session is an agent
+    task 3 pending: a prompt goes to agents, never into a shell, and none of the 2 sessions is an agent; start an agent in a session, or send it with --shell if it is a command
     SESSION  STATUS  POINTS  WHY
     api  idle  -  a prompt goes to agents, this is a shell
     desk  idle  -  a prompt goes to agents, this is a shell

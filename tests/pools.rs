@@ -18,6 +18,7 @@ printf '%s|%s|%s|%s\n' "$PWD" "$COLOUR" "$ASSIGNER_DATA_DIR" "$ASSIGNER_TMUX_SOC
 while IFS= read -r -p '> ' line; do
     case $line in
         hold*) echo working; until [ -e "$HOME/go" ]; do sleep 0.1; done ;;
+        ask*) echo 'answer: which one?'; continue ;;
         dirty*) echo changed > new-file ;;
         commit*) git -c user.name=a -c user.email=a@b commit -q --allow-empty -m more ;;
     esac
@@ -141,6 +142,29 @@ impl World {
         });
     }
 
+    /// Attaches a control client to a session.
+    fn attached(&self, name: &str) -> Client {
+        let target = format!("={name}:");
+        let mut command = self.tmux_command();
+        let client = command
+            .args(["-C", "attach-session", "-f", "ignore-size", "-t", &target])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .map(Client)
+            .expect("a client");
+        eventually(|| {
+            let shown = ["display-message", "-p", "-t", &target];
+            let attached = self.tmux(&[shown.as_slice(), &["#{session_attached}"]].concat());
+            if attached == "1" {
+                Ok(())
+            } else {
+                Err(attached)
+            }
+        });
+        client
+    }
+
     fn git(&self, directory: &Path, args: &[&str]) -> String {
         let mut command = self.command("git");
         command.arg("-C").arg(directory);
@@ -241,28 +265,7 @@ fn what_a_person_looks_at_or_has_made_is_not_ended() {
         (world.seat(own), world.seat(id)),
         ("toy-1".into(), "toy-2".into())
     );
-    let mut command = world.tmux_command();
-    let client = command
-        .args(["-C", "attach-session", "-f", "ignore-size", "-t", "=toy-2:"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .map(Client)
-        .expect("a client");
-    eventually(|| {
-        let attached = world.tmux(&[
-            "display-message",
-            "-p",
-            "-t",
-            "=toy-2:",
-            "#{session_attached}",
-        ]);
-        if attached == "1" {
-            Ok(())
-        } else {
-            Err(attached)
-        }
-    });
+    let client = world.attached("toy-2");
     fs::write(world.path("home/go"), "").expect("a file");
     world.completed(own);
     world.completed(id);
@@ -300,11 +303,7 @@ fn a_worktree_comes_and_goes_with_its_session() {
 
     // What is not committed stays, and so does what no branch holds; the name is used up.
     for (prompt, name, why) in [
-        (
-            "dirty now",
-            "toy-1",
-            "it has changes that are not committed",
-        ),
+        ("dirty now", "toy-1", "that are not committed"),
         (
             "commit now",
             "toy-2",
@@ -323,6 +322,153 @@ fn a_worktree_comes_and_goes_with_its_session() {
     world.completed(id);
     assert_eq!(world.seat(id), "toy-3");
     assert_calm(&daemon.log());
+}
+
+#[test]
+fn each_task_has_a_worktree_of_its_own() {
+    let world = world("worktree = '~/../work/api'\nmax = 2\nidle = '10m'\n");
+    let repository = world.repository();
+    let daemon = world.daemon();
+    // The third has to wait for room.
+    let ids: Vec<u64> = (0..3).map(|n| world.prompt(&format!("hold {n}"))).collect();
+    for id in &ids[..2] {
+        world.until(*id, "in_progress");
+    }
+    stays(|| world.tmux_sessions().len());
+    assert_eq!(world.show(ids[2])["status"], "pending");
+    fs::write(world.path("home/go"), "").expect("a file");
+    for id in &ids {
+        world.completed(*id);
+    }
+    world.has_sessions(&[]);
+    let mut seats: Vec<String> = ids.iter().map(|id| world.seat(*id)).collect();
+    for seat in &seats {
+        world.session_says(seat, "ended: it was for one task, and has had as many");
+        world.session_says(seat, "worktree_removed: ");
+    }
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    assert_eq!(log.lines().count(), 3, "{log}");
+    // A name is free again when its worktree is gone.
+    seats[..2].sort();
+    assert_eq!(seats[..2], ["toy-1", "toy-2"]);
+    let listed = world.git(&repository, &["worktree", "list"]);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn a_session_can_be_for_some_tasks() {
+    let world = world("tasks = 2\nidle = '10m'\n");
+    let daemon = world.daemon();
+    let first = world.prompt("one");
+    world.completed(first);
+    world.session_is("toy-1", "idle");
+    stays(|| world.tmux_sessions());
+    // A new daemon counts what the last one has given.
+    daemon.kill();
+    let daemon = world.daemon();
+    let second = world.prompt("hold two");
+    world.until(second, "in_progress");
+    let third = world.prompt("three");
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(second);
+    world.completed(third);
+    assert_eq!(world.seat(first), "toy-1");
+    assert_eq!(world.seat(second), "toy-1");
+    world.session_says("toy-1", "ended: it was for 2 tasks, and has had as many");
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert_eq!(world.tmux_sessions().len(), 1);
+    assert_calm(&daemon.log());
+}
+
+#[test]
+fn a_session_that_has_had_its_task_stays_while_it_is_looked_at() {
+    let world = world("tasks = 1\nmax = 2\nidle = '10m'\n");
+    let daemon = world.daemon();
+    let first = world.prompt("hold this");
+    world.until(first, "in_progress");
+    let client = world.attached("toy-1");
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(first);
+    let reason = || {
+        let session = world.json(&["session", "toy-1"]);
+        session["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually(|| match reason() {
+        said if said == "it was for one task, and is to be ended" => Ok(()),
+        said => Err(said),
+    });
+    // It is given no other one, by a new daemon neither, and another session is started.
+    drop(daemon);
+    let _daemon = world.daemon();
+    let second = world.prompt("again");
+    world.completed(second);
+    assert_eq!(world.seat(second), "toy-2");
+    world.has_sessions(&["toy-1"]);
+    drop(client);
+    world.has_sessions(&[]);
+}
+
+#[test]
+fn a_session_whose_task_waits_for_an_answer_is_not_ended() {
+    let world = world("tasks = 1\nmax = 2\nidle = '1s'\n");
+    let profile = world.path("home/.config/assigner/agents/toy.toml");
+    let asking = PROFILE.replace("questions = false", "questions = true");
+    fs::write(profile, asking).expect("a profile");
+    let _daemon = world.daemon();
+    let id = world.prompt("ask me");
+    world.until(id, "waiting_input");
+    thread::sleep(Duration::from_secs(2));
+    world.has_sessions(&["toy-1"]);
+    world.assigner(&["cancel", &id.to_string()]).succeeded();
+    world.until(id, "cancelled");
+    world.has_sessions(&[]);
+    world.session_says("toy-1", "ended: it was for one task, and has had as many");
+}
+
+#[test]
+fn a_session_stays_while_nobody_knows_what_became_of_its_task() {
+    let world = world("tasks = 1\nidle = '10m'\n");
+    let _daemon = world.daemon();
+    let id = world.prompt("hold this");
+    world.until(id, "in_progress");
+    let client = world.attached("toy-1");
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(id);
+    let database = world.data().join("assigner.db");
+    let database = rusqlite::Connection::open(database).expect("a database");
+    let patient = database.busy_timeout(Duration::from_secs(10));
+    patient.expect("a time-out");
+    let set = |status: &str| {
+        let done = database.execute("UPDATE tasks SET status = ?1", [status]);
+        assert_eq!(done.expect("written"), 1);
+    };
+    set("uncertain");
+    drop(client);
+    thread::sleep(Duration::from_secs(2));
+    world.has_sessions(&["toy-1"]);
+    set("completed");
+    world.has_sessions(&[]);
+}
+
+#[test]
+fn a_session_whose_task_was_cancelled_is_for_no_other_one() {
+    let world = world("tasks = 1\nmax = 1\nidle = '10m'\n");
+    let _daemon = world.daemon();
+    let id = world.prompt("hold this");
+    world.until(id, "in_progress");
+    world.assigner(&["cancel", &id.to_string()]).succeeded();
+    world.until(id, "cancelled");
+    // The agent is left to itself, and the session is not ended while it works.
+    stays(|| world.tmux_sessions());
+    world.has_sessions(&["toy-1"]);
+    let next = world.prompt("next");
+    stays(|| world.show(next)["status"].clone());
+    fs::write(world.path("home/go"), "").expect("a file");
+    world.completed(next);
+    let log = fs::read_to_string(world.path("log")).expect("a log");
+    assert_eq!(log.lines().count(), 2, "{log}");
 }
 
 #[test]
@@ -418,6 +564,7 @@ fn sessions_of_another_queue_are_left_alone() {
 fn mistakes_of_a_pool_are_told() {
     for (pool, what) in [
         ("max = 0\n", "`max` is 1 to 64"),
+        ("tasks = 'one'\n", "expected u32"),
         ("directory = 'here'\n", "absolute"),
         ("directory = '/a'\nworktree = '/b'\n", "not both"),
         ("command = ''\n", "command is empty"),

@@ -145,6 +145,13 @@ fn every_command_of_the_readme_works() {
 }
 
 #[test]
+fn every_command_of_the_guide_to_agents_works() {
+    let guide = fs::read_to_string(root().join("examples/agents.md")).expect("the guide");
+    assert!(commands(&guide).len() > 10);
+    Home::new().run_all(&guide);
+}
+
+#[test]
 fn every_command_of_the_guide_works_on_an_old_database() {
     let guide = root().join("examples/coming-from-assigner-worker.md");
     let guide = fs::read_to_string(guide).expect("the guide");

@@ -185,7 +185,7 @@ fn a_paused_session_takes_nothing_new() {
     world.until(running, "in_progress");
     assert_eq!(
         world.json(&["pause", "corner"]),
-        json!({"paused": {"sessions": ["corner"], "providers": [], "all": false}})
+        json!({"paused": {"sessions": ["corner"], "providers": [], "all": false, "limits": []}})
     );
     let waits = world.shell_with(&target, "echo later");
     is_paused(&world, "corner");
@@ -246,7 +246,7 @@ fn a_provider_or_everything_may_be_paused() {
         let providers = if all { json!([]) } else { json!(["shell"]) };
         assert_eq!(
             paused["paused"],
-            json!({"sessions": [], "providers": providers, "all": all})
+            json!({"sessions": [], "providers": providers, "all": all, "limits": []})
         );
         let id = world.shell("echo resumed");
         reason_says(&world, id, &["paused"]);

@@ -130,6 +130,7 @@ struct PoolSection {
     max: u32,
     #[serde(default = "ten_minutes", deserialize_with = "duration")]
     idle: Duration,
+    tasks: Option<u32>,
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default = "one_minute", deserialize_with = "duration")]
@@ -210,6 +211,11 @@ impl PoolSection {
             return wrong("its directory is not UTF-8 without control characters");
         }
         Ok(Pool {
+            tasks: self.tasks.unwrap_or(match stand {
+                Stand::Directory(_) => 0,
+                // Each task has a worktree of its own.
+                Stand::Worktree(_) => 1,
+            }),
             stand: match stand {
                 Stand::Directory(_) => Stand::Directory(path),
                 Stand::Worktree(_) => Stand::Worktree(path),
@@ -736,6 +742,7 @@ mod tests {
             stand: Stand::Directory(home.clone()),
             max: 1,
             idle: Duration::from_secs(600),
+            tasks: 0,
             env: BTreeMap::new(),
             start_within: Duration::from_secs(60),
         };
@@ -743,12 +750,14 @@ mod tests {
         let file = parse(
             "[[pool]]\nname = 'a'\ncommand = ['b', 'c']\nprovider = 'd'\nworktree = '~/e'\nmax = 3\n\
              idle = '1s'\nstart-within = '2m'\nenv = { F = 'g' }\n\
-             [[pool]]\nname = 'b'\ncommand = 'b'\ndirectory = '/srv'\n",
+             [[pool]]\nname = 'b'\ncommand = 'b'\ndirectory = '/srv'\ntasks = 2\n\
+             [[pool]]\nname = 'c'\ncommand = 'c'\nworktree = '/srv'\ntasks = 0\n",
         )
         .expect("valid");
-        let [a, b] = file.pools.0.as_slice() else {
-            panic!("two pools: {file:?}");
+        let [a, b, c] = file.pools.0.as_slice() else {
+            panic!("three pools: {file:?}");
         };
+        assert_eq!((a.tasks, b.tasks, c.tasks), (1, 2, 0));
         assert_eq!(a.stand, Stand::Worktree(home.join("e")));
         assert_eq!((a.command.to_string().as_str(), a.max), ("b c", 3));
         assert_eq!(a.start_within, Duration::from_secs(120));
@@ -764,6 +773,7 @@ mod tests {
             ("name = 'a'\ncommand = \"a\\nb\"", "control character"),
             ("name = 'a'\ncommand = 'c'\nprovider = ''", "provider"),
             ("name = 'a'\ncommand = 'c'\nmax = 65", "`max` is 1 to 64"),
+            ("name = 'a'\ncommand = 'c'\ntasks = -1", "expected u32"),
             ("name = 'a'\ncommand = 'c'\ndirectory = 'd'", "absolute"),
             ("name = 'a'\ncommand = 'c'\nenv = { 'b c' = '' }", "no name"),
             ("name = 'a'\ncommand = 'c'\nidle = '-1s'", "negative"),

@@ -67,6 +67,19 @@ impl Catalog {
         files.sort();
         for path in files {
             match read(&path) {
+                Ok(entry) if path.file_stem() != Some(entry.profile.name.as_ref()) => {
+                    let message = format!(
+                        "it is called {:?}: call the file {}.toml",
+                        entry.profile.name, entry.profile.name
+                    );
+                    problems.push(CatalogError::Wrong {
+                        path,
+                        source: ProfileError {
+                            place: String::new(),
+                            message,
+                        },
+                    });
+                }
                 Ok(entry) => own.push(entry),
                 Err(problem) => problems.push(problem),
             }
@@ -107,6 +120,12 @@ impl Catalog {
         entries.find(|entry| entry.profile.name == name)
     }
 
+    /// Whether a profile knows its program by what it shows.
+    pub(crate) fn knows_screens(&self) -> bool {
+        let mut profiles = self.agents();
+        profiles.any(|profile| !profile.recognise.screen.is_empty())
+    }
+
     /// The profiles of agents, without the shell's.
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<Profile>> + Clone {
         let profiles = self.entries.iter().map(|entry| &entry.profile);
@@ -123,8 +142,11 @@ pub fn read(path: &Path) -> Result<Entry, CatalogError> {
         path: path.to_owned(),
         source,
     };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > LARGEST {
+    let file = fs::metadata(path).map_err(unreadable)?;
+    if !file.is_file() {
+        return Err(unreadable(std::io::Error::other("it is no file")));
+    }
+    if file.len() > LARGEST {
         return Err(unreadable(std::io::Error::other(
             "it is larger than a profile can be (1 MiB)",
         )));

@@ -128,10 +128,17 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
         .iter()
         .position(|line| state.waiting_screen.is_match(line));
     if let Some(at) = dialog {
-        // The question stands above what can be answered.
-        let mut above = tail[at..].iter().map(|line| line.trim());
-        let asked = above.find(|line| line.ends_with('?'));
-        return (Says::Waiting, asked.unwrap_or(tail[at].trim()).to_owned());
+        // The question stands above what can be answered, and says little without what is between.
+        let asked = tail[at..]
+            .iter()
+            .position(|line| line.trim().ends_with('?'));
+        let lines = &tail[at..=at + asked.unwrap_or(0)];
+        let words: Vec<&str> = lines
+            .iter()
+            .rev()
+            .flat_map(|line| line.split_whitespace())
+            .collect();
+        return (Says::Waiting, words.join(" ").chars().take(500).collect());
     }
     if let Some(line) = tail.iter().find(|line| state.busy_screen.is_match(line)) {
         return (Says::Busy, line.trim().to_owned());
@@ -238,7 +245,8 @@ pub fn fuse(signals: &[Signal], now: Timestamp) -> Verdict {
         // It was answered, where something newer says that it works or has ended.
         let answered = later(works)
             || later(ended)
-            || (later(says(Source::Screen, Says::Idle)) && age(blocked) > BELIEVED);
+            || says(Source::Screen, Says::Idle)
+                .is_some_and(|free| age(blocked).min(age(free)) > BELIEVED);
         if !answered {
             return verdict(
                 Activity::WaitingInput,

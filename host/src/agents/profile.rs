@@ -389,6 +389,22 @@ impl Profile {
         if self.state.tail == 0 || self.state.tail > 500 {
             return Err(("tail", "the number of lines is 1 to 500".to_owned()));
         }
+        let limit = Duration::from_secs(1)..=Duration::from_secs(8 * 86_400);
+        if !limit.contains(&self.turn.limit_pause) {
+            return Err(("limit-pause", "the pause is 1 s to 8 days".to_owned()));
+        }
+        if self.turn.settle > Duration::from_secs(3_600) {
+            return Err(("settle", "the time is at most 1 h".to_owned()));
+        }
+        if let Some(spec) = &self.transcript {
+            let mut files = spec.files.clone();
+            for place in ["{cwd}", "{slug}", "{root}"] {
+                files = files.replace(place, "x");
+            }
+            if let Err(error) = Glob::new(&files) {
+                return Err(("files", error.to_string()));
+            }
+        }
         if self.paste.pause > Duration::from_secs(10) {
             return Err(("pause", "the pause is at most 10 s".to_owned()));
         }

@@ -18,6 +18,23 @@ const SCRIPT_ENDINGS: &[&str] = &[
     ".js", ".mjs", ".cjs", ".ts", ".py", ".rb", ".pl", ".sh", ".exe",
 ];
 
+/// Programs that run another one where its processes cannot be seen: only of those does the screen tell.
+/// An editor may show anything.
+const ELSEWHERE: &[&str] = &[
+    "ssh",
+    "mosh-client",
+    "docker",
+    "podman",
+    "nerdctl",
+    "kubectl",
+    "lxc",
+    "incus",
+    "machinectl",
+    "nsenter",
+    "su",
+    "sudo",
+];
+
 /// A process of a pane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -113,7 +130,11 @@ pub fn recognise<'a>(
     let pid = ordered.iter().find(|process| !is_shell(process))?.pid;
     let by_hint = |profile: &Profile| {
         let ways = &profile.recognise;
-        let shown = |screen: &Screen| screen.lines().any(|line| ways.screen.is_match(line));
+        let elsewhere = ordered
+            .iter()
+            .any(|process| ELSEWHERE.contains(&plain(&process.program)));
+        let shown =
+            |screen: &Screen| elsewhere && screen.lines().any(|line| ways.screen.is_match(line));
         if ways.title.is_match(hints.title) {
             Some(By::Title)
         } else if hints.screen.is_some_and(shown) {

@@ -102,7 +102,8 @@ impl Reports {
         // Sorted by name they are sorted by time.
         let name = format!(
             "{:020}-{}",
-            report.at.as_nanosecond().max(0),
+            // As it is now: it may have taken its time to be written.
+            Timestamp::now().as_nanosecond().max(0),
             std::process::id()
         );
         let draft = self.directory.join(format!(".{name}"));
@@ -158,7 +159,7 @@ impl Reports {
             .flatten()
             .filter_map(|file| file.file_name().into_string().ok());
         let mut names: Vec<String> = names
-            .filter(|name| !name.starts_with('.') && name.as_str() > after)
+            .filter(|name| is_name(name) && name.as_str() > after)
             .collect();
         names.sort_unstable();
         names
@@ -177,6 +178,19 @@ impl Reports {
         }
         report
     }
+}
+
+/// Whether a file is called as a report is, of now or before: one of the future would silence all others.
+fn is_name(name: &str) -> bool {
+    let Some((time, process)) = name.split_once('-') else {
+        return false;
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let latest = Timestamp::now().as_nanosecond().max(0) + 2_000_000_000;
+    time.len() == 20
+        && digits(time)
+        && digits(process)
+        && time.parse().is_ok_and(|time: i128| time <= latest)
 }
 
 /// Returns the tmux server and the pane that a program runs in, as its variables `TMUX` and
@@ -222,8 +236,8 @@ mod tests {
         let reports = Reports::of(data.path());
         assert_eq!(reports.news(""), []);
         let (first, second) = (report("%1", State::Busy, 9), report("%1", State::Idle, 10));
-        reports.write(&second).expect("written");
         reports.write(&first).expect("written");
+        reports.write(&second).expect("written");
         fs::write(reports.directory().join("00x"), "{").expect("written");
         let news = reports.news("");
         let read: Vec<&Report> = news.iter().map(|(_, report)| report).collect();

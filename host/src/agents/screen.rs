@@ -231,8 +231,8 @@ impl Screen {
     }
 }
 
-/// Returns the answer that stands below a prompt, for an agent that keeps no transcript, and all that
-/// stands below it: from the last line in which an answer begins to the composer.
+/// Returns the answer that stands below a prompt, for an agent that keeps no transcript, and its last
+/// lines: an error or a limit ends a turn, and what stands above them may speak of errors and limits.
 pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, String) {
     let composer = profile.composer.as_ref();
     let end = composer
@@ -253,11 +253,15 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, Strin
         .iter()
         .rposition(|line| tells(&line) && is_prompt(line))
         .or_else(|| above.iter().rposition(|line| tells(&line)));
-    let below = &above[told.map_or(0, |line| line + 1)..];
+    let Some(told) = told else {
+        // It is out of sight: what stands there may be older.
+        return (String::new(), last_lines(above));
+    };
+    let below = &above[told + 1..];
     let begins = profile.turn.answer.as_ref();
     let first = begins.and_then(|begins| below.iter().position(|line| begins.0.is_match(line)));
     let from = match (begins, first) {
-        (Some(_), None) => return (String::new(), below.join("\n")),
+        (Some(_), None) => return (String::new(), last_lines(below)),
         (_, first) => first.unwrap_or(0),
     };
     let mut answer = Vec::new();
@@ -271,7 +275,22 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, Strin
         let text = groups.and_then(|groups| groups.name("text").map(|text| text.as_str()));
         answer.push(text.unwrap_or(line));
     }
-    (answer.join("\n").trim().to_owned(), below.join("\n"))
+    (answer.join("\n").trim().to_owned(), last_lines(below))
+}
+
+/// A message at the end of a turn is one or two lines long.
+const LAST_LINES: usize = 2;
+
+fn last_lines(lines: &[&str]) -> String {
+    let mut last: Vec<&str> = lines
+        .iter()
+        .rev()
+        .filter(|line| !line.trim().is_empty())
+        .take(LAST_LINES)
+        .copied()
+        .collect();
+    last.reverse();
+    last.join("\n")
 }
 
 /// Returns what a line of the composer holds.

@@ -7,10 +7,11 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
-use crate::model::task::Status;
+use crate::model::task::{Kind, Status};
 use crate::store::Store;
 
-/// Cancels tasks: a pending one at once, one that runs by interrupting its command.
+/// Cancels tasks: a pending one at once, one that runs by interrupting its command. A prompt is taken
+/// from its agent, which is left to itself and may go on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The tasks' numbers
@@ -38,6 +39,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             rows.push(json!({"id": id, "status": status, "cancel_requested": true}));
         } else if status == Status::Cancelled {
             context.ui.line(&format!("task {id} cancelled"))?;
+        } else if store.task(id)?.kind == Kind::Prompt {
+            context.ui.line(&format!(
+                "task {id} is taken from its agent, which may go on: end its turn in the pane \
+                 (`assigner attach {id}`)"
+            ))?;
         } else if daemon {
             context
                 .ui

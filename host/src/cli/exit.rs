@@ -76,6 +76,7 @@ impl From<StoreError> for Failure {
             | StoreError::NoSession(_)
             | StoreError::NotPending { .. }
             | StoreError::NotAsking { .. }
+            | StoreError::Answered(_)
             | StoreError::Changed(_)
             | StoreError::ParentFailed { .. }
             | StoreError::FollowsLater { .. }

@@ -11,6 +11,7 @@ use super::{Context, run, ui};
 use crate::daemon::Lock;
 use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
 use crate::model::ids::TaskId;
+use crate::model::session::AT_PROMPT;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
 use crate::policy::{Loader, Policy, Source};
 use crate::store::{DaemonFacts, Store};
@@ -30,9 +31,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     let running = Lock::holder(&context.config.data_dir).is_some();
     let daemon = context.live_daemon(&mut store)?;
-    let rows = store.sessions()?;
+    let mut rows = store.sessions()?;
     let parents = store.parents(args.id)?;
     let pauses = store.pauses()?;
+    // The daemon writes down what it has seen of a pause a round later.
+    for row in rows.iter_mut().filter(|row| !row.paused) {
+        row.paused = pauses
+            .iter()
+            .any(|pause| pause.what.covers(&row.name, &row.provider));
+        if row.paused && row.reason == AT_PROMPT {
+            "paused: takes no new tasks".clone_into(&mut row.reason);
+        }
+    }
     let loader = context.loader();
     let policy = match &daemon {
         Some(facts) => live_policy(&loader, facts),

@@ -37,27 +37,47 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     } else {
         i64::MAX as usize
     };
-    let mut tasks = context.store()?.tasks(&args.statuses, read)?;
+    let mut store = context.store()?;
+    let mut tasks = store.tasks(&args.statuses, read)?;
+    if args.statuses.is_empty() {
+        // However old they are: a person is waited for.
+        for task in store.tasks(&[Status::WaitingInput], read)? {
+            if tasks.iter().all(|known| known.id != task.id) {
+                tasks.push(task);
+            }
+        }
+        tasks.sort_by_key(|task| task.id);
+    }
     tasks.retain(|task| {
         let has = &task.metadata.labels;
         labels
             .iter()
             .all(|(name, value)| has.get(name) == Some(value))
     });
-    tasks.drain(..tasks.len().saturating_sub(limit));
     // A person who is waited for sees it first.
-    tasks.sort_by_key(|task| task.status != Status::WaitingInput);
+    let (mut waiting, mut others): (Vec<_>, Vec<_>) = tasks
+        .into_iter()
+        .partition(|task| task.status == Status::WaitingInput);
+    others.drain(
+        ..others
+            .len()
+            .saturating_sub(limit.saturating_sub(waiting.len())),
+    );
+    waiting.append(&mut others);
+    let tasks = waiting;
     if context.ui.json {
         let rows: Vec<_> = tasks.iter().map(task_json).collect();
         context.ui.json(&json!(rows))?;
         return Ok(Exit::Done);
     }
     if tasks.is_empty() {
-        context.ui.line(if labels.is_empty() {
-            "no tasks: queue one with `assigner send \"make test\" --shell`"
-        } else {
-            "no task is like that: `assigner list` shows all"
-        })?;
+        context
+            .ui
+            .line(if labels.is_empty() && args.statuses.is_empty() {
+                "no tasks: queue one with `assigner send \"make test\" --shell`"
+            } else {
+                "no task is like that: `assigner list` shows all"
+            })?;
         return Ok(Exit::Done);
     }
     let now = Timestamp::now();

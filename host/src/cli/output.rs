@@ -7,6 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
+use crate::model::task::Kind;
 use crate::store::{Output, Secrets, Store, mask};
 
 /// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
@@ -27,6 +28,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         .into_iter()
         .find(|attempt| attempt.task.id == args.id);
     let output = match running {
+        Some(_) if task.kind == Kind::Prompt => {
+            let said = store.output(args.id)?;
+            if said.is_none() {
+                ui::warn(&format!(
+                    "its agent has not ended its turn: `assigner watch {}` shows its screen",
+                    task.id
+                ));
+            }
+            said
+        }
         Some(attempt) => {
             let secrets = Secrets::of(&context.config.data_dir);
             let kept = task.secrets.as_deref();

@@ -85,7 +85,8 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     let what: Vec<Pause> = sessions.chain(providers).chain(all).collect();
     store.pause(&what, paused, Timestamp::now())?;
     context.spool()?.nudge();
-    let now = store.pauses()?;
+    let mut now = store.pauses()?;
+    retain_lasting(&mut now);
     if context.ui.json {
         context.ui.json(&json!({"paused": paused_json(&now)}))?;
         return Ok(Exit::Done);
@@ -99,4 +100,10 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
             .line(&format!("{} paused", ui::clean(&pause.to_string())))?;
     }
     Ok(Exit::Done)
+}
+
+/// Leaves out pauses that have ended by themselves: without a daemon they stand there still.
+pub(super) fn retain_lasting(pauses: &mut Vec<PauseRow>) {
+    let now = Timestamp::now();
+    pauses.retain(|pause| pause.until.is_none_or(|until| until > now));
 }

@@ -6,10 +6,11 @@ use serde_json::json;
 use super::Context;
 use super::exit::{Exit, Failure};
 use crate::model::ids::TaskId;
-use crate::model::task::Status;
-use crate::store::Manage;
+use crate::model::task::{Kind, Status};
+use crate::store::{Manage, Store};
 
-/// Gives a task to another session: one that waits, one that runs (its command is interrupted), or
+/// Gives a task to another session: one that waits, one that runs (its command is interrupted; an
+/// agent is left to itself, and may go on), or
 /// one that failed or was cancelled (it is queued again).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,9 +28,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         ));
     }
     let now = Timestamp::now();
-    let status = context
-        .store()?
-        .reassign(args.id, args.to.as_deref(), now)?;
+    let mut store = context.store()?;
+    let status = store.reassign(args.id, args.to.as_deref(), now)?;
     context.spool()?.nudge();
     if context.ui.json {
         context.ui.json(&json!({"id": args.id, "status": status}))?;
@@ -41,6 +41,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     };
     let line = if status == Status::Pending {
         format!("task {} is for {place}", args.id)
+    } else if store.task(args.id)?.kind == Kind::Prompt {
+        format!(
+            "task {} is taken from its agent, which may go on, and is for {place} then",
+            args.id
+        )
     } else {
         format!(
             "task {} is being interrupted, and is for {place} then",

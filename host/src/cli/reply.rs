@@ -168,10 +168,14 @@ fn wait(store: &mut Sqlite, id: TaskId, before: usize, since: Timestamp) -> Resu
         let task = store.task(id)?;
         let rows = store.history(id)?;
         let mut news = rows.iter().skip(before);
-        if task.status != Status::WaitingInput || news.clone().any(|row| row.action != "replied") {
+        let not_given = news
+            .clone()
+            .find_map(|row| row.details.strip_prefix("not given: "));
+        if not_given.is_none()
+            && (task.status != Status::WaitingInput || news.any(|row| row.action == "resumed"))
+        {
             return Ok(task);
         }
-        let not_given = news.find_map(|row| row.details.strip_prefix("not given: "));
         if let Some(why) = not_given {
             return Err(Failure::new(
                 Exit::Failed,

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Context;
 use super::exit::{Exit, Failure};
+use super::{Context, ui};
+use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, Status};
 use crate::store::{Answer, Manage, Sqlite, Store};
@@ -54,6 +55,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 fn accept(context: &Context, store: &mut Sqlite, id: TaskId) -> Result<Exit, Failure> {
     store.reply(id, &Answer::Accept, Timestamp::now())?;
     context.spool()?.nudge();
+    if Lock::holder(&context.config.data_dir).is_none() {
+        ui::warn("no daemon is running: it is settled once one is, see `assigner run`");
+    }
     if context.ui.json {
         context
             .ui

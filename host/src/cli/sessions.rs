@@ -49,6 +49,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     if Lock::holder(&context.config.data_dir).is_none() {
         ui::warn("no daemon is running: the sessions are shown as they were last seen");
     }
+    // A person who is waited for sees it first.
+    rows.sort_by_key(|row| row.activity != Activity::WaitingInput);
     if context.ui.json {
         let rows: Vec<_> = rows.iter().map(session_json).collect();
         context.ui.json(&rows)?;

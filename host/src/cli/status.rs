@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Failure};
-use super::pause::paused_json;
+use super::pause::{paused_json, retain_lasting};
 use super::show::task_json;
 use super::{Context, ui};
 use crate::daemon::Lock;
@@ -27,7 +27,8 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             *sessions.entry(row.activity.name()).or_default() += 1;
         }
     }
-    let pauses = store.pauses()?;
+    let mut pauses = store.pauses()?;
+    retain_lasting(&mut pauses);
     let holder = Lock::holder(&context.config.data_dir);
     let facts = store.daemon()?.filter(|facts| {
         holder

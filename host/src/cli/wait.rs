@@ -1,5 +1,6 @@
 //! `assigner wait`: until tasks are settled.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,12 +36,24 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let progress = Progress::new(args.ids.len());
     let mut seen = None;
+    let mut told = HashSet::new();
     loop {
         let version = store.data_version()?;
         if seen != Some(version) {
             seen = Some(version);
             let tasks = read(&mut store, &args.ids)?;
             progress.show(&tasks);
+            for task in &tasks {
+                let waits = task.status == Status::WaitingInput;
+                if waits && told.insert((task.id, task.asks.clone())) {
+                    ui::warn(&format!(
+                        "task {} waits for an answer ({}): `assigner reply {} ...`",
+                        task.id,
+                        task.asks.as_deref().unwrap_or_default(),
+                        task.id
+                    ));
+                }
+            }
             if tasks.iter().all(|task| task.status.is_settled()) {
                 progress.end();
                 return report(context, &tasks);
@@ -73,7 +86,9 @@ impl Progress {
         let settled = tasks.iter().filter(|task| task.status.is_settled()).count();
         self.0
             .set_position(u64::try_from(settled).unwrap_or_default());
-        if let Some(task) = tasks.iter().find(|task| !task.status.is_settled()) {
+        let open = || tasks.iter().filter(|task| !task.status.is_settled());
+        let waiting = open().find(|task| task.status == Status::WaitingInput);
+        if let Some(task) = waiting.or_else(|| open().next()) {
             let place = task.session.as_deref().map_or_else(String::new, |session| {
                 format!(" in {}", ui::cut(&ui::clean(session), 30))
             });

@@ -40,13 +40,25 @@ const HOME: &str = "HOME";
 pub(super) struct Agents {
     known: HashMap<Identity, Agent>,
     /// Panes whose program no profile knows: its process group, and when it was looked at.
-    strangers: HashMap<Identity, (u32, Instant)>,
+    strangers: HashMap<Identity, Stranger>,
+    /// Whether a line to type into is taken for ready at first sight.
+    at_once: bool,
     /// The last report of each pane.
     reports: HashMap<(u32, PaneId), Report>,
     /// The name of the last report that was read.
     read_up_to: String,
+    /// The names of those that were read of the last seconds.
+    recent: BTreeSet<String>,
     /// How many were read since the files were swept.
     unswept: usize,
+}
+
+/// A program that no profile knows.
+struct Stranger {
+    group: u32,
+    looked: Instant,
+    /// What it shows, which may tell.
+    screen: Option<Screen>,
 }
 
 /// An agent in a pane.
@@ -58,11 +70,17 @@ pub(super) struct Agent {
     pub(super) by: By,
     /// The group in the foreground when it was recognised.
     group: u32,
+    /// What it was started with: it stays in memory.
+    env: Arc<BTreeMap<String, String>>,
     /// Its screen, as it was read last.
     screen: Option<ReadScreen>,
     /// What each source says, and since when.
     says: HashMap<Source, (Says, Timestamp)>,
     follower: Option<Follower>,
+    /// A turn of its ended of which no transcript told.
+    keeps_none: bool,
+    /// It shows the alternate screen.
+    alternate: bool,
     searched: Option<Instant>,
     /// Whether its line to type into has been there for a while since it began.
     ready: bool,
@@ -129,6 +147,8 @@ pub(super) struct AgentSeen {
     pub(super) by: By,
     pub(super) signals: Vec<Signal>,
     pub(super) report: Option<Report>,
+    /// What it was started with.
+    pub(super) env: Arc<BTreeMap<String, String>>,
     pub(super) verdict: Verdict,
     pub(super) pane: Pane,
 }
@@ -162,13 +182,23 @@ impl AgentSeen {
 impl Agents {
     /// Reads what agents have reported since; returns whether there was anything.
     pub(super) fn hear(&mut self, reports: &Reports) -> bool {
-        let news = reports.news(&self.read_up_to);
+        // One that took a moment longer to be written may have an earlier name.
+        let mut news = reports.news(&earlier(&self.read_up_to));
+        news.retain(|(name, _)| !self.recent.contains(name));
         let any = !news.is_empty();
         for (name, report) in news {
-            self.read_up_to = name;
+            self.recent.insert(name.clone());
+            self.read_up_to = self.read_up_to.clone().max(name);
             self.unswept += 1;
-            self.reports
-                .insert((report.server_pid, report.pane.clone()), report);
+            let pane = (report.server_pid, report.pane.clone());
+            let known = self.reports.get(&pane);
+            if known.is_none_or(|known| known.at <= report.at) {
+                self.reports.insert(pane, report);
+            }
+        }
+        if any {
+            let earliest = earlier(&self.read_up_to);
+            self.recent.retain(|name| *name > earliest);
         }
         if self.unswept > SWEEP_AFTER {
             self.unswept = 0;
@@ -196,7 +226,8 @@ impl Agents {
         }
         self.known.remove(identity);
         let stranger = self.strangers.get(identity);
-        if stranger.is_some_and(|(known, at)| *known == group && at.elapsed() < LOOK_AGAIN) {
+        let stranger = stranger.filter(|stranger| stranger.group == group);
+        if stranger.is_some_and(|stranger| stranger.looked.elapsed() < LOOK_AGAIN) {
             return None;
         }
         let members = probe::members(identity.pane_pid);
@@ -204,7 +235,7 @@ impl Agents {
         let hints = Hints {
             title: &pane.title,
             session: &pane.session,
-            screen: None,
+            screen: stranger.and_then(|stranger| stranger.screen.as_ref()),
         };
         let found = recognise(catalog.agents(), &processes, &hints);
         let found = found.and_then(|found| {
@@ -212,8 +243,12 @@ impl Agents {
             Some((found, member.began))
         });
         let Some((found, began)) = found else {
-            self.strangers
-                .insert(identity.clone(), (group, Instant::now()));
+            let stranger = Stranger {
+                group,
+                looked: Instant::now(),
+                screen: None,
+            };
+            self.strangers.insert(identity.clone(), stranger);
             return None;
         };
         self.strangers.remove(identity);
@@ -223,11 +258,14 @@ impl Agents {
             began,
             by: found.by,
             group,
+            env: Arc::new(probe::whole_environment(found.pid)),
             screen: None,
             says: HashMap::new(),
             follower: None,
+            keeps_none: false,
+            alternate: pane.alternate,
             searched: None,
-            ready: false,
+            ready: self.at_once,
             appeared: None,
         };
         Some(self.known.entry(identity.clone()).or_insert(agent))
@@ -242,6 +280,48 @@ impl Agents {
     pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
         self.known.retain(|identity, _| alive(identity));
         self.strangers.retain(|identity, _| alive(identity));
+        let panes: BTreeSet<(u32, PaneId)> = self
+            .known
+            .keys()
+            .chain(self.strangers.keys())
+            .map(|identity| (identity.server_pid, identity.pane.clone()))
+            .collect();
+        // One of a pane that is not known yet may be about to be.
+        let recent = Timestamp::now() - Duration::from_secs(600);
+        self.reports
+            .retain(|pane, report| panes.contains(pane) || report.at > recent);
+    }
+
+    /// Whether the screen of a program that nobody knows is to be read, for it may tell what it is.
+    pub(super) fn wants_hint(&self, pane: &Pane) -> bool {
+        let stranger = self.strangers.get(&pane.identity);
+        stranger.is_some_and(|stranger| stranger.screen.is_none())
+    }
+
+    /// Keeps the screen of a program that nobody knows.
+    pub(super) fn keep_hint(&mut self, pane: &Pane, capture: Option<&Capture>) {
+        let stranger = self.strangers.get_mut(&pane.identity);
+        if let (Some(stranger), Some(capture)) = (stranger, capture) {
+            stranger.screen = Some(Screen::read(&capture.text, None));
+        }
+    }
+
+    /// Lets a program that nobody knows be looked at again at once.
+    pub(super) fn look_again(&mut self, pane: &Pane) {
+        if let Some(stranger) = self.strangers.get_mut(&pane.identity) {
+            stranger.looked = stranger
+                .looked
+                .checked_sub(LOOK_AGAIN)
+                .unwrap_or(stranger.looked);
+        }
+    }
+
+    /// Returns what a single look needs: nothing of what was seen before is known.
+    pub(super) fn for_one_look() -> Self {
+        Self {
+            at_once: true,
+            ..Self::default()
+        }
     }
 
     /// Whether the screen of an agent is to be read anew.
@@ -256,6 +336,39 @@ impl Agents {
     pub(super) fn keep_screen(&mut self, pane: &Pane, capture: Option<&Capture>, now: Timestamp) {
         if let Some(agent) = self.known.get_mut(&pane.identity) {
             agent.screen = capture.map(|capture| ReadScreen::of(capture, pane, now));
+        }
+    }
+
+    /// The transcripts of all other agents.
+    pub(super) fn transcripts_but(&self, identity: &Identity) -> impl Iterator<Item = PathBuf> {
+        let others = self
+            .known
+            .iter()
+            .filter(move |(other, _)| *other != identity);
+        let followers = others.filter_map(|(_, agent)| agent.follower.as_ref());
+        followers
+            .map(|follower| follower.path().to_owned())
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Whether an agent shows the alternate screen.
+    pub(super) fn is_alternate(&self, identity: &Identity) -> bool {
+        self.known
+            .get(identity)
+            .is_some_and(|agent| agent.alternate)
+    }
+
+    /// Whether an agent is known to keep no transcript, whatever its profile says.
+    pub(super) fn keeps_none(&self, identity: &Identity) -> bool {
+        let agent = self.known.get(identity);
+        agent.is_some_and(|agent| agent.keeps_none && agent.follower.is_none())
+    }
+
+    /// Notes that no transcript told of a turn.
+    pub(super) fn no_transcript(&mut self, identity: &Identity) {
+        if let Some(agent) = self.known.get_mut(identity) {
+            agent.keeps_none = true;
         }
     }
 
@@ -276,6 +389,7 @@ impl Agents {
         let key = (pane.identity.server_pid, pane.identity.pane.clone());
         let report = self.reports.get(&key).cloned();
         let agent = self.known.get_mut(&pane.identity)?;
+        agent.alternate = pane.alternate;
         let mut signals = Vec::new();
         let report = report.filter(|report| agent.has_begun_before(report.at));
         signals.extend(report.as_ref().map(fuse::report));
@@ -302,6 +416,7 @@ impl Agents {
             by: agent.by,
             signals,
             report,
+            env: Arc::clone(&agent.env),
             verdict,
             pane: pane.clone(),
         })
@@ -378,6 +493,13 @@ impl Agent {
         // An earlier process may have left a turn open.
         self.has_begun_before(signal.since).then_some(signal)
     }
+}
+
+/// Returns the name that a report of some seconds before would have.
+fn earlier(name: &str) -> String {
+    let digits = name.split('-').next().unwrap_or_default();
+    let nanoseconds: u128 = digits.parse().unwrap_or_default();
+    format!("{:020}", nanoseconds.saturating_sub(2_000_000_000))
 }
 
 /// Returns the transcripts that an agent's processes have open: what is recognised may be a wrapper

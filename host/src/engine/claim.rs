@@ -46,6 +46,11 @@ impl<T: Tmux> Engine<T> {
                 row.reason = format!("runs task {}", assignment.task.id);
             }
         }
+        for (assignment, attempt) in assignments.iter().zip(&attempts) {
+            if let Some(attempt) = attempt {
+                self.note_given(&assignment.claim.session, *attempt);
+            }
+        }
         Ok(assignments
             .into_iter()
             .zip(attempts)

@@ -200,6 +200,13 @@ fn until(task: &Task, parents: &[ParentRow]) -> String {
     if let Some(id) = uncertain.first() {
         return format!("say what became of task {id} with `assigner resolve`");
     }
+    let asking = |parent: &&ParentRow| parent.status == Status::WaitingInput;
+    if let Some(parent) = parents.iter().find(asking) {
+        return format!(
+            "answer the agent of task {} with `assigner reply`",
+            parent.id
+        );
+    }
     match open.as_slice() {
         [] => task
             .not_before

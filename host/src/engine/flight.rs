@@ -31,6 +31,15 @@ pub(super) struct Flight {
     pub(super) resumed: Option<Timestamp>,
 }
 
+/// How often sessions did not take a prompt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Refusals {
+    /// In all.
+    pub(super) all: u32,
+    /// After it was pasted.
+    pub(super) pasted: u32,
+}
+
 /// An end that was asked for and has not come yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
@@ -63,7 +72,7 @@ impl Flight {
             identity: open.identity,
             phase: open.phase,
             since: open.started_at.or(open.delivered_at).unwrap_or(now),
-            given: open.submitted_at.or(open.delivered_at),
+            given: open.delivered_at.or(open.submitted_at),
             resumed: Some(now),
             prompt_seen: None,
             exit_seen: None,

@@ -24,13 +24,34 @@ use crate::model::session::Activity;
 use crate::model::task::{Event, Outcome, Phase, Status, TurnFacts};
 use crate::probe;
 use crate::store::{Answer, End, Limit, Output, Reply, Request};
-use crate::tmux::{Keys, Pane, Tmux, Typed};
+use crate::tmux::{Keys, Pane, PaneLock, Tmux, Typed};
 
 /// A transcript that does not tell of the prompt this long after its turn began is not waited for.
 const TRANSCRIPT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Lines of a pane's history that are searched for an answer.
 const HISTORY: u32 = 2_000;
+
+/// A prompt that was pasted so often without being submitted has failed.
+const MOST_LEFT_STANDING: u32 = 5;
+
+/// A session is left alone at most so long because it did not take a prompt.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// A transcript that tells of no end, of an agent that has been idle for so long, in seconds, will not.
+const NO_END: i64 = 300;
+
+/// An agent that has said nothing at all may not have begun to show its work.
+const SAYS_NOTHING: Duration = Duration::from_secs(20);
+
+/// The longest message of an agent that is kept as a reason, in characters.
+const LONGEST_REASON: usize = 4_000;
+
+/// A dialog that changes is told of again after this: what it shows may count seconds.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A provider is paused at least this long.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A command that notifies a person is ended after this.
 const NOTIFY_WITHIN: Duration = Duration::from_secs(60);
@@ -76,7 +97,11 @@ impl<T: Tmux> Engine<T> {
         };
         let turn = match self.turns.remove(&flight.attempt) {
             Some(turn) => Some(turn),
-            None => self.take_up(flight, agent, now),
+            None => {
+                let stands = snapshot.get(&flight.identity);
+                let stands = stands.and_then(|seen| seen.row.current_dir.as_deref());
+                self.take_up(flight, agent, stands, now)
+            }
         };
         let Some(mut turn) = turn else {
             return self.end_unseen(flight, now).await;
@@ -110,22 +135,35 @@ impl<T: Tmux> Engine<T> {
         match self.hand_over(flight, turn, look, now).await? {
             Given::NotYet(again) => Ok(Fate::Flies(again)),
             Given::Begun => {
-                turn.lock = None;
-                turn.said = None;
-                turn.enter(Stage::Running { idle: None });
                 let attempt = flight.attempt;
-                if turn.asks.take().is_some() {
+                // Memory follows what was committed.
+                if turn.asks.is_some() {
                     self.ledger
                         .run(move |store| store.go_on(attempt, "answered", now))
                         .await?;
-                    flight.task.status = Status::InProgress;
                 } else if flight.phase != Phase::Running {
                     self.advance(flight, Phase::Running, "its turn began".to_owned(), now)
                         .await?;
-                    flight.since = now;
-                    flight.task.status = Status::InProgress;
                 }
+                // The time for which a person was waited for is not the task's.
+                flight.since = now;
+                flight.task.status = Status::InProgress;
+                self.refusals.remove(&flight.task.id);
+                turn.lock = None;
+                turn.asks = None;
+                turn.said = None;
+                turn.begun = Some(now);
+                turn.enter(Stage::Running { idle: None });
                 Ok(Fate::Flies(Some(Duration::ZERO)))
+            }
+            // Nothing was typed, and what was in the way may pass.
+            Given::Refused(_, rest)
+                if turn.is_reply
+                    && matches!(turn.stage, Stage::Ready)
+                    && turn.since.elapsed() < self.settings.start_within =>
+            {
+                turn.lock = None;
+                Ok(Fate::Flies(Some(rest)))
             }
             Given::Refused(reason, _) | Given::Failed(reason) if turn.is_reply => {
                 // The task goes on waiting, and its person hears of it.
@@ -140,7 +178,20 @@ impl<T: Tmux> Engine<T> {
                 Ok(Fate::Flies(None))
             }
             Given::Refused(reason, rest) => {
-                self.rest(flight, rest, &reason);
+                let pasted = !matches!(turn.stage, Stage::Ready | Stage::Preparing(_));
+                let refusals = self.refusals.entry(flight.task.id).or_default();
+                refusals.all += 1;
+                refusals.pasted += u32::from(pasted);
+                // One that no composer takes must not be left standing in every session.
+                if refusals.pasted >= MOST_LEFT_STANDING {
+                    self.refusals.remove(&flight.task.id);
+                    let reason =
+                        format!("it was pasted several times and never submitted: {reason}");
+                    self.fail_attempt(flight.clone(), None, reason, now).await?;
+                    return Ok(Fate::Ended);
+                }
+                let rest = rest.saturating_mul(1 << refusals.all.min(9).saturating_sub(1));
+                self.rest(flight, rest.min(LONGEST_REST), &reason);
                 let end = End::new(flight.attempt, Outcome::Refused, Event::Refuse).because(reason);
                 self.end_turn(flight, end, now).await?;
                 Ok(Fate::Ended)
@@ -197,6 +248,11 @@ impl<T: Tmux> Engine<T> {
         let retry = flight.task.tries < flight.task.max_retries;
         let event = if retry { Event::Retry } else { Event::Fail };
         let end = End::new(flight.attempt, Outcome::TimedOut, event);
+        let tries = flight.task.tries + 1;
+        let end = End {
+            not_before: retry.then(|| now + super::observe::backoff(tries)),
+            ..end
+        };
         Some(end.because(format!("took longer than {seconds} s: {state}")))
     }
 
@@ -207,30 +263,9 @@ impl<T: Tmux> Engine<T> {
         look: &Look<'_>,
         now: Timestamp,
     ) -> Result<Fate, RoundError> {
-        let taken = self.taken_transcripts();
-        turn.read_transcript(flight.identity.pane_pid, &taken);
-        let reply = self
-            .orders
-            .replies
-            .iter()
-            .find(|reply| reply.task == flight.task.id)
-            .cloned();
-        let accepted = reply
-            .as_ref()
-            .is_some_and(|reply| reply.answer == Answer::Accept);
-        if let Some(reply) = reply {
-            if accepted {
-                let details = "what it has said is taken as done".to_owned();
-                self.take_reply(reply, details, now).await?;
-                turn.accepted = true;
-                if turn.said.is_none() {
-                    // An earlier daemon heard the question.
-                    turn.given = flight.given.unwrap_or(turn.given);
-                    turn.asks = None;
-                }
-            } else {
-                return self.give_reply(flight, turn, look, reply, now).await;
-            }
+        self.read_transcript(flight, turn).await;
+        if let Some(fate) = self.hear_reply(flight, turn, look, now).await? {
+            return Ok(fate);
         }
         let said = turn.said.take_if(|_| turn.accepted);
         let accepted = said.map(|(response, facts)| Ended {
@@ -249,10 +284,55 @@ impl<T: Tmux> Engine<T> {
         self.finish_turn(flight, turn, ended, now).await
     }
 
+    /// Looks for a person's answer. `None`: there is none that can be given now, and the turn is looked
+    /// at as ever.
+    async fn hear_reply(
+        &mut self,
+        flight: &mut Flight,
+        turn: &mut Turn,
+        look: &Look<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Fate>, RoundError> {
+        let mut replies = self.orders.replies.iter();
+        let Some(reply) = replies.find(|reply| reply.task == flight.task.id).cloned() else {
+            return Ok(None);
+        };
+        // Something else is asked by now, or nothing: that was not seen by who has answered.
+        let why = if turn.asks.is_none() {
+            Some("the agent asks nothing any more")
+        } else if reply.asks != turn.asks {
+            Some("the agent asks something else by now")
+        } else if reply.answer == Answer::Accept && turn.said.is_none() && self.shows_dialog(look) {
+            Some("it shows a dialog, and has said nothing yet")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.take_reply(reply, format!("not given: {why}"), now)
+                .await?;
+            return Ok(None);
+        }
+        if reply.answer != Answer::Accept {
+            return self.give_reply(flight, turn, look, reply, now).await;
+        }
+        if turn.said.is_none() {
+            // An earlier daemon heard the question: it is read anew.
+            return Ok(None);
+        }
+        let details = "what it has said is taken as done".to_owned();
+        self.take_reply(reply, details, now).await?;
+        turn.accepted = true;
+        Ok(None)
+    }
+
     /// Returns how the turn ended, by what tells it best; `None`: it has not.
     async fn ended(&mut self, flight: &Flight, turn: &mut Turn, look: &Look<'_>) -> Option<Ended> {
         let report = look.agent.and_then(|agent| agent.report.as_ref());
         let report = report.filter(|report| is_about(report, flight, turn));
+        // One that names no task must be newer than the turn's beginning: it may be a late one.
+        let report = report.filter(|report| {
+            report.task.is_some() || turn.begun.is_some_and(|begun| report.at >= begun)
+        });
         if let Some(written) = turn.written() {
             let how = written.how.clone();
             let facts = TurnFacts {
@@ -278,7 +358,20 @@ impl<T: Tmux> Engine<T> {
                     response: report.message.clone().or(response),
                     facts,
                 }),
-                (None, None) => None,
+                (None, None) => {
+                    let last = written.last.or(written.began);
+                    let quiet =
+                        last.is_none_or(|last| look.now.as_second() - last.as_second() > NO_END);
+                    let verdict = look.verdict.map(|verdict| verdict.activity);
+                    (quiet && verdict == Some(Activity::Idle)).then(|| Ended {
+                        how: How::Failed {
+                            message: "its record tells of no end, and it has been idle for minutes"
+                                .to_owned(),
+                        },
+                        response: (!written.said.is_empty()).then(|| written.said.join("\n\n")),
+                        facts,
+                    })
+                }
             };
         }
         if let Some(report) = report.filter(|report| report.state == State::Done) {
@@ -301,12 +394,17 @@ impl<T: Tmux> Engine<T> {
             });
         }
         // While its transcript is looked for, or has been found, the screen is not asked.
-        if turn.profile.transcript.is_some() && turn.since.elapsed() < TRANSCRIPT_WITHIN {
+        let within = if self.agents.keeps_none(&flight.identity) {
+            Duration::ZERO
+        } else {
+            TRANSCRIPT_WITHIN
+        };
+        if turn.profile.transcript.is_some() && turn.since.elapsed() < within {
             return None;
         }
         let is_idle = look
             .verdict
-            .is_some_and(|verdict| matches!(verdict.activity, Activity::Idle | Activity::Attended))
+            .is_some_and(|verdict| verdict.activity == Activity::Idle)
             && look.agent.is_some_and(|agent| turn.is_at(agent));
         let Stage::Running { idle } = &mut turn.stage else {
             return None;
@@ -320,10 +418,23 @@ impl<T: Tmux> Engine<T> {
         if since.elapsed() < turn.profile.turn.settle {
             return None;
         }
+        let elapsed = since.elapsed();
         let (answer, below) = self
             .answer_on_screen(flight, turn)
             .await
             .unwrap_or_default();
+        if answer.is_empty() && turn.profile.turn.answer.is_some() && elapsed < SAYS_NOTHING {
+            let is_told = |pattern: &crate::agents::profile::Patterns| {
+                below.lines().any(|line| pattern.is_match(line))
+            };
+            if !is_told(&turn.profile.turn.limits) && !is_told(&turn.profile.turn.errors) {
+                return None;
+            }
+        }
+        if turn.profile.transcript.is_some() {
+            // The next turn there is not waited for in vain as long as this one.
+            self.agents.no_transcript(&flight.identity);
+        }
         let facts = TurnFacts {
             source: "screen".to_owned(),
             ..TurnFacts::default()
@@ -354,7 +465,10 @@ impl<T: Tmux> Engine<T> {
     /// Returns the answer that the pane shows, its history included, and all that stands below the
     /// prompt.
     async fn answer_on_screen(&mut self, flight: &Flight, turn: &Turn) -> Option<(String, String)> {
-        let text = self.tmux.history(&flight.identity, HISTORY).await.ok()?;
+        // The history of a pane that shows the alternate screen is not this program's.
+        let alternate = self.agents.is_alternate(&flight.identity);
+        let lines = if alternate { 0 } else { HISTORY };
+        let text = self.tmux.history(&flight.identity, lines).await.ok()?;
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         Some(screen::answer(&turn.profile, &lines, &turn.text))
     }
@@ -368,7 +482,7 @@ impl<T: Tmux> Engine<T> {
         now: Timestamp,
     ) -> Result<Fate, RoundError> {
         // What runs in the foreground may be another program, for a while: an editor of the agent's.
-        if probe::began(turn.pid) != Some(turn.began) {
+        if probe::run(turn.pid) != Some(turn.began) {
             let reason = "the agent ended in the middle of its turn".to_owned();
             self.fail_attempt(flight.clone(), None, reason, now).await?;
             return Ok(Fate::Ended);
@@ -380,27 +494,63 @@ impl<T: Tmux> Engine<T> {
         match (verdict.activity, turn.asks.is_some()) {
             (Activity::WaitingInput, false) => {
                 let question = verdict.reason.clone();
-                turn.asks = Some(question.clone());
+                let told = question.clone();
+                self.ledger
+                    .run(move |store| store.ask(attempt, &told, None, now))
+                    .await?;
                 flight.task.status = Status::WaitingInput;
                 self.tell_person(flight, &question).await;
+                turn.asks = Some(question);
+                turn.asked = Instant::now();
+            }
+            // It was answered, and asks the next.
+            (Activity::WaitingInput, true)
+                // A title that blinks asks nothing new.
+                if self.shows_dialog(look)
+                    && turn.asks.as_ref() != Some(&verdict.reason)
+                    && turn.asked.elapsed() >= ASK_AGAIN =>
+            {
+                let question = verdict.reason.clone();
+                let told = question.clone();
                 self.ledger
-                    .run(move |store| store.ask(attempt, &question, now))
+                    .run(move |store| store.ask(attempt, &told, None, now))
                     .await?;
+                self.orders
+                    .replies
+                    .retain(|reply| reply.task != flight.task.id);
+                self.tell_person(flight, &question).await;
+                turn.asks = Some(question);
+                turn.asked = Instant::now();
+                turn.said = None;
             }
             // A person has answered in the pane itself.
             (Activity::Busy, true) if self.works(look) => {
-                turn.asks = None;
-                turn.said = None;
-                flight.task.status = Status::InProgress;
-                turn.enter(Stage::Running { idle: None });
                 self.ledger
                     .run(move |store| store.go_on(attempt, "the agent goes on", now))
                     .await?;
+                self.orders
+                    .replies
+                    .retain(|reply| reply.task != flight.task.id);
+                // What follows words is another turn, whoever has said them.
+                turn.is_reply |= turn.said.is_some();
+                turn.asks = None;
+                turn.said = None;
+                flight.task.status = Status::InProgress;
+                flight.since = now;
+                turn.enter(Stage::Running { idle: None });
             }
             _ => {}
         }
         // A record that grows wakes nobody.
         Ok(Fate::Flies(turn.asks.is_none().then_some(LOOK * 4)))
+    }
+
+    /// Whether the agent is seen to show a dialog, and not only said to.
+    fn shows_dialog(&self, look: &Look<'_>) -> bool {
+        look.agent.is_some_and(|agent| {
+            let mut signals = agent.signals.iter();
+            signals.any(|signal| signal.source == Source::Screen && signal.says == Says::Waiting)
+        })
     }
 
     /// Whether the agent is seen to work, and not only believed to.
@@ -421,12 +571,12 @@ impl<T: Tmux> Engine<T> {
         look: &Look<'_>,
         reply: Reply,
         now: Timestamp,
-    ) -> Result<Fate, RoundError> {
+    ) -> Result<Option<Fate>, RoundError> {
         let Some(agent) = look.agent.filter(|agent| turn.is_at(agent)) else {
-            return self.goes_on(flight, turn, look, now).await;
+            return Ok(None);
         };
         let Some(read) = self.look_at_screen(&flight.identity, look).await else {
-            return Ok(Fate::Flies(None));
+            return Ok(None);
         };
         let (says, detail) = crate::agents::fuse::screen(&turn.profile, &read.screen);
         let titled = agent
@@ -439,7 +589,21 @@ impl<T: Tmux> Engine<T> {
             Answer::Accept => String::new(),
         };
         let is_keys = matches!(reply.answer, Answer::Keys(_));
-        if is_keys || says == Says::Waiting || titled {
+        let dialog = says == Says::Waiting || titled;
+        let verdict = look
+            .verdict
+            .filter(|verdict| verdict.activity == Activity::WaitingInput);
+        // What is asked anew first is seen by who answers.
+        let is_other = verdict.is_some_and(|verdict| Some(&verdict.reason) != turn.asks.as_ref());
+        if (dialog && (turn.said.is_some() || (is_other && self.shows_dialog(look))))
+            || (is_keys && !dialog && verdict.is_none())
+        {
+            return Ok(None);
+        }
+        if is_keys || dialog {
+            let Ok(Some(_lock)) = PaneLock::take(&flight.identity) else {
+                return Ok(None);
+            };
             let details = format!("keys into what it asks ({detail}): {shown}");
             let keys = dialog_keys(&reply.answer, agent.aim(&flight.identity, read.cursor));
             self.take_reply(reply, details, now).await?;
@@ -450,28 +614,28 @@ impl<T: Tmux> Engine<T> {
                     .run(move |store| store.note_session(&session, "reply_refused", &details, now))
                     .await?;
             }
-            return Ok(Fate::Flies(Some(LOOK)));
+            return Ok(Some(Fate::Flies(Some(LOOK))));
         }
         if says != Says::Idle {
             // It works, or a person types there: the answer waits.
-            return Ok(Fate::Flies(None));
+            return Ok(None);
         }
         let Answer::Words(words) = &reply.answer else {
-            return Ok(Fate::Flies(None));
+            return Ok(None);
         };
         let text = match payload::prepare(&turn.profile, words, None) {
             Ok(text) => text,
             Err(unfit) => {
                 self.take_reply(reply, format!("not given: {unfit}"), now)
                     .await?;
-                return Ok(Fate::Flies(None));
+                return Ok(None);
             }
         };
         self.take_reply(reply, shown, now).await?;
         turn.text = text;
         turn.is_reply = true;
         turn.enter(Stage::Ready);
-        Ok(Fate::Flies(Some(Duration::ZERO)))
+        Ok(Some(Fate::Flies(Some(Duration::ZERO))))
     }
 
     async fn take_reply(
@@ -480,10 +644,11 @@ impl<T: Tmux> Engine<T> {
         details: String,
         now: Timestamp,
     ) -> Result<(), RoundError> {
-        self.orders.replies.retain(|known| known.id != reply.id);
+        let id = reply.id;
         self.ledger
             .run(move |store| store.take_reply(&reply, &details, now))
             .await?;
+        self.orders.replies.retain(|known| known.id != id);
         Ok(())
     }
 
@@ -506,22 +671,24 @@ impl<T: Tmux> Engine<T> {
                 if turn.profile.turn.questions && !turn.accepted && asks(&response) {
                     if turn.asks.is_none() {
                         let question = question(&response);
-                        turn.asks = Some(question.clone());
+                        let said = output(response.clone(), self.settings.output_limit);
+                        let told = question.clone();
+                        self.ledger
+                            .run(move |store| store.ask(attempt, &told, Some(&said), now))
+                            .await?;
+                        flight.task.status = Status::WaitingInput;
+                        self.tell_person(flight, &question).await;
+                        turn.asks = Some(question);
+                        turn.asked = Instant::now();
+                    }
+                    if turn.said.is_none() {
                         // What comes next is another turn.
                         turn.given = now;
                         turn.said = Some((response, facts));
-                        flight.task.status = Status::WaitingInput;
-                        self.tell_person(flight, &question).await;
-                        self.ledger
-                            .run(move |store| store.ask(attempt, &question, now))
-                            .await?;
                     }
                     return Ok(Fate::Flies(None));
                 }
                 tracing::info!(task = %flight.task.id, session = ?flight.session, "completed");
-                if let Some(known) = self.tracker.get_mut(&flight.identity) {
-                    known.completed += 1;
-                }
                 let end = End {
                     output: Some(output(response, self.settings.output_limit)),
                     turn: Some(facts),
@@ -534,12 +701,15 @@ impl<T: Tmux> Engine<T> {
                 self.fail_turn(flight, reason, response, facts, now).await?;
             }
             How::Failed { message } => {
+                let message: String = message.chars().take(LONGEST_REASON).collect();
                 let reason = format!("the agent reports an error: {message}");
                 self.fail_turn(flight, reason, response, facts, now).await?;
             }
             How::Limited { message, until } => {
-                let until = until.filter(|until| *until > now);
+                let message: String = message.chars().take(LONGEST_REASON).collect();
+                // A limit that ends at once would be come to again at once.
                 let until = until.unwrap_or_else(|| now + turn.profile.turn.limit_pause);
+                let until = until.max(now + LEAST_PAUSE);
                 let end = End {
                     turn: Some(facts),
                     limit: Some(Limit {
@@ -568,9 +738,6 @@ impl<T: Tmux> Engine<T> {
         let tries = flight.task.tries + 1;
         let retry = tries <= flight.task.max_retries;
         let event = if retry { Event::Retry } else { Event::Fail };
-        if let Some(known) = self.tracker.get_mut(&flight.identity) {
-            known.failed += 1;
-        }
         let end = End {
             output: response.map(|response| output(response, self.settings.output_limit)),
             turn: Some(facts),
@@ -590,7 +757,13 @@ impl<T: Tmux> Engine<T> {
         if !reason.is_empty() {
             tracing::info!(task = %flight.task.id, session = ?flight.session, "{}: {}", end.outcome.name(), crate::model::text::clean(reason));
         }
-        self.end_attempt(end, now).await
+        let outcome = end.outcome;
+        self.end_attempt(end, now).await?;
+        if let Some(known) = self.tracker.get_mut(&flight.identity) {
+            known.completed += u32::from(outcome == Outcome::Completed);
+            known.failed += u32::from(outcome.is_failure());
+        }
+        Ok(())
     }
 
     /// Lets a person know that an agent waits, in the ways that were configured.
@@ -622,6 +795,8 @@ impl<T: Tmux> Engine<T> {
                         .await
                         .is_err()
                     {
+                        let group = child.id();
+                        group.map(|group| probe::signal_group(group, probe::Signal::Kill));
                         let _ = child.kill().await;
                     }
                 });
@@ -635,10 +810,23 @@ impl<T: Tmux> Engine<T> {
             .hold(&flight.identity, Instant::now() + rest, reason.to_owned());
     }
 
-    /// The transcripts that are known to be of other turns; the one that is looked at stands aside.
-    pub(super) fn taken_transcripts(&self) -> HashSet<PathBuf> {
-        let known = self.turns.values().filter_map(Turn::transcript);
-        known.map(Path::to_owned).collect()
+    /// Reads what the agent has written since, and looks for where it writes.
+    pub(super) async fn read_transcript(&mut self, flight: &Flight, turn: &mut Turn) {
+        // The one that is looked at stands aside.
+        let others = self.turns.values().filter_map(Turn::transcript);
+        let mut taken: HashSet<PathBuf> = others.map(Path::to_owned).collect();
+        taken.extend(self.agents.transcripts_but(&flight.identity));
+        if turn.searching.is_none()
+            && let Some(search) = turn.read_transcript(flight.identity.pane_pid, taken)
+        {
+            // Files may be long, and file systems slow: the rounds go on.
+            turn.searching = Some(tokio::task::spawn_blocking(move || search.run()));
+        }
+        if let Some(search) = turn.searching.take_if(|search| search.is_finished())
+            && let Ok(Some(follower)) = search.await
+        {
+            turn.found(follower);
+        }
     }
 
     /// Takes up a turn that an earlier daemon left, where its agent is still there.
@@ -646,10 +834,16 @@ impl<T: Tmux> Engine<T> {
         &mut self,
         flight: &mut Flight,
         agent: Option<&AgentSeen>,
+        stands: Option<&str>,
         now: Timestamp,
     ) -> Option<Turn> {
         let agent = agent?;
-        let note = super::hand_over::surroundings_note(&flight.task, agent, None)
+        let given = flight.given.unwrap_or(now);
+        if probe::started_at(agent.pid).is_some_and(|began| began > given) {
+            // Another one, that was not given anything.
+            return None;
+        }
+        let note = super::hand_over::surroundings_note(&flight.task, agent, stands)
             .ok()
             .flatten();
         let text = payload::prepare(&agent.profile, &flight.task.content, note.as_deref()).ok()?;
@@ -662,7 +856,12 @@ impl<T: Tmux> Engine<T> {
             Phase::Running => Stage::Running { idle: None },
             Phase::Claimed | Phase::Ended => return None,
         };
-        let mut turn = Turn::new(agent, text, stage, flight.given.unwrap_or(now));
+        let writes = !matches!(stage, Stage::Running { .. });
+        let mut turn = Turn::new(agent, text, stage, given);
+        if writes {
+            turn.lock = PaneLock::take(&flight.identity).ok().flatten();
+        }
+        turn.begun = (!writes).then_some(given);
         turn.asks.clone_from(&flight.task.asks);
         turn.taken_up = true;
         Some(turn)
@@ -721,7 +920,7 @@ fn dialog_keys(answer: &Answer, aim: crate::tmux::Aim) -> Keys {
 }
 
 /// Whether a response ends in a question.
-fn asks(response: &str) -> bool {
+pub(super) fn asks(response: &str) -> bool {
     let last = response
         .lines()
         .map(str::trim)

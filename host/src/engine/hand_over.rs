@@ -21,6 +21,7 @@ use super::turn::{Stage, Turn};
 use super::{Engine, RoundError};
 use crate::agents::fuse::{self, Says};
 use crate::agents::payload;
+use crate::agents::report::State;
 use crate::model::ids::Identity;
 use crate::model::task::{Event, Outcome, Phase, Task};
 use crate::store::End;
@@ -78,6 +79,13 @@ impl<T: Tmux> Engine<T> {
         } else {
             let stands = session.row.current_dir.clone().map(PathBuf::from);
             let within = self.settings.prerequisite_within;
+            let (name, details) = (
+                session.row.name.clone(),
+                format!("task {}: its prerequisites are run", flight.task.id),
+            );
+            self.ledger
+                .run(move |store| store.note_session(&name, "preparing", &details, now))
+                .await?;
             let steps = subprocess::prerequisites(&flight.task, &secrets, stands, within);
             Stage::Preparing(tokio::spawn(steps))
         };
@@ -107,7 +115,12 @@ impl<T: Tmux> Engine<T> {
                         turn.enter(Stage::Ready);
                         Ok(Given::NotYet(Some(Duration::ZERO)))
                     }
-                    Err(reason) => Ok(Given::Failed(reason)),
+                    Err(reason) => {
+                        // It is asked for again where the store refuses what follows.
+                        let again = std::future::ready(Err(reason.clone()));
+                        turn.stage = Stage::Preparing(tokio::spawn(again));
+                        Ok(Given::Failed(reason))
+                    }
                 }
             }
             Stage::Ready => self.paste(flight, turn, look, now).await,
@@ -144,7 +157,11 @@ impl<T: Tmux> Engine<T> {
             let reason = format!("it is not free any more: {detail}");
             return Ok(Given::Refused(reason, HOLD));
         }
-        match PaneLock::take(&flight.identity) {
+        let lock = match turn.lock.take() {
+            Some(lock) => Ok(Some(lock)),
+            None => PaneLock::take(&flight.identity),
+        };
+        match lock {
             Ok(Some(lock)) => turn.lock = Some(lock),
             Ok(None) => {
                 let reason = crate::tmux::Refusal::Writer.to_string();
@@ -166,6 +183,12 @@ impl<T: Tmux> Engine<T> {
                 .await?;
         }
         turn.given = now;
+        turn.heard = agent.report.as_ref().map(|report| report.at);
+        // All that was seen is about what was given before.
+        turn.draft = None;
+        turn.draft_since = Instant::now();
+        turn.stood = false;
+        turn.taken_up = false;
         let paste = Paste {
             aim: agent.aim(&flight.identity, read.cursor),
             text: turn.text.clone(),
@@ -208,40 +231,7 @@ impl<T: Tmux> Engine<T> {
         let (says, detail) = fuse::screen(&turn.profile, &read.screen);
         let stands = says == Says::Attended && read.screen.holds(&turn.profile, &turn.text);
         if read.in_mode || !(stands || self.is_line_shown(turn, &read)) {
-            // Something else stands beside it, and it stays: no more is to come.
-            let draft = read.screen.draft(&turn.profile).map(|draft| draft.text);
-            if draft != turn.draft {
-                turn.draft = draft;
-                turn.draft_since = Instant::now();
-            }
-            let others =
-                says == Says::Attended && !read.in_mode && turn.draft_since.elapsed() >= FIND_AGAIN;
-            if others {
-                let reason = format!(
-                    "the prompt was pasted and not submitted, for it does not stand there alone: {detail}"
-                );
-                return Ok(Given::Refused(reason, FIND_AGAIN));
-            }
-            // One that an earlier daemon pasted, or was about to, stands there now or never.
-            let within = if turn.taken_up {
-                FIND_AGAIN
-            } else {
-                self.settings.start_within
-            };
-            if turn.since.elapsed() < within {
-                return Ok(Given::NotYet(Some(LOOK)));
-            }
-            let seen = if read.in_mode {
-                "the pane is in copy mode".to_owned()
-            } else {
-                detail
-            };
-            let reason = format!(
-                "the prompt was pasted and not submitted, for it was not seen to stand in the \
-                 composer within {} s ({seen})",
-                within.as_secs()
-            );
-            return Ok(Given::Refused(reason, UNRESPONSIVE));
+            return Ok(self.await_text(flight, turn, &read, (says, detail)).await);
         }
         if !turn.is_reply {
             let details = format!("{}, the prompt stands there", turn.profile.paste.submit);
@@ -260,6 +250,74 @@ impl<T: Tmux> Engine<T> {
         Ok(Given::NotYet(Some(LOOK)))
     }
 
+    /// The text is not seen to stand in the composer: it is still to come, or something else is there,
+    /// or a person has submitted it, or has taken it away.
+    async fn await_text(
+        &mut self,
+        flight: &Flight,
+        turn: &mut Turn,
+        read: &ReadScreen,
+        (says, detail): (Says, String),
+    ) -> Given {
+        let draft = read.screen.draft(&turn.profile).map(|draft| draft.text);
+        let is_text = |draft: &Option<String>| draft.as_ref().is_some_and(|text| !text.is_empty());
+        turn.stood |= is_text(&draft);
+        if draft != turn.draft {
+            turn.draft = draft;
+            turn.draft_since = Instant::now();
+        }
+        let settled = turn.draft_since.elapsed() >= FIND_AGAIN && !read.in_mode;
+        if turn.stood || turn.taken_up {
+            self.read_transcript(flight, turn).await;
+            if turn.written().is_some() || (turn.stood && says == Says::Busy) {
+                return Given::Begun;
+            }
+        }
+        if settled && says == Says::Attended {
+            let reason = format!(
+                "the prompt was pasted and not submitted, for it does not stand there alone: {detail}"
+            );
+            return Given::Refused(reason, FIND_AGAIN);
+        }
+        if settled && says == Says::Idle && turn.stood {
+            let tells =
+                turn.profile.transcript.is_some() && !self.agents.keeps_none(&flight.identity);
+            return if tells {
+                let reason = "the prompt was pasted, and taken out of the composer again";
+                Given::Refused(reason.to_owned(), FIND_AGAIN)
+            } else {
+                let reason =
+                    "the prompt was pasted, and is gone: taken out, or submitted by a person";
+                Given::Unclear(reason.to_owned())
+            };
+        }
+        if turn.taken_up && says == Says::Busy {
+            let reason =
+                "it works on something: whether a person has submitted the prompt is not known";
+            return Given::Unclear(reason.to_owned());
+        }
+        // One that an earlier daemon pasted, or was about to, stands there now or never.
+        let within = if turn.taken_up {
+            FIND_AGAIN
+        } else {
+            self.settings.start_within
+        };
+        if turn.since.elapsed() < within {
+            return Given::NotYet(Some(LOOK));
+        }
+        let seen = if read.in_mode {
+            "the pane is in copy mode".to_owned()
+        } else {
+            detail
+        };
+        let reason = format!(
+            "the prompt was pasted and not submitted, for it was not seen to stand in the composer \
+             within {} s ({seen})",
+            within.as_secs()
+        );
+        Given::Refused(reason, UNRESPONSIVE)
+    }
+
     /// Looks for proof that the turn began.
     async fn await_begin(
         &mut self,
@@ -268,13 +326,23 @@ impl<T: Tmux> Engine<T> {
         look: &Look<'_>,
         now: Timestamp,
     ) -> Result<Given, RoundError> {
-        let taken = self.taken_transcripts();
-        turn.read_transcript(flight.identity.pane_pid, &taken);
+        self.read_transcript(flight, turn).await;
         if turn.written().is_some() {
             return Ok(Given::Begun);
         }
+        let Stage::Submitted { presses, last } = turn.stage else {
+            return Ok(Given::NotYet(None));
+        };
+        // One that is idle may tell of what was before.
         let reported = look.agent.and_then(|agent| agent.report.as_ref());
-        if reported.is_some_and(|report| report.at >= turn.given) {
+        let begun = reported.is_some_and(|report| {
+            report.state != State::Idle
+                && report.at >= turn.given
+                && report.at <= look.now
+                && Some(report.at) != turn.heard
+                && report.task.is_none_or(|task| task == flight.task.id.0)
+        });
+        if begun && presses > 0 {
             return Ok(Given::Begun);
         }
         let Some(agent) = look
@@ -288,19 +356,17 @@ impl<T: Tmux> Engine<T> {
         let Some(read) = self.look_at_screen(&flight.identity, look).await else {
             return Ok(Given::NotYet(Some(LOOK)));
         };
-        let Stage::Submitted { presses, last } = turn.stage else {
-            return Ok(Given::NotYet(None));
-        };
         let (says, _) = fuse::screen(&turn.profile, &read.screen);
         let titled = agent
             .signals
             .iter()
             .any(|signal| signal.source == fuse::Source::Title && signal.says == Says::Busy);
-        let stands = read.screen.holds(&turn.profile, &turn.text) && !read.in_mode;
+        let stands =
+            says == Says::Attended && read.screen.holds(&turn.profile, &turn.text) && !read.in_mode;
         if presses > 0 && !stands && (titled || says == Says::Busy) {
             return Ok(Given::Begun);
         }
-        if presses > 0 && says == Says::Idle && !read.in_mode {
+        if presses > 0 && says == Says::Idle && !read.in_mode && !turn.taken_up {
             // It stood there, the key was pressed, and it is gone: it was taken.
             return Ok(Given::Begun);
         }

@@ -49,7 +49,7 @@ pub async fn inspect<T: Tmux>(
     attended_for: Duration,
 ) -> Result<Vec<Inspection>, Error> {
     let now = Timestamp::now();
-    let mut agents = Agents::default();
+    let mut agents = Agents::for_one_look();
     agents.hear(reports);
     let panes: Vec<Pane> = tmux
         .panes()
@@ -64,6 +64,12 @@ pub async fn inspect<T: Tmux>(
         let pid = pane.identity.pane_pid;
         let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
         let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
+        if agents.find(catalog, &pane, at_prompt).is_none() && agents.wants_hint(&pane) {
+            let captures = tmux.screens(&[&pane.identity]).await?;
+            let capture = captures.into_iter().next().flatten();
+            agents.keep_hint(&pane, capture.as_ref());
+            agents.look_again(&pane);
+        }
         if agents.find(catalog, &pane, at_prompt).is_some() {
             let captures = tmux.screens(&[&pane.identity]).await?;
             let capture = captures.into_iter().next().flatten();

@@ -56,7 +56,7 @@ pub use spool::Spool;
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
-use crate::model::ids::AttemptId;
+use crate::model::ids::{AttemptId, TaskId};
 use crate::policy::{Health, Policy, PolicyHost, Tally};
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
@@ -153,6 +153,8 @@ pub struct Engine<T> {
     orders: orders::Orders,
     contexts: patience::Patience,
     directories: patience::Patience,
+    /// How often sessions did not take a task.
+    refusals: HashMap<TaskId, flight::Refusals>,
     pools: pools::Pools,
     flights: Vec<Flight>,
     /// What memory holds of the prompts in flight.
@@ -203,6 +205,7 @@ impl<T: Tmux> Engine<T> {
             orders: orders::Orders::default(),
             contexts: patience::Patience::default(),
             directories: patience::Patience::default(),
+            refusals: HashMap::new(),
             pools: pools::Pools::default(),
             flights: Vec::new(),
             turns: HashMap::new(),

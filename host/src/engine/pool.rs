@@ -43,6 +43,8 @@ pub struct Pool {
     pub max: u32,
     /// They are ended after so long without a task.
     pub idle: Duration,
+    /// Each is for so many tasks, and is ended behind the last of them. 0: for any number.
+    pub tasks: u32,
     /// Variables that they are given.
     pub env: BTreeMap<String, String>,
     /// They must be seen idle within so long.
@@ -91,6 +93,19 @@ impl Pool {
                 && !number.starts_with('0')
                 && parsed.is_ok_and(|number| (1..=HIGHEST).contains(&number))
         })
+    }
+
+    /// Whether a session that was given so many tasks takes no other one.
+    pub(super) fn is_spent(&self, given: u32) -> bool {
+        self.tasks > 0 && given >= self.tasks
+    }
+
+    /// Returns in words how many tasks each session is for.
+    pub(super) fn share(&self) -> String {
+        match self.tasks {
+            1 => "one task".to_owned(),
+            tasks => format!("{tasks} tasks"),
+        }
     }
 
     /// Returns the first name that is not taken.
@@ -173,6 +188,10 @@ pub(super) struct Member<'a> {
     pub(super) alone: bool,
     /// When a task or a person was last seen there.
     pub(super) used: Option<Timestamp>,
+    /// Whether it has been given all the tasks that it is for.
+    pub(super) spent: bool,
+    /// Whether it was to be ended a moment ago, and could not be.
+    pub(super) held: bool,
 }
 
 /// How far a session of a pool has come.
@@ -276,6 +295,9 @@ pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
 
 /// Whether a session is on its way, so that a task can count on it.
 fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
+    if member.spent {
+        return false;
+    }
     match member.stage {
         Stage::Preparing => true,
         Stage::Starting(since) => {
@@ -325,7 +347,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
         ..
     } = member.sight
         && member.stage != Stage::Up
-        && (activity == Activity::Idle || engaged)
+        && (activity == Activity::Idle || engaged || member.spent)
     {
         return Some(Step::Arrived { member: index });
     }
@@ -342,9 +364,16 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
             else {
                 return None;
             };
+            if !member.alone {
+                return None;
+            }
+            if member.spent {
+                let why = format!("it was for {}, and has had as many", pool.share());
+                return (!member.held).then_some(Step::End { member: index, why });
+            }
             let since = member.used.map_or(since, |used| used.max(since));
             let rested = elapsed(since, scene.now);
-            if !member.alone || wanted || rested < pool.idle {
+            if wanted || rested < pool.idle {
                 return None;
             }
             let why = format!("it had no task for {} s", rested.as_secs());
@@ -504,6 +533,7 @@ mod tests {
             stand: Stand::Directory("/srv".into()),
             max,
             idle: Duration::from_secs(60),
+            tasks: 0,
             env: BTreeMap::new(),
             start_within: Duration::from_secs(30),
         }
@@ -566,6 +596,8 @@ mod tests {
             sight,
             alone: true,
             used: None,
+            spent: false,
+            held: false,
         }
     }
 
@@ -703,6 +735,115 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_has_had_its_tasks_ends_at_once() {
+        let codex = Pool {
+            tasks: 2,
+            ..pool("codex", 3)
+        };
+        assert!(!codex.is_spent(1) && codex.is_spent(2) && codex.is_spent(3));
+        assert!(!pool("codex", 3).is_spent(u32::MAX));
+        let spent = |sight| Member {
+            spent: true,
+            ..member(&codex, "codex-1", Stage::Up, sight)
+        };
+        let why = "it was for 2 tasks, and has had as many".to_owned();
+        let end = Step::End { member: 0, why };
+        let used = Member {
+            used: Some(at(0)),
+            ..spent(idle(0))
+        };
+        assert_eq!(one(&codex, used, 0), [end]);
+        let attached = Member {
+            alone: false,
+            ..spent(idle(0))
+        };
+        assert_eq!(one(&codex, attached, 1_000), []);
+        let held = Member {
+            held: true,
+            ..spent(idle(0))
+        };
+        assert_eq!(one(&codex, held, 1_000), []);
+        for activity in [
+            Activity::Busy,
+            Activity::WaitingInput,
+            Activity::Attended,
+            Activity::Unknown,
+        ] {
+            let at_it = Sight::Seen {
+                expected: true,
+                agent: true,
+                activity,
+                since: at(0),
+                engaged: false,
+                paused: false,
+            };
+            assert_eq!(one(&codex, spent(at_it), 1_000), [], "{activity}");
+        }
+        let engaged = Sight::Seen {
+            expected: true,
+            agent: true,
+            activity: Activity::Idle,
+            since: at(0),
+            engaged: true,
+            paused: false,
+        };
+        assert_eq!(one(&codex, spent(engaged), 1_000), []);
+        // It is no reason for its pool to rest.
+        let early = Member {
+            stage: Stage::Starting(at(0)),
+            ..spent(Sight::Seen {
+                expected: true,
+                agent: true,
+                activity: Activity::Busy,
+                since: at(0),
+                engaged: false,
+                paused: false,
+            })
+        };
+        assert_eq!(one(&codex, early, 1_000), [Step::Arrived { member: 0 }]);
+    }
+
+    #[test]
+    fn a_task_does_not_count_on_a_session_that_has_had_its_own() {
+        let codex = Pool {
+            tasks: 1,
+            ..pool("codex", 2)
+        };
+        let busy = Sight::Seen {
+            expected: true,
+            agent: true,
+            activity: Activity::Busy,
+            since: at(0),
+            engaged: false,
+            paused: false,
+        };
+        for (stage, sight) in [
+            (Stage::Up, busy),
+            (Stage::Starting(at(0)), busy),
+            (Stage::Ending, idle(0)),
+        ] {
+            let spent = |name| Member {
+                spent: true,
+                ..member(&codex, name, stage, sight)
+            };
+            let starts = |members: &[Member<'_>]| {
+                let steps = decide(&Scene {
+                    pools: &[view(&codex, "codex-9")],
+                    members,
+                    tasks: &[prompt(&[])],
+                    ready: &[],
+                    now: at(1),
+                });
+                let starts = |step: &&Step| matches!(step, Step::Start { .. });
+                steps.iter().filter(starts).count()
+            };
+            assert_eq!(starts(&[spent("codex-1")]), 1, "{stage:?}");
+            // They count towards the size all the same.
+            assert_eq!(starts(&[spent("codex-1"), spent("codex-2")]), 0);
+        }
+    }
+
+    #[test]
     fn a_session_that_does_not_come_up_rests_its_pool() {
         let codex = pool("codex", 3);
         let starting = |sight| member(&codex, "codex-1", Stage::Starting(at(0)), sight);
@@ -795,14 +936,14 @@ mod tests {
         ]
     }
 
-    type Drawn = (usize, Stage, Sight, bool, Option<i64>);
+    type Drawn = (usize, Stage, Sight, [bool; 3], Option<i64>);
 
     fn any_member() -> impl Strategy<Value = Drawn> {
         (
             0..2_usize,
             any_stage(),
             any_sight(),
-            any::<bool>(),
+            any::<[bool; 3]>(),
             prop::option::of(0..200_i64),
         )
     }
@@ -816,7 +957,8 @@ mod tests {
 
     proptest! {
         /// Whatever there is: no pool exceeds its size or starts two at once, none starts while it
-        /// is closed, and nothing is ended that is attached, at work, asking or unknown.
+        /// is closed, nothing is ended that is attached, at work, asking or unknown, and what has
+        /// had its tasks rests no pool while it can be seen.
         #[test]
         fn pools_keep_within_their_rights(
             drawn in prop::collection::vec(any_member(), 0..6),
@@ -831,9 +973,11 @@ mod tests {
                 ..view(pool, &format!("{}-9", pool.name))
             }).collect();
             let members: Vec<Member<'_>> = drawn.iter().zip(NAMES)
-                .map(|(&(index, stage, sight, alone, used), name)| Member {
+                .map(|(&(index, stage, sight, [alone, spent, held], used), name)| Member {
                     pool: index,
                     alone,
+                    spent,
+                    held,
                     used: used.map(at),
                     ..member(&pools[index], name, stage, sight)
                 }).collect();
@@ -867,6 +1011,14 @@ mod tests {
                     Step::End { member, .. } | Step::Fail { member, .. } => {
                         touched.push(member);
                         let member = &members[member];
+                        if let Sight::Seen { since, .. } = member.sight
+                            && member.stage == Stage::Up
+                        {
+                            let since = member.used.map_or(since, |used| used.max(since));
+                            let rested = elapsed(since, at(now)) >= pools[member.pool].idle;
+                            let due = if member.spent { !member.held } else { rested };
+                            prop_assert!(due);
+                        }
                         prop_assert!(!matches!(member.stage, Stage::Preparing | Stage::Ending));
                         match member.sight {
                             Sight::Gone => {}
@@ -888,6 +1040,29 @@ mod tests {
             touched.sort_unstable();
             touched.dedup();
             prop_assert_eq!(all, touched.len(), "one step a session");
+        }
+
+        /// Round after round, where each session is for one task, has had it and does not go: a
+        /// task that waits starts another one, while there is room.
+        #[test]
+        fn what_has_had_its_task_makes_room_for_none(spent in 0..6_u32, max in 1..6_u32) {
+            let codex = Pool { tasks: 1, ..pool("codex", max) };
+            let members: Vec<Member<'_>> = NAMES.iter().take(spent as usize)
+                .map(|name| Member {
+                    spent: true,
+                    held: true,
+                    ..member(&codex, name, Stage::Up, idle(0))
+                }).collect();
+            let steps = decide(&Scene {
+                pools: &[view(&codex, "codex-9")],
+                members: &members,
+                tasks: &[prompt(&[]), prompt(&[])],
+                ready: &[],
+                now: at(1_000),
+            });
+            prop_assert_eq!(steps.len(), usize::from(spent < max));
+            let starts = steps.iter().all(|step| matches!(step, Step::Start { .. }));
+            prop_assert!(starts, "{:?}", steps);
         }
 
         /// Round after round, with sessions that never come up and are never given up: as many as

@@ -3,7 +3,8 @@
 //!
 //! A session is known by its mark in tmux, so that a new daemon knows those of the last one, and
 //! none but those of this data directory are ever ended. What is done stands in the history of the
-//! session before it is done.
+//! session before it is done. How many tasks one has been given is counted from the attempts: those
+//! of an earlier daemon before the first task is given to anybody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::DirBuilderExt;
@@ -21,13 +22,13 @@ use super::scan::Snapshot;
 use super::tracker::{Seen, What};
 use super::{Engine, RoundError, worktree};
 use crate::model::eligibility::{Admission, Demand, Place};
-use crate::model::ids::TaskId;
+use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::{Activity, names};
 use crate::model::task::{Status, Task};
 use crate::model::text::clean;
 use crate::probe;
-use crate::store::{Lane, SessionRow};
-use crate::tmux::{Error, Mark, NewSession, Session, Tmux};
+use crate::store::{Lane, SessionRow, Store, StoreError};
+use crate::tmux::{Error, Mark, NewSession, Pane, Session, Tmux};
 
 /// Rounds may follow each other quickly; pools have time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -37,6 +38,10 @@ const DIRECTORY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A session that was told to end and is still there is looked at as any other after this.
 const GOES_WITHIN: Duration = Duration::from_secs(5);
+
+/// A session that has had its tasks, and where a person has to see what became of one, is looked at
+/// again after this.
+const SEEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// So many tasks at most are looked at.
 const MOST_TASKS: usize = 256;
@@ -59,6 +64,8 @@ pub(super) struct Pools {
     /// The sessions of pools, by their names.
     kept: BTreeMap<String, Kept>,
     looked: Option<Instant>,
+    /// Whether the sessions that an earlier daemon started are among `kept`.
+    known: bool,
     /// What an earlier daemon left was looked for.
     swept: bool,
     /// Worktrees that are being removed, by the name of their session.
@@ -81,6 +88,26 @@ struct Kept {
     state: State,
     /// When a task or a person was last seen there.
     used: Option<Timestamp>,
+    /// So many tasks it has been given and has taken up.
+    given: u32,
+    /// From this attempt on they are not counted yet.
+    uncounted: Option<AttemptId>,
+    /// It could not be ended, and is not to be before.
+    held: Option<Instant>,
+}
+
+impl Kept {
+    /// Returns a session that was never seen with a task.
+    fn new(pool: String, state: State) -> Self {
+        Self {
+            pool,
+            state,
+            used: None,
+            given: 0,
+            uncounted: None,
+            held: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -145,18 +172,9 @@ impl<T: Tmux> Engine<T> {
             return Ok(());
         }
         self.pools.looked = Some(Instant::now());
-        let sessions = match self.tmux.sessions().await {
-            Ok(sessions) => sessions,
-            Err(Error::NoServer) => Vec::new(),
-            Err(error) => {
-                tracing::debug!("the sessions of pools are not known: {error}");
-                return Ok(());
-            }
+        let Some(sessions) = self.list_sessions().await else {
+            return Ok(());
         };
-        let sessions = sessions.into_iter();
-        let sessions: Sessions = sessions
-            .map(|session| (session.name.clone(), session))
-            .collect();
         self.adopt(&sessions, snapshot, now);
         self.finish_ended(&sessions);
         self.sweep_worktrees(&sessions);
@@ -182,6 +200,104 @@ impl<T: Tmux> Engine<T> {
         }
         // Last, for it is not in the list of this round.
         self.start_prepared(now).await
+    }
+
+    /// Returns the sessions of the tmux server; `None`: they are not known.
+    async fn list_sessions(&mut self) -> Option<Sessions> {
+        let sessions = match self.tmux.sessions().await {
+            Ok(sessions) => sessions,
+            Err(Error::NoServer) => Vec::new(),
+            Err(error) => {
+                tracing::debug!("the sessions of pools are not known: {error}");
+                return None;
+            }
+        };
+        let sessions = sessions.into_iter();
+        let named = sessions.map(|session| (session.name.clone(), session));
+        Some(named.collect())
+    }
+
+    /// Counts the tasks that sessions of pools have been given, where that may have changed.
+    /// `panes`: those that may be given one in this round.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub(super) async fn count_given(
+        &mut self,
+        panes: &[&Pane],
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let mut pools = self.settings.pools.pools.iter();
+        if panes.is_empty() || pools.all(|pool| pool.tasks == 0) {
+            return Ok(());
+        }
+        if !self.pools.known
+            && let Some(sessions) = self.list_sessions().await
+        {
+            self.adopt(&sessions, &Snapshot::default(), now);
+            self.pools.known = true;
+        }
+        let flies = |session: &str| {
+            let mut flights = self.flights.iter();
+            flights.any(|flight| names(&flight.session).any(|name| name == session))
+        };
+        let mut counting = Vec::new();
+        for pane in panes {
+            if let Some(kept) = self.pools.kept.get(&pane.session)
+                && let Some(from) = kept.uncounted
+                && self.pool(&kept.pool).is_some_and(|pool| pool.tasks > 0)
+                && !flies(&pane.session)
+            {
+                counting.push((pane.session.clone(), pane.identity.clone(), from));
+            }
+        }
+        if counting.is_empty() {
+            return Ok(());
+        }
+        let count = move |store: &mut dyn Store| {
+            let counting = counting.into_iter();
+            let counted = counting.map(|(session, identity, from)| {
+                let taken = store.taken_up(&identity, from)?;
+                Ok((session, identity, taken))
+            });
+            counted.collect::<Result<Vec<_>, StoreError>>()
+        };
+        for (session, identity, taken) in self.ledger.run(count).await? {
+            let Some(kept) = self.pools.kept.get_mut(&session) else {
+                continue;
+            };
+            kept.uncounted = None;
+            kept.given = kept.given.saturating_add(taken);
+            // Attempts may have been cleared since.
+            if let Some(known) = self.tracker.get_mut(&identity) {
+                let ended = known.completed.saturating_add(known.failed);
+                kept.given = kept.given.max(ended);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that a session, of a pool or not, has been given a task.
+    pub(super) fn note_given(&mut self, session: &str, attempt: AttemptId) {
+        let kept = &mut self.pools.kept;
+        if let Some(name) = names(session).find(|name| kept.contains_key(*name))
+            && let Some(kept) = kept.get_mut(name)
+        {
+            kept.uncounted.get_or_insert(attempt);
+        }
+    }
+
+    /// Returns why a session can be given no task, as it has had those that it is for.
+    pub(super) fn spent(&self, session: &str) -> Option<String> {
+        let Some(kept) = self.pools.kept.get(session) else {
+            let mut pools = self.settings.pools.pools.iter();
+            let may_be =
+                !self.pools.known && pools.any(|pool| pool.tasks > 0 && pool.could_call(session));
+            return may_be.then(|| "whether it is a pool's is not known yet".to_owned());
+        };
+        let pool = self.pool(&kept.pool)?;
+        let spent = pool.is_spent(kept.given);
+        spent.then(|| format!("it was for {}, and is to be ended", pool.share()))
     }
 
     /// Returns the pool of this data directory that a session belongs to.
@@ -221,9 +337,8 @@ impl<T: Tmux> Engine<T> {
             let kept = self.pools.kept.entry(name.clone()).or_insert_with(|| {
                 tracing::info!(session = ?name, %pool, "taken up again");
                 Kept {
-                    pool,
-                    state: State::There(stage),
-                    used: None,
+                    uncounted: Some(AttemptId(0)),
+                    ..Kept::new(pool, State::There(stage))
                 }
             });
             if session.clients > 0 || at_work {
@@ -445,6 +560,8 @@ impl<T: Tmux> Engine<T> {
                     sight: self.sight(pool, session, seen),
                     alone: session.is_some_and(Session::is_alone),
                     used: kept.used,
+                    spent: pool.is_spent(kept.given),
+                    held: kept.held.is_some_and(|until| Instant::now() < until),
                 })
             })
             .collect();
@@ -518,11 +635,7 @@ impl<T: Tmux> Engine<T> {
                 }
             }
         });
-        let kept = Kept {
-            pool: pool.name,
-            state: State::Preparing(ready, task),
-            used: None,
-        };
+        let kept = Kept::new(pool.name, State::Preparing(ready, task));
         self.pools.kept.insert(name, kept);
     }
 
@@ -641,7 +754,7 @@ impl<T: Tmux> Engine<T> {
         let session = self.listed(name, sessions);
         if session.is_some() && self.is_evidence(name).await? {
             // A person still has to see what became of a task there.
-            self.use_now(name, now);
+            self.use_now(name, now, SEEN_AGAIN);
             return Ok(());
         }
         self.note_pool(name, "ended", why.to_owned(), now).await?;
@@ -724,15 +837,18 @@ impl<T: Tmux> Engine<T> {
             Ok(false) => "somebody has come to it".to_owned(),
             Err(error) => format!("failed to {error}"),
         };
-        self.use_now(name, now);
+        let pause = self.listed_pool(name).map_or(SEEN_AGAIN, |pool| pool.idle);
+        self.use_now(name, now, pause);
         let details = format!("it was not ended after all: {why}");
         self.note_pool(name, "not_ended", details, now).await
     }
 
-    /// Counts a session as used, so that it is not ended before it was idle again.
-    fn use_now(&mut self, name: &str, now: Timestamp) {
+    /// Counts a session as used, so that it is not ended before it was idle again; `pause`: nor,
+    /// where it has had its tasks, before that.
+    fn use_now(&mut self, name: &str, now: Timestamp, pause: Duration) {
         if let Some(kept) = self.pools.kept.get_mut(name) {
             kept.used = Some(now);
+            kept.held = Instant::now().checked_add(pause);
             if matches!(kept.state, State::There(Stage::Starting(_))) {
                 kept.state = State::There(Stage::Stuck);
             }

@@ -14,6 +14,8 @@ impl<T: Tmux> Engine<T> {
     /// for each attempt that has not ended: nothing of it was typed, a shell has it, or
     /// (where its files were taken away) it cannot be known.
     pub(super) async fn recover(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        // What was decided and not carried out is decided anew.
+        self.queue.touch();
         let open = self.ledger.run(|store| store.open_attempts()).await?;
         self.flights.clear();
         let ids: Vec<_> = open.iter().map(|attempt| attempt.id).collect();

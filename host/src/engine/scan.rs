@@ -1,6 +1,7 @@
 //! scan: tmux, the processes of each pane and git tell what sessions there are and what they do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -13,7 +14,10 @@ use crate::model::ids::{Identity, PaneId};
 use crate::model::session::{AT_PROMPT, Activity, Shell, names};
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
-use crate::tmux::{self, Pane, Tmux};
+use crate::tmux::{self, Capture, Pane, Tmux};
+
+/// So many screens are asked for at once.
+const AT_ONCE: usize = 32;
 
 /// The sessions as one scan found them.
 #[derive(Debug, Default)]
@@ -55,10 +59,13 @@ impl<T: Tmux> Engine<T> {
         };
         self.server_runs = !panes.is_empty();
         self.agents.hear(&self.reports);
+        self.read_hints(&panes).await?;
         let candidates: Vec<Candidate> = panes
             .into_iter()
             .filter_map(|pane| self.candidate(pane))
             .collect();
+        let panes: Vec<&Pane> = candidates.iter().map(|candidate| &candidate.pane).collect();
+        self.count_given(&panes, now).await?;
         let lines = self.lines(&candidates, now).await?;
         self.read_screens(&candidates, now).await?;
         let contexts = self.contexts_of(&candidates).await;
@@ -203,6 +210,7 @@ impl<T: Tmux> Engine<T> {
             .iter()
             .find(|flight| flight.identity == pane.identity)
             .map(|flight| flight.task.id);
+        let spent = self.spent(&pane.session);
         let context_at = self
             .tracker
             .written
@@ -275,7 +283,7 @@ impl<T: Tmux> Engine<T> {
         let unclean = known
             .unclean
             .then(|| "is to undo what an interrupted task has left".to_owned());
-        let obstacle = closed.or(held).or(asked).or(unclean);
+        let obstacle = closed.or(spent).or(held).or(asked).or(unclean);
         let ready = activity == Activity::Idle && current_task.is_none() && obstacle.is_none();
         let reason = match (obstacle, current_task) {
             (_, Some(task)) => format!("runs task {task}"),
@@ -308,7 +316,6 @@ impl<T: Tmux> Engine<T> {
                 failed: known.failed,
                 context_at,
             },
-            what,
             cursor: pane.cursor,
             piped: pane.piped,
             // A question that the job asks may look like a prompt with something behind it.
@@ -317,10 +324,15 @@ impl<T: Tmux> Engine<T> {
                 Some(Standing::Running { group, .. }) => *group,
                 Some(Standing::Prompt | Standing::Unknown(_) | Standing::Gone) | None => None,
             },
-            live: known.live.clone(),
+            live: match &what {
+                What::Shell(_) => known.live.clone(),
+                // It changes its own variables for nobody to see.
+                What::Agent(agent) => Some(Arc::clone(&agent.env)),
+            },
             active: pane.activity,
             asked: known.asked.is_some(),
             ready,
+            what,
         })
     }
 
@@ -343,6 +355,22 @@ impl<T: Tmux> Engine<T> {
         Some(Candidate { pane, runs })
     }
 
+    /// Reads what programs show that no profile knows by their processes.
+    async fn read_hints(&mut self, panes: &[Pane]) -> Result<(), RoundError> {
+        if !self.catalog.knows_screens() {
+            return Ok(());
+        }
+        let strangers = panes.iter().filter(|pane| self.agents.wants_hint(pane));
+        let strangers: Vec<&Pane> = strangers.collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        for (pane, capture) in self.captures(&strangers).await? {
+            self.agents.keep_hint(pane, capture.as_ref());
+        }
+        Ok(())
+    }
+
     /// Reads the screens of agents, where they may have changed.
     async fn read_screens(
         &mut self,
@@ -357,16 +385,35 @@ impl<T: Tmux> Engine<T> {
         if panes.is_empty() {
             return Ok(());
         }
-        let identities: Vec<&Identity> = panes.iter().map(|pane| &pane.identity).collect();
-        let captures = self
-            .tmux
-            .screens(&identities)
-            .await
-            .map_err(RoundError::Tmux)?;
-        for (pane, capture) in panes.into_iter().zip(&captures) {
+        for (pane, capture) in self.captures(&panes).await? {
             self.agents.keep_screen(pane, capture.as_ref(), now);
         }
         Ok(())
+    }
+
+    /// Returns the screens of panes. One that cannot be read, for it is too large, is left out.
+    async fn captures<'a>(
+        &mut self,
+        panes: &[&'a Pane],
+    ) -> Result<Vec<(&'a Pane, Option<Capture>)>, RoundError> {
+        let mut found = Vec::with_capacity(panes.len());
+        for some in panes.chunks(AT_ONCE) {
+            let identities: Vec<&Identity> = some.iter().map(|pane| &pane.identity).collect();
+            match self.tmux.screens(&identities).await {
+                Ok(captures) => found.extend(some.iter().copied().zip(captures)),
+                Err(tmux::Error::NoServer) => {
+                    return Err(RoundError::Tmux(tmux::Error::NoServer));
+                }
+                Err(_) => {
+                    for pane in some {
+                        let alone = self.tmux.screens(&[&pane.identity]).await;
+                        let capture = alone.ok().and_then(|mut captures| captures.pop());
+                        found.push((pane, capture.flatten()));
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
     async fn write_changes(

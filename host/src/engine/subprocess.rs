@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -15,6 +16,9 @@ use crate::store::mask;
 
 /// So much of what a prerequisite prints is kept, in bytes.
 const KEPT: u64 = 64 << 10;
+
+/// What a program has printed is read for so long behind its end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The last lines that an error quotes.
 const LAST_LINES: usize = 5;
@@ -71,16 +75,15 @@ async fn run(command: &mut Command, within: Duration) -> Result<(), String> {
     let mut child = command
         .spawn()
         .map_err(|error| format!("cannot be run: {error}"))?;
-    let group = child.id();
+    let mut group = Group(child.id());
     let (output, errors) = (child.stdout.take(), child.stderr.take());
-    let work = async {
-        let printed = tokio::join!(last_of(output), last_of(errors));
-        (child.wait().await, printed)
-    };
-    let Ok((status, (printed, complained))) = tokio::time::timeout(within, work).await else {
-        if let Some(group) = group {
-            crate::probe::signal_group(group, crate::probe::Signal::Kill);
-        }
+    let kept = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
+    // Read beside it: what it leaves in the background may keep the pipes open.
+    let readers = [
+        tokio::spawn(keep_last(output, Arc::clone(&kept[0]))),
+        tokio::spawn(keep_last(errors, Arc::clone(&kept[1]))),
+    ];
+    let Ok(status) = tokio::time::timeout(within, child.wait()).await else {
         return Err(format!(
             "took longer than {} s, it was ended",
             within.as_secs()
@@ -88,13 +91,18 @@ async fn run(command: &mut Command, within: Duration) -> Result<(), String> {
     };
     let status = status.map_err(|error| format!("cannot be waited for: {error}"))?;
     if status.success() {
+        // What it has started for the task may go on.
+        group.0 = None;
         return Ok(());
+    }
+    for reader in readers {
+        let _ = tokio::time::timeout(LAST_WORDS, reader).await;
     }
     let how = match status.code() {
         Some(code) => format!("exited with code {code}"),
         None => "was ended by a signal".to_owned(),
     };
-    let text = printed + &complained;
+    let text: String = kept.iter().map(|kept| plain(kept)).collect();
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim_end)
@@ -108,20 +116,35 @@ async fn run(command: &mut Command, within: Duration) -> Result<(), String> {
     }
 }
 
+/// The processes of a prerequisite: they end with it, unless it ended well.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            crate::probe::signal_group(group, crate::probe::Signal::Kill);
+        }
+    }
+}
+
 /// Reads all, and keeps the end: a program that nobody reads would stand still.
-async fn last_of(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+async fn keep_last(pipe: Option<impl tokio::io::AsyncRead + Unpin>, kept: Arc<Mutex<Vec<u8>>>) {
     let Some(mut pipe) = pipe else {
-        return String::new();
+        return;
     };
-    let mut kept: Vec<u8> = Vec::new();
     let mut chunk = [0; 8 << 10];
     while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
+        let mut kept = super::lock(&kept);
         kept.extend_from_slice(&chunk[..read]);
         let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
         if kept.len() > 2 * limit {
-            kept.drain(..kept.len() - limit);
+            let more = kept.len() - limit;
+            kept.drain(..more);
         }
     }
-    let plain = strip_ansi_escapes::strip(kept);
+}
+
+fn plain(kept: &Mutex<Vec<u8>>) -> String {
+    let plain = strip_ansi_escapes::strip(super::lock(kept).as_slice());
     String::from_utf8_lossy(&plain).into_owned()
 }

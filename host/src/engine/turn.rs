@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::agents::{AgentSeen, open_transcripts, surroundings};
 use crate::agents::Profile;
-use crate::agents::transcript::{self, Follower};
+use crate::agents::transcript::{self, Follower, How};
 use crate::model::task::TurnFacts;
 use crate::tmux::PaneLock;
 
@@ -41,6 +41,8 @@ pub(super) struct Turn {
     pub(super) lock: Option<PaneLock>,
     /// What the store was told that the agent asks.
     pub(super) asks: Option<String>,
+    /// When the store was told.
+    pub(super) asked: Instant,
     /// What it said last, where that was a question.
     pub(super) said: Option<(String, TurnFacts)>,
     /// Whether a person takes that as the response.
@@ -55,9 +57,26 @@ pub(super) struct Turn {
     /// Whether what is followed was followed from before the text was given.
     watched: bool,
     searched: Option<Instant>,
+    /// A search that goes on beside the rounds.
+    pub(super) searching: Option<JoinHandle<Option<Follower>>>,
+    /// When its turn was seen to have begun.
+    pub(super) begun: Option<Timestamp>,
+    /// When the last report was made before it was given.
+    pub(super) heard: Option<Timestamp>,
     /// What was seen in the composer while the text was waited for, and since when.
     pub(super) draft: Option<String>,
     pub(super) draft_since: Instant,
+    /// Whether anything was seen there.
+    pub(super) stood: bool,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Nobody wants its prerequisites any more.
+        if let Stage::Preparing(steps) = &self.stage {
+            steps.abort();
+        }
+    }
 }
 
 /// How far a prompt has come.
@@ -95,6 +114,7 @@ impl Turn {
             given: now,
             lock: None,
             asks: None,
+            asked: Instant::now(),
             said: None,
             accepted: false,
             taken_up: false,
@@ -103,8 +123,12 @@ impl Turn {
             found: false,
             watched: false,
             searched: None,
+            searching: None,
+            begun: None,
+            heard: None,
             draft: None,
             draft_since: Instant::now(),
+            stood: false,
         }
     }
 
@@ -119,32 +143,44 @@ impl Turn {
         (self.pid, self.began) == (agent.pid, agent.began)
     }
 
-    /// Reads what the agent has written, and looks for the transcript where it is not known yet; those
-    /// that are `taken` are others'.
-    pub(super) fn read_transcript(&mut self, pane_pid: u32, taken: &HashSet<PathBuf>) {
+    /// Reads what the agent has written; where it is not known yet where, returns what is to be
+    /// searched. Those that are `taken` are others'.
+    pub(super) fn read_transcript(
+        &mut self,
+        pane_pid: u32,
+        taken: HashSet<PathBuf>,
+    ) -> Option<Search> {
         if let Some(follower) = &mut self.follower {
             if let Err(error) = follower.read() {
                 tracing::debug!("a transcript cannot be read any more: {error}");
                 self.follower = None;
             } else if self.found || follower.turn_of(&self.text, self.given).is_some() {
                 self.found = true;
-                return;
+                return None;
             } else if self.watched {
                 // It tells no times: read anew, what is old would be taken for new.
-                return;
+                return None;
             }
         }
-        if self
-            .searched
-            .is_some_and(|searched| searched.elapsed() < SEARCH_EVERY)
-        {
-            return;
+        let searched = self.searched.map(|searched| searched.elapsed());
+        if searched.is_some_and(|ago| ago < SEARCH_EVERY) {
+            return None;
         }
         self.searched = Some(Instant::now());
-        if let Some(follower) = self.search(pane_pid, taken) {
-            self.follower = Some(follower);
-            self.found = true;
-        }
+        Some(Search {
+            spec: self.profile.transcript.clone()?,
+            pid: self.pid,
+            pane_pid,
+            text: self.text.clone(),
+            given: self.given,
+            taken,
+        })
+    }
+
+    /// Keeps the transcript in which the text was found.
+    pub(super) fn found(&mut self, follower: Follower) {
+        self.follower = Some(follower);
+        self.found = true;
     }
 
     /// The transcript that is known to be of this turn.
@@ -180,24 +216,45 @@ impl Turn {
             let begun = turn.began.or(turn.last)?;
             (begun >= since).then_some(turn)
         };
-        if self.asks.is_some() || self.is_reply {
+        // Where an earlier daemon has begun it, a question may have been answered since.
+        let asked = own.is_some_and(|own| {
+            let response = own.response.as_deref();
+            own.how == Some(How::Done) && response.is_some_and(super::follow::asks)
+        });
+        if self.is_reply && self.watched && self.said.is_none() {
+            return own;
+        }
+        if self.asks.is_some() || self.is_reply || (self.taken_up && asked) {
             latest()
         } else {
             own
         }
     }
+}
 
+/// A search for the transcript of a turn. It reads files, and so it may take its time.
+pub(super) struct Search {
+    spec: transcript::Spec,
+    pid: u32,
+    pane_pid: u32,
+    text: String,
+    given: Timestamp,
+    taken: HashSet<PathBuf>,
+}
+
+impl Search {
     /// Finds the transcript in which the text stands: of the files that the agent has open or has
     /// written to since, the one that tells of this very text.
-    fn search(&self, pane_pid: u32, taken: &HashSet<PathBuf>) -> Option<Follower> {
-        let spec = self.profile.transcript.as_ref()?;
+    pub(super) fn run(self) -> Option<Follower> {
+        let spec = &self.spec;
         let (env, cwd) = surroundings(self.pid, spec);
-        let mut paths = open_transcripts(spec, pane_pid, &env, &cwd);
+        let mut paths = open_transcripts(spec, self.pane_pid, &env, &cwd);
         if paths.is_empty() {
             let since = SystemTime::from(self.given - SLACK);
             paths = transcript::candidates(spec, &env, &cwd, since);
-            paths.retain(|path| !taken.contains(path));
+            paths.retain(|path| !self.taken.contains(path));
         }
+        let mut found: Option<Follower> = None;
         for path in paths {
             let small = path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
             let mut follower = if small {
@@ -214,9 +271,13 @@ impl Turn {
                 }
             }
             if follower.turn_of(&self.text, self.given).is_some() {
-                return Some(follower);
+                if found.is_some() {
+                    // Two tell of it, and neither is believed.
+                    return None;
+                }
+                found = Some(follower);
             }
         }
-        None
+        found
     }
 }

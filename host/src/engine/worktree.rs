@@ -96,7 +96,19 @@ pub(super) async fn remove(repository: &Path, path: &Path, pid: Option<u32>) -> 
         Ok(_) => {}
         Err(why) => return Err(why),
     }
+    // What the person's configuration hides is lost as well as what it shows.
+    let mut command = git(path);
+    command.args([
+        "status",
+        "--porcelain",
+        "--untracked-files=all",
+        "--ignored=traditional",
+    ]);
+    if !run(command).await?.trim().is_empty() {
+        return Err("it has files that are not committed".to_owned());
+    }
     let mut command = git(repository);
+    command.args(["-c", "status.showUntrackedFiles=all"]);
     // Without --force it removes nothing that was changed or added.
     command.args(["worktree", "remove"]).arg(path);
     match run(command).await {

@@ -141,16 +141,18 @@ pub(super) fn directory(pid: u32) -> Directory {
 
 /// Returns the variables `names` that a process was started with.
 pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let environment = open(pid).and_then(|process| process.environ().ok());
-    let mut found = BTreeMap::new();
-    for (name, value) in environment.unwrap_or_default() {
-        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
-            && names.contains(&name)
-        {
-            found.insert(name, value);
-        }
-    }
+    let mut found = whole_environment(pid);
+    found.retain(|name, _| names.contains(name));
     found
+}
+
+/// Returns all variables that a process was started with.
+pub(super) fn whole_environment(pid: u32) -> BTreeMap<String, String> {
+    let environment = open(pid).and_then(|process| process.environ().ok());
+    let pairs = environment.unwrap_or_default().into_iter();
+    pairs
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -108,6 +108,13 @@ pub(super) fn directory(pid: u32) -> Directory {
 
 /// Returns the variables `names` that a process was started with.
 pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut found = whole_environment(pid);
+    found.retain(|name, _| names.contains(name));
+    found
+}
+
+/// Returns all variables that a process was started with.
+pub(super) fn whole_environment(pid: u32) -> BTreeMap<String, String> {
     let system = look(
         pid,
         ProcessRefreshKind::nothing().with_environ(UpdateKind::Always),
@@ -120,9 +127,7 @@ pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String
         .iter()
         .filter_map(|entry| {
             let (name, value) = entry.to_str()?.split_once('=')?;
-            names
-                .contains(name)
-                .then(|| (name.to_owned(), value.to_owned()))
+            Some((name.to_owned(), value.to_owned()))
         })
         .collect()
 }

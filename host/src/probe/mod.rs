@@ -289,6 +289,12 @@ pub fn started_at(pid: u32) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_second(system::second(began)? - 2).ok()
 }
 
+/// Returns a number that names, with the id, a run of a program, also where it was stopped; `None`: it
+/// has ended.
+pub fn run(pid: u32) -> Option<u64> {
+    Some(system::process(pid)?.run())
+}
+
 /// Returns the files that a process has open; none where the system does not tell.
 pub fn open_files(pid: u32) -> Vec<PathBuf> {
     system::open_files(pid)
@@ -314,6 +320,11 @@ pub fn directory(pid: u32) -> Directory {
 /// does not show here.
 pub fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     system::environment(pid, names)
+}
+
+/// Returns all variables that a process was started with.
+pub fn whole_environment(pid: u32) -> BTreeMap<String, String> {
+    system::whole_environment(pid)
 }
 
 /// Tells a process group to end; returns whether there was one to tell.

@@ -72,7 +72,7 @@ pub trait Manage: Store {
     /// Answers an agent that waits for a person; a daemon that runs gives it the answer.
     ///
     /// # Errors
-    /// There is no such task, or its agent waits for nobody.
+    /// There is no such task, its agent waits for nobody, or it was answered already.
     fn reply(&mut self, id: TaskId, answer: &Answer, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lets sessions take no new tasks, or take them again.
@@ -303,14 +303,23 @@ impl Manage for Sqlite {
 
     fn reply(&mut self, id: TaskId, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
         self.atomically(|connection| {
-            let status = read_task(connection, id)?.status;
+            let task = read_task(connection, id)?;
+            let status = task.status;
             if status != Status::WaitingInput {
                 return Err(StoreError::NotAsking { id, status });
             }
+            // A second one would answer what is asked next, which nobody has seen.
+            if connection
+                .prepare_cached("SELECT 1 FROM replies WHERE task_id = ?1")?
+                .exists([id.0])?
+            {
+                return Err(StoreError::Answered(id));
+            }
             let (kind, text) = answer.row();
             connection.execute(
-                "INSERT INTO replies (task_id, kind, text, created_at) VALUES (?1, ?2, ?3, ?4)",
-                params![id.0, kind, text, stamp(now)],
+                "INSERT INTO replies (task_id, kind, text, asks, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![id.0, kind, text, task.asks, stamp(now)],
             )?;
             Ok(())
         })

@@ -154,6 +154,9 @@ pub enum StoreError {
         /// How it stands.
         status: Status,
     },
+    /// An answer is on its way.
+    #[error("task {0} was answered already, and its agent has not gone on yet")]
+    Answered(TaskId),
     /// Nobody asks anything.
     #[error("task {id} is {status}: its agent waits for no answer")]
     NotAsking {
@@ -314,12 +317,18 @@ pub trait Store: PolicyLog {
     /// The attempt has ended already, or the database refused.
     fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Records that the agent of an attempt waits for a person, and for what.
+    /// Records that the agent of an attempt waits for a person, and for what; `said`: all that it has
+    /// said.
     ///
     /// # Errors
     /// The attempt has ended, or the database refused.
-    fn ask(&mut self, attempt: AttemptId, question: &str, now: Timestamp)
-    -> Result<(), StoreError>;
+    fn ask(
+        &mut self,
+        attempt: AttemptId,
+        question: &str,
+        said: Option<&Output>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Records that the agent of an attempt goes on.
     ///
@@ -355,6 +364,13 @@ pub trait Store: PolicyLog {
     /// # Errors
     /// The database refused.
     fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError>;
+
+    /// Returns how many tasks a session has taken up, of the attempts that have ended, from `from`
+    /// on. Those that it refused or was not given after all are none.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn taken_up(&mut self, identity: &Identity, from: AttemptId) -> Result<u32, StoreError>;
 
     /// Returns what people ask for tasks in flight.
     ///
@@ -723,6 +739,8 @@ pub struct Reply {
     pub task: TaskId,
     /// What.
     pub answer: Answer,
+    /// What was asked when it was said.
+    pub asks: Option<String>,
 }
 
 /// What a person says to an agent that asks.

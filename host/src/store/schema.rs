@@ -280,8 +280,8 @@ CREATE INDEX policy_orders ON policy_log (id) WHERE outcome = 'waiting';
     // 4: agents: a task may wait for a person, an attempt is submitted before it runs, a provider
     // is paused until its limit ends. SQLite changes no CHECK in place: the tables are made anew.
     r"
-DROP TRIGGER prompts_insert;
-DROP VIEW prompts;
+DROP TRIGGER IF EXISTS prompts_insert;
+DROP VIEW IF EXISTS prompts;
 CREATE TABLE tasks_new (
     id                 INTEGER PRIMARY KEY AUTOINCREMENT,
     kind               TEXT NOT NULL DEFAULT 'prompt' CHECK (kind IN ('prompt', 'command')),
@@ -408,6 +408,8 @@ CREATE TABLE replies (
     task_id    INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     kind       TEXT NOT NULL DEFAULT 'words' CHECK (kind IN ('words', 'keys', 'accept')),
     text       TEXT NOT NULL,
+    -- What was asked when it was said.
+    asks       TEXT,
     created_at TEXT NOT NULL
 );
 

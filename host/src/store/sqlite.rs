@@ -20,7 +20,7 @@ use super::{
     Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,
     ParentRow, Pause, PauseRow, Reply, Request, SessionRow, Store, StoreError, Waiting, schema,
 };
-use crate::model::ids::{AttemptId, TaskId};
+use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::task::{
     Attempt, Event, IfParentFails, NewTask, Outcome, Parent, Phase, Status, Task,
@@ -529,10 +529,7 @@ impl Store for Sqlite {
                 ],
             )?;
             if let Some(output) = &end.output {
-                connection.execute(
-                    "INSERT INTO outputs (attempt_id, total, bytes) VALUES (?1, ?2, ?3)",
-                    params![end.attempt.0, saturating(output.total), output.bytes],
-                )?;
+                keep_output(connection, end.attempt, output)?;
             }
             connection.execute(
                 "UPDATE tasks SET not_before = ?4,
@@ -569,7 +566,7 @@ impl Store for Sqlite {
                 | Outcome::Limited
                 | Outcome::Uncertain => None,
             };
-            connection.execute("DELETE FROM replies WHERE task_id = ?1", [task.0])?;
+            drop_replies(connection, task, "the turn has ended", now)?;
             if let Some(limit) = &end.limit {
                 hold_provider(connection, limit, now)?;
             }
@@ -587,11 +584,16 @@ impl Store for Sqlite {
         &mut self,
         attempt: AttemptId,
         question: &str,
+        said: Option<&Output>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.atomically(|connection| {
             let (task, session) = open_attempt(connection, attempt)?;
             move_task(connection, task, Event::Ask, Some(&session), question, now)?;
+            drop_replies(connection, task, "it asks something else by now", now)?;
+            if let Some(said) = said {
+                keep_output(connection, attempt, said)?;
+            }
             connection.execute(
                 "UPDATE tasks SET asks = ?2 WHERE id = ?1",
                 params![task.0, question],
@@ -610,14 +612,14 @@ impl Store for Sqlite {
             let (task, session) = open_attempt(connection, attempt)?;
             move_task(connection, task, Event::GoOn, Some(&session), details, now)?;
             connection.execute("UPDATE tasks SET asks = NULL WHERE id = ?1", [task.0])?;
-            Ok(())
+            drop_replies(connection, task, "the agent goes on by itself", now)
         })
     }
 
     fn replies(&mut self) -> Result<Vec<Reply>, StoreError> {
         let mut query = self
             .connection
-            .prepare_cached("SELECT id, task_id, kind, text FROM replies ORDER BY id")?;
+            .prepare_cached("SELECT id, task_id, kind, text, asks FROM replies ORDER BY id")?;
         let rows = query.query_map([], |row| {
             Ok(Reply {
                 id: row.get(0)?,
@@ -626,6 +628,7 @@ impl Store for Sqlite {
                     &row.get::<_, String>(2)?,
                     text(row, 3)?.unwrap_or_default(),
                 ),
+                asks: text(row, 4)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -675,6 +678,25 @@ impl Store for Sqlite {
             })
         })
         .collect()
+    }
+
+    fn taken_up(&mut self, identity: &Identity, from: AttemptId) -> Result<u32, StoreError> {
+        let [server_pid, server_start, pane, pane_pid] = identity_params(identity);
+        // What a person took back before it was typed has left nothing there. A preparation that
+        // failed may have, though nothing was typed behind it.
+        let count = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*) FROM attempts WHERE id >= ?1 AND server_pid = ?2
+                    AND server_start = ?3 AND pane = ?4 AND pane_pid = ?5 AND phase = 'ended'
+                    AND outcome NOT IN ('refused', 'withdrawn')
+                    AND (delivered_at IS NOT NULL OR outcome NOT IN ('cancelled', 'reassigned'))",
+            )?
+            .query_row(
+                params![from.0, server_pid, server_start, pane, pane_pid],
+                |row| row.get(0),
+            )?;
+        Ok(count)
     }
 
     fn requests(&mut self) -> Result<BTreeMap<TaskId, Request>, StoreError> {
@@ -830,6 +852,13 @@ impl Store for Sqlite {
 
     fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.connection
+            .prepare_cached(
+                "INSERT INTO assignment_history (action, created_at, details)
+                 SELECT 'resumed', ?1, scope || ' ' || name || ': its limit has ended'
+                 FROM pauses WHERE until <= ?1",
+            )?
+            .execute([stamp(now)])?;
+        self.connection
             .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
             .execute([stamp(now)])?;
         Ok(())
@@ -965,6 +994,35 @@ pub(super) fn read_task(connection: &Connection, id: TaskId) -> Result<Task, Sto
         .ok_or(StoreError::NoTask(id))
 }
 
+fn keep_output(
+    connection: &Connection,
+    attempt: AttemptId,
+    output: &Output,
+) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT OR REPLACE INTO outputs (attempt_id, total, bytes) VALUES (?1, ?2, ?3)",
+        params![attempt.0, saturating(output.total), output.bytes],
+    )?;
+    Ok(())
+}
+
+/// Deletes answers that come too late, and says so.
+fn drop_replies(
+    connection: &Connection,
+    task: TaskId,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let dropped = connection
+        .prepare_cached("DELETE FROM replies WHERE task_id = ?1")?
+        .execute([task.0])?;
+    if dropped > 0 {
+        let details = format!("not given: {why}");
+        write_history(connection, task, None, "replied", &details, now)?;
+    }
+    Ok(())
+}
+
 /// Pauses a provider until its limit ends; one that a person has paused stays so.
 fn hold_provider(connection: &Connection, limit: &Limit, now: Timestamp) -> Result<(), StoreError> {
     connection.execute(
@@ -973,6 +1031,18 @@ fn hold_provider(connection: &Connection, limit: &Limit, now: Timestamp) -> Resu
          ON CONFLICT (scope, name) DO UPDATE SET until = max(until, excluded.until),
             reason = excluded.reason WHERE until IS NOT NULL",
         params![limit.provider, stamp(now), stamp(limit.until), limit.reason],
+    )?;
+    connection.execute(
+        "INSERT INTO assignment_history (action, created_at, details) VALUES ('paused', ?1, ?2)",
+        params![
+            stamp(now),
+            format!(
+                "provider {} until {}: {}",
+                limit.provider,
+                stamp(limit.until),
+                limit.reason
+            )
+        ],
     )?;
     Ok(())
 }

@@ -148,6 +148,41 @@ fn what_was_refused_is_no_attempt_of_the_task() {
 }
 
 #[test]
+fn what_a_session_has_taken_up_is_counted() {
+    let (_directory, mut store) = store();
+    let tasks = queue(&mut store, &vec![NewTask::command("true"); 8]);
+    let mut first = None;
+    let attempts = tasks.into_iter().zip([
+        (Outcome::Completed, Event::Complete, true),
+        (Outcome::Failed, Event::Fail, false),
+        (Outcome::Cancelled, Event::Cancel, true),
+        (Outcome::Limited, Event::Hold, true),
+        (Outcome::Uncertain, Event::Lose, true),
+        // These have left nothing there.
+        (Outcome::Cancelled, Event::Cancel, false),
+        (Outcome::Refused, Event::Refuse, true),
+        (Outcome::Withdrawn, Event::Withdraw, true),
+    ]);
+    for (task, (outcome, event, delivered)) in attempts {
+        let attempt = claimed(&mut store, task, 1);
+        first.get_or_insert(attempt);
+        if delivered {
+            let delivering = store.advance(attempt, Phase::Delivering, "", now());
+            delivering.expect("delivering");
+        }
+        store
+            .end(&end(attempt, outcome, event), later(1))
+            .expect("ended");
+    }
+    let first = first.expect("an attempt");
+    let mut count = |pane, from| store.taken_up(&identity(pane), from).expect("a number");
+    assert_eq!(count(1, AttemptId(0)), 5);
+    assert_eq!(count(1, first), 5);
+    assert_eq!(count(1, AttemptId(first.0 + 1)), 4);
+    assert_eq!(count(2, AttemptId(0)), 0);
+}
+
+#[test]
 fn nothing_is_claimed_twice() {
     let (_directory, mut store) = store();
     let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);

@@ -294,7 +294,9 @@ fn judge_one(delivery: &Delivery, rows: &HashMap<u64, Row>, taken: &Taken) -> (V
         "completed" => (Verdict::Whole, String::new()),
         "uncertain" => (Verdict::Uncertain, reason),
         // The agent died over it, and the task says that it came to nothing.
-        "failed" if !taken.is_answered && !reason.is_empty() => (Verdict::Whole, reason),
+        "failed" if !taken.is_answered && reason.contains("the agent ended") => {
+            (Verdict::Whole, reason)
+        }
         status => {
             let end = if taken.is_answered {
                 "taken and answered"

@@ -73,7 +73,10 @@ impl Report {
     /// Whether nothing happened that must not.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.total().faults() == 0 && self.runs.iter().all(|(_, run)| run.trouble.is_none())
+        let total = self.total();
+        // A profile that recognises nothing delivers nothing, which is not good either.
+        let delivers = total.deliverable == 0 || total.count(Verdict::Whole) > 0;
+        delivers && total.faults() == 0 && self.runs.iter().all(|(_, run)| run.trouble.is_none())
     }
 
     /// A table for a terminal, and the findings.

@@ -437,7 +437,7 @@ fn failed(error: &str, content: Content<Piece>, at: Option<Timestamp>) -> How {
     let lower = message.to_lowercase();
     let tells = |words: &str| lower.contains(words);
     let is_limit = error == "rate_limit"
-        || tells("limit reached")
+        || (tells("limit reached") && !tells("context limit"))
         || tells("rate limit")
         || tells("rate_limit")
         || (tells("hit your") && tells("limit"));
