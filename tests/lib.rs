@@ -27,6 +27,7 @@ mod model;
 mod output;
 mod policies;
 mod pools;
+mod prompts;
 mod queue;
 mod readme;
 mod reasons;

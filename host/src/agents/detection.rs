@@ -230,6 +230,11 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | attended | · | · | · | · | · |
     | unknown | · | · | · | · | 7 |
     ");
+    // The report shows the same.
+    let report = include_str!("../../../tests/conformance/REPORT.md");
+    for line in tables(&counts).lines() {
+        assert!(report.contains(line), "the report lacks {line}");
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ const FORGOTTEN: i64 = 300;
 /// A report of work is believed against a free screen for so long, in seconds: Esc tells nobody.
 const BELIEVED: i64 = 30;
 
+/// A dialog's question stands so many lines above its choices at most.
+const TALLEST_DIALOG: usize = 12;
+
 /// Where a signal comes from, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,9 +132,14 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
         .position(|line| state.waiting_screen.is_match(line));
     if let Some(at) = dialog {
         // The question stands above what can be answered, and says little without what is between.
-        let asked = tail[at..]
-            .iter()
-            .position(|line| line.trim().ends_with('?'));
+        let asked = if tail[at].contains('?') {
+            Some(0)
+        } else {
+            tail[at..]
+                .iter()
+                .take(TALLEST_DIALOG)
+                .position(|line| line.trim().ends_with('?'))
+        };
         let lines = &tail[at..=at + asked.unwrap_or(0)];
         let words: Vec<&str> = lines
             .iter()

@@ -233,7 +233,10 @@ impl Screen {
 
 /// Returns the answer that stands below a prompt, for an agent that keeps no transcript, and its last
 /// lines: an error or a limit ends a turn, and what stands above them may speak of errors and limits.
-pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, String) {
+///
+/// `whole`: the lines are all that there is to see, so that a prompt that is out of sight stood above
+/// them. An empty prompt stands for the last one that was given, whatever it was.
+pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (String, String) {
     let composer = profile.composer.as_ref();
     let end = composer
         .and_then(|composer| {
@@ -243,50 +246,93 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str) -> (String, Strin
         })
         .unwrap_or(lines.len());
     let above = &lines[..end];
-    // Long prompts are wrapped, or shown in another way: their beginning is enough.
+    // Long prompts are wrapped, or shown in another way: their beginning is enough, and the more of it
+    // the better, for others may begin alike.
     let first = prompt.lines().map(essence).find(|line| !line.is_empty());
-    let start: String = first.unwrap_or_default().chars().take(30).collect();
-    let tells = |line: &&&str| !start.is_empty() && essence(line).contains(&start);
-    let is_prompt = |line: &&str| composer.is_some_and(|composer| composer.line.0.is_match(line));
-    // An answer may repeat the prompt: what looks like the composer is the prompt itself.
-    let told = above
-        .iter()
-        .rposition(|line| tells(&line) && is_prompt(line))
-        .or_else(|| above.iter().rposition(|line| tells(&line)));
-    let Some(told) = told else {
-        // It is out of sight: what stands there may be older.
-        return (String::new(), last_lines(above));
+    let first = first.unwrap_or_default();
+    let is_prompt = |line: &str| composer.is_some_and(|composer| composer.line.0.is_match(line));
+    let find = |start: &str| {
+        let tells = |line: &str| essence(line).contains(start);
+        // An answer may repeat the prompt: what looks like the composer is the prompt itself.
+        above
+            .iter()
+            .rposition(|line| tells(line) && is_prompt(line))
+            .or_else(|| above.iter().rposition(|line| tells(line)))
     };
-    let below = &above[told + 1..];
+    let told = if first.is_empty() {
+        above.iter().rposition(|line| is_given(profile, line))
+    } else {
+        let starts = BEGINNINGS.map(|length| first.chars().take(length).collect::<String>());
+        starts.iter().find_map(|start| find(start))
+    };
+    let below = match told {
+        Some(told) => &above[told + 1..],
+        None if whole => above,
+        // It is out of sight: what stands there may be older.
+        None => return (String::new(), last_lines(above, FURTHER_LINES)),
+    };
     let begins = profile.turn.answer.as_ref();
     let first = begins.and_then(|begins| below.iter().position(|line| begins.0.is_match(line)));
     let from = match (begins, first) {
-        (Some(_), None) => return (String::new(), last_lines(below)),
+        // Nothing here is the agent's answer.
+        (Some(_), None) => return (String::new(), below.join("\n")),
         (_, first) => first.unwrap_or(0),
     };
+    let trailer = below[from..]
+        .iter()
+        .position(|line| profile.turn.trailer.is_match(line));
+    let stop = trailer.map_or(below.len(), |trailer| from + trailer);
     let mut answer = Vec::new();
-    for (index, line) in below[from..].iter().enumerate() {
-        if profile.turn.trailer.is_match(line) {
-            break;
-        }
+    for (index, line) in below[from..stop].iter().enumerate() {
         let groups = begins
             .filter(|_| index == 0)
             .and_then(|begins| begins.0.captures(line));
         let text = groups.and_then(|groups| groups.name("text").map(|text| text.as_str()));
         answer.push(text.unwrap_or(line));
     }
-    (answer.join("\n").trim().to_owned(), last_lines(below))
+    let rest = format!(
+        "{}\n{}",
+        last_lines(&below[from..stop], LAST_LINES),
+        below[stop..].join("\n")
+    );
+    (answer.join("\n").trim().to_owned(), rest)
+}
+
+/// So many characters of a prompt are looked for, the most first.
+const BEGINNINGS: [usize; 4] = [400, 120, 60, 30];
+
+/// Whether a line is a prompt that was given: it looks like the composer, and something stands in it.
+fn is_given(profile: &Profile, line: &str) -> bool {
+    let composer = profile.composer.as_ref();
+    let groups = composer.and_then(|composer| composer.line.0.captures(line));
+    let draft = groups.and_then(|groups| groups.name("draft").map(|draft| draft.as_str()));
+    draft.is_some_and(|draft| !draft.trim().is_empty())
+}
+
+/// Returns how many prompts are shown that were given, and the last of them.
+pub fn given(profile: &Profile, lines: &[&str]) -> (usize, String) {
+    let given: Vec<&&str> = lines
+        .iter()
+        .filter(|line| is_given(profile, line))
+        .collect();
+    let last = given
+        .last()
+        .map_or_else(String::new, |line| (**line).to_owned());
+    (given.len(), last)
 }
 
 /// A message at the end of a turn is one or two lines long.
 const LAST_LINES: usize = 2;
 
-fn last_lines(lines: &[&str]) -> String {
+/// Where the prompt is out of sight, a message may stand above some lines of decoration.
+const FURTHER_LINES: usize = 10;
+
+fn last_lines(lines: &[&str], count: usize) -> String {
     let mut last: Vec<&str> = lines
         .iter()
         .rev()
         .filter(|line| !line.trim().is_empty())
-        .take(LAST_LINES)
+        .take(count)
         .copied()
         .collect();
     last.reverse();

@@ -39,9 +39,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// More keys than these are no answer.
 const MOST_KEYS: usize = 50;
 
-/// So many of a session's last rows are searched for what became of an answer.
-const LAST_ROWS: usize = 20;
-
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let answer = match &args.text {
         Some(text) => Answer::Words(words(text)?),
@@ -54,8 +51,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     };
     let mut store = context.store()?;
     let before = store.history(args.id)?.len();
-    let since = Timestamp::now();
-    store.reply(args.id, &answer, since)?;
+    store.reply(args.id, &answer, Timestamp::now())?;
     context.spool()?.nudge();
     if Lock::holder(&context.config.data_dir).is_none() {
         ui::warn("no daemon is running: the answer is given once one is, see `assigner run`");
@@ -63,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     let mut status = Status::WaitingInput;
     if args.wait {
-        let task = wait(&mut store, args.id, before, since)?;
+        let task = wait(&mut store, args.id, before)?;
         status = task.status;
         if status.is_settled() && status != Status::Completed {
             exit = Exit::Failed;
@@ -156,7 +152,7 @@ fn key(text: &str) -> Result<String, String> {
 
 /// Waits until something has become of an answer. `before`: how many rows the task's history had
 /// then.
-fn wait(store: &mut Sqlite, id: TaskId, before: usize, since: Timestamp) -> Result<Task, Failure> {
+fn wait(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> {
     let mut seen = None;
     loop {
         let version = store.data_version()?;
@@ -182,27 +178,7 @@ fn wait(store: &mut Sqlite, id: TaskId, before: usize, since: Timestamp) -> Resu
                 format!("the answer was not given: {why}"),
             ));
         }
-        if let Some(why) = refusal(store, &task, since)? {
-            return Err(Failure::new(Exit::Failed, why));
-        }
     }
-}
-
-/// Returns why an answer could not be typed, as the session's history says.
-fn refusal(store: &mut Sqlite, task: &Task, since: Timestamp) -> Result<Option<String>, Failure> {
-    let Some(session) = &task.session else {
-        return Ok(None);
-    };
-    let rows = store.session_history(session, LAST_ROWS)?;
-    let about = format!("task {}: ", task.id);
-    // Times are kept in milliseconds.
-    let since = since.as_millisecond();
-    let row = rows.into_iter().find(|row| {
-        row.action == "reply_refused"
-            && row.at.as_millisecond() >= since
-            && row.details.starts_with(&about)
-    });
-    Ok(row.map(|row| row.details))
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ impl<T: Tmux> Engine<T> {
                     exit_seen: None,
                     ending: None,
                     given: None,
+                    answered: false,
                     resumed: None,
                 };
                 tracing::info!(task = %flight.task.id, session = ?flight.session, "claimed");

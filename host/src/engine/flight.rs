@@ -27,6 +27,8 @@ pub(super) struct Flight {
     pub(super) ending: Option<Ending>,
     /// When a prompt may first have been typed or submitted.
     pub(super) given: Option<Timestamp>,
+    /// Whether its agent has asked something that was answered.
+    pub(super) answered: bool,
     /// When a daemon took it up that an earlier one had begun.
     pub(super) resumed: Option<Timestamp>,
 }
@@ -73,6 +75,7 @@ impl Flight {
             phase: open.phase,
             since: open.started_at.or(open.delivered_at).unwrap_or(now),
             given: open.delivered_at.or(open.submitted_at),
+            answered: open.answered,
             resumed: Some(now),
             prompt_seen: None,
             exit_seen: None,

@@ -240,6 +240,8 @@ impl<T: Tmux> Engine<T> {
         let press = self.submit_key(flight, turn, agent, &read);
         let typed = self.tmux.press(&press).await;
         let presses = u32::from(!matches!(typed, Typed::Refused(_)));
+        // What is reported from here on may be about it.
+        turn.begun = Some(look.now);
         if let Typed::Refused(refusal) = typed {
             tracing::debug!(task = %flight.task.id, "not submitted yet: {refusal}");
         }

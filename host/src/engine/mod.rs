@@ -14,6 +14,7 @@ pub mod capture;
 mod changes;
 mod claim;
 mod deliver;
+mod ending;
 pub mod explain;
 mod flight;
 mod follow;
@@ -33,6 +34,7 @@ mod prompt;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
+mod replies;
 mod scan;
 mod spool;
 mod steps;
@@ -187,6 +189,8 @@ impl<T: Tmux> Engine<T> {
         let (known, in_use) = ledger
             .run(move |store| {
                 store.retire_unseen(now)?;
+                let why = "the daemon ended while it was given: look whether it was";
+                store.drop_replies(None, why, now)?;
                 Ok((store.sessions()?, store.secrets_in_use()?))
             })
             .await?;

@@ -58,8 +58,15 @@ pub(super) struct Turn {
     watched: bool,
     searched: Option<Instant>,
     /// A search that goes on beside the rounds.
-    pub(super) searching: Option<JoinHandle<Option<Follower>>>,
-    /// When its turn was seen to have begun.
+    pub(super) searching: Option<JoinHandle<Found>>,
+    /// Several transcripts tell of the text.
+    pub(super) several: bool,
+    /// The prompts that were to be seen when a question was heard, and when they were looked at last.
+    pub(super) shown: Option<(usize, String)>,
+    pub(super) shown_at: Instant,
+    /// When a dialog of its was answered.
+    pub(super) answered: Option<Instant>,
+    /// When it was submitted first.
     pub(super) begun: Option<Timestamp>,
     /// When the last report was made before it was given.
     pub(super) heard: Option<Timestamp>,
@@ -124,6 +131,10 @@ impl Turn {
             watched: false,
             searched: None,
             searching: None,
+            several: false,
+            shown: None,
+            shown_at: Instant::now(),
+            answered: None,
             begun: None,
             heard: None,
             draft: None,
@@ -174,6 +185,7 @@ impl Turn {
             text: self.text.clone(),
             given: self.given,
             taken,
+            taken_up: self.taken_up,
         })
     }
 
@@ -181,6 +193,11 @@ impl Turn {
     pub(super) fn found(&mut self, follower: Follower) {
         self.follower = Some(follower);
         self.found = true;
+    }
+
+    /// Whether only the screen tells what it answers.
+    pub(super) fn is_unwritten(&self) -> bool {
+        !self.found
     }
 
     /// The transcript that is known to be of this turn.
@@ -213,17 +230,17 @@ impl Turn {
         let own = follower.turn_of(&self.text, since);
         let latest = || {
             let turn = follower.turn()?;
-            let begun = turn.began.or(turn.last)?;
-            (begun >= since).then_some(turn)
+            match turn.began.or(turn.last) {
+                Some(begun) => (begun >= since).then_some(turn),
+                // It tells no times: what was there when it was asked is old.
+                None => follower.fresh(),
+            }
         };
         // Where an earlier daemon has begun it, a question may have been answered since.
-        let asked = own.is_some_and(|own| {
+        let asked = own.is_none_or(|own| {
             let response = own.response.as_deref();
-            own.how == Some(How::Done) && response.is_some_and(super::follow::asks)
+            own.how == Some(How::Done) && response.is_some_and(super::ending::asks)
         });
-        if self.is_reply && self.watched && self.said.is_none() {
-            return own;
-        }
         if self.asks.is_some() || self.is_reply || (self.taken_up && asked) {
             latest()
         } else {
@@ -240,12 +257,23 @@ pub(super) struct Search {
     text: String,
     given: Timestamp,
     taken: HashSet<PathBuf>,
+    taken_up: bool,
+}
+
+/// What a search has come to.
+pub(super) enum Found {
+    /// Nothing tells of the text.
+    None,
+    /// One transcript does.
+    One(Box<Follower>),
+    /// Several do, and none is believed.
+    Several,
 }
 
 impl Search {
     /// Finds the transcript in which the text stands: of the files that the agent has open or has
     /// written to since, the one that tells of this very text.
-    pub(super) fn run(self) -> Option<Follower> {
+    pub(super) fn run(self) -> Found {
         let spec = &self.spec;
         let (env, cwd) = surroundings(self.pid, spec);
         let mut paths = open_transcripts(spec, self.pane_pid, &env, &cwd);
@@ -254,6 +282,7 @@ impl Search {
             paths = transcript::candidates(spec, &env, &cwd, since);
             paths.retain(|path| !self.taken.contains(path));
         }
+        let only_one = paths.len() == 1;
         let mut found: Option<Follower> = None;
         for path in paths {
             let small = path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
@@ -270,14 +299,17 @@ impl Search {
                     break;
                 }
             }
-            if follower.turn_of(&self.text, self.given).is_some() {
+            // Where an earlier daemon has given it, answers may have followed it.
+            let latest = follower.turn().and_then(|turn| turn.began);
+            let follows =
+                self.taken_up && only_one && latest.is_some_and(|began| began >= self.given);
+            if follows || follower.turn_of(&self.text, self.given).is_some() {
                 if found.is_some() {
-                    // Two tell of it, and neither is believed.
-                    return None;
+                    return Found::Several;
                 }
                 found = Some(follower);
             }
         }
-        found
+        found.map_or(Found::None, |found| Found::One(Box::new(found)))
     }
 }

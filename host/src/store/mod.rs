@@ -347,8 +347,8 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn replies(&mut self) -> Result<Vec<Reply>, StoreError>;
 
-    /// Takes a reply off the list, with what became of it: before it is typed, so that none is
-    /// typed twice.
+    /// Takes up a reply, with what becomes of it: before it is typed, so that none is typed twice. Until
+    /// its agent goes on, or [`Store::drop_replies`], no other is accepted.
     ///
     /// # Errors
     /// The database refused: the reply must not be typed.
@@ -356,6 +356,18 @@ pub trait Store: PolicyLog {
         &mut self,
         reply: &Reply,
         details: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes the replies to a task that were not given, and says why; `None`: of all tasks those that
+    /// an earlier daemon was just giving.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn drop_replies(
+        &mut self,
+        task: Option<TaskId>,
+        why: &str,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
@@ -800,6 +812,8 @@ pub struct OpenAttempt {
     pub started_at: Option<Timestamp>,
     /// When a prompt may first have been submitted.
     pub submitted_at: Option<Timestamp>,
+    /// Whether its agent has asked something that was answered.
+    pub answered: bool,
     /// What it is a try of.
     pub task: Task,
 }

@@ -370,6 +370,8 @@ CREATE TABLE attempts_new (
     delivered_at   TEXT,
     submitted_at   TEXT,
     started_at     TEXT,
+    -- When its agent went on behind a question.
+    resumed_at     TEXT,
     ended_at       TEXT,
     policy_name    TEXT NOT NULL,
     policy_version TEXT NOT NULL,
@@ -410,6 +412,8 @@ CREATE TABLE replies (
     text       TEXT NOT NULL,
     -- What was asked when it was said.
     asks       TEXT,
+    -- Whether the daemon is just giving it.
+    taken      INTEGER NOT NULL DEFAULT 0,
     created_at TEXT NOT NULL
 );
 

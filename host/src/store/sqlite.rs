@@ -612,14 +612,18 @@ impl Store for Sqlite {
             let (task, session) = open_attempt(connection, attempt)?;
             move_task(connection, task, Event::GoOn, Some(&session), details, now)?;
             connection.execute("UPDATE tasks SET asks = NULL WHERE id = ?1", [task.0])?;
+            connection.execute(
+                "UPDATE attempts SET resumed_at = ?2 WHERE id = ?1",
+                params![attempt.0, stamp(now)],
+            )?;
             drop_replies(connection, task, "the agent goes on by itself", now)
         })
     }
 
     fn replies(&mut self) -> Result<Vec<Reply>, StoreError> {
-        let mut query = self
-            .connection
-            .prepare_cached("SELECT id, task_id, kind, text, asks FROM replies ORDER BY id")?;
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, task_id, kind, text, asks FROM replies WHERE NOT taken ORDER BY id",
+        )?;
         let rows = query.query_map([], |row| {
             Ok(Reply {
                 id: row.get(0)?,
@@ -641,15 +645,41 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.atomically(|connection| {
-            connection.execute("DELETE FROM replies WHERE id = ?1", [reply.id])?;
+            connection.execute("UPDATE replies SET taken = 1 WHERE id = ?1", [reply.id])?;
             write_history(connection, reply.task, None, "replied", details, now)
+        })
+    }
+
+    fn drop_replies(
+        &mut self,
+        task: Option<TaskId>,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let tasks: Vec<TaskId> = match task {
+                Some(task) => vec![task],
+                None => {
+                    let mut query =
+                        connection.prepare_cached("SELECT task_id FROM replies WHERE taken")?;
+                    let rows = query.query_map([], |row| Ok(TaskId(row.get(0)?)))?;
+                    rows.collect::<Result<_, _>>()?
+                }
+            };
+            for task in tasks {
+                connection.execute("DELETE FROM replies WHERE task_id = ?1", [task.0])?;
+                let details = format!("not given: {why}");
+                write_history(connection, task, None, "replied", &details, now)?;
+            }
+            Ok(())
         })
     }
 
     fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT id, session, server_pid, server_start, pane, pane_pid, phase, delivered_at,
-                started_at, submitted_at, task_id
+                coalesce(resumed_at, started_at), submitted_at, task_id,
+                resumed_at IS NOT NULL
              FROM attempts WHERE phase <> 'ended' ORDER BY id",
         )?;
         let rows = query.query_map([], |row| {
@@ -662,10 +692,21 @@ impl Store for Sqlite {
                 time(row, 8)?,
                 time(row, 9)?,
                 TaskId(row.get(10)?),
+                row.get::<_, bool>(11)?,
             ))
         })?;
         rows.map(|row| {
-            let (id, session, identity, phase, delivered_at, started_at, submitted_at, task) = row?;
+            let (
+                id,
+                session,
+                identity,
+                phase,
+                delivered_at,
+                started_at,
+                submitted_at,
+                task,
+                answered,
+            ) = row?;
             Ok(OpenAttempt {
                 id,
                 session,
@@ -674,6 +715,7 @@ impl Store for Sqlite {
                 delivered_at,
                 started_at,
                 submitted_at,
+                answered,
                 task: read_task(&self.connection, task)?,
             })
         })
@@ -1014,6 +1056,9 @@ fn drop_replies(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let dropped = connection
+        .prepare_cached("DELETE FROM replies WHERE task_id = ?1 AND NOT taken")?
+        .execute([task.0])?;
+    connection
         .prepare_cached("DELETE FROM replies WHERE task_id = ?1")?
         .execute([task.0])?;
     if dropped > 0 {

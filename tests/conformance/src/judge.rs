@@ -515,13 +515,13 @@ mod tests {
             assert_eq!(case.verdict(), Verdict::Misreported, "{status}");
         }
         let mut case = Case::new(1);
-        case.says(0, "failed", "the agent died");
+        case.says(0, "failed", "the agent ended in the middle of its turn");
         case.takes(0);
         assert_eq!(case.verdict(), Verdict::Whole);
         // It would be sent again.
-        case.says(0, "pending", "the agent died");
+        case.says(0, "pending", "the agent ended in the middle of its turn");
         assert_eq!(case.verdict(), Verdict::Misreported);
-        case.says(0, "uncertain", "the agent died");
+        case.says(0, "uncertain", "the agent ended in the middle of its turn");
         assert_eq!(case.verdict(), Verdict::Uncertain);
     }
 

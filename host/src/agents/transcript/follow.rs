@@ -125,6 +125,16 @@ impl Follower {
         Ok(entries)
     }
 
+    /// Marks all turns that there are as older than what follows.
+    pub fn age(&mut self) {
+        self.turns.age();
+    }
+
+    /// The latest turn, unless it is one of those that were marked by [`Follower::age`].
+    pub fn fresh(&self) -> Option<&Turn> {
+        self.turns.fresh()
+    }
+
     /// The latest turn.
     pub fn turn(&self) -> Option<&Turn> {
         self.turns.latest()

@@ -66,6 +66,12 @@ struct Entered {
 }
 
 impl Turns {
+    /// The latest turn, unless it was there when all that there was was marked as old.
+    pub(super) fn fresh(&self) -> Option<&Turn> {
+        let latest = self.latest.as_ref().filter(|entered| !entered.old);
+        latest.map(|entered| &entered.turn)
+    }
+
     pub(super) fn latest(&self) -> Option<&Turn> {
         self.latest.as_ref().map(|entered| &entered.turn)
     }
