@@ -266,6 +266,10 @@ impl<T: Tmux> Engine<T> {
     ) -> Result<Fate, RoundError> {
         // What runs in the foreground may be another program, for a while: an editor of the agent's.
         if probe::run(turn.pid) != Some(turn.began) {
+            // Its record may tell of an end that was not read yet.
+            if turn.may_still_tell() {
+                return Ok(Fate::Flies(Some(LOOK)));
+            }
             let reason = "the agent ended in the middle of its turn".to_owned();
             self.fail_attempt(flight.clone(), None, reason, now).await?;
             return Ok(Fate::Ended);

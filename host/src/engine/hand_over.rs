@@ -351,6 +351,10 @@ impl<T: Tmux> Engine<T> {
             .agent
             .filter(|agent| turn.is_at(agent) && agent.is_alive())
         else {
+            // Its record may tell of the turn, and was not read yet.
+            if turn.may_still_tell() {
+                return Ok(Given::NotYet(Some(LOOK)));
+            }
             return Ok(Given::Unclear(
                 "the agent ended right after the prompt was submitted".to_owned(),
             ));

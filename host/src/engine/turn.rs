@@ -21,6 +21,9 @@ const SEARCH_EVERY: Duration = Duration::from_millis(300);
 /// Of a larger transcript only the end is read, in bytes.
 const READ_WHOLE: u64 = 16 << 20;
 
+/// The record of an agent that has ended is read for so long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// File systems tell the time of a change less finely.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -64,6 +67,8 @@ pub(super) struct Turn {
     /// The prompts that were to be seen when a question was heard, and when they were looked at last.
     pub(super) shown: Option<(usize, String)>,
     pub(super) shown_at: Instant,
+    /// When its agent was first seen to have ended.
+    gone: Option<Instant>,
     /// When a dialog of its was answered.
     pub(super) answered: Option<Instant>,
     /// When it was submitted first.
@@ -134,6 +139,7 @@ impl Turn {
             several: false,
             shown: None,
             shown_at: Instant::now(),
+            gone: None,
             answered: None,
             begun: None,
             heard: None,
@@ -193,6 +199,12 @@ impl Turn {
     pub(super) fn found(&mut self, follower: Follower) {
         self.follower = Some(follower);
         self.found = true;
+    }
+
+    /// Whether an agent that has ended may have written what was not read yet.
+    pub(super) fn may_still_tell(&mut self) -> bool {
+        let gone = *self.gone.get_or_insert_with(Instant::now);
+        self.profile.transcript.is_some() && gone.elapsed() < LAST_WORDS
     }
 
     /// Whether only the screen tells what it answers.
