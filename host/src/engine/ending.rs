@@ -193,20 +193,23 @@ impl<T: Tmux> Engine<T> {
         flight: &Flight,
         turn: &Turn,
     ) -> Option<(usize, String)> {
-        let alternate = self.agents.is_alternate(&flight.identity);
-        let lines = if alternate { 0 } else { HISTORY };
-        let text = self.tmux.history(&flight.identity, lines).await.ok()?;
+        let (text, _) = self.shown(flight).await?;
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         Some(screen::given(&turn.profile, &lines))
     }
 
-    /// Returns the answer that the pane shows, its history included, and all that stands below the
-    /// prompt.
-    async fn answer_on_screen(&mut self, flight: &Flight, turn: &Turn) -> Option<(String, String)> {
-        // The history of a pane that shows the alternate screen is not this program's.
+    /// Returns what the pane shows, its history included, and whether it is the alternate screen: then
+    /// the history is not this program's, and is left out.
+    async fn shown(&mut self, flight: &Flight) -> Option<(String, bool)> {
         let alternate = self.agents.is_alternate(&flight.identity);
         let lines = if alternate { 0 } else { HISTORY };
         let text = self.tmux.history(&flight.identity, lines).await.ok()?;
+        Some((text, alternate))
+    }
+
+    /// Returns the answer that the pane shows, and all that stands below the prompt.
+    async fn answer_on_screen(&mut self, flight: &Flight, turn: &Turn) -> Option<(String, String)> {
+        let (text, alternate) = self.shown(flight).await?;
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         Some(screen::answer(&turn.profile, &lines, &turn.text, alternate))
     }
@@ -339,10 +342,7 @@ impl<T: Tmux> Engine<T> {
 
 /// Whether a report is about this turn: it says so, or it names no task and came behind the prompt.
 fn is_about(report: &Report, flight: &Flight, turn: &Turn) -> bool {
-    match report.task {
-        Some(task) => task == flight.task.id.0 && report.at >= turn.given,
-        None => report.at >= turn.given,
-    }
+    report.at >= turn.given && report.task.is_none_or(|task| task == flight.task.id.0)
 }
 
 /// Whether a response ends in a question.
