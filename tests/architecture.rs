@@ -11,23 +11,29 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("probe", &["model"]),
     ("policy", &["model"]),
     ("agents", &["model"]),
+    ("node", &["store", "tmux", "probe", "agents", "model"]),
     (
         "engine",
-        &["store", "tmux", "probe", "agents", "policy", "model"],
+        &[
+            "node", "store", "tmux", "probe", "agents", "policy", "model",
+        ],
     ),
     ("config", &["engine", "policy", "tmux"]),
     (
         "daemon",
-        &["engine", "store", "tmux", "agents", "policy", "model"],
+        &[
+            "engine", "node", "store", "tmux", "agents", "policy", "model",
+        ],
     ),
     ("toolchain", &[]),
-    ("client", &["engine", "store", "policy", "model"]),
+    ("client", &["engine", "node", "store", "policy", "model"]),
     (
         "cli",
         &[
             "daemon",
             "config",
             "engine",
+            "node",
             "store",
             "tmux",
             "probe",
@@ -79,6 +85,45 @@ fn imports_go_down_only() {
                     "{} imports `{import}`, and {module} may import {allowed:?}",
                     path.display()
                 );
+            }
+        }
+    }
+}
+
+/// What the machines of attempts may not name: they decide, and neither act nor wait.
+const IMPURE: &[&str] = &[
+    "async ",
+    ".await",
+    "tokio",
+    "std::fs",
+    "std::process",
+    "Instant",
+    "SystemTime",
+    "Timestamp::now",
+    "probe::run",
+    "probe::is_alive",
+    "probe::directory",
+    "tracing",
+];
+
+#[test]
+fn machines_of_attempts_are_pure() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node/attempt");
+    let machines = [
+        "describe.rs",
+        "job.rs",
+        "turn.rs",
+        "turn/giving.rs",
+        "turn/running.rs",
+        "turn/ending.rs",
+    ];
+    for machine in machines {
+        let text = fs::read_to_string(root.join(machine)).expect("a source file");
+        let code = text.split("#[cfg(test)]\nmod tests {").next();
+        for line in code.unwrap_or_default().lines() {
+            let line = line.split("//").next().unwrap_or_default();
+            for word in IMPURE {
+                assert!(!line.contains(word), "{machine} names `{word}`: {line}");
             }
         }
     }

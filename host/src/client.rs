@@ -61,11 +61,12 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::engine::explain::variables;
-use crate::engine::{Spool, suit};
+use crate::engine::suit;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
 use crate::model::session::{Activity, SessionContext};
 use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
+use crate::node::Spool;
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::store::{Manage, Output, SessionRow, Sqlite, Store, StoreError};
 

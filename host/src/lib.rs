@@ -2,7 +2,7 @@
 //!
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` draws the
 //! map; the modules are, from top to bottom: [`cli`], [`client`] for programs, [`daemon`],
-//! [`engine`], then [`store`],
+//! [`engine`], [`node`], then [`store`],
 //! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`]. Beside them,
 //! [`toolchain`] builds policies for their authors.
 
@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod model;
+pub mod node;
 pub mod policy;
 pub mod probe;
 pub mod store;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::exit::{Exit, Failure};
-use crate::engine::capture;
+use crate::node::capture;
 
 /// Keeps what a job prints.
 #[derive(Debug, clap::Args)]

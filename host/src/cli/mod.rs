@@ -45,7 +45,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::daemon::Lock;
-use crate::engine::Spool;
+use crate::node::Spool;
 use crate::policy::{LoadError, Loader, Policy, resolve};
 use crate::store::{DaemonFacts, Secrets, Sqlite, Store};
 use exit::{Exit, Failure};

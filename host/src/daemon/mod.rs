@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
-use crate::engine::{Engine, Settings, Spool};
+use crate::engine::{Engine, Settings};
 use crate::model::task::Status;
+use crate::node::Spool;
 use crate::policy::{Loader, Policy, Source};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Sqlite, StoreError};
 use crate::tmux::{self, Server, Socket};
@@ -211,6 +212,13 @@ pub enum Ended {
 /// # Errors
 /// It could not start. What goes wrong later is logged, and tried again.
 pub async fn run(options: Options) -> Result<Ended, DaemonError> {
+    // Attempts run beside the rounds, on this thread.
+    tokio::task::LocalSet::new()
+        .run_until(watch_over(options))
+        .await
+}
+
+async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let program = tmux::Program::new("tmux", options.socket.clone());
     tmux::version(program.path()).await?;
     let store = Sqlite::open(&options.data_dir)?;
@@ -285,6 +293,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
         }
         tokio::select! {
             () = stop.wait() => {
+                engine.settle().await;
                 tracing::info!("stopping; what runs goes on and is taken up by the next start");
                 return Ok(Ended::Stopped);
             }

@@ -2,7 +2,7 @@
 //! each from one scan to the next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use crate::agents::fuse::{self, Says, Signal, Source, Verdict};
 use crate::agents::recognise::{By, Hints, Process, recognise};
 use crate::agents::report::{Report, Reports};
-use crate::agents::transcript::{self, Follower};
+use crate::agents::transcript::Follower;
 use crate::agents::{Catalog, Profile, Screen};
 use crate::model::ids::{Identity, PaneId};
-use crate::probe::{self, Directory};
-use crate::tmux::{Aim, Capture, Pane};
+use crate::node::attempt::record::{open_records, surroundings};
+use crate::probe;
+use crate::tmux::{Capture, Pane};
 
 /// A program that no profile knows is looked at again after this: a wrapper starts its agent late.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,9 +32,6 @@ const QUIET: i64 = 3;
 
 /// After so many reports all but the last of each pane are deleted.
 const SWEEP_AFTER: usize = 256;
-
-/// The variable that `~` stands for.
-const HOME: &str = "HOME";
 
 /// The agents that were seen.
 #[derive(Default)]
@@ -92,9 +90,6 @@ pub(super) struct Agent {
 #[derive(Clone)]
 pub(super) struct ReadScreen {
     pub(super) screen: Arc<Screen>,
-    /// Where the cursor stood, shown or not.
-    pub(super) cursor: (u32, u32),
-    pub(super) in_mode: bool,
     stamp: ScreenStamp,
     at: i64,
 }
@@ -124,8 +119,6 @@ impl ReadScreen {
         let shown = capture.cursor_shown.then_some(capture.cursor);
         Self {
             screen: Arc::new(Screen::read(&capture.text, shown)),
-            cursor: capture.cursor,
-            in_mode: capture.in_mode,
             stamp: ScreenStamp::of(pane),
             at: now.as_second(),
         }
@@ -160,22 +153,6 @@ impl std::fmt::Debug for AgentSeen {
             .field("pid", &self.pid)
             .field("signals", &self.signals)
             .finish_non_exhaustive()
-    }
-}
-
-impl AgentSeen {
-    /// Whether its process is still there.
-    pub(super) fn is_alive(&self) -> bool {
-        probe::began(self.pid) == Some(self.began)
-    }
-
-    /// Returns what something typed there is aimed at.
-    pub(super) fn aim(&self, identity: &Identity, cursor: (u32, u32)) -> Aim {
-        Aim {
-            identity: identity.clone(),
-            cursor,
-            command: Some(self.pane.command.clone()),
-        }
     }
 }
 
@@ -339,24 +316,10 @@ impl Agents {
         }
     }
 
-    /// The transcripts of all other agents.
-    pub(super) fn transcripts_but(&self, identity: &Identity) -> impl Iterator<Item = PathBuf> {
-        let others = self
-            .known
-            .iter()
-            .filter(move |(other, _)| *other != identity);
-        let followers = others.filter_map(|(_, agent)| agent.follower.as_ref());
-        followers
-            .map(|follower| follower.path().to_owned())
-            .collect::<Vec<_>>()
-            .into_iter()
-    }
-
-    /// Whether an agent shows the alternate screen.
-    pub(super) fn is_alternate(&self, identity: &Identity) -> bool {
-        self.known
-            .get(identity)
-            .is_some_and(|agent| agent.alternate)
+    /// Returns the transcript that an agent writes, where it is known.
+    pub(super) fn record(&self, identity: &Identity) -> Option<PathBuf> {
+        let follower = self.known.get(identity)?.follower.as_ref()?;
+        Some(follower.path().to_owned())
     }
 
     /// Whether an agent is known to keep no transcript, whatever its profile says.
@@ -479,9 +442,7 @@ impl Agent {
         {
             self.searched = Some(Instant::now());
             let (env, cwd) = surroundings(self.pid, spec);
-            let mine = open_transcripts(spec, pane_pid, &env, &cwd)
-                .into_iter()
-                .next();
+            let mine = open_records(spec, pane_pid, &env, &cwd).into_iter().next();
             self.follower = mine.and_then(|path| Follower::at_end(spec.format, path).ok());
         }
         let follower = self.follower.as_mut()?;
@@ -500,36 +461,6 @@ fn earlier(name: &str) -> String {
     let digits = name.split('-').next().unwrap_or_default();
     let nanoseconds: u128 = digits.parse().unwrap_or_default();
     format!("{:020}", nanoseconds.saturating_sub(2_000_000_000))
-}
-
-/// Returns the transcripts that an agent's processes have open: what is recognised may be a wrapper
-/// of the one that writes.
-pub(super) fn open_transcripts(
-    spec: &transcript::Spec,
-    pane_pid: u32,
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
-) -> Vec<PathBuf> {
-    let members = probe::members(pane_pid).into_iter();
-    let files = members.flat_map(|member| probe::open_files(member.pid));
-    files
-        .filter(|path| transcript::belongs(spec, env, cwd, path))
-        .collect()
-}
-
-/// Returns the variables that say where an agent keeps its transcripts, and where it stands.
-pub(super) fn surroundings(
-    pid: u32,
-    spec: &transcript::Spec,
-) -> (BTreeMap<String, String>, PathBuf) {
-    let mut names = BTreeSet::from([HOME.to_owned()]);
-    names.extend(spec.home.variable.clone());
-    let env = probe::environment(pid, &names);
-    let cwd = match probe::directory(pid) {
-        Directory::At(path) | Directory::Deleted(path) => path,
-        Directory::Unreadable => Path::new("/").to_owned(),
-    };
-    (env, cwd)
 }
 
 fn process_of(member: &probe::Member) -> Process {

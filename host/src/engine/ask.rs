@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::deliver::HOLD;
+use super::HOLD;
 use super::scan::Snapshot;
-use super::spool::Spool;
 use super::tracker::{Asked, Freshness, Known, Seen, What};
-use super::{Engine, RoundError, job};
+use super::{Engine, RoundError};
 use crate::model::eligibility::Admission;
 use crate::model::session::{Activity, is_called};
 use crate::model::task::Task;
+use crate::node::script;
+use crate::node::spool::Spool;
 use crate::store::SHORTEST_SECRET;
 use crate::tmux::{Tmux, Typed, TypedLine};
 
@@ -31,7 +32,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-impl<T: Tmux> Engine<T> {
+impl<T: Tmux + 'static> Engine<T> {
     /// Asks the ready sessions that `tasks` may go to for the variables that they name, where what
     /// is known of them is stale. Returns how many of the tasks can be decided on now: those in
     /// front of the first that has to wait for an answer.
@@ -153,7 +154,7 @@ impl<T: Tmux> Engine<T> {
             lines.push(TypedLine {
                 identity: seen.row.identity.clone(),
                 cursor: seen.cursor,
-                text: job::typed_line(shell, &script),
+                text: script::typed_line(shell, &script),
                 pipe: None,
             });
             questions.push(question);

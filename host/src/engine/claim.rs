@@ -2,31 +2,22 @@
 
 use jiff::Timestamp;
 
-use super::flight::Flight;
 use super::matching::Assignment;
-use super::tracker::Seen;
 use super::{Engine, RoundError};
 use crate::model::session::Activity;
-use crate::model::task::Phase;
+use crate::node::attempt::Brief;
 use crate::store::Claim;
 use crate::tmux::Tmux;
 
-/// An attempt whose session is reserved.
-#[derive(Debug, Clone)]
-pub(super) struct Claimed {
-    pub(super) flight: Flight,
-    pub(super) session: Seen,
-}
-
-impl<T: Tmux> Engine<T> {
-    /// Claims a round's assignments in one transaction.
+impl<T: Tmux + 'static> Engine<T> {
+    /// Claims a round's assignments in one transaction, and has their attempts run.
     pub(super) async fn claim(
         &mut self,
         assignments: Vec<Assignment>,
         now: Timestamp,
-    ) -> Result<Vec<Claimed>, RoundError> {
+    ) -> Result<(), RoundError> {
         if assignments.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let claims: Vec<Claim> = assignments
             .iter()
@@ -51,27 +42,17 @@ impl<T: Tmux> Engine<T> {
                 self.note_given(&assignment.claim.session, *attempt);
             }
         }
-        Ok(assignments
-            .into_iter()
-            .zip(attempts)
-            .filter_map(|(Assignment { task, session, .. }, attempt)| {
-                let flight = Flight {
-                    attempt: attempt?,
+        for (Assignment { task, session, .. }, attempt) in assignments.into_iter().zip(attempts) {
+            if let Some(attempt) = attempt {
+                tracing::info!(task = %task.id, session = ?session.row.name, "claimed");
+                self.begin(Brief {
+                    attempt,
                     task,
-                    session: session.row.name.clone(),
-                    identity: session.row.identity.clone(),
-                    phase: Phase::Claimed,
-                    since: now,
-                    prompt_seen: None,
-                    exit_seen: None,
-                    ending: None,
-                    given: None,
-                    answered: false,
-                    resumed: None,
-                };
-                tracing::info!(task = %flight.task.id, session = ?flight.session, "claimed");
-                Some(Claimed { flight, session })
-            })
-            .collect())
+                    session: session.row.name,
+                    identity: session.row.identity,
+                });
+            }
+        }
+        Ok(())
     }
 }

@@ -45,7 +45,7 @@ impl QueueWatch {
     }
 }
 
-impl<T: Tmux> Engine<T> {
+impl<T: Tmux + 'static> Engine<T> {
     pub(super) async fn match_tasks(
         &mut self,
         snapshot: &Snapshot,

@@ -1,51 +1,38 @@
 //! The engine: one round after another, each a pass in one direction.
 //!
 //! ```text
-//! scan -> match -> claim -> prepare -> deliver -> observe
+//! scan -> match -> claim -> attempts, which run beside the rounds
 //! ```
 //!
 //! Each stage stands in a file of its own and takes what the one before it returned. What the
-//! engine remembers between rounds is what it has in flight and what it last saw of each session;
-//! everything that must survive it is in the store before it is acted on.
+//! engine remembers between rounds is what it last saw of each session; everything that must survive
+//! it is in the store before it is acted on. What becomes of a task that was claimed is up to its
+//! attempt: see [`crate::node`].
 
 mod agents;
 mod ask;
-pub mod capture;
 mod changes;
 mod claim;
-mod deliver;
-mod ending;
 pub mod explain;
-mod flight;
-mod follow;
-mod hand_over;
+mod flying;
 pub mod inspect;
-mod job;
-#[cfg(test)]
-mod job_tests;
 mod matching;
-mod observe;
 mod orders;
 mod patience;
 mod pool;
 mod pools;
-mod prepare;
 mod prompt;
-mod recovery;
 #[cfg(test)]
 mod recovery_tests;
-mod replies;
 mod scan;
-mod spool;
 mod steps;
-mod subprocess;
 pub mod suit;
 mod tracker;
-mod turn;
 mod worktree;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,15 +41,18 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 pub use pool::{Launch, Pool, PoolSettings, Stand};
-pub use spool::Spool;
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
-use crate::model::ids::{AttemptId, TaskId};
+use crate::model::clock::Clock;
+use crate::model::ids::TaskId;
+use crate::node::attempt::Refusals;
+use crate::node::attempt::driver::Driver;
+use crate::node::attempt::hands::{Local, Setup};
+use crate::node::spool::Spool;
 use crate::policy::{Health, Policy, PolicyHost, Tally};
 use crate::store::{Ledger, Secrets, StoreError};
-use crate::tmux::Tmux;
-use flight::Flight;
+use crate::tmux::{Shared, Tmux};
 use tracker::Tracker;
 
 /// What the engine is told once.
@@ -143,9 +133,17 @@ const POLL: Duration = Duration::from_millis(250);
 /// Without a server each look is a process that tmux starts and that fails.
 const WITHOUT_SERVER: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for acts that were begun.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A session that was not as the scan saw it is skipped for a moment.
+const HOLD: Duration = Duration::from_millis(500);
+
 /// The engine.
-pub struct Engine<T> {
-    tmux: T,
+pub struct Engine<T: Tmux + 'static> {
+    tmux: Shared<T>,
+    world: Rc<Local<T>>,
+    driver: Driver<Local<T>>,
     ledger: Ledger,
     policy: Arc<Mutex<PolicyHost>>,
     spool: Spool,
@@ -155,12 +153,9 @@ pub struct Engine<T> {
     orders: orders::Orders,
     contexts: patience::Patience,
     directories: patience::Patience,
-    /// How often sessions did not take a task.
-    refusals: HashMap<TaskId, flight::Refusals>,
+    /// How often sessions did not take a prompt.
+    refusals: HashMap<TaskId, Refusals>,
     pools: pools::Pools,
-    flights: Vec<Flight>,
-    /// What memory holds of the prompts in flight.
-    turns: HashMap<AttemptId, turn::Turn>,
     agents: agents::Agents,
     catalog: Catalog,
     reports: Reports,
@@ -170,8 +165,9 @@ pub struct Engine<T> {
     out_of_step: bool,
 }
 
-impl<T: Tmux> Engine<T> {
-    /// Returns an engine whose first round takes up what the last one left.
+impl<T: Tmux + 'static> Engine<T> {
+    /// Returns an engine whose first round takes up what the last one left. It runs its attempts as
+    /// local tasks, and so must be started and used within a `LocalSet`.
     ///
     /// # Errors
     /// The store refused.
@@ -198,8 +194,23 @@ impl<T: Tmux> Engine<T> {
         spool.forget_questions();
         // Reports of panes of servers that have ended are of no account.
         reports.sweep(|report| crate::probe::is_alive(report.server_pid));
+        let tmux = Shared::new(tmux);
+        let world = Rc::new(Local::new(
+            tmux.clone(),
+            spool.clone(),
+            secrets.clone(),
+            Setup {
+                program: settings.program.clone(),
+                output_limit: settings.output_limit,
+                prerequisite_within: settings.prerequisite_within,
+                notify: settings.notify.clone(),
+                bell: settings.bell,
+            },
+        ));
         Ok(Self {
             tmux,
+            driver: Driver::new(Rc::clone(&world), ledger.clone()),
+            world,
             ledger,
             policy: Arc::new(Mutex::new(policy)),
             spool,
@@ -211,8 +222,6 @@ impl<T: Tmux> Engine<T> {
             directories: patience::Patience::default(),
             refusals: HashMap::new(),
             pools: pools::Pools::default(),
-            flights: Vec::new(),
-            turns: HashMap::new(),
             agents: agents::Agents::default(),
             catalog,
             reports,
@@ -227,26 +236,36 @@ impl<T: Tmux> Engine<T> {
     /// # Errors
     /// tmux or the store failed; what was committed stands, and the next round goes on from it.
     pub async fn round(&mut self, now: Timestamp) -> Result<Outlook, RoundError> {
+        // What woke us may be about an attempt: it looks at its own files beside the round.
+        self.driver.wake();
+        self.hear_attempts();
         if self.out_of_step {
-            self.recover(now).await?;
+            self.take_up(now).await?;
         }
         self.out_of_step = true;
         self.hear_orders(now).await?;
+        let began = self.world.now().tick;
         let snapshot = self.scan(now).await?;
         self.clean_up(&snapshot, now).await?;
+        self.tell_attempts(&snapshot, began).await?;
         let decisions = self.match_tasks(&snapshot, now).await?;
-        let claimed = self.claim(decisions, now).await?;
-        let prepared = self.prepare(claimed, now).await?;
-        self.deliver(prepared, now).await?;
+        self.claim(decisions, now).await?;
         self.keep_pools(&snapshot, now).await?;
-        let soon = self.observe(&snapshot, now).await?;
         self.out_of_step = false;
-        Ok(self.outlook(soon))
+        Ok(self.outlook())
     }
 
-    /// Completes when tmux says that something may have changed.
+    /// Lets attempts finish the acts that they are in the middle of, before the engine is dropped.
+    pub async fn settle(&self) {
+        self.driver.settle(SETTLE_WITHIN).await;
+    }
+
+    /// Completes when something may have changed: tmux says so, or an attempt has ended.
     pub async fn changed(&mut self) {
-        self.tmux.changed().await;
+        tokio::select! {
+            () = self.tmux.changed() => {}
+            () = self.driver.news() => {}
+        }
     }
 
     /// Makes another policy the live one, from the next round on. What waits is decided on anew.
@@ -277,17 +296,17 @@ impl<T: Tmux> Engine<T> {
 
     /// Whether nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty()
+        self.driver.flying().is_empty()
     }
 
-    fn outlook(&self, soon: Option<Duration>) -> Outlook {
-        if !self.server_runs && self.flights.is_empty() {
+    fn outlook(&self) -> Outlook {
+        if !self.server_runs && self.is_idle() {
             return Outlook {
                 again_in: WITHOUT_SERVER,
             };
         }
         let settling = self.tracker.settling();
-        let again_in = [soon, settling, Some(POLL)]
+        let again_in = [self.driver.due_in(), settling, Some(POLL)]
             .into_iter()
             .flatten()
             .min()

@@ -49,7 +49,7 @@ impl Orders {
     }
 }
 
-impl<T: Tmux> Engine<T> {
+impl<T: Tmux + 'static> Engine<T> {
     /// Reads what was set, where another process has changed the database.
     pub(super) async fn hear_orders(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let before = self.orders.data_version;
@@ -82,7 +82,13 @@ impl<T: Tmux> Engine<T> {
         let Some((orders, updates, unneeded)) = news else {
             return Ok(());
         };
-        self.forget_secrets(unneeded).await?;
+        if !unneeded.is_empty() {
+            // The values first, and then that there were any.
+            self.secrets.forget_all(&unneeded);
+            self.ledger
+                .run(move |store| store.forget_secrets(&unneeded))
+                .await?;
+        }
         if over {
             self.queue.touch();
         }

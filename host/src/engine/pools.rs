@@ -154,7 +154,7 @@ enum Todo {
     Stuck(String, String),
 }
 
-impl<T: Tmux> Engine<T> {
+impl<T: Tmux + 'static> Engine<T> {
     /// Starts and ends sessions of pools, as the tasks that wait want it. What goes wrong with a
     /// pool is written down, and ends no round.
     ///
@@ -238,8 +238,8 @@ impl<T: Tmux> Engine<T> {
             self.pools.known = true;
         }
         let flies = |session: &str| {
-            let mut flights = self.flights.iter();
-            flights.any(|flight| names(&flight.session).any(|name| name == session))
+            let mut flying = self.driver.flying().values();
+            flying.any(|flying| names(&flying.session).any(|name| name == session))
         };
         let mut counting = Vec::new();
         for pane in panes {

@@ -6,8 +6,6 @@ use std::fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::job::{Keep, Plan};
-use super::spool::{Spool, Taken};
 use super::{Engine, Settings};
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
@@ -15,6 +13,8 @@ use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::session::Shell;
 use crate::model::task::{NewTask, Phase, Status};
+use crate::node::script::{Keep, Plan};
+use crate::node::spool::{Spool, Taken};
 use crate::policy::{Limits, Policy, PolicyHost};
 use crate::store::{Claim, Ledger, Secrets, Sqlite, Store};
 use crate::tmux::{
@@ -188,13 +188,15 @@ impl Left {
         left
     }
 
-    /// Starts an engine over it, runs two rounds, and returns where the task stands.
+    /// Starts an engine over it, runs rounds until nothing is in flight, and returns where the task
+    /// stands.
     fn take_up(&mut self) -> Status {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(async {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
             let none = serde_json::json!({});
             let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
             let store = Sqlite::open(self.directory.path()).expect("a store");
@@ -217,9 +219,18 @@ impl Left {
             )
             .await
             .expect("an engine");
-            for _ in 0..2 {
-                engine.round(now()).await.expect("a round");
-            }
+            let until_idle = async {
+                loop {
+                    engine.round(now()).await.expect("a round");
+                    if engine.is_idle() {
+                        break;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            };
+            let limit = std::time::Duration::from_secs(30);
+            let settled = tokio::time::timeout(limit, until_idle).await;
+            settled.expect("every attempt comes to an end");
         });
         self.store.task(self.task).expect("the task").status
     }

@@ -49,7 +49,7 @@ enum Runs {
     Agent(u32),
 }
 
-impl<T: Tmux> Engine<T> {
+impl<T: Tmux + 'static> Engine<T> {
     pub(super) async fn scan(&mut self, now: Timestamp) -> Result<Snapshot, RoundError> {
         let panes = match self.tmux.panes().await {
             Ok(panes) => panes,
@@ -206,10 +206,11 @@ impl<T: Tmux> Engine<T> {
         };
         let (current_dir, git_branch) = context;
         let current_task = self
-            .flights
-            .iter()
-            .find(|flight| flight.identity == pane.identity)
-            .map(|flight| flight.task.id);
+            .driver
+            .flying()
+            .values()
+            .find(|flying| flying.identity == pane.identity)
+            .map(|flying| flying.task);
         let spent = self.spent(&pane.session);
         let context_at = self
             .tracker
@@ -331,6 +332,7 @@ impl<T: Tmux> Engine<T> {
             },
             active: pane.activity,
             asked: known.asked.is_some(),
+            idle: activity == Activity::Idle,
             ready,
             what,
         })

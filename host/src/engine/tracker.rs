@@ -163,6 +163,8 @@ pub(super) struct Seen {
     pub(super) active: i64,
     /// It was asked for its variables and is waited for.
     pub(super) asked: bool,
+    /// Nothing runs there and nobody is at it, whatever task it has.
+    pub(super) idle: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
 }
@@ -174,13 +176,6 @@ pub(super) enum What {
     Shell(Shell),
     /// An agent, for prompts.
     Agent(Box<AgentSeen>),
-}
-
-impl What {
-    /// Whether it is that shell.
-    pub(super) fn is_shell(&self, shell: Shell) -> bool {
-        matches!(self, Self::Shell(found) if *found == shell)
-    }
 }
 
 impl Stamp {

@@ -1,5 +1,6 @@
 //! The words of the project as types: pure, without effects, known to every other module.
 
+pub(crate) mod clock;
 pub mod eligibility;
 pub mod ids;
 pub mod matching;

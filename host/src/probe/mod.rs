@@ -341,3 +341,16 @@ pub fn signal_group(group: u32, signal: Signal) -> bool {
         .and_then(Pid::from_raw)
         .is_some_and(|group| kill_process_group(group, signal).is_ok())
 }
+
+/// Returns what `look` returns; `None`: it does not within `limit`.
+pub async fn beside<R: Send + 'static>(
+    limit: std::time::Duration,
+    look: impl FnOnce() -> R + Send + 'static,
+) -> Option<R> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let run = move || {
+        let _ = tell.send(look());
+    };
+    std::thread::Builder::new().spawn(run).ok()?;
+    tokio::time::timeout(limit, told).await.ok()?.ok()
+}

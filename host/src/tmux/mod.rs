@@ -11,6 +11,7 @@ mod parse;
 mod quote;
 mod script;
 mod server;
+mod shared;
 mod spawn;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::model::ids::{Identity, PaneId};
 pub use command::{Program, Socket};
 pub use script::{MAX_LINE, MAX_PIPE};
 pub use server::Server;
+pub use shared::Shared;
 pub use version::{Version, version};
 pub use writer::PaneLock;
 

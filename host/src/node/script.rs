@@ -25,7 +25,7 @@ use super::spool::JobFiles;
 
 /// How the output of the command is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep<'a> {
+pub(crate) enum Keep<'a> {
     /// The pane's output is piped to us: marks that hold this nonce tell where it begins and ends.
     Marks(&'a str),
     /// The pane is piped to somebody else: the command writes into a file, shown when it ends.
@@ -34,7 +34,7 @@ pub(super) enum Keep<'a> {
 
 /// The step at which a script stood when it ended or was interrupted; see [`Step::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Changing the directory.
     Directory,
     /// Exporting the variable at this position.
@@ -51,7 +51,7 @@ pub(super) enum Step {
 
 impl Step {
     /// Reads back what the script wrote into the step file; `None`: nothing, or not whole.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let mut words = text.strip_suffix('\n')?.split(' ');
         let step = match (words.next()?, words.next()) {
             ("directory", None) => Self::Directory,
@@ -79,25 +79,25 @@ impl Step {
 
 /// Returns the line that is typed into the shell to source the script. The space in front keeps
 /// it out of the history of shells that are set so.
-pub(super) fn typed_line(shell: Shell, script: &Path) -> String {
+pub(crate) fn typed_line(shell: Shell, script: &Path) -> String {
     let word = if shell == Shell::Fish { "source" } else { "." };
     format!(" {word} {}", quote(shell, script))
 }
 
 /// What a script is made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan<'a> {
-    pub(super) shell: Shell,
-    pub(super) task: &'a Task,
+pub(crate) struct Plan<'a> {
+    pub(crate) shell: Shell,
+    pub(crate) task: &'a Task,
     /// Values of the task's secret variables.
-    pub(super) secrets: &'a BTreeMap<String, String>,
-    pub(super) keep: Keep<'a>,
+    pub(crate) secrets: &'a BTreeMap<String, String>,
+    pub(crate) keep: Keep<'a>,
     /// Whether the shell tells what it exports before the task: needed where that is not known.
-    pub(super) tell_before: bool,
+    pub(crate) tell_before: bool,
 }
 
 /// Returns the script for a task in the language of its shell.
-pub(super) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
+pub(crate) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
     let mut script = String::new();
     let dialect = Dialect {
         shell: plan.shell,
@@ -110,7 +110,7 @@ pub(super) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
 
 /// Returns the piece that sets secret variables, and says how that is undone. It shows nothing
 /// where the shell traces what it does.
-pub(super) fn secrets(plan: &Plan<'_>) -> String {
+pub(crate) fn secrets(plan: &Plan<'_>) -> String {
     let mut piece = String::new();
     let shell = plan.shell;
     if shell == Shell::Fish {
@@ -159,7 +159,7 @@ pub(super) fn secrets(plan: &Plan<'_>) -> String {
 
 /// Returns a script that tells what the shell exports, once it has undone what a job that was
 /// interrupted has left.
-pub(super) fn question(shell: Shell, files: &JobFiles) -> String {
+pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     let after = quote(shell, files.after().as_path());
     let exit = quote(shell, files.exit().as_path());
     if shell == Shell::Fish {
@@ -176,7 +176,7 @@ pub(super) fn question(shell: Shell, files: &JobFiles) -> String {
 
 /// The mark that the script prints where the preparation begins (`A`), where the output begins
 /// (`C`) and where it ends (`D`): a shell-integration sequence, which terminals do not show.
-pub(super) fn mark(letter: char, nonce: &str) -> String {
+pub(crate) fn mark(letter: char, nonce: &str) -> String {
     format!("\x1b]133;{letter};assigner={nonce}\x07")
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
-use super::job::mark;
+use super::script::mark;
 use super::spool::Captured;
 
 /// How much of the preparation's output is kept for messages, in bytes.

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::job::{Keep, Plan, Step, typed_line};
+use super::script::{Keep, Plan, Step, typed_line};
 use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;

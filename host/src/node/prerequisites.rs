@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -25,7 +25,7 @@ const LAST_LINES: usize = 5;
 
 /// Returns what runs a task's prerequisites in order, in its directory and with its variables; one
 /// that fails ends it, with the command, its exit code and its last lines.
-pub(super) fn prerequisites(
+pub(super) fn run(
     task: &Task,
     secrets: &BTreeMap<String, String>,
     stands: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub(super) fn prerequisites(
             if let Some(directory) = &directory {
                 shell.current_dir(directory);
             }
-            let ended = run(&mut shell, within).await.map_err(|reason| {
+            let ended = run_one(&mut shell, within).await.map_err(|reason| {
                 let reason = mask(format!("{name} {reason}").into_bytes(), &secrets);
                 String::from_utf8_lossy(&reason).into_owned()
             });
@@ -71,7 +71,7 @@ pub(super) fn prerequisites(
     }
 }
 
-async fn run(command: &mut Command, within: Duration) -> Result<(), String> {
+async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> {
     let mut child = command
         .spawn()
         .map_err(|error| format!("cannot be run: {error}"))?;
@@ -134,7 +134,7 @@ async fn keep_last(pipe: Option<impl tokio::io::AsyncRead + Unpin>, kept: Arc<Mu
     };
     let mut chunk = [0; 8 << 10];
     while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
-        let mut kept = super::lock(&kept);
+        let mut kept = lock(&kept);
         kept.extend_from_slice(&chunk[..read]);
         let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
         if kept.len() > 2 * limit {
@@ -145,6 +145,11 @@ async fn keep_last(pipe: Option<impl tokio::io::AsyncRead + Unpin>, kept: Arc<Mu
 }
 
 fn plain(kept: &Mutex<Vec<u8>>) -> String {
-    let plain = strip_ansi_escapes::strip(super::lock(kept).as_slice());
+    let plain = strip_ansi_escapes::strip(lock(kept).as_slice());
     String::from_utf8_lossy(&plain).into_owned()
+}
+
+/// What was read is kept, whatever became of its reader.
+fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ use crate::model::ids::AttemptId;
 use crate::model::session::Shell;
 use crate::model::task::is_variable_name;
 
-use super::job::{self, Keep, Plan, Step};
+use super::script::{self, Keep, Plan, Step};
 
 /// The spool directory of a data directory.
 #[derive(Debug, Clone)]
@@ -28,20 +28,20 @@ pub struct Spool {
 
 /// The names of one attempt's files.
 #[derive(Debug, Clone)]
-pub(super) struct JobFiles {
+pub(crate) struct JobFiles {
     stem: PathBuf,
 }
 
 /// What the reader of a pane's output tells when it is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Captured {
+pub(crate) struct Captured {
     /// How many bytes the command printed; more than the file holds where there were too many.
-    pub(super) total: u64,
+    pub(crate) total: u64,
 }
 
 /// What became of a job, as its claim file tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// No one has it yet.
     No,
     /// The shell has taken it up.
@@ -86,7 +86,7 @@ impl Spool {
     }
 
     /// The names of an attempt's files.
-    pub(super) fn files(&self, attempt: AttemptId) -> JobFiles {
+    pub(crate) fn files(&self, attempt: AttemptId) -> JobFiles {
         JobFiles {
             stem: self.directory.join(attempt.to_string()),
         }
@@ -96,7 +96,7 @@ impl Spool {
     ///
     /// # Errors
     /// The disk is full or the directory is gone: nothing must be typed.
-    pub(super) fn write_job(&self, attempt: AttemptId, plan: &Plan<'_>) -> io::Result<JobFiles> {
+    pub(crate) fn write_job(&self, attempt: AttemptId, plan: &Plan<'_>) -> io::Result<JobFiles> {
         let task = plan.task;
         let files = self.files(attempt);
         DirBuilder::new()
@@ -110,13 +110,13 @@ impl Spool {
         }
         write_private(&files.command(), &piece(&task.content))?;
         if !plan.secrets.is_empty() {
-            write_private(&files.secrets(), &job::secrets(plan))?;
+            write_private(&files.secrets(), &script::secrets(plan))?;
         }
         if plan.keep == Keep::File {
             // There from the start: it tells that no reader has to be waited for.
             write_private(&files.raw_output(), "")?;
         }
-        write_private(&files.script(), &job::script(plan, &files))?;
+        write_private(&files.script(), &script::script(plan, &files))?;
         Ok(files)
     }
 
@@ -125,18 +125,18 @@ impl Spool {
     ///
     /// # Errors
     /// The disk is full or the directory is gone: nothing must be typed.
-    pub(super) fn write_question(&self, shell: Shell) -> io::Result<(u64, PathBuf)> {
+    pub(crate) fn write_question(&self, shell: Shell) -> io::Result<(u64, PathBuf)> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let question = NEXT.fetch_add(1, Ordering::Relaxed);
         let files = self.question(question);
         self.forget_question(question);
         let script = files.script();
-        write_private(&script, &job::question(shell, &files))?;
+        write_private(&script, &script::question(shell, &files))?;
         Ok((question, script))
     }
 
     /// Returns what a shell has answered; `None`: nothing yet.
-    pub(super) fn answer(&self, question: u64) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn answer(&self, question: u64) -> Option<BTreeMap<String, String>> {
         let files = self.question(question);
         files.exit_code()?;
         // A shell that could not tell has answered, too: nothing.
@@ -144,7 +144,7 @@ impl Spool {
     }
 
     /// Removes a question's files.
-    pub(super) fn forget_question(&self, question: u64) {
+    pub(crate) fn forget_question(&self, question: u64) {
         let files = self.question(question);
         for path in [files.script(), files.after(), files.exit()] {
             let _ = fs::remove_file(path);
@@ -152,7 +152,7 @@ impl Spool {
     }
 
     /// Removes the questions that an engine before this one has left.
-    pub(super) fn forget_questions(&self) {
+    pub(crate) fn forget_questions(&self) {
         for entry in fs::read_dir(&self.directory)
             .into_iter()
             .flatten()
@@ -174,7 +174,7 @@ impl Spool {
     }
 
     /// Removes what attempts other than `open` have left.
-    pub(super) fn sweep(&self, open: &[AttemptId]) {
+    pub(crate) fn sweep(&self, open: &[AttemptId]) {
         self.remove_where(|attempt, path| !open.contains(&attempt) && !is_tombstone(path));
     }
 
@@ -188,19 +188,19 @@ impl Spool {
 
     /// Removes what an attempt has left. Where it was withdrawn the claim stays for a day: a shell
     /// that had read the script already must still lose.
-    pub(super) fn remove(&self, attempt: AttemptId) {
+    pub(crate) fn remove(&self, attempt: AttemptId) {
         self.remove_where(|found, path| found == attempt && !is_tombstone(path));
     }
 
     /// The same, but for what its shell tells of its variables: that comes last, and is read when
     /// the shell is back at its prompt.
-    pub(super) fn remove_job(&self, attempt: AttemptId) {
+    pub(crate) fn remove_job(&self, attempt: AttemptId) {
         let told = self.files(attempt).after();
         self.remove_where(|found, path| found == attempt && !is_tombstone(path) && path != told);
     }
 
     /// Removes what a shell has told of its variables behind a job.
-    pub(super) fn remove_told(&self, attempt: AttemptId) {
+    pub(crate) fn remove_told(&self, attempt: AttemptId) {
         let _ = fs::remove_file(self.files(attempt).after());
     }
 
@@ -230,60 +230,60 @@ fn is_tombstone(path: &Path) -> bool {
 }
 
 impl JobFiles {
-    pub(super) fn script(&self) -> PathBuf {
+    pub(crate) fn script(&self) -> PathBuf {
         self.with("run")
     }
 
-    pub(super) fn command(&self) -> PathBuf {
+    pub(crate) fn command(&self) -> PathBuf {
         self.with("cmd")
     }
 
-    pub(super) fn prerequisite(&self, index: usize) -> PathBuf {
+    pub(crate) fn prerequisite(&self, index: usize) -> PathBuf {
         self.with(&format!("pre{index}"))
     }
 
-    pub(super) fn claim(&self) -> PathBuf {
+    pub(crate) fn claim(&self) -> PathBuf {
         self.with("claim")
     }
 
-    pub(super) fn step(&self) -> PathBuf {
+    pub(crate) fn step(&self) -> PathBuf {
         self.with("step")
     }
 
-    pub(super) fn exit(&self) -> PathBuf {
+    pub(crate) fn exit(&self) -> PathBuf {
         self.with("exit")
     }
 
-    pub(super) fn traps(&self) -> PathBuf {
+    pub(crate) fn traps(&self) -> PathBuf {
         self.with("traps")
     }
 
-    pub(super) fn secrets(&self) -> PathBuf {
+    pub(crate) fn secrets(&self) -> PathBuf {
         self.with("secrets")
     }
 
-    pub(super) fn before(&self) -> PathBuf {
+    pub(crate) fn before(&self) -> PathBuf {
         self.with("before")
     }
 
-    pub(super) fn after(&self) -> PathBuf {
+    pub(crate) fn after(&self) -> PathBuf {
         self.with("after")
     }
 
-    pub(super) fn output(&self) -> PathBuf {
+    pub(crate) fn output(&self) -> PathBuf {
         self.with("out")
     }
 
     /// Where the command itself writes its output, where the pane is piped to somebody else.
-    pub(super) fn raw_output(&self) -> PathBuf {
+    pub(crate) fn raw_output(&self) -> PathBuf {
         self.with("raw")
     }
 
-    pub(super) fn preparation(&self) -> PathBuf {
+    pub(crate) fn preparation(&self) -> PathBuf {
         self.with("prepare")
     }
 
-    pub(super) fn captured(&self) -> PathBuf {
+    pub(crate) fn captured(&self) -> PathBuf {
         self.with("done")
     }
 
@@ -295,7 +295,7 @@ impl JobFiles {
     ///
     /// # Errors
     /// The spool cannot be written, so that nothing is known.
-    pub(super) fn withdraw(&self) -> io::Result<Taken> {
+    pub(crate) fn withdraw(&self) -> io::Result<Taken> {
         // Written aside and linked, so that the file is never seen half-written.
         let aside = self.with("withdrawn");
         fs::write(&aside, WITHDRAWN)?;
@@ -307,7 +307,7 @@ impl JobFiles {
     }
 
     /// Returns who has the job.
-    pub(super) fn taken(&self) -> Taken {
+    pub(crate) fn taken(&self) -> Taken {
         match fs::read(self.claim()) {
             Ok(content) if content == WITHDRAWN => Taken::Withdrawn,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Taken::No,
@@ -317,7 +317,7 @@ impl JobFiles {
     }
 
     /// Returns the exit code, once it is there and whole.
-    pub(super) fn exit_code(&self) -> Option<i32> {
+    pub(crate) fn exit_code(&self) -> Option<i32> {
         read_small(&self.exit())?
             .strip_suffix('\n')?
             .trim()
@@ -326,28 +326,28 @@ impl JobFiles {
     }
 
     /// Returns how far the script has come.
-    pub(super) fn last_step(&self) -> Option<Step> {
+    pub(crate) fn last_step(&self) -> Option<Step> {
         Step::read(&read_small(&self.step())?)
     }
 
     /// Returns how far the script has come, and when it came there.
-    pub(super) fn step_since(&self) -> Option<(Step, SystemTime)> {
+    pub(crate) fn step_since(&self) -> Option<(Step, SystemTime)> {
         let since = fs::metadata(self.step()).and_then(|file| file.modified());
         Some((self.last_step()?, since.ok()?))
     }
 
     /// Returns what the shell exported before the task; `None`: it was not told, or not wholly.
-    pub(super) fn environment_before(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn environment_before(&self) -> Option<BTreeMap<String, String>> {
         read_environment(&self.before())
     }
 
     /// Returns what the shell exported after the task; `None`: it was not told, or not wholly.
-    pub(super) fn environment_after(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn environment_after(&self) -> Option<BTreeMap<String, String>> {
         read_environment(&self.after())
     }
 
     /// Returns what the reader of the output told, once it is done.
-    pub(super) fn capture_result(&self) -> Option<Captured> {
+    pub(crate) fn capture_result(&self) -> Option<Captured> {
         serde_json::from_str(&read_small(&self.captured())?).ok()
     }
 }

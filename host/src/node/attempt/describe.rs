@@ -1,0 +1,137 @@
+//! What is wrong with a task or went wrong with a job, in words. Pure.
+
+use std::path::Path;
+
+use super::super::script::Step;
+use super::Brief;
+use crate::agents::{Profile, payload};
+use crate::model::task::{Task, check_content, check_task, is_variable_name};
+
+/// Checks what `send` checks, once more: other tools write into the database, too, and what they
+/// wrote becomes part of a script.
+///
+/// # Errors
+/// What is wrong, for people.
+pub(super) fn check(task: &Task) -> Result<(), String> {
+    if let Some(problem) = &task.metadata_error {
+        return Err(format!("its metadata cannot be read: {problem}"));
+    }
+    check_task(task.kind, &task.content).map_err(|error| error.to_string())?;
+    let metadata = &task.metadata;
+    for prerequisite in &metadata.prerequisites {
+        check_content(prerequisite).map_err(|error| format!("a prerequisite is wrong: {error}"))?;
+    }
+    for (name, value) in &metadata.env_vars {
+        if !is_variable_name(name) {
+            return Err(format!("`{name}` is no name of a variable"));
+        }
+        if value.contains('\0') {
+            return Err(format!("the value of {name} holds a NUL byte"));
+        }
+    }
+    match &metadata.working_dir {
+        Some(directory) if !directory.starts_with('/') || directory.contains('\0') => {
+            Err(format!("`{directory}` is no absolute path of a directory"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a task does not run that requires a branch.
+pub(super) fn wrong_branch(path: &Path, required: &str, found: Option<&str>) -> String {
+    let path = path.display();
+    match found {
+        Some(branch) => {
+            format!("`{path}` is on branch {branch}, and the task requires {required}")
+        }
+        None => format!("`{path}` is on no branch, and the task requires {required}"),
+    }
+}
+
+/// Why a shell stands at its prompt and left no code.
+pub(super) fn dropped(brief: &Brief, step: Option<Step>) -> String {
+    let at = match step {
+        Some(Step::Command) => {
+            return "interrupted: the shell is back at its prompt and the command left no exit \
+                    code (Ctrl-C, or a syntax error)"
+                .to_owned();
+        }
+        Some(step) => describe(brief, step),
+        None => "before its first step".to_owned(),
+    };
+    format!("interrupted {at}: the shell is back at its prompt and left no exit code")
+}
+
+/// What failed before the command ran, with the last lines that were printed.
+pub(super) fn unprepared(brief: &Brief, step: Step, code: i32, lines: &[String]) -> String {
+    let reason = format!("{} exited with code {code}", describe(brief, step));
+    if lines.is_empty() {
+        reason
+    } else {
+        format!("{reason}: {}", lines.join(" | "))
+    }
+}
+
+/// What a step does.
+pub(super) fn describe(brief: &Brief, step: Step) -> String {
+    let metadata = &brief.task.metadata;
+    match step {
+        Step::Directory => format!(
+            "cd to `{}`",
+            metadata.working_dir.as_deref().unwrap_or_default()
+        ),
+        Step::Export(index) => format!(
+            "export of {}",
+            metadata
+                .env_vars
+                .keys()
+                .nth(index)
+                .map_or("", String::as_str)
+        ),
+        Step::Secrets => format!("export of {}", metadata.secret_env.join(", ")),
+        Step::Branch => "a look at the branch".to_owned(),
+        Step::Prerequisite(index) => format!(
+            "prerequisite {} of {} (`{}`)",
+            index + 1,
+            metadata.prerequisites.len(),
+            metadata.prerequisites.get(index).map_or("", String::as_str)
+        ),
+        Step::Command => "the command".to_owned(),
+    }
+}
+
+/// Returns what the prompt is to say of surroundings that the agent does not have. `wanted` is the
+/// task's directory as the system names it.
+///
+/// # Errors
+/// It cannot be said.
+pub(super) fn surroundings(
+    task: &Task,
+    profile: &Profile,
+    stands: Option<&str>,
+    wanted: Option<&str>,
+) -> Result<Option<String>, String> {
+    let metadata = &task.metadata;
+    if !metadata.secret_env.is_empty() && metadata.prerequisites.is_empty() {
+        return Err(format!(
+            "secret variables ({}) cannot be given to an agent",
+            metadata.secret_env.join(", ")
+        ));
+    }
+    let asked = metadata.working_dir.as_deref();
+    let elsewhere = asked.filter(|asked| stands != Some(wanted.unwrap_or(asked)));
+    if elsewhere.is_none() && metadata.env_vars.is_empty() {
+        return Ok(None);
+    }
+    let branch = elsewhere.and(metadata.git_branch.as_deref());
+    let note = payload::note(profile, elsewhere, branch, &metadata.env_vars);
+    match (note, elsewhere) {
+        (None, Some(directory)) => Err(format!(
+            "the agent stands in {}, the task asks for {directory}, and the profile {} has no words \
+             to tell it",
+            stands.unwrap_or("an unknown directory"),
+            profile.name
+        )),
+        (note, _) => Ok(note),
+    }
+}

@@ -1,0 +1,693 @@
+//! The hands of this machine: what attempts have done in real panes, files and processes.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::super::prerequisites;
+use super::super::script::{self, Keep, Plan};
+use super::super::spool::{Captured, JobFiles, Spool};
+use super::describe::wrong_branch;
+use super::driver::{Collected, Look, Work, World};
+use super::record::Reader;
+use super::{Act, Brief, Done, Ending, Files, Leaves, Output, Scan, Shown, Unwritten, Wants};
+use crate::agents::transcript::Follower;
+use crate::agents::{Profile, Screen, fuse, screen};
+use crate::model::clock::{Clock, Now, Tick};
+use crate::model::ids::{AttemptId, Identity};
+use crate::model::session::Shell;
+use crate::model::task::{Task, is_variable_name};
+use crate::probe::{self, Directory};
+use crate::store::{self, Secrets, mask};
+use crate::tmux::{
+    Aim, Capture, Error, Keys, PaneLock, Paste, Pipe, Shared, Tmux, Typed, TypedLine,
+};
+
+/// How long a look at a task's directory may take.
+const DIRECTORY_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the reader of a pane's output may take to end.
+const READER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked for then.
+const READER_LOOK: Duration = Duration::from_millis(5);
+
+/// A command that notifies a person is ended after this.
+const NOTIFY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Lines of a pane's history that are searched for an answer.
+const HISTORY: u32 = 2_000;
+
+/// The last lines of a failed preparation that an error quotes.
+const LAST_LINES: usize = 5;
+
+/// What is configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// The program that reads a pane's output: this one, called with `capture`.
+    pub(crate) program: PathBuf,
+    /// The last so many bytes of a task's output are kept.
+    pub(crate) output_limit: u64,
+    /// After how long a prerequisite is ended, where its task does not say.
+    pub(crate) prerequisite_within: Duration,
+    /// Run by `sh -c` when an agent begins to wait for a person.
+    pub(crate) notify: Option<String>,
+    /// Whether the terminals that show tmux ring their bell then.
+    pub(crate) bell: bool,
+}
+
+/// This machine.
+pub(crate) struct Local<T> {
+    origin: Instant,
+    tmux: Shared<T>,
+    spool: Spool,
+    secrets: Secrets,
+    setup: Setup,
+    /// The records of turns in flight.
+    records: Rc<RefCell<BTreeMap<AttemptId, PathBuf>>>,
+    /// The records of turns that have ended, by session.
+    followers: RefCell<Vec<(Identity, Box<Follower>)>>,
+}
+
+/// What one attempt holds on to.
+#[derive(Default)]
+pub(crate) struct Hands {
+    /// The right to write into the pane.
+    lock: Option<PaneLock>,
+    reader: Reader,
+    /// By which profile its screens are read.
+    profile: Option<std::sync::Arc<Profile>>,
+    /// Where its record is noted for others.
+    noted: Option<Noted>,
+}
+
+/// A record that is noted as one attempt's.
+struct Noted {
+    attempt: AttemptId,
+    records: Rc<RefCell<BTreeMap<AttemptId, PathBuf>>>,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.records.borrow_mut().remove(&self.attempt);
+    }
+}
+
+impl<T: Tmux + 'static> Local<T> {
+    /// Returns what acts on this machine.
+    pub(crate) fn new(tmux: Shared<T>, spool: Spool, secrets: Secrets, setup: Setup) -> Self {
+        Self {
+            origin: Instant::now(),
+            tmux,
+            spool,
+            secrets,
+            setup,
+            records: Rc::default(),
+            followers: RefCell::default(),
+        }
+    }
+
+    /// Returns the records that agents were found to write, in turns that have ended since.
+    pub(crate) fn take_followers(&self) -> Vec<(Identity, Box<Follower>)> {
+        self.followers.take()
+    }
+
+    /// Returns the values of a task's secret variables.
+    fn secrets_of(&self, task: &Task) -> Result<BTreeMap<String, String>, String> {
+        let names = &task.metadata.secret_env;
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let values = task
+            .secrets
+            .as_deref()
+            .and_then(|kept| self.secrets.values(kept))
+            .ok_or_else(|| {
+                format!(
+                    "the secret values of {} are not kept any more: send it anew",
+                    names.join(", ")
+                )
+            })?;
+        let right =
+            |(name, value): (&String, &String)| is_variable_name(name) && !value.contains('\0');
+        if values.iter().all(right) {
+            Ok(values)
+        } else {
+            Err("its secret values are damaged: send it anew".to_owned())
+        }
+    }
+
+    fn write_job(
+        &self,
+        brief: &Brief,
+        shell: Shell,
+        cursor: (u32, u32),
+        piped: bool,
+        untold: bool,
+    ) -> Result<TypedLine, Unwritten> {
+        let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
+        // Two daemons may watch one tmux server: the process is part of the mark.
+        let nonce = format!("{}-{}", std::process::id(), brief.attempt);
+        let keep = if piped {
+            Keep::File
+        } else {
+            Keep::Marks(&nonce)
+        };
+        let plan = Plan {
+            shell,
+            task: &brief.task,
+            secrets: &secrets,
+            keep,
+            tell_before: untold,
+        };
+        let files = self
+            .spool
+            .write_job(brief.attempt, &plan)
+            .map_err(|error| {
+                Unwritten::Spool(format!(
+                    "cannot write the job into the spool directory: {error}"
+                ))
+            })?;
+        let text = |path: &Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| Unwritten::Spool(format!("`{}` is not UTF-8", path.display())))
+        };
+        let pipe = match keep {
+            Keep::File => None,
+            Keep::Marks(nonce) => Some(Pipe {
+                argv: vec![
+                    text(&self.setup.program)?,
+                    "capture".to_owned(),
+                    "--nonce".to_owned(),
+                    nonce.to_owned(),
+                    "--limit".to_owned(),
+                    self.setup.output_limit.to_string(),
+                    text(&files.output())?,
+                ],
+            }),
+        };
+        Ok(TypedLine {
+            identity: brief.identity.clone(),
+            cursor,
+            text: script::typed_line(shell, &files.script()),
+            pipe,
+        })
+    }
+
+    /// Reads a pane's screen as it is this moment.
+    async fn screen(&self, identity: &Identity, profile: &Profile, text: &str) -> Option<Shown> {
+        let mut tmux = self.tmux.clone();
+        let captures = tmux.screens(&[identity]).await.ok()?;
+        let capture: Capture = captures.into_iter().next().flatten()?;
+        let cursor = capture.cursor_shown.then_some(capture.cursor);
+        let screen = Screen::read(&capture.text, cursor);
+        let (says, detail) = fuse::screen(profile, &screen);
+        Some(Shown {
+            says,
+            detail,
+            holds_text: screen.holds(profile, text),
+            ends_with_text: screen.ends_with(text),
+            draft: screen.draft(profile).map(|draft| draft.text),
+            in_mode: capture.in_mode,
+            cursor: capture.cursor,
+        })
+    }
+
+    /// Returns what the pane shows, its history included, but for that of an alternate screen: that
+    /// history is not this program's.
+    async fn shown(&self, identity: &Identity, alternate: bool) -> Option<Vec<String>> {
+        let lines = if alternate { 0 } else { HISTORY };
+        let text = self.tmux.clone().history(identity, lines).await.ok()?;
+        Some(
+            text.lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect(),
+        )
+    }
+
+    /// Ends the reader of a job that printed no end mark, so that what it has is whole.
+    async fn close_reader(&self, brief: &Brief) {
+        let files = self.spool.files(brief.attempt);
+        // A pane that is piped to somebody else has no reader of ours.
+        if files.raw_output().exists() {
+            return;
+        }
+        if let Err(error) = self.tmux.clone().close_pipe(&brief.identity).await {
+            tracing::debug!(session = ?brief.session, "cannot close the pipe: {error}");
+        }
+        let deadline = tokio::time::Instant::now() + READER_WITHIN;
+        while files.output().exists()
+            && files.capture_result().is_none()
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(READER_LOOK).await;
+        }
+    }
+
+    /// Lets a person know that an agent waits, in the ways that were configured.
+    async fn tell_person(&self, brief: &Brief, question: &str) {
+        if self.setup.bell
+            && let Err(error) = self.tmux.clone().bell().await
+        {
+            tracing::debug!("no bell: {error}");
+        }
+        let Some(command) = &self.setup.notify else {
+            return;
+        };
+        // What the agent says is a variable's value, and never part of the command.
+        let told = tokio::process::Command::new("sh")
+            .args(["-c", command])
+            .env("ASSIGNER_TASK", brief.task.id.to_string())
+            .env("ASSIGNER_SESSION", &brief.session)
+            .env("ASSIGNER_QUESTION", question.replace('\0', ""))
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .process_group(0)
+            .spawn();
+        match told {
+            // Waited for, so that no dead process stays, and ended where it never ends.
+            Ok(mut child) => {
+                tokio::spawn(async move {
+                    if tokio::time::timeout(NOTIFY_WITHIN, child.wait())
+                        .await
+                        .is_err()
+                    {
+                        let group = child.id();
+                        group.map(|group| probe::signal_group(group, probe::Signal::Kill));
+                        let _ = child.kill().await;
+                    }
+                });
+            }
+            Err(error) => tracing::warn!("cannot run the command of [notify]: {error}"),
+        }
+    }
+}
+
+impl<T: Tmux + 'static> Clock for Local<T> {
+    fn now(&self) -> Now {
+        Now {
+            wall: Timestamp::now(),
+            tick: Tick::after_origin(self.origin.elapsed()),
+        }
+    }
+}
+
+impl<T: Tmux + 'static> World for Local<T> {
+    type Hands = Hands;
+
+    async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, scan: &Scan) -> Look {
+        let mut look = Look {
+            pane_lives: probe::is_alive(brief.identity.pane_pid)
+                && probe::is_alive(brief.identity.server_pid),
+            process_lives: wants
+                .process
+                .is_some_and(|(pid, began)| probe::run(pid) == Some(began)),
+            ..Look::default()
+        };
+        if wants.files {
+            look.files = Some(files(&self.spool.files(brief.attempt)));
+        }
+        let Some(profile) = wants.profile.as_ref().map(|profile| &profile.0) else {
+            return look;
+        };
+        hands.profile = Some(std::sync::Arc::clone(profile));
+        if let Some(query) = &wants.record {
+            let mut taken: HashSet<PathBuf> = self
+                .records
+                .borrow()
+                .iter()
+                .filter(|(attempt, _)| **attempt != brief.attempt)
+                .map(|(_, path)| path.clone())
+                .collect();
+            let others = scan
+                .sessions
+                .iter()
+                .filter(|(other, _)| **other != brief.identity);
+            taken.extend(others.filter_map(|(_, pane)| pane.agent.as_ref()?.record.clone()));
+            let pane_pid = brief.identity.pane_pid;
+            look.record = hands
+                .reader
+                .look(profile, pane_pid, query, taken, self.now())
+                .await;
+            if let Some(path) = hands.reader.path() {
+                let attempt = brief.attempt;
+                self.records.borrow_mut().insert(attempt, path.to_owned());
+                hands.noted.get_or_insert_with(|| Noted {
+                    attempt,
+                    records: Rc::clone(&self.records),
+                });
+            }
+        }
+        if wants.screen {
+            let text = wants.text.as_deref().unwrap_or_default();
+            look.screen = self.screen(&brief.identity, profile, text).await;
+        }
+        look
+    }
+
+    fn start(&self, brief: &Brief, act: &Act) -> Option<Work> {
+        match act {
+            Act::LookAtPlace { stands } => Some(look_at_place(&brief.task, stands.clone())),
+            Act::RunPrerequisites { stands } => {
+                let steps = self.secrets_of(&brief.task).map(|secrets| {
+                    let stands = stands.clone().map(PathBuf::from);
+                    let within = self.setup.prerequisite_within;
+                    prerequisites::run(&brief.task, &secrets, stands, within)
+                });
+                Some(Box::pin(async move {
+                    Done::Prerequisites(match steps {
+                        Ok(steps) => steps.await,
+                        Err(reason) => Err(reason),
+                    })
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    async fn perform(&self, brief: &Brief, hands: &mut Hands, act: &Act) -> Done {
+        let identity = &brief.identity;
+        let aim = |cursor: (u32, u32), command: &String| Aim {
+            identity: identity.clone(),
+            cursor,
+            command: Some(command.clone()),
+        };
+        let mut tmux = self.tmux.clone();
+        match act {
+            Act::WriteJob {
+                shell,
+                cursor,
+                piped,
+                untold,
+            } => Done::Written(self.write_job(brief, *shell, *cursor, *piped, *untold)),
+            Act::Type(line) => {
+                let typed = tmux.type_lines(std::slice::from_ref(line)).await;
+                // An answer that is not there tells nothing.
+                let typed = typed.into_iter().next();
+                Done::Typed(typed.unwrap_or(Typed::Unknown(Error::Closed)))
+            }
+            Act::Withdraw => {
+                let withdrawn = self.spool.files(brief.attempt).withdraw();
+                Done::Withdrawn(withdrawn.map_err(|error| error.to_string()))
+            }
+            Act::CloseReader => {
+                self.close_reader(brief).await;
+                Done::Done
+            }
+            Act::CutPrompt => {
+                cut_prompt(&self.spool.files(brief.attempt));
+                Done::Done
+            }
+            Act::ReadPreparation => {
+                let printed = self.spool.files(brief.attempt).preparation();
+                let pid = identity.pane_pid;
+                let read = probe::beside(DIRECTORY_WITHIN, move || preparation(&printed, pid));
+                read.await.unwrap_or_else(|| Done::Preparation {
+                    lines: Vec::new(),
+                    stands: PathBuf::from("."),
+                    branch: None,
+                })
+            }
+            Act::Interrupt => Done::Typed(tmux.interrupt(identity).await),
+            Act::Signal(group, signal) => {
+                probe::signal_group(*group, *signal);
+                Done::Done
+            }
+            Act::TakePane => {
+                if hands.lock.is_none() {
+                    match PaneLock::take(identity) {
+                        Ok(lock) => hands.lock = lock,
+                        Err(error) => return Done::Pane(Err(error.to_string())),
+                    }
+                }
+                Done::Pane(Ok(hands.lock.is_some()))
+            }
+            Act::LeavePane => {
+                hands.lock = None;
+                Done::Done
+            }
+            Act::FollowFromNow { pid } => {
+                if let Some(profile) = hands.profile.clone() {
+                    hands.reader.follow_from_now(&profile, *pid).await;
+                }
+                Done::Done
+            }
+            Act::AgeRecord => {
+                hands.reader.age();
+                Done::Done
+            }
+            Act::Paste {
+                text,
+                cursor,
+                command,
+            } => {
+                let paste = Paste {
+                    aim: aim(*cursor, command),
+                    text: text.to_string(),
+                };
+                Done::Typed(tmux.paste(&paste).await)
+            }
+            Act::Press {
+                literal,
+                names,
+                cursor,
+                command,
+            } => {
+                let keys = Keys {
+                    aim: aim(*cursor, command),
+                    literal: literal.clone(),
+                    names: names.clone(),
+                };
+                Done::Typed(tmux.press(&keys).await)
+            }
+            Act::ReadAnswer { text, alternate } => {
+                let (Some(profile), Some(lines)) = (
+                    hands.profile.clone(),
+                    self.shown(identity, *alternate).await,
+                ) else {
+                    return Done::Answer(None);
+                };
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                Done::Answer(Some(screen::answer(&profile, &lines, text, *alternate)))
+            }
+            Act::ReadGiven { alternate } => {
+                let (Some(profile), Some(lines)) = (
+                    hands.profile.clone(),
+                    self.shown(identity, *alternate).await,
+                ) else {
+                    return Done::Given(None);
+                };
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                Done::Given(Some(screen::given(&profile, &lines)))
+            }
+            Act::TellPerson { question } => {
+                self.tell_person(brief, question).await;
+                Done::Done
+            }
+            // The driver's own.
+            Act::LookAtPlace { .. }
+            | Act::RunPrerequisites { .. }
+            | Act::Advance { .. }
+            | Act::Ask { .. }
+            | Act::GoOn { .. }
+            | Act::TakeReply { .. }
+            | Act::DropReplies { .. }
+            | Act::NoteSession { .. }
+            | Act::Tell(_)
+            | Act::End(_) => Done::Done,
+        }
+    }
+
+    async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected {
+        let files = self.spool.files(brief.attempt);
+        let kept = brief.task.secrets.as_deref();
+        let secrets = kept.and_then(|kept| self.secrets.values(kept));
+        let secrets = secrets.unwrap_or_default();
+        let output = match &ending.output {
+            Output::None => None,
+            Output::Files => read_output(&files, self.setup.output_limit),
+            Output::Text(text) => Some(last_of(text, self.setup.output_limit)),
+        };
+        let before = (ending.leaves == Leaves::Variables)
+            .then(|| files.environment_before())
+            .flatten();
+        Collected {
+            reason: ending.reason.clone().map(|reason| {
+                let reason = mask(reason.into_bytes(), &secrets);
+                String::from_utf8_lossy(&reason).into_owned()
+            }),
+            output: output.map(|output| store::Output {
+                bytes: mask(output.bytes, &secrets),
+                ..output
+            }),
+            before,
+            secrets,
+        }
+    }
+
+    fn clean_up(&self, brief: &Brief, hands: &mut Hands, ending: &Ending, secrets: &[String]) {
+        let reader = std::mem::take(&mut hands.reader);
+        if let Some(follower) = reader.into_follower() {
+            let found = (brief.identity.clone(), follower);
+            self.followers.borrow_mut().push(found);
+        }
+        if !secrets.is_empty() {
+            self.secrets.forget_all(secrets);
+        }
+        if ending.leaves == Leaves::Variables {
+            self.spool.remove_job(brief.attempt);
+        } else {
+            self.spool.remove(brief.attempt);
+        }
+    }
+}
+
+fn files(files: &JobFiles) -> Files {
+    let exit = files.exit_code();
+    let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
+    Files {
+        taken: Some(files.taken()),
+        script: files.script().exists(),
+        step: files.step_since().map(|(step, since)| (step, age(since))),
+        // Only where it matters.
+        output_whole: exit.is_some()
+            && (files.raw_output().exists() || files.capture_result().is_some()),
+        exit,
+    }
+}
+
+/// Looks whether a task's directory can be entered, and at the branch there where that is a condition.
+fn look_at_place(task: &Task, stands: Option<String>) -> Work {
+    let metadata = &task.metadata;
+    let wanted = metadata.working_dir.clone();
+    // A prerequisite may check the branch out: then the shell looks, after it.
+    let branch = metadata
+        .git_branch
+        .clone()
+        .filter(|_| metadata.require_branch && metadata.prerequisites.is_empty());
+    let directory = wanted.clone().or(stands.filter(|_| branch.is_some()));
+    Box::pin(async move {
+        let Some(directory) = directory else {
+            return Done::Place(Ok(None));
+        };
+        let path = PathBuf::from(&directory);
+        let looked = probe::beside(DIRECTORY_WITHIN, move || {
+            enterable(&path)?;
+            if let Some(branch) = branch {
+                let found = probe::git_branch(&path);
+                if found.as_ref() != Some(&branch) {
+                    return Err(wrong_branch(&path, &branch, found.as_deref()));
+                }
+            }
+            let path = path.canonicalize().ok();
+            Ok(path.and_then(|path| path.to_str().map(str::to_owned)))
+        })
+        .await;
+        Done::Place(match looked {
+            Some(found) => found,
+            None => Err(format!(
+                "the directory `{directory}` does not answer: is its file system there?"
+            )),
+        })
+    })
+}
+
+fn enterable(path: &Path) -> Result<(), String> {
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(format!("`{name}` is not a directory")),
+        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+            .map_err(|error| format!("cannot enter the directory `{name}`: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("the directory `{name}` does not exist"))
+        }
+        Err(error) => Err(format!("cannot look at the directory `{name}`: {error}")),
+    }
+}
+
+/// Reads what a failed preparation has said, and where its shell stands.
+fn preparation(printed: &Path, pid: u32) -> Done {
+    let plain = strip_ansi_escapes::strip(std::fs::read(printed).unwrap_or_default());
+    let text = String::from_utf8_lossy(&plain);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = lines.len().saturating_sub(LAST_LINES);
+    let stands = match probe::directory(pid) {
+        Directory::At(path) => path,
+        Directory::Deleted(_) | Directory::Unreadable => PathBuf::from("."),
+    };
+    Done::Preparation {
+        lines: lines[last..].iter().map(|&line| line.to_owned()).collect(),
+        branch: probe::git_branch(&stands),
+        stands,
+    }
+}
+
+/// Reads what a job printed, at most the last `limit` bytes.
+fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
+    if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
+        return Some(store::Output { bytes, total });
+    }
+    let (bytes, _) = read_end(&files.output(), limit)?;
+    let total = files
+        .capture_result()
+        .map_or(bytes.len() as u64, |captured| captured.total);
+    Some(store::Output { bytes, total })
+}
+
+/// Returns the last `limit` bytes of a text.
+fn last_of(text: &str, limit: u64) -> store::Output {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let bytes = text.as_bytes();
+    store::Output {
+        total: bytes.len() as u64,
+        bytes: bytes[bytes.len().saturating_sub(limit)..].to_vec(),
+    }
+}
+
+/// Cuts off what a job that was interrupted did not print: the prompt after its last line, and the
+/// terminal's echo of the key.
+fn cut_prompt(files: &JobFiles) {
+    let Ok(mut output) = std::fs::read(files.output()) else {
+        return;
+    };
+    let printed = output.len();
+    let end = output.iter().rposition(|&byte| byte == b'\n');
+    output.truncate(end.map_or(0, |end| end + 1));
+    if output.ends_with(b"^C\n") {
+        output.truncate(output.len() - 3);
+    }
+    let cut = (printed - output.len()) as u64;
+    let shortened = std::fs::write(files.output(), output).and_then(|()| {
+        let total = files.capture_result().unwrap_or_default().total;
+        let captured = Captured {
+            total: total.saturating_sub(cut),
+        };
+        std::fs::write(files.captured(), serde_json::to_vec(&captured)?)
+    });
+    if let Err(error) = shortened {
+        tracing::debug!("cannot shorten the output: {error}");
+    }
+}
+
+/// Returns the last `limit` bytes of a file, and how many it has.
+fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
+    let mut file = File::open(path).ok()?;
+    let total = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(total.saturating_sub(limit)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some((bytes, total))
+}

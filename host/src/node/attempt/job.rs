@@ -1,0 +1,726 @@
+//! A job: an attempt in a shell.
+//!
+//! ```text
+//! Claimed -> Looking -> Writing -> Written -> Typing -> Delivered -> Running -> Ended
+//!                                                           |           |
+//!                                                      Withdrawing   Failing
+//! ```
+//!
+//! The shell takes the job up by a file that only one side can make, so that the machine always
+//! knows whether a job may have run: what the shell has is waited for, what it does not have is
+//! withdrawn first.
+
+use std::time::Duration;
+
+use super::super::script::Step;
+use super::super::spool::Taken;
+use super::describe::{check, describe, dropped, unprepared, wrong_branch};
+use super::{
+    Act, Brief, Done, Ending, Files, HOLD, Leaves, Next, Note, Observation, Output, PaneSight,
+    Presence, Rules, Sight, UNRESPONSIVE, Unwritten, Wants,
+};
+use crate::model::clock::{Now, Tick};
+use crate::model::session::Shell;
+use crate::model::task::{Event, Outcome, Phase};
+use crate::probe;
+use crate::store::{OpenAttempt, Request};
+use crate::tmux::{Typed, TypedLine};
+
+/// A shell that is at its prompt and left no code has dropped the job, once it was seen so twice,
+/// this far apart: right after a job its last write may not have reached us.
+const TWICE: Duration = Duration::from_millis(50);
+
+/// How long the output may come after the exit code, through the tmux server and the reader.
+const OUTPUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the output is looked for then.
+const OUTPUT_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a job is given after each step of being told to end.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A line is typed only into a session that was seen ready so recently: what was seen before a
+/// directory was waited for proves nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// An attempt in a shell.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    brief: Brief,
+    rules: Rules,
+    state: State,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone)]
+enum State {
+    /// Its session is reserved. `resumed`: by a daemon that has ended.
+    Claimed { resumed: bool },
+    /// Its directory is being looked at.
+    Looking,
+    /// Its files are being written.
+    Writing,
+    /// They are written, and nothing was typed.
+    Written { line: TypedLine },
+    /// The line is being typed.
+    Typing,
+    /// The line was typed, or may have been. `resumed`: by a daemon that has ended.
+    Delivered { since: Tick, resumed: bool },
+    /// It is being withdrawn, for this reason.
+    Withdrawing { since: Tick, cause: Cause },
+    /// Its shell has it.
+    Running(Running),
+    /// A step before the command has failed, and what it said is being read.
+    Failing {
+        running: Running,
+        step: Step,
+        code: i32,
+    },
+    /// Nothing more happens.
+    Ended,
+}
+
+/// Why a job is withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A person cancelled the task.
+    Cancelled,
+    /// A person wants it in another session.
+    Reassigned,
+    /// Its session is gone.
+    Gone,
+    /// Its shell did not take it up in time.
+    Late,
+    /// The daemon that typed it has ended.
+    Resumed,
+}
+
+/// What is known of a job that runs.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    /// When its shell took it up.
+    since: Tick,
+    /// The step that it is at, and since when.
+    step: Option<(Step, Tick)>,
+    /// When the exit code was first seen.
+    exit_seen: Option<Tick>,
+    /// When its shell was first seen at its prompt without an exit code.
+    prompt_seen: Option<Tick>,
+    /// It is being told to end.
+    telling: Option<Telling>,
+}
+
+/// A job is told to end, ever more firmly.
+#[derive(Debug, Clone, Copy)]
+struct Telling {
+    cause: EndCause,
+    /// How often it was told, and when last.
+    told: u32,
+    last: Option<Tick>,
+}
+
+/// Why a job that runs is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndCause {
+    /// A person cancelled the task.
+    Cancelled,
+    /// A person wants it in another session.
+    Reassigned,
+    /// The command, or a step before it, takes longer than it may.
+    TimedOut { step: Step, limit: Duration },
+}
+
+impl Running {
+    fn new(since: Tick) -> Self {
+        Self {
+            since,
+            step: None,
+            exit_seen: None,
+            prompt_seen: None,
+            telling: None,
+        }
+    }
+}
+
+impl Job {
+    /// Returns the machine of an attempt that was claimed just now.
+    pub(crate) fn new(brief: Brief, rules: Rules) -> Self {
+        Self {
+            brief,
+            rules,
+            state: State::Claimed { resumed: false },
+        }
+    }
+
+    /// Returns the machine of an attempt as its row tells of it: an earlier daemon has begun it.
+    pub(crate) fn resume(open: OpenAttempt, rules: Rules, now: Now) -> Self {
+        // How long it has run by now only the wall clock can tell.
+        let begun = |at: Option<jiff::Timestamp>| {
+            let ago = at.map(|at| now.wall.duration_since(at));
+            let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
+            now.tick - ago.unwrap_or_default()
+        };
+        let state = match open.phase {
+            Phase::Claimed => State::Claimed { resumed: true },
+            Phase::Delivering | Phase::Submitted => State::Delivered {
+                since: begun(open.delivered_at),
+                resumed: true,
+            },
+            Phase::Running => {
+                State::Running(Running::new(begun(open.started_at.or(open.delivered_at))))
+            }
+            Phase::Ended => State::Ended,
+        };
+        Self {
+            brief: Brief {
+                attempt: open.id,
+                task: open.task,
+                session: open.session,
+                identity: open.identity,
+            },
+            rules,
+            state,
+        }
+    }
+
+    /// Returns what it is about.
+    pub(crate) fn brief(&self) -> &Brief {
+        &self.brief
+    }
+
+    /// Whether nothing more happens.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Returns what is to be looked at before the next step.
+    pub(crate) fn wants(&self) -> Wants {
+        let files = matches!(
+            self.state,
+            State::Delivered { .. }
+                | State::Withdrawing { .. }
+                | State::Running(_)
+                | State::Failing { .. }
+        );
+        Wants {
+            files,
+            ..Wants::default()
+        }
+    }
+
+    /// Takes the attempt a step further.
+    pub(crate) fn step(mut self, seen: &Observation, now: Now) -> (Self, Next) {
+        if seen.sight.is_none() {
+            // Nothing is decided before the sessions were looked at.
+            return (self, Next::wait());
+        }
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let (state, next) = match state {
+            State::Claimed { resumed: true } => {
+                let reason = "the daemon ended before anything was typed";
+                let end = match seen.request {
+                    Some(Request::Cancel) => Ending::new(Outcome::Cancelled, Event::Cancel),
+                    _ => Ending::new(Outcome::Withdrawn, Event::Withdraw),
+                };
+                end_now(end.because(reason))
+            }
+            State::Claimed { resumed: false } => self.claimed(seen),
+            State::Looking => self.looked(seen),
+            State::Writing => self.written(seen),
+            State::Written { line } => self.type_line(line, seen, now),
+            State::Typing => self.typed(seen, now),
+            State::Delivered { since, resumed } => self.delivered(since, resumed, seen, now),
+            State::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
+            State::Running(running) => self.running(running, seen, now),
+            State::Failing {
+                running,
+                step,
+                code,
+            } => self.failed_before(running, step, code, seen),
+            State::Ended => (State::Ended, Next::wait()),
+        };
+        self.state = state;
+        (self, next)
+    }
+
+    fn claimed(&self, seen: &Observation) -> (State, Next) {
+        if let Some(end) = asked_to_end(seen) {
+            return end_now(end);
+        }
+        if let Err(reason) = check(&self.brief.task) {
+            return end_now(self.failed(reason));
+        }
+        let Some(pane) = seen.sight.as_ref().and_then(Sight::pane) else {
+            return self.refused("its session is gone".to_owned());
+        };
+        let look = Act::LookAtPlace {
+            stands: pane.directory.clone(),
+        };
+        (State::Looking, Next::act([look]))
+    }
+
+    fn looked(&self, seen: &Observation) -> (State, Next) {
+        if let Some(end) = asked_to_end(seen) {
+            return end_now(end);
+        }
+        match &seen.done {
+            Some(Done::Place(Ok(_))) => {}
+            Some(Done::Place(Err(reason))) => return end_now(self.failed(reason.clone())),
+            _ => return (State::Looking, Next::wait()),
+        }
+        let Some(pane) = seen.sight.as_ref().and_then(Sight::pane) else {
+            return self.refused("its session is gone".to_owned());
+        };
+        let Some(shell) = pane.shell else {
+            return self.refused("it is no shell any more".to_owned());
+        };
+        let write = Act::WriteJob {
+            shell,
+            cursor: pane.cursor,
+            piped: pane.piped,
+            untold: pane.untold,
+        };
+        (State::Writing, Next::act([write]))
+    }
+
+    fn written(&self, seen: &Observation) -> (State, Next) {
+        match &seen.done {
+            Some(Done::Written(Ok(line))) => {
+                let line = line.clone();
+                (State::Written { line }, Next::again(Duration::ZERO))
+            }
+            Some(Done::Written(Err(Unwritten::Secrets(reason)))) => {
+                end_now(self.failed(reason.clone()))
+            }
+            Some(Done::Written(Err(Unwritten::Spool(reason)))) => self.refused(reason.clone()),
+            _ => (State::Writing, Next::wait()),
+        }
+    }
+
+    /// Types the line where the session was seen ready a moment ago. tmux compares in the same step
+    /// that it still stands so.
+    fn type_line(&self, line: TypedLine, seen: &Observation, now: Now) -> (State, Next) {
+        if let Some(end) = asked_to_end(seen) {
+            return end_now(end);
+        }
+        let Some(sight) = seen.sight.as_ref() else {
+            return (State::Written { line }, Next::again(TWICE));
+        };
+        let Some(pane) = sight.pane() else {
+            return self.refused("its session is gone".to_owned());
+        };
+        if now.tick.since(sight.at) > FRESH {
+            return (State::Written { line }, Next::again(TWICE));
+        }
+        if !pane.idle {
+            return self.refused("it is not free any more".to_owned());
+        }
+        let line = TypedLine {
+            cursor: pane.cursor,
+            ..line
+        };
+        let acts = [
+            // Written before the first byte goes to the pane.
+            Act::Advance {
+                phase: Phase::Delivering,
+                details: format!("into pane {}", self.brief.identity.pane),
+            },
+            Act::Tell(Note::Typed),
+            Act::Type(line),
+        ];
+        (State::Typing, Next::act(acts))
+    }
+
+    fn typed(&self, seen: &Observation, now: Now) -> (State, Next) {
+        let delivered = State::Delivered {
+            since: now.tick,
+            resumed: false,
+        };
+        match &seen.done {
+            Some(Done::Typed(Typed::Refused(refusal))) => self.refused(refusal.to_string()),
+            // Where it is not known, the claim file tells whether the shell has it.
+            Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, Next::wait()),
+            _ => (State::Typing, Next::wait()),
+        }
+    }
+
+    /// The line was typed, or may have been, and no shell was seen to take the job up yet.
+    fn delivered(&self, since: Tick, resumed: bool, seen: &Observation, now: Now) -> (State, Next) {
+        let here = State::Delivered { since, resumed };
+        let Some(files) = &seen.files else {
+            return (here, Next::again(TWICE));
+        };
+        if files.taken == Some(Taken::ByShell) {
+            let start = Act::Advance {
+                phase: Phase::Running,
+                details: "taken up by the shell".to_owned(),
+            };
+            let running = Running::new(now.tick);
+            return (State::Running(running), Next::act([start]));
+        }
+        if resumed && !files.script {
+            let reason =
+                "its files in the spool directory are gone: whether it ran cannot be known";
+            return self.uncertain(reason.to_owned());
+        }
+        let gone = seen.sight.as_ref().is_some_and(|sight| {
+            sight.at > since && matches!(sight.pane, Presence::Missing { .. })
+        });
+        let cause = match &seen.request {
+            Some(Request::Cancel) => Cause::Cancelled,
+            Some(Request::Reassign(_)) => Cause::Reassigned,
+            None if resumed => Cause::Resumed,
+            None if gone => Cause::Gone,
+            None if now.tick.since(since) >= self.rules.start_within => Cause::Late,
+            None => return (here, Next::wait()),
+        };
+        let state = State::Withdrawing { since, cause };
+        (state, Next::act([Act::Withdraw]))
+    }
+
+    fn withdrawn(&self, since: Tick, cause: Cause, seen: &Observation) -> (State, Next) {
+        let result = match &seen.done {
+            Some(Done::Withdrawn(result)) => result,
+            _ => return (State::Withdrawing { since, cause }, Next::wait()),
+        };
+        let (outcome, event, reason) = match (result, cause) {
+            // Between the look and now, the shell did.
+            (Ok(Taken::ByShell), _) => {
+                let resumed = false;
+                let state = State::Delivered { since, resumed };
+                return (state, Next::again(Duration::ZERO));
+            }
+            (Err(error), _) => {
+                let reason = if cause == Cause::Resumed {
+                    "the spool directory cannot be written: whether it ran cannot be known"
+                        .to_owned()
+                } else {
+                    format!("whether the shell took up the job cannot be established: {error}")
+                };
+                return self.uncertain(reason);
+            }
+            (Ok(_), Cause::Cancelled) => (
+                Outcome::Cancelled,
+                Event::Cancel,
+                "cancelled before it began".to_owned(),
+            ),
+            (Ok(_), Cause::Reassigned) => (
+                Outcome::Refused,
+                Event::Refuse,
+                "given to another session before it began".to_owned(),
+            ),
+            (Ok(_), Cause::Gone) => (
+                Outcome::Refused,
+                Event::Refuse,
+                "the session ended before it took up the job".to_owned(),
+            ),
+            (Ok(_), Cause::Late) => (
+                Outcome::Refused,
+                Event::Refuse,
+                format!(
+                    "the shell did not take up the job within {} s; it was withdrawn",
+                    self.rules.start_within.as_secs_f64()
+                ),
+            ),
+            (Ok(_), Cause::Resumed) => (
+                Outcome::Withdrawn,
+                Event::Withdraw,
+                "the daemon ended while it delivered; the shell had not taken up the job"
+                    .to_owned(),
+            ),
+        };
+        let mut acts = vec![Act::CloseReader];
+        if matches!(cause, Cause::Gone | Cause::Late) {
+            acts.push(Act::Tell(Note::Hold(UNRESPONSIVE, reason.clone())));
+        }
+        acts.push(Act::End(Box::new(
+            Ending::new(outcome, event).because(reason),
+        )));
+        (State::Ended, Next::act(acts))
+    }
+
+    fn running(&self, mut running: Running, seen: &Observation, now: Now) -> (State, Next) {
+        let Some(files) = &seen.files else {
+            return (State::Running(running), Next::again(TWICE));
+        };
+        running.note_step(files, now);
+        let pane = seen.sight.as_ref().and_then(Sight::pane);
+        if let Some(code) = files.exit {
+            let since = *running.exit_seen.get_or_insert(now.tick);
+            // Where nothing reads the pane any more, no more comes.
+            let unread = seen.sight.as_ref().is_some_and(|sight| sight.at > since)
+                && pane.is_some_and(|pane| !pane.piped);
+            let waits = !files.output_whole && !unread;
+            if waits && now.tick.since(since) < OUTPUT_WITHIN {
+                return (State::Running(running), Next::again(OUTPUT_LOOK));
+            }
+            return self.exited(running, code);
+        }
+        // What was seen before the job began says nothing about it.
+        let fresh = seen
+            .sight
+            .as_ref()
+            .filter(|sight| sight.at >= running.since);
+        match fresh.map(|sight| &sight.pane) {
+            Some(Presence::Missing { lives: false }) => {
+                let reason = "its shell is gone: the session was closed, or the command had \
+                              replaced the shell (`exec`) and ended";
+                end_now(self.ended_by(running, reason.to_owned()))
+            }
+            Some(Presence::Here(pane)) if pane.at_prompt => {
+                let sight = fresh.map_or(now.tick, |sight| sight.at);
+                let first = *running.prompt_seen.get_or_insert(sight);
+                if sight.since(first) < TWICE {
+                    return (State::Running(running), Next::again(TWICE));
+                }
+                self.dropped(running, files, pane)
+            }
+            // Not seen is not ended: the command may have replaced the shell, or another server is
+            // being watched now. What may still run is not tried elsewhere.
+            Some(Presence::Missing { lives: true }) | None => {
+                self.end_where_asked(running, seen, None, now)
+            }
+            Some(Presence::Here(pane)) => {
+                running.prompt_seen = None;
+                self.end_where_asked(running, seen, pane.foreground, now)
+            }
+        }
+    }
+
+    /// The job has left an exit code.
+    fn exited(&self, running: Running, code: i32) -> (State, Next) {
+        // Also where the reader has ended: tmux sees that only at the pane's next output, and until
+        // then the pane would seem to be piped.
+        let close = Act::CloseReader;
+        let step = running.step.map(|(step, _)| step);
+        if let Some(step) = step.filter(|step| *step != Step::Command) {
+            let state = State::Failing {
+                running,
+                step,
+                code,
+            };
+            return (state, Next::act([close, Act::ReadPreparation]));
+        }
+        let end = if code == 0 {
+            Ending {
+                exit_code: Some(code),
+                output: Output::Files,
+                ..Ending::new(Outcome::Completed, Event::Complete)
+            }
+        } else {
+            Ending {
+                exit_code: Some(code),
+                ..self.ended_by(running, format!("the command exited with code {code}"))
+            }
+        };
+        let end = Ending {
+            leaves: Leaves::Variables,
+            ..end
+        };
+        (State::Ended, Next::act([close, Act::End(Box::new(end))]))
+    }
+
+    /// A step before the command has failed.
+    fn failed_before(
+        &self,
+        running: Running,
+        step: Step,
+        code: i32,
+        seen: &Observation,
+    ) -> (State, Next) {
+        let Some(Done::Preparation {
+            lines,
+            stands,
+            branch,
+        }) = &seen.done
+        else {
+            let state = State::Failing {
+                running,
+                step,
+                code,
+            };
+            return (state, Next::wait());
+        };
+        let reason = if step == Step::Branch {
+            let required = self.brief.task.metadata.git_branch.as_deref();
+            wrong_branch(stands, required.unwrap_or_default(), branch.as_deref())
+        } else {
+            unprepared(&self.brief, step, code, lines)
+        };
+        end_now(Ending {
+            leaves: Leaves::Variables,
+            ..self.ended_by(running, reason)
+        })
+    }
+
+    /// The shell is back at its prompt and has left no code.
+    fn dropped(&self, running: Running, files: &Files, pane: &PaneSight) -> (State, Next) {
+        let reason = dropped(&self.brief, files.step.map(|(step, _)| step));
+        let metadata = &self.brief.task.metadata;
+        let undoes = !metadata.secret_env.is_empty()
+            || (metadata.isolate_env && pane.shell == Some(Shell::Fish));
+        let end = Ending {
+            leaves: if undoes {
+                Leaves::Unclean
+            } else {
+                Leaves::Nothing
+            },
+            ..self.ended_by(running, reason)
+        };
+        let acts = [Act::CloseReader, Act::CutPrompt, Act::End(Box::new(end))];
+        (State::Ended, Next::act(acts))
+    }
+
+    /// Tells a job to end whose time is over or that a person wants ended: Ctrl-C, then the signals.
+    fn end_where_asked(
+        &self,
+        mut running: Running,
+        seen: &Observation,
+        foreground: Option<u32>,
+        now: Now,
+    ) -> (State, Next) {
+        let asked = match &seen.request {
+            Some(Request::Cancel) => Some(EndCause::Cancelled),
+            Some(Request::Reassign(_)) => Some(EndCause::Reassigned),
+            None => None,
+        };
+        match &mut running.telling {
+            // Whatever it was to be ended for before.
+            Some(telling) if asked == Some(EndCause::Cancelled) => {
+                telling.cause = EndCause::Cancelled;
+            }
+            Some(_) => {}
+            None => {
+                let cause = asked.or_else(|| self.overdue(&running, now));
+                running.telling = cause.map(|cause| Telling {
+                    cause,
+                    told: 0,
+                    last: None,
+                });
+            }
+        }
+        let Some(telling) = &mut running.telling else {
+            return (State::Running(running), Next::wait());
+        };
+        let mut acts = Vec::new();
+        if telling
+            .last
+            .is_none_or(|last| now.tick.since(last) >= PATIENCE)
+        {
+            acts.push(match (telling.told, foreground) {
+                (0 | 1, _) | (_, None) => Act::Interrupt,
+                (2, Some(group)) => Act::Signal(group, probe::Signal::Terminate),
+                (_, Some(group)) => Act::Signal(group, probe::Signal::Kill),
+            });
+            telling.told += 1;
+            telling.last = Some(now.tick);
+        }
+        let next = Next {
+            acts,
+            again: Some(TWICE),
+        };
+        (State::Running(running), next)
+    }
+
+    /// Returns what takes longer than it may: the command, or a step before it.
+    fn overdue(&self, running: &Running, now: Now) -> Option<EndCause> {
+        // Each step has its own time; one that was not noted yet began with the job.
+        let (step, since) = running.step.unwrap_or((Step::Directory, running.since));
+        let task = &self.brief.task;
+        let limit = match step {
+            Step::Command => {
+                let seconds = task.timeout_seconds.filter(|&seconds| seconds > 0)?;
+                Duration::from_secs(seconds)
+            }
+            _ => match task.metadata.prerequisite_timeout {
+                Some(seconds) => Duration::from_secs(seconds),
+                None => self.rules.prerequisite_within,
+            },
+        };
+        let over = now.tick.since(since) >= limit;
+        over.then_some(EndCause::TimedOut { step, limit })
+    }
+
+    /// Returns the end of a try that failed, or for which it was told to end.
+    fn ended_by(&self, running: Running, reason: String) -> Ending {
+        let end = match running.telling.map(|telling| telling.cause) {
+            Some(EndCause::Cancelled) => Ending::new(Outcome::Cancelled, Event::Cancel)
+                .because("cancelled by a person, its command was interrupted"),
+            Some(EndCause::Reassigned) => Ending::new(Outcome::Reassigned, Event::Return)
+                .because("given to another session by a person, its command was interrupted"),
+            Some(EndCause::TimedOut { step, limit }) => {
+                let limit = limit.as_secs_f64();
+                let reason = match step {
+                    Step::Command => {
+                        format!("took longer than {limit} s, its command was interrupted")
+                    }
+                    step => format!(
+                        "{} took longer than {limit} s, it was interrupted",
+                        describe(&self.brief, step)
+                    ),
+                };
+                Ending::failed(&self.brief, Outcome::TimedOut).because(reason)
+            }
+            None => self.failed(reason),
+        };
+        Ending {
+            output: Output::Files,
+            ..end
+        }
+    }
+
+    fn failed(&self, reason: String) -> Ending {
+        Ending::failed(&self.brief, Outcome::Failed).because(reason)
+    }
+
+    /// Returns the task to the queue: nothing of it was typed. That is no try of the task's, and the
+    /// session is skipped for a moment.
+    fn refused(&self, reason: String) -> (State, Next) {
+        let end = Ending::new(Outcome::Refused, Event::Refuse).because(reason.clone());
+        let acts = [Act::Tell(Note::Hold(HOLD, reason)), Act::End(Box::new(end))];
+        (State::Ended, Next::act(acts))
+    }
+
+    /// Ends an attempt of which it cannot be established what became of it.
+    fn uncertain(&self, reason: String) -> (State, Next) {
+        let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason.clone());
+        let acts = [
+            Act::CloseReader,
+            Act::Tell(Note::Hold(UNRESPONSIVE, reason)),
+            Act::End(Box::new(end)),
+        ];
+        (State::Ended, Next::act(acts))
+    }
+}
+
+impl Running {
+    /// Notes the step that the script has come to. How long ago that was, the file tells where it is
+    /// the first that is seen; from then on our own clock does.
+    fn note_step(&mut self, files: &Files, now: Now) {
+        let Some((step, age)) = files.step else {
+            return;
+        };
+        match self.step {
+            Some((known, _)) if known == step => {}
+            Some(_) => self.step = Some((step, now.tick)),
+            None => self.step = Some((step, (now.tick - age).max(self.since))),
+        }
+    }
+}
+
+/// Returns how an attempt ends of which nothing was typed, where a person wants that.
+fn asked_to_end(seen: &Observation) -> Option<Ending> {
+    match seen.request.as_ref()? {
+        Request::Cancel => Some(
+            Ending::new(Outcome::Cancelled, Event::Cancel).because("cancelled before it began"),
+        ),
+        Request::Reassign(_) => Some(
+            Ending::new(Outcome::Refused, Event::Refuse)
+                .because("given to another session before it began"),
+        ),
+    }
+}
+
+fn end_now(end: Ending) -> (State, Next) {
+    (State::Ended, Next::act([Act::End(Box::new(end))]))
+}

@@ -1,0 +1,322 @@
+//! An agent's own record, found and followed for one turn. All that is read here may take its time,
+//! and so it is read beside everything else.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{Query, Record, Written};
+use crate::agents::Profile;
+use crate::agents::transcript::{self, Follower};
+use crate::model::clock::{Now, Tick};
+use crate::probe::{self, Directory};
+
+/// How often the record of a turn is looked for.
+const SEARCH_EVERY: Duration = Duration::from_millis(300);
+
+/// How long a look at a record that is known may take.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// Of a larger record only the end is read, in bytes.
+const READ_WHOLE: u64 = 16 << 20;
+
+/// File systems tell the time of a change less finely.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// What was said is told of a turn that has been quiet for so long, in seconds, and has not ended.
+const QUIET: i64 = 300;
+
+/// The variable that `~` stands for.
+const HOME: &str = "HOME";
+
+/// The record of one turn, as far as it is known.
+#[derive(Default)]
+pub(crate) struct Reader {
+    follower: Option<Box<Follower>>,
+    /// Whether the text was found in what is followed.
+    found: bool,
+    /// Whether what is followed was followed since before the text was given.
+    watched: bool,
+    several: bool,
+    searched: Option<Tick>,
+    searching: Option<oneshot::Receiver<Found>>,
+    /// A read that has not ended.
+    reading: Option<oneshot::Receiver<Option<Box<Follower>>>>,
+}
+
+/// What a search has come to.
+enum Found {
+    /// Nothing tells of the text.
+    None,
+    /// One record does.
+    One(Box<Follower>),
+    /// Several do, and none is believed.
+    Several,
+}
+
+/// Runs something on a thread of its own.
+fn beside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> oneshot::Receiver<R> {
+    let (tell, told) = oneshot::channel();
+    let spawned = std::thread::Builder::new()
+        .name("record".to_owned())
+        .spawn(move || {
+            let _ = tell.send(work());
+        });
+    if let Err(error) = spawned {
+        // The receiver sees that nothing comes.
+        tracing::warn!("cannot read a record: {error}");
+    }
+    told
+}
+
+impl Reader {
+    /// Looks at what the record tells. Records that are `taken` are others'.
+    pub(crate) async fn look(
+        &mut self,
+        profile: &Profile,
+        pane_pid: u32,
+        query: &Query,
+        taken: HashSet<PathBuf>,
+        now: Now,
+    ) -> Record {
+        self.read().await;
+        if let Some(follower) = &self.follower
+            && !self.found
+        {
+            self.found = follower.turn_of(&query.text, query.since).is_some();
+        }
+        self.search(profile, pane_pid, query, taken, now).await;
+        self.record(query, now)
+    }
+
+    /// Reads what was written since.
+    async fn read(&mut self) {
+        let mut reading = match (self.reading.take(), self.follower.take()) {
+            (Some(reading), _) => reading,
+            (None, Some(mut follower)) => beside(move || match follower.read() {
+                Ok(_) => Some(follower),
+                Err(error) => {
+                    tracing::debug!("a record cannot be read any more: {error}");
+                    None
+                }
+            }),
+            (None, None) => return,
+        };
+        match tokio::time::timeout(READ_WITHIN, &mut reading).await {
+            Ok(read) => self.follower = read.ok().flatten(),
+            // Its file system gives no answer: what is known of it is all that there is.
+            Err(_) => self.reading = Some(reading),
+        }
+    }
+
+    async fn search(
+        &mut self,
+        profile: &Profile,
+        pane_pid: u32,
+        query: &Query,
+        taken: HashSet<PathBuf>,
+        now: Now,
+    ) {
+        if self.reading.is_some() || (self.follower.is_some() && (self.found || self.watched)) {
+            // What tells no times is not read anew: what is old would be taken for new.
+            return;
+        }
+        let due = self
+            .searched
+            .is_none_or(|searched| now.tick.since(searched) >= SEARCH_EVERY);
+        if self.searching.is_none()
+            && due
+            && let Some(spec) = profile.transcript.clone()
+        {
+            self.searched = Some(now.tick);
+            let search = Search {
+                spec,
+                pane_pid,
+                query: query.clone(),
+                taken,
+            };
+            self.searching = Some(beside(move || search.run()));
+        }
+        if let Some(searching) = &mut self.searching {
+            match searching.try_recv() {
+                Ok(Found::One(follower)) => {
+                    self.follower = Some(follower);
+                    self.found = true;
+                    self.searching = None;
+                }
+                Ok(Found::Several) => {
+                    self.several = true;
+                    self.searching = None;
+                }
+                Ok(Found::None) | Err(oneshot::error::TryRecvError::Closed) => {
+                    self.searching = None;
+                }
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+        }
+    }
+
+    fn record(&self, query: &Query, now: Now) -> Record {
+        let Some(follower) = &self.follower else {
+            return Record {
+                found: self.found,
+                several: self.several,
+                ..Record::default()
+            };
+        };
+        let own = follower.turn_of(&query.text, query.since);
+        let latest = follower.turn().and_then(|turn| {
+            match turn.began.or(turn.last) {
+                Some(began) => (began >= query.since).then_some(turn),
+                // It tells no times: what was there when it was asked is old.
+                None => follower.fresh(),
+            }
+        });
+        Record {
+            own: own.map(|turn| written(turn, now.wall)),
+            latest: latest.map(|turn| written(turn, now.wall)),
+            path: Some(follower.path().to_owned()),
+            found: self.found,
+            several: self.several,
+        }
+    }
+
+    /// The record that is known to be of this turn.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        let follower = self.follower.as_ref().filter(|_| self.found)?;
+        Some(follower.path())
+    }
+
+    /// Marks all that stands in the record as older than what follows.
+    pub(crate) fn age(&mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.age();
+        }
+    }
+
+    /// Follows a record that tells no times from before the text is given: what stands there already is
+    /// about others, also where it is word for word the same.
+    pub(crate) async fn follow_from_now(&mut self, profile: &Profile, pid: u32) {
+        let Some(spec) = profile.transcript.clone() else {
+            return;
+        };
+        if spec.format != transcript::Format::Aider {
+            return;
+        }
+        let newest = beside(move || {
+            let (env, cwd) = surroundings(pid, &spec);
+            let files = transcript::candidates(&spec, &env, &cwd, SystemTime::UNIX_EPOCH);
+            let newest = files.into_iter().next()?;
+            Follower::at_end(spec.format, newest).ok().map(Box::new)
+        });
+        let newest = tokio::time::timeout(READ_WITHIN, newest).await;
+        self.follower = newest.ok().and_then(Result::ok).flatten();
+        self.watched = self.follower.is_some();
+    }
+
+    /// Gives the record away that was found.
+    pub(crate) fn into_follower(self) -> Option<Box<Follower>> {
+        self.follower.filter(|_| self.found)
+    }
+}
+
+fn written(turn: &transcript::Turn, now: Timestamp) -> Written {
+    let last = turn.last.or(turn.began);
+    let quiet = last.is_none_or(|last| now.as_second() - last.as_second() > QUIET);
+    let tells = turn.how.is_none() && quiet && !turn.said.is_empty();
+    Written {
+        how: turn.how.clone(),
+        response: turn.response.clone(),
+        began: turn.began,
+        ended: turn.ended,
+        last: turn.last,
+        files: turn.files.clone(),
+        said: tells.then(|| turn.said.join("\n\n")),
+    }
+}
+
+/// A search for the record of a turn.
+struct Search {
+    spec: transcript::Spec,
+    pane_pid: u32,
+    query: Query,
+    taken: HashSet<PathBuf>,
+}
+
+impl Search {
+    /// Finds the record in which the text stands: of the files that the agent has open or has written
+    /// to since, the one that tells of this very text.
+    fn run(self) -> Found {
+        let spec = &self.spec;
+        let query = &self.query;
+        let (env, cwd) = surroundings(query.pid, spec);
+        let mut paths = open_records(spec, self.pane_pid, &env, &cwd);
+        if paths.is_empty() {
+            let since = SystemTime::from(query.since - SLACK);
+            paths = transcript::candidates(spec, &env, &cwd, since);
+            paths.retain(|path| !self.taken.contains(path));
+        }
+        let only_one = paths.len() == 1;
+        let mut found: Option<Follower> = None;
+        for path in paths {
+            let small = path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
+            let mut follower = if small {
+                Follower::new(spec.format, path)
+            } else if let Ok(follower) = Follower::at_end(spec.format, path) {
+                follower
+            } else {
+                continue;
+            };
+            // A record is read in several goes, of 4 MiB.
+            for _ in 0..READ_WHOLE.div_ceil(4 << 20) {
+                if follower.read().is_err() {
+                    break;
+                }
+            }
+            // Where an earlier daemon has given it, answers may have followed it.
+            let latest = follower.turn().and_then(|turn| turn.began);
+            let follows =
+                query.resumed && only_one && latest.is_some_and(|began| began >= query.since);
+            if follows || follower.turn_of(&query.text, query.since).is_some() {
+                if found.is_some() {
+                    return Found::Several;
+                }
+                found = Some(follower);
+            }
+        }
+        found.map_or(Found::None, |found| Found::One(Box::new(found)))
+    }
+}
+
+/// Returns the records that an agent's processes have open: what is recognised may be a wrapper of the
+/// one that writes.
+pub(crate) fn open_records(
+    spec: &transcript::Spec,
+    pane_pid: u32,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Vec<PathBuf> {
+    let members = probe::members(pane_pid).into_iter();
+    let files = members.flat_map(|member| probe::open_files(member.pid));
+    files
+        .filter(|path| transcript::belongs(spec, env, cwd, path))
+        .collect()
+}
+
+/// Returns the variables that say where an agent keeps its records, and where it stands.
+pub(crate) fn surroundings(
+    pid: u32,
+    spec: &transcript::Spec,
+) -> (BTreeMap<String, String>, PathBuf) {
+    let mut names = BTreeSet::from([HOME.to_owned()]);
+    names.extend(spec.home.variable.clone());
+    let env = probe::environment(pid, &names);
+    let cwd = match probe::directory(pid) {
+        Directory::At(path) | Directory::Deleted(path) => path,
+        Directory::Unreadable => Path::new("/").to_owned(),
+    };
+    (env, cwd)
+}

@@ -1,0 +1,158 @@
+//! What the tests of the machines share: tasks, sessions, and moments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Act, Brief, Ending, Next, Note, Observation, PaneSight, Presence, Rules, Sight};
+use crate::model::clock::{Now, Tick};
+use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
+use crate::model::session::Shell;
+use crate::model::task::{Event, NewTask, Outcome, Phase, Task};
+use crate::store::OpenAttempt;
+use crate::tmux::TypedLine;
+
+/// Where the wall clock stands at the origin, in seconds.
+pub(super) const EPOCH: i64 = 1_800_000_000;
+
+/// The moment so many milliseconds after the origin.
+pub(super) fn at(ms: u64) -> Now {
+    Now {
+        wall: wall(ms),
+        tick: Tick::after_origin(Duration::from_millis(ms)),
+    }
+}
+
+/// The same by the wall clock.
+pub(super) fn wall(ms: u64) -> Timestamp {
+    let origin = Timestamp::from_second(EPOCH).expect("a time");
+    origin + Duration::from_millis(ms)
+}
+
+pub(super) fn identity() -> Identity {
+    Identity {
+        server_pid: 10,
+        server_start: 1,
+        pane: PaneId::parse("%1").expect("a pane"),
+        pane_pid: 11,
+    }
+}
+
+/// A task for a shell.
+pub(super) fn command(content: &str) -> Task {
+    Task::queued(TaskId(1), &NewTask::command(content), wall(0))
+}
+
+/// A task for an agent.
+pub(super) fn prompt(content: &str) -> Task {
+    Task::queued(TaskId(1), &NewTask::prompt(content), wall(0))
+}
+
+pub(super) fn brief(task: Task) -> Brief {
+    Brief {
+        attempt: AttemptId(5),
+        task,
+        session: "api".to_owned(),
+        identity: identity(),
+    }
+}
+
+/// An attempt as its row tells of it.
+pub(super) fn open(phase: Phase) -> OpenAttempt {
+    OpenAttempt {
+        id: AttemptId(5),
+        session: "api".to_owned(),
+        identity: identity(),
+        phase,
+        delivered_at: Some(wall(0)),
+        started_at: (phase == Phase::Running).then(|| wall(0)),
+        submitted_at: None,
+        answered: false,
+        task: command("true"),
+    }
+}
+
+pub(super) fn rules() -> Rules {
+    Rules {
+        start_within: Duration::from_secs(10),
+        prerequisite_within: Duration::from_secs(600),
+    }
+}
+
+pub(super) fn typed_line() -> TypedLine {
+    TypedLine {
+        identity: identity(),
+        cursor: (2, 0),
+        text: " . /spool/5.run".to_owned(),
+        pipe: None,
+    }
+}
+
+/// A shell at its prompt, but for what `change` says.
+pub(super) fn pane(change: impl FnOnce(&mut PaneSight)) -> Presence {
+    let mut pane = PaneSight {
+        idle: true,
+        at_prompt: true,
+        foreground: None,
+        cursor: (2, 0),
+        piped: false,
+        directory: Some("/w".to_owned()),
+        shell: Some(Shell::Bash),
+        untold: false,
+        agent: None,
+    };
+    change(&mut pane);
+    Presence::Here(Arc::new(pane))
+}
+
+/// A shell at its prompt.
+pub(super) fn shell() -> Presence {
+    pane(|_| {})
+}
+
+/// A look at the origin.
+pub(super) fn seen(pane: Presence) -> Observation {
+    seen_at(pane, 0)
+}
+
+/// A look that began at so many milliseconds.
+pub(super) fn seen_at(pane: Presence, ms: u64) -> Observation {
+    Observation {
+        sight: Some(Sight {
+            at: at(ms).tick,
+            pane,
+        }),
+        ..Observation::default()
+    }
+}
+
+/// The end that was decided.
+pub(super) fn end(next: &Next) -> &Ending {
+    let end = next.acts.iter().find_map(|act| match act {
+        Act::End(end) => Some(&**end),
+        _ => None,
+    });
+    end.unwrap_or_else(|| panic!("an end: {next:?}"))
+}
+
+pub(super) fn outcome(next: &Next) -> (Outcome, Event) {
+    let end = end(next);
+    (end.outcome, end.event)
+}
+
+/// For how long the session is to be skipped.
+pub(super) fn held(next: &Next) -> Option<Duration> {
+    next.acts.iter().find_map(|act| match act {
+        Act::Tell(Note::Hold(rest, _)) => Some(*rest),
+        _ => None,
+    })
+}
+
+/// What is done to the process.
+pub(super) fn acts(next: &Next) -> Vec<Act> {
+    let acts = next.acts.iter();
+    acts.filter(|act| matches!(act, Act::Interrupt | Act::Signal(..)))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,524 @@
+//! A turn: an attempt at an agent.
+//!
+//! ```text
+//! Claimed -> Looking -> Preparing -> Giving -> Running -> Ended
+//!                                      ^          |
+//!                                      +- reply --+
+//! ```
+//!
+//! A prompt is pasted, seen to stand in the composer, submitted, and seen to be taken up. Each act
+//! stands in the ledger before it happens, and each look is taken just before the act; tmux itself
+//! compares that the pane is still as it was looked at. Nothing is ever cleared or cancelled, no key
+//! goes into a dialog without a person's word, and the key that submits is pressed again only while
+//! our own text still stands there.
+//!
+//! [`giving`] is the way to the agent, [`running`] what follows, [`ending`] how that ends.
+
+mod ending;
+mod giving;
+mod running;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::describe::{check, surroundings};
+use super::{
+    Act, AgentSight, Brief, Done, Ending, Next, Note, Observation, Query, Refusals, Rules,
+    SameProfile, Sight, UNRESPONSIVE, Wants, Written,
+};
+use crate::agents::transcript::How;
+use crate::agents::{Profile, payload};
+use crate::model::clock::{Now, Tick};
+use crate::model::task::{Event, Outcome, Phase, TurnFacts};
+use crate::store::{OpenAttempt, Request};
+use giving::{Giving, Stage};
+use running::Running;
+
+/// How often a pane is looked at while a prompt is on its way.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// A daemon that takes up a paste looks for it this long.
+const FIND_AGAIN: Duration = Duration::from_secs(2);
+
+/// The record of an agent that has ended is read for so long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// An agent may be behind an editor of its own for so long.
+const BEHIND: Duration = Duration::from_secs(300);
+
+/// An attempt at an agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    brief: Brief,
+    rules: Rules,
+    /// How often sessions did not take this prompt before.
+    refusals: Refusals,
+    /// The phase that its row tells of.
+    phase: Phase,
+    state: State,
+    /// The last reply that was looked at: it is given once, or never.
+    heard_reply: i64,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone)]
+enum State {
+    /// Its session is reserved. `resumed`: by a daemon that has ended.
+    Claimed { resumed: bool },
+    /// Its directory is being looked at.
+    Looking { to: Box<Agent> },
+    /// Its prerequisites run, beside the agent.
+    Preparing { to: Box<Agent> },
+    /// An earlier daemon has begun it, and its agent is not seen yet.
+    Lost(Lost),
+    /// An earlier daemon has begun it, and its directory is being looked at.
+    Finding { lost: Lost, to: Box<Agent> },
+    /// A text is on its way to the agent.
+    Giving(Box<Agent>, Giving),
+    /// The agent has it.
+    Running(Box<Agent>, Running),
+    /// Nothing more happens.
+    Ended,
+}
+
+/// What is known of an attempt that an earlier daemon has begun.
+#[derive(Debug, Clone)]
+struct Lost {
+    /// When this daemon took it up.
+    since: Tick,
+    /// When bytes may first have reached the pane.
+    given: Timestamp,
+    /// When it was last known to run.
+    started: Tick,
+    /// Its agent had asked something that was answered.
+    answered: bool,
+}
+
+/// The agent that has the prompt, and what it was given last.
+#[derive(Debug, Clone)]
+struct Agent {
+    profile: Arc<Profile>,
+    pid: u32,
+    began: u64,
+    /// The text that was or is to be pasted; empty: it is not known, or a person has typed it.
+    text: Arc<str>,
+    /// When it was given at the earliest: nothing older is about it.
+    given: Timestamp,
+    /// When it was submitted.
+    submitted: Option<Timestamp>,
+    /// When the last report was made before it was given.
+    heard: Option<Timestamp>,
+    /// An earlier daemon has given it.
+    resumed: bool,
+    /// It is an answer to what the agent asked.
+    is_reply: bool,
+    /// When its process was first seen to have ended.
+    gone: Option<Tick>,
+}
+
+/// What an agent waits for.
+#[derive(Debug, Clone)]
+struct Question {
+    /// What it asks, as the store was told.
+    asks: String,
+    /// When the store was told.
+    since: Tick,
+    /// What it said, where its turn has ended in a question.
+    said: Option<(String, TurnFacts)>,
+    /// The prompts that were to be seen then.
+    shown: Option<(usize, String)>,
+    /// When they were looked at last.
+    shown_at: Tick,
+}
+
+impl Agent {
+    fn of(seen: &AgentSight, text: String, given: Timestamp) -> Self {
+        Self {
+            profile: Arc::clone(&seen.profile),
+            pid: seen.pid,
+            began: seen.began,
+            text: text.into(),
+            given,
+            submitted: None,
+            heard: None,
+            resumed: false,
+            is_reply: false,
+            gone: None,
+        }
+    }
+
+    /// Whether this is the agent's process still.
+    fn is(&self, seen: &AgentSight) -> bool {
+        (self.pid, self.began) == (seen.pid, seen.began)
+    }
+
+    /// Returns the agent as it was seen, where it is this one.
+    fn seen<'s>(&self, seen: &'s Observation) -> Option<&'s AgentSight> {
+        let pane = seen.sight.as_ref()?.pane()?;
+        pane.agent.as_ref().filter(|agent| self.is(agent))
+    }
+
+    /// Returns the agent as it was seen, where it is this one and its process is there still.
+    fn alive<'s>(&self, seen: &'s Observation) -> Option<&'s AgentSight> {
+        self.seen(seen).filter(|_| seen.process_lives)
+    }
+
+    /// Returns what is to be looked at, but for the screen.
+    fn wants(&self, record: bool) -> Wants {
+        Wants {
+            process: Some((self.pid, self.began)),
+            text: Some(Arc::clone(&self.text)),
+            profile: Some(SameProfile(Arc::clone(&self.profile))),
+            record: (record && self.profile.transcript.is_some()).then(|| Query {
+                pid: self.pid,
+                text: Arc::clone(&self.text),
+                since: self.given,
+                resumed: self.resumed,
+            }),
+            ..Wants::default()
+        }
+    }
+
+    /// Whether an agent that has ended may have written what was not read yet.
+    fn may_still_tell(&mut self, now: Now) -> bool {
+        let gone = *self.gone.get_or_insert(now.tick);
+        self.profile.transcript.is_some() && now.tick.since(gone) < LAST_WORDS
+    }
+
+    /// Returns what the record says of the text's turn: of an answer, and after a question, the latest.
+    fn written<'s>(&self, seen: &'s Observation, asks: bool) -> Option<&'s Written> {
+        let own = seen.record.own.as_ref();
+        // Where an earlier daemon has begun it, a question may have been answered since.
+        let asked = own.is_none_or(|own| {
+            let response = own.response.as_deref();
+            own.how == Some(How::Done) && response.is_some_and(ending::asks)
+        });
+        if asks || self.is_reply || (self.resumed && asked) {
+            seen.record.latest.as_ref()
+        } else {
+            own
+        }
+    }
+}
+
+impl Turn {
+    /// Returns the machine of an attempt that was claimed just now.
+    pub(crate) fn new(brief: Brief, rules: Rules, refusals: Refusals) -> Self {
+        Self {
+            brief,
+            rules,
+            refusals,
+            phase: Phase::Claimed,
+            state: State::Claimed { resumed: false },
+            heard_reply: 0,
+        }
+    }
+
+    /// Returns the machine of an attempt as its row tells of it: an earlier daemon has begun it.
+    pub(crate) fn resume(open: OpenAttempt, rules: Rules, refusals: Refusals, now: Now) -> Self {
+        let state = match open.phase {
+            Phase::Claimed => State::Claimed { resumed: true },
+            Phase::Delivering | Phase::Submitted | Phase::Running => {
+                let since = open.started_at.or(open.delivered_at);
+                let ago = since.map(|since| now.wall.duration_since(since));
+                let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
+                State::Lost(Lost {
+                    since: now.tick,
+                    given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
+                    started: now.tick - ago.unwrap_or_default(),
+                    answered: open.answered,
+                })
+            }
+            Phase::Ended => State::Ended,
+        };
+        Self {
+            phase: open.phase,
+            brief: Brief {
+                attempt: open.id,
+                task: open.task,
+                session: open.session,
+                identity: open.identity,
+            },
+            rules,
+            refusals,
+            state,
+            heard_reply: 0,
+        }
+    }
+
+    /// Returns what it is about.
+    pub(crate) fn brief(&self) -> &Brief {
+        &self.brief
+    }
+
+    /// Whether nothing more happens.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Returns what is to be looked at before the next step.
+    pub(crate) fn wants(&self) -> Wants {
+        match &self.state {
+            State::Claimed { .. }
+            | State::Looking { .. }
+            | State::Preparing { .. }
+            | State::Lost(_)
+            | State::Finding { .. }
+            | State::Ended => Wants::default(),
+            State::Giving(agent, giving) => Wants {
+                screen: giving.looks(),
+                ..agent.wants(true)
+            },
+            State::Running(agent, running) => Wants {
+                screen: running.looks(),
+                ..agent.wants(true)
+            },
+        }
+    }
+
+    /// Takes the attempt a step further.
+    pub(crate) fn step(mut self, seen: &Observation, now: Now) -> (Self, Next) {
+        if seen.sight.is_none() {
+            // Nothing is decided before the sessions were looked at.
+            return (self, Next::wait());
+        }
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        if let Some(end) = self.asked_to_end(&state, seen, now) {
+            return self.end(end);
+        }
+        match state {
+            State::Claimed { resumed: true } => {
+                let reason = "the daemon ended before anything was typed";
+                let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
+                self.end(end)
+            }
+            State::Claimed { resumed: false } => self.claimed(seen, now),
+            State::Looking { to } => self.looked(to, seen, now),
+            State::Preparing { to } => self.prepared(to, seen, now),
+            State::Lost(lost) => self.lost(lost, seen, now),
+            State::Finding { lost, to } => self.found(lost, to, seen, now),
+            State::Giving(agent, giving) => self.give(agent, giving, seen, now),
+            State::Running(agent, running) => self.run(agent, running, seen, now),
+            State::Ended => (self, Next::wait()),
+        }
+    }
+
+    fn to(mut self, state: State, next: Next) -> (Self, Next) {
+        self.state = state;
+        (self, next)
+    }
+
+    fn end(self, end: Ending) -> (Self, Next) {
+        self.end_after(Vec::new(), end)
+    }
+
+    fn end_after(self, mut acts: Vec<Act>, end: Ending) -> (Self, Next) {
+        acts.push(Act::End(Box::new(end)));
+        self.to(State::Ended, Next::act(acts))
+    }
+
+    fn fail(self, reason: impl Into<String>) -> (Self, Next) {
+        let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
+        self.end(end)
+    }
+
+    /// Ends an attempt of which it cannot be established what became of it.
+    fn lose(self, reason: impl Into<String>) -> (Self, Next) {
+        let reason = reason.into();
+        let hold = Act::Tell(Note::Hold(UNRESPONSIVE, reason.clone()));
+        let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason);
+        self.end_after(vec![hold], end)
+    }
+
+    /// Returns how an attempt ends that a person wants to end, or whose time is over. The agent is left
+    /// to itself: no key is right for every state that it may be in.
+    fn asked_to_end(&self, state: &State, seen: &Observation, now: Now) -> Option<Ending> {
+        let left = match (state, self.phase) {
+            (State::Ended, _) => return None,
+            (_, Phase::Running) => "the agent is left to itself, and may go on",
+            (State::Giving(_, giving), _) => giving.left(),
+            (_, Phase::Submitted) => "the prompt was submitted, the agent is left to itself",
+            (_, Phase::Delivering) => "the prompt was pasted and not submitted",
+            _ => "nothing was typed",
+        };
+        match &seen.request {
+            Some(Request::Cancel) => {
+                let end = Ending::new(Outcome::Cancelled, Event::Cancel);
+                return Some(end.because(format!("cancelled by a person: {left}")));
+            }
+            Some(Request::Reassign(_)) => {
+                let end = Ending::new(Outcome::Reassigned, Event::Return);
+                let reason = format!("given to another session by a person: {left}");
+                return Some(end.because(reason));
+            }
+            None => {}
+        }
+        // While a person is waited for, no time runs.
+        let since = match state {
+            State::Running(_, running) if !running.waits() => running.since,
+            State::Lost(lost) if self.phase == Phase::Running && self.brief.task.asks.is_none() => {
+                lost.started
+            }
+            _ => return None,
+        };
+        let seconds = self
+            .brief
+            .task
+            .timeout_seconds
+            .filter(|&seconds| seconds > 0)?;
+        if now.tick.since(since) < Duration::from_secs(seconds) {
+            return None;
+        }
+        let end = Ending::failed(&self.brief, Outcome::TimedOut);
+        Some(end.because(format!("took longer than {seconds} s: {left}")))
+    }
+
+    fn claimed(self, seen: &Observation, now: Now) -> (Self, Next) {
+        if let Err(reason) = check(&self.brief.task) {
+            return self.fail(reason);
+        }
+        let pane = seen.sight.as_ref().and_then(Sight::pane);
+        let Some((pane, agent)) = pane.and_then(|pane| Some((pane, pane.agent.as_ref()?))) else {
+            return self.refused("the agent has ended".to_owned(), super::HOLD, false);
+        };
+        let look = Act::LookAtPlace {
+            stands: pane.directory.clone(),
+        };
+        let to = Box::new(Agent::of(agent, String::new(), now.wall));
+        self.to(State::Looking { to }, Next::act([look]))
+    }
+
+    fn looked(self, mut to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+        let wanted = match &seen.done {
+            Some(Done::Place(Ok(wanted))) => wanted.as_deref(),
+            Some(Done::Place(Err(reason))) => return self.fail(reason.clone()),
+            _ => return self.to(State::Looking { to }, Next::wait()),
+        };
+        let stands = seen.sight.as_ref().and_then(Sight::pane);
+        let stands = stands.and_then(|pane| pane.directory.clone());
+        match self.text(&to.profile, stands.as_deref(), wanted) {
+            Ok(text) => to.text = text,
+            Err(reason) => return self.fail(reason),
+        }
+        if self.brief.task.metadata.prerequisites.is_empty() {
+            let giving = Giving::new(now, None);
+            return self.to(State::Giving(to, giving), Next::again(Duration::ZERO));
+        }
+        let acts = [
+            Act::NoteSession {
+                action: "preparing",
+                details: format!("task {}: its prerequisites are run", self.brief.task.id),
+            },
+            Act::RunPrerequisites { stands },
+        ];
+        self.to(State::Preparing { to }, Next::act(acts))
+    }
+
+    /// Returns the text that is pasted.
+    fn text(
+        &self,
+        profile: &Profile,
+        stands: Option<&str>,
+        wanted: Option<&str>,
+    ) -> Result<Arc<str>, String> {
+        let task = &self.brief.task;
+        let note = surroundings(task, profile, stands, wanted)?;
+        payload::prepare(profile, &task.content, note.as_deref())
+            .map(Arc::from)
+            .map_err(|unfit| format!("nothing was typed: {unfit}"))
+    }
+
+    fn prepared(self, to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+        match &seen.done {
+            Some(Done::Prerequisites(Ok(()))) => {
+                let giving = Giving::new(now, None);
+                self.to(State::Giving(to, giving), Next::again(Duration::ZERO))
+            }
+            Some(Done::Prerequisites(Err(reason))) => self.fail(reason.clone()),
+            _ => self.to(State::Preparing { to }, Next::wait()),
+        }
+    }
+
+    /// Takes up a turn that an earlier daemon left, where its agent is still there.
+    fn lost(self, lost: Lost, seen: &Observation, now: Now) -> (Self, Next) {
+        let pane = seen.sight.as_ref().and_then(Sight::pane);
+        let agent = pane.and_then(|pane| pane.agent.as_ref());
+        // One that began later was not given anything.
+        let agent = agent.filter(|agent| agent.started.is_none_or(|began| began <= lost.given));
+        if let (Some(pane), Some(agent)) = (pane, agent) {
+            let look = Act::LookAtPlace {
+                stands: pane.directory.clone(),
+            };
+            let to = Box::new(Agent::of(agent, String::new(), lost.given));
+            return self.to(State::Finding { lost, to }, Next::act([look]));
+        }
+        // An agent may be behind an editor of its own for a while.
+        let lives = seen.sight.as_ref().is_some_and(|sight| match &sight.pane {
+            super::Presence::Here(_) => true,
+            super::Presence::Missing { lives } => *lives,
+        });
+        let within = if self.phase == Phase::Running && lives {
+            BEHIND
+        } else {
+            FIND_AGAIN
+        };
+        if seen.sight.is_none() || now.tick.since(lost.since) < within {
+            return self.to(State::Lost(lost), Next::again(LOOK * 4));
+        }
+        if matches!(self.phase, Phase::Claimed | Phase::Delivering) {
+            let reason = "the agent ended before the prompt was submitted";
+            let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
+            return self.end(end);
+        }
+        self.lose("the agent ended while no daemon ran: what became of the prompt is not known")
+    }
+
+    /// The agent of a turn that an earlier daemon left is there: goes on from the phase of its row.
+    fn found(self, lost: Lost, mut to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+        // Where the directory gives no answer, its name as it was written has to do.
+        let wanted = match &seen.done {
+            Some(Done::Place(place)) => place.as_ref().ok().and_then(Option::as_deref),
+            _ => return self.to(State::Finding { lost, to }, Next::wait()),
+        };
+        let stands = seen.sight.as_ref().and_then(Sight::pane);
+        let stands = stands.and_then(|pane| pane.directory.clone());
+        let task = &self.brief.task;
+        let note = surroundings(task, &to.profile, stands.as_deref(), wanted);
+        let note = note.ok().flatten();
+        let Ok(text) = payload::prepare(&to.profile, &task.content, note.as_deref()) else {
+            return self.to(State::Lost(lost), Next::again(LOOK * 4));
+        };
+        to.text = text.into();
+        to.resumed = true;
+        let question = task.asks.clone().map(|asks| Question {
+            asks,
+            since: now.tick,
+            said: None,
+            shown: None,
+            shown_at: now.tick,
+        });
+        if lost.answered && question.is_none() {
+            // It is at an answer, and what that was is not known any more.
+            to.is_reply = true;
+            to.text = Arc::from("");
+        }
+        let stage = match self.phase {
+            Phase::Delivering => Stage::pasted(),
+            Phase::Submitted => Stage::Submitted {
+                presses: 1,
+                last: now.tick,
+            },
+            Phase::Running | Phase::Claimed | Phase::Ended => {
+                to.submitted = Some(lost.given);
+                let running = Running::resumed(lost.started, question, now);
+                return self.to(State::Running(to, running), Next::again(Duration::ZERO));
+            }
+        };
+        let giving = Giving::at(stage, now);
+        self.to(State::Giving(to, giving), Next::act([Act::TakePane]))
+    }
+}

@@ -1,0 +1,354 @@
+//! How a turn ended, by what tells it best, and what becomes of its task.
+
+use std::time::Duration;
+
+use super::super::{Act, Ending, Next, Note, Observation, Output, Sight};
+use super::running::Running;
+use super::{Agent, Turn};
+use crate::agents::profile::Patterns;
+use crate::agents::report::{Report, State as Told};
+use crate::agents::transcript::How;
+use crate::model::clock::Now;
+use crate::model::session::Activity;
+use crate::model::task::{Event, Outcome, TurnFacts};
+use crate::store::Limit;
+
+/// A record that does not tell of the prompt this long after its turn began is not waited for.
+const RECORD_WITHIN: Duration = Duration::from_secs(5);
+
+/// A record that tells of no end, of an agent that has been idle for so long, in seconds, will not.
+const NO_END: i64 = 300;
+
+/// An agent that has said nothing at all may not have begun to show its work.
+const SAYS_NOTHING: Duration = Duration::from_secs(20);
+
+/// The longest message of an agent that is kept as a reason, in characters.
+const LONGEST_REASON: usize = 4_000;
+
+/// A provider is paused at least this long.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a turn ended, and what is known of it.
+pub(super) struct Ended {
+    pub(super) how: How,
+    pub(super) response: Option<String>,
+    pub(super) facts: TurnFacts,
+}
+
+/// What is known of a turn's end before the screen is read for its answer.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    /// Its agent has reported the end.
+    Reported(TurnFacts),
+    /// Its agent has been idle for so long.
+    Idle(Duration),
+}
+
+/// Whether a turn has ended.
+pub(super) enum Verdict {
+    /// It has.
+    Ended(Ended),
+    /// The answer is to be read from the screen first.
+    Read(Known),
+    /// It has not.
+    NotYet,
+}
+
+impl Turn {
+    /// Returns whether the turn has ended, by what tells it best; `read`: what was read from the screen.
+    pub(super) fn ended(
+        &self,
+        agent: &Agent,
+        running: &mut Running,
+        read: Option<(Known, Option<(String, String)>)>,
+        seen: &Observation,
+        now: Now,
+    ) -> Verdict {
+        match read {
+            Some((Known::Reported(facts), answer)) => {
+                return Verdict::Ended(Ended {
+                    how: How::Done,
+                    response: answer.map(|(answer, _)| answer),
+                    facts,
+                });
+            }
+            Some((Known::Idle(idle), answer)) => {
+                return ended_on_screen(agent, idle, answer.unwrap_or_default(), now);
+            }
+            None => {}
+        }
+        let said = running.question.as_ref();
+        let said = said.is_some_and(|question| question.said.is_some());
+        let sight = seen.sight.as_ref();
+        let verdict = sight
+            .filter(|sight| sight.at >= running.entered)
+            .and_then(Sight::pane)
+            .and_then(|pane| pane.agent.as_ref())
+            .map(|agent| agent.verdict.activity);
+        let report = sight
+            .and_then(Sight::pane)
+            .and_then(|pane| pane.agent.as_ref());
+        let report = report.and_then(|agent| agent.report.as_ref());
+        let report = report.filter(|report| self.is_about(report, agent));
+        // One that names no task must be newer than the turn's beginning: it may be a late one. After
+        // a question it is about what was asked.
+        let report = report.filter(|report| {
+            let late = report.task.is_some()
+                || agent
+                    .submitted
+                    .is_some_and(|submitted| report.at >= submitted);
+            late && !said
+        });
+        let done = report.filter(|report| report.state == Told::Done);
+        if let Some(written) = agent.written(seen, running.waits()) {
+            let facts = TurnFacts {
+                source: "transcript".to_owned(),
+                transcript: seen
+                    .record
+                    .path
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
+                began: written.began,
+                ended: written.ended,
+                files: written.files.clone(),
+            };
+            let response = written.response.clone();
+            let ended = |how, response| {
+                Verdict::Ended(Ended {
+                    how,
+                    response,
+                    facts: facts.clone(),
+                })
+            };
+            return match (written.how.clone(), done) {
+                (Some(how), _) => ended(how, response),
+                (None, Some(report)) => ended(How::Done, report.message.clone().or(response)),
+                (None, None) => {
+                    let last = written.last.or(written.began);
+                    let quiet =
+                        last.is_none_or(|last| now.wall.as_second() - last.as_second() > NO_END);
+                    if !quiet || verdict != Some(Activity::Idle) {
+                        return Verdict::NotYet;
+                    }
+                    let message = "its record tells of no end, and it has been idle for minutes";
+                    let how = How::Failed {
+                        message: message.to_owned(),
+                    };
+                    ended(how, written.said.clone())
+                }
+            };
+        }
+        if let Some(report) = done {
+            let facts = TurnFacts {
+                source: "report".to_owned(),
+                ended: Some(report.at),
+                ..TurnFacts::default()
+            };
+            return match &report.message {
+                Some(message) => Verdict::Ended(Ended {
+                    how: How::Done,
+                    response: Some(message.clone()),
+                    facts,
+                }),
+                None => Verdict::Read(Known::Reported(facts)),
+            };
+        }
+        // While its record is looked for, or has been found, the screen is not asked.
+        let keeps_none = agent
+            .seen(seen)
+            .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
+        let within = if keeps_none {
+            Duration::ZERO
+        } else {
+            RECORD_WITHIN
+        };
+        if agent.profile.transcript.is_some() && now.tick.since(running.entered) < within {
+            return Verdict::NotYet;
+        }
+        // After a question, the agent is expected to be idle; after a dialog, idle means that it has
+        // continued.
+        if verdict != Some(Activity::Idle) || agent.seen(seen).is_none() || said {
+            running.idle = None;
+            return Verdict::NotYet;
+        }
+        let since = *running.idle.get_or_insert(now.tick);
+        let idle = now.tick.since(since);
+        if idle < agent.profile.turn.settle {
+            return Verdict::NotYet;
+        }
+        Verdict::Read(Known::Idle(idle))
+    }
+
+    /// Whether a report is about this turn: it says so, or it names no task and came after the prompt.
+    fn is_about(&self, report: &Report, agent: &Agent) -> bool {
+        report.at >= agent.given && report.task.is_none_or(|task| task == self.brief.task.id.0)
+    }
+
+    /// The turn has ended; `accepted`: a person takes what was said as the response.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that a turn's end depends on"
+    )]
+    pub(super) fn finish(
+        self,
+        agent: Box<Agent>,
+        running: Running,
+        ended: Ended,
+        mut acts: Vec<Act>,
+        accepted: bool,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let Ended {
+            how,
+            response,
+            facts,
+        } = ended;
+        if facts.source == "screen" && agent.profile.transcript.is_some() && !seen.record.several {
+            // The next turn there is not waited for in vain as long as this one.
+            acts.push(Act::Tell(Note::NoRecord));
+        }
+        let end = match how {
+            How::Done => {
+                let response = response.unwrap_or_default();
+                if agent.profile.turn.questions && !accepted && asks(&response) {
+                    let asks = question(&response);
+                    let said = (asks, response, facts);
+                    return self.asked(agent, running, said, acts, seen, now);
+                }
+                Ending {
+                    output: Output::Text(response),
+                    ..Ending::new(Outcome::Completed, Event::Complete)
+                }
+            }
+            How::Interrupted => self.failed_turn(
+                "interrupted: a person ended the turn in the pane".to_owned(),
+                response,
+            ),
+            How::Failed { message } => {
+                let reason = format!("the agent reports an error: {}", short(&message));
+                self.failed_turn(reason, response)
+            }
+            How::Limited { message, until } => {
+                let message = short(&message);
+                // A limit that ends at once would be come to again at once.
+                let until = until.unwrap_or_else(|| now.wall + agent.profile.turn.limit_pause);
+                let until = until.max(now.wall + LEAST_PAUSE);
+                acts.push(Act::Tell(Note::Orders));
+                Ending {
+                    limit: Some(Limit {
+                        provider: agent.profile.name.clone(),
+                        until,
+                        reason: message.clone(),
+                    }),
+                    ..Ending::new(Outcome::Limited, Event::Hold)
+                        .because(format!("rate limit: {message}"))
+                }
+            }
+        };
+        let end = Ending {
+            turn: Some(facts),
+            ..end
+        };
+        self.end_after(acts, end)
+    }
+
+    fn failed_turn(&self, reason: String, response: Option<String>) -> Ending {
+        Ending {
+            output: response.map_or(Output::None, Output::Text),
+            ..Ending::failed(&self.brief, Outcome::Failed).because(reason)
+        }
+    }
+}
+
+/// The agent is idle, and only its screen tells what it has answered.
+fn ended_on_screen(
+    agent: &Agent,
+    idle: Duration,
+    (answer, below): (String, String),
+    now: Now,
+) -> Verdict {
+    let rules = &agent.profile.turn;
+    let told = |pattern: &Patterns| {
+        below.lines().find_map(|line| {
+            let groups = pattern.captures(line)?;
+            let message = groups.name("message").or_else(|| groups.get(0))?;
+            Some((message.as_str().trim().to_owned(), line.to_owned()))
+        })
+    };
+    let (limit, error) = (told(&rules.limits), told(&rules.errors));
+    if answer.is_empty()
+        && rules.answer.is_some()
+        && idle < SAYS_NOTHING
+        && limit.is_none()
+        && error.is_none()
+    {
+        return Verdict::NotYet;
+    }
+    let how = if let Some((message, line)) = limit {
+        let now = now.wall.to_zoned(jiff::tz::TimeZone::system());
+        let until = crate::agents::reset(&line, &now);
+        How::Limited { message, until }
+    } else if let Some((message, _)) = error {
+        How::Failed { message }
+    } else {
+        How::Done
+    };
+    Verdict::Ended(Ended {
+        how,
+        response: (!answer.is_empty()).then_some(answer),
+        facts: TurnFacts {
+            source: "screen".to_owned(),
+            ..TurnFacts::default()
+        },
+    })
+}
+
+fn short(message: &str) -> String {
+    message.chars().take(LONGEST_REASON).collect()
+}
+
+/// Whether a response ends in a question.
+pub(super) fn asks(response: &str) -> bool {
+    let last = response
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty());
+    last.is_some_and(|line| {
+        let line = line.trim_end_matches(['*', '_', '`', '"', '\'', ')', '”', '»']);
+        line.ends_with(['?', '？'])
+    })
+}
+
+/// Returns the last paragraph of a response, in a line.
+fn question(response: &str) -> String {
+    let paragraph = response
+        .trim_end()
+        .rsplit("\n\n")
+        .next()
+        .unwrap_or_default();
+    let words: Vec<&str> = paragraph.split_whitespace().collect();
+    let line: String = words.join(" ").chars().take(500).collect();
+    format!("asks: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_known_by_its_end() {
+        for text in [
+            "Shall I?",
+            "Done.\n\nShall I go on? ",
+            "**Which one?**",
+            "続けますか？",
+        ] {
+            assert!(asks(text), "{text}");
+        }
+        for text in ["", "Done.", "Why? Because.", "What?\n\nThat."] {
+            assert!(!asks(text), "{text}");
+        }
+        assert_eq!(question("a\n\nShall I\ngo on?"), "asks: Shall I go on?");
+    }
+}

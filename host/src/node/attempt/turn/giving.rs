@@ -1,0 +1,531 @@
+//! The way of a text to an agent: pasted, seen, submitted, and seen to be taken up.
+
+use std::time::Duration;
+
+use super::super::{Act, Done, Ending, HOLD, Next, Note, Observation, Shown, UNRESPONSIVE};
+use super::running::Running;
+use super::{Agent, FIND_AGAIN, LOOK, Question, State, Turn};
+use crate::agents::fuse::{Says, Source};
+use crate::agents::report;
+use crate::model::clock::{Now, Tick};
+use crate::model::task::{Event, Outcome, Phase};
+use crate::tmux::{Refusal, Typed};
+
+/// The key that submits is pressed again after this, while our own text still stands there.
+const PRESS_AGAIN: Duration = Duration::from_millis(1_000);
+
+/// It is pressed so often at most.
+const MOST_PRESSES: u32 = 5;
+
+/// A prompt that was pasted so often without being submitted has failed.
+const MOST_LEFT_STANDING: u32 = 5;
+
+/// A session is skipped at most so long because it did not take a prompt.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// A text on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Giving {
+    pub(super) stage: Stage,
+    /// When this stage began.
+    pub(super) since: Tick,
+    /// When the text was to be given first.
+    began: Tick,
+    /// What it answers.
+    answers: Option<Question>,
+    /// When the task's time began, of an answer.
+    running_since: Option<Tick>,
+}
+
+/// How far a text has come.
+#[derive(Debug, Clone)]
+pub(super) enum Stage {
+    /// It may be pasted; whether the right to write into the pane was had.
+    Ready { locked: bool },
+    /// It is being pasted.
+    Pasting,
+    /// It was pasted, and is to be seen in the composer.
+    Pasted {
+        /// What was seen there, and since when.
+        draft: Option<String>,
+        draft_since: Option<Tick>,
+        /// Whether anything was seen there.
+        stood: bool,
+    },
+    /// The key that submits is being pressed, after so many times.
+    Pressing { presses: u32 },
+    /// It was pressed so often, and when last; it is to be seen that the turn began.
+    Submitted { presses: u32, last: Tick },
+}
+
+impl Stage {
+    /// The text was pasted just now.
+    pub(super) fn pasted() -> Self {
+        Self::Pasted {
+            draft: None,
+            draft_since: None,
+            stood: false,
+        }
+    }
+}
+
+/// How far a text was given.
+enum Given {
+    /// It is on its way.
+    NotYet(Giving, Next),
+    /// Its turn has begun.
+    Begun,
+    /// It was not submitted; why, and for how long the session is skipped.
+    Refused(String, Duration),
+    /// It may have been submitted.
+    Unclear(String),
+}
+
+impl Giving {
+    /// Returns the way of a text that may be pasted.
+    pub(super) fn new(now: Now, answers: Option<(Question, Tick)>) -> Self {
+        let running_since = answers.as_ref().map(|(_, since)| *since);
+        Self {
+            stage: Stage::Ready { locked: false },
+            since: now.tick,
+            began: now.tick,
+            answers: answers.map(|(question, _)| question),
+            running_since,
+        }
+    }
+
+    /// Returns the way of a text that an earlier daemon has brought so far.
+    pub(super) fn at(stage: Stage, now: Now) -> Self {
+        Self {
+            stage,
+            ..Self::new(now, None)
+        }
+    }
+
+    /// Whether the screen is to be read.
+    pub(super) fn looks(&self) -> bool {
+        match self.stage {
+            Stage::Ready { locked } => locked,
+            Stage::Pasting | Stage::Pressing { .. } => false,
+            Stage::Pasted { .. } | Stage::Submitted { .. } => true,
+        }
+    }
+
+    /// What an attempt leaves that ends now, for people.
+    pub(super) fn left(&self) -> &'static str {
+        match self.stage {
+            Stage::Ready { .. } => "nothing was typed",
+            Stage::Pasting | Stage::Pasted { .. } => "the prompt was pasted and not submitted",
+            Stage::Pressing { .. } | Stage::Submitted { .. } => {
+                "the prompt was submitted, the agent is left to itself"
+            }
+        }
+    }
+
+    fn is_pasted(&self) -> bool {
+        !matches!(self.stage, Stage::Ready { .. })
+    }
+
+    fn enter(self, stage: Stage, now: Now) -> Self {
+        Self {
+            stage,
+            since: now.tick,
+            ..self
+        }
+    }
+
+    fn again(self) -> Given {
+        Given::NotYet(self, Next::again(LOOK))
+    }
+}
+
+impl Turn {
+    /// Takes a text a step further, as far as it has not been taken up.
+    pub(super) fn give(
+        mut self,
+        mut agent: Box<Agent>,
+        giving: Giving,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let pasted = giving.is_pasted();
+        let tried_for = now.tick.since(giving.began);
+        let answers = giving.answers.clone();
+        let running_since = giving.running_since;
+        let given = match giving.stage.clone() {
+            Stage::Ready { locked } => self.ready(&mut agent, giving, locked, seen, now),
+            Stage::Pasting => pasting(giving, seen, now),
+            Stage::Pasted {
+                draft,
+                draft_since,
+                stood,
+            } => {
+                let stage = (draft, draft_since.unwrap_or(giving.since), stood);
+                self.submit(&mut agent, giving, stage, seen, now)
+            }
+            Stage::Pressing { presses } => pressing(giving, presses, seen, now),
+            Stage::Submitted { presses, last } => {
+                self.seek_begin(&mut agent, giving, presses, last, seen, now)
+            }
+        };
+        match given {
+            Given::NotYet(giving, next) => self.to(State::Giving(agent, giving), next),
+            Given::Begun => self.begun(agent, answers.is_some(), now),
+            // Nothing was typed, and what was in the way may pass.
+            Given::Refused(_, rest)
+                if agent.is_reply && !pasted && tried_for < self.rules.start_within =>
+            {
+                let answers = answers.zip(running_since);
+                let mut giving = Giving::new(now, answers);
+                giving.began = giving.began - tried_for;
+                let next = Next {
+                    acts: vec![Act::LeavePane],
+                    again: Some(rest),
+                };
+                self.to(State::Giving(agent, giving), next)
+            }
+            Given::Refused(why, _) if agent.is_reply => {
+                // The task goes on waiting, and its person hears of it.
+                let running = Running::waiting(running_since.unwrap_or(now.tick), answers);
+                let acts = [Act::DropReplies { why }, Act::LeavePane];
+                self.to(State::Running(agent, running), Next::act(acts))
+            }
+            Given::Refused(reason, rest) => self.refused(reason, rest, pasted),
+            Given::Unclear(reason) => self.lose(reason),
+        }
+    }
+
+    /// Returns the task to the queue: nothing of it was submitted, and its session is skipped for a
+    /// while, longer from time to time.
+    pub(super) fn refused(self, reason: String, rest: Duration, pasted: bool) -> (Self, Next) {
+        let all = self.refusals.all + 1;
+        let left_standing = self.refusals.pasted + u32::from(pasted);
+        // One that no composer takes must not be left standing in every session.
+        if left_standing >= MOST_LEFT_STANDING {
+            let reason = format!("it was pasted several times and never submitted: {reason}");
+            let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
+            return self.end_after(vec![Act::Tell(Note::Begun)], end);
+        }
+        let rest = rest.saturating_mul(1 << all.min(9).saturating_sub(1));
+        let acts = vec![
+            Act::Tell(Note::Refused { pasted }),
+            Act::Tell(Note::Hold(rest.min(LONGEST_REST), reason.clone())),
+        ];
+        let end = Ending::new(Outcome::Refused, Event::Refuse).because(reason);
+        self.end_after(acts, end)
+    }
+
+    fn begun(mut self, agent: Box<Agent>, answers: bool, now: Now) -> (Self, Next) {
+        let mut acts = Vec::new();
+        if answers {
+            acts.push(Act::GoOn {
+                details: "answered".to_owned(),
+            });
+        } else if self.phase != Phase::Running {
+            acts.push(Act::Advance {
+                phase: Phase::Running,
+                details: "its turn began".to_owned(),
+            });
+        }
+        self.phase = Phase::Running;
+        acts.extend([Act::LeavePane, Act::Tell(Note::Begun)]);
+        // The time for which a person was waited for is not the task's.
+        let running = Running::waiting(now.tick, None);
+        self.to(State::Running(agent, running), Next::act(acts))
+    }
+
+    fn ready(
+        &mut self,
+        agent: &mut Agent,
+        giving: Giving,
+        locked: bool,
+        seen: &Observation,
+        now: Now,
+    ) -> Given {
+        if !locked {
+            return match &seen.done {
+                Some(Done::Pane(Ok(true))) => {
+                    let stage = Stage::Ready { locked: true };
+                    let giving = Giving { stage, ..giving };
+                    Given::NotYet(giving, Next::again(Duration::ZERO))
+                }
+                Some(Done::Pane(Ok(false))) => Given::Refused(Refusal::Writer.to_string(), HOLD),
+                Some(Done::Pane(Err(error))) => Given::Refused(
+                    format!("the right to write there cannot be had: {error}"),
+                    UNRESPONSIVE,
+                ),
+                _ => Given::NotYet(giving, Next::act([Act::TakePane])),
+            };
+        }
+        let Some(sight) = agent.alive(seen) else {
+            return Given::Refused("the agent has ended".to_owned(), HOLD);
+        };
+        let Some(screen) = &seen.screen else {
+            return Given::Refused("its screen cannot be read".to_owned(), HOLD);
+        };
+        // The sessions were looked at some milliseconds ago.
+        if screen.says != Says::Idle || screen.in_mode {
+            let reason = format!("it is not free any more: {}", screen.reason());
+            return Given::Refused(reason, HOLD);
+        }
+        agent.given = now.wall;
+        agent.heard = sight.report.as_ref().map(|report| report.at);
+        agent.resumed = false;
+        let mut acts = vec![Act::FollowFromNow { pid: agent.pid }];
+        if !agent.is_reply {
+            acts.push(Act::Advance {
+                phase: Phase::Delivering,
+                details: format!(
+                    "pasting {} bytes into pane {}",
+                    agent.text.len(),
+                    self.brief.identity.pane
+                ),
+            });
+            self.phase = Phase::Delivering;
+        }
+        acts.push(Act::Paste {
+            text: agent.text.clone(),
+            cursor: screen.cursor,
+            command: sight.command.clone(),
+        });
+        Given::NotYet(giving.enter(Stage::Pasting, now), Next::act(acts))
+    }
+
+    /// Submits the text, once it is seen to stand in the composer.
+    fn submit(
+        &mut self,
+        agent: &mut Agent,
+        giving: Giving,
+        stage: (Option<String>, Tick, bool),
+        seen: &Observation,
+        now: Now,
+    ) -> Given {
+        let Some(sight) = agent.alive(seen) else {
+            // One that an earlier daemon has begun may not have been looked at yet.
+            let reason = "the agent ended before the prompt was submitted".to_owned();
+            return Given::Refused(reason, HOLD);
+        };
+        if now.tick.since(giving.since) < agent.profile.paste.pause {
+            return giving.again();
+        }
+        let Some(screen) = &seen.screen else {
+            return giving.again();
+        };
+        let stands = screen.says == Says::Attended && screen.holds_text;
+        if screen.in_mode || !(stands || is_line_shown(agent, screen)) {
+            return self.seek_text(agent, giving, stage, screen, seen, now);
+        }
+        let mut acts = Vec::new();
+        if !agent.is_reply {
+            acts.push(Act::Advance {
+                phase: Phase::Submitted,
+                details: format!("{}, the prompt stands there", agent.profile.paste.submit),
+            });
+            self.phase = Phase::Submitted;
+        }
+        acts.push(press(agent, screen, &sight.command));
+        // What is reported from here on may be about it.
+        agent.submitted = Some(now.wall);
+        let stage = Stage::Pressing { presses: 0 };
+        Given::NotYet(giving.enter(stage, now), Next::act(acts))
+    }
+
+    /// The text is not seen to stand in the composer: it is still to come, or something else is there,
+    /// or a person has submitted it, or has taken it away.
+    fn seek_text(
+        &self,
+        agent: &Agent,
+        giving: Giving,
+        (draft, draft_since, stood): (Option<String>, Tick, bool),
+        screen: &Shown,
+        seen: &Observation,
+        now: Now,
+    ) -> Given {
+        let shown = screen.draft.clone();
+        let stood = stood || shown.as_ref().is_some_and(|text| !text.is_empty());
+        let draft_since = if shown == draft {
+            draft_since
+        } else {
+            now.tick
+        };
+        let settled = now.tick.since(draft_since) >= FIND_AGAIN && !screen.in_mode;
+        let says = screen.says;
+        if stood || agent.resumed {
+            let written = agent.written(seen, giving.answers.is_some());
+            if written.is_some() || (stood && says == Says::Busy) {
+                return Given::Begun;
+            }
+        }
+        if settled && says == Says::Attended {
+            let reason = format!(
+                "the prompt was pasted and not submitted, for it does not stand there alone: {}",
+                screen.detail
+            );
+            return Given::Refused(reason, FIND_AGAIN);
+        }
+        if settled && says == Says::Idle && stood {
+            let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
+            return if agent.profile.transcript.is_some() && !keeps_none {
+                let reason = "the prompt was pasted, and taken out of the composer again";
+                Given::Refused(reason.to_owned(), FIND_AGAIN)
+            } else {
+                let reason =
+                    "the prompt was pasted, and is gone: taken out, or submitted by a person";
+                Given::Unclear(reason.to_owned())
+            };
+        }
+        if agent.resumed && says == Says::Busy {
+            let reason =
+                "it works on something: whether a person has submitted the prompt is not known";
+            return Given::Unclear(reason.to_owned());
+        }
+        // One that an earlier daemon pasted, or was about to, stands there now or never.
+        let within = if agent.resumed {
+            FIND_AGAIN
+        } else {
+            self.rules.start_within
+        };
+        if now.tick.since(giving.since) < within {
+            let stage = Stage::Pasted {
+                draft: shown,
+                draft_since: Some(draft_since),
+                stood,
+            };
+            return Giving { stage, ..giving }.again();
+        }
+        let reason = format!(
+            "the prompt was pasted and not submitted, for it was not seen to stand in the composer \
+             within {} s ({})",
+            within.as_secs_f64(),
+            screen.reason(),
+        );
+        Given::Refused(reason, UNRESPONSIVE)
+    }
+
+    /// Looks for proof that the turn began.
+    fn seek_begin(
+        &mut self,
+        agent: &mut Agent,
+        giving: Giving,
+        presses: u32,
+        last: Tick,
+        seen: &Observation,
+        now: Now,
+    ) -> Given {
+        if agent.written(seen, giving.answers.is_some()).is_some() {
+            return Given::Begun;
+        }
+        // One that is idle may tell of what was before.
+        let sighted = seen.sight.as_ref().and_then(super::Sight::pane);
+        let sighted = sighted.and_then(|pane| pane.agent.as_ref());
+        let reported = sighted.and_then(|agent| agent.report.as_ref());
+        let begun = reported.is_some_and(|report| {
+            report.state != report::State::Idle
+                && report.at >= agent.given
+                && report.at <= now.wall
+                && Some(report.at) != agent.heard
+                && report.task.is_none_or(|task| task == self.brief.task.id.0)
+        });
+        if begun && presses > 0 {
+            return Given::Begun;
+        }
+        let Some(sight) = agent.alive(seen) else {
+            // Its record may tell of the turn, and was not read yet.
+            if agent.may_still_tell(now) {
+                return giving.again();
+            }
+            return Given::Unclear(
+                "the agent ended right after the prompt was submitted".to_owned(),
+            );
+        };
+        let Some(screen) = &seen.screen else {
+            return giving.again();
+        };
+        let says = screen.says;
+        // What was seen before the key was pressed tells of something else.
+        let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
+        let titled = fresh && sight.says(Source::Title, Says::Busy).is_some();
+        let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
+        if presses > 0 && !stands && (titled || says == Says::Busy) {
+            return Given::Begun;
+        }
+        if presses > 0 && says == Says::Idle && !screen.in_mode && !agent.resumed {
+            // It stood there, the key was pressed, and it is gone: it was taken.
+            return Given::Begun;
+        }
+        if presses > 0 && says == Says::Waiting && now.tick.since(giving.since) > PRESS_AGAIN {
+            // A question came at once. Whether it is about the prompt, the record may tell yet.
+            return Given::Begun;
+        }
+        let patience = if presses == 0 { LOOK } else { PRESS_AGAIN };
+        let works = titled || says == Says::Busy;
+        if stands && !works && presses < MOST_PRESSES && now.tick.since(last) >= patience {
+            let mut acts = Vec::new();
+            if presses > 0 && !agent.is_reply {
+                acts.push(Act::Advance {
+                    phase: Phase::Submitted,
+                    details: format!(
+                        "{} again, the prompt still stands there",
+                        agent.profile.paste.submit
+                    ),
+                });
+            }
+            acts.push(press(agent, screen, &sight.command));
+            let stage = Stage::Pressing { presses };
+            return Given::NotYet(Giving { stage, ..giving }, Next::act(acts));
+        }
+        if now.tick.since(giving.since) < self.rules.start_within * 2 {
+            return giving.again();
+        }
+        if presses == 0 {
+            let reason =
+                "the prompt was pasted and not submitted: the pane was never still".to_owned();
+            return Given::Refused(reason, UNRESPONSIVE);
+        }
+        let what = if stands {
+            format!("it still stands in the composer after {presses} presses of the key")
+        } else {
+            "no sign of its turn was seen".to_owned()
+        };
+        Given::Unclear(format!("the prompt was submitted, and {what}"))
+    }
+}
+
+fn pasting(giving: Giving, seen: &Observation, now: Now) -> Given {
+    match &seen.done {
+        Some(Done::Typed(Typed::Refused(refusal))) => Given::Refused(refusal.to_string(), HOLD),
+        // Where it is not known, the screen tells whether it was pasted.
+        Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => {
+            giving.enter(Stage::pasted(), now).again()
+        }
+        _ => Given::NotYet(giving, Next::wait()),
+    }
+}
+
+fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given {
+    let Some(Done::Typed(typed)) = &seen.done else {
+        return Given::NotYet(giving, Next::wait());
+    };
+    // Where it is not known whether it was pressed, it may have been.
+    let presses = presses + u32::from(!matches!(typed, Typed::Refused(_)));
+    let stage = Stage::Submitted {
+        presses,
+        last: now.tick,
+    };
+    Giving { stage, ..giving }.again()
+}
+
+/// Whether a program that reads lines shows the line that was typed: it has no composer whose draft
+/// could be told from its prompt in another way.
+fn is_line_shown(agent: &Agent, screen: &Shown) -> bool {
+    agent.profile.composer.is_none() && screen.says != Says::Idle && screen.ends_with_text
+}
+
+fn press(agent: &Agent, screen: &Shown, command: &str) -> Act {
+    Act::Press {
+        literal: String::new(),
+        names: vec![agent.profile.paste.submit.clone()],
+        cursor: screen.cursor,
+        command: command.to_owned(),
+    }
+}

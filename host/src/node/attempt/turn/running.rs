@@ -1,0 +1,564 @@
+//! What follows once an agent has its prompt: it works, asks, is answered, and ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Act, Done, Ending, Next, Observation, Sight};
+use super::ending::{Ended, Known, Verdict};
+use super::giving::Giving;
+use super::{Agent, LOOK, Question, State, Turn};
+use crate::agents::fuse::{Says, Source};
+use crate::agents::payload;
+use crate::agents::transcript::How;
+use crate::model::clock::{Now, Tick};
+use crate::model::session::Activity;
+use crate::model::task::{Outcome, TurnFacts};
+use crate::store::{Answer, Reply};
+use crate::tmux::Typed;
+
+/// A dialog that changes is told of again after this: what it shows may count seconds.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A turn that runs.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    /// When the task's time began.
+    pub(super) since: Tick,
+    /// When this began.
+    pub(super) entered: Tick,
+    /// Since when its agent has seemed idle.
+    pub(super) idle: Option<Tick>,
+    /// What its agent waits for.
+    pub(super) question: Option<Question>,
+    /// When a dialog of its agent was answered.
+    answered: Option<Tick>,
+    /// What is being looked for.
+    reading: Option<Reading>,
+}
+
+/// What a turn that runs is having done.
+#[derive(Debug, Clone)]
+enum Reading {
+    /// The prompts that are shown when a question is heard.
+    Asked,
+    /// The prompts that are shown later: there is one more where a person has answered there.
+    Later,
+    /// The answer on the screen.
+    Answer(Known),
+    /// There is a reply: the screen is read for it.
+    Reply,
+    /// The right to write into the pane, for this reply.
+    Lock(i64),
+    /// Its keys.
+    Keys,
+}
+
+impl Running {
+    /// A turn whose agent waits for this, where it does.
+    pub(super) fn waiting(since: Tick, question: Option<Question>) -> Self {
+        Self {
+            since,
+            entered: since,
+            idle: None,
+            question,
+            answered: None,
+            reading: None,
+        }
+    }
+
+    /// A turn that an earlier daemon has begun.
+    pub(super) fn resumed(since: Tick, question: Option<Question>, now: Now) -> Self {
+        Self {
+            entered: now.tick,
+            ..Self::waiting(since, question)
+        }
+    }
+
+    /// Whether its agent waits for a person.
+    pub(super) fn waits(&self) -> bool {
+        self.question.is_some()
+    }
+
+    /// Whether the screen is to be read: a reply is to be given.
+    pub(super) fn looks(&self) -> bool {
+        matches!(self.reading, Some(Reading::Reply | Reading::Lock(_)))
+    }
+
+    fn asks(&self) -> Option<&str> {
+        self.question
+            .as_ref()
+            .map(|question| question.asks.as_str())
+    }
+
+    /// Whether its agent has said something that ends in a question.
+    fn has_said(&self) -> bool {
+        let question = self.question.as_ref();
+        question.is_some_and(|question| question.said.is_some())
+    }
+
+    /// The agent goes on: what it does now is another turn where it had said something.
+    fn go_on(mut self, agent: &mut Agent, now: Now) -> Self {
+        if self.has_said() {
+            agent.is_reply = true;
+            agent.text = Arc::from("");
+        }
+        self.question = None;
+        self.idle = None;
+        self.since = now.tick;
+        self.entered = now.tick;
+        self
+    }
+}
+
+impl Turn {
+    /// Looks after a turn that runs.
+    pub(super) fn run(
+        mut self,
+        mut agent: Box<Agent>,
+        mut running: Running,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let mut read = None;
+        match (running.reading.take(), &seen.done) {
+            (Some(Reading::Asked), Some(Done::Given(shown))) => {
+                if let Some(question) = &mut running.question {
+                    question.shown.clone_from(shown);
+                    question.shown_at = now.tick;
+                }
+            }
+            (Some(Reading::Later), Some(Done::Given(shown))) => {
+                let question = running.question.as_ref();
+                let before = question.and_then(|question| question.shown.as_ref());
+                if shown.is_some() && before.is_some() && shown.as_ref() != before {
+                    let details = "the agent went on".to_owned();
+                    return self.goes_on(agent, running, details, true, now, seen);
+                }
+            }
+            (Some(Reading::Answer(known)), Some(Done::Answer(answer))) => {
+                read = Some((known, answer.clone()));
+            }
+            (Some(Reading::Keys), Some(Done::Typed(typed))) => {
+                return self.answered(agent, running, typed, now, seen);
+            }
+            // A look that the person's answer needs.
+            (Some(reading @ (Reading::Reply | Reading::Lock(_))), _) => {
+                running.reading = Some(reading);
+            }
+            _ => {}
+        }
+        let locked = matches!(running.reading, Some(Reading::Lock(_)));
+        match self.hear_reply(&agent, &mut running, seen) {
+            Heard::Nothing => {
+                running.reading = None;
+                if locked {
+                    let next = Next::act([Act::LeavePane]);
+                    return self.to(State::Running(agent, running), next);
+                }
+            }
+            Heard::Look(acts) => {
+                let next = Next {
+                    again: acts.is_empty().then_some(Duration::ZERO),
+                    acts,
+                };
+                return self.to(State::Running(agent, running), next);
+            }
+            Heard::Acts(acts) => {
+                running.reading = None;
+                return self.to(State::Running(agent, running), Next::act(acts));
+            }
+            Heard::Press(acts) => {
+                running.reading = Some(Reading::Keys);
+                return self.to(State::Running(agent, running), Next::act(acts));
+            }
+            Heard::Words(act, text) => {
+                agent.text = text;
+                agent.is_reply = true;
+                let answers = running.question.map(|question| (question, running.since));
+                let giving = Giving::new(now, answers);
+                return self.to(State::Giving(agent, giving), Next::act([act]));
+            }
+            Heard::Accepted(act) => {
+                let said = running
+                    .question
+                    .as_mut()
+                    .and_then(|asked| asked.said.take());
+                if let Some((response, facts)) = said {
+                    let ended = Ended {
+                        how: How::Done,
+                        response: Some(response),
+                        facts,
+                    };
+                    return self.finish(agent, running, ended, vec![act], true, seen, now);
+                }
+            }
+        }
+        match self.ended(&agent, &mut running, read, seen, now) {
+            Verdict::Ended(ended) => {
+                self.finish(agent, running, ended, Vec::new(), false, seen, now)
+            }
+            Verdict::Read(known) => {
+                let act = Act::ReadAnswer {
+                    text: Arc::clone(&agent.text),
+                    alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
+                };
+                running.reading = Some(Reading::Answer(known));
+                self.to(State::Running(agent, running), Next::act([act]))
+            }
+            Verdict::NotYet => self.look_on(agent, running, seen, now),
+        }
+    }
+
+    /// The turn has not ended: the agent works, or waits for a person, or has ended itself.
+    fn look_on(
+        self,
+        mut agent: Box<Agent>,
+        mut running: Running,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let mut acts = Vec::new();
+        // What runs in the foreground may be another program, for a while: an editor of the agent's.
+        if !seen.process_lives {
+            // Its record may tell of an end that was not read yet.
+            if agent.may_still_tell(now) {
+                return self.to(State::Running(agent, running), Next::again(LOOK));
+            }
+            let reason = "the agent ended in the middle of its turn";
+            let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
+            return self.end(end);
+        }
+        // A record that grows wakes nobody.
+        let again = (!running.waits()).then_some(LOOK * 4);
+        let fresh = seen
+            .sight
+            .as_ref()
+            .filter(|sight| sight.at >= running.entered);
+        let sight = fresh.and_then(Sight::pane);
+        let Some(sight) = sight.and_then(|pane| pane.agent.as_ref()) else {
+            return self.to(State::Running(agent, running), Next { acts, again });
+        };
+        let verdict = &sight.verdict;
+        let shows_dialog = sight.says(Source::Screen, Says::Waiting).is_some();
+        match (verdict.activity, running.question.as_mut()) {
+            // A dialog that was answered may be seen a moment longer.
+            (Activity::WaitingInput, None)
+                if running
+                    .answered
+                    .is_none_or(|answered| now.tick.since(answered) >= ASK_AGAIN) =>
+            {
+                let question = Question {
+                    asks: verdict.reason.clone(),
+                    since: now.tick,
+                    said: None,
+                    shown: None,
+                    shown_at: now.tick,
+                };
+                acts.extend(ask(&question.asks, None));
+                running.question = Some(question);
+            }
+            // It was answered, and asks the next. A title that blinks asks nothing new.
+            (Activity::WaitingInput, Some(question))
+                if shows_dialog
+                    && question.asks != verdict.reason
+                    && now.tick.since(question.since) >= ASK_AGAIN =>
+            {
+                acts.extend(ask(&verdict.reason, None));
+                agent.is_reply |= question.said.is_some();
+                *question = Question {
+                    asks: verdict.reason.clone(),
+                    since: now.tick,
+                    said: None,
+                    shown: None,
+                    shown_at: now.tick,
+                };
+            }
+            // A person has answered in the pane itself. What the agent does at the end of a turn is
+            // no new one: it must have begun to work since.
+            (Activity::Busy, Some(question)) => {
+                let since = question.said.as_ref().map(|_| agent.given);
+                let mut works = sight.signals.iter().filter(|signal| {
+                    matches!(signal.source, Source::Screen | Source::Title)
+                        && signal.says == Says::Busy
+                });
+                if works.any(|signal| since.is_none_or(|since| signal.since > since)) {
+                    let details = "the agent goes on".to_owned();
+                    return self.goes_on(agent, running, details, false, now, seen);
+                }
+            }
+            // The same, so quickly that it was not seen to work: only the screen tells.
+            (Activity::Idle, Some(question))
+                if question.shown.is_some() && now.tick.since(question.shown_at) >= ASK_AGAIN =>
+            {
+                question.shown_at = now.tick;
+                running.reading = Some(Reading::Later);
+                acts.push(Act::ReadGiven {
+                    alternate: sight.alternate,
+                });
+                return self.to(State::Running(agent, running), Next::act(acts));
+            }
+            _ => {}
+        }
+        if !acts.is_empty() && running.waits() {
+            self.skip_replies(seen)
+                .to(State::Running(agent, running), Next::act(acts))
+        } else {
+            self.to(State::Running(agent, running), Next { acts, again })
+        }
+    }
+
+    /// The agent goes on after a question, by what a person did in the pane; `other`: with another
+    /// turn, whatever it had said.
+    fn goes_on(
+        self,
+        mut agent: Box<Agent>,
+        running: Running,
+        details: String,
+        other: bool,
+        now: Now,
+        seen: &Observation,
+    ) -> (Self, Next) {
+        if other {
+            agent.is_reply = true;
+            agent.text = Arc::from("");
+        }
+        let running = running.go_on(&mut agent, now);
+        let acts = [Act::GoOn { details }];
+        self.skip_replies(seen)
+            .to(State::Running(agent, running), Next::act(acts))
+    }
+
+    /// The replies that there are were to a question that is no longer asked.
+    fn skip_replies(mut self, seen: &Observation) -> Self {
+        let newest = seen.replies.iter().map(|reply| reply.id).max();
+        self.heard_reply = self.heard_reply.max(newest.unwrap_or_default());
+        self
+    }
+
+    /// The keys of a reply were pressed.
+    fn answered(
+        self,
+        agent: Box<Agent>,
+        mut running: Running,
+        typed: &Typed,
+        now: Now,
+        seen: &Observation,
+    ) -> (Self, Next) {
+        if let Typed::Refused(refusal) = typed {
+            let why = refusal.to_string();
+            let acts = [Act::DropReplies { why }, Act::LeavePane];
+            return self
+                .skip_replies(seen)
+                .to(State::Running(agent, running), Next::act(acts));
+        }
+        // Answered: another answer would be one to what comes next.
+        running.question = None;
+        running.answered = Some(now.tick);
+        running.since = now.tick;
+        let details = "answered".to_owned();
+        let next = Next {
+            acts: vec![Act::GoOn { details }, Act::LeavePane],
+            again: Some(LOOK),
+        };
+        self.to(State::Running(agent, running), next)
+    }
+
+    /// Looks for a person's answer.
+    fn hear_reply(&mut self, agent: &Agent, running: &mut Running, seen: &Observation) -> Heard {
+        let heard = self.heard_reply;
+        let Some(reply) = seen.replies.iter().find(|reply| reply.id > heard) else {
+            return Heard::Nothing;
+        };
+        let sight = agent.seen(seen);
+        let shows_dialog =
+            sight.is_some_and(|agent| agent.says(Source::Screen, Says::Waiting).is_some());
+        // Something else is asked by now, or nothing: that was not seen by who has answered.
+        let why = match running.asks() {
+            None => Some("the agent asks nothing any more"),
+            Some(asks) if reply.asks.as_deref() != Some(asks) => {
+                Some("the agent asks something else by now")
+            }
+            Some(_) if reply.answer == Answer::Accept && !running.has_said() && shows_dialog => {
+                Some("it shows a dialog, and has said nothing yet")
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            return self.drop_replies(why, seen);
+        }
+        if reply.answer == Answer::Accept {
+            if !running.has_said() {
+                // An earlier daemon heard the question: it is read anew.
+                return Heard::Nothing;
+            }
+            self.heard_reply = reply.id;
+            return Heard::Accepted(take(reply, "what it has said is taken as done".to_owned()));
+        }
+        let Some(sight) = sight else {
+            return Heard::Nothing;
+        };
+        let Some(screen) = &seen.screen else {
+            // Read for it first; where that was tried, it is tried again with the next look.
+            if running.looks() {
+                return Heard::Nothing;
+            }
+            running.reading = Some(Reading::Reply);
+            return Heard::Look(Vec::new());
+        };
+        let titled = sight.says(Source::Title, Says::Waiting).is_some();
+        let is_keys = matches!(reply.answer, Answer::Keys(_));
+        let dialog = screen.says == Says::Waiting || titled;
+        let waits = sight.verdict.activity == Activity::WaitingInput;
+        // What is asked anew first is seen by who answers.
+        let is_other = waits && Some(sight.verdict.reason.as_str()) != running.asks();
+        if (dialog && (running.has_said() || (is_other && shows_dialog)))
+            || (is_keys && !dialog && !waits)
+        {
+            return Heard::Nothing;
+        }
+        let shown = match &reply.answer {
+            Answer::Words(text) => text.chars().take(200).collect::<String>(),
+            Answer::Keys(names) => names.join(" "),
+            Answer::Accept => String::new(),
+        };
+        if is_keys || dialog {
+            match (&running.reading, &seen.done) {
+                (Some(Reading::Lock(of)), Some(Done::Pane(Ok(true)))) if *of == reply.id => {}
+                (Some(Reading::Lock(of)), Some(Done::Pane(_))) if *of == reply.id => {
+                    return Heard::Nothing;
+                }
+                _ => {
+                    running.reading = Some(Reading::Lock(reply.id));
+                    return Heard::Look(vec![Act::TakePane]);
+                }
+            }
+            let details = format!("keys into what it asks ({}): {shown}", screen.detail);
+            self.heard_reply = reply.id;
+            let (literal, names) = dialog_keys(&reply.answer);
+            let press = Act::Press {
+                literal,
+                names,
+                cursor: screen.cursor,
+                command: sight.command.clone(),
+            };
+            return Heard::Press(vec![take(reply, details), press]);
+        }
+        if screen.says != Says::Idle {
+            // It works, or a person types there: the answer waits.
+            return Heard::Nothing;
+        }
+        let Answer::Words(words) = &reply.answer else {
+            return Heard::Nothing;
+        };
+        match payload::prepare(&agent.profile, words, None) {
+            Ok(text) => {
+                self.heard_reply = reply.id;
+                Heard::Words(take(reply, shown), text.into())
+            }
+            Err(unfit) => self.drop_replies(&unfit.to_string(), seen),
+        }
+    }
+
+    fn drop_replies(&mut self, why: &str, seen: &Observation) -> Heard {
+        let newest = seen.replies.iter().map(|reply| reply.id).max();
+        self.heard_reply = self.heard_reply.max(newest.unwrap_or_default());
+        let why = why.to_owned();
+        Heard::Acts(vec![Act::DropReplies { why }])
+    }
+
+    /// The turn has ended in a question: a person is asked, and the agent is expected to be idle.
+    pub(super) fn asked(
+        self,
+        mut agent: Box<Agent>,
+        mut running: Running,
+        (asks, response, facts): (String, String, TurnFacts),
+        mut acts: Vec<Act>,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let is_new = running.asks() != Some(asks.as_str());
+        if !is_new && running.has_said() {
+            return self.to(State::Running(agent, running), Next { acts, again: None });
+        }
+        if is_new {
+            acts.extend(ask(&asks, Some(response.clone())));
+        }
+        // What comes next is another turn.
+        agent.given = now.wall;
+        acts.push(Act::AgeRecord);
+        let since = match &running.question {
+            Some(question) if !is_new => question.since,
+            _ => now.tick,
+        };
+        running.question = Some(Question {
+            asks,
+            since,
+            said: Some((response, facts)),
+            shown: None,
+            shown_at: now.tick,
+        });
+        if !seen.record.found {
+            running.reading = Some(Reading::Asked);
+            acts.push(Act::ReadGiven {
+                alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
+            });
+        }
+        let this = if is_new {
+            self.skip_replies(seen)
+        } else {
+            self
+        };
+        this.to(State::Running(agent, running), Next::act(acts))
+    }
+}
+
+/// What a look for a reply has come to.
+enum Heard {
+    /// There is none that can be given now.
+    Nothing,
+    /// There is one, and it needs a look first.
+    Look(Vec<Act>),
+    /// It is not given.
+    Acts(Vec<Act>),
+    /// Keys, for a dialog.
+    Press(Vec<Act>),
+    /// Words, for the composer.
+    Words(Act, Arc<str>),
+    /// What was said is the response.
+    Accepted(Act),
+}
+
+fn take(reply: &Reply, details: String) -> Act {
+    Act::TakeReply {
+        reply: reply.clone(),
+        details,
+    }
+}
+
+fn ask(question: &str, said: Option<String>) -> [Act; 2] {
+    [
+        Act::Ask {
+            question: question.to_owned(),
+            said,
+        },
+        Act::TellPerson {
+            question: question.to_owned(),
+        },
+    ]
+}
+
+/// Returns the keys for a dialog: what is typed as it is, and then names. A single sign answers by
+/// itself, words are entered.
+fn dialog_keys(answer: &Answer) -> (String, Vec<String>) {
+    let text = match answer {
+        Answer::Words(text) => text.trim(),
+        Answer::Keys(names) => return (String::new(), names.clone()),
+        Answer::Accept => "",
+    };
+    let names = if text.chars().count() == 1 {
+        Vec::new()
+    } else {
+        vec!["Enter".to_owned()]
+    };
+    (text.to_owned(), names)
+}

@@ -1,0 +1,12 @@
+//! The node: what one machine does for the queue. It runs attempts in its sessions, and keeps the
+//! files by which jobs tell of themselves.
+
+pub(crate) mod attempt;
+pub mod capture;
+mod prerequisites;
+pub(crate) mod script;
+#[cfg(test)]
+mod script_tests;
+pub(crate) mod spool;
+
+pub use spool::Spool;
