@@ -36,6 +36,7 @@ mod recovery;
 mod recovery_tests;
 mod replies;
 mod scan;
+mod sight;
 mod spool;
 mod steps;
 mod subprocess;

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 
 use super::agents::AgentSeen;
 use super::prompt::Line;
+use super::sight::{Memory, Sighting};
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
+use crate::model::verdict::Obstacle;
 use crate::probe;
 use crate::store::SessionRow;
 use crate::tmux::Pane;
@@ -63,6 +65,8 @@ pub(super) struct Known {
     pub(super) hold: Option<(Instant, String)>,
     /// The cursor's line as last read.
     pub(super) line: Option<ReadLine>,
+    /// Since when its shell's signals say what they say.
+    pub(super) memory: Memory,
 }
 
 /// The line of a shell's cursor, and how its pane stood when it was read.
@@ -150,6 +154,18 @@ pub(super) struct Seen {
     /// What the store is told of it.
     pub(super) row: SessionRow,
     pub(super) what: What,
+    /// When the scan began.
+    #[expect(dead_code, reason = "for what judges an attempt by the scan")]
+    pub(super) at: Instant,
+    /// Its signals, and what they add up to.
+    #[expect(dead_code, reason = "for what judges an attempt by the scan")]
+    pub(super) sighting: Sighting,
+    /// Whether the signals say that it is idle, whatever we have in flight there.
+    #[expect(dead_code, reason = "for what judges an attempt by the scan")]
+    pub(super) idle: bool,
+    /// Why it takes no task now; `None`: it does.
+    #[expect(dead_code, reason = "for what judges an attempt by the scan")]
+    pub(super) obstacle: Option<Obstacle>,
     pub(super) cursor: (u32, u32),
     /// The pane is piped to somebody else.
     pub(super) piped: bool,
@@ -227,6 +243,7 @@ impl Tracker {
                     failed: row.failed,
                     hold: None,
                     line: None,
+                    memory: Memory::default(),
                 };
                 tracker.sessions.insert(row.identity.clone(), known);
             }

@@ -7,3 +7,4 @@ pub mod metadata;
 pub mod session;
 pub mod task;
 pub mod text;
+pub mod verdict;

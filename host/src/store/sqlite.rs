@@ -838,7 +838,7 @@ impl Store for Sqlite {
                 write.execute(params![
                     row.name,
                     row.activity.name(),
-                    row.reason,
+                    row.reason.as_deref().unwrap_or_default(),
                     stamp(row.since),
                     row.provider,
                     row.current_dir,
