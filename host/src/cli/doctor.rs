@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, agents, ui};
 use crate::agents::report::Reports;
 use crate::engine::inspect::{Inspection, inspect};
+use crate::model::eligibility::SHELL;
 use crate::model::ids::TaskId;
 use crate::model::session::Activity;
 use crate::model::verdict::Obstacle;
@@ -164,6 +165,7 @@ fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
         Some(Obstacle::Draft { .. }) => "submit the draft there, or delete it".to_owned(),
         Some(Obstacle::PersonTyping) => "type nothing there for a few seconds".to_owned(),
         Some(Obstacle::Unread { .. } | Obstacle::Contradiction { .. }) => match &found.provider {
+            Some(name) if name == SHELL => "look at its pane".to_owned(),
             None => "write a profile for it: `assigner agents list` says where it belongs, \
                      `assigner agents show codex` is an example"
                 .to_owned(),

@@ -110,10 +110,10 @@ fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<(Strin
         let what = "no daemon is running".to_owned();
         return Some((what, change("start one with `assigner run`")));
     }
-    let what = daemon?.waiting_for.as_ref()?;
-    let what = what.split(": ").next().unwrap_or(what);
+    // There is one thing that it may wait for.
+    let daemon = daemon.filter(|daemon| daemon.waiting_for.is_some())?;
     Some((
-        format!("the daemon waits for {what}"),
+        format!("the daemon waits for a tmux server on {}", daemon.tmux),
         change("start a session with `tmux new-session`"),
     ))
 }

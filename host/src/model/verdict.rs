@@ -640,6 +640,26 @@ mod tests {
         !matches!(source, Told | Wrote)
     }
 
+    #[test]
+    fn silence_takes_nothing_back() {
+        for (source, says) in SOURCES
+            .into_iter()
+            .flat_map(|it| SAYS.map(|says| (it, says)))
+        {
+            let signals = [signal(Shown, Says::Idle, 60), signal(source, says, 5)];
+            let before = verdict(&signals);
+            for silent in SOURCES {
+                let mut more = signals.to_vec();
+                more.push(signal(silent, Says::Nothing, 0));
+                let after = verdict(&more);
+                assert!(
+                    before == Activity::Idle || after != Activity::Idle,
+                    "{source} says {says}, and {silent} nothing"
+                );
+            }
+        }
+    }
+
     proptest! {
         /// Every set of signals has a verdict, which is idle exactly where nothing stands in the way.
         #[test]

@@ -605,6 +605,9 @@ pub struct Imported {
     pub skipped: usize,
 }
 
+/// The action of a row that tells why an answer did not reach its agent.
+pub const REPLY_DROPPED: &str = "reply_dropped";
+
 /// One row of `assignment_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
