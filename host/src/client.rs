@@ -319,7 +319,7 @@ impl Client {
     /// #         pane_pid: u32::MAX,
     /// #     },
     /// #     activity: Activity::Idle,
-    /// #     reason: String::new(),
+    /// #     reason: None,
     /// #     since: now,
     /// #     provider: "shell".to_owned(),
     /// #     current_dir: Some("/srv/api".to_owned()),

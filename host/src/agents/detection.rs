@@ -79,7 +79,7 @@ impl Shot {
             source,
             says,
             since: now,
-            detail,
+            detail: detail.into(),
         });
         fuse::fuse(&signals, now).activity
     }

@@ -6,11 +6,12 @@ use tokio::runtime::Runtime;
 
 use super::exit::{Exit, Failure};
 use super::{Context, agents, ui};
-use crate::agents::fuse::{Says, Source};
 use crate::agents::report::Reports;
 use crate::engine::inspect::{Inspection, inspect};
+use crate::model::eligibility::SHELL;
 use crate::model::ids::TaskId;
 use crate::model::session::Activity;
+use crate::model::verdict::Obstacle;
 use crate::store::Manage;
 use crate::tmux::{self, Program, Server};
 
@@ -57,8 +58,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
                 ui::clean(&found.name),
                 found.pane.identity.pane.to_string(),
                 ui::clean(found.provider.as_deref().unwrap_or("-")),
-                ui::activity(found.activity),
-                ui::cut(&ui::clean(&found.reason), 100),
+                ui::activity(found.verdict.activity),
+                ui::cut(&ui::clean(&found.verdict.reason), 100),
             ]
         })
         .collect();
@@ -138,7 +139,7 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
 /// The task that waits for an answer in a session. What the database cannot tell is not told.
 fn asks(context: &Context, found: &Inspection) -> Option<TaskId> {
     let kept = context.config.data_dir.exists();
-    if found.activity != Activity::WaitingInput || !kept {
+    if found.verdict.activity != Activity::WaitingInput || !kept {
         return None;
     }
     let row = context.store().ok()?.session(&found.name).ok()?;
@@ -149,31 +150,22 @@ fn asks(context: &Context, found: &Inspection) -> Option<TaskId> {
 /// What a person may do so that the session takes tasks; `None`: it does. `asks`: the task whose
 /// agent waits for an answer.
 fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
-    let pane = &found.pane;
-    let id = &pane.identity.pane;
-    let draft = found
-        .signals
-        .iter()
-        .any(|signal| signal.source == Source::Screen && signal.says == Says::Attended);
-    let next = match (found.activity, asks) {
-        (Activity::Idle, _) => return None,
-        (Activity::Busy, _) => "nothing: it takes tasks again once it is idle".to_owned(),
-        (Activity::WaitingInput, Some(task)) => {
-            format!("answer it: `assigner reply {task} \"...\"`, or in its pane")
-        }
-        (Activity::WaitingInput, None) => "answer it in its pane".to_owned(),
-        (Activity::Attended, _) if pane.in_mode => {
-            "leave copy mode there: press `q` in the pane".to_owned()
-        }
-        (Activity::Attended, _) if pane.input_off => {
-            format!("let input in again: `tmux select-pane -e -t {id}`")
-        }
-        (Activity::Attended, _) if pane.synchronized => {
+    let id = &found.pane.identity.pane;
+    let next = match &found.verdict.obstacle {
+        None => return None,
+        Some(Obstacle::WaitsForPerson { .. }) => match asks {
+            Some(task) => format!("answer it: `assigner reply {task} \"...\"`, or in its pane"),
+            None => "answer it in its pane".to_owned(),
+        },
+        Some(Obstacle::Mode) => "leave copy mode there: press `q` in the pane".to_owned(),
+        Some(Obstacle::InputOff) => format!("let input in again: `tmux select-pane -e -t {id}`"),
+        Some(Obstacle::Synchronized) => {
             format!("end that: `tmux set-option -w -t {id} synchronize-panes off`")
         }
-        (Activity::Attended, _) if draft => "submit the draft there, or delete it".to_owned(),
-        (Activity::Attended, _) => "type nothing there for a few seconds".to_owned(),
-        (Activity::Unknown, _) => match &found.provider {
+        Some(Obstacle::Draft { .. }) => "submit the draft there, or delete it".to_owned(),
+        Some(Obstacle::PersonTyping) => "type nothing there for a few seconds".to_owned(),
+        Some(Obstacle::Unread { .. } | Obstacle::Contradiction { .. }) => match &found.provider {
+            Some(name) if name == SHELL => "look at its pane".to_owned(),
             None => "write a profile for it: `assigner agents list` says where it belongs, \
                      `assigner agents show codex` is an example"
                 .to_owned(),
@@ -182,7 +174,9 @@ fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
                  screen: `assigner agents show {name}`"
             ),
         },
-        (Activity::Gone, _) => "start it again: its program has ended".to_owned(),
+        Some(Obstacle::Gone) => "start it again: its program has ended".to_owned(),
+        // It works, or it is the scheduler that holds it: this look sees none of the latter.
+        Some(_) => "nothing: it takes tasks again once it is idle".to_owned(),
     };
     Some(next)
 }
@@ -216,15 +210,18 @@ fn print(
                     signal.source.to_string(),
                     signal.says.to_string(),
                     ui::ago(signal.since, now),
-                    clean(&signal.detail),
+                    clean(&signal.detail.to_string()),
                 ]
             })
             .collect();
         ui.table(&["SIGNAL", "SAYS", "AGE", "WHAT WAS SEEN"], rows)?;
         ui.line("")?;
     }
-    let verdict = ui::activity(found.activity);
-    line("verdict", &format!("{verdict}: {}", clean(&found.reason)))?;
+    let verdict = ui::activity(found.verdict.activity);
+    line(
+        "verdict",
+        &format!("{verdict}: {}", clean(&found.verdict.reason)),
+    )?;
     if let Some(next) = next {
         line("next", &clean(&next))?;
     }
@@ -256,8 +253,8 @@ fn inspection_json(found: &Inspection, next: Option<&str>, now: Timestamp) -> Va
         "command": pane.command,
         "title": pane.title,
         "signals": signals,
-        "status": found.activity,
-        "reason": found.reason,
+        "status": found.verdict.activity,
+        "reason": found.verdict.reason,
         "next": next,
     })
 }

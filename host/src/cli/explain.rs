@@ -11,10 +11,9 @@ use super::{Context, run, ui};
 use crate::daemon::Lock;
 use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
 use crate::model::ids::TaskId;
-use crate::model::session::AT_PROMPT;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
 use crate::policy::{Loader, Policy, Source};
-use crate::store::{DaemonFacts, Store};
+use crate::store::{DaemonFacts, PauseRow, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
 #[derive(Debug, clap::Args)]
@@ -36,11 +35,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let pauses = store.pauses()?;
     // The daemon writes down what it has seen of a pause a round later.
     for row in rows.iter_mut().filter(|row| !row.paused) {
-        row.paused = pauses
-            .iter()
-            .any(|pause| pause.what.covers(&row.name, &row.provider));
-        if row.paused && row.reason == AT_PROMPT {
-            "paused: takes no new tasks".clone_into(&mut row.reason);
+        if let Some(pause) = PauseRow::over(&pauses, &row.name, &row.provider) {
+            row.paused = true;
+            row.reason
+                .get_or_insert_with(|| pause.obstacle().to_string());
         }
     }
     let loader = context.loader();
@@ -112,10 +110,10 @@ fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<(Strin
         let what = "no daemon is running".to_owned();
         return Some((what, change("start one with `assigner run`")));
     }
-    let what = daemon?.waiting_for.as_ref()?;
-    let what = what.split(": ").next().unwrap_or(what);
+    // There is one thing that it may wait for.
+    let daemon = daemon.filter(|daemon| daemon.waiting_for.is_some())?;
     Some((
-        format!("the daemon waits for {what}"),
+        format!("the daemon waits for a tmux server on {}", daemon.tmux),
         change("start a session with `tmux new-session`"),
     ))
 }

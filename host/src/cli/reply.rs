@@ -13,7 +13,7 @@ use crate::agents::payload;
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{MAX_CONTENT, Status, Task};
-use crate::store::{Answer, Manage, Sqlite, Store};
+use crate::store::{Answer, Manage, REPLY_DROPPED, Sqlite, Store};
 
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
 /// are pressed in it.
@@ -164,18 +164,16 @@ fn wait(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> 
         let task = store.task(id)?;
         let rows = store.history(id)?;
         let mut news = rows.iter().skip(before);
-        let not_given = news
-            .clone()
-            .find_map(|row| row.details.strip_prefix("not given: "));
+        let not_given = news.clone().find(|row| row.action == REPLY_DROPPED);
         if not_given.is_none()
             && (task.status != Status::WaitingInput || news.any(|row| row.action == "resumed"))
         {
             return Ok(task);
         }
-        if let Some(why) = not_given {
+        if let Some(row) = not_given {
             return Err(Failure::new(
                 Exit::Failed,
-                format!("the answer was not given: {why}"),
+                format!("the answer was {}", row.details),
             ));
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             "{} for {}: {}",
             ui::activity(row.activity),
             ui::ago(row.since, now),
-            ui::clean(&row.reason)
+            ui::clean(row.reason())
         ),
     )?;
     line("provider", &ui::clean(&row.provider))?;

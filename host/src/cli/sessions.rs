@@ -75,7 +75,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
                 ui::ago(row.since, now),
                 ui::clean(row.current_dir.as_deref().unwrap_or("-")),
                 ui::clean(row.git_branch.as_deref().unwrap_or("-")),
-                ui::clean(&row.reason),
+                ui::clean(row.reason()),
             ]
         })
         .collect();
@@ -186,7 +186,7 @@ pub(super) fn session_json(row: &SessionRow) -> Value {
         "name": row.name,
         "provider": row.provider,
         "status": row.activity,
-        "reason": row.reason,
+        "reason": row.reason(),
         "since": row.since,
         "current_dir": row.current_dir,
         "git_branch": row.git_branch,

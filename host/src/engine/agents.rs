@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::agents::fuse::{self, Says, Signal, Source, Verdict};
+use super::sight::{Evidence, Memory, Sighting, observe};
+use crate::agents::fuse::{self, Says, Signal, Verdict};
 use crate::agents::recognise::{By, Hints, Process, recognise};
 use crate::agents::report::{Report, Reports};
 use crate::agents::transcript::Follower;
@@ -72,8 +73,8 @@ pub(super) struct Agent {
     env: Arc<BTreeMap<String, String>>,
     /// Its screen, as it was read last.
     screen: Option<ReadScreen>,
-    /// What each source says, and since when.
-    says: HashMap<Source, (Says, Timestamp)>,
+    /// Since when its signals say what they say.
+    memory: Memory,
     follower: Option<Follower>,
     /// A turn of its ended of which no transcript told.
     keeps_none: bool,
@@ -237,7 +238,7 @@ impl Agents {
             group,
             env: Arc::new(probe::whole_environment(found.pid)),
             screen: None,
-            says: HashMap::new(),
+            memory: Memory::default(),
             follower: None,
             keeps_none: false,
             alternate: pane.alternate,
@@ -342,36 +343,31 @@ impl Agents {
         }
     }
 
-    /// Returns what is to be seen of an agent; `person`: what tmux tells of a person at the pane.
+    /// Returns what is to be seen of an agent. `attended_for`: how long a person who has typed there
+    /// counts as being there.
     pub(super) fn see(
         &mut self,
         pane: &Pane,
-        person: Option<String>,
+        attended_for: Duration,
         now: Timestamp,
     ) -> Option<AgentSeen> {
         let key = (pane.identity.server_pid, pane.identity.pane.clone());
         let report = self.reports.get(&key).cloned();
         let agent = self.known.get_mut(&pane.identity)?;
         agent.alternate = pane.alternate;
-        let mut signals = Vec::new();
         let report = report.filter(|report| agent.has_begun_before(report.at));
-        signals.extend(report.as_ref().map(fuse::report));
-        signals.extend(agent.transcript(pane.identity.pane_pid));
-        let (says, detail) = fuse::title(&agent.profile, &pane.title);
-        signals.push(agent.signal(Source::Title, says, detail, now));
         let shown = agent.screen.as_ref().map(|read| Arc::clone(&read.screen));
-        if let Some(screen) = shown {
-            let (says, detail) = fuse::screen(&agent.profile, &screen);
-            let (says, detail) = agent.settled(says, detail, pane, now);
-            signals.push(agent.signal(Source::Screen, says, detail, now));
-        }
-        let says = if person.is_some() {
-            Says::Attended
-        } else {
-            Says::Nothing
+        let evidence = Evidence::Agent {
+            report: report.as_ref().map(fuse::report),
+            transcript: agent.transcript(pane.identity.pane_pid),
+            title: fuse::title(&agent.profile, &pane.title),
+            screen: shown.map(|screen| {
+                let (says, detail) = fuse::screen(&agent.profile, &screen);
+                agent.settled(says, detail, pane, now)
+            }),
         };
-        signals.push(agent.signal(Source::Pane, says, person.unwrap_or_default(), now));
-        let verdict = fuse::fuse(&signals, now);
+        let Sighting { signals, verdict } =
+            observe(&mut agent.memory, pane, evidence, attended_for, now);
         Some(AgentSeen {
             profile: Arc::clone(&agent.profile),
             pid: agent.pid,
@@ -417,20 +413,6 @@ impl Agent {
             return (Says::Nothing, detail);
         }
         (says, detail)
-    }
-
-    /// Returns a signal with the time since when it says so.
-    fn signal(&mut self, source: Source, says: Says, detail: String, now: Timestamp) -> Signal {
-        let known = self.says.entry(source).or_insert((says, now));
-        if known.0 != says {
-            *known = (says, now);
-        }
-        Signal {
-            source,
-            says,
-            since: known.1,
-            detail,
-        }
     }
 
     fn transcript(&mut self, pane_pid: u32) -> Option<Signal> {

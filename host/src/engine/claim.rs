@@ -34,7 +34,7 @@ impl<T: Tmux + 'static> Engine<T> {
             {
                 row.current_task = Some(assignment.task.id);
                 row.activity = Activity::Busy;
-                row.reason = format!("runs task {}", assignment.task.id);
+                row.reason = Some(format!("runs task {}", assignment.task.id));
             }
         }
         for (assignment, attempt) in assignments.iter().zip(&attempts) {

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use super::agents::Agents;
 use super::prompt;
-use super::scan::{labels, person, verdict};
+use super::scan::labels;
+use super::sight::{Evidence, Memory, Sighting, observe};
 use crate::agents::Catalog;
-use crate::agents::fuse::{Says, Signal, Source};
 use crate::agents::report::Reports;
 use crate::model::eligibility::SHELL;
-use crate::model::session::Activity;
+use crate::model::verdict::{Obstacle, Signal, Verdict};
 use crate::probe::{self, Standing};
 use crate::tmux::{Error, Pane, Tmux};
 
@@ -31,10 +31,8 @@ pub struct Inspection {
     pub pid: u32,
     /// The signals, best first.
     pub signals: Vec<Signal>,
-    /// What it does.
-    pub activity: Activity,
-    /// How that is known.
-    pub reason: String,
+    /// What they add up to.
+    pub verdict: Verdict,
 }
 
 /// Looks at every pane. A signal is as old as can be told by one look: reports and transcripts bear
@@ -60,7 +58,6 @@ pub async fn inspect<T: Tmux>(
     let names = labels(panes.iter());
     let mut found = Vec::with_capacity(panes.len());
     for (pane, name) in panes.into_iter().zip(names) {
-        let person = person(&pane, now, attended_for);
         let pid = pane.identity.pane_pid;
         let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
         let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
@@ -74,7 +71,7 @@ pub async fn inspect<T: Tmux>(
             let captures = tmux.screens(&[&pane.identity]).await?;
             let capture = captures.into_iter().next().flatten();
             agents.keep_screen(&pane, capture.as_ref(), now);
-            let Some(seen) = agents.see(&pane, person, now) else {
+            let Some(seen) = agents.see(&pane, attended_for, now) else {
                 continue;
             };
             found.push(Inspection {
@@ -83,22 +80,20 @@ pub async fn inspect<T: Tmux>(
                 known_by: format!("{} (process {})", seen.by.name(), seen.pid),
                 pid: seen.pid,
                 signals: seen.signals,
-                activity: seen.verdict.activity,
-                reason: seen.verdict.reason,
+                verdict: seen.verdict,
                 pane,
             });
             continue;
         }
         let Some((shell, standing)) = shell else {
-            let reason = "no profile knows what runs here: see `assigner agents list`".to_owned();
+            let why = "no profile knows what runs here: see `assigner agents list`".to_owned();
             found.push(Inspection {
                 name,
                 provider: None,
                 known_by: format!("it runs {}", pane.command),
                 pid,
                 signals: Vec::new(),
-                activity: Activity::Unknown,
-                reason,
+                verdict: Verdict::of(Some(Obstacle::Unread { why })),
                 pane,
             });
             continue;
@@ -106,63 +101,22 @@ pub async fn inspect<T: Tmux>(
         let lines = tmux.cursor_lines(&[&pane]).await?;
         let line = lines.into_iter().next().flatten();
         let line = line.map(|line| prompt::read(&line.before, &line.after, &line.below));
-        let signals = shell_signals(&standing, person.as_deref(), line, now);
-        let (activity, reason) = verdict(&standing, line, person);
+        let evidence = Evidence::Shell {
+            standing: &standing,
+            line,
+        };
+        let mut memory = Memory::for_one_look();
+        let Sighting { signals, verdict } =
+            observe(&mut memory, &pane, evidence, attended_for, now);
         found.push(Inspection {
             name,
             provider: Some(SHELL.to_owned()),
             known_by: format!("its program, {} (process {pid})", shell.name()),
             pid,
             signals,
-            activity,
-            reason,
+            verdict,
             pane,
         });
     }
     Ok(found)
-}
-
-fn shell_signals(
-    standing: &Standing,
-    person: Option<&str>,
-    line: Option<prompt::Line>,
-    now: Timestamp,
-) -> Vec<Signal> {
-    let signal = |source: Source, says: Says, detail: &str| Signal {
-        source,
-        says,
-        since: now,
-        detail: detail.to_owned(),
-    };
-    let process = match standing {
-        Standing::Prompt => signal(Source::Process, Says::Idle, "the shell edits a line"),
-        Standing::Running { foreground, .. } => {
-            let what = foreground.as_deref().unwrap_or("a command of its own");
-            signal(Source::Process, Says::Busy, &format!("runs {what}"))
-        }
-        Standing::Unknown(why) => signal(Source::Process, Says::Nothing, why),
-        Standing::Gone => signal(Source::Process, Says::Nothing, "its process has ended"),
-    };
-    let screen = match line {
-        Some(prompt::Line::Prompt) => signal(
-            Source::Screen,
-            Says::Idle,
-            "nothing stands behind the prompt",
-        ),
-        Some(prompt::Line::Draft) => signal(
-            Source::Screen,
-            Says::Attended,
-            "something stands behind the prompt",
-        ),
-        None => signal(
-            Source::Screen,
-            Says::Nothing,
-            "the cursor's line was not read",
-        ),
-    };
-    let pane = match person {
-        Some(person) => signal(Source::Pane, Says::Attended, person),
-        None => signal(Source::Pane, Says::Nothing, ""),
-    };
-    vec![process, screen, pane]
 }

@@ -13,7 +13,7 @@ use super::{Engine, RoundError, lock};
 use crate::model::eligibility::{Admission, Place};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
-use crate::model::session::{AT_PROMPT, Activity, is_called};
+use crate::model::session::{Activity, is_called};
 use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
@@ -336,8 +336,11 @@ fn ruled_out<'a>(
 pub(super) fn obstacle(row: &SessionRow) -> Option<String> {
     match row.activity {
         // Idle, and yet held back: paused, asked, or left alone for a moment.
-        Activity::Idle => (row.reason != AT_PROMPT).then(|| row.reason.clone()),
-        activity => Some(format!("{activity}: {}", row.reason)),
+        Activity::Idle => row.reason.clone(),
+        activity => Some(match &row.reason {
+            Some(reason) => format!("{activity}: {reason}"),
+            None => activity.to_string(),
+        }),
     }
 }
 

@@ -25,6 +25,7 @@ mod prompt;
 #[cfg(test)]
 mod recovery_tests;
 mod scan;
+mod sight;
 mod steps;
 pub mod suit;
 mod tracker;

@@ -26,10 +26,7 @@ impl Orders {
     /// Returns the pause that holds for a session of that name and provider: one that a person has
     /// asked for before one that ends by itself.
     pub(super) fn pause(&self, session: &str, provider: &str) -> Option<&PauseRow> {
-        let pauses = self.pauses.iter();
-        pauses
-            .filter(|pause| pause.what.covers(session, provider))
-            .min_by_key(|pause| pause.until.is_some())
+        PauseRow::over(&self.pauses, session, provider)
     }
 
     /// Whether a pause has ended by itself.

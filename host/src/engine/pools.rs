@@ -913,7 +913,7 @@ impl<T: Tmux + 'static> Engine<T> {
             name: name.to_owned(),
             identity: session.pane.clone(),
             activity: Activity::Gone,
-            reason: reason.to_owned(),
+            reason: Some(reason.to_owned()),
             since: now,
             provider: pool.map_or_else(String::new, |pool| pool.provider.clone()),
             current_dir: None,

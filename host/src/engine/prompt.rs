@@ -5,6 +5,8 @@
 //! not. What stands left of the cursor tells: a prompt nearly always ends in a sign and a blank.
 //! Where that is not clear the line counts as a person's, and the session is left alone.
 
+use crate::model::verdict::Says;
+
 /// How a prompt ends, before blanks.
 const SIGNS: &[char] = &[
     '$', '#', '%', '>', '❯', '➜', '✗', '✔', 'λ', '»', '›', '⟩', '▶', '→', '⇒', '⟫', '\u{e0b0}',
@@ -54,6 +56,19 @@ pub(super) enum Line {
     Prompt,
     /// Something that a person has begun.
     Draft,
+}
+
+impl Line {
+    /// Returns what it says of its shell.
+    pub(super) fn says(self) -> (Says, &'static str) {
+        match self {
+            Self::Prompt => (Says::Idle, "nothing stands behind the prompt"),
+            Self::Draft => (
+                Says::Attended,
+                "something stands at its prompt that was not submitted",
+            ),
+        }
+    }
 }
 
 /// Reads the cursor's line: `left` of the cursor up to its column, blanks included, and what

@@ -1,17 +1,20 @@
 //! scan: tmux, the processes of each pane and git tell what sessions there are and what they do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::prompt::{self, Line};
+use super::sight::{Evidence, Memory, Sighting, observe};
 use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp, What};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
-use crate::model::session::{AT_PROMPT, Activity, Shell, names};
+use crate::model::session::{Activity, Shell, names};
+use crate::model::verdict::Obstacle;
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Capture, Pane, Tmux};
@@ -180,22 +183,26 @@ impl<T: Tmux + 'static> Engine<T> {
     ) -> Option<Seen> {
         let pane = &candidate.pane;
         let line = read.map(|read| read.line);
-        let person = person(pane, now, self.settings.attended_for);
-        let (what, activity, reason) = match &candidate.runs {
+        let attended_for = self.settings.attended_for;
+        let known = self.tracker.get_mut(&pane.identity);
+        let mut memory = known.map_or_else(Default::default, |known| take(&mut known.memory));
+        let (what, sighting) = match &candidate.runs {
             Runs::Shell(shell, standing) => {
-                let (activity, reason) = verdict(standing, line, person);
-                (What::Shell(*shell), activity, reason)
+                let evidence = Evidence::Shell { standing, line };
+                let sighting = observe(&mut memory, pane, evidence, attended_for, now);
+                (What::Shell(*shell), sighting)
             }
             Runs::Agent(_) => {
-                let agent = self.agents.see(pane, person, now)?;
-                let verdict = agent.verdict.clone();
-                (
-                    What::Agent(Box::new(agent)),
-                    verdict.activity,
-                    verdict.reason,
-                )
+                let agent = self.agents.see(pane, attended_for, now)?;
+                let sighting = Sighting {
+                    signals: agent.signals.clone(),
+                    verdict: agent.verdict.clone(),
+                };
+                (What::Agent(Box::new(agent)), sighting)
             }
         };
+        let activity = sighting.verdict.activity;
+        let idle = activity == Activity::Idle;
         let provider = match &what {
             What::Shell(_) => SHELL.to_owned(),
             What::Agent(agent) => agent.profile.name.clone(),
@@ -239,7 +246,9 @@ impl<T: Tmux + 'static> Engine<T> {
             failed: 0,
             hold: None,
             line: None,
+            memory: Memory::default(),
         });
+        known.memory = memory;
         if known.activity != activity {
             known.activity = activity;
             known.since = now;
@@ -248,11 +257,11 @@ impl<T: Tmux + 'static> Engine<T> {
             known.line = read;
         }
         let is_shell = matches!(what, What::Shell(_));
-        if activity == Activity::Idle && is_shell {
+        if idle && is_shell {
             super::ask::take_told(&self.spool, known);
         }
         super::ask::take_answer(&self.spool, known, activity);
-        if activity == Activity::Idle && is_shell && known.fresh == Freshness::FromNextPrompt {
+        if idle && is_shell && known.fresh == Freshness::FromNextPrompt {
             known.fresh = Freshness::While(Stamp::of(pane));
         }
         known.hold.take_if(|(until, _)| *until <= Instant::now());
@@ -265,32 +274,25 @@ impl<T: Tmux + 'static> Engine<T> {
             Admission::Open
         };
         let closed = match (admission, paused) {
-            (Admission::Excluded, _) => Some("excluded by the configuration".to_owned()),
-            (_, Some(pause)) => Some(match (pause.until, &pause.reason) {
-                (Some(until), reason) => format!(
-                    "its provider is paused until {}: {}",
-                    until.strftime("%Y-%m-%d %H:%M:%SZ"),
-                    reason.as_deref().unwrap_or("a rate limit")
-                ),
-                (None, _) => "paused: takes no new tasks".to_owned(),
-            }),
+            (Admission::Excluded, _) => Some(Obstacle::Excluded),
+            (_, Some(pause)) => Some(pause.obstacle()),
             (Admission::Protected | Admission::Open, None) => None,
         };
-        let held = known.hold.as_ref().map(|(_, reason)| reason.clone());
-        let asked = known
-            .asked
-            .as_ref()
-            .map(|_| "is asked for its variables".to_owned());
-        let unclean = known
-            .unclean
-            .then(|| "is to undo what an interrupted task has left".to_owned());
-        let obstacle = closed.or(spent).or(held).or(asked).or(unclean);
-        let ready = activity == Activity::Idle && current_task.is_none() && obstacle.is_none();
-        let reason = match (obstacle, current_task) {
-            (_, Some(task)) => format!("runs task {task}"),
-            (Some(obstacle), None) if activity == Activity::Idle => obstacle,
-            _ => reason,
-        };
+        let spent = spent.map(|why| Obstacle::Spent { why });
+        let held = known.hold.as_ref();
+        let held = held.map(|(_, why)| Obstacle::Held { why: why.clone() });
+        let asked = known.asked.as_ref().map(|_| Obstacle::Asked);
+        let unclean = known.unclean.then_some(Obstacle::Unclean);
+        let obstacle = current_task
+            .map(Obstacle::Task)
+            .or_else(|| sighting.verdict.obstacle.clone())
+            .or(closed)
+            .or(spent)
+            .or(held)
+            .or(asked)
+            .or(unclean);
+        let ready = obstacle.is_none();
+        let reason = obstacle.as_ref().map(Obstacle::to_string);
         let paused = paused.is_some();
         let labels = self.orders.labels(&name);
         Some(Seen {
@@ -301,7 +303,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 name,
                 identity: pane.identity.clone(),
                 // A session that has a task is busy, even where its shell has not begun it yet.
-                activity: if current_task.is_some() && activity == Activity::Idle {
+                activity: if current_task.is_some() && idle {
                     Activity::Busy
                 } else {
                     activity
@@ -332,7 +334,7 @@ impl<T: Tmux + 'static> Engine<T> {
             },
             active: pane.activity,
             asked: known.asked.is_some(),
-            idle: activity == Activity::Idle,
+            idle,
             ready,
             what,
         })
@@ -435,7 +437,7 @@ impl<T: Tmux + 'static> Engine<T> {
             if !present.contains(name.as_str()) && row.activity != Activity::Gone {
                 changed.push(SessionRow {
                     activity: Activity::Gone,
-                    reason: "its pane has ended".to_owned(),
+                    reason: Some("its pane has ended".to_owned()),
                     current_task: None,
                     since: now,
                     ..row.clone()
@@ -471,57 +473,6 @@ pub(super) fn labels<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<S
             }
         })
         .collect()
-}
-
-/// What a shell does, and how that is known. `person`: what tmux tells of a person at the pane.
-pub(super) fn verdict(
-    standing: &Standing,
-    line: Option<Line>,
-    person: Option<String>,
-) -> (Activity, String) {
-    match standing {
-        Standing::Gone => return (Activity::Gone, "its process has ended".to_owned()),
-        Standing::Unknown(why) => return (Activity::Unknown, why.clone()),
-        Standing::Running { foreground, .. } => {
-            let what = foreground.as_deref().unwrap_or("a command of its own");
-            return (Activity::Busy, format!("runs {what}"));
-        }
-        Standing::Prompt => {}
-    }
-    if let Some(person) = person {
-        return (Activity::Attended, person);
-    }
-    match line {
-        Some(Line::Prompt) => (Activity::Idle, AT_PROMPT.to_owned()),
-        Some(Line::Draft) => (
-            Activity::Attended,
-            "something stands at its prompt that was not submitted".to_owned(),
-        ),
-        None => (Activity::Unknown, "its prompt could not be read".to_owned()),
-    }
-}
-
-/// Returns what tells that a person is at a pane, or that what is typed there does not reach its
-/// program alone.
-pub(super) fn person(
-    pane: &Pane,
-    now: Timestamp,
-    attended_for: std::time::Duration,
-) -> Option<String> {
-    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
-    let typed = |last: i64| now.as_second().saturating_sub(last) < grace;
-    let what = if pane.in_mode {
-        "the pane is in copy mode or another mode"
-    } else if pane.input_off {
-        "input to the pane is switched off"
-    } else if pane.synchronized {
-        "the pane is synchronised with others (synchronize-panes)"
-    } else if pane.watched_until.is_some_and(typed) {
-        "a person is typing there"
-    } else {
-        return None;
-    };
-    Some(what.to_owned())
 }
 
 /// A directory, and the branch there.

@@ -7,7 +7,7 @@ use shell_quote::Sh;
 use super::changes::Stage;
 use super::matching::{resolved, seconds};
 use crate::model::eligibility::Admission;
-use crate::model::session::{AT_PROMPT, Activity};
+use crate::model::session::Activity;
 use crate::model::task::Task;
 use crate::probe;
 use crate::store::{Pause, SessionRow};
@@ -125,12 +125,12 @@ pub(super) fn do_in_thought(
         Step::Wait => {
             row.activity = Activity::Idle;
             row.since = now;
-            AT_PROMPT.clone_into(&mut row.reason);
+            row.reason = None;
         }
         Step::Resume(_) => {
             row.paused = false;
             if row.activity == Activity::Idle {
-                AT_PROMPT.clone_into(&mut row.reason);
+                row.reason = None;
             }
         }
         Step::Label(name, value) => {
@@ -153,7 +153,7 @@ pub(super) fn do_in_thought(
         Step::Include => {
             row.admission = Admission::Open;
             if row.activity == Activity::Idle {
-                AT_PROMPT.clone_into(&mut row.reason);
+                row.reason = None;
             }
         }
         Step::Drop(_) | Step::Any => {}
@@ -175,7 +175,7 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             let since = SignedDuration::from_secs(i64::from(since));
             let what = match (row.current_task, row.activity) {
                 (Some(task), _) => format!("it is busy with task {task}"),
-                (None, activity) => format!("{activity}, {}", row.reason),
+                (None, activity) => format!("{activity}, {}", row.reason()),
             };
             format!("wait until session {name} is idle: {what} since {since:#}")
         }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::agents::AgentSeen;
 use super::prompt::Line;
+use super::sight::Memory;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
 use crate::probe;
@@ -63,6 +64,8 @@ pub(super) struct Known {
     pub(super) hold: Option<(Instant, String)>,
     /// The cursor's line as last read.
     pub(super) line: Option<ReadLine>,
+    /// Since when its shell's signals say what they say.
+    pub(super) memory: Memory,
 }
 
 /// The line of a shell's cursor, and how its pane stood when it was read.
@@ -150,6 +153,8 @@ pub(super) struct Seen {
     /// What the store is told of it.
     pub(super) row: SessionRow,
     pub(super) what: What,
+    /// Whether the signals say that it is idle, whatever we have in flight there.
+    pub(super) idle: bool,
     pub(super) cursor: (u32, u32),
     /// The pane is piped to somebody else.
     pub(super) piped: bool,
@@ -163,8 +168,6 @@ pub(super) struct Seen {
     pub(super) active: i64,
     /// It was asked for its variables and is waited for.
     pub(super) asked: bool,
-    /// Nothing runs there and nobody is at it, whatever task it has.
-    pub(super) idle: bool,
     /// Idle, without a task, and not held back.
     pub(super) ready: bool,
 }
@@ -222,6 +225,7 @@ impl Tracker {
                     failed: row.failed,
                     hold: None,
                     line: None,
+                    memory: Memory::default(),
                 };
                 tracker.sessions.insert(row.identity.clone(), known);
             }

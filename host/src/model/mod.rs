@@ -8,3 +8,4 @@ pub mod metadata;
 pub mod session;
 pub mod task;
 pub mod text;
+pub mod verdict;

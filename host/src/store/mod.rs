@@ -37,11 +37,12 @@ pub use sqlite::Sqlite;
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
-use crate::model::session::{Activity, is_called};
+use crate::model::session::{AT_PROMPT, Activity, is_called};
 use crate::model::task::{
     Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
     RuledOut, Status, Task, TurnFacts,
 };
+use crate::model::verdict::Obstacle;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, Error)]
@@ -604,6 +605,9 @@ pub struct Imported {
     pub skipped: usize,
 }
 
+/// The action of a row that tells why an answer did not reach its agent.
+pub const REPLY_DROPPED: &str = "reply_dropped";
+
 /// One row of `assignment_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
@@ -795,6 +799,25 @@ pub struct PauseRow {
     pub reason: Option<String>,
 }
 
+impl PauseRow {
+    /// Returns the pause that holds for a session of that name and provider: one that a person has
+    /// asked for before one that ends by itself.
+    pub fn over<'a>(pauses: &'a [Self], session: &str, provider: &str) -> Option<&'a Self> {
+        pauses
+            .iter()
+            .filter(|pause| pause.what.covers(session, provider))
+            .min_by_key(|pause| pause.until.is_some())
+    }
+
+    /// Returns what it is to a session that it covers.
+    pub fn obstacle(&self) -> Obstacle {
+        Obstacle::Paused {
+            until: self.until,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
 /// An attempt that has not ended, with its task: what recovery starts from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenAttempt {
@@ -838,8 +861,8 @@ pub struct SessionRow {
     pub identity: Identity,
     /// What it does.
     pub activity: Activity,
-    /// How that is known, or why it is not idle.
-    pub reason: String,
+    /// Why it takes no task now; `None`: nothing keeps it from one.
+    pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
     /// What runs in it.
@@ -867,6 +890,15 @@ pub struct SessionRow {
 }
 
 impl SessionRow {
+    /// Returns why it takes no task now, or that it waits for one.
+    pub fn reason(&self) -> &str {
+        match (&self.reason, self.activity) {
+            (Some(reason), _) => reason,
+            (None, Activity::Idle) => AT_PROMPT,
+            (None, _) => "",
+        }
+    }
+
     /// Returns what a task's demand looks at.
     pub fn place(&self) -> Place<'_> {
         Place {

@@ -154,7 +154,8 @@ pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     Ok(SessionRow {
         name: row.get(0)?,
         activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
-        reason: text(row, 2)?.unwrap_or_default(),
+        // No reason is written as none.
+        reason: text(row, 2)?.filter(|reason| !reason.is_empty()),
         since: time(row, 3)?.unwrap_or_default(),
         provider: text(row, 4)?.unwrap_or_default(),
         current_dir: text(row, 5)?,

@@ -18,7 +18,8 @@ use super::rows::{
 };
 use super::{
     Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,
-    ParentRow, Pause, PauseRow, Reply, Request, SessionRow, Store, StoreError, Waiting, schema,
+    ParentRow, Pause, PauseRow, REPLY_DROPPED, Reply, Request, SessionRow, Store, StoreError,
+    Waiting, schema,
 };
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
@@ -669,7 +670,7 @@ impl Store for Sqlite {
             for task in tasks {
                 connection.execute("DELETE FROM replies WHERE task_id = ?1", [task.0])?;
                 let details = format!("not given: {why}");
-                write_history(connection, task, None, "replied", &details, now)?;
+                write_history(connection, task, None, REPLY_DROPPED, &details, now)?;
             }
             Ok(())
         })
@@ -838,7 +839,7 @@ impl Store for Sqlite {
                 write.execute(params![
                     row.name,
                     row.activity.name(),
-                    row.reason,
+                    row.reason.as_deref().unwrap_or_default(),
                     stamp(row.since),
                     row.provider,
                     row.current_dir,
@@ -1063,7 +1064,7 @@ fn drop_replies(
         .execute([task.0])?;
     if dropped > 0 {
         let details = format!("not given: {why}");
-        write_history(connection, task, None, "replied", &details, now)?;
+        write_history(connection, task, None, REPLY_DROPPED, &details, now)?;
     }
     Ok(())
 }

@@ -915,7 +915,7 @@ fn rows_that_other_tools_spoil_stop_nothing() {
         name: "s1".to_owned(),
         identity: identity(1),
         activity: Activity::Idle,
-        reason: String::new(),
+        reason: None,
         since: now(),
         provider: "shell".to_owned(),
         current_dir: None,

@@ -172,8 +172,8 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
         dead: next()? == "1",
         // The number of modes, one above the other.
         in_mode: next()? != "0",
-        input_off: next()? == "1",
-        synchronized: next()? == "1",
+        input_off: next()? != "0",
+        synchronized: next()? != "0",
         piped: next()? == "1",
         alternate: next()? == "1",
         cursor: (next()?.parse().ok()?, next()?.parse().ok()?),
@@ -528,6 +528,23 @@ mod tests {
         assert_eq!(panes[1].watched_until, Some(9));
         assert_eq!(panes[1].cursor, (2, 3));
         assert!(panes[1].alternate && !panes[1].dead && panes[1].dead_status.is_none());
+    }
+
+    #[test]
+    fn modes_one_above_the_other_are_a_mode() {
+        let text = row("%1", "0", "s", "T", "cat");
+        // After the pane's numbers: dead, in a mode, input off, synchronised.
+        let calm = "\t1\t0\t0\t0\t0\t0\t0";
+        assert!(text.contains(calm), "{text}");
+        let pane = |states: &str| {
+            let text = text.replace(calm, &format!("\t1\t0\t0\t{states}\t0"));
+            let panes = read(&text).expect("it is read").expect("there is one");
+            (panes[0].in_mode, panes[0].input_off, panes[0].synchronized)
+        };
+        assert_eq!(pane("0\t0\t0"), (false, false, false));
+        assert_eq!(pane("2\t0\t0"), (true, false, false));
+        assert_eq!(pane("1\t1\t1"), (true, true, true));
+        assert_eq!(pane("0\t1\t0"), (false, true, false));
     }
 
     #[test]

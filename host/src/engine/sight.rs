@@ -1,0 +1,341 @@
+//! One look at a session: what was read of its pane and its program becomes signals, and they are
+//! folded into a verdict. The scan and `doctor` both see by this, and by nothing else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::prompt::Line;
+use crate::model::verdict::{Detail, Obstacle, Says, Signal, Source, Verdict, fuse};
+use crate::probe::Standing;
+use crate::tmux::Pane;
+
+/// What was read of the program in a pane.
+#[derive(Debug)]
+pub(super) enum Evidence<'a> {
+    /// It is a shell.
+    Shell {
+        /// How its process stands.
+        standing: &'a Standing,
+        /// The cursor's line, where it was read.
+        line: Option<Line>,
+    },
+    /// It is an agent.
+    Agent {
+        /// What it has told.
+        report: Option<Signal>,
+        /// What its record says.
+        transcript: Option<Signal>,
+        /// What its title says.
+        title: (Says, String),
+        /// What its screen says, where it was read.
+        screen: Option<(Says, String)>,
+    },
+}
+
+/// What is to be seen of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    /// The signals, best first.
+    pub(super) signals: Vec<Signal>,
+    /// What they add up to.
+    pub(super) verdict: Verdict,
+}
+
+/// Since when signals say what they say, from one look to the next: what a pane shows bears no time of
+/// its own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    since: HashMap<Kind, Timestamp>,
+}
+
+/// What stays the same while only the words of a signal change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    source: Source,
+    says: Says,
+    /// The pane may tell of several at once.
+    barrier: Option<Obstacle>,
+}
+
+impl Kind {
+    fn of(source: Source, says: Says, detail: &Detail) -> Self {
+        let barrier = match detail {
+            Detail::Obstacle(obstacle) if source == Source::Pane => Some(obstacle.clone()),
+            Detail::Obstacle(_) | Detail::Words(_) => None,
+        };
+        Self {
+            source,
+            says,
+            barrier,
+        }
+    }
+}
+
+impl Memory {
+    /// Returns the memory of who looks only once: all that bears no time of its own is as of now.
+    pub(super) fn for_one_look() -> Self {
+        Self::default()
+    }
+
+    /// Dates what one look has seen, and forgets what it has not.
+    fn date(&mut self, seen: Vec<(Source, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
+        let before = std::mem::take(&mut self.since);
+        let date = |(source, says, detail): (Source, Says, Detail)| {
+            let kind = Kind::of(source, says, &detail);
+            let since = before.get(&kind).copied().unwrap_or(now);
+            self.since.insert(kind, since);
+            Signal {
+                source,
+                says,
+                since,
+                detail,
+            }
+        };
+        seen.into_iter().map(date).collect()
+    }
+}
+
+/// Folds what one look has read of a session.
+pub(super) fn observe(
+    memory: &mut Memory,
+    pane: &Pane,
+    evidence: Evidence<'_>,
+    attended_for: Duration,
+    now: Timestamp,
+) -> Sighting {
+    let mut seen = Vec::new();
+    let mut signals = Vec::new();
+    match evidence {
+        Evidence::Shell { standing, line } => {
+            seen.push(process(standing));
+            let (says, detail) = match line {
+                Some(line) => line.says(),
+                None => (Says::Nothing, "its prompt could not be read"),
+            };
+            seen.push((Source::Screen, says, detail.into()));
+        }
+        Evidence::Agent {
+            report,
+            transcript,
+            title: (says, title),
+            screen,
+        } => {
+            signals.extend(report.into_iter().chain(transcript));
+            seen.push((Source::Title, says, title.into()));
+            seen.extend(screen.map(|(says, detail)| (Source::Screen, says, detail.into())));
+        }
+    }
+    seen.extend(barriers(pane, attended_for, now));
+    signals.extend(memory.date(seen, now));
+    let verdict = fuse(&signals, now);
+    Sighting { signals, verdict }
+}
+
+/// What the process of a shell says.
+fn process(standing: &Standing) -> (Source, Says, Detail) {
+    let (says, detail) = match standing {
+        Standing::Prompt => (Says::Idle, "the shell edits a line".into()),
+        Standing::Running { foreground, .. } => {
+            let program = foreground.clone();
+            (Says::Busy, Detail::Obstacle(Obstacle::Runs { program }))
+        }
+        Standing::Unknown(why) => (Says::Nothing, why.as_str().into()),
+        Standing::Gone => (Says::Gone, Detail::Obstacle(Obstacle::Gone)),
+    };
+    (Source::Process, says, detail)
+}
+
+/// What tmux tells of a person at a pane, and of what keeps typed text from reaching its program alone:
+/// all that holds, or one signal that nothing does.
+fn barriers(
+    pane: &Pane,
+    attended_for: Duration,
+    now: Timestamp,
+) -> impl Iterator<Item = (Source, Says, Detail)> {
+    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
+    let typed = |last: i64| now.as_second().saturating_sub(last) < grace;
+    let all = [
+        (pane.in_mode, Obstacle::Mode),
+        (pane.input_off, Obstacle::InputOff),
+        (pane.synchronized, Obstacle::Synchronized),
+        (
+            pane.watched_until.is_some_and(typed),
+            Obstacle::PersonTyping,
+        ),
+    ];
+    let none = all.iter().all(|(holds, _)| !holds);
+    let there = all.into_iter().filter(|(holds, _)| *holds);
+    there
+        .map(|(_, barrier)| (Source::Pane, Says::Attended, Detail::Obstacle(barrier)))
+        .chain(none.then(|| (Source::Pane, Says::Nothing, "".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::{Identity, PaneId};
+    use crate::model::session::Activity;
+
+    const ATTENDED_FOR: Duration = Duration::from_secs(5);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn pane() -> Pane {
+        Pane {
+            identity: Identity {
+                server_pid: 1,
+                server_start: 1,
+                pane: PaneId::parse("%1").expect("a pane"),
+                pane_pid: 2,
+            },
+            session: "s".to_owned(),
+            window_index: 0,
+            pane_index: 0,
+            tty: "/dev/none".into(),
+            dead: false,
+            in_mode: false,
+            input_off: false,
+            synchronized: false,
+            piped: false,
+            alternate: false,
+            cursor: (2, 0),
+            watched_until: None,
+            activity: 0,
+            dead_status: None,
+            command: "bash".to_owned(),
+            title: String::new(),
+        }
+    }
+
+    fn see(memory: &mut Memory, pane: &Pane, line: Option<Line>, now: i64) -> Sighting {
+        let evidence = Evidence::Shell {
+            standing: &Standing::Prompt,
+            line,
+        };
+        observe(memory, pane, evidence, ATTENDED_FOR, at(now))
+    }
+
+    fn once(standing: &Standing, pane: &Pane, line: Option<Line>) -> Verdict {
+        let evidence = Evidence::Shell { standing, line };
+        let mut memory = Memory::for_one_look();
+        observe(&mut memory, pane, evidence, ATTENDED_FOR, at(100)).verdict
+    }
+
+    #[test]
+    fn a_shell_is_idle_only_at_an_empty_prompt_that_was_read() {
+        let of = |standing: &Standing, line| {
+            let verdict = once(standing, &pane(), line);
+            (verdict.activity, verdict.reason)
+        };
+        let prompt = Some(Line::Prompt);
+        let running = |foreground: Option<&str>| Standing::Running {
+            foreground: foreground.map(str::to_owned),
+            group: Some(7),
+        };
+        let told = |activity, reason: &str| (activity, reason.to_owned());
+        assert_eq!(
+            of(&Standing::Prompt, prompt),
+            told(Activity::Idle, "waits at its prompt")
+        );
+        assert_eq!(
+            of(&Standing::Prompt, Some(Line::Draft)),
+            told(
+                Activity::Attended,
+                "something stands at its prompt that was not submitted"
+            )
+        );
+        assert_eq!(
+            of(&Standing::Prompt, None),
+            told(Activity::Unknown, "its prompt could not be read")
+        );
+        assert_eq!(
+            of(&running(Some("vim")), prompt),
+            told(Activity::Busy, "runs vim")
+        );
+        assert_eq!(
+            of(&running(None), prompt),
+            told(Activity::Busy, "runs a command of its own")
+        );
+        assert_eq!(
+            of(&Standing::Unknown("it is stopped".to_owned()), prompt),
+            told(Activity::Unknown, "it is stopped")
+        );
+        assert_eq!(
+            of(&Standing::Gone, prompt),
+            told(Activity::Gone, "its process has ended")
+        );
+    }
+
+    #[test]
+    fn each_barrier_is_an_obstacle_and_none_hides_another() {
+        let prompt = Some(Line::Prompt);
+        let mut shown = pane();
+        shown.watched_until = Some(98);
+        let mut order = vec![(Obstacle::PersonTyping, shown.clone())];
+        shown.synchronized = true;
+        order.push((Obstacle::Synchronized, shown.clone()));
+        shown.input_off = true;
+        order.push((Obstacle::InputOff, shown.clone()));
+        shown.in_mode = true;
+        order.push((Obstacle::Mode, shown.clone()));
+        for (obstacle, pane) in order {
+            let verdict = once(&Standing::Prompt, &pane, prompt);
+            assert_eq!(verdict.activity, Activity::Attended);
+            assert_eq!(verdict.obstacle, Some(obstacle));
+        }
+        let seen = see(&mut Memory::for_one_look(), &shown, prompt, 100);
+        let barriers = seen.signals.iter();
+        let barriers = barriers.filter(|signal| signal.source == Source::Pane);
+        assert_eq!(barriers.count(), 4);
+        // Who typed there long ago is gone.
+        let mut left = pane();
+        left.watched_until = Some(95);
+        assert_eq!(once(&Standing::Prompt, &left, prompt).obstacle, None);
+    }
+
+    #[test]
+    fn a_barrier_holds_back_agents_too_and_work_comes_before_it() {
+        let mut shown = pane();
+        shown.in_mode = true;
+        let see = |says| {
+            let evidence = Evidence::Agent {
+                report: None,
+                transcript: None,
+                title: (Says::Nothing, String::new()),
+                screen: Some((says, "seen".to_owned())),
+            };
+            let mut memory = Memory::for_one_look();
+            observe(&mut memory, &shown, evidence, ATTENDED_FOR, at(100)).verdict
+        };
+        assert_eq!(see(Says::Idle).obstacle, Some(Obstacle::Mode));
+        assert_eq!(see(Says::Busy).reason, "works: seen");
+        assert_eq!(see(Says::Waiting).reason, "waits for a person: seen");
+    }
+
+    #[test]
+    fn signals_are_as_old_as_what_they_say() {
+        let mut memory = Memory::default();
+        let age = |sighting: &Sighting, source| {
+            let mut signals = sighting.signals.iter();
+            let signal = signals.find(|signal| signal.source == source);
+            signal.expect("a signal").since.as_second()
+        };
+        let (empty, draft) = (Some(Line::Prompt), Some(Line::Draft));
+        see(&mut memory, &pane(), empty, 10);
+        let seen = see(&mut memory, &pane(), empty, 20);
+        assert_eq!(age(&seen, Source::Screen), 10);
+        let seen = see(&mut memory, &pane(), draft, 30);
+        assert_eq!(age(&seen, Source::Screen), 30);
+        assert_eq!(age(&seen, Source::Process), 10);
+        let seen = see(&mut memory, &pane(), empty, 40);
+        assert_eq!(age(&seen, Source::Screen), 40);
+        // Who looks once sees the same, as of now.
+        let once = see(&mut Memory::for_one_look(), &pane(), empty, 40);
+        assert_eq!(once.verdict, seen.verdict);
+        assert_eq!(age(&once, Source::Process), 40);
+    }
+}
