@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine",
         &["store", "tmux", "probe", "agents", "policy", "model"],
     ),
-    ("config", &["engine", "policy", "tmux"]),
+    ("config", &["engine", "policy", "tmux", "model"]),
     (
         "daemon",
         &["engine", "store", "tmux", "agents", "policy", "model"],

@@ -1,5 +1,6 @@
 //! The words of the project as types: pure, without effects, known to every other module.
 
+pub mod duration;
 pub mod eligibility;
 pub mod ids;
 pub mod matching;
