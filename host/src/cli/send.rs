@@ -1,7 +1,7 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned};
@@ -266,16 +266,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             &secrets,
         )?],
     };
-    for task in &tasks {
-        if let Some(directory) = &task.metadata.working_dir
-            && !Path::new(directory).is_dir()
-        {
-            ui::warn(&format!(
-                "warning: there is no directory `{directory}` now; the task fails if there is none when it starts"
-            ));
-        }
-    }
-    let queued = queue(context, &tasks);
+    let looked = tasks.iter().try_for_each(wish::look_at_place);
+    let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {
         wish::forget(&tasks, &secrets);
     }

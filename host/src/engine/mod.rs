@@ -26,7 +26,6 @@ mod job_tests;
 mod matching;
 mod observe;
 mod orders;
-mod patience;
 mod pool;
 mod pools;
 mod prepare;
@@ -60,6 +59,7 @@ use crate::agents::Catalog;
 use crate::agents::report::Reports;
 use crate::model::ids::{AttemptId, TaskId};
 use crate::policy::{Health, Policy, PolicyHost, Tally};
+use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
 use flight::Flight;
@@ -153,8 +153,8 @@ pub struct Engine<T> {
     settings: Settings,
     tracker: Tracker,
     orders: orders::Orders,
-    contexts: patience::Patience,
-    directories: patience::Patience,
+    contexts: Watch<scan::Context>,
+    directories: Watch<Option<String>>,
     /// How often sessions did not take a task.
     refusals: HashMap<TaskId, flight::Refusals>,
     pools: pools::Pools,
@@ -207,8 +207,8 @@ impl<T: Tmux> Engine<T> {
             settings,
             tracker: Tracker::new(known),
             orders: orders::Orders::default(),
-            contexts: patience::Patience::default(),
-            directories: patience::Patience::default(),
+            contexts: scan::contexts(),
+            directories: matching::directories(),
             refusals: HashMap::new(),
             pools: pools::Pools::default(),
             flights: Vec::new(),

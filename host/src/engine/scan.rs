@@ -1,8 +1,9 @@
 //! scan: tmux, the processes of each pane and git tell what sessions there are and what they do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
 use crate::model::session::{AT_PROMPT, Activity, Shell, names};
+use crate::probe::look::Watch;
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Capture, Pane, Tmux};
@@ -141,33 +143,29 @@ impl<T: Tmux> Engine<T> {
         Ok(lines)
     }
 
-    /// Reads where each shell stands, and on which branch. Where a file system gives no answer, the
-    /// sessions keep what was known of them.
+    /// Reads where each session stands, and on which branch. One whose file system gives no answer
+    /// keeps what was known of it.
     async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
-        let pids: Vec<u32> = candidates
-            .iter()
-            .map(|candidate| match candidate.runs {
-                Runs::Shell(..) => candidate.pane.identity.pane_pid,
-                Runs::Agent(pid) => pid,
+        let stand = candidates.iter().map(|candidate| match candidate.runs {
+            Runs::Shell(..) => candidate.pane.identity.pane_pid,
+            Runs::Agent(pid) => pid,
+        });
+        let stand: Vec<Option<PathBuf>> = stand.map(probe::working_directory).collect();
+        let seen = self.contexts.all(stand.iter().flatten().cloned()).await;
+        let written = self.tracker.written.values();
+        let written: HashMap<&Identity, &SessionRow> =
+            written.map(|row| (&row.identity, row)).collect();
+        let stand = candidates.iter().zip(&stand);
+        stand
+            .map(|(candidate, stand)| {
+                let Some(stand) = stand else {
+                    return (None, None);
+                };
+                let known = written.get(&candidate.pane.identity).copied();
+                let seen = seen.get(stand).cloned();
+                seen.unwrap_or_else(|| unseen(stand, known))
             })
-            .collect();
-        let look = move || pids.into_iter().map(context).collect();
-        let contexts: Option<Vec<Context>> = self.contexts.look(look).await;
-        contexts.unwrap_or_else(|| {
-            let written: HashMap<&Identity, &SessionRow> = self
-                .tracker
-                .written
-                .values()
-                .map(|row| (&row.identity, row))
-                .collect();
-            candidates
-                .iter()
-                .map(|candidate| match written.get(&candidate.pane.identity) {
-                    Some(row) => (row.current_dir.clone(), row.git_branch.clone()),
-                    None => (None, None),
-                })
-                .collect()
-        })
+            .collect()
     }
 
     fn see(
@@ -501,13 +499,8 @@ pub(super) fn verdict(
 
 /// Returns what tells that a person is at a pane, or that what is typed there does not reach its
 /// program alone.
-pub(super) fn person(
-    pane: &Pane,
-    now: Timestamp,
-    attended_for: std::time::Duration,
-) -> Option<String> {
-    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
-    let typed = |last: i64| now.as_second().saturating_sub(last) < grace;
+pub(super) fn person(pane: &Pane, now: Timestamp, attended_for: Duration) -> Option<String> {
+    let typed = |second| is_attended(second, now, attended_for);
     let what = if pane.in_mode {
         "the pane is in copy mode or another mode"
     } else if pane.input_off {
@@ -522,16 +515,122 @@ pub(super) fn person(
     Some(what.to_owned())
 }
 
-/// A directory, and the branch there.
-type Context = (Option<String>, Option<String>);
+/// Whether a key that was pressed in this second may have been pressed less than `grace` ago. tmux tells
+/// the second alone: it is taken to have been the end of it.
+fn is_attended(second: i64, now: Timestamp, grace: Duration) -> bool {
+    let end = second.saturating_add(1).saturating_mul(1000);
+    let since = now.as_millisecond().saturating_sub(end);
+    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    grace > 0 && since < grace
+}
 
-/// Where a process stands, and on which branch.
-fn context(pid: u32) -> Context {
-    match probe::directory(pid) {
+/// A directory, and the branch there.
+pub(super) type Context = (Option<String>, Option<String>);
+
+/// For how long a round waits for a session's directory. One on a disk answers in microseconds, one on
+/// a network in milliseconds, one on a network that is gone never.
+const CONTEXT_WITHIN: Duration = Duration::from_millis(100);
+
+/// Returns what looks at the sessions' directories.
+pub(super) fn contexts() -> Watch<Context> {
+    Watch::new(CONTEXT_WITHIN, |stand| context(stand.to_owned()))
+}
+
+/// Returns the directory that a session stands in, and the branch there.
+fn context(stand: PathBuf) -> Context {
+    match probe::directory_at(stand) {
         Directory::At(path) => {
             let branch = probe::git_branch(&path);
             (path.to_str().map(str::to_owned), branch)
         }
         Directory::Deleted(_) | Directory::Unreadable => (None, None),
+    }
+}
+
+/// Returns the context of a session whose directory gives no answer. `known`: what was last written of
+/// it.
+fn unseen(stand: &Path, known: Option<&SessionRow>) -> Context {
+    let directory = stand.to_str().map(str::to_owned);
+    // The branch is known of the directory where it was seen, and of no other.
+    let known = known.filter(|row| row.current_dir == directory);
+    (directory, known.and_then(|row| row.git_branch.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(directory: &str, branch: &str) -> SessionRow {
+        SessionRow {
+            name: "api".to_owned(),
+            identity: Identity {
+                server_pid: 1,
+                server_start: 1,
+                pane: PaneId::parse("%1").expect("a pane"),
+                pane_pid: 2,
+            },
+            activity: Activity::Idle,
+            reason: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            provider: SHELL.to_owned(),
+            current_dir: Some(directory.to_owned()),
+            git_branch: Some(branch.to_owned()),
+            env: BTreeMap::new(),
+            current_task: None,
+            completed: 0,
+            failed: 0,
+            context_at: Timestamp::UNIX_EPOCH,
+            admission: Admission::Open,
+            paused: false,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    proptest! {
+        /// However finely a key's time is known: a session is left alone for at least as long as was
+        /// asked, and for a second more at the most.
+        #[test]
+        fn a_session_is_left_alone_for_no_less_than_was_asked(
+            key in 0..10_000_i64,
+            after in 0..10_000_i64,
+            grace in 0..5_000_u64,
+        ) {
+            let now = Timestamp::from_millisecond(key + after).expect("a time");
+            let left = is_attended(key / 1000, now, Duration::from_millis(grace));
+            let grace = i64::try_from(grace).expect("small");
+            if grace > 0 && after < grace {
+                prop_assert!(left);
+            }
+            if grace == 0 || after >= grace + 1000 {
+                prop_assert!(!left);
+            }
+        }
+    }
+
+    #[test]
+    fn any_time_may_be_told() {
+        for second in [i64::MIN, -1, 0, i64::MAX] {
+            for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+                for grace in [Duration::ZERO, Duration::MAX] {
+                    is_attended(second, now, grace);
+                }
+            }
+        }
+        assert!(!is_attended(i64::MAX, Timestamp::MIN, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_session_in_a_dead_directory_keeps_the_branch_that_was_seen_there() {
+        let known = row("/dead", "dev");
+        let stands = |directory: &str, known| unseen(Path::new(directory), known);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(stands("/dead", Some(&known)), (text("/dead"), text("dev")));
+        assert_eq!(
+            stands("/dead/below", Some(&known)),
+            (text("/dead/below"), None)
+        );
+        assert_eq!(stands("/dead", None), (text("/dead"), None));
     }
 }
