@@ -191,8 +191,12 @@ fn is_multiple(duration: Duration, step: Duration) -> bool {
 pub fn shown(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     match (seconds, millis) {
-        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(DAY) => format!("{} d", seconds / DAY),
-        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
+        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(DAY) => {
+            format!("{} d", seconds / DAY)
+        }
+        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(3600) => {
+            format!("{} h", seconds / 3600)
+        }
         (seconds, 0) => format!("{seconds} s"),
         (0, millis) => format!("{millis} ms"),
         (seconds, millis) => {
