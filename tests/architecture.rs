@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "node", "store", "tmux", "probe", "agents", "policy", "model",
         ],
     ),
-    ("config", &["engine", "policy", "tmux"]),
+    ("config", &["engine", "policy", "tmux", "model"]),
     (
         "daemon",
         &[

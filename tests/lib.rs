@@ -15,6 +15,7 @@ mod codex;
 mod context;
 mod crashes;
 mod daemon;
+mod dead;
 mod demo;
 mod hooks;
 mod hostile;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::engine::{Launch, Pool, PoolSettings, Settings, Stand};
+use crate::model::duration;
 use crate::policy::{Loader, Overrides};
 use crate::tmux::Socket;
 
@@ -128,12 +128,12 @@ struct PoolSection {
     worktree: Option<PathBuf>,
     #[serde(default = "one")]
     max: u32,
-    #[serde(default = "ten_minutes", deserialize_with = "duration")]
+    #[serde(default = "ten_minutes", deserialize_with = "idle")]
     idle: Duration,
     tasks: Option<u32>,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    #[serde(default = "one_minute", deserialize_with = "duration")]
+    #[serde(default = "one_minute", deserialize_with = "start_within")]
     start_within: Duration,
 }
 
@@ -317,10 +317,10 @@ pub struct PolicySection {
     /// The same for policies by their names, instead of `settings`.
     pub settings_of: BTreeMap<String, toml::Table>,
     /// For how long it may decide in one round.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(deserialize_with = "time")]
     pub time: Option<Duration>,
     /// How long each step of loading it may take.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(deserialize_with = "load_time")]
     pub load_time: Option<Duration>,
     /// How much memory it may have, in MiB.
     pub memory: Option<usize>,
@@ -350,13 +350,13 @@ pub struct EngineSection {
     /// How many rankings of a decision are kept.
     pub explain: u32,
     /// How long a shell may take to take up a job.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "start_within")]
     pub start_within: Duration,
-    /// For how long a session is left alone after a key was pressed in it.
-    #[serde(deserialize_with = "duration")]
+    /// For how long a session is left alone after a key was pressed in it; zero: not at all.
+    #[serde(deserialize_with = "attended_for")]
     pub attended_for: Duration,
     /// After how long a prerequisite is ended, where its task does not say.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "prerequisite_timeout")]
     pub prerequisite_timeout: Duration,
     /// Whether a shell is asked for variables that a task names.
     pub ask_variables: bool,
@@ -571,14 +571,28 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     })
 }
 
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration::deserialize(deserializer, "time", duration::POLICY).map(Some)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let duration = SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(duration)
-        .map_err(|_| serde::de::Error::custom("a duration is not negative: write it as \"10s\""))
+fn load_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration::deserialize(deserializer, "load-time", duration::POLICY).map(Some)
+}
+
+fn start_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "start-within", duration::SETTING)
+}
+
+fn attended_for<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "attended-for", duration::ATTENDED)
+}
+
+fn prerequisite_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "prerequisite-timeout", duration::PREREQUISITE)
+}
+
+fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "idle", duration::SETTING)
 }
 
 #[cfg(test)]
@@ -665,6 +679,74 @@ mod tests {
         assert_eq!(file.policy.time, Some(Duration::from_secs(2)));
         assert_eq!(file.policy.settings["min-score"].as_integer(), Some(50));
         assert_eq!(file.engine.attended_for, Duration::ZERO);
+    }
+
+    #[test]
+    fn each_duration_is_kept_to_the_millisecond_and_refused_by_its_name() {
+        let settings: [(&str, &str, fn(&File) -> Option<Duration>); 7] = [
+            ("[engine]", "start-within", |file| {
+                Some(file.engine.start_within)
+            }),
+            ("[engine]", "attended-for", |file| {
+                Some(file.engine.attended_for)
+            }),
+            ("[engine]", "prerequisite-timeout", |file| {
+                Some(file.engine.prerequisite_timeout)
+            }),
+            ("[policy]", "time", |file| file.policy.time),
+            ("[policy]", "load-time", |file| file.policy.load_time),
+            ("[[pool]]\nname = 'a'\ncommand = 'b'", "idle", |file| {
+                Some(file.pools.0[0].idle)
+            }),
+            (
+                "[[pool]]\nname = 'a'\ncommand = 'b'",
+                "start-within",
+                |file| Some(file.pools.0[0].start_within),
+            ),
+        ];
+        for (table, name, value) in settings {
+            let read = |text: &str| parse(&format!("{table}\n{name} = {text}\n"));
+            let refused = |text: &str| {
+                let error = read(text).expect_err(text);
+                assert!(error.contains(name) && error.contains("line "), "{error}");
+                assert!(!error.contains('\n'), "{error}");
+                error
+            };
+            let whole = name == "prerequisite-timeout";
+            if whole {
+                assert!(
+                    refused("'900ms'").contains("`prerequisite-timeout = \"900ms\"`: it is finer")
+                );
+                refused("'1500ms'");
+            } else {
+                let file = read("'900ms'").expect(name);
+                assert_eq!(value(&file), Some(Duration::from_millis(900)), "{name}");
+            }
+            let file = read("'2s'").expect(name);
+            assert_eq!(value(&file), Some(Duration::from_secs(2)), "{name}");
+            if name == "attended-for" {
+                assert_eq!(
+                    read("'0s'").map(|file| file.engine.attended_for),
+                    Ok(Duration::ZERO)
+                );
+            } else {
+                assert!(refused("'0s'").contains("it is zero"));
+            }
+            for wrong in [
+                "''",
+                "'soon'",
+                "'nan'",
+                "'-1s'",
+                "'99999999999d'",
+                "'1us'",
+                "'2'",
+                "10",
+                "1.5",
+                "nan",
+            ] {
+                refused(wrong);
+            }
+        }
     }
 
     #[test]

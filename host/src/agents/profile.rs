@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use jiff::SignedDuration;
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::transcript;
+use crate::model::duration;
 
 /// What one regex of a profile may take when it is compiled: a person's file must not eat the memory.
 const REGEX_SIZE: usize = 1 << 20;
@@ -136,7 +136,7 @@ pub struct Paste {
     /// What the program reads.
     pub mode: PasteMode,
     /// At least this long between the paste and the key.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "pause")]
     pub pause: Duration,
     /// tmux's name of the key that submits.
     pub submit: String,
@@ -184,7 +184,7 @@ pub struct Guard {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TurnEnd {
     /// Without a transcript: idle for so long means ended.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "settle")]
     pub settle: Duration,
     /// The line of the screen in which an answer begins.
     pub answer: Option<Pattern>,
@@ -195,7 +195,7 @@ pub struct TurnEnd {
     /// Lines of a turn that came to a rate limit.
     pub limits: Patterns,
     /// For how long the provider is paused where a limit does not say when it ends.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "limit_pause")]
     pub limit_pause: Duration,
     /// Whether a response that ends in a question waits for an answer.
     pub questions: bool,
@@ -319,9 +319,16 @@ fn compile(text: &str) -> Result<Regex, String> {
         })
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let read = SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(read).map_err(|_| serde::de::Error::custom("a duration cannot be negative"))
+fn pause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "pause", duration::PASTE_PAUSE)
+}
+
+fn settle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "settle", duration::SETTLE)
+}
+
+fn limit_pause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "limit-pause", duration::LIMIT_PAUSE)
 }
 
 fn yes() -> bool {
@@ -389,13 +396,6 @@ impl Profile {
         if self.state.tail == 0 || self.state.tail > 500 {
             return Err(("tail", "the number of lines is 1 to 500".to_owned()));
         }
-        let limit = Duration::from_secs(1)..=Duration::from_secs(8 * 86_400);
-        if !limit.contains(&self.turn.limit_pause) {
-            return Err(("limit-pause", "the pause is 1 s to 8 days".to_owned()));
-        }
-        if self.turn.settle > Duration::from_secs(3_600) {
-            return Err(("settle", "the time is at most 1 h".to_owned()));
-        }
         if let Some(spec) = &self.transcript {
             let mut files = spec.files.clone();
             for place in ["{cwd}", "{slug}", "{root}"] {
@@ -404,9 +404,6 @@ impl Profile {
             if let Err(error) = Glob::new(&files) {
                 return Err(("files", error.to_string()));
             }
-        }
-        if self.paste.pause > Duration::from_secs(10) {
-            return Err(("pause", "the pause is at most 10 s".to_owned()));
         }
         Ok(())
     }

@@ -184,7 +184,8 @@ impl Line {
         let not_before = match (self.delay, self.at) {
             (Some(_), Some(_)) => return Err("`delay` and `at`: leave one of them out".to_owned()),
             (Some(delay), None) => {
-                let delay = when::duration(&delay.text())?;
+                let text = delay.text();
+                let delay = when::delay(&text).map_err(|why| format!("`delay` {text:?}: {why}"))?;
                 let then = Timestamp::now().checked_add(delay);
                 Some(then.map_err(|_| "`delay` is too far away".to_owned())?)
             }
@@ -192,9 +193,11 @@ impl Line {
             (None, None) => None,
         };
         let seconds = |time: Option<Time>, name: &str| {
-            time.map(|time| when::seconds(&time.text()))
-                .transpose()
-                .map_err(|why| format!("`{name}`: {why}"))
+            let Some(text) = time.map(Time::text) else {
+                return Ok(None);
+            };
+            let read = when::seconds(&text).map(Some);
+            read.map_err(|why| format!("`{name}` {text:?}: {why}"))
         };
         Ok(Wish {
             content: Some(self.content),
@@ -265,6 +268,45 @@ mod tests {
         );
         assert_eq!(tasks[1].if_parent_fails, IfParentFails::Release);
         assert!(tasks[1].not_before.is_some());
+    }
+
+    #[test]
+    fn durations_are_whole_and_some() {
+        let read = |name: &str, value: &str| {
+            let text = format!("{{\"content\": \"x\", \"{name}\": {value}}}\n");
+            read_text(text.as_bytes()).map(|tasks| {
+                let task = &tasks[0];
+                (task.timeout_seconds, task.metadata.prerequisite_timeout)
+            })
+        };
+        assert_eq!(read("timeout", "2"), Ok((Some(120), None)));
+        assert_eq!(read("timeout", "\"2s\""), Ok((Some(2), None)));
+        assert_eq!(read("prereq_timeout", "\"1000ms\""), Ok((None, Some(1))));
+        assert_eq!(read("delay", "\"1ms\""), Ok((None, None)));
+        for value in ["\"900ms\"", "\"1500ms\""] {
+            for name in ["timeout", "prereq_timeout"] {
+                let error = read(name, value).expect_err(value);
+                assert!(
+                    error.contains(&format!("`{name}` {value}: it is finer")),
+                    "{error}"
+                );
+            }
+        }
+        for value in [
+            "0",
+            "-1",
+            "1.5",
+            "\"\"",
+            "\"0s\"",
+            "\"-1s\"",
+            "\"99999999999d\"",
+            "\"nan\"",
+        ] {
+            for name in ["timeout", "prereq_timeout", "delay"] {
+                let error = read(name, value).expect_err(value);
+                assert!(error.contains("duration"), "{name} {value}: {error}");
+            }
+        }
     }
 
     #[test]

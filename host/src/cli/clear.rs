@@ -1,6 +1,8 @@
 //! `assigner clear`: deletes tasks that have ended.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
@@ -13,9 +15,9 @@ use crate::store::Manage;
 /// A task stays that another one follows which has not ended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only tasks that ended longer ago than this, such as `7d`
+    /// Only tasks that ended longer ago than this, such as `7d` or `12h`; `0s`: all of them
     #[arg(long, value_name = "AGE", value_parser = when::age)]
-    older_than: Option<SignedDuration>,
+    older_than: Option<Duration>,
     /// Only tasks that ended so: completed, failed or cancelled; may be repeated [default:
     /// completed and cancelled]
     #[arg(long = "status", value_name = "STATUS", value_parser = status)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::send::Options;
-use super::wish::Wish;
+use super::wish::{self, Wish};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
@@ -71,7 +71,14 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     for &what in &args.unset {
         unset(&mut edited, what);
     }
+    let is_moved = wish.working_dir.is_some();
     let said = wish.apply(&mut edited, &secrets)?;
+    if is_moved && let Err(failure) = wish::look_at_place(&edited) {
+        if edited.secrets != kept {
+            wish::forget([&edited], &secrets);
+        }
+        return Err(failure);
+    }
     let names: Vec<String> = args
         .unset
         .iter()

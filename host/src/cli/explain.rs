@@ -1,13 +1,14 @@
 //! `assigner explain`: why a task is where it is.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::show::{points, ranking_line};
-use super::{Context, run, ui};
+use super::{Context, look, run, ui};
 use crate::daemon::Lock;
 use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
 use crate::model::ids::TaskId;
@@ -59,7 +60,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let failed = attempts.iter().filter(|attempt| has_failed(attempt));
     let failed_in: BTreeSet<String> = failed.map(|attempt| attempt.session.clone()).collect();
     let host = rustix::system::uname();
+    // The daemon leaves a directory that does not answer as it is written, and so does this.
+    let directory = task.metadata.working_dir.as_deref();
+    let place = directory.and_then(|directory| {
+        let place = look::place(Path::new(directory));
+        place.map_err(|failure| ui::warn(&failure.message)).ok()
+    });
     let scene = Scene {
+        place: place.as_ref(),
         failed_in: &failed_in,
         host: &host.nodename().to_string_lossy(),
         stand_in: stand_in.as_ref(),

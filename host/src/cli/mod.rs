@@ -17,6 +17,7 @@ mod hooks;
 mod import;
 mod label;
 mod list;
+mod look;
 mod output;
 mod pause;
 mod policy;
@@ -124,6 +125,8 @@ enum Command {
     Man(generate::ManArgs),
     #[command(hide = true)]
     Capture(capture::Args),
+    #[command(hide = true)]
+    Look(look::Args),
 }
 
 /// What a subcommand works with.
@@ -228,10 +231,14 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
     // Neither of these looks at a data directory.
     match command {
         Command::Capture(args) => return capture::run(&args),
+        Command::Look(args) => return look::run(&args),
         Command::Completions(args) => return generate::completions(&args),
         Command::Man(args) => return generate::man(&args),
         Command::Report(args) => return Ok(report::run(&args, &global)),
         _ => {}
+    }
+    if let Ok(program) = std::env::current_exe() {
+        look::program_is(program);
     }
     let config = Config::load(
         global.config.as_deref(),
@@ -276,6 +283,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Hooks(args) => hooks::run(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Capture(args) => capture::run(&args),
+        Command::Look(args) => look::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::Report(args) => Ok(report::run(&args, &global)),

@@ -1,7 +1,7 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned};
@@ -77,7 +77,7 @@ pub(super) struct Options {
     /// A command that must succeed first; may be repeated, they run in order
     #[arg(long = "prereq", value_name = "COMMAND", help_heading = "Context")]
     prerequisites: Vec<String>,
-    /// Ends a prerequisite after this time [default: 10m, see the configuration]
+    /// Ends a prerequisite after this time, in whole seconds [default: 10m, see the configuration]
     #[arg(
         long = "prereq-timeout",
         value_name = "DURATION",
@@ -153,7 +153,7 @@ pub(super) struct Options {
     /// What becomes of it when such a task fails or is cancelled [default: fail]
     #[arg(long, value_name = "WHAT", value_enum, help_heading = "Order and time")]
     if_parent_fails: Option<IfFails>,
-    /// Waits this long before it may start
+    /// Waits this long before it may start, such as `90s`; a bare number is minutes
     #[arg(
         long,
         value_name = "DURATION",
@@ -173,7 +173,8 @@ pub(super) struct Options {
     /// How often it is tried again after it failed [default: 0]
     #[arg(long, value_name = "N", help_heading = "Order and time")]
     retries: Option<u32>,
-    /// Ends its command after this time, such as `90s` or `1h 30m`; a bare number is minutes
+    /// Ends its command after this time, such as `90s` or `1h 30m`, in whole seconds; a bare number
+    /// is minutes [default: never]
     #[arg(
         long,
         value_name = "DURATION",
@@ -237,7 +238,7 @@ impl Options {
 }
 
 fn delay(text: &str) -> Result<Timestamp, String> {
-    let delay = when::duration(text)?;
+    let delay = when::delay(text)?;
     Timestamp::now()
         .checked_add(delay)
         .map_err(|_| "this is too far away".to_owned())
@@ -265,16 +266,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             &secrets,
         )?],
     };
-    for task in &tasks {
-        if let Some(directory) = &task.metadata.working_dir
-            && !Path::new(directory).is_dir()
-        {
-            ui::warn(&format!(
-                "warning: there is no directory `{directory}` now; the task fails if there is none when it starts"
-            ));
-        }
-    }
-    let queued = queue(context, &tasks);
+    let looked = tasks.iter().try_for_each(wish::look_at_place);
+    let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {
         wish::forget(&tasks, &secrets);
     }

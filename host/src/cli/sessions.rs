@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::{Context, ui, wish};
+use super::{Context, look, ui, wish};
 use crate::daemon::Lock;
 use crate::engine::explain::variables;
 use crate::model::session::Activity;
@@ -113,16 +113,20 @@ impl<'a> Filter<'a> {
                 None => (text.clone(), None),
             })
             .collect();
-        let dir = args.dir.as_deref().map(wish::absolute).transpose()?;
+        let dir = match &args.dir {
+            None => None,
+            Some(dir) => {
+                let dir = wish::absolute(dir)?;
+                // As the system names it, which is how it names the directory of a process.
+                let place = look::place(Path::new(&dir))?;
+                Some(PathBuf::from(place.path.unwrap_or(dir)))
+            }
+        };
         let labels = args.labels.iter().map(|text| wish::label("--label", text));
         Ok(Self {
             names: env.iter().map(|(name, _)| name.clone()).collect(),
             env,
-            // As the system names it, which is how it names the directory of a process.
-            dir: dir.map(|dir| {
-                let dir = PathBuf::from(dir);
-                dir.canonicalize().unwrap_or(dir)
-            }),
+            dir,
             labels: labels.collect::<Result<_, _>>()?,
             args,
         })

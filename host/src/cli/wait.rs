@@ -24,7 +24,8 @@ pub(super) struct Args {
     /// The tasks' numbers
     #[arg(required = true)]
     ids: Vec<TaskId>,
-    /// Gives up after this time, such as `90s` or `1h 30m`; a bare number is minutes
+    /// Gives up after this time, such as `90s` or `1h 30m`, in whole seconds; a bare number is
+    /// minutes [default: never]
     #[arg(long, value_name = "DURATION", value_parser = super::when::seconds)]
     timeout: Option<u64>,
 }

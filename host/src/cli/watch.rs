@@ -13,6 +13,7 @@ use super::{Context, doctor, ui};
 use crate::agents::Screen;
 use crate::daemon::Lock;
 use crate::engine::explain::waits_for;
+use crate::model::duration;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::{Status, Task};
 use crate::store::{Sqlite, Store};
@@ -391,13 +392,7 @@ fn fitted(line: &str, columns: usize) -> String {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration: Option<jiff::SignedDuration> = text.parse().ok();
-    duration
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| {
-            (Duration::from_millis(50)..=Duration::from_secs(3600)).contains(duration)
-        })
-        .ok_or_else(|| "write an interval such as `1s` or `500ms`, 50ms to 1h".to_owned())
+    duration::INTERVAL.read(text)
 }
 
 #[cfg(test)]
@@ -453,7 +448,17 @@ mod tests {
     fn intervals_have_a_unit() {
         assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "1", "0s", "-1s", "1ms", "2h", "soon"] {
+        for wrong in [
+            "",
+            "1",
+            "0s",
+            "-1s",
+            "1ms",
+            "2h",
+            "soon",
+            "nan",
+            "99999999999d",
+        ] {
             assert!(interval(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,42 +1,27 @@
 //! Durations and times as people write them.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::civil::{DateTime, Time};
-use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, ToSpan, Zoned};
 
-/// Reads a duration of at least a second, in seconds; a bare number is minutes.
+use crate::model::duration;
+
+/// Reads a time limit, in seconds; a bare number is minutes.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
-    let duration = duration(text)?;
-    match u64::try_from(duration.as_secs()) {
-        Ok(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err(DURATION.to_owned()),
-    }
+    duration::TIMEOUT.read(text).map(|limit| limit.as_secs())
 }
 
-/// Reads a duration that is longer than nothing; a bare number is minutes.
-pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
-    let duration = match text.parse::<u32>() {
-        Ok(minutes) => Some(SignedDuration::from_mins(minutes.into())),
-        Err(_) => text.parse::<SignedDuration>().ok(),
-    };
-    duration
-        .filter(SignedDuration::is_positive)
-        .ok_or_else(|| DURATION.to_owned())
+/// Reads the time that is to pass before something; a bare number is minutes.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    duration::DELAY.read(text)
 }
 
-/// Reads an age: a duration, also in days, weeks and so on.
-pub(super) fn age(text: &str) -> Result<SignedDuration, String> {
-    let span = text.parse::<jiff::Span>().ok().and_then(|span| {
-        // A day of 24 hours: what a month is depends on the month, and is refused.
-        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-            .ok()
-    });
-    span.filter(|duration| !duration.is_negative())
-        .ok_or_else(|| "write an age such as `7d`, `2w` or `12h`".to_owned())
+/// Reads an age.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    duration::AGE.read(text)
 }
-
-const DURATION: &str = "write a duration such as `90s`, `5m` or `1h 30m`";
 
 /// Reads a point in time: with a zone, without one in that of `now`, or a time of day, which then
 /// is the next one.
@@ -64,6 +49,9 @@ pub(super) fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::{Args, one_line};
     use super::*;
 
     #[test]
@@ -71,17 +59,110 @@ mod tests {
         assert_eq!(seconds("2"), Ok(120));
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("1h 30m"), Ok(5400));
-        for wrong in ["0", "-5s", "soon", "", "99999999999999999999", "500ms"] {
+        assert_eq!(seconds("2000ms"), Ok(2));
+        for wrong in [
+            "0",
+            "0s",
+            "-5s",
+            "soon",
+            "",
+            "99999999999999999999",
+            "500ms",
+            "1500ms",
+            "1.5s",
+            "99999999999d",
+        ] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(duration("500ms"), Ok(SignedDuration::from_millis(500)));
+    }
+
+    /// Every option that takes a duration: what it takes of these, and that it refuses the others in one
+    /// line that names the option and the value.
+    #[test]
+    fn each_option_takes_what_it_can_keep() {
+        let whole = ["1s", "90s", "1h 30m", "2d", "1000ms", "2"].as_slice();
+        let fine = ["1ms", "900ms", "90s", "1h 30m", "2d", "2"].as_slice();
+        for (command, option, taken, also_refused) in [
+            (
+                ["send", "x"],
+                "--timeout",
+                whole,
+                ["0", "0s", "900ms", "1500ms"].as_slice(),
+            ),
+            (
+                ["send", "x"],
+                "--prereq-timeout",
+                whole,
+                &["0", "0s", "900ms", "1500ms"],
+            ),
+            (["send", "x"], "--delay", fine, &["0", "0s", "1us"]),
+            (
+                ["edit", "1"],
+                "--timeout",
+                whole,
+                &["0", "0s", "900ms", "1500ms"],
+            ),
+            (
+                ["edit", "1"],
+                "--prereq-timeout",
+                whole,
+                &["0", "0s", "900ms", "1500ms"],
+            ),
+            (["edit", "1"], "--delay", fine, &["0", "0s", "1us"]),
+            (
+                ["wait", "1"],
+                "--timeout",
+                whole,
+                &["0", "0s", "900ms", "1500ms"],
+            ),
+            (
+                ["watch", "1"],
+                "--interval",
+                &["50ms", "1s", "1h"],
+                &["0s", "49ms", "2h", "1"],
+            ),
+            (
+                ["clear", "--json"],
+                "--older-than",
+                &["0s", "900ms", "7d"],
+                &["7", "1us"],
+            ),
+        ] {
+            let parse = |value: &str| {
+                let option = format!("{option}={value}");
+                let args = [["assigner"].as_slice(), &command, &[&option]].concat();
+                Args::try_parse_from(args)
+            };
+            for value in taken {
+                assert!(parse(value).is_ok(), "{command:?} {option} {value}");
+            }
+            let never = ["", " ", "soon", "nan", "-1s", "99999999999d", "1 month"];
+            for value in never.iter().chain(also_refused) {
+                let error = parse(value).expect_err(value);
+                let line = one_line(&error.to_string());
+                assert!(line.contains(option) && !line.contains('\n'), "{line}");
+                assert!(
+                    value.is_empty() || line.contains(&format!("'{value}'")),
+                    "{line}"
+                );
+            }
+        }
     }
 
     #[test]
-    fn ages_may_be_days() {
-        assert_eq!(age("7d"), Ok(SignedDuration::from_hours(168)));
-        assert_eq!(age("0s"), Ok(SignedDuration::ZERO));
-        for wrong in ["-1d", "1 month", "", "old"] {
+    fn delays_may_be_short_and_are_some() {
+        assert_eq!(delay("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(delay("1"), Ok(Duration::from_secs(60)));
+        for wrong in ["0", "0s", "-1s", "", "99999999999d"] {
+            assert!(delay(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_may_be_days_and_nothing() {
+        assert_eq!(age("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(age("0s"), Ok(Duration::ZERO));
+        for wrong in ["-1d", "1 month", "", "old", "7", "99999999999d"] {
             assert!(age(wrong).is_err(), "{wrong}");
         }
     }

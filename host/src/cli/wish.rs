@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 
 use super::exit::{Exit, Failure};
+use super::{look, ui};
 use crate::model::eligibility::SHELL;
 use crate::model::task::{
     IfParentFails, Kind, NewTask, Parent, check_content, check_task, is_variable_name,
@@ -299,14 +300,36 @@ pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), 
     }
 }
 
+/// Looks at the directory of a task that is about to be queued: a warning where there is none.
+///
+/// # Errors
+/// It does not answer.
+pub(super) fn look_at_place(task: &NewTask) -> Result<(), Failure> {
+    let Some(directory) = &task.metadata.working_dir else {
+        return Ok(());
+    };
+    if !look::place(Path::new(directory))?.is_directory {
+        ui::warn(&format!(
+            "warning: there is no directory `{directory}` now; the task fails if there is none when it starts"
+        ));
+    }
+    Ok(())
+}
+
 /// Makes a path absolute from the sender's directory and removes `.` and `..`.
 pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let path = std::path::absolute(path)
         .map_err(|error| Failure::usage(format!("directory `{shown}`: {error}")))?;
     let normal = if path.components().any(|part| part == Component::ParentDir) {
-        // Behind a symbolic link `..` is not what its letters say: the system knows.
-        path.canonicalize().unwrap_or_else(|_| lexical(&path))
+        // Below a symbolic link `..` is not what its letters say: the system knows.
+        let place = look::place(&path)?;
+        if place.path.is_none() && place.is_directory {
+            return Err(Failure::usage(format!(
+                "directory `{shown}`: the path is not UTF-8"
+            )));
+        }
+        place.path.map_or_else(|| lexical(&path), PathBuf::from)
     } else {
         path.components().collect()
     };

@@ -8,19 +8,19 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::matching::{avoid, candidate, obstacle, resolved, resource};
+use super::matching::{avoid, candidate, named, obstacle, resource};
 use super::steps::{Part, Step, command, do_in_thought, in_words};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::matching::{Decision, Question};
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
+use crate::probe::look::Place;
 use crate::store::{PauseRow, SessionRow};
 
 /// Something that would let a task run.
@@ -56,6 +56,7 @@ pub(super) struct Stage<'a> {
     pub(super) pauses: &'a [PauseRow],
     pub(super) policy: &'a Policy,
     pub(super) failed_in: &'a BTreeSet<String>,
+    pub(super) place: Option<&'a Place>,
     pub(super) host: &'a str,
     pub(super) now: Timestamp,
 }
@@ -200,7 +201,7 @@ impl Search<'_> {
         let mut task = stage.task.clone();
         let mut changed = session.map(|session| stage.rows[session].clone());
         for step in steps {
-            do_in_thought(step, stage.now, &mut task, changed.as_mut());
+            do_in_thought(step, stage, &mut task, changed.as_mut());
         }
         let row = |index: usize| match &changed {
             Some(row) if Some(index) == session => row,
@@ -226,11 +227,11 @@ impl Search<'_> {
         {
             return Trial::Waits;
         }
-        candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+        candidate.working_dir = named(candidate.working_dir.as_deref(), stage.place);
         candidate.avoid = avoid(listed.iter().map(|&index| row(index)), stage.failed_in);
-        let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
+        let variables: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
         let sessions = listed.iter().enumerate().map(|(place, &index)| {
-            let mut resource = resource(row(index), None, stage.host, &named, stage.now);
+            let mut resource = resource(row(index), None, stage.host, &variables, stage.now);
             resource.ready = place < ready;
             resource
         });
@@ -342,8 +343,8 @@ fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
         return steps;
     }
     if let Some(directory) = &metadata.working_dir {
-        let place = resolved(directory);
-        if row.current_dir.as_ref() != Some(&place) && Path::new(&place).is_dir() {
+        let is_there = stage.place.is_some_and(|place| place.is_directory);
+        if is_there && row.current_dir != named(Some(directory), stage.place) {
             steps.push(Step::Directory(directory.clone()));
         }
         steps.push(Step::Drop(Part::Directory));

@@ -9,12 +9,13 @@ use serde::Serialize;
 pub use super::changes::Change;
 use super::changes::{Stage, changes};
 pub use super::matching::has_failed;
-use super::matching::{avoid, candidate, obstacle, resolved, resource, seconds};
+use super::matching::{avoid, candidate, named, obstacle, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
+use crate::probe::look::Place;
 use crate::store::{ParentRow, PauseRow, SessionRow};
 
 /// How one session stands to a task.
@@ -64,6 +65,8 @@ pub struct Scene<'a> {
     pub stand_in: Option<&'a Policy>,
     /// The sessions in which earlier tries of the task failed.
     pub failed_in: &'a BTreeSet<String>,
+    /// The directory that the task names, if it was looked at and has answered.
+    pub place: Option<&'a Place>,
     /// The machine's name.
     pub host: &'a str,
     /// When.
@@ -80,6 +83,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         policy,
         stand_in,
         failed_in,
+        place,
         host,
         now,
     } = scene;
@@ -88,7 +92,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         .filter(|row| row.activity != Activity::Gone)
         .collect();
     let mut candidate = candidate(task, rows.iter().map(|row| row.place()), rows.len(), now);
-    candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+    candidate.working_dir = named(candidate.working_dir.as_deref(), place);
     candidate.avoid = avoid(rows.iter().copied(), failed_in);
     let providers = task.allowed_providers();
     let demand = task.demand(&providers);
@@ -102,7 +106,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
             .filter(|&index| excluded[index].is_none())
             .collect()
     });
-    let named: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
+    let variables: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
     let wants_busy = policy.is_ok_and(Policy::wants_busy);
     // As if every session were ready: that shows which one would be worth waiting for.
     let question = Question {
@@ -113,7 +117,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         sessions: rows
             .iter()
             .map(|row| {
-                let mut resource = resource(row, None, host, &named, now);
+                let mut resource = resource(row, None, host, &variables, now);
                 // One that looks at what is busy would see another world.
                 resource.ready = !wants_busy || obstacle(row).is_none();
                 resource
@@ -157,6 +161,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
                 pauses,
                 policy,
                 failed_in,
+                place,
                 host,
                 now,
             };

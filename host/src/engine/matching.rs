@@ -1,7 +1,7 @@
 //! match: the pending tasks that may run now, the ready sessions, and what the policy decides.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, 
 use crate::model::session::{Activity, is_called};
 use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
+use crate::probe::look::{self, Place as Looked, Watch};
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
 use crate::tmux::Tmux;
 
@@ -147,24 +148,16 @@ impl<T: Tmux + 'static> Engine<T> {
 
     /// Names the tasks' directories as the system does; one that gives no answer stays as it is.
     async fn resolve(&mut self, question: &mut Question) {
-        let named = question
-            .tasks
-            .iter()
-            .filter_map(|task| task.working_dir.clone());
-        let named: BTreeSet<String> = named.collect();
+        let named = question.tasks.iter();
+        let named = named.filter_map(|task| task.working_dir.as_ref().map(PathBuf::from));
+        let named: Vec<PathBuf> = named.collect();
         if named.is_empty() {
             return;
         }
-        let look = move || -> BTreeMap<String, String> {
-            let pairs = named.into_iter();
-            pairs.map(|name| (name.clone(), resolved(&name))).collect()
-        };
-        let Some(resolved) = self.directories.look(look).await else {
-            return;
-        };
+        let seen = self.directories.all(named).await;
         for task in &mut question.tasks {
             if let Some(name) = &mut task.working_dir
-                && let Some(resolved) = resolved.get(name)
+                && let Some(Some(resolved)) = seen.get(Path::new(name))
             {
                 name.clone_from(resolved);
             }
@@ -512,14 +505,19 @@ pub(super) fn candidate<'a>(
     }
 }
 
-/// A directory as the system names it, links resolved, since that is how it names the directory
-/// of a process; as it stands where it does not exist.
-pub(super) fn resolved(directory: &str) -> String {
-    Path::new(directory)
-        .canonicalize()
-        .ok()
-        .and_then(|path| path.to_str().map(str::to_owned))
-        .unwrap_or_else(|| directory.to_owned())
+/// For how long a round waits for a directory that a task names.
+const RESOLVED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Returns what names the tasks' directories as the system does, links resolved, since that is how it
+/// names the directory of a process.
+pub(super) fn directories() -> Watch<Option<String>> {
+    Watch::new(RESOLVED_WITHIN, look::resolved)
+}
+
+/// Returns a directory that a task names as the system does, where it was looked at.
+pub(super) fn named(directory: Option<&str>, place: Option<&Looked>) -> Option<String> {
+    let resolved = place.and_then(|place| place.path.as_deref());
+    directory.map(|directory| resolved.unwrap_or(directory).to_owned())
 }
 
 pub(super) fn attributes(values: &BTreeMap<String, String>) -> Vec<Attribute> {

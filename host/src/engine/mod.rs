@@ -18,7 +18,6 @@ mod flying;
 pub mod inspect;
 mod matching;
 mod orders;
-mod patience;
 mod pool;
 mod pools;
 mod prompt;
@@ -52,6 +51,7 @@ use crate::node::attempt::driver::Driver;
 use crate::node::attempt::hands::{Local, Setup};
 use crate::node::spool::Spool;
 use crate::policy::{Health, Policy, PolicyHost, Tally};
+use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::{Shared, Tmux};
 use tracker::Tracker;
@@ -152,8 +152,8 @@ pub struct Engine<T: Tmux + 'static> {
     settings: Settings,
     tracker: Tracker,
     orders: orders::Orders,
-    contexts: patience::Patience,
-    directories: patience::Patience,
+    contexts: Watch<scan::Context>,
+    directories: Watch<Option<String>>,
     /// How often sessions did not take a prompt.
     refusals: HashMap<TaskId, Refusals>,
     pools: pools::Pools,
@@ -219,8 +219,8 @@ impl<T: Tmux + 'static> Engine<T> {
             settings,
             tracker: Tracker::new(known),
             orders: orders::Orders::default(),
-            contexts: patience::Patience::default(),
-            directories: patience::Patience::default(),
+            contexts: scan::contexts(),
+            directories: matching::directories(),
             refusals: HashMap::new(),
             pools: pools::Pools::default(),
             agents: agents::Agents::default(),

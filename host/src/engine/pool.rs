@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::duration::shown;
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::session::Activity;
 
@@ -376,7 +377,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
             if wanted || rested < pool.idle {
                 return None;
             }
-            let why = format!("it had no task for {} s", rested.as_secs());
+            let why = format!("it had no task for {}", shown(pool.idle));
             Some(Step::End { member: index, why })
         }
         Stage::Preparing | Stage::Stuck | Stage::Ending => None,
@@ -394,7 +395,7 @@ fn late(
     if elapsed(since, now) < pool.start_within {
         return None;
     }
-    let within = pool.start_within.as_secs();
+    let within = shown(pool.start_within);
     let (what, alive) = match member.sight {
         Sight::Seen {
             agent, activity, ..
@@ -411,7 +412,7 @@ fn late(
         Sight::Gone | Sight::Dead => return None,
     };
     let why = format!(
-        "{} was not seen idle there within {within} s: {what}",
+        "{} was not seen idle there within {within}: {what}",
         pool.provider
     );
     let stays = alive || !member.alone;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use super::patience::Patience;
 use super::pool::{
     Launch, Member, Offer, Pool, Scene, Sight, Stage, Stand, Step, View, decide, rest_after,
 };
@@ -27,11 +26,15 @@ use crate::model::session::{Activity, names};
 use crate::model::task::{Status, Task};
 use crate::model::text::clean;
 use crate::probe;
+use crate::probe::look::{self, Watch};
 use crate::store::{Lane, SessionRow, Store, StoreError};
 use crate::tmux::{Error, Mark, NewSession, Pane, Session, Tmux};
 
 /// Rounds may follow each other quickly; pools have time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// For how long a round waits for the branch of a pool's directory.
+const BRANCH_WITHIN: Duration = Duration::from_millis(100);
 
 /// How long a directory may take to be looked at.
 const DIRECTORY_WITHIN: Duration = Duration::from_secs(10);
@@ -70,7 +73,17 @@ pub(super) struct Pools {
     swept: bool,
     /// Worktrees that are being removed, by the name of their session.
     removals: BTreeMap<String, Removal>,
-    places: Patience,
+    branches: Branches,
+}
+
+/// The branches that directories of pools are on.
+#[derive(Debug)]
+struct Branches(Watch<Option<String>>);
+
+impl Default for Branches {
+    fn default() -> Self {
+        Self(Watch::new(BRANCH_WITHIN, probe::git_branch))
+    }
 }
 
 /// How a pool fares.
@@ -473,13 +486,12 @@ impl<T: Tmux + 'static> Engine<T> {
                 Stand::Worktree(_) => None,
             })
             .collect();
-        let look = move || -> BTreeMap<String, String> {
-            let directories = directories.into_iter();
-            directories
-                .filter_map(|(name, directory)| Some((name, probe::git_branch(&directory)?)))
-                .collect()
-        };
-        self.pools.places.look(look).await.unwrap_or_default()
+        let paths = directories.iter().map(|(_, directory)| directory.clone());
+        let seen = self.pools.branches.0.all(paths).await;
+        let directories = directories.into_iter();
+        directories
+            .filter_map(|(name, directory)| Some((name, seen.get(&directory)?.clone()?)))
+            .collect()
     }
 
     /// Whether no session of a pool can be called so: there is one, or its worktree has stayed.
@@ -1052,11 +1064,9 @@ impl<T: Tmux + 'static> Engine<T> {
 async fn directory_ready(directory: PathBuf) -> Result<Ready, String> {
     let shown = directory.display().to_string();
     let looked = directory.clone();
-    let look = tokio::task::spawn_blocking(move || std::fs::metadata(looked));
-    let found = match tokio::time::timeout(DIRECTORY_WITHIN, look).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(_)) => return Err(format!("the directory `{shown}` could not be looked at")),
-        Err(_) => return Err(format!("the directory `{shown}` gives no answer")),
+    let look = move || std::fs::metadata(looked);
+    let Some(found) = look::within(&directory, DIRECTORY_WITHIN, look).await else {
+        return Err(format!("the directory `{shown}` gives no answer"));
     };
     match found {
         Ok(found) if found.is_dir() => Ok(Ready {

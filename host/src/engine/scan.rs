@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::take;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -15,6 +16,7 @@ use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId};
 use crate::model::session::{Activity, Shell, names};
 use crate::model::verdict::Obstacle;
+use crate::probe::look::Watch;
 use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Capture, Pane, Tmux};
@@ -144,33 +146,29 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(lines)
     }
 
-    /// Reads where each shell stands, and on which branch. Where a file system gives no answer, the
-    /// sessions keep what was known of them.
+    /// Reads where each session stands, and on which branch. One whose file system gives no answer
+    /// keeps what was known of it.
     async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
-        let pids: Vec<u32> = candidates
-            .iter()
-            .map(|candidate| match candidate.runs {
-                Runs::Shell(..) => candidate.pane.identity.pane_pid,
-                Runs::Agent(pid) => pid,
+        let stand = candidates.iter().map(|candidate| match candidate.runs {
+            Runs::Shell(..) => candidate.pane.identity.pane_pid,
+            Runs::Agent(pid) => pid,
+        });
+        let stand: Vec<Option<PathBuf>> = stand.map(probe::working_directory).collect();
+        let seen = self.contexts.all(stand.iter().flatten().cloned()).await;
+        let written = self.tracker.written.values();
+        let written: HashMap<&Identity, &SessionRow> =
+            written.map(|row| (&row.identity, row)).collect();
+        let stand = candidates.iter().zip(&stand);
+        stand
+            .map(|(candidate, stand)| {
+                let Some(stand) = stand else {
+                    return (None, None);
+                };
+                let known = written.get(&candidate.pane.identity).copied();
+                let seen = seen.get(stand).cloned();
+                seen.unwrap_or_else(|| unseen(stand, known))
             })
-            .collect();
-        let look = move || pids.into_iter().map(context).collect();
-        let contexts: Option<Vec<Context>> = self.contexts.look(look).await;
-        contexts.unwrap_or_else(|| {
-            let written: HashMap<&Identity, &SessionRow> = self
-                .tracker
-                .written
-                .values()
-                .map(|row| (&row.identity, row))
-                .collect();
-            candidates
-                .iter()
-                .map(|candidate| match written.get(&candidate.pane.identity) {
-                    Some(row) => (row.current_dir.clone(), row.git_branch.clone()),
-                    None => (None, None),
-                })
-                .collect()
-        })
+            .collect()
     }
 
     fn see(
@@ -476,15 +474,77 @@ pub(super) fn labels<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<S
 }
 
 /// A directory, and the branch there.
-type Context = (Option<String>, Option<String>);
+pub(super) type Context = (Option<String>, Option<String>);
 
-/// Where a process stands, and on which branch.
-fn context(pid: u32) -> Context {
-    match probe::directory(pid) {
+/// For how long a round waits for a session's directory. One on a disk answers in microseconds, one on
+/// a network in milliseconds, one on a network that is gone never.
+const CONTEXT_WITHIN: Duration = Duration::from_millis(100);
+
+/// Returns what looks at the sessions' directories.
+pub(super) fn contexts() -> Watch<Context> {
+    Watch::new(CONTEXT_WITHIN, |stand| context(stand.to_owned()))
+}
+
+/// Returns the directory that a session stands in, and the branch there.
+fn context(stand: PathBuf) -> Context {
+    match probe::directory_at(stand) {
         Directory::At(path) => {
             let branch = probe::git_branch(&path);
             (path.to_str().map(str::to_owned), branch)
         }
         Directory::Deleted(_) | Directory::Unreadable => (None, None),
+    }
+}
+
+/// Returns the context of a session whose directory gives no answer. `known`: what was last written of
+/// it.
+fn unseen(stand: &Path, known: Option<&SessionRow>) -> Context {
+    let directory = stand.to_str().map(str::to_owned);
+    // The branch is known of the directory where it was seen, and of no other.
+    let known = known.filter(|row| row.current_dir == directory);
+    (directory, known.and_then(|row| row.git_branch.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(directory: &str, branch: &str) -> SessionRow {
+        SessionRow {
+            name: "api".to_owned(),
+            identity: Identity {
+                server_pid: 1,
+                server_start: 1,
+                pane: PaneId::parse("%1").expect("a pane"),
+                pane_pid: 2,
+            },
+            activity: Activity::Idle,
+            reason: None,
+            since: Timestamp::UNIX_EPOCH,
+            provider: SHELL.to_owned(),
+            current_dir: Some(directory.to_owned()),
+            git_branch: Some(branch.to_owned()),
+            env: BTreeMap::new(),
+            current_task: None,
+            completed: 0,
+            failed: 0,
+            context_at: Timestamp::UNIX_EPOCH,
+            admission: Admission::Open,
+            paused: false,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_session_in_a_dead_directory_keeps_the_branch_that_was_seen_there() {
+        let known = row("/dead", "dev");
+        let stands = |directory: &str, known| unseen(Path::new(directory), known);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(stands("/dead", Some(&known)), (text("/dead"), text("dev")));
+        assert_eq!(
+            stands("/dead/below", Some(&known)),
+            (text("/dead/below"), None)
+        );
+        assert_eq!(stands("/dead", None), (text("/dead"), None));
     }
 }

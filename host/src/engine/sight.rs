@@ -154,8 +154,7 @@ fn barriers(
     attended_for: Duration,
     now: Timestamp,
 ) -> impl Iterator<Item = (Source, Says, Detail)> {
-    let grace = i64::try_from(attended_for.as_secs()).unwrap_or(i64::MAX);
-    let typed = |last: i64| now.as_second().saturating_sub(last) < grace;
+    let typed = |second| is_attended(second, now, attended_for);
     let all = [
         (pane.in_mode, Obstacle::Mode),
         (pane.input_off, Obstacle::InputOff),
@@ -172,8 +171,19 @@ fn barriers(
         .chain(none.then(|| (Source::Pane, Says::Nothing, "".into())))
 }
 
+/// Whether a key that was pressed in this second may have been pressed less than `grace` ago. tmux tells
+/// the second alone: it is taken to have been the end of it.
+fn is_attended(second: i64, now: Timestamp, grace: Duration) -> bool {
+    let end = second.saturating_add(1).saturating_mul(1000);
+    let since = now.as_millisecond().saturating_sub(end);
+    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    grace > 0 && since < grace
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::ids::{Identity, PaneId};
     use crate::model::session::Activity;
@@ -337,5 +347,38 @@ mod tests {
         let once = see(&mut Memory::for_one_look(), &pane(), empty, 40);
         assert_eq!(once.verdict, seen.verdict);
         assert_eq!(age(&once, Source::Process), 40);
+    }
+
+    proptest! {
+        /// However finely a key's time is known: a session is left alone for at least as long as was
+        /// asked, and for a second more at the most.
+        #[test]
+        fn a_session_is_left_alone_for_no_less_than_was_asked(
+            key in 0..10_000_i64,
+            after in 0..10_000_i64,
+            grace in 0..5_000_u64,
+        ) {
+            let now = Timestamp::from_millisecond(key + after).expect("a time");
+            let left = is_attended(key / 1000, now, Duration::from_millis(grace));
+            let grace = i64::try_from(grace).expect("small");
+            if grace > 0 && after < grace {
+                prop_assert!(left);
+            }
+            if grace == 0 || after >= grace + 1000 {
+                prop_assert!(!left);
+            }
+        }
+    }
+
+    #[test]
+    fn any_time_may_be_told() {
+        for second in [i64::MIN, -1, 0, i64::MAX] {
+            for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+                for grace in [Duration::ZERO, Duration::MAX] {
+                    is_attended(second, now, grace);
+                }
+            }
+        }
+        assert!(!is_attended(i64::MAX, Timestamp::MIN, Duration::ZERO));
     }
 }

@@ -1,15 +1,14 @@
 //! What could be changed of a task or a session to let the task run: how much it is to do, what it
 //! makes of both in thought, and how people are told.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use shell_quote::Sh;
 
 use super::changes::Stage;
-use super::matching::{resolved, seconds};
+use super::matching::{named, seconds};
 use crate::model::eligibility::Admission;
 use crate::model::session::Activity;
 use crate::model::task::Task;
-use crate::probe;
 use crate::store::{Pause, SessionRow};
 
 /// What can be taken back or brought about, in thought.
@@ -85,7 +84,7 @@ impl Step {
 /// Does a step to copies of the task and of its session.
 pub(super) fn do_in_thought(
     step: &Step,
-    now: Timestamp,
+    stage: &Stage<'_>,
     task: &mut Task,
     row: Option<&mut SessionRow>,
 ) {
@@ -124,7 +123,7 @@ pub(super) fn do_in_thought(
     match step {
         Step::Wait => {
             row.activity = Activity::Idle;
-            row.since = now;
+            row.since = stage.now;
             row.reason = None;
         }
         Step::Resume(_) => {
@@ -138,9 +137,8 @@ pub(super) fn do_in_thought(
         }
         Step::Name => task.target_session = Some(row.name.clone()),
         Step::Directory(directory) => {
-            let directory = resolved(directory);
-            row.git_branch = probe::git_branch(directory.as_ref());
-            row.current_dir = Some(directory);
+            row.git_branch = stage.place.and_then(|place| place.branch.clone());
+            row.current_dir = named(Some(directory), stage.place);
         }
         Step::Branch(branch) => row.git_branch = Some(branch.clone()),
         Step::Export(names) => {

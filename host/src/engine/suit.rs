@@ -1,12 +1,19 @@
 //! How sessions suit a task, outside of a round: asked of the policy, which alone knows.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::matching::{attributes, candidate, resolved};
+use super::matching::{attributes, candidate};
 use crate::model::matching::{Decision, Question, Resource};
 use crate::model::session::SessionContext;
 use crate::model::task::Task;
 use crate::policy::{Failure, Policy};
+use crate::probe::look;
+
+/// How long the directory that a task names may take to be looked at; then it is as it was written.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Returns what the policy decides for a task where these sessions are ready and no others are.
 ///
@@ -20,7 +27,14 @@ pub fn decide(
 ) -> Result<Option<Decision>, Failure> {
     let places = sessions.iter().map(SessionContext::place);
     let mut candidate = candidate(task, places, sessions.len(), now);
-    candidate.working_dir = candidate.working_dir.as_deref().map(resolved);
+    if let Some(directory) = &mut candidate.working_dir {
+        let path = PathBuf::from(directory.as_str());
+        let looked = path.clone();
+        let look = move || look::resolved(&looked);
+        if let Some(Some(resolved)) = look::within_blocking(&path, RESOLVED_WITHIN, look) {
+            *directory = resolved;
+        }
+    }
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),
         explain: u32::try_from(sessions.len()).unwrap_or(u32::MAX),

@@ -35,8 +35,11 @@ pub struct Metadata {
     /// Commands that must succeed first, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<String>,
-    /// After how many seconds each of them is ended; `None`: as the engine is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// After how many seconds each of them is ended, at least 1; `None`: as the engine is set.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_seconds"
+    )]
     pub prerequisite_timeout: Option<u64>,
     /// False: any session will do.
     pub prefer_context_match: bool,
@@ -127,6 +130,17 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// Reads a limit in whole seconds. Zero could mean "at once" as well as "never".
+fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let seconds = number.as_u64().filter(|&seconds| seconds > 0);
+    seconds.map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "`prerequisite_timeout` is {number}: write whole seconds, at least 1, or leave it out"
+        ))
+    })
+}
+
 /// Reads values as other tools write them: a number or a truth value counts as its text.
 fn plain_values<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -185,6 +199,27 @@ mod tests {
         let (metadata, problem) = Metadata::read("not json");
         assert_eq!(metadata, Metadata::default());
         assert!(problem.is_some());
+    }
+
+    #[test]
+    fn a_limit_is_whole_seconds_and_some() {
+        let read = |value: &str| {
+            let (metadata, problem) =
+                Metadata::read(&format!("{{\"prerequisite_timeout\": {value}}}"));
+            problem.map_or(Ok(metadata.prerequisite_timeout), Err)
+        };
+        assert_eq!(read("1"), Ok(Some(1)));
+        assert_eq!(read("null"), Ok(None));
+        for value in ["0", "-1", "0.9", "1.5", "1e300", "18446744073709551616"] {
+            let why = read(value).expect_err(value);
+            assert!(
+                why.contains("`prerequisite_timeout`") && why.contains("at least 1"),
+                "{why}"
+            );
+        }
+        for value in ["\"\"", "\"soon\"", "true", "[]"] {
+            assert!(read(value).is_err(), "{value}");
+        }
     }
 
     #[test]

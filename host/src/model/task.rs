@@ -269,7 +269,7 @@ pub struct NewTask {
     pub target_provider: Option<String>,
     /// How often a failed attempt is followed by another.
     pub max_retries: u32,
-    /// After how many seconds an attempt is ended; `None`: never.
+    /// After how many seconds an attempt is ended; `None` or 0: never.
     pub timeout_seconds: Option<u64>,
     /// Not to be given to a session before.
     pub not_before: Option<Timestamp>,
@@ -453,7 +453,7 @@ pub struct Task {
     pub tries: u32,
     /// How often a failed attempt is followed by another.
     pub max_retries: u32,
-    /// After how many seconds an attempt is ended.
+    /// After how many seconds an attempt is ended; `None` or 0: never.
     pub timeout_seconds: Option<u64>,
     /// Not to be claimed before.
     pub not_before: Option<Timestamp>,

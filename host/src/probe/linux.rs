@@ -127,11 +127,13 @@ pub(super) fn waits(pid: u32) -> Option<u64> {
     open(pid)?.status().ok()?.voluntary_ctxt_switches
 }
 
-/// Returns where a process stands.
-pub(super) fn directory(pid: u32) -> Directory {
-    let Some(path) = open(pid).and_then(|process| process.cwd().ok()) else {
-        return Directory::Unreadable;
-    };
+/// Returns the link that stands for a process's directory.
+pub(super) fn working_directory(pid: u32) -> Option<PathBuf> {
+    open(pid)?.cwd().ok()
+}
+
+/// Returns what that link means.
+pub(super) fn directory_at(path: PathBuf) -> Directory {
     match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
         // A directory may really be called so.
         Some(before) if !path.exists() => Directory::Deleted(Path::new(before).to_owned()),
@@ -153,6 +155,14 @@ pub(super) fn whole_environment(pid: u32) -> BTreeMap<String, String> {
     pairs
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// Ends this process when the one that started it ends, also where it is stuck in a file system that
+/// lets itself be interrupted by that.
+pub(super) fn end_with_parent() {
+    let signal = Some(rustix::process::Signal::KILL);
+    // Where it is refused, the process ends when its input does.
+    let _ = rustix::process::set_parent_process_death_signal(signal);
 }
 
 #[cfg(test)]

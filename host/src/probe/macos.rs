@@ -1,7 +1,7 @@
 //! macOS: libproc, and for what it does not offer the `sysinfo` crate.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libproc::bsd_info::BSDInfo;
 use libproc::proc_pid::{name, pidinfo, pidpath};
@@ -90,21 +90,27 @@ pub(super) fn waits(pid: u32) -> Option<u64> {
     u64::try_from(info.pti_csw).ok()
 }
 
-/// Returns where a process stands.
-pub(super) fn directory(pid: u32) -> Directory {
+/// Returns the directory of a process.
+pub(super) fn working_directory(pid: u32) -> Option<PathBuf> {
     let system = look(
         pid,
         ProcessRefreshKind::nothing().with_cwd(UpdateKind::Always),
     );
-    match system
-        .process(Pid::from_u32(pid))
-        .and_then(sysinfo::Process::cwd)
-    {
-        Some(path) if path.exists() => Directory::At(path.to_owned()),
-        Some(path) => Directory::Deleted(path.to_owned()),
-        None => Directory::Unreadable,
+    let process = system.process(Pid::from_u32(pid))?;
+    process.cwd().map(Path::to_owned)
+}
+
+/// Returns whether it is still there.
+pub(super) fn directory_at(path: PathBuf) -> Directory {
+    if path.exists() {
+        Directory::At(path)
+    } else {
+        Directory::Deleted(path)
     }
 }
+
+/// macOS has no such thing: the process ends when its input does.
+pub(super) fn end_with_parent() {}
 
 /// Returns the variables `names` that a process was started with.
 pub(super) fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {

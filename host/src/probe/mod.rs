@@ -7,6 +7,7 @@
 mod git;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod look;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(test)]
@@ -311,9 +312,25 @@ pub fn waits(pid: u32) -> Option<u64> {
     system::waits(pid)
 }
 
-/// Returns where a process stands.
+/// Returns the directory of a process as the system writes it, without a look at the file system; `None`:
+/// it is not to be read. See [`directory_at`].
+pub fn working_directory(pid: u32) -> Option<PathBuf> {
+    system::working_directory(pid)
+}
+
+/// Returns what the system means by that directory of a process. Looks at the file system.
+pub fn directory_at(path: PathBuf) -> Directory {
+    system::directory_at(path)
+}
+
+/// Returns where a process stands. Looks at the file system.
 pub fn directory(pid: u32) -> Directory {
-    system::directory(pid)
+    working_directory(pid).map_or(Directory::Unreadable, directory_at)
+}
+
+/// Ends this process at once when the one that started it ends, where the system can do that.
+pub fn end_with_parent() {
+    system::end_with_parent();
 }
 
 /// Returns the variables `names` that a process was started with. What a shell has exported since
@@ -340,17 +357,4 @@ pub fn signal_group(group: u32, signal: Signal) -> bool {
         .filter(|&group| group > 1 && group != ours)
         .and_then(Pid::from_raw)
         .is_some_and(|group| kill_process_group(group, signal).is_ok())
-}
-
-/// Returns what `look` returns; `None`: it does not within `limit`.
-pub async fn beside<R: Send + 'static>(
-    limit: std::time::Duration,
-    look: impl FnOnce() -> R + Send + 'static,
-) -> Option<R> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let run = move || {
-        let _ = tell.send(look());
-    };
-    std::thread::Builder::new().spawn(run).ok()?;
-    tokio::time::timeout(limit, told).await.ok()?.ok()
 }

@@ -55,7 +55,7 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         target_provider: text(row, 13)?,
         attempts: integer(row, 14)?.map_or(0, narrow),
         max_retries: integer(row, 15)?.map_or(0, narrow),
-        timeout_seconds: integer(row, 16)?.and_then(|seconds| u64::try_from(seconds).ok()),
+        timeout_seconds: limit(row, 16)?,
         not_before: time(row, 17)?,
         wait_reason: text(row, 18)?,
         cancel_requested: time(row, 19)?,
@@ -89,6 +89,16 @@ pub(super) fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqli
         ValueRef::Real(number) => Some(number as i64),
         ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
     })
+}
+
+/// Reads a limit in seconds, which is never rounded down; `None`: there is none.
+fn limit(row: &Row<'_>, index: usize) -> Result<Option<u64>, rusqlite::Error> {
+    let seconds = match row.get_ref(index)? {
+        // Other tools may have divided; a cast saturates.
+        ValueRef::Real(seconds) => Some(seconds.ceil() as i64),
+        _ => integer(row, index)?,
+    };
+    Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()))
 }
 
 /// Reads a lane's constraints back from the key that the generated column made of them.

@@ -383,6 +383,28 @@ fn an_uncertain_task_moves_by_a_persons_word_alone() {
 }
 
 #[test]
+fn a_limit_of_another_tool_is_never_rounded_down_to_none() {
+    let (directory, mut store) = store();
+    let other = other(&directory);
+    let limits = [
+        ("0.001", Some(1)),
+        ("0.5", Some(30)),
+        ("1.001", Some(61)),
+        ("45", Some(2700)),
+        ("0", None),
+        ("-1", None),
+        ("NULL", None),
+    ];
+    for (number, (minutes, limit)) in (1..).zip(limits) {
+        let insert =
+            format!("INSERT INTO prompts (content, timeout_minutes) VALUES ('x', {minutes})");
+        other.execute_batch(&insert).expect("inserted");
+        let task = store.task(TaskId(number)).expect("a task");
+        assert_eq!(task.timeout_seconds, limit, "{minutes}");
+    }
+}
+
+#[test]
 fn other_tools_insert_into_prompts() {
     let (directory, mut store) = store();
     let connection = other(&directory);

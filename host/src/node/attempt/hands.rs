@@ -23,7 +23,7 @@ use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
 use crate::model::task::{Task, is_variable_name};
-use crate::probe::{self, Directory};
+use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
     Aim, Capture, Error, Keys, PaneLock, Paste, Pipe, Shared, Tmux, Typed, TypedLine,
@@ -409,7 +409,11 @@ impl<T: Tmux + 'static> World for Local<T> {
             Act::ReadPreparation => {
                 let printed = self.spool.files(brief.attempt).preparation();
                 let pid = identity.pane_pid;
-                let read = probe::beside(DIRECTORY_WITHIN, move || preparation(&printed, pid));
+                let stands = probe::working_directory(pid);
+                let stands = stands.unwrap_or_else(|| PathBuf::from("."));
+                let place = stands.clone();
+                let look = move || preparation(&printed, place);
+                let read = look::within(&stands, DIRECTORY_WITHIN, look);
                 read.await.unwrap_or_else(|| Done::Preparation {
                     lines: Vec::new(),
                     stands: PathBuf::from("."),
@@ -579,7 +583,8 @@ fn look_at_place(task: &Task, stands: Option<String>) -> Work {
             return Done::Place(Ok(None));
         };
         let path = PathBuf::from(&directory);
-        let looked = probe::beside(DIRECTORY_WITHIN, move || {
+        let place = path.clone();
+        let looked = look::within(&place, DIRECTORY_WITHIN, move || {
             enterable(&path)?;
             if let Some(branch) = branch {
                 let found = probe::git_branch(&path);
@@ -587,8 +592,7 @@ fn look_at_place(task: &Task, stands: Option<String>) -> Work {
                     return Err(wrong_branch(&path, &branch, found.as_deref()));
                 }
             }
-            let path = path.canonicalize().ok();
-            Ok(path.and_then(|path| path.to_str().map(str::to_owned)))
+            Ok(look::resolved(&path))
         })
         .await;
         Done::Place(match looked {
@@ -614,7 +618,7 @@ fn enterable(path: &Path) -> Result<(), String> {
 }
 
 /// Reads what a failed preparation has said, and where its shell stands.
-fn preparation(printed: &Path, pid: u32) -> Done {
+fn preparation(printed: &Path, stands: PathBuf) -> Done {
     let plain = strip_ansi_escapes::strip(std::fs::read(printed).unwrap_or_default());
     let text = String::from_utf8_lossy(&plain);
     let lines: Vec<&str> = text
@@ -623,10 +627,6 @@ fn preparation(printed: &Path, pid: u32) -> Done {
         .filter(|line| !line.is_empty())
         .collect();
     let last = lines.len().saturating_sub(LAST_LINES);
-    let stands = match probe::directory(pid) {
-        Directory::At(path) => path,
-        Directory::Deleted(_) | Directory::Unreadable => PathBuf::from("."),
-    };
     Done::Preparation {
         lines: lines[last..].iter().map(|&line| line.to_owned()).collect(),
         branch: probe::git_branch(&stands),
