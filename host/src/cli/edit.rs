@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::send::Options;
 use super::wish::Wish;
 use super::{Context, ui};
+use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
 use crate::store::{Edit, Manage, Secrets, Store};
@@ -72,6 +73,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         unset(&mut edited, what);
     }
     let said = wish.apply(&mut edited, &secrets)?;
+    aim(std::slice::from_mut(&mut edited), &mut store)?;
     let names: Vec<String> = args
         .unset
         .iter()

@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     for row in rows.iter_mut().filter(|row| !row.paused) {
         row.paused = pauses
             .iter()
-            .any(|pause| pause.what.covers(&row.name, &row.provider));
+            .any(|pause| pause.what.covers(row.who(), &row.provider));
         if row.paused && row.reason == AT_PROMPT {
             "paused: takes no new tasks".clone_into(&mut row.reason);
         }

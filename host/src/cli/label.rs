@@ -7,11 +7,14 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::{Context, ui, wish};
-use crate::store::{Manage, Store};
+use crate::engine::said;
+use crate::model::naming::SessionRef;
+use crate::store::{Manage, SessionLabel, Store};
 
 /// Sets, removes or shows labels of a session.
 ///
-/// They belong to its name: a later session of that name has them as well.
+/// They belong to its pane and follow it, whatever it is called; they end with it. A name that no
+/// session has yet is that of the first tmux session that is called so, with all its panes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The session's name
@@ -28,14 +31,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let set = args.set.iter().map(|text| wish::label("label", text));
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;
+    let session = said(&store.sessions()?, args.session.as_str());
     if !set.is_empty() || !args.remove.is_empty() {
-        store.label(&args.session, &set, &args.remove, Timestamp::now())?;
+        store.label(&session, &set, &args.remove, Timestamp::now())?;
         context.spool()?.nudge();
     }
-    let labels = store
-        .session_labels()?
-        .remove(&args.session)
-        .unwrap_or_default();
+    let labels = given_to(&store.session_labels()?, &session);
     if context.ui.json {
         context
             .ui
@@ -51,4 +52,23 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         context.ui.line(&ui::clean(&format!("{name}={value}")))?;
     }
     Ok(Exit::Done)
+}
+
+/// Returns the labels that were given to what is meant; where it has none, those that were given under
+/// this name.
+fn given_to(labels: &[SessionLabel], session: &SessionRef) -> BTreeMap<String, String> {
+    let of = |fits: &dyn Fn(&SessionRef) -> bool| -> BTreeMap<String, String> {
+        let labels = labels.iter().filter(|label| fits(&label.session));
+        labels
+            .map(|label| (label.name.clone(), label.value.clone()))
+            .collect()
+    };
+    let awaits = |said: &SessionRef| said.meaning.is_none() && said.name == session.name;
+    let meant =
+        of(&|said| awaits(said) || (said.meaning.is_some() && said.meaning == session.meaning));
+    if meant.is_empty() {
+        of(&|said| said.name == session.name)
+    } else {
+        meant
+    }
 }

@@ -13,7 +13,7 @@ use super::{Engine, RoundError, lock};
 use crate::model::eligibility::{Admission, Place};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
-use crate::model::session::{AT_PROMPT, Activity, is_called};
+use crate::model::session::{AT_PROMPT, Activity};
 use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
 use crate::store::{Claim, Lane, SessionRow, Store, StoreError, Waiting};
@@ -470,7 +470,7 @@ pub(super) fn candidate<'a>(
     let mut targets = Vec::new();
     let mut follows = None;
     for (position, place) in places.enumerate() {
-        if task.follows.as_deref() == Some(place.name) {
+        if task.follows.as_deref() == Some(place.who.name) {
             follows = Some(position);
         }
         if demand.excludes(&place).is_some() {
@@ -478,8 +478,8 @@ pub(super) fn candidate<'a>(
             continue;
         }
         eligible.push(position);
-        let target = task.target_session.as_deref();
-        let is_target = target.is_some_and(|target| is_called(place.name, target));
+        let target = task.target_session.as_ref();
+        let is_target = target.is_some_and(|target| place.who.answers(target));
         // One that is busy is there, and yet others may stand in for it.
         if is_target && (position < ready || !demand.target_fallback) {
             targets.push(position);
