@@ -91,6 +91,12 @@ impl Demand<'_> {
                 );
             }
             (Some(target), _) if !is_target && !self.target_fallback => {
+                // Another one that is called so now is told from it.
+                let target = if place.who.is_called(&target.name) {
+                    target.in_full()
+                } else {
+                    target.name.clone()
+                };
                 return Some(format!("the task is for session {target}"));
             }
             _ => {}

@@ -16,7 +16,7 @@ pub(super) fn key(meaning: Option<&Meaning>) -> String {
 
 pub(super) fn pauses(connection: &Connection) -> Result<Vec<PauseRow>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT scope, name, meaning, until, reason FROM pauses ORDER BY scope, name, since",
+        "SELECT scope, name, meaning, until, reason FROM pauses ORDER BY scope, name, since, meaning",
     )?;
     let rows = query.query_map([], |row| {
         let said = said(text(row, 1)?, text(row, 2)?);
