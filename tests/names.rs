@@ -36,6 +36,14 @@ fn three_panes(world: &World) -> [String; 3] {
     [first, middle, last]
 }
 
+/// Waits until no session is called so any more.
+fn ends(world: &World, name: &str) {
+    eventually(|| match world.session_entry(name) {
+        None => Ok(()),
+        entry => Err(format!("{name} is there: {entry:?}")),
+    });
+}
+
 fn ran_in(world: &World, task: u64) -> String {
     world.completed(task);
     let output = String::from_utf8(world.output(task)).expect("text");
@@ -60,7 +68,7 @@ fn a_pause_and_a_target_stay_with_their_panes_when_panes_are_renumbered() {
     let wanted = world.shell_with(&["--target", "m:0.2"], WHERE);
     let held = world.shell_with(&["--target", "m:0.1"], WHERE);
     world.tmux(&["kill-pane", "-t", "=m:0.0"]);
-    world.session_is("m:0.2", "gone");
+    ends(&world, "m:0.2");
     world.assigner(&["resume", "--all"]).succeeded();
     assert_eq!(ran_in(&world, wanted), last);
     assert_eq!(paused(&world), ["m:0.0"]);
@@ -173,7 +181,7 @@ fn what_was_said_of_a_pane_that_is_gone_holds_for_no_other() {
     let loose = world.shell_with(&["--target", "m:0.1", "--target-fallback"], WHERE);
     assert!([&first, &last].contains(&&ran_in(&world, loose)));
     world.tmux(&["kill-pane", "-t", &middle]);
-    world.session_is("m:0.2", "gone");
+    ends(&world, "m:0.2");
     let gone = format!(
         "its target session m:0.1 (pane {middle}) is gone: `assigner reassign {strict} --to ...`"
     );

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, ui, wish};
 use crate::engine::said;
-use crate::model::naming::SessionRef;
-use crate::store::{Manage, SessionLabel, Store};
+use crate::model::naming::found;
+use crate::store::{Manage, Store, present};
 
 /// Sets, removes or shows labels of a session.
 ///
@@ -31,12 +31,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let set = args.set.iter().map(|text| wish::label("label", text));
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;
-    let session = said(&store.sessions()?, args.session.as_str());
+    let rows = store.sessions()?;
+    let session = said(&rows, args.session.as_str());
     if !set.is_empty() || !args.remove.is_empty() {
         store.label(&session, &set, &args.remove, Timestamp::now())?;
         context.spool()?.nudge();
     }
-    let labels = given_to(&store.session_labels()?, &session);
+    let given = store.session_labels()?;
+    let wishes = given.iter().map(|label| &label.session);
+    let found = found(wishes, &session, present(&rows));
+    let labels = given.iter().filter(|label| found.contains(&&label.session));
+    let labels: BTreeMap<&str, &str> = labels
+        .map(|label| (label.name.as_str(), label.value.as_str()))
+        .collect();
     if context.ui.json {
         context
             .ui
@@ -52,23 +59,4 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         context.ui.line(&ui::clean(&format!("{name}={value}")))?;
     }
     Ok(Exit::Done)
-}
-
-/// Returns the labels that were given to what is meant; where it has none, those that were given under
-/// this name.
-fn given_to(labels: &[SessionLabel], session: &SessionRef) -> BTreeMap<String, String> {
-    let of = |fits: &dyn Fn(&SessionRef) -> bool| -> BTreeMap<String, String> {
-        let labels = labels.iter().filter(|label| fits(&label.session));
-        labels
-            .map(|label| (label.name.clone(), label.value.clone()))
-            .collect()
-    };
-    let awaits = |said: &SessionRef| said.meaning.is_none() && said.name == session.name;
-    let meant =
-        of(&|said| awaits(said) || (said.meaning.is_some() && said.meaning == session.meaning));
-    if meant.is_empty() {
-        of(&|said| said.name == session.name)
-    } else {
-        meant
-    }
 }

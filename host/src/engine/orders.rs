@@ -243,8 +243,8 @@ impl<T: Tmux> Engine<T> {
             .run(move |store| {
                 store.end_wishes(&gone, now)?;
                 store.bind(&arrived)?;
-                let set = (store.pauses()?, store.session_labels()?);
-                Ok((set.0, set.1, store.awaited_targets()?))
+                let (pauses, labels) = (store.pauses()?, store.session_labels()?);
+                Ok((pauses, labels, store.awaited_targets()?))
             })
             .await?;
         self.orders.pauses = pauses;

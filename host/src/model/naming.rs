@@ -277,6 +277,28 @@ pub fn whereabouts<'a>(
     }
 }
 
+/// Returns what was said of a session before that a person now names: by what the name means, by what
+/// it is called now, or else by the name that was said then.
+pub fn found<'w, 's>(
+    wishes: impl Iterator<Item = &'w SessionRef> + Clone,
+    named: &SessionRef,
+    sessions: impl Iterator<Item = Who<'s>> + Clone,
+) -> Vec<&'w SessionRef> {
+    let is_it = |wish: &&SessionRef| {
+        let (means, called) = (wish.meaning.as_ref(), wish.name == named.name);
+        if means.is_none() {
+            return called;
+        }
+        means == named.meaning.as_ref()
+            || whereabouts(sessions.clone(), wish) == Whereabouts::Here(named.name.clone())
+    };
+    let found: Vec<&SessionRef> = wishes.clone().filter(is_it).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    wishes.filter(|wish| wish.name == named.name).collect()
+}
+
 /// The name of the tmux session in that of a session.
 fn session_part(name: &str) -> &str {
     names(name).last().unwrap_or(name)
@@ -442,6 +464,38 @@ mod tests {
         let alone = [shown(1, &[(0, "k")])];
         let gone = whereabouts(alone.iter().map(Shown::who), &one);
         assert_eq!(gone, Whereabouts::Gone);
+    }
+
+    #[test]
+    fn what_was_said_is_found_by_the_present_name_and_by_the_old_one() {
+        let wish = |name: &str, meaning| SessionRef {
+            name: name.to_owned(),
+            meaning: Some(meaning),
+        };
+        let wishes = [
+            wish("m:0.1", Meaning::Pane(pane(1))),
+            wish("m:0.1", Meaning::Pane(pane(2))),
+            wish("new", session(4)),
+            SessionRef::from("awaited"),
+        ];
+        let panes = [
+            shown(1, &[(0, "m:0.0")]),
+            shown(2, &[(0, "m:0.1")]),
+            shown(3, &[(4, "old")]),
+        ];
+        let find = |name: &str| -> Vec<&SessionRef> {
+            let there = panes.iter().map(Shown::who);
+            found(wishes.iter(), &said(&panes, name), there)
+        };
+        assert_eq!(find("m:0.0"), [&wishes[0]]);
+        assert_eq!(find("m:0.1"), [&wishes[1]]);
+        // What was said of a tmux session, which has one pane by now.
+        assert_eq!(find("old"), [&wishes[2]]);
+        assert_eq!(find("new"), [&wishes[2]]);
+        assert_eq!(find("awaited"), [&wishes[3]]);
+        assert!(find("nobody").is_empty());
+        let by_name = found(wishes.iter(), &"m:0.1".into(), std::iter::empty());
+        assert_eq!(by_name, [&wishes[0], &wishes[1]]);
     }
 
     #[test]

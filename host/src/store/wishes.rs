@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::rows::{json, said, session_of, stamp, text, time};
-use super::{Pause, PauseRow, SessionLabel, StoreError, labels_of, rows};
-use crate::model::naming::{Meaning, SessionRef};
+use super::{Pause, PauseRow, SessionLabel, SessionRow, StoreError, labels_of, present, rows};
+use crate::model::naming::{Meaning, SessionRef, found};
 use crate::model::session::Activity;
 
 /// How a meaning is stored: the text of one that is not known is empty.
@@ -70,23 +70,26 @@ pub(super) fn pause(
     Ok(())
 }
 
-/// Ends the pause of what is meant; where it has none, the one that was said under this name.
-/// Returns whether there was any.
+/// Ends the pauses of something, and returns whether there were any.
 pub(super) fn resume(connection: &Connection, pause: &Pause) -> Result<bool, StoreError> {
-    let (scope, name, meaning) = pause.row();
-    let of_meaning = connection.execute(
-        "DELETE FROM pauses WHERE scope = ?1
-            AND ((meaning = ?3 AND meaning <> '') OR (name = ?2 AND meaning = ''))",
-        params![scope, name, key(meaning)],
-    )?;
-    if of_meaning > 0 {
-        return Ok(true);
+    let mut delete = connection
+        .prepare_cached("DELETE FROM pauses WHERE scope = ?1 AND name = ?2 AND meaning = ?3")?;
+    let Pause::Session(named) = pause else {
+        let (scope, name, meaning) = pause.row();
+        return Ok(delete.execute(params![scope, name, key(meaning)])? > 0);
+    };
+    let pauses = pauses(connection)?;
+    let said = pauses.iter().filter_map(|pause| match &pause.what {
+        Pause::Session(said) => Some(said),
+        Pause::All | Pause::Provider(_) => None,
+    });
+    let rows = sessions(connection)?;
+    let found = found(said, named, present(&rows));
+    for said in &found {
+        let (name, key) = (&said.name, key(said.meaning.as_ref()));
+        delete.execute(params!["session", name, key])?;
     }
-    let of_name = connection.execute(
-        "DELETE FROM pauses WHERE scope = ?1 AND name = ?2",
-        params![scope, name],
-    )?;
-    Ok(of_name > 0)
+    Ok(!found.is_empty())
 }
 
 /// Gives a session a label.
@@ -109,38 +112,40 @@ pub(super) fn set_label(
     Ok(())
 }
 
-/// Takes a label from what is meant; where it has none, from what it was given under this name.
-/// Returns whether there was any.
+/// Takes a label from a session, and returns whether it had it.
 pub(super) fn remove_label(
     connection: &Connection,
     session: &SessionRef,
     name: &str,
 ) -> Result<bool, StoreError> {
-    let of_meaning = connection.execute(
-        "DELETE FROM session_labels WHERE name = ?3
-            AND ((meaning = ?2 AND meaning <> '') OR (session = ?1 AND meaning = ''))",
-        params![session.name, key(session.meaning.as_ref()), name],
-    )?;
-    if of_meaning > 0 {
-        return Ok(true);
+    let mut labels = labels(connection)?;
+    labels.retain(|label| label.name == name);
+    let said = labels.iter().map(|label| &label.session);
+    let rows = sessions(connection)?;
+    let found = found(said, session, present(&rows));
+    for said in &found {
+        connection.execute(
+            "DELETE FROM session_labels WHERE session = ?1 AND meaning = ?2 AND name = ?3",
+            params![said.name, key(said.meaning.as_ref()), name],
+        )?;
     }
-    let of_name = connection.execute(
-        "DELETE FROM session_labels WHERE session = ?1 AND name = ?2",
-        params![session.name, name],
-    )?;
-    Ok(of_name > 0)
+    Ok(!found.is_empty())
+}
+
+/// The sessions that there are.
+fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {} FROM sessions WHERE pane IS NOT NULL AND status <> ?1",
+        rows::SESSION
+    ))?;
+    let rows = query.query_map([Activity::Gone.name()], session_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Writes the labels of each session that is there, as they are now, into its row.
 pub(super) fn show_labels(connection: &Connection) -> Result<(), StoreError> {
     let given = labels(connection)?;
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT {} FROM sessions WHERE pane IS NOT NULL AND status <> ?1",
-        rows::SESSION
-    ))?;
-    let sessions = query.query_map([Activity::Gone.name()], session_of)?;
-    let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
-    for row in sessions {
+    for row in sessions(connection)? {
         let labels = labels_of(&given, row.who());
         if labels != row.labels {
             connection.execute(
