@@ -25,6 +25,7 @@ mod lifecycle;
 mod looks;
 mod migration;
 mod model;
+mod names;
 mod output;
 mod policies;
 mod pools;

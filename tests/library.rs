@@ -123,6 +123,11 @@ fn without_context_match_nothing_counts() {
     assert_eq!(score.points, 0);
 }
 
+fn names(task: &NewTask, session: &SessionContext) -> bool {
+    let target = task.target_session.as_ref();
+    target.is_some_and(|target| target.name == session.name)
+}
+
 /// The rules once more, word for word and slowly.
 fn expected(task: &NewTask, sessions: &[SessionContext]) -> Option<usize> {
     let metadata = &task.metadata;
@@ -130,7 +135,7 @@ fn expected(task: &NewTask, sessions: &[SessionContext]) -> Option<usize> {
     order.extend(&metadata.preferred_providers);
     order.extend(&metadata.fallback_providers);
     let may = |session: &SessionContext| {
-        let is_target = task.target_session.as_ref() == Some(&session.name);
+        let is_target = names(task, session);
         let admitted = match session.admission {
             Admission::Open => true,
             Admission::Protected => is_target,
@@ -152,9 +157,7 @@ fn expected(task: &NewTask, sessions: &[SessionContext]) -> Option<usize> {
     let mut pool: Vec<usize> = (0..sessions.len())
         .filter(|&at| may(&sessions[at]))
         .collect();
-    let target = pool
-        .iter()
-        .find(|&&at| task.target_session.as_ref() == Some(&sessions[at].name));
+    let target = pool.iter().find(|&&at| names(task, &sessions[at]));
     if let Some(&target) = target {
         pool = vec![target];
     }
@@ -287,7 +290,7 @@ prop_compose! {
         let prompts_only = |list: Vec<String>| if is_command { Vec::new() } else { list };
         NewTask {
             kind: if is_command { Kind::Command } else { Kind::Prompt },
-            target_session: target.map(|number| format!("s{number}")),
+            target_session: target.map(|number| format!("s{number}").into()),
             target_provider: target_provider.filter(|_| !is_command),
             metadata: Metadata {
                 working_dir,

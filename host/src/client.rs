@@ -61,7 +61,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::engine::explain::variables;
-use crate::engine::suit;
+use crate::engine::{aim, suit};
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
 use crate::model::session::{Activity, SessionContext};
@@ -201,7 +201,9 @@ impl Client {
                 check_content(prerequisite)?;
             }
         }
-        let ids = self.store.queue(tasks, Timestamp::now())?;
+        let mut tasks = tasks.to_vec();
+        aim(&mut tasks, &mut self.store)?;
+        let ids = self.store.queue(&tasks, Timestamp::now())?;
         self.spool.nudge();
         Ok(ids)
     }
@@ -332,6 +334,7 @@ impl Client {
     /// #     admission: Admission::Open,
     /// #     paused: false,
     /// #     labels: BTreeMap::new(),
+    /// #     homes: Vec::new(),
     /// # };
     /// # Sqlite::open(directory.path())?.record_sessions(&[row], now)?;
     /// // A program has exported something in a session's shell, and tells of it.

@@ -113,7 +113,10 @@ fn place(found: &Inspection) -> String {
 
 fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Failure> {
     let is_called = |found: &&Inspection| {
-        found.name == name || place(found) == name || found.pane.identity.pane.as_str() == name
+        let mut names = std::iter::once(&found.name).chain(&found.aliases);
+        names.any(|known| known == name)
+            || place(found) == name
+            || found.pane.identity.pane.as_str() == name
     };
     if let Some(found) = found.iter().find(is_called) {
         return Ok(found);

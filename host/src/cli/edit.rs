@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::send::Options;
 use super::wish::{self, Wish};
 use super::{Context, ui};
+use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
 use crate::store::{Edit, Manage, Secrets, Store};
@@ -79,6 +80,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         }
         return Err(failure);
     }
+    aim(std::slice::from_mut(&mut edited), &mut store)?;
     let names: Vec<String> = args
         .unset
         .iter()

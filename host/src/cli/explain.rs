@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let pauses = store.pauses()?;
     // The daemon writes down what it has seen of a pause a round later.
     for row in rows.iter_mut().filter(|row| !row.paused) {
-        if let Some(pause) = PauseRow::over(&pauses, &row.name, &row.provider) {
+        if let Some(pause) = PauseRow::over(&pauses, row.who(), &row.provider) {
             row.paused = true;
             row.reason
                 .get_or_insert_with(|| pause.obstacle().to_string());

@@ -7,11 +7,14 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::{Context, ui, wish};
-use crate::store::{Manage, Store};
+use crate::engine::said;
+use crate::model::naming::found;
+use crate::store::{Manage, Store, present};
 
 /// Sets, removes or shows labels of a session.
 ///
-/// They belong to its name: a later session of that name has them as well.
+/// They belong to its pane and follow it, whatever it is called; they end with it. A name that no
+/// session has yet is that of the first tmux session that is called so, with all its panes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The session's name
@@ -28,14 +31,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let set = args.set.iter().map(|text| wish::label("label", text));
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;
+    let rows = store.sessions()?;
+    let session = said(&rows, args.session.as_str());
     if !set.is_empty() || !args.remove.is_empty() {
-        store.label(&args.session, &set, &args.remove, Timestamp::now())?;
+        store.label(&session, &set, &args.remove, Timestamp::now())?;
         context.spool()?.nudge();
     }
-    let labels = store
-        .session_labels()?
-        .remove(&args.session)
-        .unwrap_or_default();
+    let given = store.session_labels()?;
+    let wishes = given.iter().map(|label| &label.session);
+    let found = found(wishes, &session, present(&rows));
+    let labels = given.iter().filter(|label| found.contains(&&label.session));
+    let labels: BTreeMap<&str, &str> = labels
+        .map(|label| (label.name.as_str(), label.value.as_str()))
+        .collect();
     if context.ui.json {
         context
             .ui

@@ -66,7 +66,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     waiting.append(&mut others);
     let tasks = waiting;
     if context.ui.json {
-        let rows: Vec<_> = tasks.iter().map(task_json).collect();
+        let sessions = store.sessions()?;
+        let rows = tasks.iter().map(|task| task_json(task, &sessions));
+        let rows: Vec<_> = rows.collect();
         context.ui.json(&json!(rows))?;
         return Ok(Exit::Done);
     }

@@ -5,9 +5,14 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
-use crate::store::{Manage, Pause, PauseRow, Store};
+use crate::engine::said;
+use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
+use crate::store::{Manage, Pause, PauseRow, SessionRow, Store, present};
 
 /// Lets sessions take no new tasks; what runs there goes on.
+///
+/// A pause belongs to the session's pane and follows it, whatever it is called; it ends with it. The
+/// name of a tmux session with several panes pauses all of them, also those that are added later.
 #[derive(Debug, clap::Args)]
 pub(super) struct PauseArgs {
     #[command(flatten)]
@@ -42,9 +47,9 @@ pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failur
     set(context, args.what, false)
 }
 
-/// What is paused, as scripts see it.
-pub(super) fn paused_json(pauses: &[PauseRow]) -> Value {
-    let names = |wanted: fn(&Pause) -> Option<&String>| -> Vec<&String> {
+/// What is paused, as scripts see it: sessions by their present names.
+pub(super) fn paused_json(pauses: &[PauseRow], rows: &[SessionRow]) -> Value {
+    let names = |wanted: &dyn Fn(&Pause) -> Option<String>| -> Vec<String> {
         let pauses = pauses.iter().map(|pause| &pause.what);
         pauses.filter_map(wanted).collect()
     };
@@ -54,12 +59,12 @@ pub(super) fn paused_json(pauses: &[PauseRow]) -> Value {
     });
     let limits: Vec<Value> = limits.collect();
     json!({
-        "sessions": names(|pause| match pause {
-            Pause::Session(name) => Some(name),
+        "sessions": names(&|pause| match pause {
+            Pause::Session(said) => Some(present_name(said, rows)),
             Pause::Provider(_) | Pause::All => None,
         }),
-        "providers": names(|pause| match pause {
-            Pause::Provider(name) => Some(name),
+        "providers": names(&|pause| match pause {
+            Pause::Provider(name) => Some(name.clone()),
             Pause::Session(_) | Pause::All => None,
         }),
         "all": pauses.iter().any(|pause| pause.what == Pause::All),
@@ -67,19 +72,41 @@ pub(super) fn paused_json(pauses: &[PauseRow]) -> Value {
     })
 }
 
+/// What is paused, for people: a session by its present name, and by the one that was said where
+/// that is another.
+pub(super) fn in_words(pause: &PauseRow, rows: &[SessionRow]) -> String {
+    let Pause::Session(said) = &pause.what else {
+        return pause.to_string();
+    };
+    let name = said.name.as_str();
+    match whereabouts(present(rows), said) {
+        Whereabouts::Here(now) if now != name => format!("session {now} (said of {name})"),
+        Whereabouts::Here(_) | Whereabouts::Awaited => pause.to_string(),
+        Whereabouts::Gone => format!("session {}, which is gone,", said.in_full()),
+    }
+}
+
+/// What a session is called now; as it was said where it is not there.
+pub(super) fn present_name(said: &SessionRef, rows: &[SessionRow]) -> String {
+    match whereabouts(present(rows), said) {
+        Whereabouts::Here(name) => name,
+        Whereabouts::Awaited | Whereabouts::Gone => said.name.clone(),
+    }
+}
+
 fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     let mut store = context.store()?;
+    let rows = store.sessions()?;
+    let sessions = what.sessions.into_iter();
+    let sessions: Vec<SessionRef> = sessions.map(|name| said(&rows, name)).collect();
     if paused {
-        let known = store.sessions()?;
-        for name in &what.sessions {
-            if known.iter().all(|row| row.name != *name) {
-                ui::warn(&format!(
-                    "warning: no session `{name}` was seen yet; it is paused when there is one"
-                ));
-            }
+        for said in sessions.iter().filter(|said| said.meaning.is_none()) {
+            ui::warn(&format!(
+                "warning: no session `{said}` was seen yet; it is paused when there is one"
+            ));
         }
     }
-    let sessions = what.sessions.into_iter().map(Pause::Session);
+    let sessions = sessions.into_iter().map(Pause::Session);
     let providers = what.providers.into_iter().map(Pause::Provider);
     let all = what.all.then_some(Pause::All);
     let what: Vec<Pause> = sessions.chain(providers).chain(all).collect();
@@ -88,7 +115,9 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     let mut now = store.pauses()?;
     retain_lasting(&mut now);
     if context.ui.json {
-        context.ui.json(&json!({"paused": paused_json(&now)}))?;
+        context
+            .ui
+            .json(&json!({"paused": paused_json(&now, &rows)}))?;
         return Ok(Exit::Done);
     }
     if now.is_empty() {
@@ -97,7 +126,7 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     for pause in now {
         context
             .ui
-            .line(&format!("{} paused", ui::clean(&pause.to_string())))?;
+            .line(&format!("{} paused", ui::clean(&in_words(&pause, &rows))))?;
     }
     Ok(Exit::Done)
 }

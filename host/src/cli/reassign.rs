@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::{Exit, Failure};
+use crate::engine::said;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
 use crate::store::{Manage, Store};
@@ -29,7 +30,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     let now = Timestamp::now();
     let mut store = context.store()?;
-    let status = store.reassign(args.id, args.to.as_deref(), now)?;
+    let to = match &args.to {
+        Some(to) => Some(said(&store.sessions()?, to.as_str())),
+        None => None,
+    };
+    let status = store.reassign(args.id, to.as_ref(), now)?;
     context.spool()?.nudge();
     if context.ui.json {
         context.ui.json(&json!({"id": args.id, "status": status}))?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::wish::{self, Wish};
 use super::{Context, batch, ui, when};
+use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, MAX_CONTENT, NewTask, Parent, Status};
 use crate::store::{Secrets, Store, StoreError};
@@ -251,7 +252,7 @@ fn at(text: &str) -> Result<Timestamp, String> {
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let secrets = Secrets::of(&context.config.data_dir);
     let is_batch = args.batch.is_some();
-    let tasks = match args.batch {
+    let mut tasks = match args.batch {
         Some(file) => {
             let mut store = context.store()?;
             batch::read(&file, &secrets, |id| match store.task(id) {
@@ -266,6 +267,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             &secrets,
         )?],
     };
+    aim(&mut tasks, &mut context.store()?)?;
     let looked = tasks.iter().try_for_each(wish::look_at_place);
     let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {

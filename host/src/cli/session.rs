@@ -21,7 +21,12 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let row = store.session(&args.name)?;
-    let history = store.session_history(&args.name, args.limit)?;
+    let mut history = store.session_history(&row.name, args.limit)?;
+    if row.name != args.name {
+        history.extend(store.session_history(&args.name, args.limit)?);
+        history.sort_by_key(|row| row.at);
+        history.drain(..history.len().saturating_sub(args.limit));
+    }
     if context.ui.json {
         let mut value = session_json(&row);
         value["history"] = json!(history);
@@ -36,6 +41,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     let line = |name: &str, value: &str| ui.line(&format!("{name:<10} {value}"));
     line("session", &ui::clean(&row.name))?;
+    for name in row.who().labels().skip(1) {
+        line("also", &ui::clean(name))?;
+    }
     line(
         "status",
         &format!(

@@ -68,8 +68,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let rows = rows
         .iter()
         .map(|row| {
+            let names: Vec<&str> = row.who().labels().collect();
             vec![
-                ui::clean(&row.name),
+                ui::clean(&names.join(", ")),
                 row.provider.clone(),
                 ui::activity(row.activity),
                 ui::ago(row.since, now),
@@ -188,6 +189,7 @@ fn activity(name: &str) -> Result<Activity, String> {
 pub(super) fn session_json(row: &SessionRow) -> Value {
     json!({
         "name": row.name,
+        "aliases": row.who().labels().skip(1).collect::<Vec<_>>(),
         "provider": row.provider,
         "status": row.activity,
         "reason": row.reason(),

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
+use super::pause::present_name;
 use super::{Context, ui};
-use crate::engine::explain::waits_for;
+use crate::engine::explain::{lost_target, waits_for};
 use crate::model::ids::TaskId;
+use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
-use crate::store::{ParentRow, Store};
+use crate::store::{ParentRow, SessionRow, Store, present};
 
 /// Shows a task: its state, context, attempts, and why each went where it went.
 #[derive(Debug, clap::Args)]
@@ -21,15 +23,17 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let mut task = store.task(args.id)?;
     let parents = store.parents(args.id)?;
+    let rows = store.sessions()?;
     if task.status == Status::Pending
-        && let Some(reason) = waits_for(&task, &parents, Timestamp::now())
+        && let Some(reason) = lost_target(&task, present(&rows))
+            .or_else(|| waits_for(&task, &parents, Timestamp::now()))
     {
         task.wait_reason = Some(reason);
     }
     let attempts = store.attempts(args.id)?;
     let output = store.output(args.id)?;
     if context.ui.json {
-        let mut value = task_json(&task);
+        let mut value = task_json(&task, &rows);
         value["output"] = output.map_or(Value::Null, |output| {
             Value::String(String::from_utf8_lossy(&output.bytes).into_owned())
         });
@@ -38,7 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         context.ui.json(&value)?;
         return Ok(Exit::Done);
     }
-    print(context, &task, &parents, &attempts)?;
+    print(context, &task, &parents, &attempts, &rows)?;
     if let Some(output) = output {
         let lines = output.bytes.iter().filter(|&&byte| byte == b'\n').count();
         context.ui.line(&format!(
@@ -54,6 +58,7 @@ fn print(
     task: &Task,
     parents: &[ParentRow],
     attempts: &[Attempt],
+    rows: &[SessionRow],
 ) -> Result<(), Failure> {
     let ui = context.ui;
     let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
@@ -92,7 +97,8 @@ fn print(
         } else {
             ""
         };
-        line("target", &format!("{}{others}", ui::clean(target)))?;
+        let target = target_in_words(target, rows);
+        line("target", &format!("{}{others}", ui::clean(&target)))?;
     }
     let providers = task.preferred_providers();
     if !providers.is_empty() {
@@ -161,6 +167,32 @@ fn print(
     Ok(())
 }
 
+/// A target by its present name, and by the one that was said where that is another.
+fn target_in_words(target: &SessionRef, rows: &[SessionRow]) -> String {
+    match whereabouts(present(rows), target) {
+        Whereabouts::Here(name) if name == target.name => name,
+        Whereabouts::Here(name) => format!("{name} (said of {target})"),
+        Whereabouts::Awaited => format!("{target} (no session is called so yet)"),
+        Whereabouts::Gone => format!("{}, which is gone", target.in_full()),
+    }
+}
+
+/// A target as scripts see it.
+fn target_json(target: &SessionRef, rows: &[SessionRow]) -> Value {
+    let found = whereabouts(present(rows), target);
+    let state = match &found {
+        Whereabouts::Here(_) => "there",
+        Whereabouts::Awaited => "awaited",
+        Whereabouts::Gone => "gone",
+    };
+    let meaning = target.meaning.as_ref();
+    json!({
+        "said": target.name,
+        "address": meaning.map(Meaning::address),
+        "state": state,
+    })
+}
+
 /// What the agent itself has told of its turn.
 fn print_turn(context: &Context, turn: &TurnFacts) -> Result<(), Failure> {
     let took = turn.began.zip(turn.ended).map(|(began, ended)| {
@@ -205,7 +237,9 @@ pub(super) fn points(points: i32, terms: &[crate::model::matching::Term]) -> Str
 }
 
 /// A task as scripts see it; its output and attempts are added by `show`.
-pub(super) fn task_json(task: &Task) -> Value {
+pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
+    let target = task.target_session.as_ref();
+    let lost = lost_target(task, present(rows));
     json!({
         "id": task.id,
         "kind": task.kind,
@@ -229,7 +263,8 @@ pub(super) fn task_json(task: &Task) -> Value {
         "prerequisites": task.metadata.prerequisites,
         "prereq_timeout_seconds": task.metadata.prerequisite_timeout,
         "match_context": task.metadata.prefer_context_match,
-        "target_session": task.target_session,
+        "target_session": target.map(|target| present_name(target, rows)),
+        "target": target.map(|target| target_json(target, rows)),
         "target_fallback": task.metadata.target_fallback,
         "target_provider": task.target_provider,
         "providers": task.metadata.preferred_providers,
@@ -240,7 +275,7 @@ pub(super) fn task_json(task: &Task) -> Value {
         "retries": task.max_retries,
         "timeout_seconds": task.timeout_seconds,
         "not_before": task.not_before,
-        "wait_reason": task.wait_reason,
+        "wait_reason": lost.as_ref().or(task.wait_reason.as_ref()),
         "asks": task.asks,
     })
 }

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Failure};
-use super::pause::{paused_json, retain_lasting};
+use super::pause::{in_words, paused_json, retain_lasting};
 use super::show::task_json;
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, PauseRow, PolicyLog, PolicyOutcome, ShadowFacts, Store};
+use crate::store::{DaemonFacts, PolicyLog, PolicyOutcome, ShadowFacts, Store};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,8 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let counts = store.counts()?;
     let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in store.sessions()? {
+    let rows = store.sessions()?;
+    for row in &rows {
         if row.activity != Activity::Gone {
             *sessions.entry(row.activity.name()).or_default() += 1;
         }
@@ -53,8 +54,8 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             "daemon": daemon_json(holder.map(|holder| holder.pid), facts.as_ref(), refused.as_deref(), now),
             "tasks": tasks,
             "sessions": sessions,
-            "paused": paused_json(&pauses),
-            "waiting_input": asking.iter().map(task_json).collect::<Vec<Value>>(),
+            "paused": paused_json(&pauses, &rows),
+            "waiting_input": asking.iter().map(|task| task_json(task, &rows)).collect::<Vec<Value>>(),
         }))?;
         return Ok(Exit::Done);
     }
@@ -103,7 +104,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
         .ui
         .line(&format!("sessions  {}", listed(sessions)))?;
     if !pauses.is_empty() {
-        let names: Vec<String> = pauses.iter().map(PauseRow::to_string).collect();
+        let names: Vec<String> = pauses.iter().map(|pause| in_words(pause, &rows)).collect();
         context
             .ui
             .line(&format!("paused    {}", ui::clean(&names.join(", "))))?;

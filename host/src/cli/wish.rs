@@ -169,7 +169,7 @@ impl Wish {
 
     fn apply_selection(&self, task: &mut NewTask) -> Result<(), Failure> {
         if let Some(target) = &self.target {
-            task.target_session = Some(not_blank("--target", target)?);
+            task.target_session = Some(not_blank("--target", target)?.into());
             task.metadata.target_fallback = false;
         }
         let metadata = &mut task.metadata;

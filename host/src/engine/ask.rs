@@ -13,7 +13,7 @@ use super::scan::Snapshot;
 use super::tracker::{Asked, Freshness, Known, Seen, What};
 use super::{Engine, RoundError};
 use crate::model::eligibility::Admission;
-use crate::model::session::{Activity, is_called};
+use crate::model::session::Activity;
 use crate::model::task::Task;
 use crate::node::script;
 use crate::node::spool::Spool;
@@ -61,8 +61,8 @@ impl<T: Tmux + 'static> Engine<T> {
             let may = |seen: &&&Seen| demand.excludes(&seen.row.place()).is_none();
             for (seen, stale) in ready.iter().zip(&mut stale) {
                 // A protected session is left in peace, unless it is named.
-                let target = task.target_session.as_deref();
-                let named = target.is_some_and(|target| is_called(&seen.row.name, target));
+                let target = task.target_session.as_ref();
+                let named = target.is_some_and(|target| seen.row.who().answers(target));
                 if !matches!(seen.what, What::Shell(_))
                     || !may(&seen)
                     || !(named || seen.row.admission == Admission::Open)

@@ -17,7 +17,7 @@ use super::matching::{avoid, candidate, named, obstacle, resource};
 use super::steps::{Part, Step, command, do_in_thought, in_words};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::matching::{Decision, Question};
-use crate::model::session::{Activity, is_called};
+use crate::model::session::Activity;
 use crate::model::task::{Kind, Task};
 use crate::policy::Policy;
 use crate::probe::look::Place;
@@ -267,8 +267,8 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     }
     // Each obstacle with the ways around it.
     let mut obstacles: Vec<Vec<Step>> = Vec::new();
-    let target = task.target_session.as_deref();
-    let is_target = target.is_some_and(|target| is_called(&row.name, target));
+    let target = task.target_session.as_ref();
+    let is_target = target.is_some_and(|target| row.who().answers(target));
     if row.admission == Admission::Excluded {
         obstacles.push(vec![Step::Include]);
     }
@@ -304,7 +304,7 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     if row.paused {
         let pauses = stage.pauses.iter();
         let pauses = pauses.map(|pause| &pause.what);
-        let pauses = pauses.filter(|pause| pause.covers(&row.name, &row.provider));
+        let pauses = pauses.filter(|pause| pause.covers(row.who(), &row.provider));
         obstacles.push(vec![Step::Resume(pauses.cloned().collect())]);
     }
     // One that is asked for its variables, or was just used by a person, is idle and held back.
@@ -384,10 +384,12 @@ fn start(stage: &Stage<'_>) -> Option<Change> {
         }));
     }
     let target = task.target_session.as_ref()?;
-    if stage.rows.iter().any(|row| is_called(&row.name, target)) {
+    // One that is gone does not come back.
+    let is_awaited = target.meaning.is_none();
+    if !is_awaited || stage.rows.iter().any(|row| row.who().answers(target)) {
         return None;
     }
-    let command = command(&["tmux", "new-session", "-d", "-s", target]);
+    let command = command(&["tmux", "new-session", "-d", "-s", &target.name]);
     let how = command.map_or_else(String::new, |command| format!(": {command}"));
     Some(Change::new(format!("start session {target}{how}")))
 }

@@ -12,7 +12,8 @@ pub use super::matching::has_failed;
 use super::matching::{avoid, candidate, named, obstacle, resource, seconds};
 use crate::model::eligibility::SHELL;
 use crate::model::matching::{Decision, Question, Ranking, Term};
-use crate::model::session::{Activity, is_called};
+use crate::model::naming::{Whereabouts, Who, whereabouts};
+use crate::model::session::Activity;
 use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
 use crate::probe::look::Place;
@@ -152,7 +153,10 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
             standing.obstacle.is_some(),
         )
     });
-    let (reason, changes) = match waits_for(task, parents, now) {
+    // One that is gone does not come back, whatever the task waits for besides.
+    let is_lost = lost_target(task, rows.iter().map(|row| row.who())).is_some();
+    let waits = waits_for(task, parents, now).filter(|_| !is_lost);
+    let (reason, changes) = match waits {
         Some(reason) => (reason, vec![Change::new(until(task, parents))]),
         None => {
             let stage = |policy| Stage {
@@ -177,7 +181,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
                     .collect(),
                 (Err(_), None) => Vec::new(),
             };
-            (reason(task, &sessions, policy_says), changes)
+            (reason(task, &rows, &sessions, policy_says), changes)
         }
     };
     Explanation {
@@ -283,32 +287,55 @@ pub fn waits_for(task: &Task, parents: &[ParentRow], now: Timestamp) -> Option<S
     })
 }
 
-fn reason(task: &Task, sessions: &[Standing], policy_says: Option<String>) -> String {
+/// Why a task cannot run that is for a session which is gone.
+pub fn lost_target<'a>(
+    task: &Task,
+    sessions: impl Iterator<Item = Who<'a>> + Clone,
+) -> Option<String> {
+    let target = task.target_session.as_ref()?;
+    let waits = task.status == Status::Pending && !task.metadata.target_fallback;
+    let gone = waits && whereabouts(sessions, target) == Whereabouts::Gone;
+    gone.then(|| {
+        format!(
+            "its target session {} is gone: `assigner reassign {} --to ...`",
+            target.in_full(),
+            task.id
+        )
+    })
+}
+
+fn reason(
+    task: &Task,
+    rows: &[&SessionRow],
+    sessions: &[Standing],
+    policy_says: Option<String>,
+) -> String {
     let possible: Vec<&Standing> = sessions
         .iter()
         .filter(|session| !session.excluded)
         .collect();
+    let who = rows.iter().map(|row| row.who());
+    if let Some(lost) = lost_target(task, who.clone()) {
+        return lost;
+    }
     if sessions.is_empty() {
         return "there are no sessions".to_owned();
     }
     if possible.is_empty() {
         return match (&task.target_session, task.kind) {
-            (Some(target), _)
-                if !sessions
-                    .iter()
-                    .any(|session| is_called(&session.session, target)) =>
-            {
-                format!("it is for session {target}, and there is none of that name")
-            }
             (Some(target), _) => {
-                let why = sessions
-                    .iter()
-                    .find(|session| is_called(&session.session, target));
-                let why = why.and_then(|session| session.obstacle.as_deref());
-                format!(
-                    "it is for session {target}, which cannot run it: {}",
-                    why.unwrap_or_default()
-                )
+                let mut there = rows.iter().filter(|row| row.who().answers(target));
+                match (there.next(), whereabouts(who, target)) {
+                    (Some(row), Whereabouts::Here(name)) => {
+                        let why = sessions.iter().find(|session| session.session == row.name);
+                        let why = why.and_then(|session| session.obstacle.as_deref());
+                        format!(
+                            "it is for session {name}, which cannot run it: {}",
+                            why.unwrap_or_default()
+                        )
+                    }
+                    _ => format!("it is for session {target}, and there is none of that name"),
+                }
             }
             (None, Kind::Prompt) if sessions.iter().all(|session| session.provider == SHELL) => {
                 format!(

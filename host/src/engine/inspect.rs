@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::agents::Agents;
 use super::prompt;
-use super::scan::labels;
+use super::scan::homes;
 use super::sight::{Evidence, Memory, Sighting, observe};
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
@@ -21,6 +21,8 @@ use crate::tmux::{Error, Pane, Tmux};
 pub struct Inspection {
     /// What the session is called.
     pub name: String,
+    /// What else, where further tmux sessions show it.
+    pub aliases: Vec<String>,
     /// The pane.
     pub pane: Pane,
     /// What runs in it; `None`: neither a shell nor an agent that a profile knows.
@@ -55,9 +57,14 @@ pub async fn inspect<T: Tmux>(
         .into_iter()
         .filter(|pane| !pane.dead)
         .collect();
-    let names = labels(panes.iter());
+    let names = homes(panes.iter());
     let mut found = Vec::with_capacity(panes.len());
-    for (pane, name) in panes.into_iter().zip(names) {
+    for (pane, homes) in panes.into_iter().zip(names) {
+        let mut names = homes.into_iter().map(|home| home.name);
+        let Some(name) = names.next() else {
+            continue;
+        };
+        let aliases: Vec<String> = names.collect();
         let pid = pane.identity.pane_pid;
         let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
         let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
@@ -76,6 +83,7 @@ pub async fn inspect<T: Tmux>(
             };
             found.push(Inspection {
                 name,
+                aliases,
                 provider: Some(seen.profile.name.clone()),
                 known_by: format!("{} (process {})", seen.by.name(), seen.pid),
                 pid: seen.pid,
@@ -89,6 +97,7 @@ pub async fn inspect<T: Tmux>(
             let why = "no profile knows what runs here: see `assigner agents list`".to_owned();
             found.push(Inspection {
                 name,
+                aliases,
                 provider: None,
                 known_by: format!("it runs {}", pane.command),
                 pid,
@@ -110,6 +119,7 @@ pub async fn inspect<T: Tmux>(
             observe(&mut memory, &pane, evidence, attended_for, now);
         found.push(Inspection {
             name,
+            aliases,
             provider: Some(SHELL.to_owned()),
             known_by: format!("its program, {} (process {pid})", shell.name()),
             pid,

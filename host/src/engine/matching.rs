@@ -11,9 +11,9 @@ use super::scan::Snapshot;
 use super::tracker::Seen;
 use super::{Engine, RoundError, lock};
 use crate::model::eligibility::{Admission, Place};
-use crate::model::ids::TaskId;
+use crate::model::ids::{Identity, TaskId};
 use crate::model::matching::{Attribute, Candidate, Decision, Question, Ranking, Resource};
-use crate::model::session::{Activity, is_called};
+use crate::model::session::Activity;
 use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::probe;
 use crate::probe::look::{self, Place as Looked, Watch};
@@ -32,7 +32,7 @@ pub(super) struct Assignment {
 #[derive(Debug, Default)]
 pub(super) struct QueueWatch {
     data_version: Option<i64>,
-    ready: Vec<(String, Option<String>, Option<String>)>,
+    ready: Vec<(Identity, String, Option<String>, Option<String>)>,
     due: Option<Timestamp>,
     /// When what the policy lets wait is to be asked about again: it may wait for time to pass.
     again: Option<Timestamp>,
@@ -63,6 +63,15 @@ impl<T: Tmux + 'static> Engine<T> {
                 store.lanes()
             })
             .await?;
+        // A name that a session has is bound first, at the next scan: what is claimed is what was
+        // meant, and stays so.
+        let (unbound, lanes): (Vec<Lane>, Vec<Lane>) = lanes
+            .into_iter()
+            .partition(|lane| is_unbound(lane, snapshot));
+        if !unbound.is_empty() {
+            self.orders.stale = true;
+            self.queue.touch();
+        }
         let lanes: Vec<Lane> = lanes
             .into_iter()
             .filter(|lane| {
@@ -125,6 +134,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .iter()
             .map(|seen| {
                 (
+                    seen.row.identity.clone(),
                     seen.row.name.clone(),
                     seen.row.current_dir.clone(),
                     seen.row.git_branch.clone(),
@@ -260,6 +270,15 @@ impl<T: Tmux + 'static> Engine<T> {
         }
         Ok(assignments)
     }
+}
+
+/// Whether tasks are for a session that is there, and were not bound to it yet.
+fn is_unbound(lane: &Lane, snapshot: &Snapshot) -> bool {
+    let target = lane.target_session.as_ref();
+    target.is_some_and(|target| {
+        let mut sessions = snapshot.sessions.iter();
+        target.meaning.is_none() && sessions.any(|seen| seen.row.who().answers(target))
+    })
 }
 
 /// How long after a decision what the policy lets wait is asked about again, where nothing else
@@ -466,7 +485,7 @@ pub(super) fn candidate<'a>(
     let mut targets = Vec::new();
     let mut follows = None;
     for (position, place) in places.enumerate() {
-        if task.follows.as_deref() == Some(place.name) {
+        if task.follows.as_deref() == Some(place.who.name) {
             follows = Some(position);
         }
         if demand.excludes(&place).is_some() {
@@ -474,8 +493,8 @@ pub(super) fn candidate<'a>(
             continue;
         }
         eligible.push(position);
-        let target = task.target_session.as_deref();
-        let is_target = target.is_some_and(|target| is_called(place.name, target));
+        let target = task.target_session.as_ref();
+        let is_target = target.is_some_and(|target| place.who.answers(target));
         // One that is busy is there, and yet others may stand in for it.
         if is_target && (position < ready || !demand.target_fallback) {
             targets.push(position);

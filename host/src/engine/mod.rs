@@ -40,6 +40,7 @@ use globset::GlobSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use orders::{aim, said};
 pub use pool::{Launch, Pool, PoolSettings, Stand};
 
 use crate::agents::Catalog;

@@ -1,14 +1,26 @@
-//! What people and programs have set for sessions: pauses, labels, and variables that they tell of.
+//! What people and programs have set for sessions: pauses, labels, and variables that they tell of;
+//! and how that follows the sessions that were meant, whatever they are called by now.
+//!
+//! ```text
+//! a name is said -> its meaning, or none yet -> a session of that name appears -> its meaning
+//!                        | is gone
+//!                   pauses and labels end; a task for it waits for a person's word
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
 use super::Engine;
 use super::tracker::Freshness;
-use crate::model::session::names;
-use crate::store::{PauseRow, Reply, StoreError};
-use crate::tmux::Tmux;
+use crate::model::ids::{Identity, TmuxSession};
+use crate::model::naming::{Meaning, SessionRef, Who, first_meaning, meaning};
+use crate::model::task::NewTask;
+use crate::probe;
+use crate::store::{
+    Pause, PauseRow, Reply, SessionLabel, SessionRow, Store, StoreError, labels_of, present,
+};
+use crate::tmux::{Pane, Tmux};
 
 /// What was set, as of the last change of the database.
 #[derive(Debug, Default)]
@@ -19,14 +31,46 @@ pub(super) struct Orders {
     /// What people have answered.
     pub(super) replies: Vec<Reply>,
     pauses: Vec<PauseRow>,
-    labels: BTreeMap<String, BTreeMap<String, String>>,
+    labels: Vec<SessionLabel>,
+    /// The names of sessions that tasks wait for and that have meant nothing yet.
+    awaited: Vec<String>,
+}
+
+/// Returns what the name of a session means that a person says now, as `assigner sessions` shows it.
+/// What was last seen by a daemon that has ended, and runs no more, is not meant.
+pub fn said(rows: &[SessionRow], name: impl Into<String>) -> SessionRef {
+    let name = name.into();
+    let there = present(rows).filter(|who| {
+        let pid = who.identity.map(|identity| identity.pane_pid);
+        pid.is_some_and(probe::is_alive)
+    });
+    let meaning = meaning(there, &name);
+    SessionRef { name, meaning }
+}
+
+/// Binds the targets of tasks that a person queues or changes now to what their names mean.
+///
+/// # Errors
+/// The database refused.
+pub fn aim(tasks: &mut [NewTask], store: &mut dyn Store) -> Result<(), StoreError> {
+    let targets = tasks.iter_mut();
+    let targets = targets.filter_map(|task| task.target_session.as_mut());
+    let mut targets = targets.filter(|target| target.meaning.is_none()).peekable();
+    if targets.peek().is_none() {
+        return Ok(());
+    }
+    let rows = store.sessions()?;
+    for target in targets {
+        *target = said(&rows, std::mem::take(&mut target.name));
+    }
+    Ok(())
 }
 
 impl Orders {
-    /// Returns the pause that holds for a session of that name and provider: one that a person has
+    /// Returns the pause that holds for a session in which that provider runs: one that a person has
     /// asked for before one that ends by itself.
-    pub(super) fn pause(&self, session: &str, provider: &str) -> Option<&PauseRow> {
-        PauseRow::over(&self.pauses, session, provider)
+    pub(super) fn pause(&self, who: Who<'_>, provider: &str) -> Option<&PauseRow> {
+        PauseRow::over(&self.pauses, who, provider)
     }
 
     /// Whether a pause has ended by itself.
@@ -35,14 +79,81 @@ impl Orders {
         pauses.any(|pause| pause.until.is_some_and(|until| until <= now))
     }
 
-    /// Returns the labels of the session of that name.
-    pub(super) fn labels(&self, session: &str) -> BTreeMap<String, String> {
-        // What is set for one pane counts more than what is set for all of them.
-        let mut labels = BTreeMap::new();
-        for name in names(session).collect::<Vec<_>>().into_iter().rev() {
-            labels.extend(self.labels.get(name).cloned().unwrap_or_default());
+    /// Returns the labels of a session.
+    pub(super) fn labels(&self, who: Who<'_>) -> BTreeMap<String, String> {
+        labels_of(&self.labels, who)
+    }
+
+    /// The sessions that pauses and labels are of.
+    fn said(&self) -> impl Iterator<Item = &SessionRef> {
+        let pauses = self.pauses.iter().filter_map(|pause| match &pause.what {
+            Pause::Session(said) => Some(said),
+            Pause::All | Pause::Provider(_) => None,
+        });
+        pauses.chain(self.labels.iter().map(|label| &label.session))
+    }
+
+    /// Returns what the names that were awaited mean now.
+    fn arrived(&self, sessions: &[Who<'_>]) -> Vec<(String, Meaning)> {
+        let awaited = self.said().filter(|said| said.meaning.is_none());
+        let awaited = awaited.map(|said| &said.name).chain(&self.awaited);
+        let awaited: BTreeSet<&str> = awaited.map(String::as_str).collect();
+        if awaited.is_empty() {
+            return Vec::new();
         }
-        labels
+        let called: HashSet<&str> = sessions.iter().flat_map(|who| who.names()).collect();
+        let arrived = awaited.into_iter().filter(|name| called.contains(name));
+        arrived
+            .filter_map(|name| {
+                let meaning = first_meaning(sessions.iter().copied(), name)?;
+                Some((name.to_owned(), meaning))
+            })
+            .collect()
+    }
+
+    /// Returns what pauses and labels are of and is gone.
+    fn gone(&self, listed: &Listed, is_alive: impl Fn(u32) -> bool) -> Vec<Meaning> {
+        let meanings = self.said().filter_map(|said| said.meaning.as_ref());
+        let gone = meanings.filter(|meaning| listed.is_gone(meaning, &is_alive));
+        gone.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+}
+
+/// All that tmux lists, also panes that are no sessions at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    server: Option<(u32, i64)>,
+    panes: HashSet<Identity>,
+    sessions: HashSet<TmuxSession>,
+}
+
+impl Listed {
+    /// Returns what these panes make up.
+    pub(super) fn of(panes: &[Pane]) -> Self {
+        let server = panes.first().map(|pane| &pane.identity);
+        let sessions = panes.iter().flat_map(|pane| {
+            let further = pane.further.iter().map(|further| further.session_id);
+            std::iter::once(pane.session_id).chain(further)
+        });
+        Self {
+            server: server.map(|server| (server.server_pid, server.server_start)),
+            panes: panes.iter().map(|pane| pane.identity.clone()).collect(),
+            sessions: sessions.collect(),
+        }
+    }
+
+    /// Whether something is gone: its server lists it no more, or has ended. What belongs to another
+    /// server that runs is only out of sight.
+    fn is_gone(&self, meaning: &Meaning, is_alive: impl Fn(u32) -> bool) -> bool {
+        let server = meaning.server();
+        match self.server {
+            Some(listed) if listed == server => match meaning {
+                Meaning::Pane(pane) => !self.panes.contains(pane),
+                Meaning::Session { id, .. } => !self.sessions.contains(id),
+            },
+            Some((pid, _)) if pid == server.0 => true,
+            _ => !is_alive(server.0),
+        }
     }
 }
 
@@ -68,6 +179,7 @@ impl<T: Tmux + 'static> Engine<T> {
                     data_version: Some(version),
                     pauses: store.pauses()?,
                     labels: store.session_labels()?,
+                    awaited: store.awaited_targets()?,
                 };
                 Ok(Some((
                     orders,
@@ -91,8 +203,14 @@ impl<T: Tmux + 'static> Engine<T> {
         }
         self.orders = orders;
         for update in updates {
-            let identity = self.tracker.written.get(&update.session);
-            let Some(identity) = identity.map(|row| row.identity.clone()) else {
+            let identity = match update.session.meaning {
+                Some(Meaning::Pane(identity)) => Some(identity),
+                _ => {
+                    let row = self.tracker.written.get(&update.session.name);
+                    row.map(|row| row.identity.clone())
+                }
+            };
+            let Some(identity) = identity else {
                 continue;
             };
             if let Some(known) = self.tracker.get_mut(&identity) {
@@ -108,5 +226,145 @@ impl<T: Tmux + 'static> Engine<T> {
             }
         }
         Ok(())
+    }
+
+    /// Lets what was said follow the sessions: what waited for a name is bound to the first session
+    /// that is called so, and what was of a session that is gone ends.
+    pub(super) async fn follow_names(
+        &mut self,
+        listed: &Listed,
+        sessions: &[Who<'_>],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let gone = self.orders.gone(listed, probe::is_alive);
+        let arrived = self.orders.arrived(sessions);
+        if gone.is_empty() && arrived.is_empty() {
+            return Ok(());
+        }
+        let (pauses, labels, awaited) = self
+            .ledger
+            .run(move |store| {
+                store.end_wishes(&gone, now)?;
+                store.bind(&arrived)?;
+                let (pauses, labels) = (store.pauses()?, store.session_labels()?);
+                Ok((pauses, labels, store.awaited_targets()?))
+            })
+            .await?;
+        self.orders.pauses = pauses;
+        self.orders.labels = labels;
+        self.orders.awaited = awaited;
+        // Our own changes do not show in the version.
+        self.queue.touch();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::PaneId;
+
+    fn pane(server: u32, number: u32) -> Identity {
+        Identity {
+            server_pid: server,
+            server_start: 1,
+            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
+            pane_pid: number,
+        }
+    }
+
+    fn session(server_pid: u32, id: u32) -> Meaning {
+        Meaning::Session {
+            server_pid,
+            server_start: 1,
+            id: TmuxSession(id),
+        }
+    }
+
+    fn pause(name: &str, meaning: Option<Meaning>) -> PauseRow {
+        PauseRow {
+            what: Pause::Session(SessionRef {
+                name: name.to_owned(),
+                meaning,
+            }),
+            until: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_ended_is_told_from_what_is_out_of_sight() {
+        let listed = Listed {
+            server: Some((5, 1)),
+            panes: HashSet::from([pane(5, 1)]),
+            sessions: HashSet::from([TmuxSession(3)]),
+        };
+        let runs = |pid| pid == 5 || pid == 6;
+        let is_gone = |meaning| listed.is_gone(&meaning, runs);
+        assert!(!is_gone(Meaning::Pane(pane(5, 1))));
+        assert!(is_gone(Meaning::Pane(pane(5, 2))));
+        assert!(!is_gone(session(5, 3)));
+        assert!(is_gone(session(5, 4)));
+        // A respawned pane is another one.
+        let respawned = Identity {
+            pane_pid: 9,
+            ..pane(5, 1)
+        };
+        assert!(is_gone(Meaning::Pane(respawned)));
+        // Another server, one that has ended, and one whose process has the same number.
+        assert!(!is_gone(Meaning::Pane(pane(6, 1))));
+        assert!(is_gone(Meaning::Pane(pane(7, 1))));
+        let before = Identity {
+            server_start: 0,
+            ..pane(5, 1)
+        };
+        assert!(is_gone(Meaning::Pane(before)));
+        // Where nothing is listed, a server that runs may only have lost its socket.
+        let nothing = Listed::default();
+        assert!(!nothing.is_gone(&session(5, 3), runs));
+        assert!(nothing.is_gone(&session(7, 3), runs));
+    }
+
+    #[test]
+    fn names_that_were_awaited_arrive_and_others_do_not() {
+        let orders = Orders {
+            pauses: vec![
+                pause("api", None),
+                pause("bound", Some(session(5, 9))),
+                pause("nobody", None),
+            ],
+            awaited: vec!["web".to_owned(), "later".to_owned()],
+            ..Orders::default()
+        };
+        let (api, web) = (pane(5, 1), pane(5, 2));
+        let homes = |id, name: &str| {
+            vec![crate::model::naming::Home {
+                id: TmuxSession(id),
+                name: name.to_owned(),
+            }]
+        };
+        let (at_api, at_web) = (homes(1, "api"), homes(2, "web"));
+        let sessions = [
+            Who {
+                name: "api",
+                identity: Some(&api),
+                homes: &at_api,
+            },
+            Who {
+                name: "web",
+                identity: Some(&web),
+                homes: &at_web,
+            },
+            Who::named("bound"),
+        ];
+        assert_eq!(
+            orders.arrived(&sessions),
+            [
+                ("api".to_owned(), session(5, 1)),
+                ("web".to_owned(), session(5, 2))
+            ]
+        );
+        let gone = orders.gone(&Listed::default(), |_| false);
+        assert_eq!(gone, [session(5, 9)]);
     }
 }

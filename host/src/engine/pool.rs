@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::model::duration::shown;
 use crate::model::eligibility::{Admission, Demand, Place};
+use crate::model::naming::Who;
 use crate::model::session::Activity;
 
 /// What the engine is told of pools.
@@ -167,7 +168,7 @@ impl Offer {
     /// Returns what a task's demand looks at, if it is started.
     pub(super) fn place<'a>(&'a self, provider: &'a str) -> Place<'a> {
         Place {
-            name: &self.name,
+            who: Who::named(&self.name),
             provider,
             branch: self.branch.as_deref(),
             labels: &self.labels,
@@ -269,7 +270,7 @@ pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
     let Served { seats, unserved } = served(scene, &coming);
     for (index, member) in scene.members.iter().enumerate() {
         let mut ready = scene.ready.iter().zip(&seats);
-        let wanted = ready.any(|(place, taken)| *taken && place.name == member.place.name);
+        let wanted = ready.any(|(place, taken)| *taken && place.who.name == member.place.who.name);
         steps.extend(fate(scene, member, index, wanted));
     }
     let mut begun = vec![false; scene.pools.len()];
@@ -517,6 +518,7 @@ mod tests {
 
     use super::*;
     use crate::model::eligibility::SHELL;
+    use crate::model::naming::SessionRef;
     use crate::model::task::Kind;
 
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
@@ -559,7 +561,7 @@ mod tests {
 
     fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
         Place {
-            name,
+            who: Who::named(name),
             provider,
             branch: None,
             labels: &NO_LABELS,
@@ -665,7 +667,7 @@ mod tests {
                 ..prompt(&[])
             },
             Demand {
-                target_session: Some("api"),
+                target_session: Some(&SessionRef::from("api")),
                 ..prompt(&[])
             },
             Demand {
@@ -687,10 +689,11 @@ mod tests {
     #[test]
     fn tasks_are_matched_and_not_only_counted() {
         let codex = pool("codex", 3);
+        let target = SessionRef::from("a");
         let tasks = [
             prompt(&[]),
             Demand {
-                target_session: Some("a"),
+                target_session: Some(&target),
                 ..prompt(&[])
             },
         ];
@@ -982,8 +985,9 @@ mod tests {
                     used: used.map(at),
                     ..member(&pools[index], name, stage, sight)
                 }).collect();
+            let targets = NAMES.map(SessionRef::from);
             let tasks: Vec<Demand<'_>> = asked.iter().map(|&(provider, target)| Demand {
-                target_session: target.map(|target| NAMES[target]),
+                target_session: target.map(|target| &targets[target]),
                 ..prompt(provider.map_or(&[], |provider| providers[provider].as_slice()))
             }).collect();
             let ready: Vec<Place<'_>> = ready.iter()

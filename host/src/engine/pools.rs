@@ -22,6 +22,7 @@ use super::tracker::{Seen, What};
 use super::{Engine, RoundError, worktree};
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::ids::{AttemptId, TaskId};
+use crate::model::naming::{SessionRef, Who};
 use crate::model::session::{Activity, names};
 use crate::model::task::{Status, Task};
 use crate::model::text::clean;
@@ -399,7 +400,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
         let targets = lanes
             .iter()
-            .filter_map(|lane| lane.target_session.as_deref());
+            .filter_map(|lane| awaited(lane.target_session.as_ref()));
         let views = self.pool_views(targets, branches, sessions, now);
         let free: Vec<Place<'_>> = self
             .free_sessions(snapshot)
@@ -444,7 +445,11 @@ impl<T: Tmux + 'static> Engine<T> {
             let named: Vec<String> = named.map(|target| (*target).to_owned()).collect();
             let names = pool.free_name(taken).into_iter().chain(named);
             let offers = names
-                .filter(|name| self.orders.pause(name, &pool.provider).is_none())
+                .filter(|name| {
+                    self.orders
+                        .pause(Who::named(name), &pool.provider)
+                        .is_none()
+                })
                 .map(|name| self.offer(pool, name, branches));
             views.push(View {
                 pool,
@@ -468,7 +473,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Offer {
             // A worktree of a pool stands on a commit, and so on no branch.
             branch: branches.get(&pool.name).cloned(),
-            labels: self.orders.labels(&name),
+            labels: self.orders.labels(Who::named(&name)),
             admission,
             name,
         }
@@ -531,7 +536,7 @@ impl<T: Tmux + 'static> Engine<T> {
     ) -> Vec<Todo> {
         let targets = tasks
             .iter()
-            .filter_map(|task| task.target_session.as_deref());
+            .filter_map(|task| awaited(task.target_session.as_ref()));
         let views = self.pool_views(targets, branches, sessions, now);
         let providers: Vec<Vec<String>> = tasks.iter().map(Task::allowed_providers).collect();
         let demands: Vec<Demand<'_>> = tasks
@@ -937,7 +942,8 @@ impl<T: Tmux + 'static> Engine<T> {
             context_at: now,
             admission: Admission::Open,
             paused: false,
-            labels: self.orders.labels(name),
+            labels: self.orders.labels(Who::named(name)),
+            homes: Vec::new(),
         };
         let rows = [row.clone()];
         self.ledger
@@ -1097,6 +1103,12 @@ async fn worktree_ready(
         directory,
         note: format!(", {stands}"),
     })
+}
+
+/// The name that a task waits for; what it meant once is not started anew.
+fn awaited(target: Option<&SessionRef>) -> Option<&str> {
+    let target = target.filter(|target| target.meaning.is_none())?;
+    Some(&target.name)
 }
 
 fn text(path: &Path) -> Result<String, String> {

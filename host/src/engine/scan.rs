@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::orders::Listed;
 use super::prompt::{self, Line};
 use super::sight::{Evidence, Memory, Sighting, observe};
 use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp, What};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
-use crate::model::ids::{Identity, PaneId};
-use crate::model::session::{Activity, Shell, names};
+use crate::model::ids::{Identity, PaneId, TmuxSession};
+use crate::model::naming::{Home, Who};
+use crate::model::session::{Activity, Shell};
 use crate::model::verdict::Obstacle;
 use crate::probe::look::Watch;
 use crate::probe::{self, Directory, Standing};
@@ -63,6 +65,7 @@ impl<T: Tmux + 'static> Engine<T> {
             Err(error) => return Err(RoundError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
+        let listed = Listed::of(&panes);
         self.agents.hear(&self.reports);
         self.read_hints(&panes).await?;
         let candidates: Vec<Candidate> = panes
@@ -74,11 +77,16 @@ impl<T: Tmux + 'static> Engine<T> {
         let lines = self.lines(&candidates, now).await?;
         self.read_screens(&candidates, now).await?;
         let contexts = self.contexts_of(&candidates).await;
-        let labels = labels(candidates.iter().map(|candidate| &candidate.pane));
+        let homes = homes(candidates.iter().map(|candidate| &candidate.pane));
+        let named = candidates.iter().zip(&homes);
+        let named: Vec<Who<'_>> = named
+            .map(|(candidate, homes)| who(&candidate.pane, homes))
+            .collect();
+        self.follow_names(&listed, &named, now).await?;
         let mut snapshot = Snapshot::default();
-        for ((candidate, name), context) in candidates.iter().zip(labels).zip(contexts) {
+        for ((candidate, homes), context) in candidates.iter().zip(homes).zip(contexts) {
             let line = lines.get(&candidate.pane.identity.pane).copied();
-            let Some(seen) = self.see(candidate, name, line, context, now) else {
+            let Some(seen) = self.see(candidate, homes, line, context, now) else {
                 continue;
             };
             self.tracker.settled(&seen);
@@ -174,12 +182,14 @@ impl<T: Tmux + 'static> Engine<T> {
     fn see(
         &mut self,
         candidate: &Candidate,
-        name: String,
+        homes: Vec<Home>,
         read: Option<ReadLine>,
         context: Context,
         now: Timestamp,
     ) -> Option<Seen> {
         let pane = &candidate.pane;
+        let who = who(pane, &homes);
+        let name = who.name.to_owned();
         let line = read.map(|read| read.line);
         let attended_for = self.settings.attended_for;
         let known = self.tracker.get_mut(&pane.identity);
@@ -263,10 +273,10 @@ impl<T: Tmux + 'static> Engine<T> {
             known.fresh = Freshness::While(Stamp::of(pane));
         }
         known.hold.take_if(|(until, _)| *until <= Instant::now());
-        let paused = self.orders.pause(&name, &provider);
-        let admission = if names(&name).any(|name| self.settings.exclude.is_match(name)) {
+        let paused = self.orders.pause(who, &provider);
+        let admission = if who.names().any(|name| self.settings.exclude.is_match(name)) {
             Admission::Excluded
-        } else if names(&name).any(|name| self.settings.protect.is_match(name)) {
+        } else if who.names().any(|name| self.settings.protect.is_match(name)) {
             Admission::Protected
         } else {
             Admission::Open
@@ -292,13 +302,14 @@ impl<T: Tmux + 'static> Engine<T> {
         let ready = obstacle.is_none();
         let reason = obstacle.as_ref().map(Obstacle::to_string);
         let paused = paused.is_some();
-        let labels = self.orders.labels(&name);
+        let labels = self.orders.labels(who);
         Some(Seen {
             row: SessionRow {
                 admission,
                 paused,
                 labels,
                 name,
+                homes,
                 identity: pane.identity.clone(),
                 // A session that has a task is busy, even where its shell has not begun it yet.
                 activity: if current_task.is_some() && idle {
@@ -433,9 +444,13 @@ impl<T: Tmux + 'static> Engine<T> {
         }
         for (name, row) in &self.tracker.written {
             if !present.contains(name.as_str()) && row.activity != Activity::Gone {
+                let renamed = snapshot.get(&row.identity);
                 changed.push(SessionRow {
                     activity: Activity::Gone,
-                    reason: Some("its pane has ended".to_owned()),
+                    reason: Some(match renamed {
+                        Some(seen) => format!("its pane is session {} now", seen.row.name),
+                        None => "its pane has ended".to_owned(),
+                    }),
                     current_task: None,
                     since: now,
                     ..row.clone()
@@ -456,21 +471,40 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// Names each candidate after its tmux session; with its window and pane where several qualify.
-pub(super) fn labels<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<String> {
-    let mut panes_of: HashMap<&str, usize> = HashMap::new();
-    for pane in panes.clone() {
-        *panes_of.entry(pane.session.as_str()).or_default() += 1;
+/// Returns the tmux sessions that show each pane, first the oldest, which names it; and what it is
+/// called there: as the session or, where several of the panes are in it, with window and pane.
+pub(super) fn homes<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<Vec<Home>> {
+    let places = |pane: &'a Pane| {
+        let first = (pane.session_id, pane.session.as_str(), pane.window_index);
+        let further = pane.further.iter();
+        let further = further.map(|at| (at.session_id, at.session.as_str(), at.window_index));
+        std::iter::once(first).chain(further)
+    };
+    let mut panes_of: HashMap<TmuxSession, usize> = HashMap::new();
+    for (id, ..) in panes.clone().flat_map(places) {
+        *panes_of.entry(id).or_default() += 1;
     }
+    let home = |pane: &'a Pane, (id, session, window): (TmuxSession, &str, u32)| Home {
+        id,
+        name: match panes_of.get(&id) {
+            Some(1) => session.to_owned(),
+            _ => format!("{session}:{window}.{}", pane.pane_index),
+        },
+    };
     panes
-        .map(|pane| {
-            if panes_of.get(pane.session.as_str()) == Some(&1) {
-                pane.session.clone()
-            } else {
-                format!("{}:{}.{}", pane.session, pane.window_index, pane.pane_index)
-            }
-        })
+        .map(|pane| places(pane).map(|place| home(pane, place)).collect())
         .collect()
+}
+
+/// Returns what a pane is called with these homes, and what it is.
+fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
+    Who {
+        name: homes
+            .first()
+            .map_or(pane.session.as_str(), |home| &home.name),
+        identity: Some(&pane.identity),
+        homes,
+    }
 }
 
 /// A directory, and the branch there.

@@ -7,6 +7,7 @@ use shell_quote::Sh;
 use super::changes::Stage;
 use super::matching::{named, seconds};
 use crate::model::eligibility::Admission;
+use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::session::Activity;
 use crate::model::task::Task;
 use crate::store::{Pause, SessionRow};
@@ -135,7 +136,12 @@ pub(super) fn do_in_thought(
         Step::Label(name, value) => {
             row.labels.insert(name.clone(), value.clone());
         }
-        Step::Name => task.target_session = Some(row.name.clone()),
+        Step::Name => {
+            task.target_session = Some(SessionRef {
+                name: row.name.clone(),
+                meaning: Some(Meaning::Pane(row.identity.clone())),
+            });
+        }
         Step::Directory(directory) => {
             row.git_branch = stage.place.and_then(|place| place.branch.clone());
             row.current_dir = named(Some(directory), stage.place);
@@ -183,7 +189,13 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
                 .filter_map(|pause| match pause {
                     Pause::All => command(&["assigner", "resume", "--all"]),
                     Pause::Provider(name) => command(&["assigner", "resume", "--provider", name]),
-                    Pause::Session(name) => command(&["assigner", "resume", "--", name]),
+                    Pause::Session(said) => {
+                        let name = match whereabouts(stage.rows.iter().map(|row| row.who()), said) {
+                            Whereabouts::Here(name) => name,
+                            Whereabouts::Awaited | Whereabouts::Gone => said.name.clone(),
+                        };
+                        command(&["assigner", "resume", "--", &name])
+                    }
                 })
                 .collect();
             let how = if commands.is_empty() {
@@ -210,7 +222,8 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             format!("export what it asks for in session {name}: {names}")
         }
         Step::Drop(Part::Target) => {
-            let target = task.target_session.as_deref().unwrap_or_default();
+            let target = task.target_session.as_ref();
+            let target = target.map_or("", |target| &target.name);
             format!("drop the target {target}{}", edit("target"))
         }
         Step::Drop(Part::Provider) => format!("drop the providers{}", edit("provider")),

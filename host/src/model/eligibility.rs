@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::session::is_called;
+use super::naming::{SessionRef, Who};
 use super::task::Kind;
 
 /// The provider of plain shells.
@@ -48,7 +48,7 @@ pub struct Demand<'a> {
     /// What is to be run.
     pub kind: Kind,
     /// The session that it is for.
-    pub target_session: Option<&'a str>,
+    pub target_session: Option<&'a SessionRef>,
     /// Whether another one may run it, too.
     pub target_fallback: bool,
     /// The providers that may; empty: any that suits the kind.
@@ -62,8 +62,8 @@ pub struct Demand<'a> {
 /// A session as far as a demand looks at it.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// Its name.
-    pub name: &'a str,
+    /// What it is called, and what it is.
+    pub who: Who<'a>,
     /// What runs in it.
     pub provider: &'a str,
     /// The branch it stands on.
@@ -79,7 +79,7 @@ impl Demand<'_> {
     pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
         let is_target = self
             .target_session
-            .is_some_and(|target| is_called(place.name, target));
+            .is_some_and(|target| place.who.answers(target));
         match (self.target_session, place.admission) {
             (_, Admission::Excluded) => {
                 return Some("the configuration excludes the session".to_owned());
@@ -91,6 +91,12 @@ impl Demand<'_> {
                 );
             }
             (Some(target), _) if !is_target && !self.target_fallback => {
+                // Another one that is called so now is told from it.
+                let target = if place.who.is_called(&target.name) {
+                    target.in_full()
+                } else {
+                    target.name.clone()
+                };
                 return Some(format!("the task is for session {target}"));
             }
             _ => {}
@@ -130,6 +136,8 @@ impl Demand<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::{Identity, PaneId};
+    use crate::model::naming::Meaning;
 
     static NONE: BTreeMap<String, String> = BTreeMap::new();
 
@@ -146,7 +154,7 @@ mod tests {
 
     fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
         Place {
-            name,
+            who: Who::named(name),
             provider,
             branch: None,
             labels: &NONE,
@@ -172,8 +180,9 @@ mod tests {
 
     #[test]
     fn targets_and_providers_are_exact() {
+        let api = SessionRef::from("api");
         let target = Demand {
-            target_session: Some("api"),
+            target_session: Some(&api),
             ..demand(Kind::Command)
         };
         assert!(may(&target, &place("api", SHELL)));
@@ -189,8 +198,9 @@ mod tests {
 
     #[test]
     fn a_session_with_several_panes_is_called_by_its_name() {
+        let api = SessionRef::from("api");
         let target = Demand {
-            target_session: Some("api"),
+            target_session: Some(&api),
             ..demand(Kind::Command)
         };
         assert!(may(&target, &place("api:0.1", SHELL)));
@@ -199,8 +209,9 @@ mod tests {
 
     #[test]
     fn a_target_with_fallback_is_a_preference() {
+        let api = SessionRef::from("api");
         let target = Demand {
-            target_session: Some("api"),
+            target_session: Some(&api),
             target_fallback: true,
             ..demand(Kind::Command)
         };
@@ -208,27 +219,58 @@ mod tests {
     }
 
     #[test]
+    fn a_target_is_the_pane_that_was_meant_and_not_its_name() {
+        let pane = |number: u32| Identity {
+            server_pid: 1,
+            server_start: 1,
+            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
+            pane_pid: number,
+        };
+        let (meant, other) = (pane(1), pane(2));
+        let target = SessionRef {
+            name: "m:0.1".to_owned(),
+            meaning: Some(Meaning::Pane(meant.clone())),
+        };
+        let wanted = Demand {
+            target_session: Some(&target),
+            ..demand(Kind::Command)
+        };
+        let called = |name, identity| Place {
+            who: Who {
+                identity,
+                ..Who::named(name)
+            },
+            ..place(name, SHELL)
+        };
+        assert!(may(&wanted, &called("m:0.0", Some(&meant))));
+        assert!(!may(&wanted, &called("m:0.1", Some(&other))));
+        // Nor one that would be started under that name.
+        assert!(!may(&wanted, &called("m:0.1", None)));
+    }
+
+    #[test]
     fn protected_sessions_take_what_names_them_and_excluded_ones_nothing() {
+        let api = SessionRef::from("api");
         let named = Demand {
-            target_session: Some("api"),
+            target_session: Some(&api),
             target_fallback: true,
             ..demand(Kind::Command)
         };
-        let api = place("api", SHELL);
+        let open = place("api", SHELL);
         let protected = Place {
             admission: Admission::Protected,
-            ..api
+            ..open
         };
         assert!(may(&named, &protected));
         assert!(!may(&demand(Kind::Command), &protected));
         let other = Place {
-            name: "web",
+            who: Who::named("web"),
             ..protected
         };
         assert!(!may(&named, &other));
         let excluded = Place {
             admission: Admission::Excluded,
-            ..api
+            ..open
         };
         assert!(!may(&named, &excluded));
     }

@@ -62,6 +62,27 @@ impl fmt::Display for PaneId {
     }
 }
 
+/// tmux's own number of a session, `3` in `$3`: unique in the life of one tmux server, and higher
+/// for one that was made later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TmuxSession(pub u32);
+
+impl TmuxSession {
+    /// Returns the number where `text` is `$` and digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('$')?;
+        let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| digits.parse().ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for TmuxSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}", self.0)
+    }
+}
+
 /// What a session really is, whatever it is called: its pane in one life of one tmux server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {

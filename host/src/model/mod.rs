@@ -6,6 +6,7 @@ pub mod eligibility;
 pub mod ids;
 pub mod matching;
 pub mod metadata;
+pub mod naming;
 pub mod session;
 pub mod task;
 pub mod text;

@@ -6,17 +6,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::eligibility::{Admission, Place, SHELL};
+use super::naming::Who;
 
 /// Returns what a session is called: by its label and, where its tmux session has several panes
 /// (`name:window.pane`), by that session's name. tmux allows no colon in a name.
 pub fn names(label: &str) -> impl Iterator<Item = &str> {
     let session = label.split_once(':').map(|(session, _)| session);
     std::iter::once(label).chain(session)
-}
-
-/// Whether a session of this label is called `name`; see [`names`].
-pub fn is_called(label: &str, name: &str) -> bool {
-    names(label).any(|known| known == name)
 }
 
 /// A session as far as it matters for which tasks it suits.
@@ -58,7 +54,7 @@ impl SessionContext {
     /// Returns what a task's demand looks at.
     pub fn place(&self) -> Place<'_> {
         Place {
-            name: &self.name,
+            who: Who::named(&self.name),
             provider: &self.provider,
             branch: self.git_branch.as_deref(),
             labels: &self.labels,

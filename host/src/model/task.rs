@@ -11,6 +11,7 @@ use super::eligibility::Demand;
 use super::ids::{AttemptId, TaskId};
 use super::matching::{PolicyId, Term};
 pub use super::metadata::Metadata;
+use super::naming::SessionRef;
 
 /// The largest content of a task, in bytes: what is longer belongs into a file that the task
 /// names.
@@ -264,7 +265,7 @@ pub struct NewTask {
     /// Context, prerequisites and preferences.
     pub metadata: Metadata,
     /// The one session that may run it.
-    pub target_session: Option<String>,
+    pub target_session: Option<SessionRef>,
     /// The one provider that may run it.
     pub target_provider: Option<String>,
     /// How often a failed attempt is followed by another.
@@ -444,7 +445,7 @@ pub struct Task {
     /// run as if nothing had been asked.
     pub metadata_error: Option<String>,
     /// The one session that may run it.
-    pub target_session: Option<String>,
+    pub target_session: Option<SessionRef>,
     /// The one provider that may run it.
     pub target_provider: Option<String>,
     /// Attempts that ended, refused ones not counted.
@@ -541,7 +542,7 @@ impl Task {
     pub fn demand<'a>(&'a self, providers: &'a [String]) -> Demand<'a> {
         Demand {
             kind: self.kind,
-            target_session: self.target_session.as_deref(),
+            target_session: self.target_session.as_ref(),
             target_fallback: self.metadata.target_fallback,
             providers,
             branch: self.metadata.session_branch(),

@@ -7,10 +7,14 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use super::moves::{follow, move_task, write_history};
-use super::rows::{SESSION, history_of, json, kind_name, saturating, session_of, stamp, status_of};
-use super::sqlite::read_task;
-use super::{Answer, HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original};
+use super::rows::{history_of, json, kind_name, saturating, stamp, status_of};
+use super::sqlite::{meaning_of, read_task};
+use super::{
+    Answer, HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original, wishes,
+};
 use crate::model::ids::TaskId;
+use crate::model::naming::{Meaning, SessionRef};
+use crate::model::session::Activity;
 use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
 /// What people ask; each is one transaction.
@@ -39,15 +43,14 @@ pub trait Manage: Store {
         now: Timestamp,
     ) -> Result<(Vec<TaskId>, Vec<StoreError>), StoreError>;
 
-    /// Gives a task to the session of that name (`None`: to any), also one that runs or has ended
-    /// badly.
+    /// Gives a task to a session (`None`: to any), also one that runs or has ended badly.
     ///
     /// # Errors
     /// There is no such task, or it has completed or is uncertain.
     fn reassign(
         &mut self,
         id: TaskId,
-        to: Option<&str>,
+        to: Option<&SessionRef>,
         now: Timestamp,
     ) -> Result<Status, StoreError>;
 
@@ -81,19 +84,20 @@ pub trait Manage: Store {
     /// The database refused.
     fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Sets and removes labels of the session of that name, whether it is there or not.
+    /// Sets and removes labels of a session, whether it is there or not.
     ///
     /// # Errors
     /// The database refused.
     fn label(
         &mut self,
-        session: &str,
+        session: &SessionRef,
         set: &BTreeMap<String, String>,
         remove: &[String],
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Returns the session of that name.
+    /// Returns the session that has that name, or one of its further names; where there is none any
+    /// more, the one that had it last.
     ///
     /// # Errors
     /// None was ever seen.
@@ -188,29 +192,34 @@ impl Manage for Sqlite {
     fn reassign(
         &mut self,
         id: TaskId,
-        to: Option<&str>,
+        to: Option<&SessionRef>,
         now: Timestamp,
     ) -> Result<Status, StoreError> {
         self.atomically(|connection| {
             let status = read_task(connection, id)?.status;
             let place = to.map_or_else(|| "any session".to_owned(), |to| format!("session {to}"));
             let details = format!("to {place}, by a person");
+            let name = to.map(|to| &to.name);
+            let meaning = to.and_then(|to| to.meaning.as_ref());
+            let meaning = meaning.map(Meaning::to_string);
             if matches!(status, Status::Failed | Status::Cancelled) {
                 requeue(connection, id, None, now)?;
             }
             let status = move_task(connection, id, Event::Reassign, None, &details, now)?;
             if status == Status::Pending {
                 connection.execute(
-                    "UPDATE tasks SET target_session = ?2, revision = revision + 1,
+                    "UPDATE tasks SET target_session = ?2, target_meaning = ?3,
+                        revision = revision + 1,
                         wait_reason = NULL, wait_rankings = NULL, metadata = CASE WHEN json_valid(metadata)
                             THEN json_remove(metadata, '$.target_fallback') ELSE metadata END
                      WHERE id = ?1",
-                    params![id.0, to],
+                    params![id.0, name, meaning],
                 )?;
             } else {
                 connection.execute(
-                    "UPDATE tasks SET reassign_requested = ?3, reassign_to = ?2 WHERE id = ?1",
-                    params![id.0, to, stamp(now)],
+                    "UPDATE tasks SET reassign_requested = ?4, reassign_to = ?2,
+                        reassign_meaning = ?3 WHERE id = ?1",
+                    params![id.0, name, meaning, stamp(now)],
                 )?;
             }
             Ok(status)
@@ -231,7 +240,7 @@ impl Manage for Sqlite {
             connection.execute(
                 "UPDATE tasks SET kind = ?2, content = ?3, priority = ?4, metadata = ?5,
                     target_session = ?6, target_provider = ?7, max_retries = ?8,
-                    timeout_seconds = ?9, not_before = ?10, secrets = ?11,
+                    timeout_seconds = ?9, not_before = ?10, secrets = ?11, target_meaning = ?12,
                     revision = revision + 1, wait_reason = NULL,
                     wait_rankings = NULL WHERE id = ?1",
                 params![
@@ -240,12 +249,13 @@ impl Manage for Sqlite {
                     task.content,
                     task.priority,
                     json(&task.metadata),
-                    task.target_session,
+                    task.target_session.as_ref().map(|target| &target.name),
                     task.target_provider,
                     task.max_retries,
                     task.timeout_seconds.map(saturating),
                     task.not_before.map(stamp),
                     task.secrets,
+                    meaning_of(task),
                 ],
             )?;
             if edit.unfollow {
@@ -328,29 +338,21 @@ impl Manage for Sqlite {
     fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError> {
         self.atomically(|connection| {
             for pause in what {
-                let (scope, name) = pause.row();
-                let changed = if paused {
-                    connection.execute(
-                        "INSERT INTO pauses (scope, name, since) VALUES (?1, ?2, ?3)
-                         ON CONFLICT (scope, name) DO UPDATE SET until = NULL, reason = NULL",
-                        params![scope, name, stamp(now)],
-                    )?
+                let (changed, action) = if paused {
+                    wishes::pause(connection, pause, now)?;
+                    (true, "paused")
                 } else {
-                    connection.execute(
-                        "DELETE FROM pauses WHERE scope = ?1 AND name = ?2",
-                        params![scope, name],
-                    )?
+                    (wishes::resume(connection, pause)?, "resumed")
                 };
-                if changed > 0 {
+                if changed {
+                    let session = match pause {
+                        Pause::Session(said) => Some(&said.name),
+                        Pause::All | Pause::Provider(_) => None,
+                    };
                     connection.execute(
                         "INSERT INTO assignment_history
                             (session_name, action, created_at, details) VALUES (?1, ?2, ?3, ?4)",
-                        params![
-                            (scope == "session").then_some(name),
-                            if paused { "paused" } else { "resumed" },
-                            stamp(now),
-                            format!("{pause}, by a person"),
-                        ],
+                        params![session, action, stamp(now), format!("{pause}, by a person"),],
                     )?;
                 }
             }
@@ -360,7 +362,7 @@ impl Manage for Sqlite {
 
     fn label(
         &mut self,
-        session: &str,
+        session: &SessionRef,
         set: &BTreeMap<String, String>,
         remove: &[String],
         now: Timestamp,
@@ -368,50 +370,36 @@ impl Manage for Sqlite {
         self.atomically(|connection| {
             let mut changes = Vec::new();
             for (name, value) in set {
-                connection.execute(
-                    "INSERT INTO session_labels (session, name, value) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (session, name) DO UPDATE SET value = excluded.value",
-                    params![session, name, value],
-                )?;
+                wishes::set_label(connection, session, name, value)?;
                 changes.push(format!("{name}={value}"));
             }
             for name in remove {
-                let gone = connection.execute(
-                    "DELETE FROM session_labels WHERE session = ?1 AND name = ?2",
-                    params![session, name],
-                )?;
-                if gone > 0 {
+                if wishes::remove_label(connection, session, name)? {
                     changes.push(format!("without {name}"));
                 }
             }
-            let mut query = connection.prepare_cached(
-                "SELECT name, value FROM session_labels WHERE session = ?1 ORDER BY name",
-            )?;
-            let labels: BTreeMap<String, String> = query
-                .query_map([session], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<_, _>>()?;
-            connection.execute(
-                "UPDATE sessions SET labels = ?2 WHERE name = ?1",
-                params![session, json(&labels)],
-            )?;
+            wishes::show_labels(connection)?;
             if !changes.is_empty() {
-                connection.execute(
-                    "INSERT INTO assignment_history (session_name, action, created_at, details)
-                     VALUES (?1, 'labelled', ?2, ?3)",
-                    params![session, stamp(now), changes.join(", ")],
-                )?;
+                wishes::note(connection, session, "labelled", &changes.join(", "), now)?;
             }
             Ok(())
         })
     }
 
     fn session(&mut self, name: &str) -> Result<SessionRow, StoreError> {
-        self.connection
-            .prepare_cached(&format!(
-                "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL AND name = ?1"
-            ))?
-            .query_row([name], session_of)
-            .optional()?
+        let rows = self.sessions()?;
+        let there = |row: &&SessionRow| row.activity != Activity::Gone;
+        let labelled = |row: &&SessionRow| row.who().labels().any(|label| label == name);
+        let last = rows.iter().find(|row| row.name == name);
+        let now = rows.iter().filter(there).find(labelled);
+        // It may be there under another name.
+        let renamed = last.and_then(|last| {
+            let mut there = rows.iter().filter(there);
+            there.find(|row| row.identity == last.identity)
+        });
+        now.or(renamed)
+            .or(last)
+            .cloned()
             .ok_or_else(|| StoreError::NoSession(name.to_owned()))
     }
 
@@ -435,6 +423,7 @@ impl Manage for Sqlite {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut row = self.session(session)?;
+        let meaning = Meaning::Pane(row.identity.clone());
         for (name, value) in env {
             match value {
                 Some(value) => row.env.insert(name.clone(), value.clone()),
@@ -445,11 +434,11 @@ impl Manage for Sqlite {
             connection.execute(
                 "UPDATE sessions SET env_vars = ?2, updated_at = ?3, last_context_update = ?3
                  WHERE name = ?1",
-                params![session, json(&row.env), stamp(now)],
+                params![row.name, json(&row.env), stamp(now)],
             )?;
             connection.execute(
-                "INSERT INTO context_updates (session, env) VALUES (?1, ?2)",
-                params![session, json(env)],
+                "INSERT INTO context_updates (session, meaning, env) VALUES (?1, ?2, ?3)",
+                params![session, meaning.to_string(), json(env)],
             )?;
             Ok(())
         })

@@ -19,6 +19,7 @@ mod secrets;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ pub use sqlite::Sqlite;
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
-use crate::model::session::{AT_PROMPT, Activity, is_called};
+use crate::model::naming::{Home, Meaning, SessionRef, Who};
+use crate::model::session::{AT_PROMPT, Activity};
 use crate::model::task::{
     Attempt, Event, IfParentFails, IllegalTransition, Kind, NamedRanking, NewTask, Outcome, Phase,
     RuledOut, Status, Task, TurnFacts,
@@ -439,11 +441,29 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns the labels of sessions, by the session's name.
+    /// Returns the labels that were given to sessions.
     ///
     /// # Errors
     /// The database refused.
-    fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError>;
+    fn session_labels(&mut self) -> Result<Vec<SessionLabel>, StoreError>;
+
+    /// Returns the names of sessions that pending tasks are for and that have meant nothing yet.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn awaited_targets(&mut self) -> Result<Vec<String>, StoreError>;
+
+    /// Keeps what names have come to mean that pauses, labels and pending tasks have waited for.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn bind(&mut self, meanings: &[(String, Meaning)]) -> Result<(), StoreError>;
+
+    /// Ends the pauses and the labels of what is gone, and says so in the history.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn end_wishes(&mut self, gone: &[Meaning], now: Timestamp) -> Result<(), StoreError>;
 
     /// Returns what programs have told of sessions since this was asked last.
     ///
@@ -527,33 +547,33 @@ pub enum Pause {
     All,
     /// Those of a provider.
     Provider(String),
-    /// The session of that name.
-    Session(String),
+    /// A session.
+    Session(SessionRef),
 }
 
 impl Pause {
-    fn row(&self) -> (&'static str, &str) {
+    fn row(&self) -> (&'static str, &str, Option<&Meaning>) {
         match self {
-            Self::All => ("all", ""),
-            Self::Provider(name) => ("provider", name),
-            Self::Session(name) => ("session", name),
+            Self::All => ("all", "", None),
+            Self::Provider(name) => ("provider", name, None),
+            Self::Session(said) => ("session", &said.name, said.meaning.as_ref()),
         }
     }
 
-    fn from_row(scope: &str, name: String) -> Self {
+    fn from_row(scope: &str, said: SessionRef) -> Self {
         match scope {
             "all" => Self::All,
-            "provider" => Self::Provider(name),
-            _ => Self::Session(name),
+            "provider" => Self::Provider(said.name),
+            _ => Self::Session(said),
         }
     }
 
-    /// Whether it holds for a session of that name and provider.
-    pub fn covers(&self, session: &str, provider: &str) -> bool {
+    /// Whether it holds for a session in which that provider runs.
+    pub fn covers(&self, who: Who<'_>, provider: &str) -> bool {
         match self {
             Self::All => true,
             Self::Provider(name) => name == provider,
-            Self::Session(name) => is_called(session, name),
+            Self::Session(said) => who.answers(said),
         }
     }
 }
@@ -576,16 +596,44 @@ impl std::fmt::Display for Pause {
         match self {
             Self::All => f.write_str("all sessions"),
             Self::Provider(name) => write!(f, "provider {name}"),
-            Self::Session(name) => write!(f, "session {name}"),
+            Self::Session(said) => write!(f, "session {said}"),
         }
     }
+}
+
+/// A label that was given to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLabel {
+    /// Which one.
+    pub session: SessionRef,
+    /// The label's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Returns the labels of a session among all that were given: what is set for one pane counts more
+/// than what is set for all panes of its tmux session.
+pub fn labels_of(given: &[SessionLabel], who: Who<'_>) -> BTreeMap<String, String> {
+    let of_one = |said: &SessionRef| match &said.meaning {
+        Some(meaning) => matches!(meaning, Meaning::Pane(_)),
+        None => who.labels().any(|label| label == said.name),
+    };
+    let (one, all): (Vec<_>, Vec<_>) = given
+        .iter()
+        .filter(|label| who.answers(&label.session))
+        .partition(|label| of_one(&label.session));
+    let labels = all.into_iter().chain(one);
+    labels
+        .map(|label| (label.name.clone(), label.value.clone()))
+        .collect()
 }
 
 /// What a program tells of a session's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextUpdate {
-    /// The session's name.
-    pub session: String,
+    /// The session.
+    pub session: SessionRef,
     /// Variables with their new values; `None`: it does not have them any more.
     pub env: BTreeMap<String, Option<String>>,
 }
@@ -643,7 +691,7 @@ pub struct Lane {
     /// What may run the tasks.
     pub kind: Kind,
     /// The session that they are for.
-    pub target_session: Option<String>,
+    pub target_session: Option<SessionRef>,
     /// Whether others may run them, too.
     pub target_fallback: bool,
     /// The providers that may, preferred ones first; empty: any that suits the kind.
@@ -659,7 +707,7 @@ impl Lane {
     pub fn demand(&self) -> Demand<'_> {
         Demand {
             kind: self.kind,
-            target_session: self.target_session.as_deref(),
+            target_session: self.target_session.as_ref(),
             target_fallback: self.target_fallback,
             providers: &self.providers,
             branch: self.branch.as_deref(),
@@ -800,12 +848,12 @@ pub struct PauseRow {
 }
 
 impl PauseRow {
-    /// Returns the pause that holds for a session of that name and provider: one that a person has
+    /// Returns the pause that holds for a session in which that provider runs: one that a person has
     /// asked for before one that ends by itself.
-    pub fn over<'a>(pauses: &'a [Self], session: &str, provider: &str) -> Option<&'a Self> {
+    pub fn over<'a>(pauses: &'a [Self], who: Who<'_>, provider: &str) -> Option<&'a Self> {
         pauses
             .iter()
-            .filter(|pause| pause.what.covers(session, provider))
+            .filter(|pause| pause.what.covers(who, provider))
             .min_by_key(|pause| pause.until.is_some())
     }
 
@@ -887,6 +935,8 @@ pub struct SessionRow {
     pub paused: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The tmux sessions that show it, the one that names it first.
+    pub homes: Vec<Home>,
 }
 
 impl SessionRow {
@@ -899,16 +949,32 @@ impl SessionRow {
         }
     }
 
+    /// Returns what it is called, and what it is.
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            name: &self.name,
+            identity: Some(&self.identity),
+            homes: &self.homes,
+        }
+    }
+
     /// Returns what a task's demand looks at.
     pub fn place(&self) -> Place<'_> {
         Place {
-            name: &self.name,
+            who: self.who(),
             provider: &self.provider,
             branch: self.git_branch.as_deref(),
             labels: &self.labels,
             admission: self.admission,
         }
     }
+}
+
+/// Returns the sessions that have not ended, as far as their names go.
+pub fn present(rows: &[SessionRow]) -> impl Iterator<Item = Who<'_>> + Clone {
+    rows.iter()
+        .filter(|row| row.activity != Activity::Gone)
+        .map(SessionRow::who)
 }
 
 /// What a daemon tells of itself.

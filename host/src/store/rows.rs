@@ -13,6 +13,7 @@ use rusqlite::types::{Value, ValueRef};
 use super::{HistoryRow, Lane, SessionRow};
 use crate::model::eligibility::Admission;
 use crate::model::ids::{Identity, PaneId, TaskId};
+use crate::model::naming::SessionRef;
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task};
 
@@ -22,7 +23,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
     timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
     (SELECT parents.session FROM dependencies JOIN tasks AS parents \
         ON parents.id = dependencies.parent_id WHERE dependencies.task_id = tasks.id \
-        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision, asks";
+        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision, asks, target_meaning";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -51,7 +52,7 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         completed_at: time(row, 10)?,
         metadata,
         metadata_error,
-        target_session: text(row, 12)?,
+        target_session: said(text(row, 12)?, text(row, 26)?),
         target_provider: text(row, 13)?,
         attempts: integer(row, 14)?.map_or(0, narrow),
         max_retries: integer(row, 15)?.map_or(0, narrow),
@@ -78,6 +79,12 @@ pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqli
             Some(String::from_utf8_lossy(bytes).into_owned())
         }
     })
+}
+
+/// Puts together what a person called a session, and what that meant.
+pub(super) fn said(name: Option<String>, meaning: Option<String>) -> Option<SessionRef> {
+    let meaning = meaning.and_then(|meaning| meaning.parse().ok());
+    name.map(|name| SessionRef { name, meaning })
 }
 
 /// Reads a whole number, whatever type the value has; `None`: it is none.
@@ -144,7 +151,7 @@ pub(super) fn lane_of(key: Vec<u8>) -> Lane {
         } else {
             Kind::Prompt
         },
-        target_session: text(1),
+        target_session: said(text(1), text(9)),
         target_fallback: is_set(6),
         providers,
         branch: text(7),
@@ -156,7 +163,7 @@ pub(super) fn lane_of(key: Vec<u8>) -> Lane {
 /// The columns of a session, in the order in which [`session_of`] reads them.
 pub(super) const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
     env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
-    server_pid, server_start, pane, pane_pid";
+    server_pid, server_start, pane, pane_pid, homes";
 
 /// Reads a session that was seen by us.
 pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
@@ -179,6 +186,7 @@ pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
         paused: row.get(13)?,
         labels: from_json_or_default(row, 14)?,
         identity: identity_of(row, 15)?,
+        homes: from_json_or_default(row, 19)?,
     })
 }
 

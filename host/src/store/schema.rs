@@ -448,6 +448,64 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
+    // 5: what people say of sessions is bound to what the name meant, as tmux uses names again: the
+    // text of a `Meaning`, empty (a target: NULL) until a session of that name was seen. `lane` holds
+    // it as well. A session is shown by several tmux sessions where they form a group.
+    r"
+DROP INDEX tasks_pending;
+ALTER TABLE tasks DROP COLUMN lane;
+ALTER TABLE tasks ADD COLUMN target_meaning TEXT;
+ALTER TABLE tasks ADD COLUMN reassign_meaning TEXT;
+ALTER TABLE tasks ADD COLUMN lane TEXT GENERATED ALWAYS AS (json_array(
+    kind,
+    CAST(target_session AS TEXT),
+    CAST(target_provider AS TEXT),
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.preferred_providers') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.fallback_providers') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.allow_fallback') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.target_fallback') END,
+    CASE WHEN json_valid(metadata)
+        AND json_extract(metadata, '$.require_branch')
+        AND json_extract(metadata, '$.working_dir') IS NULL
+        AND coalesce(json_array_length(metadata, '$.prerequisites'), 0) = 0
+        THEN json_extract(metadata, '$.git_branch') END,
+    CASE WHEN json_valid(metadata) THEN json_extract(metadata, '$.require_labels') END,
+    CAST(target_meaning AS TEXT)
+)) VIRTUAL;
+CREATE INDEX tasks_pending ON tasks (lane, priority DESC, id)
+    WHERE status = 'pending' AND not_before IS NULL AND blocked = 0;
+CREATE INDEX tasks_awaiting ON tasks (target_session)
+    WHERE status = 'pending' AND target_session IS NOT NULL AND target_meaning IS NULL;
+
+CREATE TABLE pauses_new (
+    scope   TEXT NOT NULL CHECK (scope IN ('session', 'provider', 'all')),
+    name    TEXT NOT NULL,
+    meaning TEXT NOT NULL DEFAULT '',
+    since   TEXT NOT NULL,
+    until   TEXT,
+    reason  TEXT,
+    PRIMARY KEY (scope, name, meaning)
+) WITHOUT ROWID;
+INSERT INTO pauses_new (scope, name, since, until, reason)
+    SELECT scope, name, since, until, reason FROM pauses;
+DROP TABLE pauses;
+ALTER TABLE pauses_new RENAME TO pauses;
+
+CREATE TABLE session_labels_new (
+    session TEXT NOT NULL,
+    meaning TEXT NOT NULL DEFAULT '',
+    name    TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    PRIMARY KEY (session, meaning, name)
+) WITHOUT ROWID;
+INSERT INTO session_labels_new (session, name, value)
+    SELECT session, name, value FROM session_labels;
+DROP TABLE session_labels;
+ALTER TABLE session_labels_new RENAME TO session_labels;
+
+ALTER TABLE context_updates ADD COLUMN meaning TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN homes TEXT NOT NULL DEFAULT '[]';
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,
@@ -559,9 +617,10 @@ fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::TaskId;
+    use crate::model::ids::{TaskId, TmuxSession};
+    use crate::model::naming::{Meaning, SessionRef};
     use crate::model::task::Status;
-    use crate::store::{Sqlite, Store};
+    use crate::store::{Pause, Sqlite, Store};
 
     /// As the first release wrote it: every later one must open it.
     #[test]
@@ -618,5 +677,58 @@ mod tests {
             )
             .expect("what others made");
         assert_eq!(kept, 3);
+    }
+
+    /// What was said by name alone stands, and waits for a session of that name.
+    #[test]
+    fn what_was_said_by_name_is_kept_and_bound_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let old = Connection::open(directory.path().join("assigner.db")).expect("a file");
+        for step in &MIGRATIONS[..4] {
+            old.execute_batch(step).expect("the schema of then");
+        }
+        old.execute_batch(
+            "INSERT INTO tasks (kind, content, created_at, target_session)
+                VALUES ('command', 'x', '2026-01-01T00:00:00.000Z', 'api');
+             INSERT INTO pauses (scope, name, since) VALUES
+                ('session', 'api', '2026-01-01T00:00:00.000Z'),
+                ('all', '', '2026-01-01T00:00:00.000Z');
+             INSERT INTO pauses (scope, name, since, until, reason) VALUES
+                ('provider', 'claude', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z', 'x');
+             INSERT INTO session_labels (session, name, value) VALUES ('api', 'gpu', 'yes');
+             INSERT INTO context_updates (session, env) VALUES ('api', '{}');
+             PRAGMA user_version = 4;",
+        )
+        .expect("rows");
+        drop(old);
+        let mut store = Sqlite::open(directory.path()).expect("brought up");
+        let said = SessionRef::from("api");
+        let pauses = store.pauses().expect("pauses");
+        assert_eq!(pauses.len(), 3);
+        assert!(
+            pauses
+                .iter()
+                .any(|pause| pause.what == Pause::Session(said.clone()))
+        );
+        let limit = pauses.iter().find(|pause| pause.until.is_some());
+        assert_eq!(limit.and_then(|pause| pause.reason.as_deref()), Some("x"));
+        assert_eq!(store.session_labels().expect("labels")[0].session, said);
+        let updates = store.take_context_updates().expect("updates");
+        assert_eq!(updates[0].session, said);
+        assert_eq!(store.awaited_targets().expect("names"), ["api"]);
+        let meaning = Meaning::Session {
+            server_pid: 1,
+            server_start: 1,
+            id: TmuxSession(0),
+        };
+        let bound = [("api".to_owned(), meaning.clone())];
+        store.bind(&bound).expect("bound");
+        let task = store.task(TaskId(1)).expect("the task");
+        assert_eq!(
+            task.target_session.and_then(|target| target.meaning),
+            Some(meaning)
+        );
+        let lanes = store.lanes().expect("lanes");
+        assert_eq!(store.pending(&lanes, 9, None).expect("a page").len(), 1);
     }
 }

@@ -13,16 +13,17 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 use super::moves::{follow, move_task, write_history};
 use super::rows::{
     SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params, json,
-    kind_name, lane_of, outcome_of, phase_of, saturating, session_of, stamp, status_of, task_of,
-    text, time,
+    kind_name, lane_of, outcome_of, phase_of, said, saturating, session_of, stamp, status_of,
+    task_of, text, time,
 };
 use super::{
     Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,
-    ParentRow, Pause, PauseRow, REPLY_DROPPED, Reply, Request, SessionRow, Store, StoreError,
-    Waiting, schema,
+    ParentRow, PauseRow, REPLY_DROPPED, Reply, Request, SessionLabel, SessionRow, Store,
+    StoreError, Waiting, schema, wishes,
 };
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
+use crate::model::naming::{Meaning, SessionRef};
 use crate::model::task::{
     Attempt, Event, IfParentFails, NewTask, Outcome, Parent, Phase, Status, Task,
 };
@@ -141,8 +142,8 @@ impl Store for Sqlite {
             let mut insert = connection.prepare_cached(
                 "INSERT INTO tasks (kind, content, source, priority, created_at, metadata,
                     target_session, target_provider, max_retries, timeout_seconds, not_before,
-                    secrets)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                    secrets, target_meaning)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?;
             let mut ids: Vec<TaskId> = Vec::with_capacity(tasks.len());
             for task in tasks {
@@ -153,12 +154,13 @@ impl Store for Sqlite {
                     task.priority,
                     stamp(now),
                     json(&task.metadata),
-                    task.target_session,
+                    task.target_session.as_ref().map(|target| &target.name),
                     task.target_provider,
                     task.max_retries,
                     task.timeout_seconds.map(saturating),
                     task.not_before.map(stamp),
                     task.secrets,
+                    meaning_of(task),
                 ])?;
                 let id = TaskId(connection.last_insert_rowid());
                 let details = format!("by {}", task.source);
@@ -541,9 +543,12 @@ impl Store for Sqlite {
                     tries = tries + ?7,
                     target_session = CASE WHEN ?6 AND reassign_requested IS NOT NULL
                         THEN reassign_to ELSE target_session END,
+                    target_meaning = CASE WHEN ?6 AND reassign_requested IS NOT NULL
+                        THEN reassign_meaning ELSE target_meaning END,
                     metadata = CASE WHEN ?6 AND reassign_requested IS NOT NULL AND json_valid(metadata)
                         THEN json_remove(metadata, '$.target_fallback') ELSE metadata END,
-                    reassign_requested = NULL, reassign_to = NULL, asks = NULL,
+                    reassign_requested = NULL, reassign_to = NULL, reassign_meaning = NULL,
+                    asks = NULL,
                     cancel_requested = CASE WHEN ?6 THEN cancel_requested END,
                     session = CASE WHEN ?6 THEN NULL ELSE session END
                  WHERE id = ?1",
@@ -817,9 +822,9 @@ impl Store for Sqlite {
                 "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
                     current_dir, working_dir, git_branch, env_vars, current_task_id,
                     last_context_update, last_activity, updated_at, server_pid, server_start,
-                    pane, pane_pid, admission, paused, labels)
+                    pane, pane_pid, admission, paused, labels, homes)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5 = 'claude', ?6, ?6, ?7, ?8, ?9, ?10, ?4, ?11, ?12,
-                    ?13, ?14, ?15, ?16, ?17, ?18)
+                    ?13, ?14, ?15, ?16, ?17, ?18, ?19)
                  ON CONFLICT (name) DO UPDATE SET status = excluded.status,
                     reason = excluded.reason, since = excluded.since,
                     provider = excluded.provider, is_claude = excluded.is_claude,
@@ -833,7 +838,7 @@ impl Store for Sqlite {
                     server_pid = excluded.server_pid, server_start = excluded.server_start,
                     pane = excluded.pane, pane_pid = excluded.pane_pid,
                     admission = excluded.admission, paused = excluded.paused,
-                    labels = excluded.labels",
+                    labels = excluded.labels, homes = excluded.homes",
             )?;
             for row in rows {
                 write.execute(params![
@@ -855,6 +860,7 @@ impl Store for Sqlite {
                     row.admission.name(),
                     row.paused,
                     json(&row.labels),
+                    json(&row.homes),
                 ])?;
             }
             Ok(())
@@ -880,17 +886,7 @@ impl Store for Sqlite {
     }
 
     fn pauses(&mut self) -> Result<Vec<PauseRow>, StoreError> {
-        let mut query = self
-            .connection
-            .prepare_cached("SELECT scope, name, until, reason FROM pauses ORDER BY scope, name")?;
-        let rows = query.query_map([], |row| {
-            Ok(PauseRow {
-                what: Pause::from_row(&row.get::<_, String>(0)?, row.get(1)?),
-                until: time(row, 2)?,
-                reason: text(row, 3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        wishes::pauses(&self.connection)
     }
 
     fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -907,33 +903,37 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError> {
-        let mut query = self
-            .connection
-            .prepare_cached("SELECT session, name, value FROM session_labels")?;
-        let rows = query.query_map([], |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-            ))
-        })?;
-        let mut labels: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for row in rows {
-            let (session, name, value) = row?;
-            labels.entry(session).or_default().insert(name, value);
-        }
-        Ok(labels)
+    fn session_labels(&mut self) -> Result<Vec<SessionLabel>, StoreError> {
+        wishes::labels(&self.connection)
+    }
+
+    fn awaited_targets(&mut self) -> Result<Vec<String>, StoreError> {
+        wishes::awaited_targets(&self.connection)
+    }
+
+    fn bind(&mut self, meanings: &[(String, Meaning)]) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut meanings = meanings.iter();
+            meanings.try_for_each(|(name, meaning)| wishes::bind(connection, name, meaning))
+        })
+    }
+
+    fn end_wishes(&mut self, gone: &[Meaning], now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut gone = gone.iter();
+            gone.try_for_each(|meaning| wishes::end(connection, meaning, now))
+        })
     }
 
     fn take_context_updates(&mut self) -> Result<Vec<ContextUpdate>, StoreError> {
         self.atomically(|connection| {
             let mut query = connection
-                .prepare_cached("SELECT session, env FROM context_updates ORDER BY id")?;
+                .prepare_cached("SELECT session, meaning, env FROM context_updates ORDER BY id")?;
             let rows = query.query_map([], |row| {
+                let session = said(text(row, 0)?, text(row, 1)?);
                 Ok(ContextUpdate {
-                    session: text(row, 0)?.unwrap_or_default(),
-                    env: from_json_or_default(row, 1)?,
+                    session: session.unwrap_or_else(|| SessionRef::from("")),
+                    env: from_json_or_default(row, 2)?,
                 })
             })?;
             let updates: Vec<ContextUpdate> = rows.collect::<Result<_, _>>()?;
@@ -1029,6 +1029,12 @@ const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
     )
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
+/// How the meaning of a task's target is stored.
+pub(super) fn meaning_of(task: &NewTask) -> Option<String> {
+    let target = task.target_session.as_ref()?;
+    target.meaning.as_ref().map(Meaning::to_string)
+}
+
 pub(super) fn read_task(connection: &Connection, id: TaskId) -> Result<Task, StoreError> {
     connection
         .prepare_cached(&format!("SELECT {TASK} FROM tasks WHERE id = ?1"))?
@@ -1074,7 +1080,7 @@ fn hold_provider(connection: &Connection, limit: &Limit, now: Timestamp) -> Resu
     connection.execute(
         "INSERT INTO pauses (scope, name, since, until, reason)
          VALUES ('provider', ?1, ?2, ?3, ?4)
-         ON CONFLICT (scope, name) DO UPDATE SET until = max(until, excluded.until),
+         ON CONFLICT (scope, name, meaning) DO UPDATE SET until = max(until, excluded.until),
             reason = excluded.reason WHERE until IS NOT NULL",
         params![limit.provider, stamp(now), stamp(limit.until), limit.reason],
     )?;

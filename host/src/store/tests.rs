@@ -250,7 +250,7 @@ fn tasks_that_no_session_can_run_stand_in_lanes_of_their_own() {
         ..NewTask::command("fix it")
     };
     let target = NewTask {
-        target_session: Some("api".to_owned()),
+        target_session: Some("api".into()),
         ..NewTask::command("x")
     };
     let providers = NewTask {
@@ -278,7 +278,9 @@ fn tasks_that_no_session_can_run_stand_in_lanes_of_their_own() {
         .map(|lane| {
             (
                 lane.kind,
-                lane.target_session.as_deref(),
+                lane.target_session
+                    .as_ref()
+                    .map(|target| target.name.as_str()),
                 lane.providers.clone(),
             )
         })
@@ -828,13 +830,15 @@ proptest! {
 fn a_task_is_given_to_another_session_wherever_it_stands() {
     let (_directory, mut store) = store();
     let ids = queue(&mut store, &[NewTask::command("a"), NewTask::command("b")]);
-    store.reassign(ids[0], Some("web"), now()).expect("pending");
+    store
+        .reassign(ids[0], Some(&"web".into()), now())
+        .expect("pending");
     let task = store.task(ids[0]).expect("read");
-    assert_eq!(task.target_session.as_deref(), Some("web"));
+    assert_eq!(task.target_session, Some("web".into()));
     // One in flight is asked to end, and is for the other session then.
     let attempt = claimed(&mut store, ids[1], 1);
     let status = store
-        .reassign(ids[1], Some("web"), now())
+        .reassign(ids[1], Some(&"web".into()), now())
         .expect("assigned");
     assert_eq!(status, Status::Assigned);
     assert_eq!(
@@ -845,7 +849,7 @@ fn a_task_is_given_to_another_session_wherever_it_stands() {
     store.end(&returned, now()).expect("returned");
     let task = store.task(ids[1]).expect("read");
     assert_eq!(task.status, Status::Pending);
-    assert_eq!(task.target_session.as_deref(), Some("web"));
+    assert_eq!(task.target_session, Some("web".into()));
     assert_eq!((task.attempts, task.tries), (1, 0));
     assert!(store.requests().expect("none").is_empty());
     // One that has ended badly is queued again; one that is done is not.
@@ -913,7 +917,9 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
     }
     // Somebody else has changed it since.
     let other = queue(&mut store, &[NewTask::command("c")])[0];
-    store.reassign(other, Some("web"), now()).expect("given");
+    store
+        .reassign(other, Some(&"web".into()), now())
+        .expect("given");
     let late = store.edit(other, &edit, now());
     assert!(matches!(late, Err(StoreError::Changed(_))));
     // A child is released for good.
@@ -950,6 +956,7 @@ fn rows_that_other_tools_spoil_stop_nothing() {
         admission: Admission::Open,
         paused: false,
         labels: BTreeMap::new(),
+        homes: Vec::new(),
     };
     store.record_sessions(&[session], now()).expect("recorded");
     other(&directory)
@@ -987,7 +994,9 @@ fn what_a_person_changed_since_the_decision_is_not_claimed() {
         what: "content".to_owned(),
     };
     store.edit(ids[0], &edit, now()).expect("edited");
-    store.reassign(ids[1], Some("web"), now()).expect("given");
+    store
+        .reassign(ids[1], Some(&"web".into()), now())
+        .expect("given");
     let attempts = store.claim(&decided, now()).expect("claimed");
     let taken: Vec<bool> = attempts.iter().map(Option::is_some).collect();
     assert_eq!(taken, [false, false, true]);

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::model::ids::{Identity, PaneId};
+use crate::model::ids::{Identity, PaneId, TmuxSession};
 
 pub use command::{Program, Socket};
 pub use script::{MAX_LINE, MAX_PIPE};
@@ -143,12 +143,17 @@ pub trait Tmux {
 pub struct Pane {
     /// Which pane of which server, and its first process.
     pub identity: Identity,
-    /// Name of its session as tmux shows it: a label, never an address.
+    /// Name of its session as tmux shows it: a label, never an address. Where several show it, as in
+    /// a session group, the oldest of them.
     pub session: String,
+    /// tmux's number of that session.
+    pub session_id: TmuxSession,
     /// Number of its window in the session.
     pub window_index: u32,
     /// Number of the pane in its window.
     pub pane_index: u32,
+    /// The further sessions that show it, the oldest first.
+    pub further: Vec<Further>,
     /// Its terminal.
     pub tty: PathBuf,
     /// Whether its program has ended while the pane remains.
@@ -176,6 +181,17 @@ pub struct Pane {
     pub command: String,
     /// The title that the program set: any text without a newline.
     pub title: String,
+}
+
+/// A further session that shows a pane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Further {
+    /// Its name.
+    pub session: String,
+    /// tmux's number of it.
+    pub session_id: TmuxSession,
+    /// Number of the pane's window there.
+    pub window_index: u32,
 }
 
 /// A session as it was when it was listed.

@@ -1,8 +1,10 @@
 //! What tmux answers: pure, and safe on any bytes.
 
+use std::collections::HashMap;
+
 use super::script::{END, State, Wanted, split_at_column};
-use super::{Capture, CursorLine, Error, Mark, Pane, Refusal, Session, SessionId, Typed};
-use crate::model::ids::{Identity, PaneId};
+use super::{Capture, CursorLine, Error, Further, Mark, Pane, Refusal, Session, SessionId, Typed};
+use crate::model::ids::{Identity, PaneId, TmuxSession};
 
 /// The most bytes of one answer: some 50,000 panes, or a screen of any size.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
@@ -96,7 +98,7 @@ pub(super) fn is_end(output: &[u8], nonce: &str) -> bool {
 /// Returns the panes of a list, and `None` in place of them where there are only holders.
 pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
     let mut panes: Vec<Pane> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut known: HashMap<PaneId, usize> = HashMap::new();
     let mut holders = false;
     for record in records {
         let Some(rest) = record.head.strip_prefix("pane\t") else {
@@ -111,15 +113,21 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
         match pane(&text, nonce).ok_or(Error::Protocol("it lists a pane in an unknown form"))? {
             Row::Holder => holders = true,
             Row::Empty => {}
-            // A window may be linked to several sessions: the first one names it.
-            Row::Pane(pane) => {
-                if seen.insert(pane.identity.pane.clone()) {
+            // A window may be linked to several sessions: each lists its panes.
+            Row::Pane(pane) => match known.get(&pane.identity.pane) {
+                Some(&index) => {
+                    if let Some(first) = panes.get_mut(index) {
+                        join(first, *pane);
+                    }
+                }
+                None => {
+                    known.insert(pane.identity.pane.clone(), panes.len());
                     panes.push(*pane);
                 }
-            }
+            },
         }
     }
-    let mut watched = std::collections::HashMap::new();
+    let mut watched = HashMap::new();
     for record in records {
         let Some((activity, pane)) = record
             .head
@@ -140,6 +148,29 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
     Ok((!panes.is_empty() || !holders).then_some(panes))
 }
 
+/// Adds a further listing of a pane to the first. The oldest session names the pane: tmux lists
+/// sessions by name, and a name that is given later must not change that of the pane.
+fn join(first: &mut Pane, mut other: Pane) {
+    if other.session_id < first.session_id {
+        std::mem::swap(first, &mut other);
+        first.further = std::mem::take(&mut other.further);
+    }
+    // A session that shows the window twice calls it by the first of its numbers.
+    let known = first.session_id == other.session_id
+        || first
+            .further
+            .iter()
+            .any(|further| further.session_id == other.session_id);
+    if !known {
+        first.further.push(Further {
+            session: other.session,
+            session_id: other.session_id,
+            window_index: other.window_index,
+        });
+        first.further.sort_by_key(|further| further.session_id);
+    }
+}
+
 enum Row {
     Holder,
     /// A pane without a process.
@@ -148,7 +179,7 @@ enum Row {
 }
 
 fn pane(text: &str, nonce: &str) -> Option<Row> {
-    let mut fields = text.splitn(20, '\t');
+    let mut fields = text.splitn(21, '\t');
     let mut next = || fields.next();
     let server_pid = next()?.parse().ok()?;
     let server_start = next()?.parse().ok()?;
@@ -180,7 +211,9 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
         activity: next()?.parse().ok()?,
         dead_status: next()?.parse().ok(),
         tty: next()?.into(),
+        session_id: TmuxSession::parse(next()?)?,
         session: next()?.to_owned(),
+        further: Vec::new(),
         watched_until: None,
         title: String::new(),
         command: String::new(),
@@ -499,9 +532,20 @@ mod tests {
     const NONCE: &str = "assigner-00ff";
 
     fn row(pane: &str, holder: &str, session: &str, title: &str, command: &str) -> String {
+        row_of("$1", pane, holder, session, title, command)
+    }
+
+    fn row_of(
+        id: &str,
+        pane: &str,
+        holder: &str,
+        session: &str,
+        title: &str,
+        command: &str,
+    ) -> String {
         format!(
             "{NONCE} pane\t10\t1700000000\t{pane}\t77\t{holder}\t1\t0\t0\t0\t0\t0\t0\t1\t2\t3\t1700000009\t\t/dev/pts/4\
-             \t{session}\t{title}\t{NONCE}{command}\n"
+             \t{id}\t{session}\t{title}\t{NONCE}{command}\n"
         )
     }
 
@@ -545,6 +589,40 @@ mod tests {
         assert_eq!(pane("2\t0\t0"), (true, false, false));
         assert_eq!(pane("1\t1\t1"), (true, true, true));
         assert_eq!(pane("0\t1\t0"), (false, true, false));
+    }
+
+    #[test]
+    fn a_pane_of_several_sessions_is_one_and_named_by_the_oldest() {
+        let listed = |order: &[(&str, &str)]| {
+            let rows: String = order
+                .iter()
+                .map(|(id, name)| row_of(id, "%2", "0", name, "", "sh"))
+                .collect();
+            let panes = read(&rows)
+                .expect("it is read")
+                .expect("there are sessions");
+            assert_eq!(panes.len(), 1);
+            let pane = &panes[0];
+            let further = pane.further.iter().map(|further| &further.session);
+            let names: Vec<String> = std::iter::once(&pane.session)
+                .chain(further)
+                .cloned()
+                .collect();
+            (pane.session_id, names)
+        };
+        let expected = (
+            TmuxSession(3),
+            ["main", "b", "a"].map(str::to_owned).to_vec(),
+        );
+        // tmux lists sessions by name, and one that links a window twice lists it twice.
+        for order in [
+            [("$12", "a"), ("$4", "b"), ("$3", "main"), ("$3", "main")],
+            [("$3", "main"), ("$12", "a"), ("$12", "a"), ("$4", "b")],
+            [("$4", "b"), ("$12", "a"), ("$3", "main"), ("$4", "b")],
+        ] {
+            assert_eq!(listed(&order), expected);
+        }
+        assert!(read(&row_of("1", "%2", "0", "s", "", "")).is_err());
     }
 
     #[test]

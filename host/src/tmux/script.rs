@@ -86,7 +86,7 @@ impl Script {
              \t#{{window_index}}\t#{{pane_index}}\t#{{pane_dead}}\t#{{pane_in_mode}}\
              \t#{{pane_input_off}}\t#{{pane_synchronized}}\t#{{pane_pipe}}\t#{{alternate_on}}\
              \t#{{cursor_x}}\t#{{cursor_y}}\t#{{window_activity}}\t#{{pane_dead_status}}\
-             \t#{{pane_tty}}\t#{{session_name}}\t#{{pane_title}}\t{nonce}#{{pane_current_command}}"
+             \t#{{pane_tty}}\t#{{session_id}}\t#{{session_name}}\t#{{pane_title}}\t{nonce}#{{pane_current_command}}"
         );
         let client = format!("{nonce} client\t#{{client_activity}}\t#{{pane_id}}");
         self.push(&format!("list-panes -a -F {}", word(&pane)));
