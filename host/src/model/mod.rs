@@ -1,9 +1,13 @@
 //! The words of the project as types: pure, without effects, known to every other module.
 
 pub mod eligibility;
+#[cfg(test)]
+mod eligibility_tests;
 pub mod ids;
 pub mod matching;
 pub mod metadata;
 pub mod session;
 pub mod task;
+#[cfg(test)]
+mod task_tests;
 pub mod text;
