@@ -406,13 +406,7 @@ impl Manage for Sqlite {
     }
 
     fn session(&mut self, name: &str) -> Result<SessionRow, StoreError> {
-        self.connection
-            .prepare_cached(&format!(
-                "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL AND name = ?1"
-            ))?
-            .query_row([name], session_of)
-            .optional()?
-            .ok_or_else(|| StoreError::NoSession(name.to_owned()))
+        read_session(&self.connection, name)
     }
 
     fn session_history(&mut self, name: &str, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
@@ -434,14 +428,14 @@ impl Manage for Sqlite {
         env: &BTreeMap<String, Option<String>>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut row = self.session(session)?;
-        for (name, value) in env {
-            match value {
-                Some(value) => row.env.insert(name.clone(), value.clone()),
-                None => row.env.remove(name),
-            };
-        }
         self.atomically(|connection| {
+            let mut row = read_session(connection, session)?;
+            for (name, value) in env {
+                match value {
+                    Some(value) => row.env.insert(name.clone(), value.clone()),
+                    None => row.env.remove(name),
+                };
+            }
             connection.execute(
                 "UPDATE sessions SET env_vars = ?2, updated_at = ?3, last_context_update = ?3
                  WHERE name = ?1",
@@ -459,6 +453,16 @@ impl Manage for Sqlite {
         let directory = self.directory.clone();
         original::import(&mut self.connection, path, &directory, now)
     }
+}
+
+fn read_session(connection: &rusqlite::Connection, name: &str) -> Result<SessionRow, StoreError> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL AND name = ?1"
+        ))?
+        .query_row([name], session_of)
+        .optional()?
+        .ok_or_else(|| StoreError::NoSession(name.to_owned()))
 }
 
 fn requeue(

@@ -448,6 +448,25 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
+    // 5: a priority is a whole number that fits, whoever wrote it. Pages of the queue go on behind
+    // the last task's priority: one that is read otherwise than it is sorted would begin a page
+    // anew, or leave tasks out.
+    r"
+UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+    WHERE typeof(priority) <> 'integer' OR priority NOT BETWEEN -2147483648 AND 2147483647;
+CREATE TRIGGER priority_of_new_task AFTER INSERT ON tasks
+    WHEN typeof(NEW.priority) <> 'integer'
+        OR NEW.priority NOT BETWEEN -2147483648 AND 2147483647 BEGIN
+    UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+        WHERE id = NEW.id;
+END;
+CREATE TRIGGER priority_of_task AFTER UPDATE OF priority ON tasks
+    WHEN typeof(NEW.priority) <> 'integer'
+        OR NEW.priority NOT BETWEEN -2147483648 AND 2147483647 BEGIN
+    UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+        WHERE id = NEW.id;
+END;
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,
@@ -576,8 +595,9 @@ mod tests {
              INSERT INTO tasks (kind, content, created_at, status, completed_at)
                 VALUES ('command', 'done', '2026-01-01T00:00:00.000Z', 'completed',
                     '2026-01-01T00:00:01.000Z');
-             INSERT INTO tasks (kind, content, created_at, not_before)
-                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z');
+             INSERT INTO tasks (kind, content, created_at, not_before, priority)
+                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z',
+                    5000000000);
              INSERT INTO attempts (task_id, number, session, server_pid, server_start, pane,
                 pane_pid, phase, outcome, claimed_at, policy_name, policy_version, policy_sha256,
                 rankings) VALUES (2, 1, 'api', 1, 1, '%1', 1, 'ended', 'completed',
@@ -618,5 +638,11 @@ mod tests {
             )
             .expect("what others made");
         assert_eq!(kept, 3);
+        let priority: i64 = others
+            .query_row("SELECT priority FROM tasks WHERE id = 3", [], |row| {
+                row.get(0)
+            })
+            .expect("a priority");
+        assert_eq!(priority, i64::from(i32::MAX));
     }
 }

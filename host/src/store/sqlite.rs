@@ -893,17 +893,19 @@ impl Store for Sqlite {
     }
 
     fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached(
-                "INSERT INTO assignment_history (action, created_at, details)
-                 SELECT 'resumed', ?1, scope || ' ' || name || ': its limit has ended'
-                 FROM pauses WHERE until <= ?1",
-            )?
-            .execute([stamp(now)])?;
-        self.connection
-            .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
-            .execute([stamp(now)])?;
-        Ok(())
+        self.atomically(|connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO assignment_history (action, created_at, details)
+                     SELECT 'resumed', ?1, scope || ' ' || name || ': its limit has ended'
+                     FROM pauses WHERE until <= ?1",
+                )?
+                .execute([stamp(now)])?;
+            connection
+                .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
+                .execute([stamp(now)])?;
+            Ok(())
+        })
     }
 
     fn session_labels(&mut self) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError> {
