@@ -141,7 +141,7 @@ fn each_state_has_its_name_and_its_place() {
         assert_eq!(serde_json::to_value(status).expect("JSON"), name);
     }
     assert_eq!(Status::from_name("done"), None);
-    assert_eq!(format!("{:>9}|", Status::Failed), "   failed|");
+    assert_eq!(format!("{:>9}|", Failed), "   failed|");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn each_phase_and_each_outcome_has_its_name() {
     assert_eq!(Phase::from_name("preparing"), None);
     for (outcome, name, counts, failure) in [
         (Completed, "completed", true, false),
-        (Outcome::Failed, "failed", true, true),
+        (Failed, "failed", true, true),
         (TimedOut, "timed_out", true, true),
         (Cancelled, "cancelled", true, false),
         (Refused, "refused", false, false),

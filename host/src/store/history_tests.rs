@@ -550,7 +550,7 @@ fn a_limit_pauses_its_provider_and_says_until_when() {
     assert_eq!(store.pauses().expect("pauses").len(), 1);
     store.end_pauses(later(60)).expect("one");
     assert_eq!(store.pauses().expect("pauses"), []);
-    let until = super::rows::stamp(later(60));
+    let until = rows::stamp(later(60));
     assert_eq!(
         rows_of_none(&directory),
         [

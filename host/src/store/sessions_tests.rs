@@ -48,7 +48,7 @@ fn a_session_is_read_as_it_was_seen() {
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .expect("a row");
-    assert_eq!(asked, (1, "/srv".to_owned(), super::rows::stamp(later(-5))));
+    assert_eq!(asked, (1, "/srv".to_owned(), rows::stamp(later(-5))));
     // Seen otherwise, all of it is replaced.
     let renamed = SessionRow {
         name: "full".to_owned(),
@@ -126,7 +126,7 @@ fn sessions_that_only_the_python_worker_saw_are_retired() {
     };
     assert_eq!(
         read("old"),
-        ("gone".to_owned(), Some(super::rows::stamp(later(3))))
+        ("gone".to_owned(), Some(rows::stamp(later(3))))
     );
     assert_eq!(read("gone"), ("gone".to_owned(), None));
     assert_eq!(read("ours").0, "idle");

@@ -9,6 +9,8 @@ mod command;
 mod control;
 #[cfg(test)]
 mod guard_tests;
+#[cfg(test)]
+mod lost_tests;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
