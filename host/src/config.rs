@@ -582,6 +582,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 #[cfg(test)]
+#[path = "config_tests.rs"]
+mod precedence;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::daemon::Lock;
 use crate::engine::Spool;
 use crate::policy::{LoadError, Loader, Policy, resolve};
@@ -84,6 +84,24 @@ struct Global {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
     color: Color,
+}
+
+impl Global {
+    fn configuration(&self) -> Result<Config, ConfigError> {
+        Config::load(
+            self.config.as_deref(),
+            self.data_dir.clone(),
+            self.tmux_socket.clone(),
+        )
+    }
+}
+
+/// Returns the configuration of a call with these arguments.
+#[cfg(test)]
+pub(crate) fn configured(line: impl Iterator<Item = String>) -> Result<Config, ConfigError> {
+    let words = ["assigner".to_owned()].into_iter().chain(line);
+    let args = Args::parse_from(words.chain(["status".to_owned()]));
+    args.global.configuration()
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,12 +251,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Report(args) => return Ok(report::run(&args, &global)),
         _ => {}
     }
-    let config = Config::load(
-        global.config.as_deref(),
-        global.data_dir.clone(),
-        global.tmux_socket.clone(),
-    )
-    .map_err(Failure::usage)?;
+    let config = global.configuration().map_err(Failure::usage)?;
     let context = Context {
         ui: Ui::new(global.json, global.color),
         config,
