@@ -10,6 +10,8 @@
 
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod kept_tests;
 mod ledger;
 mod manage;
 mod moves;
