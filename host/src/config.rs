@@ -596,6 +596,10 @@ fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
 }
 
 #[cfg(test)]
+#[path = "config_tests.rs"]
+mod precedence;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

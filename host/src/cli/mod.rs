@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::daemon::Lock;
 use crate::node::Spool;
 use crate::policy::{LoadError, Loader, Policy, resolve};
@@ -85,6 +85,24 @@ struct Global {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
     color: Color,
+}
+
+impl Global {
+    fn configuration(&self) -> Result<Config, ConfigError> {
+        Config::load(
+            self.config.as_deref(),
+            self.data_dir.clone(),
+            self.tmux_socket.clone(),
+        )
+    }
+}
+
+/// Returns the configuration of a call with these arguments.
+#[cfg(test)]
+pub(crate) fn configured(line: impl Iterator<Item = String>) -> Result<Config, ConfigError> {
+    let words = ["assigner".to_owned()].into_iter().chain(line);
+    let args = Args::parse_from(words.chain(["status".to_owned()]));
+    args.global.configuration()
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,12 +258,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
     if let Ok(program) = std::env::current_exe() {
         look::program_is(program);
     }
-    let config = Config::load(
-        global.config.as_deref(),
-        global.data_dir.clone(),
-        global.tmux_socket.clone(),
-    )
-    .map_err(Failure::usage)?;
+    let config = global.configuration().map_err(Failure::usage)?;
     let context = Context {
         ui: Ui::new(global.json, global.color),
         config,

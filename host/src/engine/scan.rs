@@ -566,6 +566,7 @@ mod tests {
             admission: Admission::Open,
             paused: false,
             labels: BTreeMap::new(),
+            homes: Vec::new(),
         }
     }
 

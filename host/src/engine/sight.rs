@@ -203,6 +203,8 @@ mod tests {
                 pane_pid: 2,
             },
             session: "s".to_owned(),
+            session_id: crate::model::ids::TmuxSession(0),
+            further: Vec::new(),
             window_index: 0,
             pane_index: 0,
             tty: "/dev/none".into(),
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(barriers.count(), 4);
         // Who typed there long ago is gone.
         let mut left = pane();
-        left.watched_until = Some(95);
+        left.watched_until = Some(94);
         assert_eq!(once(&Standing::Prompt, &left, prompt).obstacle, None);
     }
 

@@ -3,11 +3,15 @@
 pub(crate) mod clock;
 pub mod duration;
 pub mod eligibility;
+#[cfg(test)]
+mod eligibility_tests;
 pub mod ids;
 pub mod matching;
 pub mod metadata;
 pub mod naming;
 pub mod session;
 pub mod task;
+#[cfg(test)]
+mod task_tests;
 pub mod text;
 pub mod verdict;

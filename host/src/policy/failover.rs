@@ -361,6 +361,28 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_doubles_with_each_failure_and_ends_with_the_first_success() {
+        let start = Instant::now();
+        let mut rest = Rest::default();
+        assert!(!rest.lasts(start));
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            rest.begins(start);
+            let after = |millis| start + Duration::from_millis(millis);
+            assert!(rest.lasts(start) && rest.lasts(after(seconds * 1_000 - 1)));
+            assert!(!rest.lasts(after(seconds * 1_000)), "{seconds}");
+        }
+        for _ in 0..100 {
+            rest.begins(start);
+        }
+        assert!(rest.lasts(start + Duration::from_secs(299)));
+        assert!(!rest.lasts(start + Duration::from_secs(300)));
+        rest.is_over();
+        assert!(!rest.lasts(start));
+        rest.begins(start);
+        assert!(!rest.lasts(start + Duration::from_secs(1)));
+    }
+
+    #[test]
     fn a_standstill_is_kept_at_growing_distances() {
         let wait = verdict(&Decision::Wait {
             reason: "so".to_owned(),

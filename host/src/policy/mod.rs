@@ -51,6 +51,8 @@ mod compare;
 mod equivalence;
 mod failover;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod load;
 mod loader;
 mod reload;

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::moves::{follow, move_task, write_history};
 use super::rows::{history_of, json, kind_name, saturating, stamp, status_of};
-use super::sqlite::{meaning_of, read_task};
+use super::sqlite::{meaning_of, read_sessions, read_task};
 use super::{
     Answer, HistoryRow, Imported, Pause, SessionRow, Sqlite, Store, StoreError, original, wishes,
 };
@@ -387,20 +387,7 @@ impl Manage for Sqlite {
     }
 
     fn session(&mut self, name: &str) -> Result<SessionRow, StoreError> {
-        let rows = self.sessions()?;
-        let there = |row: &&SessionRow| row.activity != Activity::Gone;
-        let labelled = |row: &&SessionRow| row.who().labels().any(|label| label == name);
-        let last = rows.iter().find(|row| row.name == name);
-        let now = rows.iter().filter(there).find(labelled);
-        // It may be there under another name.
-        let renamed = last.and_then(|last| {
-            let mut there = rows.iter().filter(there);
-            there.find(|row| row.identity == last.identity)
-        });
-        now.or(renamed)
-            .or(last)
-            .cloned()
-            .ok_or_else(|| StoreError::NoSession(name.to_owned()))
+        read_session(&self.connection, name)
     }
 
     fn session_history(&mut self, name: &str, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
@@ -422,15 +409,15 @@ impl Manage for Sqlite {
         env: &BTreeMap<String, Option<String>>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut row = self.session(session)?;
-        let meaning = Meaning::Pane(row.identity.clone());
-        for (name, value) in env {
-            match value {
-                Some(value) => row.env.insert(name.clone(), value.clone()),
-                None => row.env.remove(name),
-            };
-        }
         self.atomically(|connection| {
+            let mut row = read_session(connection, session)?;
+            let meaning = Meaning::Pane(row.identity.clone());
+            for (name, value) in env {
+                match value {
+                    Some(value) => row.env.insert(name.clone(), value.clone()),
+                    None => row.env.remove(name),
+                };
+            }
             connection.execute(
                 "UPDATE sessions SET env_vars = ?2, updated_at = ?3, last_context_update = ?3
                  WHERE name = ?1",
@@ -448,6 +435,24 @@ impl Manage for Sqlite {
         let directory = self.directory.clone();
         original::import(&mut self.connection, path, &directory, now)
     }
+}
+
+/// Returns the session of that name: as it is called now, or was.
+fn read_session(connection: &rusqlite::Connection, name: &str) -> Result<SessionRow, StoreError> {
+    let rows = read_sessions(connection)?;
+    let there = |row: &&SessionRow| row.activity != Activity::Gone;
+    let labelled = |row: &&SessionRow| row.who().labels().any(|label| label == name);
+    let last = rows.iter().find(|row| row.name == name);
+    let now = rows.iter().filter(there).find(labelled);
+    // It may be there under another name.
+    let renamed = last.and_then(|last| {
+        let mut there = rows.iter().filter(there);
+        there.find(|row| row.identity == last.identity)
+    });
+    now.or(renamed)
+        .or(last)
+        .cloned()
+        .ok_or_else(|| StoreError::NoSession(name.to_owned()))
 }
 
 fn requeue(

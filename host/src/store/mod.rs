@@ -8,14 +8,24 @@
 //! Every change of a task is one transaction that also writes a row of `assignment_history`.
 //! rusqlite's types stay in here.
 
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod kept_tests;
 mod ledger;
 mod manage;
 mod moves;
 mod original;
+#[cfg(test)]
+mod people_tests;
 mod policies;
+#[cfg(test)]
+mod queue_tests;
 mod rows;
 mod schema;
 mod secrets;
+#[cfg(test)]
+mod sessions_tests;
 mod sqlite;
 #[cfg(test)]
 mod tests;

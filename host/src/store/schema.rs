@@ -505,6 +505,27 @@ ALTER TABLE session_labels_new RENAME TO session_labels;
 
 ALTER TABLE context_updates ADD COLUMN meaning TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN homes TEXT NOT NULL DEFAULT '[]';
+UPDATE sessions SET reason = ''
+    WHERE status = 'idle' AND reason = 'waits at its prompt';
+",
+    // 6: a priority is a whole number that fits, whoever wrote it. Pages of the queue go on behind
+    // the last task's priority: one that is read otherwise than it is sorted would begin a page
+    // anew, or leave tasks out.
+    r"
+UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+    WHERE typeof(priority) <> 'integer' OR priority NOT BETWEEN -2147483648 AND 2147483647;
+CREATE TRIGGER priority_of_new_task AFTER INSERT ON tasks
+    WHEN typeof(NEW.priority) <> 'integer'
+        OR NEW.priority NOT BETWEEN -2147483648 AND 2147483647 BEGIN
+    UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+        WHERE id = NEW.id;
+END;
+CREATE TRIGGER priority_of_task AFTER UPDATE OF priority ON tasks
+    WHEN typeof(NEW.priority) <> 'integer'
+        OR NEW.priority NOT BETWEEN -2147483648 AND 2147483647 BEGIN
+    UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
+        WHERE id = NEW.id;
+END;
 ",
 ];
 
@@ -635,8 +656,9 @@ mod tests {
              INSERT INTO tasks (kind, content, created_at, status, completed_at)
                 VALUES ('command', 'done', '2026-01-01T00:00:00.000Z', 'completed',
                     '2026-01-01T00:00:01.000Z');
-             INSERT INTO tasks (kind, content, created_at, not_before)
-                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z');
+             INSERT INTO tasks (kind, content, created_at, not_before, priority)
+                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z',
+                    5000000000);
              INSERT INTO attempts (task_id, number, session, server_pid, server_start, pane,
                 pane_pid, phase, outcome, claimed_at, policy_name, policy_version, policy_sha256,
                 rankings) VALUES (2, 1, 'api', 1, 1, '%1', 1, 'ended', 'completed',
@@ -677,6 +699,12 @@ mod tests {
             )
             .expect("what others made");
         assert_eq!(kept, 3);
+        let priority: i64 = others
+            .query_row("SELECT priority FROM tasks WHERE id = 3", [], |row| {
+                row.get(0)
+            })
+            .expect("a priority");
+        assert_eq!(priority, i64::from(i32::MAX));
     }
 
     /// What was said by name alone stands, and waits for a session of that name.

@@ -868,11 +868,7 @@ impl Store for Sqlite {
     }
 
     fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError> {
-        let mut query = self.connection.prepare_cached(&format!(
-            "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"
-        ))?;
-        let rows = query.query_map([], session_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        read_sessions(&self.connection)
     }
 
     fn retire_unseen(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -890,17 +886,19 @@ impl Store for Sqlite {
     }
 
     fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached(
-                "INSERT INTO assignment_history (action, created_at, details)
-                 SELECT 'resumed', ?1, scope || ' ' || name || ': its limit has ended'
-                 FROM pauses WHERE until <= ?1",
-            )?
-            .execute([stamp(now)])?;
-        self.connection
-            .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
-            .execute([stamp(now)])?;
-        Ok(())
+        self.atomically(|connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO assignment_history (action, created_at, details)
+                     SELECT 'resumed', ?1, scope || ' ' || name || ': its limit has ended'
+                     FROM pauses WHERE until <= ?1",
+                )?
+                .execute([stamp(now)])?;
+            connection
+                .prepare_cached("DELETE FROM pauses WHERE until <= ?1")?
+                .execute([stamp(now)])?;
+            Ok(())
+        })
     }
 
     fn session_labels(&mut self) -> Result<Vec<SessionLabel>, StoreError> {
@@ -1145,4 +1143,13 @@ mod tests {
     fn tasks_that_cannot_run_cost_nothing() {
         assert_eq!(steps_for_lanes(5), steps_for_lanes(5000));
     }
+}
+
+/// Returns the sessions as last seen, by name.
+pub(super) fn read_sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"
+    ))?;
+    let rows = query.query_map([], session_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

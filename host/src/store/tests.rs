@@ -11,29 +11,29 @@ use super::*;
 use crate::model::ids::PaneId;
 use crate::model::task::{Metadata, Parent};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-01-02T03:04:05.678Z".parse().expect("a time")
 }
 
-fn later(seconds: i64) -> Timestamp {
+pub(super) fn later(seconds: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_secs(seconds)
 }
 
-fn store() -> (TempDir, Sqlite) {
+pub(super) fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().expect("a directory");
     let store = Sqlite::open(directory.path()).expect("a store");
     (directory, store)
 }
 
-fn other(directory: &TempDir) -> Connection {
+pub(super) fn other(directory: &TempDir) -> Connection {
     Connection::open(directory.path().join("assigner.db")).expect("another connection")
 }
 
-fn queue(store: &mut Sqlite, tasks: &[NewTask]) -> Vec<TaskId> {
+pub(super) fn queue(store: &mut Sqlite, tasks: &[NewTask]) -> Vec<TaskId> {
     store.queue(tasks, now()).expect("queued")
 }
 
-fn identity(pane: u32) -> Identity {
+pub(super) fn identity(pane: u32) -> Identity {
     Identity {
         server_pid: 1,
         server_start: 2,
@@ -42,7 +42,30 @@ fn identity(pane: u32) -> Identity {
     }
 }
 
-fn claim(task: TaskId, pane: u32) -> Claim {
+/// A shell that waits at its prompt.
+pub(super) fn session_row(name: &str) -> SessionRow {
+    SessionRow {
+        name: name.to_owned(),
+        identity: identity(1),
+        activity: Activity::Idle,
+        reason: None,
+        since: now(),
+        provider: "shell".to_owned(),
+        current_dir: None,
+        git_branch: None,
+        env: BTreeMap::new(),
+        current_task: None,
+        completed: 0,
+        failed: 0,
+        context_at: now(),
+        admission: Admission::Open,
+        paused: false,
+        labels: BTreeMap::new(),
+        homes: Vec::new(),
+    }
+}
+
+pub(super) fn claim(task: TaskId, pane: u32) -> Claim {
     Claim {
         task,
         revision: 0,
@@ -62,7 +85,7 @@ fn claim(task: TaskId, pane: u32) -> Claim {
     }
 }
 
-fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
+pub(super) fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
     store.release_due(later(100_000)).expect("released");
     let claim = Claim {
         revision: store.task(task).expect("the task").revision,
@@ -72,7 +95,7 @@ fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
     attempts[0].expect("a free session and a pending task")
 }
 
-fn end(attempt: AttemptId, outcome: Outcome, event: Event) -> End {
+pub(super) fn end(attempt: AttemptId, outcome: Outcome, event: Event) -> End {
     End {
         attempt,
         outcome,
@@ -86,7 +109,7 @@ fn end(attempt: AttemptId, outcome: Outcome, event: Event) -> End {
     }
 }
 
-fn actions(store: &mut Sqlite, task: TaskId) -> Vec<String> {
+pub(super) fn actions(store: &mut Sqlite, task: TaskId) -> Vec<String> {
     let rows = store.history(task).expect("history");
     rows.into_iter().map(|row| row.action).collect()
 }
@@ -624,13 +647,13 @@ proptest! {
 }
 
 /// Whether a task would be given to a session now.
-fn may_run(store: &mut Sqlite, task: TaskId) -> bool {
+pub(super) fn may_run(store: &mut Sqlite, task: TaskId) -> bool {
     let lanes = store.lanes().expect("lanes");
     let pending = store.pending(&lanes, 999, None).expect("a page");
     pending.iter().any(|found| found.id == task)
 }
 
-fn following(parents: &[TaskId], if_parent_fails: IfParentFails) -> NewTask {
+pub(super) fn following(parents: &[TaskId], if_parent_fails: IfParentFails) -> NewTask {
     NewTask {
         after: parents.iter().copied().map(Parent::Task).collect(),
         if_parent_fails,
@@ -638,14 +661,14 @@ fn following(parents: &[TaskId], if_parent_fails: IfParentFails) -> NewTask {
     }
 }
 
-fn finish(store: &mut Sqlite, task: TaskId, outcome: Outcome, event: Event) {
+pub(super) fn finish(store: &mut Sqlite, task: TaskId, outcome: Outcome, event: Event) {
     let attempt = claimed(store, task, 1);
     store
         .end(&end(attempt, outcome, event), now())
         .expect("ended");
 }
 
-fn status(store: &mut Sqlite, task: TaskId) -> Status {
+pub(super) fn status(store: &mut Sqlite, task: TaskId) -> Status {
     store.task(task).expect("the task").status
 }
 
@@ -939,25 +962,7 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
 fn rows_that_other_tools_spoil_stop_nothing() {
     let (directory, mut store) = store();
     let good = queue(&mut store, &[NewTask::command("a")])[0];
-    let session = SessionRow {
-        name: "s1".to_owned(),
-        identity: identity(1),
-        activity: Activity::Idle,
-        reason: None,
-        since: now(),
-        provider: "shell".to_owned(),
-        current_dir: None,
-        git_branch: None,
-        env: BTreeMap::new(),
-        current_task: None,
-        completed: 0,
-        failed: 0,
-        context_at: now(),
-        admission: Admission::Open,
-        paused: false,
-        labels: BTreeMap::new(),
-        homes: Vec::new(),
-    };
+    let session = session_row("s1");
     store.record_sessions(&[session], now()).expect("recorded");
     other(&directory)
         .execute_batch(

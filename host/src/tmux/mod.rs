@@ -7,15 +7,25 @@
 
 mod command;
 mod control;
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod lost_tests;
 mod parse;
+#[cfg(test)]
+mod parse_tests;
 mod quote;
 mod script;
+#[cfg(test)]
+mod script_tests;
 mod server;
 mod shared;
 mod spawn;
 #[cfg(test)]
 mod tests;
 mod version;
+#[cfg(test)]
+mod world;
 mod writer;
 
 use std::collections::BTreeMap;

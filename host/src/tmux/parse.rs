@@ -70,10 +70,13 @@ impl Record {
     }
 }
 
-/// Splits an output at its nonces. Returns also whether the last record is the end mark.
+/// Splits an output at its nonces. Returns also whether the last record is the end mark. A last
+/// line without its newline did not come whole, and is left out: `typed 1` may be `typed 10`.
 pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<Record>, bool) {
     let mut records: Vec<Record> = Vec::new();
-    for line in String::from_utf8_lossy(output).split_terminator('\n') {
+    let output = String::from_utf8_lossy(output);
+    let (whole, _) = output.rsplit_once('\n').unwrap_or_default();
+    for line in whole.split('\n') {
         if let Some(head) = line
             .strip_prefix(nonce)
             .and_then(|rest| rest.strip_prefix(' '))

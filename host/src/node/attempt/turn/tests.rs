@@ -18,6 +18,7 @@ use crate::agents::{Catalog, Profile};
 use crate::model::ids::{PaneId, TaskId};
 use crate::model::session::Activity;
 use crate::model::task::{Event, Outcome, Phase, Task};
+use crate::model::verdict::Detail;
 use crate::store::{Answer, OpenAttempt, Reply, Request};
 use crate::tmux::{Error, Refusal, Typed};
 
@@ -57,6 +58,7 @@ impl Scene {
                 verdict: Verdict {
                     activity: Activity::Idle,
                     reason: "waits at its prompt".to_owned(),
+                    obstacle: None,
                 },
                 keeps_none: false,
                 record: None,
@@ -101,6 +103,7 @@ impl Scene {
         self.agent.verdict = Verdict {
             activity,
             reason: reason.to_owned(),
+            obstacle: None,
         };
         self.agent.signals = signals;
         self.scanned = self.ms;
@@ -111,7 +114,7 @@ impl Scene {
             source,
             says,
             since: wall(self.ms),
-            detail: String::new(),
+            detail: Detail::Words(String::new()),
         }
     }
 }

@@ -1,0 +1,343 @@
+//! What people ask of the queue, in the cases that its rows do not show.
+
+use super::tests::*;
+use super::*;
+use crate::model::task::Metadata;
+
+#[test]
+fn what_is_tried_again_keeps_its_targets() {
+    let (directory, mut store) = store();
+    let new = NewTask {
+        target_session: Some("api".into()),
+        metadata: Metadata {
+            target_fallback: true,
+            ..Metadata::default()
+        },
+        ..NewTask::command("x")
+    };
+    let task = queue(&mut store, &[new])[0];
+    let attempt = claimed(&mut store, task, 1);
+    let retry = End {
+        not_before: Some(later(5)),
+        ..end(attempt, Outcome::Failed, Event::Retry)
+    };
+    store.end(&retry, now()).expect("ended");
+    let read = store.task(task).expect("a task");
+    assert_eq!(read.target_session, Some("api".into()));
+    assert!(read.metadata.target_fallback);
+    assert_eq!(read.not_before, Some(later(5)));
+    // A person's word takes its place, and the preference with it.
+    store
+        .reassign(task, Some(&"web".into()), now())
+        .expect("given");
+    let read = store.task(task).expect("a task");
+    assert_eq!(read.target_session, Some("web".into()));
+    assert!(!read.metadata.target_fallback);
+    // What is no JSON stays as it is.
+    other(&directory)
+        .execute_batch("UPDATE tasks SET metadata = 'x'")
+        .expect("spoiled");
+    store.reassign(task, None, now()).expect("given");
+    let attempt = claimed(&mut store, task, 1);
+    store
+        .reassign(task, Some(&"db".into()), now())
+        .expect("asked");
+    let returned = end(attempt, Outcome::Reassigned, Event::Return);
+    store.end(&returned, now()).expect("returned");
+    let read = store.task(task).expect("a task");
+    assert_eq!(read.target_session, Some("db".into()));
+    assert!(read.metadata_error.is_some());
+}
+
+#[test]
+fn a_request_ends_with_its_attempt() {
+    let (_directory, mut store) = store();
+    let new = NewTask {
+        metadata: Metadata {
+            target_fallback: true,
+            ..Metadata::default()
+        },
+        ..NewTask::command("x")
+    };
+    let task = queue(&mut store, &[new])[0];
+    let attempt = claimed(&mut store, task, 1);
+    store
+        .reassign(task, Some(&"web".into()), now())
+        .expect("asked");
+    // It was faster.
+    let done = end(attempt, Outcome::Completed, Event::Complete);
+    store.end(&done, now()).expect("ended");
+    let read = store.task(task).expect("a task");
+    assert_eq!(
+        (read.status, read.target_session),
+        (Status::Completed, None)
+    );
+    assert!(read.metadata.target_fallback);
+    assert!(store.requests().expect("requests").is_empty());
+    // Cancelling outweighs giving away.
+    let task = queue(&mut store, &[NewTask::command("x")])[0];
+    let attempt = claimed(&mut store, task, 1);
+    store
+        .reassign(task, Some(&"web".into()), now())
+        .expect("asked");
+    store.cancel(task, now()).expect("asked");
+    let requests = store.requests().expect("requests");
+    assert_eq!(requests, BTreeMap::from([(task, Request::Cancel)]));
+    let returned = end(attempt, Outcome::Reassigned, Event::Return);
+    store.end(&returned, now()).expect("ended");
+    let read = store.task(task).expect("a task");
+    assert_eq!(
+        (read.status, read.cancel_requested),
+        (Status::Cancelled, None)
+    );
+    for event in [Event::Retry, Event::Hold, Event::Return, Event::Refuse] {
+        let task = queue(&mut store, &[NewTask::command("x")])[0];
+        let attempt = claimed(&mut store, task, 1);
+        store.cancel(task, now()).expect("asked");
+        let ended = end(attempt, Outcome::Failed, event);
+        store.end(&ended, now()).expect("ended");
+        assert_eq!(status(&mut store, task), Status::Cancelled, "{event:?}");
+    }
+    // What has ended otherwise has.
+    for (event, to) in [
+        (Event::Complete, Status::Completed),
+        (Event::Fail, Status::Failed),
+        (Event::Lose, Status::Uncertain),
+    ] {
+        let task = queue(&mut store, &[NewTask::command("x")])[0];
+        let attempt = claimed(&mut store, task, 1);
+        store.cancel(task, now()).expect("asked");
+        let ended = end(attempt, Outcome::Failed, event);
+        store.end(&ended, now()).expect("ended");
+        assert_eq!(status(&mut store, task), to, "{event:?}");
+    }
+}
+
+#[test]
+fn a_task_with_secret_values_is_queued_again_only_with_them() {
+    let (_directory, mut store) = store();
+    let new = NewTask {
+        metadata: Metadata {
+            secret_env: vec!["TOKEN".to_owned()],
+            ..Metadata::default()
+        },
+        secrets: Some("values-a".to_owned()),
+        ..NewTask::command("x")
+    };
+    let task = queue(&mut store, &[new])[0];
+    let used = |store: &mut Sqlite| store.secrets_in_use().expect("names");
+    let settled = |store: &mut Sqlite| store.settled_secrets().expect("names");
+    assert_eq!(used(&mut store), BTreeSet::from(["values-a".to_owned()]));
+    assert!(settled(&mut store).is_empty());
+    finish(&mut store, task, Outcome::Uncertain, Event::Lose);
+    assert!(settled(&mut store).is_empty(), "it may be sent again");
+    store
+        .resolve(task, Event::MarkFailed, now())
+        .expect("failed");
+    assert_eq!(settled(&mut store), ["values-a"]);
+    store
+        .forget_secrets(&["values-a".to_owned(), "values-b".to_owned()])
+        .expect("forgotten");
+    assert!(settled(&mut store).is_empty() && used(&mut store).is_empty());
+    for again in [
+        store.retry(task, None, false, now()).err(),
+        store.reassign(task, None, now()).err(),
+        store.retry_all_failed(now()).expect("none").1.pop(),
+    ] {
+        let gone = again.expect("refused");
+        assert!(
+            matches!(&gone, StoreError::SecretsGone { id, names } if *id == task && names == &["TOKEN"]),
+            "{gone}"
+        );
+    }
+    assert_eq!(status(&mut store, task), Status::Failed);
+    store
+        .retry(task, Some("values-c"), false, now())
+        .expect("queued");
+    let read = store.task(task).expect("a task");
+    assert_eq!(read.secrets.as_deref(), Some("values-c"));
+    // One that is not queued again anyway says so instead.
+    let illegal = store.retry(task, None, false, now());
+    assert!(matches!(illegal, Err(StoreError::Illegal { .. })));
+}
+
+#[test]
+fn all_failed_tasks_are_queued_again_but_those_behind_a_cancelled_one() {
+    let (_directory, mut store) = store();
+    let cancelled = queue(&mut store, &[NewTask::command("a")])[0];
+    let child = queue(&mut store, &[following(&[cancelled], IfParentFails::Fail)])[0];
+    let failed = queue(&mut store, &[NewTask::command("b")])[0];
+    store.cancel(cancelled, now()).expect("cancelled");
+    finish(&mut store, failed, Outcome::Failed, Event::Fail);
+    assert_eq!(status(&mut store, child), Status::Failed);
+    let (queued, left) = store.retry_all_failed(later(1)).expect("queued");
+    assert_eq!(queued, [failed]);
+    let [
+        StoreError::ParentFailed {
+            id,
+            parent,
+            status: at,
+        },
+    ] = left.as_slice()
+    else {
+        panic!("{left:?}");
+    };
+    assert_eq!((*id, *parent, *at), (child, cancelled, Status::Cancelled));
+    // One that is not to fail with another needs no release; one that was released stays so.
+    let released = store.retry(child, None, true, later(2)).expect("queued");
+    assert_eq!(released, Status::Pending);
+    let if_fails = store.parents(child).expect("parents")[0].if_fails;
+    assert_eq!(if_fails, IfParentFails::Release);
+    finish(&mut store, child, Outcome::Failed, Event::Fail);
+    store.retry(child, None, true, later(3)).expect("queued");
+    let released = actions(&mut store, child);
+    let released = released.iter().filter(|&action| action == "released");
+    assert_eq!(released.count(), 1);
+}
+
+#[test]
+fn a_parent_that_is_tried_again_holds_its_followers_back() {
+    let (_directory, mut store) = store();
+    let parent = queue(&mut store, &[NewTask::command("a")])[0];
+    finish(&mut store, parent, Outcome::Failed, Event::Fail);
+    let child = queue(&mut store, &[following(&[parent], IfParentFails::Release)])[0];
+    assert!(may_run(&mut store, child));
+    store.retry(parent, None, false, now()).expect("queued");
+    assert!(!may_run(&mut store, child));
+    store.cancel(parent, now()).expect("cancelled");
+    assert!(may_run(&mut store, child));
+}
+
+#[test]
+fn what_ended_when_it_was_to_be_cleared_is_cleared_and_nothing_later() {
+    let (_directory, mut store) = store();
+    let ids = queue(&mut store, &vec![NewTask::command("x"); 3]);
+    for (id, seconds) in ids.iter().zip([1, 2, 3]) {
+        store.cancel(*id, later(seconds)).expect("cancelled");
+    }
+    let clear = |store: &mut Sqlite, statuses: &[Status], seconds| -> Vec<TaskId> {
+        let cleared = store.clear(statuses, later(seconds), now());
+        cleared
+            .expect("cleared")
+            .iter()
+            .map(|task| task.id)
+            .collect()
+    };
+    assert!(clear(&mut store, &[Status::Failed], 9).is_empty());
+    assert!(clear(&mut store, &[], 9).is_empty());
+    assert_eq!(clear(&mut store, &[Status::Cancelled], 2), ids[..2]);
+    assert_eq!(clear(&mut store, &[Status::Cancelled], 2), []);
+    assert_eq!(clear(&mut store, &[Status::Cancelled], 3), ids[2..]);
+    // Their numbers are never used again.
+    let next = queue(&mut store, &[NewTask::command("x")])[0];
+    assert_eq!(next, TaskId(4));
+}
+
+#[test]
+fn one_answer_is_given_to_one_question() {
+    let (_directory, mut store) = store();
+    let task = queue(&mut store, &[NewTask::prompt("x")])[0];
+    let attempt = claimed(&mut store, task, 1);
+    let words = |text: &str| Answer::Words(text.to_owned());
+    let early = store.reply(task, &words("yes"), now());
+    assert!(
+        matches!(early, Err(StoreError::NotAsking { id, status: Status::Assigned }) if id == task)
+    );
+    store.ask(attempt, "which?", None, now()).expect("asked");
+    let keys = Answer::Keys(vec!["Down".to_owned(), "Enter".to_owned()]);
+    for answer in [words(" a  b\n"), keys, Answer::Accept] {
+        store.reply(task, &answer, now()).expect("answered");
+        let twice = store.reply(task, &words("no"), now());
+        assert!(matches!(twice, Err(StoreError::Answered(id)) if id == task));
+        let replies = store.replies().expect("replies");
+        let [reply] = replies.as_slice() else {
+            panic!("{replies:?}");
+        };
+        assert_eq!((&reply.answer, reply.task), (&answer, task));
+        assert_eq!(reply.asks.as_deref(), Some("which?"));
+        store.take_reply(reply, "typed", later(1)).expect("taken");
+        assert!(
+            store.replies().expect("none").is_empty(),
+            "never typed twice"
+        );
+        let twice = store.reply(task, &words("no"), now());
+        assert!(
+            matches!(twice, Err(StoreError::Answered(_))),
+            "it is on its way"
+        );
+        // A daemon that ended while it was giving it.
+        store
+            .drop_replies(None, "the daemon ended", later(2))
+            .expect("dropped");
+        let history = store.history(task).expect("history");
+        let last: Vec<_> = history.iter().rev().take(2).collect();
+        assert_eq!(last[0].action, REPLY_DROPPED);
+        assert_eq!(last[0].details, "not given: the daemon ended");
+        assert_eq!(last[0].at, later(2));
+        assert_eq!((last[1].details.as_str(), last[1].at), ("typed", later(1)));
+    }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
+    let words = Answer::Words("yes".to_owned());
+    type Late = fn(&mut Sqlite, AttemptId);
+    let ends: [(&str, Late); 4] = [
+        (
+            "not given: it asks something else by now",
+            |store, attempt| {
+                store.ask(attempt, "else?", None, later(3)).expect("asked");
+            },
+        ),
+        (
+            "not given: the agent goes on by itself",
+            |store, attempt| {
+                store.go_on(attempt, "", later(3)).expect("gone on");
+            },
+        ),
+        ("not given: the turn has ended", |store, attempt| {
+            let done = end(attempt, Outcome::Completed, Event::Complete);
+            store.end(&done, later(3)).expect("ended");
+        }),
+        ("not given: nobody is there", |store, _| {
+            let task = Some(TaskId(1));
+            store
+                .drop_replies(task, "nobody is there", later(3))
+                .expect("dropped");
+        }),
+    ];
+    for (why, late) in ends {
+        for taken in [false, true] {
+            let (_directory, mut store) = store();
+            let task = queue(&mut store, &[NewTask::prompt("x")])[0];
+            let bystander = queue(&mut store, &[NewTask::prompt("y")])[0];
+            for (task, pane) in [(bystander, 2), (task, 1)] {
+                let attempt = claimed(&mut store, task, pane);
+                store.ask(attempt, "?", None, now()).expect("asked");
+                store.reply(task, &words, now()).expect("answered");
+            }
+            let attempt = store.open_attempts().expect("open").remove(1).id;
+            let of_task = |reply: &Reply| reply.task == task;
+            if taken {
+                let replies = store.replies().expect("replies");
+                let reply = replies.into_iter().find(of_task).expect("a reply");
+                store.take_reply(&reply, "typed", now()).expect("taken");
+            }
+            late(&mut store, attempt);
+            let left = store.replies().expect("replies");
+            assert_eq!((left.len(), left[0].task), (1, bystander), "{why}");
+            let history = store.history(task).expect("history");
+            let told: Vec<_> = history.iter().filter(|row| row.details == why).collect();
+            // One that was given is not told to be lost, but where somebody says so.
+            let expected = usize::from(!taken || why.ends_with("there"));
+            assert_eq!(told.len(), expected, "{why} {taken}");
+            assert!(
+                told.iter()
+                    .all(|row| row.action == REPLY_DROPPED && row.at == later(3))
+            );
+            let dropped = store.drop_replies(None, "again", now());
+            dropped.expect("none is just being given");
+            assert_eq!(store.replies().expect("replies").len(), 1);
+        }
+    }
+}

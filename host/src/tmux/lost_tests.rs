@@ -1,0 +1,274 @@
+//! Answers that are lost on the way, both ways: a program stands in for tmux that answers as far
+//! as it is told and then ends.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+
+/// Notes each call, reads the request, and answers with `answer`, in which `NONCE` is the
+/// request's. As a control client it answers the greeting first.
+const STAND_IN: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 9
+nonce() { sed -n "s/.*\(assigner-[0-9a-f]\{32\}\) end.*/\1/p"; }
+case " $* " in
+*" -C "*)
+    read -r line
+    printf '%%begin 1 1 1\n%s end\n%%end 1 1 1\n' "$(printf '%s\n' "$line" | nonce)"
+    while read -r line; do
+        case $line in *" end'") break ;; esac
+    done
+    [ -n "$line" ] || exit 0
+    echo client >> calls
+    nonce=$(printf '%s\n' "$line" | nonce)
+    sed "s/NONCE/$nonce/g" answer | while read -r line; do
+        printf '%%begin 1 2 1\n%s\n%%end 1 2 1\n' "$line"
+    done
+    ;;
+*" load-buffer "*)
+    echo buffer >> calls
+    cat > buffer
+    cat complaint >&2
+    [ ! -s complaint ]
+    ;;
+*)
+    echo process >> calls
+    nonce=$(cat | nonce)
+    sed "s/NONCE/$nonce/g" answer
+    cat complaint >&2
+    ;;
+esac
+"#;
+
+/// A directory with the program that stands in.
+struct StandIn(tempfile::TempDir);
+
+impl StandIn {
+    fn new() -> Self {
+        let stand_in = Self(tempfile::tempdir().expect("a directory"));
+        let path = stand_in.path("tmux");
+        std::fs::write(&path, STAND_IN).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("set");
+        stand_in.says("", "");
+        stand_in
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Has it answer so from now on.
+    fn says(&self, answer: &str, complaint: &str) {
+        for (name, text) in [("answer", answer), ("complaint", complaint)] {
+            std::fs::write(self.path(name), text).expect("written");
+        }
+        std::fs::write(self.path("calls"), "").expect("written");
+    }
+
+    fn calls(&self) -> String {
+        let calls = std::fs::read_to_string(self.path("calls")).expect("calls");
+        calls.replace('\n', " ").trim_end().to_owned()
+    }
+
+    fn program(&self) -> Program {
+        Program::new(self.path("tmux"), Socket::Default)
+    }
+
+    /// Returns a driver that is connected.
+    async fn connected(&self) -> Server {
+        let mut server = Server::new(self.program());
+        self.says(
+            "NONCE pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t6\t9\t\t/dev/x\t$1\ts\tT\tNONCEsh\n\
+             NONCE end\n",
+            "",
+        );
+        assert_eq!(server.panes().await.expect("a list").len(), 1);
+        assert!(server.is_connected());
+        server
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        server_pid: 10,
+        server_start: 1_700_000_000,
+        pane: PaneId::parse("%3").expect("an id"),
+        pane_pid: 77,
+    }
+}
+
+fn line() -> TypedLine {
+    TypedLine {
+        identity: identity(),
+        cursor: (5, 6),
+        text: "x".to_owned(),
+        pipe: None,
+    }
+}
+
+fn told(typed: &Typed) -> String {
+    match typed {
+        Typed::Done => "done".to_owned(),
+        Typed::Refused(refusal) => format!("refused: {refusal}"),
+        Typed::Unknown(error) => format!("unknown: {error}"),
+    }
+}
+
+async fn typed(server: &mut Server) -> String {
+    let typed = server.type_lines(&[line()]).await;
+    assert_eq!(typed.len(), 1);
+    told(&typed[0])
+}
+
+const TYPING: &str = "NONCE typing 0\n";
+const TYPED: &str = "NONCE typed 0\n";
+const REFUSED: &str = "NONCE refused 0 10 1700000000 %3 77 0 2 0 0 5 6 0\n";
+const END: &str = "NONCE end\n";
+
+const ENDED: &str = "unknown: hear from tmux: the connection has ended";
+const GONE: &str = "refused: the pane is gone";
+const MODE: &str = "refused: the pane is in copy mode or another tmux mode";
+
+#[tokio::test]
+async fn a_process_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
+    let stand_in = StandIn::new();
+    let mut server = Server::spawning(stand_in.program());
+    for (answer, complaint, expected) in [
+        (String::new(), "", ENDED),
+        (TYPING.to_owned(), "", ENDED),
+        (format!("{TYPING}NONCE typ"), "", ENDED),
+        (format!("{TYPING}{TYPED}"), "", "done"),
+        (format!("{TYPING}{TYPED}{END}"), "", "done"),
+        (REFUSED.to_owned(), "", MODE),
+        (format!("{REFUSED}{END}"), "", MODE),
+        // What was carried out to the end without typing.
+        (
+            END.to_owned(),
+            "no such pane\n",
+            "refused: tmux refused: no such pane",
+        ),
+        (
+            format!("{TYPING}{END}"),
+            "no buffer\n",
+            "unknown: use tmux: no buffer",
+        ),
+        // No server was reached; or one was, and ended over it.
+        (String::new(), "no server running on /tmp/x\n", GONE),
+        (
+            String::new(),
+            "error connecting to /tmp/x (No such file or directory)\n",
+            GONE,
+        ),
+        (
+            String::new(),
+            "error connecting to /tmp/x (Permission denied)\n",
+            "refused: tmux refused: use tmux: error connecting to /tmp/x (Permission denied)",
+        ),
+        (
+            String::new(),
+            "server exited unexpectedly\n",
+            "unknown: use tmux: server exited unexpectedly",
+        ),
+        (
+            String::new(),
+            "lost server\nno server running on /tmp/x\n",
+            "unknown: use tmux: lost server; no server running on /tmp/x",
+        ),
+        (
+            TYPING.to_owned(),
+            "no server running on /tmp/x\n",
+            "unknown: use tmux: no server running on /tmp/x",
+        ),
+    ] {
+        stand_in.says(&answer, complaint);
+        assert_eq!(
+            typed(&mut server).await,
+            expected,
+            "{answer:?} {complaint:?}"
+        );
+        assert_eq!(stand_in.calls(), "process");
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
+    let stand_in = StandIn::new();
+    for (answer, expected) in [
+        (String::new(), ENDED),
+        (TYPING.to_owned(), ENDED),
+        (format!("{TYPING}{TYPED}"), "done"),
+        (REFUSED.to_owned(), MODE),
+        (format!("{TYPING}{TYPED}{END}"), "done"),
+        (format!("{REFUSED}{END}"), MODE),
+    ] {
+        let mut server = stand_in.connected().await;
+        stand_in.says(&answer, "");
+        assert_eq!(typed(&mut server).await, expected, "{answer:?}");
+        assert_eq!(stand_in.calls(), "client", "{answer:?}");
+        assert_eq!(server.is_connected(), answer.ends_with(END), "{answer:?}");
+    }
+    // A request that reads is asked again, by a process.
+    let mut server = stand_in.connected().await;
+    stand_in.says(TYPING, "");
+    assert!(server.panes().await.is_err());
+    assert_eq!(stand_in.calls(), "client process");
+}
+
+#[tokio::test]
+async fn nothing_is_pasted_where_its_text_has_not_come() {
+    let stand_in = StandIn::new();
+    let mut server = Server::spawning(stand_in.program());
+    let paste = |text: &str| Paste {
+        aim: Aim {
+            identity: identity(),
+            cursor: (5, 6),
+            command: None,
+        },
+        text: text.to_owned(),
+    };
+    let text = "a\tb\né";
+    for (answer, complaint, expected, calls) in [
+        (
+            "",
+            "no space\n",
+            "refused: tmux refused: use tmux: no space",
+            "buffer",
+        ),
+        ("", "no server running on /tmp/x\n", GONE, "buffer"),
+        ("", "", ENDED, "buffer process"),
+        (TYPING, "", ENDED, "buffer process"),
+        (REFUSED, "", MODE, "buffer process"),
+    ] {
+        stand_in.says(answer, complaint);
+        assert_eq!(
+            told(&server.paste(&paste(text)).await),
+            expected,
+            "{answer:?}"
+        );
+        assert_eq!(stand_in.calls(), calls);
+        let buffer = std::fs::read_to_string(stand_in.path("buffer")).expect("a buffer");
+        assert_eq!(buffer, text);
+    }
+    stand_in.says("", "");
+    for text in ["", "a\r", "\x1b[201~", "a\0", "\u{9b}"] {
+        let refused = "refused: the text has a control character, or is empty";
+        assert_eq!(told(&server.paste(&paste(text)).await), refused, "{text:?}");
+    }
+    assert_eq!(stand_in.calls(), "");
+}
+
+#[tokio::test]
+async fn what_is_no_program_was_not_asked() {
+    let mut server = Server::spawning(Program::new(
+        Path::new("/nonexistent/tmux"),
+        Socket::Default,
+    ));
+    let said = typed(&mut server).await;
+    assert!(
+        said.starts_with("refused: tmux refused: run `/nonexistent/tmux`"),
+        "{said}"
+    );
+    assert!(matches!(server.panes().await, Err(Error::Missing(_))));
+    assert!(server.cursor_lines(&[]).await.expect("none").is_empty());
+    assert!(server.screens(&[]).await.expect("none").is_empty());
+}

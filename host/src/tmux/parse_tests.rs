@@ -1,0 +1,341 @@
+//! What is made of answers, line by line.
+
+use super::parse::*;
+use super::*;
+
+const NONCE: &str = "assigner-00ff";
+const STATE: &str = "10 1700000000 %3 77 0 0 0 0 5 1 0";
+
+fn identity() -> Identity {
+    Identity {
+        server_pid: 10,
+        server_start: 1_700_000_000,
+        pane: PaneId::parse("%3").expect("an id"),
+        pane_pid: 77,
+    }
+}
+
+/// The records of lines of which those that begin with `@` bear the nonce.
+fn read(text: &str) -> Vec<Record> {
+    records(text.replace('@', &format!("{NONCE} ")).as_bytes(), NONCE).0
+}
+
+fn heads(text: &str) -> (Vec<String>, bool) {
+    let text = text.replace('@', &format!("{NONCE} "));
+    let (records, complete) = records(text.as_bytes(), NONCE);
+    let heads = records.into_iter().map(|record| record.head);
+    (heads.collect(), complete)
+}
+
+#[test]
+fn an_answer_is_complete_with_its_end_mark_alone() {
+    let told = |heads: &[&str], complete| {
+        let heads: Vec<String> = heads.iter().map(|&head| head.to_owned()).collect();
+        (heads, complete)
+    };
+    assert_eq!(heads("@end\n"), told(&["end"], true));
+    assert_eq!(
+        heads("noise\n@a 1\nbody\n@end\n"),
+        told(&["a 1", "end"], true)
+    );
+    assert_eq!(heads("@a\n@end\n@b\n"), told(&["a", "end", "b"], false));
+    assert_eq!(heads("@a\n@ended\n"), told(&["a", "ended"], false));
+    assert_eq!(heads(""), told(&[], false));
+    // Another request's, or what a pane shows.
+    assert_eq!(heads("assigner-00fe end\n"), told(&[], false));
+    assert_eq!(
+        heads(&format!("{NONCE}end\n x {NONCE} end\n")),
+        told(&[], false)
+    );
+    // A line that did not come whole says nothing: `typed 1` may have been `typed 10`.
+    assert_eq!(heads("@a\n@en"), told(&["a"], false));
+    assert_eq!(heads("@a\n@end"), told(&["a"], false));
+    assert_eq!(read("@a\nx\n\ny\n@b\n")[0].body, ["x", "", "y"]);
+    assert!(is_end(format!("{NONCE} end\n").as_bytes(), NONCE));
+    for other in [
+        "",
+        "assigner-00ff end",
+        "x\nassigner-00ff end\n",
+        "assigner-00fe end\n",
+    ] {
+        assert!(!is_end(other.as_bytes(), NONCE), "{other:?}");
+    }
+}
+
+#[test]
+fn complaints_are_one_bounded_line() {
+    let mut reply = Reply::default();
+    reply.add_error("\x1b\r\n");
+    assert_eq!(reply.errors, "");
+    reply.add_error("no \x1bpane\n");
+    reply.add_error("");
+    reply.add_error("again");
+    assert_eq!(reply.errors, "no pane; again");
+    reply.add_error(&"x".repeat(1_000));
+    let length = reply.errors.len();
+    assert!(length > 1_000);
+    reply.add_error("more");
+    assert_eq!(reply.errors.len(), length);
+    let mut full = Reply::default();
+    full.add_error(&"x".repeat(1_000));
+    full.add_error("more");
+    assert_eq!(full.errors.len(), 1_000);
+    let failed = Reply {
+        failure: Some(Error::Closed),
+        records: read("@a\n"),
+        ..Reply::default()
+    };
+    assert!(matches!(failed.complete(), Err(Error::Closed)));
+    let whole = Reply {
+        records: read("@a\n"),
+        ..Reply::default()
+    };
+    assert_eq!(whole.complete().expect("all").len(), 1);
+}
+
+fn pane() -> Pane {
+    let row = format!(
+        "{NONCE} pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+    );
+    let panes = panes(&records(row.as_bytes(), NONCE).0, NONCE);
+    panes.expect("a list").expect("panes").remove(0)
+}
+
+#[test]
+fn a_list_that_is_not_ours_is_refused() {
+    let good = format!(
+        "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+    );
+    let list = |text: &str| panes(&read(text), NONCE);
+    assert_eq!(list(&good).expect("a list").expect("panes").len(), 1);
+    let fields: Vec<&str> = good.trim_end().split('\t').collect();
+    // A number that is none, a field that is missing, a title without its end.
+    for index in [1, 2, 3, 4, 6, 7, 14, 15, 16] {
+        let mut fields = fields.clone();
+        fields[index] = "x";
+        assert!(
+            list(&format!("{}\n", fields.join("\t"))).is_err(),
+            "{index}"
+        );
+    }
+    for end in 1..fields.len() {
+        let cut = format!("{}\t\n", fields[..end].join("\t"));
+        assert!(list(&cut).is_err(), "{end}");
+    }
+    for client in ["@client\tx\t%3\n", "@client\t\t%3\n"] {
+        assert!(list(&format!("{good}{client}")).is_err(), "{client}");
+    }
+    // What is no row of ours is passed over.
+    let others = list(&format!("{good}@client\n@panes\t1\n@client\t4\t%9\n"));
+    let others = others.expect("a list").expect("panes");
+    assert_eq!((others.len(), others[0].watched_until), (1, None));
+    for (clients, newest) in [("3 7 5", 7), ("7 3", 7), ("-2 -9", -2)] {
+        let clients = clients.split(' ');
+        let rows: String = clients.map(|at| format!("@client\t{at}\t%3\n")).collect();
+        let panes = list(&format!("{good}{rows}")).expect("a list");
+        assert_eq!(panes.expect("panes")[0].watched_until, Some(newest));
+    }
+    let holder = good.replacen("\t77\t0\t", "\t77\t1\t", 1);
+    assert!(list(&holder).expect("a list").is_none());
+    assert_eq!(
+        list(&format!("{holder}{good}"))
+            .expect("a list")
+            .expect("panes")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_list_of_sessions_that_is_not_ours_is_refused() {
+    let good = "@session\t0\t10 20 $2 0 1 1 1 0 %3 77 5 1\t0\t\t9\t1\ts\tp\t/d\n";
+    assert_eq!(sessions(&read(good)).expect("a list").len(), 1);
+    assert!(sessions(&read("@sessions\t0\n")).expect("none").is_empty());
+    for (right, wrong) in [
+        ("10 20", "x 20"),
+        ("10 20", "10 x"),
+        ("$2", "2"),
+        ("$2", "$"),
+        ("$2", "$x"),
+        ("$2 0", "$2 x"),
+        ("0 1 1", "0 x 1"),
+        ("0 1 1", "0 1 x"),
+        ("%3", "3"),
+        ("77", "x"),
+        ("5 1", "x 1"),
+        ("5 1", "5 x"),
+        ("\t9\t", "\tx\t"),
+        ("\ts\tp\t/d", "\ts\tp"),
+    ] {
+        let text = good.replacen(right, wrong, 1);
+        assert!(sessions(&read(&text)).is_err(), "{right} {wrong}");
+    }
+}
+
+#[test]
+fn the_line_of_a_cursor_is_that_of_its_pane_alone() {
+    let pane = pane();
+    let line = |text: &str| cursor_lines(&read(text), &[&pane]).remove(0);
+    let found = line(&format!("@cursor 0 {STATE}\n$ ls -l  \nbelow  \n"));
+    let found = found.expect("a line");
+    assert_eq!(
+        (found.before.as_str(), found.after.as_str()),
+        ("$ ls ", "-l")
+    );
+    assert_eq!(found.below, "below");
+    let last = line(&format!("@cursor 0 {STATE}\n$\n")).expect("a line");
+    assert_eq!((last.before.as_str(), last.below.as_str()), ("$    ", ""));
+    for text in [
+        format!("@cursor 0 {STATE}\n"),
+        format!("@cursor 1 {STATE}\n$\n"),
+        format!("@cursor x {STATE}\n$\n"),
+        format!("@cursors 0 {STATE}\n$\n"),
+        format!("@screen 0 {STATE}\n$\n"),
+        "@cursor 0\n$\n".to_owned(),
+        // It has moved; it is another pane.
+        "@cursor 0 10 1700000000 %3 77 0 0 0 0 4 1 0\n$\n".to_owned(),
+        "@cursor 0 10 1700000000 %3 78 0 0 0 0 5 1 0\n$\n".to_owned(),
+    ] {
+        assert_eq!(line(&text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_screen_is_that_of_its_pane_alone() {
+    let other = Identity {
+        pane_pid: 78,
+        ..identity()
+    };
+    let text = format!("@screen 1 0 {STATE}\n@screen 0 1 {STATE}\na\n\n b\n");
+    let found = screens(&read(&text), &[&identity(), &identity(), &other]);
+    let shown = Capture {
+        text: "a\n\n b".to_owned(),
+        cursor: (5, 1),
+        cursor_shown: true,
+        in_mode: false,
+    };
+    let hidden = Capture {
+        text: String::new(),
+        cursor_shown: false,
+        ..shown.clone()
+    };
+    assert_eq!(found, [Some(shown), Some(hidden), None]);
+    // A count of modes.
+    for modes in ["1", "2"] {
+        let text = format!("@screen 0 1 10 1700000000 %3 77 0 {modes} 0 0 5 1 0\n");
+        let found = screens(&read(&text), &[&identity()]).remove(0);
+        assert!(found.is_some_and(|screen| screen.in_mode), "{modes}");
+    }
+    for text in [
+        "@screen 0 1\n",
+        "@screen 0\n",
+        &format!("@screen 0 1 {STATE}\n"),
+    ] {
+        assert_eq!(screens(&read(text), &[&other]), [None], "{text}");
+    }
+}
+
+#[test]
+fn the_end_of_a_pane_is_plain_and_without_blanks() {
+    let text = "@tail 0\n one\x1b[1m \n\n  \ntwo\t\nthree\n@end\n";
+    let last = |count| tail(&read(text), &identity(), count).expect("a tail");
+    assert_eq!(last(2), "two\nthree");
+    assert_eq!(last(3), " one[1m\ntwo\nthree");
+    assert_eq!(last(9), last(3));
+    assert_eq!(last(0), "");
+    let whole = history(&read(text), &identity()).expect("a history");
+    assert_eq!(whole, " one[1m \n\n  \ntwo\nthree");
+    for records in [read("@end\n"), read("@tails 0\nx\n"), Vec::new()] {
+        assert!(
+            matches!(tail(&records, &identity(), 3), Err(Error::Gone(pane)) if pane == identity().pane)
+        );
+        assert!(matches!(
+            history(&records, &identity()),
+            Err(Error::Gone(_))
+        ));
+    }
+}
+
+#[test]
+fn terminals_are_devices() {
+    let records = read(
+        "@terminal\t/dev/pts/1\n@terminal\t\n@terminal\t/etc/x\n@terminals\t/dev/a\n@terminal\t/dev/b\n",
+    );
+    let found: Vec<&str> = terminals(&records).collect();
+    assert_eq!(found, ["/dev/pts/1", "/dev/b"]);
+}
+
+#[test]
+fn a_session_was_started_where_tmux_says_so() {
+    let reply = |text: &str, failure: Option<Error>| {
+        let mut reply = Reply {
+            records: read(text),
+            failure,
+            sent: true,
+            ..Reply::default()
+        };
+        reply.add_error("duplicate session");
+        started(reply)
+    };
+    assert!(reply("@started 0\n@end\n", None).is_ok());
+    // Told before the connection ended.
+    assert!(reply("@started 0\n", Some(Error::Closed)).is_ok());
+    assert!(matches!(reply("@end\n", None), Err(Error::Tmux(said)) if said == "duplicate session"));
+    assert!(matches!(reply("", Some(Error::Closed)), Err(Error::Closed)));
+    assert!(is_done(&read("@done 0\n"), "done"));
+    for text in ["@done\n", "@done x\n", "@undone 0\n", ""] {
+        assert!(!is_done(&read(text), "done"), "{text:?}");
+    }
+}
+
+#[test]
+fn a_client_tells_of_changes() {
+    let event = |line: &str| Framing::default().line(line.as_bytes()).expect("an event");
+    for name in [
+        "sessions-changed",
+        "session-renamed",
+        "session-window-changed",
+        "pane-mode-changed",
+        "client-detached",
+        "client-session-changed",
+        "layout-change",
+        "window-add",
+        "window-close",
+        "window-renamed",
+        "unlinked-window-add",
+        "unlinked-window-close",
+        "unlinked-window-renamed",
+    ] {
+        assert_eq!(event(&format!("%{name}")), Event::Changed, "{name}");
+        assert_eq!(event(&format!("%{name} $1 @2 x")), Event::Changed, "{name}");
+    }
+    for name in [
+        "output",
+        "session-changed",
+        "exited",
+        "message",
+        "windows",
+        "",
+        "begins",
+    ] {
+        assert_eq!(event(&format!("%{name} %1 x")), Event::Nothing, "{name}");
+    }
+    assert_eq!(event("%exit"), Event::Exit);
+    for line in ["%end 1", "%error 1", " %exit", "exit"] {
+        assert!(Framing::default().line(line.as_bytes()).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn an_answer_of_any_length_is_bounded() {
+    let mut framing = Framing::default();
+    framing.line(b"%begin 1 1 1").expect("begun");
+    framing.line(&vec![b'x'; MAX_ANSWER / 2]).expect("kept");
+    // With its newline, to the byte.
+    let rest = MAX_ANSWER - MAX_ANSWER / 2 - 1;
+    framing.line(&vec![b'x'; rest]).expect("kept");
+    assert!(matches!(framing.line(b"x"), Err(Error::Protocol(_))));
+    // Nothing that follows can be relied on.
+    assert!(framing.line(b"%end 1 1 1").is_err());
+    assert_eq!(MAX_ANSWER, 16 << 20);
+}
