@@ -126,17 +126,19 @@ fn labels_are_kept_and_may_be_required() {
     label(&["two", "tier=slow"]);
     assert_eq!(world.completed(waits)["session"], "two");
 
-    // They belong to the name: another daemon and another session of that name have them.
+    // They belong to the pane that the name meant: another daemon has them.
     drop(daemon);
+    let _daemon = world.daemon();
+    let kept = json!({"gpu": "yes", "tier": "slow"});
+    has(&world, "two", "labels", &kept);
+    let task = world.completed(world.shell_with(&both, "true"));
+    assert_eq!(task["session"], "two", "{task:#}");
+    // Another session that is called so later does not, until it is given them.
     world.tmux(&["kill-session", "-t", "=two"]);
     world.session("two", Shell::Bash);
-    let _daemon = world.daemon();
-    has(
-        &world,
-        "two",
-        "labels",
-        &json!({"gpu": "yes", "tier": "slow"}),
-    );
+    has(&world, "two", "labels", &json!({}));
+    label(&["two", "gpu=yes", "tier=slow"]);
+    has(&world, "two", "labels", &kept);
     let task = world.completed(world.shell_with(&both, "true"));
     assert_eq!(task["session"], "two", "{task:#}");
     label(&["two", "--remove", "gpu"]);

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use assigner::engine::{Engine, Settings, Spool};
+use assigner::engine::{Engine, Settings};
 use assigner::model::session::Activity;
+use assigner::node::Spool;
 use assigner::policy::{Limits, Policy, PolicyHost};
 use assigner::store::{Ledger, Secrets, Sqlite, Store};
 use assigner::tmux::{Program, Server, Socket, Tmux};
@@ -97,7 +98,8 @@ fn scan(place: &Place) {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(async {
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
         let none = serde_json::json!({});
         let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
         let store = Sqlite::open(&place.data()).expect("a store");

@@ -687,7 +687,8 @@ mod tests {
 
     #[test]
     fn each_duration_is_kept_to_the_millisecond_and_refused_by_its_name() {
-        let settings: [(&str, &str, fn(&File) -> Option<Duration>); 7] = [
+        type Read = fn(&File) -> Option<Duration>;
+        let settings: [(&str, &str, Read); 7] = [
             ("[engine]", "start-within", |file| {
                 Some(file.engine.start_within)
             }),

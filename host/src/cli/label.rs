@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     let given = store.session_labels()?;
     let wishes = given.iter().map(|label| &label.session);
-    let found = found(wishes, &session, present(&rows));
+    let found = found(wishes, &session, &present(&rows));
     let labels = given.iter().filter(|label| found.contains(&&label.session));
     let labels: BTreeMap<&str, &str> = labels
         .map(|label| (label.name.as_str(), label.value.as_str()))

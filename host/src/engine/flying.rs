@@ -47,7 +47,7 @@ impl<T: Tmux + 'static> Engine<T> {
             };
             let rules = self.rules();
             let machine = match attempt.task.kind {
-                Kind::Command => Machine::Job(Job::resume(attempt, rules, moment)),
+                Kind::Command => Machine::Job(Box::new(Job::resume(attempt, rules, moment))),
                 Kind::Prompt => {
                     let refusals = self.refusals.get(&attempt.task.id).copied();
                     let refusals = refusals.unwrap_or_default();
@@ -64,7 +64,7 @@ impl<T: Tmux + 'static> Engine<T> {
     pub(super) fn begin(&mut self, brief: Brief) {
         let rules = self.rules();
         let machine = match brief.task.kind {
-            Kind::Command => Machine::Job(Job::new(brief, rules)),
+            Kind::Command => Machine::Job(Box::new(Job::new(brief, rules))),
             Kind::Prompt => {
                 let refusals = self.refusals.get(&brief.task.id).copied();
                 let turn = Turn::new(brief, rules, refusals.unwrap_or_default());

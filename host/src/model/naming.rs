@@ -282,7 +282,7 @@ pub fn whereabouts<'a>(
 pub fn found<'w, 's>(
     wishes: impl Iterator<Item = &'w SessionRef> + Clone,
     named: &SessionRef,
-    sessions: impl Iterator<Item = Who<'s>> + Clone,
+    sessions: &(impl Iterator<Item = Who<'s>> + Clone),
 ) -> Vec<&'w SessionRef> {
     let is_it = |wish: &&SessionRef| {
         let (means, called) = (wish.meaning.as_ref(), wish.name == named.name);
@@ -485,7 +485,7 @@ mod tests {
         ];
         let find = |name: &str| -> Vec<&SessionRef> {
             let there = panes.iter().map(Shown::who);
-            found(wishes.iter(), &said(&panes, name), there)
+            found(wishes.iter(), &said(&panes, name), &there)
         };
         assert_eq!(find("m:0.0"), [&wishes[0]]);
         assert_eq!(find("m:0.1"), [&wishes[1]]);
@@ -494,7 +494,7 @@ mod tests {
         assert_eq!(find("new"), [&wishes[2]]);
         assert_eq!(find("awaited"), [&wishes[3]]);
         assert!(find("nobody").is_empty());
-        let by_name = found(wishes.iter(), &"m:0.1".into(), std::iter::empty());
+        let by_name = found(wishes.iter(), &"m:0.1".into(), &std::iter::empty());
         assert_eq!(by_name, [&wishes[0], &wishes[1]]);
     }
 

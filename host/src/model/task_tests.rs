@@ -8,9 +8,12 @@ use super::session::{Activity, SessionContext, Shell};
 use super::task::*;
 use super::text::clean;
 
+/// An event, its two names, and what it makes of each state in which it can happen.
+type Moment = (Event, &'static str, &'static str, Vec<(Status, Status)>);
+
 /// Every event, with the name under which it is kept, how it is told, and where it leads from
 /// where; nothing else can happen.
-fn life() -> Vec<(Event, &'static str, &'static str, Vec<(Status, Status)>)> {
+fn life() -> Vec<Moment> {
     use Event::*;
     use Status::*;
     let flight = [Assigned, InProgress, WaitingInput];

@@ -273,11 +273,10 @@ impl<V: Send + 'static> Watch<V> {
                 return found;
             }
             let (walk, mut told) = self.set_out(paths);
-            loop {
-                match tokio::time::timeout(self.limit, told.recv()).await {
-                    Ok(Some((path, seen, _))) => found.answers.push((path, seen)),
-                    Ok(None) | Err(_) => break,
-                }
+            while let Ok(Some((path, seen, _))) =
+                tokio::time::timeout(self.limit, told.recv()).await
+            {
+                found.answers.push((path, seen));
             }
             let Walk { mut rest, at } = std::mem::take(&mut *lock(&walk));
             // All were looked at, or no thread could be had.

@@ -1115,6 +1115,15 @@ fn open_attempt(
         .ok_or(StoreError::NoAttempt(attempt))
 }
 
+/// Returns the sessions as last seen, by name.
+pub(super) fn read_sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"
+    ))?;
+    let rows = query.query_map([], session_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
     use rusqlite::StatementStatus;
@@ -1143,13 +1152,4 @@ mod tests {
     fn tasks_that_cannot_run_cost_nothing() {
         assert_eq!(steps_for_lanes(5), steps_for_lanes(5000));
     }
-}
-
-/// Returns the sessions as last seen, by name.
-pub(super) fn read_sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"
-    ))?;
-    let rows = query.query_map([], session_of)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

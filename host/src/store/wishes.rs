@@ -84,7 +84,7 @@ pub(super) fn resume(connection: &Connection, pause: &Pause) -> Result<bool, Sto
         Pause::All | Pause::Provider(_) => None,
     });
     let rows = sessions(connection)?;
-    let found = found(said, named, present(&rows));
+    let found = found(said, named, &present(&rows));
     for said in &found {
         let (name, key) = (&said.name, key(said.meaning.as_ref()));
         delete.execute(params!["session", name, key])?;
@@ -122,7 +122,7 @@ pub(super) fn remove_label(
     labels.retain(|label| label.name == name);
     let said = labels.iter().map(|label| &label.session);
     let rows = sessions(connection)?;
-    let found = found(said, session, present(&rows));
+    let found = found(said, session, &present(&rows));
     for said in &found {
         connection.execute(
             "DELETE FROM session_labels WHERE session = ?1 AND meaning = ?2 AND name = ?3",

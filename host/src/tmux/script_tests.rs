@@ -82,7 +82,7 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
     let changes: [Change; 20] = [
         ("#{pid}", "11", |pane| pane.identity.server_pid = 11),
         ("#{start_time}", "12", |pane| {
-            pane.identity.server_start = 12
+            pane.identity.server_start = 12;
         }),
         ("#{pane_pid}", "78", |pane| pane.identity.pane_pid = 78),
         ("#{window_index}", "1", |pane| pane.window_index = 1),
@@ -98,14 +98,14 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
         ("#{cursor_y}", "8", |pane| pane.cursor.1 = 8),
         ("#{window_activity}", "9", |pane| pane.activity = 9),
         ("#{pane_dead_status}", "3", |pane| {
-            pane.dead_status = Some(3)
+            pane.dead_status = Some(3);
         }),
         ("#{pane_tty}", "/dev/x", |pane| pane.tty = "/dev/x".into()),
         ("#{session_name}", "s", |pane| {
-            "s".clone_into(&mut pane.session)
+            "s".clone_into(&mut pane.session);
         }),
         ("#{pane_title}", "t\tu", |pane| {
-            "t\tu".clone_into(&mut pane.title)
+            "t\tu".clone_into(&mut pane.title);
         }),
         ("#{pane_current_command}", "a\tb\nc", |pane| {
             "a\tb\nc".clone_into(&mut pane.command);
@@ -153,14 +153,14 @@ fn each_field_of_a_session_is_read_where_it_was_asked_for() {
         }),
         up: false,
     };
-    assert_eq!(listed(world()), [seen.clone()]);
+    assert_eq!(listed(world()), std::slice::from_ref(&seen));
     assert!(seen.is_alone());
     type Change = (&'static str, &'static str, bool, fn(&mut Session));
     let changes: [Change; 17] = [
         ("#{pid}", "11", true, |it| it.pane.server_pid = 11),
         ("#{start_time}", "12", true, |it| it.pane.server_start = 12),
         ("#{session_id}", "$40", true, |it| {
-            it.id.0 = "$40".to_owned()
+            it.id.0 = "$40".to_owned();
         }),
         ("#{session_attached}", "1", false, |it| it.clients = 1),
         ("#{session_windows}", "2", false, |it| it.windows = 2),
@@ -179,7 +179,7 @@ fn each_field_of_a_session_is_read_where_it_was_asked_for() {
         ("#{cursor_y}", "8", true, |it| it.cursor.1 = 8),
         ("#{pane_dead}", "1", true, |it| it.dead = true),
         ("#{pane_dead_status}", "3", true, |it| {
-            it.dead_status = Some(3)
+            it.dead_status = Some(3);
         }),
         ("#{session_created}", "9", true, |it| it.created = 9),
         ("#{?@assigner_pool_up,1,0}", "1", true, |it| it.up = true),

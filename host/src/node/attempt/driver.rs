@@ -401,7 +401,7 @@ impl<W: World> Errand<W> {
             let done = self.act(act).await?;
             let goes_on = done.is_fine();
             // What only tells hides no result.
-            if !matches!(done, Done::Done) || last.is_none() {
+            if !matches!(done, Done::Fine) || last.is_none() {
                 last = Some(done);
             }
             if !goes_on {
@@ -460,7 +460,7 @@ impl<W: World> Errand<W> {
                     .await);
             }
         }
-        Ok(Done::Done)
+        Ok(Done::Fine)
     }
 
     /// Commits the end. Until it is on disk, nothing of the attempt is touched.

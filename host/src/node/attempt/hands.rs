@@ -400,11 +400,11 @@ impl<T: Tmux + 'static> World for Local<T> {
             }
             Act::CloseReader => {
                 self.close_reader(brief).await;
-                Done::Done
+                Done::Fine
             }
             Act::CutPrompt => {
                 cut_prompt(&self.spool.files(brief.attempt));
-                Done::Done
+                Done::Fine
             }
             Act::ReadPreparation => {
                 let printed = self.spool.files(brief.attempt).preparation();
@@ -423,7 +423,7 @@ impl<T: Tmux + 'static> World for Local<T> {
             Act::Interrupt => Done::Typed(tmux.interrupt(identity).await),
             Act::Signal(group, signal) => {
                 probe::signal_group(*group, *signal);
-                Done::Done
+                Done::Fine
             }
             Act::TakePane => {
                 if hands.lock.is_none() {
@@ -436,17 +436,17 @@ impl<T: Tmux + 'static> World for Local<T> {
             }
             Act::LeavePane => {
                 hands.lock = None;
-                Done::Done
+                Done::Fine
             }
             Act::FollowFromNow { pid } => {
                 if let Some(profile) = hands.profile.clone() {
                     hands.reader.follow_from_now(&profile, *pid).await;
                 }
-                Done::Done
+                Done::Fine
             }
             Act::AgeRecord => {
                 hands.reader.age();
-                Done::Done
+                Done::Fine
             }
             Act::Paste {
                 text,
@@ -494,7 +494,7 @@ impl<T: Tmux + 'static> World for Local<T> {
             }
             Act::TellPerson { question } => {
                 self.tell_person(brief, question).await;
-                Done::Done
+                Done::Fine
             }
             // The driver's own.
             Act::LookAtPlace { .. }
@@ -506,7 +506,7 @@ impl<T: Tmux + 'static> World for Local<T> {
             | Act::DropReplies { .. }
             | Act::NoteSession { .. }
             | Act::Tell(_)
-            | Act::End(_) => Done::Done,
+            | Act::End(_) => Done::Fine,
         }
     }
 

@@ -513,7 +513,8 @@ fn a_cancelled_job_that_ends_by_itself_is_cancelled_unless_it_completed() {
 
 #[test]
 fn what_was_not_typed_is_cancelled_or_given_back_at_once() {
-    let stages: [(&str, fn() -> Run); 3] = [
+    type Stage = fn() -> Run;
+    let stages: [(&str, Stage); 3] = [
         ("claimed", Run::new),
         ("looking", || Run::new().step(&seen(shell()), 0)),
         ("written", || {
@@ -666,7 +667,7 @@ fn observations() -> impl Strategy<Value = Observation> {
         Just(Taken::Withdrawn)
     ];
     let done = prop_oneof![
-        Just(Done::Done),
+        Just(Done::Fine),
         Just(Done::Place(Ok(None))),
         Just(Done::Place(Err("no".into()))),
         Just(Done::Written(Ok(typed_line()))),

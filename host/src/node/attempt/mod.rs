@@ -81,7 +81,7 @@ pub(crate) struct Rules {
 #[derive(Debug, Clone)]
 pub(crate) enum Machine {
     /// A command in a shell.
-    Job(job::Job),
+    Job(Box<job::Job>),
     /// A prompt at an agent.
     Turn(Box<turn::Turn>),
 }
@@ -108,7 +108,7 @@ impl Machine {
         match self {
             Self::Job(job) => {
                 let (job, next) = job.step(seen, now);
-                (Self::Job(job), next)
+                (Self::Job(Box::new(job)), next)
             }
             Self::Turn(turn) => {
                 let (turn, next) = turn.step(seen, now);
@@ -609,7 +609,7 @@ pub(crate) enum Note {
 #[derive(Debug, Clone)]
 pub(crate) enum Done {
     /// It was carried out.
-    Done,
+    Fine,
     /// The place: the directory as the system names it, or why the task cannot run there.
     Place(Result<Option<String>, String>),
     /// The job was written; the line to type.
@@ -641,7 +641,7 @@ impl Done {
     /// Whether the acts after it are to be performed, too.
     fn is_fine(&self) -> bool {
         match self {
-            Self::Done | Self::Answer(_) | Self::Given(_) => true,
+            Self::Fine | Self::Answer(_) | Self::Given(_) => true,
             Self::Place(result) => result.is_ok(),
             Self::Written(result) => result.is_ok(),
             Self::Prerequisites(result) => result.is_ok(),

@@ -72,7 +72,7 @@ impl Stage {
 /// How far a text was given.
 enum Given {
     /// It is on its way.
-    NotYet(Giving, Next),
+    NotYet(Box<Giving>, Next),
     /// Its turn has begun.
     Begun,
     /// It was not submitted; why, and for how long the session is skipped.
@@ -135,7 +135,7 @@ impl Giving {
     }
 
     fn again(self) -> Given {
-        Given::NotYet(self, Next::again(LOOK))
+        Given::NotYet(Box::new(self), Next::again(LOOK))
     }
 }
 
@@ -169,7 +169,7 @@ impl Turn {
             }
         };
         match given {
-            Given::NotYet(giving, next) => self.to(State::Giving(agent, giving), next),
+            Given::NotYet(giving, next) => self.to(State::Giving(agent, *giving), next),
             Given::Begun => self.begun(agent, answers.is_some(), now),
             // Nothing was typed, and what was in the way may pass.
             Given::Refused(_, rest)
@@ -247,14 +247,14 @@ impl Turn {
                 Some(Done::Pane(Ok(true))) => {
                     let stage = Stage::Ready { locked: true };
                     let giving = Giving { stage, ..giving };
-                    Given::NotYet(giving, Next::again(Duration::ZERO))
+                    Given::NotYet(Box::new(giving), Next::again(Duration::ZERO))
                 }
                 Some(Done::Pane(Ok(false))) => Given::Refused(Refusal::Writer.to_string(), HOLD),
                 Some(Done::Pane(Err(error))) => Given::Refused(
                     format!("the right to write there cannot be had: {error}"),
                     UNRESPONSIVE,
                 ),
-                _ => Given::NotYet(giving, Next::act([Act::TakePane])),
+                _ => Given::NotYet(Box::new(giving), Next::act([Act::TakePane])),
             };
         }
         let Some(sight) = agent.alive(seen) else {
@@ -288,7 +288,7 @@ impl Turn {
             cursor: screen.cursor,
             command: sight.command.clone(),
         });
-        Given::NotYet(giving.enter(Stage::Pasting, now), Next::act(acts))
+        Given::NotYet(Box::new(giving.enter(Stage::Pasting, now)), Next::act(acts))
     }
 
     /// Submits the text, once it is seen to stand in the composer.
@@ -327,7 +327,7 @@ impl Turn {
         // What is reported from here on may be about it.
         agent.submitted = Some(now.wall);
         let stage = Stage::Pressing { presses: 0 };
-        Given::NotYet(giving.enter(stage, now), Next::act(acts))
+        Given::NotYet(Box::new(giving.enter(stage, now)), Next::act(acts))
     }
 
     /// The text is not seen to stand in the composer: it is still to come, or something else is there,
@@ -472,7 +472,7 @@ impl Turn {
             }
             acts.push(press(agent, screen, &sight.command));
             let stage = Stage::Pressing { presses };
-            return Given::NotYet(Giving { stage, ..giving }, Next::act(acts));
+            return Given::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
         }
         if now.tick.since(giving.since) < self.rules.start_within * 2 {
             return giving.again();
@@ -498,13 +498,13 @@ fn pasting(giving: Giving, seen: &Observation, now: Now) -> Given {
         Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => {
             giving.enter(Stage::pasted(), now).again()
         }
-        _ => Given::NotYet(giving, Next::wait()),
+        _ => Given::NotYet(Box::new(giving), Next::wait()),
     }
 }
 
 fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given {
     let Some(Done::Typed(typed)) = &seen.done else {
-        return Given::NotYet(giving, Next::wait());
+        return Given::NotYet(Box::new(giving), Next::wait());
     };
     // Where it is not known whether it was pressed, it may have been.
     let presses = presses + u32::from(!matches!(typed, Typed::Refused(_)));

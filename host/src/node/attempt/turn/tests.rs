@@ -505,7 +505,8 @@ fn a_key_that_tmux_refused_was_not_pressed() {
 
 #[test]
 fn a_turn_has_begun_where_something_proves_it() {
-    let proofs: [(&str, fn(&mut Run)); 5] = [
+    type Proof = fn(&mut Run);
+    let proofs: [(&str, Proof); 5] = [
         ("busy", |run| run.scene.screen = Some(shown(Says::Busy))),
         ("gone", |run| run.scene.screen = Some(shown(Says::Idle))),
         ("record", |run| run.wrote(None, "")),
@@ -869,7 +870,8 @@ fn an_agent_that_ends_is_read_to_its_last_word() {
 
 #[test]
 fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
-    let stages: [(&str, fn() -> Run, &str); 4] = [
+    type Stage = fn() -> Run;
+    let stages: [(&str, Stage, &str); 4] = [
         ("ready", || Run::ready("codex"), "nothing was typed"),
         (
             "pasted",
@@ -1039,7 +1041,7 @@ fn scenes() -> impl Strategy<Value = (Scene, Option<Done>)> {
         Just(Activity::Unknown),
     ];
     let done = prop_oneof![
-        Just(Done::Done),
+        Just(Done::Fine),
         Just(Done::Place(Ok(None))),
         Just(Done::Pane(Ok(true))),
         Just(Done::Pane(Ok(true))),
