@@ -8,7 +8,7 @@
 //!
 //! `step` is a pure function of the state, an observation and the time: no I/O, no clock, no await.
 //! [`job`] is the machine for a command in a shell, [`turn`] the one for a prompt at an agent. Only
-//! the [`driver`] commits an attempt's rows and touches its pane; it does so through a [`World`],
+//! the [`driver`] commits an attempt's rows and touches its pane; it does so through a [`World`](driver::World),
 //! of which there are two: the real one ([`hands`]) and the simulated one of the tests.
 //!
 //! After a restart a machine is built again from its row and steps on from there.
