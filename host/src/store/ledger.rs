@@ -19,6 +19,17 @@ type Reply = Box<dyn FnOnce(bool) + Send>;
 #[derive(Clone)]
 pub struct Ledger {
     jobs: mpsc::Sender<Job>,
+    /// In tests, a store without a thread, so that what happens repeats.
+    #[cfg(test)]
+    here: Option<std::sync::Arc<Here>>,
+}
+
+/// A store that is used where its caller stands.
+#[cfg(test)]
+pub(crate) struct Here {
+    store: std::sync::Mutex<Box<dyn Store + Send>>,
+    /// Asked before and after each operation: whether its caller is to hear of it.
+    lives: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Ledger {
@@ -50,7 +61,28 @@ impl Ledger {
                     }
                 }
             })?;
-        Ok(Self { jobs })
+        Ok(Self {
+            jobs,
+            #[cfg(test)]
+            here: None,
+        })
+    }
+
+    /// Uses `store` on the caller's own thread. Once `lives` is false nobody hears of anything any more,
+    /// as where the process was killed before an operation, or right after it.
+    #[cfg(test)]
+    pub(crate) fn here(
+        store: impl Store + Send + 'static,
+        lives: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let here = Here {
+            store: std::sync::Mutex::new(Box::new(store)),
+            lives: Box::new(lives),
+        };
+        Self {
+            jobs: mpsc::channel().0,
+            here: Some(std::sync::Arc::new(here)),
+        }
     }
 
     /// Runs `work` on the store and returns what it returned, once that is on disk.
@@ -61,6 +93,23 @@ impl Ledger {
         &self,
         work: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
+        #[cfg(test)]
+        if let Some(here) = &self.here {
+            if !(here.lives)() {
+                return std::future::pending().await;
+            }
+            let done = {
+                let mut store = here
+                    .store
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                work(&mut **store)
+            };
+            if !(here.lives)() {
+                return std::future::pending().await;
+            }
+            return done;
+        }
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move |store| {
             let result = work(store);

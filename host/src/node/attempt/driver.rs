@@ -36,6 +36,9 @@ pub(crate) trait World: Clock + 'static {
     /// What one attempt holds on to from step to step.
     type Hands: Default;
 
+    /// Completes after that time.
+    async fn sleep(&self, duration: Duration);
+
     /// Looks at what a machine wants to know. Every look ends within seconds.
     async fn look(
         &self,
@@ -358,7 +361,7 @@ impl<W: World> Errand<W> {
             _ = wakes.changed() => {}
             () = async {
                 match again {
-                    Some(again) => tokio::time::sleep(again).await,
+                    Some(again) => self.world.sleep(again).await,
                     None => std::future::pending().await,
                 }
             } => {}

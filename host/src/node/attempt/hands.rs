@@ -303,6 +303,10 @@ impl<T: Tmux + 'static> Clock for Local<T> {
 impl<T: Tmux + 'static> World for Local<T> {
     type Hands = Hands;
 
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
     async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, scan: &Scan) -> Look {
         let mut look = Look {
             pane_lives: probe::is_alive(brief.identity.pane_pid)

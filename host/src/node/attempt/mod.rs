@@ -21,6 +21,8 @@ pub(crate) mod job;
 mod job_tests;
 pub(crate) mod record;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;
 pub(crate) mod turn;
 
