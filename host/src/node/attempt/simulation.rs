@@ -361,6 +361,12 @@ impl World for Simulated {
                 _ => Done::Fine,
             }
         };
+        // An answer that is lost is waited for.
+        let waits = matches!(done, Done::Typed(Typed::Unknown(_)));
+        let waits = waits.then(|| self.state.borrow_mut().rng.u64(1..3_000));
+        if let Some(waits) = waits {
+            self.sleep(Duration::from_millis(waits)).await;
+        }
         if !self.lives() {
             return std::future::pending().await;
         }
