@@ -44,6 +44,10 @@ const NOTIFY_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of a pane's history that are searched for an answer.
 const HISTORY: u32 = 2_000;
 
+/// So much of what a preparation has printed is read for them, in bytes: where the pane is piped to
+/// somebody else, nobody else bounds it.
+const LONGEST_PREPARATION: u64 = 64 << 10;
+
 /// The last lines of a failed preparation that an error quotes.
 const LAST_LINES: usize = 5;
 
@@ -623,7 +627,8 @@ fn enterable(path: &Path) -> Result<(), String> {
 
 /// Reads what a failed preparation has said, and where its shell stands.
 fn preparation(printed: &Path, stands: PathBuf) -> Done {
-    let plain = strip_ansi_escapes::strip(std::fs::read(printed).unwrap_or_default());
+    let end = read_end(printed, LONGEST_PREPARATION);
+    let plain = strip_ansi_escapes::strip(end.map(|(bytes, _)| bytes).unwrap_or_default());
     let text = String::from_utf8_lossy(&plain);
     let lines: Vec<&str> = text
         .lines()
