@@ -12,10 +12,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("agents", &["model"]),
     ("node", &["store", "tmux", "probe", "agents", "model"]),
+    ("matcher", &["store", "model"]),
     (
         "engine",
         &[
-            "node", "store", "tmux", "probe", "agents", "policy", "model",
+            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "model",
         ],
     ),
     ("config", &["engine", "policy", "tmux", "model"]),

@@ -2,7 +2,7 @@
 //!
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` draws the
 //! map; the modules are, from top to bottom: [`cli`], [`client`] for programs, [`daemon`],
-//! [`engine`], [`node`], then [`store`],
+//! [`engine`], the matcher and [`node`], then [`store`],
 //! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`]. Beside them,
 //! [`toolchain`] builds policies for their authors.
 
@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub(crate) mod matcher;
 pub mod model;
 pub mod node;
 pub mod policy;

@@ -11,7 +11,7 @@ use super::show::{points, ranking_line};
 use super::{Context, look, run, ui};
 use crate::daemon::Lock;
 use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
-use crate::model::ids::TaskId;
+use crate::model::ids::{Identity, TaskId};
 use crate::model::task::{Outcome, RuledOut, Status, Task};
 use crate::policy::{Loader, Policy, Source};
 use crate::store::{DaemonFacts, PauseRow, Store};
@@ -58,7 +58,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     };
     let attempts = store.attempts(args.id)?;
     let failed = attempts.iter().filter(|attempt| has_failed(attempt));
-    let failed_in: BTreeSet<String> = failed.map(|attempt| attempt.session.clone()).collect();
+    let failed_in: BTreeSet<Identity> = failed.map(|attempt| attempt.identity.clone()).collect();
     let host = rustix::system::uname();
     // The daemon leaves a directory that does not answer as it is written, and so does this.
     let directory = task.metadata.working_dir.as_deref();

@@ -12,9 +12,9 @@ use super::HOLD;
 use super::scan::Snapshot;
 use super::tracker::{Asked, Freshness, Known, Seen, What};
 use super::{Engine, RoundError};
+use crate::matcher::Inquiry;
 use crate::model::eligibility::Admission;
 use crate::model::session::Activity;
-use crate::model::task::Task;
 use crate::node::script;
 use crate::node::spool::Spool;
 use crate::store::SHORTEST_SECRET;
@@ -33,73 +33,25 @@ const REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
 impl<T: Tmux + 'static> Engine<T> {
-    /// Asks the ready sessions that `tasks` may go to for the variables that they name, where what
-    /// is known of them is stale. Returns how many of the tasks can be decided on now: those in
-    /// front of the first that has to wait for an answer.
+    /// Asks shells for variables that tasks name.
     pub(super) async fn ask(
         &mut self,
-        tasks: &[Task],
-        ready: &[&Seen],
-        waiting: &[&Seen],
+        inquiry: &Inquiry,
+        snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<usize, RoundError> {
-        if !self.settings.ask_variables {
-            return Ok(tasks.len());
-        }
-        let mut names = BTreeSet::new();
-        let mut asked: Vec<&Seen> = Vec::new();
-        let mut decidable = tasks.len();
-        // Looked at once a session, however many tasks there are.
-        let mut stale = vec![None; ready.len()];
-        for (position, task) in tasks.iter().enumerate() {
-            let metadata = &task.metadata;
-            if metadata.env_vars.is_empty() || !metadata.prefer_context_match {
-                continue;
-            }
-            let providers = task.allowed_providers();
-            let demand = task.demand(&providers);
-            let may = |seen: &&&Seen| demand.excludes(&seen.row.place()).is_none();
-            for (seen, stale) in ready.iter().zip(&mut stale) {
-                // A protected session is left in peace, unless it is named.
-                let target = task.target_session.as_ref();
-                let named = target.is_some_and(|target| seen.row.who().answers(target));
-                if !matches!(seen.what, What::Shell(_))
-                    || !may(&seen)
-                    || !(named || seen.row.admission == Admission::Open)
-                {
-                    continue;
-                }
-                let is_stale = *stale.get_or_insert_with(|| {
-                    self.tracker.may_be_asked(seen) && !self.tracker.is_fresh(seen)
-                });
-                if is_stale {
-                    names.extend(metadata.env_vars.keys().cloned());
-                    let is_new = |other: &&Seen| other.row.identity != seen.row.identity;
-                    if asked.iter().all(is_new) {
-                        asked.push(seen);
-                    }
-                }
-            }
-            let mut unanswered = asked.iter().chain(waiting);
-            if unanswered.any(|seen| may(&seen)) {
-                decidable = decidable.min(position);
-            }
-        }
-        if !asked.is_empty() {
-            let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-            let more = if wanted.len() > NAMED {
-                " and others"
-            } else {
-                ""
-            };
-            wanted.truncate(NAMED);
-            let why = format!("for {}{more}, which a task names", wanted.join(", "));
-            self.put_questions(&asked, &names, &why, now).await?;
-        }
-        if decidable < tasks.len() {
-            self.queue.touch();
-        }
-        Ok(decidable)
+    ) -> Result<(), RoundError> {
+        let sessions = inquiry.sessions.iter();
+        let sessions: Vec<&Seen> = sessions.filter_map(|it| snapshot.get(it)).collect();
+        let names = &inquiry.names;
+        let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        let more = if wanted.len() > NAMED {
+            " and others"
+        } else {
+            ""
+        };
+        wanted.truncate(NAMED);
+        let why = format!("for {}{more}, which a task names", wanted.join(", "));
+        self.put_questions(&sessions, names, &why, now).await
     }
 
     /// Undoes what tasks that were interrupted have left: a question undoes it, too.

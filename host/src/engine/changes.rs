@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::matching::{avoid, candidate, named, obstacle, resource};
+use super::matching::{exported, named};
 use super::steps::{Part, Step, command, do_in_thought, in_words};
+use crate::matcher::{avoid, candidate, obstacle, resource};
 use crate::model::eligibility::{Admission, SHELL};
+use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Task};
@@ -55,7 +57,7 @@ pub(super) struct Stage<'a> {
     pub(super) rows: &'a [&'a SessionRow],
     pub(super) pauses: &'a [PauseRow],
     pub(super) policy: &'a Policy,
-    pub(super) failed_in: &'a BTreeSet<String>,
+    pub(super) failed_in: &'a BTreeSet<Identity>,
     pub(super) place: Option<&'a Place>,
     pub(super) host: &'a str,
     pub(super) now: Timestamp,
@@ -231,7 +233,9 @@ impl Search<'_> {
         candidate.avoid = avoid(listed.iter().map(|&index| row(index)), stage.failed_in);
         let variables: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
         let sessions = listed.iter().enumerate().map(|(place, &index)| {
-            let mut resource = resource(row(index), None, stage.host, &variables, stage.now);
+            let row = row(index);
+            let env = exported(row, None, &variables);
+            let mut resource = resource(row, &env, stage.host, stage.now);
             resource.ready = place < ready;
             resource
         });

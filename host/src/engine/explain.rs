@@ -8,9 +8,11 @@ use serde::Serialize;
 
 pub use super::changes::Change;
 use super::changes::{Stage, changes};
-pub use super::matching::has_failed;
-use super::matching::{avoid, candidate, named, obstacle, resource, seconds};
+use super::matching::{exported, named};
+pub use crate::matcher::has_failed;
+use crate::matcher::{avoid, candidate, obstacle, resource, seconds};
 use crate::model::eligibility::SHELL;
+use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::naming::{Whereabouts, Who, whereabouts};
 use crate::model::session::Activity;
@@ -65,7 +67,7 @@ pub struct Scene<'a> {
     /// Which one to ask about changes where that cannot be.
     pub stand_in: Option<&'a Policy>,
     /// The sessions in which earlier tries of the task failed.
-    pub failed_in: &'a BTreeSet<String>,
+    pub failed_in: &'a BTreeSet<Identity>,
     /// The directory that the task names, if it was looked at and has answered.
     pub place: Option<&'a Place>,
     /// The machine's name.
@@ -118,7 +120,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         sessions: rows
             .iter()
             .map(|row| {
-                let mut resource = resource(row, None, host, &variables, now);
+                let mut resource = resource(row, &exported(row, None, &variables), host, now);
                 // One that looks at what is busy would see another world.
                 resource.ready = !wants_busy || obstacle(row).is_none();
                 resource
@@ -254,11 +256,7 @@ fn standing(
 /// Returns those of the variables `names` that a session has, as far as is known: what it was
 /// started with, and what it was given or has told since.
 pub fn variables(row: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let resource = resource(row, None, "", names, Timestamp::UNIX_EPOCH);
-    let pairs = resource.env.into_iter();
-    pairs
-        .map(|attribute| (attribute.name, attribute.value))
-        .collect()
+    exported(row, None, names)
 }
 
 /// Why a task waits whatever sessions there are: for other tasks, or for its time.

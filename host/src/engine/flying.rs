@@ -31,7 +31,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// earlier daemon, later those of which a commit was refused.
     pub(super) async fn take_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         // What was decided and not carried out is decided anew.
-        self.queue.touch();
+        self.matcher.touch();
         let open = self.ledger.run(|store| store.open_attempts()).await?;
         let ids = open.iter().map(|attempt| attempt.id);
         let needed: Vec<AttemptId> = ids.chain(self.tracker.told_later()).collect();
@@ -159,7 +159,7 @@ impl<T: Tmux + 'static> Engine<T> {
             Note::Hold(rest, reason) => {
                 let until = Instant::now() + rest;
                 self.tracker.hold(&told.identity, until, reason);
-                self.queue.touch();
+                self.matcher.touch();
             }
             Note::Refused { pasted } => {
                 let refusals = self.refusals.entry(told.task).or_default();
@@ -176,7 +176,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     fn hear_end(&mut self, attempt: AttemptId, identity: &crate::model::ids::Identity, over: Over) {
         // A session is free again, also where the job was so short that it never seemed taken.
-        self.queue.touch();
+        self.matcher.touch();
         self.tracker.settle(identity);
         let live = self.tracker.live(identity);
         let Some(known) = self.tracker.get_mut(identity) else {

@@ -1,7 +1,7 @@
 //! The engine: one round after another, each a pass in one direction.
 //!
 //! ```text
-//! scan -> match -> claim -> attempts, which run beside the rounds
+//! scan -> match and claim -> attempts, which run beside the rounds
 //! ```
 //!
 //! Each stage stands in a file of its own and takes what the one before it returned. What the
@@ -12,7 +12,6 @@
 mod agents;
 mod ask;
 mod changes;
-mod claim;
 pub mod explain;
 mod flying;
 pub mod inspect;
@@ -45,6 +44,7 @@ pub use pool::{Launch, Pool, PoolSettings, Stand};
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
+use crate::matcher::{self, Matcher};
 use crate::model::clock::Clock;
 use crate::model::ids::TaskId;
 use crate::node::attempt::Refusals;
@@ -161,7 +161,7 @@ pub struct Engine<T: Tmux + 'static> {
     agents: agents::Agents,
     catalog: Catalog,
     reports: Reports,
-    queue: matching::QueueWatch,
+    matcher: Matcher,
     server_runs: bool,
     /// The last round ended half-way: what is in flight is read from the store again.
     out_of_step: bool,
@@ -212,6 +212,14 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(Self {
             tmux,
             driver: Driver::new(Rc::clone(&world), ledger.clone()),
+            matcher: Matcher::new(
+                ledger.clone(),
+                matcher::Settings {
+                    host: settings.host.clone(),
+                    explain: settings.explain,
+                    ask_variables: settings.ask_variables,
+                },
+            ),
             world,
             ledger,
             policy: Arc::new(Mutex::new(policy)),
@@ -227,7 +235,6 @@ impl<T: Tmux + 'static> Engine<T> {
             agents: agents::Agents::default(),
             catalog,
             reports,
-            queue: matching::QueueWatch::default(),
             server_runs: false,
             out_of_step: true,
         })
@@ -250,8 +257,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let snapshot = self.scan(now).await?;
         self.clean_up(&snapshot, now).await?;
         self.tell_attempts(&snapshot, began).await?;
-        let decisions = self.match_tasks(&snapshot, now).await?;
-        self.claim(decisions, now).await?;
+        self.match_tasks(&snapshot, now).await?;
         self.keep_pools(&snapshot, now).await?;
         self.out_of_step = false;
         Ok(self.outlook())
@@ -273,7 +279,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Makes another policy the live one, from the next round on. What waits is decided on anew.
     pub fn replace_policy(&mut self, policy: Policy) {
         lock(&self.policy).replace(policy);
-        self.queue.touch();
+        self.matcher.touch();
     }
 
     /// Rounds that were recorded, and bytes that all of them take.
@@ -308,7 +314,8 @@ impl<T: Tmux + 'static> Engine<T> {
             };
         }
         let settling = self.tracker.settling();
-        let again_in = [self.driver.due_in(), settling, Some(POLL)]
+        let rested = self.matcher.due_in(self.world.now());
+        let again_in = [self.driver.due_in(), settling, rested, Some(POLL)]
             .into_iter()
             .flatten()
             .min()

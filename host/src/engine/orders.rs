@@ -198,9 +198,8 @@ impl<T: Tmux + 'static> Engine<T> {
                 .run(move |store| store.forget_secrets(&unneeded))
                 .await?;
         }
-        if over {
-            self.queue.touch();
-        }
+        // What was set since the last decision may have been written in the middle of its round.
+        self.matcher.touch();
         self.orders = orders;
         for update in updates {
             let identity = match update.session.meaning {
@@ -254,7 +253,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.orders.labels = labels;
         self.orders.awaited = awaited;
         // Our own changes do not show in the version.
-        self.queue.touch();
+        self.matcher.touch();
         Ok(())
     }
 }

@@ -5,7 +5,8 @@ use jiff::SignedDuration;
 use shell_quote::Sh;
 
 use super::changes::Stage;
-use super::matching::{named, seconds};
+use super::matching::named;
+use crate::matcher::seconds;
 use crate::model::eligibility::Admission;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::session::Activity;

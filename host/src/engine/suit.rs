@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::matching::{attributes, candidate};
+use crate::matcher::{attributes, candidate};
 use crate::model::matching::{Decision, Question, Resource};
 use crate::model::session::SessionContext;
 use crate::model::task::Task;

@@ -2,13 +2,14 @@
 //! holds every transition.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::eligibility::Demand;
-use super::ids::{AttemptId, TaskId};
+use super::ids::{AttemptId, Identity, TaskId};
 use super::matching::{PolicyId, Term};
 pub use super::metadata::Metadata;
 use super::naming::SessionRef;
@@ -463,7 +464,7 @@ pub struct Task {
     /// Goes up whenever a person changes what is asked.
     pub revision: i64,
     /// The session that ran the task it follows; of several the one that ended last.
-    pub follows: Option<String>,
+    pub follows: Option<Identity>,
     /// Where the values of [`Metadata::secret_env`] are kept.
     pub secrets: Option<String>,
     /// The latest reason to wait.
@@ -672,6 +673,15 @@ impl Outcome {
     }
 }
 
+/// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
+/// Returns how long a task rests after so many failed tries.
+pub(crate) fn backoff(tries: u32) -> Duration {
+    let doublings = tries.saturating_sub(1).min(16);
+    Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF)
+}
+
 /// How well a session suited, kept with the attempt: names instead of positions, so that it can
 /// be read when the sessions are long gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -691,8 +701,10 @@ pub struct Attempt {
     pub id: AttemptId,
     /// 1 for the task's first try.
     pub number: u32,
-    /// Where.
+    /// What its session was called.
     pub session: String,
+    /// Which session that was, whatever it is called by now.
+    pub identity: Identity,
     /// How far it has come.
     pub phase: Phase,
     /// How it ended.

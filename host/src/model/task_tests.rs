@@ -1,6 +1,7 @@
 //! Every transition there is, every name, and the limits of what is taken.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::ids::{AttemptId, PaneId, TaskId};
 use super::naming::SessionRef;
@@ -444,4 +445,12 @@ fn text_from_outside_is_harmless() {
     ] {
         assert_eq!(clean(&plain.to_string()), plain.to_string());
     }
+}
+
+#[test]
+fn retries_back_off_up_to_a_bound() {
+    assert_eq!(backoff(1), Duration::from_secs(1));
+    assert_eq!(backoff(2), Duration::from_secs(2));
+    assert_eq!(backoff(4), Duration::from_secs(8));
+    assert_eq!(backoff(1000), Duration::from_secs(300));
 }

@@ -240,7 +240,8 @@ impl Manage for Sqlite {
             connection.execute(
                 "UPDATE tasks SET kind = ?2, content = ?3, priority = ?4, metadata = ?5,
                     target_session = ?6, target_provider = ?7, max_retries = ?8,
-                    timeout_seconds = ?9, not_before = ?10, secrets = ?11, target_meaning = ?12,
+                    timeout_seconds = ?9, not_before = ?10,
+                    rests = CASE WHEN not_before IS ?10 THEN rests ELSE 0 END, secrets = ?11, target_meaning = ?12,
                     revision = revision + 1, wait_reason = NULL,
                     wait_rankings = NULL WHERE id = ?1",
                 params![

@@ -21,6 +21,8 @@ mod people_tests;
 mod policies;
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod rest_tests;
 mod rows;
 mod schema;
 mod secrets;
@@ -270,11 +272,24 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn parents(&mut self, id: TaskId) -> Result<Vec<ParentRow>, StoreError>;
 
-    /// Lets tasks run whose time has come.
+    /// Lets tasks run whose time has come: the time that their sender named.
     ///
     /// # Errors
     /// The database refused.
     fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns the failed tasks that rest before their next try. When a rest is over is for the
+    /// caller to say: it is a time that passes, whatever the clock of the machine is set to.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn resting(&mut self) -> Result<Vec<Rest>, StoreError>;
+
+    /// Ends rests, of tasks that still rest as they did.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn release(&mut self, rested: &[Rest]) -> Result<(), StoreError>;
 
     /// Returns the groups into which hard constraints divide the tasks that are pending.
     ///
@@ -294,7 +309,7 @@ pub trait Store: PolicyLog {
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError>;
 
-    /// Returns when the next pending task that waits for its time is due.
+    /// Returns when the next pending task is due whose sender has named a time.
     ///
     /// # Errors
     /// The database refused.
@@ -897,6 +912,17 @@ pub struct OpenAttempt {
     pub answered: bool,
     /// What it is a try of.
     pub task: Task,
+}
+
+/// A failed task that is left alone before its next try.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rest {
+    /// Which task.
+    pub task: TaskId,
+    /// Until when, by the clock of the moment at which it failed.
+    pub until: Timestamp,
+    /// How often it was tried.
+    pub tries: u32,
 }
 
 /// Why a task waits.

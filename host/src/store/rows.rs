@@ -13,7 +13,7 @@ use rusqlite::types::{Value, ValueRef};
 use super::{HistoryRow, Lane, SessionRow};
 use crate::model::eligibility::Admission;
 use crate::model::ids::{Identity, PaneId, TaskId};
-use crate::model::naming::SessionRef;
+use crate::model::naming::{Meaning, SessionRef};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task};
 
@@ -21,9 +21,11 @@ use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task};
 pub(super) const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
     assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
     timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
-    (SELECT parents.session FROM dependencies JOIN tasks AS parents \
-        ON parents.id = dependencies.parent_id WHERE dependencies.task_id = tasks.id \
-        ORDER BY parents.completed_at DESC, parents.id DESC LIMIT 1), revision, asks, target_meaning";
+    (SELECT 'pane ' || server_pid || ' ' || server_start || ' ' || pane || ' ' || pane_pid \
+        FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
+        WHERE dependencies.task_id = tasks.id \
+            AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
+        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1), revision, asks, target_meaning";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -63,10 +65,18 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         tries: integer(row, 20)?.map_or(0, narrow),
         blocked: integer(row, 21)?.map_or(0, narrow),
         secrets: text(row, 22)?,
-        follows: text(row, 23)?,
+        follows: text(row, 23)?.and_then(|pane| pane_of(&pane)),
         revision: integer(row, 24)?.unwrap_or_default(),
         asks: text(row, 25)?,
     })
+}
+
+/// Reads which pane a [`Meaning`] is.
+fn pane_of(meaning: &str) -> Option<Identity> {
+    match meaning.parse() {
+        Ok(Meaning::Pane(identity)) => Some(identity),
+        Ok(Meaning::Session { .. }) | Err(_) => None,
+    }
 }
 
 /// Reads text, whatever type the value has; `None`: there is none.

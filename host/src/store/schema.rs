@@ -527,6 +527,15 @@ CREATE TRIGGER priority_of_task AFTER UPDATE OF priority ON tasks
         WHERE id = NEW.id;
 END;
 ",
+    // 7: a failed task rests before its next try. How long is measured by a clock that nobody sets;
+    // the time in `not_before` is for people then.
+    r"
+ALTER TABLE tasks ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX sessions_of_pane ON sessions (server_pid, pane);
+CREATE INDEX tasks_resting ON tasks (id)
+    WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL;
+UPDATE tasks SET rests = 1 WHERE status = 'pending' AND not_before IS NOT NULL AND tries > 0;
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,

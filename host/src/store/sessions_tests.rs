@@ -69,7 +69,13 @@ fn what_a_session_has_done_is_counted_until_it_is_another() {
         recorded.expect("recorded");
     };
     record(&mut store, &session);
-    record(&mut store, &session_row("s2"));
+    record(
+        &mut store,
+        &SessionRow {
+            identity: identity(2),
+            ..session_row("s2")
+        },
+    );
     let ids = queue(&mut store, &vec![NewTask::command("x"); 3]);
     let attempt = claimed(&mut store, ids[0], 1);
     let busy = store.session("s1").expect("a session");

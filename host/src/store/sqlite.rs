@@ -18,7 +18,7 @@ use super::rows::{
 };
 use super::{
     Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,
-    ParentRow, PauseRow, REPLY_DROPPED, Reply, Request, SessionLabel, SessionRow, Store,
+    ParentRow, PauseRow, REPLY_DROPPED, Reply, Request, Rest, SessionLabel, SessionRow, Store,
     StoreError, Waiting, schema, wishes,
 };
 use crate::model::ids::{AttemptId, Identity, TaskId};
@@ -204,7 +204,7 @@ impl Store for Sqlite {
         let mut query = self.connection.prepare_cached(
             "SELECT id, number, session, phase, outcome, exit_code, error, claimed_at, started_at,
                 ended_at, policy_name, policy_version, policy_sha256, rankings,
-                ruled_out, turn
+                ruled_out, turn, server_pid, server_start, pane, pane_pid
              FROM attempts WHERE task_id = ?1 ORDER BY id",
         )?;
         let attempts = query.query_map([id.0], |row| {
@@ -212,6 +212,7 @@ impl Store for Sqlite {
                 id: AttemptId(row.get(0)?),
                 number: row.get(1)?,
                 session: row.get(2)?,
+                identity: identity_of(row, 16)?,
                 phase: phase_of(row, 3)?,
                 outcome: outcome_of(row, 4)?,
                 exit_code: row.get(5)?,
@@ -320,10 +321,38 @@ impl Store for Sqlite {
         self.connection
             .prepare_cached(
                 "UPDATE tasks INDEXED BY tasks_due SET not_before = NULL
-                 WHERE status = 'pending' AND not_before <= ?1",
+                 WHERE status = 'pending' AND not_before <= ?1 AND rests = 0",
             )?
             .execute([stamp(now)])?;
         Ok(())
+    }
+
+    fn resting(&mut self) -> Result<Vec<Rest>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT id, not_before, tries FROM tasks INDEXED BY tasks_resting
+             WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL ORDER BY id",
+        )?;
+        let rests = query.query_map([], |row| {
+            Ok(Rest {
+                task: TaskId(row.get(0)?),
+                until: time(row, 1)?.unwrap_or_default(),
+                tries: row.get(2)?,
+            })
+        })?;
+        Ok(rests.collect::<Result<_, _>>()?)
+    }
+
+    fn release(&mut self, rested: &[Rest]) -> Result<(), StoreError> {
+        self.atomically(|connection| {
+            let mut release = connection.prepare_cached(
+                "UPDATE tasks SET not_before = NULL
+                 WHERE id = ?1 AND status = 'pending' AND rests = 1 AND not_before = ?2",
+            )?;
+            for rest in rested {
+                release.execute(params![rest.task.0, stamp(rest.until)])?;
+            }
+            Ok(())
+        })
     }
 
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
@@ -376,7 +405,7 @@ impl Store for Sqlite {
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let due = self.connection.query_row(
             "SELECT min(not_before) FROM tasks INDEXED BY tasks_due
-             WHERE status = 'pending' AND not_before > ?1",
+             WHERE status = 'pending' AND not_before > ?1 AND rests = 0",
             [stamp(now)],
             |row| time(row, 0),
         )?;
@@ -535,7 +564,7 @@ impl Store for Sqlite {
                 keep_output(connection, end.attempt, output)?;
             }
             connection.execute(
-                "UPDATE tasks SET not_before = ?4,
+                "UPDATE tasks SET not_before = ?4, rests = ?4 IS NOT NULL,
                     exit_code = CASE WHEN ?5 THEN ?2 ELSE exit_code END,
                     error = CASE WHEN ?5 THEN ?3 ELSE error END,
                     wait_reason = CASE WHEN ?6 THEN ?3 END,
@@ -578,8 +607,13 @@ impl Store for Sqlite {
             }
             if let Some(column) = tally {
                 connection.execute(
-                    &format!("UPDATE sessions SET {column} = {column} + 1 WHERE name = ?1"),
-                    [session],
+                    &format!(
+                        "UPDATE sessions SET {column} = {column} + 1
+                         WHERE (server_pid, server_start, pane, pane_pid) IN
+                            (SELECT server_pid, server_start, pane, pane_pid FROM attempts
+                             WHERE id = ?1)"
+                    ),
+                    [end.attempt.0],
                 )?;
             }
             Ok(())

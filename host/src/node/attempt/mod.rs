@@ -42,7 +42,7 @@ use crate::agents::transcript::How;
 use crate::model::clock::{Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::session::Shell;
-use crate::model::task::{Event, Outcome, Phase, Task, TurnFacts};
+use crate::model::task::{Event, Outcome, Phase, Task, TurnFacts, backoff};
 use crate::probe;
 use crate::store::{Limit, Reply, Request};
 use crate::tmux::{Typed, TypedLine};
@@ -53,9 +53,6 @@ const HOLD: Duration = Duration::from_millis(500);
 
 /// A session that gave no sign of life is skipped for longer.
 const UNRESPONSIVE: Duration = Duration::from_secs(30);
-
-/// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// What an attempt is about. It never changes.
 #[derive(Debug, Clone)]
@@ -684,23 +681,4 @@ pub(crate) struct Scan {
     pub(crate) requests: BTreeMap<TaskId, Request>,
     /// What people have answered, oldest first.
     pub(crate) replies: Vec<Reply>,
-}
-
-/// Returns how long a task is left alone after so many tries.
-pub(crate) fn backoff(tries: u32) -> Duration {
-    let doublings = tries.saturating_sub(1).min(16);
-    Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retries_back_off_up_to_a_bound() {
-        assert_eq!(backoff(1), Duration::from_secs(1));
-        assert_eq!(backoff(2), Duration::from_secs(2));
-        assert_eq!(backoff(4), Duration::from_secs(8));
-        assert_eq!(backoff(1000), LONGEST_BACKOFF);
-    }
 }

@@ -534,7 +534,10 @@ impl Run {
             requests: self.store.requests().expect("requests"),
             replies: Vec::new(),
         });
-        self.store.release_due(now.wall).expect("released");
+        let rests = self.store.resting().expect("rests");
+        let over = rests.into_iter().filter(|rest| rest.until <= now.wall);
+        let over: Vec<_> = over.collect();
+        self.store.release(&over).expect("released");
         let lanes = self.store.lanes().expect("lanes");
         let tasks = self.store.pending(&lanes, 16, None).expect("a page");
         for (task, identity) in tasks.into_iter().zip(ready) {

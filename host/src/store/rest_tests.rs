@@ -1,0 +1,109 @@
+//! A failed task rests for a time that passes, not until a time of the wall clock; and what is known
+//! of a session belongs to its pane, whatever it is called.
+
+use super::tests::*;
+use super::*;
+
+/// A task that has failed once and rests until then.
+fn resting(store: &mut Sqlite, until: Timestamp) -> TaskId {
+    let task = NewTask {
+        max_retries: 3,
+        ..NewTask::command("x")
+    };
+    let id = queue(store, &[task])[0];
+    let attempt = claimed(store, id, 1);
+    let failed = End {
+        not_before: Some(until),
+        ..end(attempt, Outcome::Failed, Event::Retry)
+    };
+    store.end(&failed, now()).expect("ended");
+    id
+}
+
+fn edited(store: &mut Sqlite, id: TaskId, not_before: Option<Timestamp>) {
+    let edit = Edit {
+        revision: store.task(id).expect("the task").revision,
+        task: NewTask {
+            not_before,
+            ..NewTask::command("y")
+        },
+        unfollow: false,
+        if_parent_fails: None,
+        what: "the command".to_owned(),
+    };
+    store.edit(id, &edit, now()).expect("edited");
+}
+
+#[test]
+fn a_rest_ends_when_it_is_said_to_and_never_by_the_wall_clock() {
+    let (_directory, mut store) = store();
+    let id = resting(&mut store, later(4));
+    let rest = Rest {
+        task: id,
+        until: later(4),
+        tries: 1,
+    };
+    assert_eq!(store.next_due(now()).expect("read"), None);
+    store.release_due(later(1_000_000)).expect("released");
+    assert!(!may_run(&mut store, id));
+    assert_eq!(store.resting().expect("rests"), std::slice::from_ref(&rest));
+    let other = Rest {
+        until: later(5),
+        ..rest.clone()
+    };
+    store.release(&[other]).expect("released");
+    assert!(!may_run(&mut store, id), "it rests until another time");
+    store.release(&[rest]).expect("released");
+    assert!(may_run(&mut store, id));
+    assert!(store.resting().expect("rests").is_empty());
+    let read = store.task(id).expect("the task");
+    assert_eq!((read.attempts, read.error.as_deref()), (1, Some("why")));
+}
+
+#[test]
+fn a_time_that_a_person_names_is_no_rest() {
+    let (_directory, mut store) = store();
+    let id = resting(&mut store, later(4));
+    // Another change leaves the rest as it is.
+    edited(&mut store, id, Some(later(4)));
+    assert_eq!(store.resting().expect("rests").len(), 1);
+    edited(&mut store, id, Some(later(60)));
+    assert!(store.resting().expect("rests").is_empty());
+    assert_eq!(store.next_due(now()).expect("read"), Some(later(60)));
+    store.release_due(later(60)).expect("released");
+    assert!(may_run(&mut store, id));
+    // Nor is one that is named for a task that was tried.
+    edited(&mut store, id, Some(later(90)));
+    assert!(store.resting().expect("rests").is_empty());
+    assert_eq!(store.next_due(now()).expect("read"), Some(later(90)));
+}
+
+#[test]
+fn what_a_session_has_done_follows_its_pane() {
+    let (_directory, mut store) = store();
+    let named = |name: &str, pane| SessionRow {
+        identity: identity(pane),
+        ..session_row(name)
+    };
+    let sessions = [named("s1", 1), named("s2", 2)];
+    store.record_sessions(&sessions, now()).expect("recorded");
+    let parent = queue(&mut store, &[NewTask::command("a")])[0];
+    let child = queue(&mut store, &[following(&[parent], IfParentFails::Fail)])[0];
+    let attempt = claimed(&mut store, parent, 1);
+    // While it runs there, the sessions change their names.
+    let renamed = [named("s2", 1), named("s1", 2)];
+    store.record_sessions(&renamed, now()).expect("recorded");
+    let before = store.session("s2").expect("a session").completed;
+    store
+        .end(&end(attempt, Outcome::Completed, Event::Complete), now())
+        .expect("ended");
+    assert_eq!(
+        store.session("s2").expect("a session").completed,
+        before + 1
+    );
+    assert_eq!(store.session("s1").expect("a session").completed, 0);
+    let follows = store.task(child).expect("the child").follows;
+    assert_eq!(follows, Some(identity(1)));
+    let attempts = store.attempts(parent).expect("attempts");
+    assert_eq!(attempts[0].identity, identity(1));
+}
