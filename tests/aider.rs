@@ -7,6 +7,7 @@ use crate::model::{
     Model, agent, answer, patiently, session_becomes, session_running, task_becomes,
 };
 use crate::world::{Pane, Shell, World, assert_calm, stays, text};
+use assigner_needs::needs;
 
 /// Gives the model a name that Aider knows: it changes nothing of a prompt, and edits no files.
 const SETTINGS: &str = "
@@ -31,15 +32,13 @@ struct Desk {
 
 impl Desk {
     /// Returns none where the tests are to go without Aider.
-    fn new() -> Option<Self> {
-        let install = "python3 -m venv target/tools/aider && \
-                       target/tools/aider/bin/pip install aider-chat==0.86.2";
-        let program = text(&agent("aider", "aider/bin", install)?);
-        Some(Self {
+    fn new() -> Self {
+        let program = text(&agent("aider", "aider/bin"));
+        Self {
             world: World::new(),
             model: Model::start(),
             program,
-        })
+        }
     }
 
     /// Starts it in a session and a directory of its own, and waits for its prompt.
@@ -102,9 +101,10 @@ impl Desk {
     }
 }
 
+#[needs(aider)]
 #[test]
 fn three_prompts_through_one_session() {
-    let Some(desk) = Desk::new() else { return };
+    let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let daemon = world.daemon();
@@ -132,9 +132,10 @@ fn three_prompts_through_one_session() {
 }
 
 /// A text that begins as one of its commands is a prompt all the same.
+#[needs(aider)]
 #[test]
 fn commands_of_aider_are_none() {
-    let Some(desk) = Desk::new() else { return };
+    let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let _daemon = world.daemon();
@@ -147,9 +148,10 @@ fn commands_of_aider_are_none() {
     assert!(!world.path("work/one/never").exists());
 }
 
+#[needs(aider)]
 #[test]
 fn one_that_works_is_not_given_more() {
-    let Some(desk) = Desk::new() else { return };
+    let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
     let _daemon = world.daemon();
@@ -177,9 +179,10 @@ fn one_that_works_is_not_given_more() {
 }
 
 /// What it gets over by trying again is none of ours.
+#[needs(aider)]
 #[test]
 fn a_limit_that_aider_sits_out() {
-    let Some(desk) = Desk::new() else { return };
+    let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let _daemon = world.daemon();
@@ -192,9 +195,10 @@ fn a_limit_that_aider_sits_out() {
 }
 
 /// It tries for a minute before it gives up.
+#[needs(aider)]
 #[test]
 fn a_rate_limit_pauses_the_provider() {
-    let Some(desk) = Desk::new() else { return };
+    let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     world.session("shell", Shell::Bash);

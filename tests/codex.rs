@@ -15,6 +15,7 @@ use crate::model::{
     Model, agent, answered, patiently, session_becomes, session_running, task_becomes, task_ends,
 };
 use crate::world::{Pane, Shell, World, assert_calm, is_settled, stays, text};
+use assigner_needs::needs;
 
 /// What stands in an empty composer.
 const EMPTY: &str = "Ask Codex to do anything";
@@ -29,11 +30,10 @@ struct Desk {
 }
 
 impl Desk {
-    /// Returns none where the tests are to go without Codex. It trusts directories of these names
+    /// Codex trusts directories of these names
     /// below `work`, which are made.
-    fn new(dirs: &[&str]) -> Option<Self> {
-        let install = "npm install --prefix target/tools @openai/codex@0.169.0";
-        let program = text(&agent("codex", "node_modules/.bin", install)?);
+    fn new(dirs: &[&str]) -> Self {
+        let program = text(&agent("codex", "node_modules/.bin"));
         let (world, model) = (World::new(), Model::start());
         let mut config = format!(
             r#"
@@ -66,11 +66,11 @@ env_key = "MOCK_KEY"
         }
         let home = world.mkdir("codex");
         fs::write(format!("{home}/config.toml"), config).expect("a configuration");
-        Some(Self {
+        Self {
             world,
             model,
             program,
-        })
+        }
     }
 
     /// A directory of those that it trusts.
@@ -176,12 +176,11 @@ fn kill_codex(dir: &str) {
     kill_process(pid, Signal::KILL).expect("a process");
 }
 
+#[needs(codex)]
 #[test]
 fn twenty_prompts_through_three_sessions() {
     let names = ["api", "web", "docs"];
-    let Some(desk) = Desk::new(&names) else {
-        return;
-    };
+    let desk = Desk::new(&names);
     let (world, model) = (&desk.world, &desk.model);
     for name in names {
         desk.session(name);
@@ -236,11 +235,10 @@ fn twenty_prompts_through_three_sessions() {
     assert_calm(&daemon.log());
 }
 
+#[needs(codex)]
 #[test]
 fn an_approval_is_a_persons() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
     let _daemon = world.daemon();
@@ -274,11 +272,10 @@ fn an_approval_is_a_persons() {
 }
 
 /// A person answers at the keyboard, and need not tell anybody.
+#[needs(codex)]
 #[test]
 fn an_approval_in_the_pane() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let world = &desk.world;
     let pane = desk.session("one");
     let _daemon = world.daemon();
@@ -291,11 +288,10 @@ fn an_approval_in_the_pane() {
     assert!(world.path("work/one/asked").exists());
 }
 
+#[needs(codex)]
 #[test]
 fn a_person_interrupts_a_turn() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
     let _daemon = world.daemon();
@@ -318,11 +314,10 @@ fn a_person_interrupts_a_turn() {
     assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
 }
 
+#[needs(codex)]
 #[test]
 fn a_turn_that_fails() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let _daemon = world.daemon();
@@ -339,11 +334,10 @@ fn a_turn_that_fails() {
     answered(world, next, "another");
 }
 
+#[needs(codex)]
 #[test]
 fn a_persons_draft_is_left_alone() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
     let _daemon = world.daemon();
@@ -375,11 +369,10 @@ fn a_persons_draft_is_left_alone() {
     assert_eq!(model.turns().len(), 1);
 }
 
+#[needs(codex)]
 #[test]
 fn a_usage_limit_pauses_the_provider() {
-    let Some(desk) = Desk::new(&["one", "two"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one", "two"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     desk.session("two");
@@ -434,11 +427,10 @@ fn a_usage_limit_pauses_the_provider() {
     model.once("as long as that lasts");
 }
 
+#[needs(codex)]
 #[test]
 fn codex_dies_in_mid_turn() {
-    let Some(desk) = Desk::new(&["shell", "one", "two"]) else {
-        return;
-    };
+    let desk = Desk::new(&["shell", "one", "two"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session_in_shell("shell");
     desk.session("one");
@@ -483,11 +475,10 @@ fn codex_dies_in_mid_turn() {
     assert_calm(&daemon.log());
 }
 
+#[needs(codex)]
 #[test]
 fn a_question_waits_for_its_answer() {
-    let Some(desk) = Desk::new(&["one", "two"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one", "two"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     desk.session("two");
@@ -514,11 +505,10 @@ fn a_question_waits_for_its_answer() {
     assert_eq!(model.turns().len(), 3, "{:#?}", model.prompts());
 }
 
+#[needs(codex)]
 #[test]
 fn a_reply_needs_a_task_that_waits_for_one() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let _daemon = world.daemon();
@@ -532,11 +522,10 @@ fn a_reply_needs_a_task_that_waits_for_one() {
     assert_eq!(model.turns().len(), 1, "{:#?}", model.prompts());
 }
 
+#[needs(codex)]
 #[test]
 fn any_text_arrives_whole() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session("one");
     let daemon = world.daemon();
@@ -598,11 +587,10 @@ enum Moment {
     Runs,
 }
 
+#[needs(codex)]
 #[test]
 fn the_daemon_is_killed_on_the_way() {
-    let Some(desk) = Desk::new(&["one"]) else {
-        return;
-    };
+    let desk = Desk::new(&["one"]);
     let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
     let moments = [Moment::Pasted, Moment::Submitted, Moment::Runs];
@@ -658,12 +646,11 @@ fn the_daemon_is_killed_on_the_way() {
 }
 
 /// With many in the queue, and at any moment.
+#[needs(codex)]
 #[test]
 fn the_daemon_is_killed_again_and_again() {
     let names = ["one", "two"];
-    let Some(desk) = Desk::new(&names) else {
-        return;
-    };
+    let desk = Desk::new(&names);
     let (world, model) = (&desk.world, &desk.model);
     let panes = names.map(|name| desk.session(name));
     let sent: Vec<(u64, String)> = (0..10)

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::world::{Shell, World, eventually, text};
+use assigner_needs::needs;
 
 /// How long a command may take that waits two seconds for a directory: the machine does other things.
 const SOON: Duration = Duration::from_secs(15);
@@ -29,15 +30,10 @@ struct Mount {
 }
 
 impl Mount {
-    /// `None`: this machine has no FUSE, or does not let us use it.
-    fn new(path: PathBuf) -> Option<Self> {
+    fn new(path: PathBuf) -> Self {
         fs::create_dir_all(&path).expect("a directory");
         let device = File::options().read(true).write(true).open("/dev/fuse");
-        let Ok(device) = device else {
-            assert!(std::env::var_os("CI").is_none(), "there is no FUSE");
-            eprintln!("skipped: /dev/fuse cannot be opened");
-            return None;
-        };
+        let device = device.expect("FUSE");
         let mounted = Command::new("mount")
             .args(["-i", "-t", "fuse", "-o"])
             .arg("fd=0,rootmode=40000,user_id=0,group_id=0")
@@ -46,11 +42,8 @@ impl Mount {
             .stdin(device.try_clone().expect("a second handle"))
             .stderr(Stdio::null())
             .status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            assert!(std::env::var_os("CI").is_none(), "FUSE cannot be mounted");
-            eprintln!("skipped: FUSE cannot be mounted");
-            return None;
-        }
+        let mounted = mounted.expect("mount");
+        assert!(mounted.success(), "FUSE cannot be mounted");
         let answers = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&answers);
         thread::spawn(move || serve(device, &asked));
@@ -60,7 +53,7 @@ impl Mount {
             thread::sleep(Duration::from_secs(120));
             unmount(&late);
         });
-        Some(Self { path, answers })
+        Self { path, answers }
     }
 
     fn stop_answering(&self) {
@@ -132,12 +125,11 @@ fn serve(mut device: File, answers: &AtomicBool) {
     }
 }
 
+#[needs(fuse)]
 #[test]
 fn a_command_says_which_directory_does_not_answer_and_ends() {
     let world = World::new();
-    let Some(mount) = Mount::new(world.path("dead")) else {
-        return;
-    };
+    let mount = Mount::new(world.path("dead"));
     let dead = text(&mount.path);
     let around = format!("{dead}/../dead");
     let waiting = world.shell_with(&["-w", &dead], "true").to_string();
@@ -172,12 +164,11 @@ fn a_command_says_which_directory_does_not_answer_and_ends() {
     world.assigner(&["cancel", &waiting]).succeeded();
 }
 
+#[needs(fuse)]
 #[test]
 fn a_command_that_waits_for_a_directory_ends_when_it_is_told_to() {
     let world = World::new();
-    let Some(mount) = Mount::new(world.path("dead")) else {
-        return;
-    };
+    let mount = Mount::new(world.path("dead"));
     mount.stop_answering();
     for signal in [Signal::TERM, Signal::INT] {
         let mut child = world
@@ -204,12 +195,11 @@ fn a_command_that_waits_for_a_directory_ends_when_it_is_told_to() {
     }
 }
 
+#[needs(fuse)]
 #[test]
 fn a_session_in_a_dead_directory_holds_up_no_other() {
     let world = World::new();
-    let Some(mount) = Mount::new(world.path("dead")) else {
-        return;
-    };
+    let mount = Mount::new(world.path("dead"));
     let dead = text(&mount.path);
     let (here, there) = (world.mkdir("work/here"), world.mkdir("work/there"));
     world.session_in("dead", Shell::Bash, &dead);

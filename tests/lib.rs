@@ -38,5 +38,6 @@ mod saboteurs;
 mod selection;
 mod shells;
 mod swaps;
+mod tools;
 mod walkthroughs;
 mod world;

@@ -542,24 +542,15 @@ fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
     out.send("data: [DONE]\n\n")
 }
 
-/// Returns where an agent's program is, or none where the tests are to go without.
-///
-/// It is looked for on the path and where CI puts it.
-pub(crate) fn agent(program: &str, below_tools: &str, install: &str) -> Option<PathBuf> {
+/// Returns where an agent's program is: on the path, or where CI puts it.
+pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let tools = policies_target().with_file_name("tools").join(below_tools);
-    let found = std::env::split_paths(&path)
+    std::env::split_paths(&path)
         .chain([tools])
         .map(|dir| dir.join(program))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("ASSIGNER_TEST_WITHOUT_AGENTS").is_some(),
-            "{program} is not installed: `{install}`, or set ASSIGNER_TEST_WITHOUT_AGENTS"
-        );
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{program} is not installed"))
 }
 
 /// Starts a session that runs a program, and nothing when that ends.

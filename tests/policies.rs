@@ -18,6 +18,7 @@ use crate::saboteurs::{self, CONTRACT, Plan, Round, When};
 use crate::world::{
     Daemon, Output, Shell, World, assert_calm, eventually, finish, policies_target, stays, text,
 };
+use assigner_needs::needs;
 
 /// The languages of projects, each with the program that somebody without it is told of.
 const LANGUAGES: [(&str, &str); 5] = [
@@ -138,91 +139,6 @@ fn slowly(world: &World, args: &[&str]) -> Output {
 }
 
 // ---- Toolchains
-
-/// The names of all programs in `PATH`.
-fn programs() -> Vec<String> {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .filter_map(|dir| fs::read_dir(dir).ok())
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
-}
-
-fn in_path(program: &str) -> bool {
-    programs().iter().any(|known| known == program)
-}
-
-/// What a program prints, where it ends well.
-fn printed(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
-}
-
-/// Whether there is a Rust that builds WebAssembly: of rustup, or of Debian.
-fn rust_builds() -> bool {
-    let target = [
-        "--print",
-        "target-libdir",
-        "--target",
-        "wasm32-unknown-unknown",
-    ];
-    let of_rustup = printed("rustc", &target).is_some_and(|dir| Path::new(&dir).is_dir());
-    let of_debian = || {
-        printed("/usr/bin/rustc", &["--print", "sysroot"]).is_some_and(|sysroot| {
-            Path::new(&sysroot)
-                .join("lib/rustlib/src/rust/library")
-                .is_dir()
-        }) && programs().iter().any(|name| name.starts_with("wasm-ld-"))
-    };
-    in_path("cargo") && (of_rustup || of_debian())
-}
-
-fn zig_builds() -> bool {
-    in_path("zig") || printed("python3", &["-m", "ziglang", "version"]).is_some()
-}
-
-/// Whether there is a C compiler with a library for WASI.
-fn c_builds() -> bool {
-    let is_clang = |name: &String| {
-        let number = name.strip_prefix("clang-").unwrap_or("");
-        name == "clang" || (!number.is_empty() && number.chars().all(|c| c.is_ascii_digit()))
-    };
-    let with_library = Path::new("/usr/include/wasm32-wasi").is_dir();
-    std::env::var_os("WASI_SDK_PATH").is_some()
-        || in_path("zig")
-        || (with_library && programs().iter().any(is_clang))
-}
-
-/// Whether what builds a language is there. Where it is not, says so; under `CI=true` that is a
-/// failure.
-fn builds(language: &str) -> bool {
-    let in_environment = |program: &str| {
-        std::env::var_os("VIRTUAL_ENV")
-            .is_some_and(|dir| Path::new(&dir).join("bin").join(program).is_file())
-    };
-    let found = match language {
-        "rust" => rust_builds(),
-        "c" => c_builds(),
-        "python" => in_path("componentize-py") || in_environment("componentize-py"),
-        "javascript" => in_path("componentize-qjs"),
-        "zig" => zig_builds(),
-        other => panic!("no language {other}"),
-    };
-    if !found {
-        assert!(
-            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-            "what builds {language} is not installed"
-        );
-        eprintln!("skipped: what builds {language} is not installed");
-    }
-    found
-}
 
 /// The binary in an environment that has the toolchains of whoever runs the tests.
 fn with_tools(world: &World) -> Command {
@@ -506,9 +422,6 @@ fn a_project_takes_nobodys_place() {
 
 /// From nothing to a task that it decided on.
 fn life_of_a_project(language: &str, profile: &str) {
-    if !builds(language) {
-        return;
-    }
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
     let name = format!("my-{language}");
@@ -552,37 +465,40 @@ fn life_of_a_project(language: &str, profile: &str) {
     }
 }
 
+#[needs(rust_for_wasm)]
 #[test]
 fn a_policy_in_rust() {
     life_of_a_project("rust", "small");
 }
 
+#[needs(c_for_wasm)]
 #[test]
 fn a_policy_in_c() {
     life_of_a_project("c", "small");
 }
 
+#[needs(python_for_wasm)]
 #[test]
 fn a_policy_in_python() {
     life_of_a_project("python", "large");
 }
 
+#[needs(javascript_for_wasm)]
 #[test]
 fn a_policy_in_javascript() {
     life_of_a_project("javascript", "large");
 }
 
+#[needs(zig)]
 #[test]
 fn a_policy_in_zig() {
     life_of_a_project("zig", "small");
 }
 
 /// The directory is the current one, the file where it is asked for.
+#[needs(c_for_wasm)]
 #[test]
 fn a_build_goes_where_it_is_told() {
-    if !builds("c") {
-        return;
-    }
     let world = World::new();
     let dir = project(&world, "here", "c");
     let file = world.path("work/there.wasm");
@@ -630,9 +546,6 @@ fn a_missing_toolchain_is_named() {
 }
 
 fn a_source_that_is_none(language: &str) {
-    if !builds(language) {
-        return;
-    }
     let world = World::new();
     let dir = project(&world, "broken", language);
     fs::write(
@@ -657,21 +570,25 @@ fn a_source_that_is_none(language: &str) {
     assert!(!dir.join("broken.wasm").exists());
 }
 
+#[needs(c_for_wasm)]
 #[test]
 fn a_program_that_does_not_compile_in_c() {
     a_source_that_is_none("c");
 }
 
+#[needs(python_for_wasm)]
 #[test]
 fn a_program_that_does_not_compile_in_python() {
     a_source_that_is_none("python");
 }
 
+#[needs(javascript_for_wasm)]
 #[test]
 fn a_program_that_does_not_compile_in_javascript() {
     a_source_that_is_none("javascript");
 }
 
+#[needs(zig)]
 #[test]
 fn a_program_that_does_not_compile_in_zig() {
     a_source_that_is_none("zig");
@@ -710,9 +627,6 @@ fn a_directory_that_is_no_project() {
 
 /// Builds an example in a copy of it, and runs its own cases.
 fn example(name: &str, language: &str) {
-    if !builds(language) {
-        return;
-    }
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
     let theirs = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -745,26 +659,31 @@ fn example(name: &str, language: &str) {
     is_sound(&world, &text(&file), &theirs.join("cases.toml"));
 }
 
+#[needs(rust_for_wasm)]
 #[test]
 fn the_example_in_rust() {
     example("batch", "rust");
 }
 
+#[needs(c_for_wasm)]
 #[test]
 fn the_example_in_c() {
     example("least-failures", "c");
 }
 
+#[needs(python_for_wasm)]
 #[test]
 fn the_example_in_python() {
     example("spread", "python");
 }
 
+#[needs(javascript_for_wasm)]
 #[test]
 fn the_example_in_javascript() {
     example("sticky", "javascript");
 }
 
+#[needs(zig)]
 #[test]
 fn the_example_in_zig() {
     example("labels", "zig");
