@@ -19,6 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "matcher", "node", "store", "tmux", "probe", "agents", "policy", "model",
         ],
     ),
+    (
+        "simulation",
+        &["matcher", "node", "store", "tmux", "agents", "model"],
+    ),
     ("config", &["engine", "policy", "tmux", "model"]),
     (
         "daemon",

@@ -17,6 +17,8 @@ pub mod model;
 pub mod node;
 pub mod policy;
 pub mod probe;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod tmux;
 pub mod toolchain;

@@ -21,9 +21,7 @@ pub(crate) mod job;
 mod job_tests;
 pub(crate) mod record;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod turn;
 
 use std::collections::BTreeMap;

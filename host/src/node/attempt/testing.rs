@@ -14,7 +14,7 @@ use crate::store::OpenAttempt;
 use crate::tmux::TypedLine;
 
 /// Where the wall clock stands at the origin, in seconds.
-pub(super) const EPOCH: i64 = 1_800_000_000;
+pub(crate) const EPOCH: i64 = 1_800_000_000;
 
 /// The moment so many milliseconds after the origin.
 pub(super) fn at(ms: u64) -> Now {
@@ -73,7 +73,7 @@ pub(super) fn open(phase: Phase) -> OpenAttempt {
     }
 }
 
-pub(super) fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     Rules {
         start_within: Duration::from_secs(10),
         prerequisite_within: Duration::from_secs(600),

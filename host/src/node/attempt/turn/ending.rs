@@ -28,6 +28,9 @@ const LONGEST_REASON: usize = 4_000;
 /// A provider is paused at least this long.
 const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
+/// What the question of a turn begins with that has ended in one.
+const ASKS: &str = "asks: ";
+
 /// How a turn ended, and what is known of it.
 pub(super) struct Ended {
     pub(super) how: How,
@@ -100,7 +103,8 @@ impl Turn {
             late && !said
         });
         let done = report.filter(|report| report.state == Told::Done);
-        if let Some(written) = agent.written(seen, running.waits()) {
+        // While it shows a dialog its turn is still its own, whatever began since.
+        if let Some(written) = agent.written(seen, said) {
             let facts = TurnFacts {
                 source: "transcript".to_owned(),
                 transcript: seen
@@ -138,6 +142,17 @@ impl Turn {
                 }
             };
         }
+        // Where a record is to come, it tells whose end was reported: a prompt of a person's may have been
+        // submitted before, or in between.
+        let keeps_none = agent
+            .seen(seen)
+            .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
+        if done.is_some() && agent.profile.transcript.is_some() && !keeps_none {
+            let told = *running.told.get_or_insert(now.tick);
+            if now.tick.since(told) < RECORD_WITHIN {
+                return Verdict::NotYet;
+            }
+        }
         if let Some(report) = done {
             let facts = TurnFacts {
                 source: "report".to_owned(),
@@ -154,9 +169,6 @@ impl Turn {
             };
         }
         // While its record is looked for, or has been found, the screen is not asked.
-        let keeps_none = agent
-            .seen(seen)
-            .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
         let within = if keeps_none {
             Duration::ZERO
         } else {
@@ -180,8 +192,11 @@ impl Turn {
     }
 
     /// Whether a report is about this turn: it says so, or it names no task and came after the prompt.
+    /// One that was there before was not, whatever time the wall clock had.
     fn is_about(&self, report: &Report, agent: &Agent) -> bool {
-        report.at >= agent.given && report.task.is_none_or(|task| task == self.brief.task.id.0)
+        report.at >= agent.given
+            && Some(report.at) != agent.heard
+            && report.task.is_none_or(|task| task == self.brief.task.id.0)
     }
 
     /// The turn has ended; `accepted`: a person takes what was said as the response.
@@ -329,7 +344,12 @@ fn question(response: &str) -> String {
         .unwrap_or_default();
     let words: Vec<&str> = paragraph.split_whitespace().collect();
     let line: String = words.join(" ").chars().take(500).collect();
-    format!("asks: {line}")
+    format!("{ASKS}{line}")
+}
+
+/// Whether a question is that of a turn that has ended in it, and not that of a dialog.
+pub(super) fn is_said(question: &str) -> bool {
+    question.starts_with(ASKS)
 }
 
 #[cfg(test)]

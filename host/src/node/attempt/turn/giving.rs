@@ -300,6 +300,10 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> Given {
+        if seen.record.own.is_some() {
+            // A person was faster than the looks at the screen.
+            return Given::Begun;
+        }
         let Some(sight) = agent.alive(seen) else {
             // One that an earlier daemon has begun may not have been looked at yet.
             let reason = "the agent ended before the prompt was submitted".to_owned();
@@ -350,9 +354,14 @@ impl Turn {
         };
         let settled = now.tick.since(draft_since) >= FIND_AGAIN && !screen.in_mode;
         let says = screen.says;
+        let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
+        let keeps_record = agent.profile.transcript.is_some() && !keeps_none;
         if stood || agent.resumed {
             let written = agent.written(seen, giving.answers.is_some());
-            if written.is_some() || (stood && says == Says::Busy) {
+            // Where it still stands there, what the agent works on is something else; where a record is
+            // to come, that tells whether it is something of a person's.
+            let is_gone = stood && !screen.holds_text;
+            if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
                 return Given::Begun;
             }
         }
@@ -364,8 +373,7 @@ impl Turn {
             return Given::Refused(reason, FIND_AGAIN);
         }
         if settled && says == Says::Idle && stood {
-            let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
-            return if agent.profile.transcript.is_some() && !keeps_none {
+            return if keeps_record {
                 let reason = "the prompt was pasted, and taken out of the composer again";
                 Given::Refused(reason.to_owned(), FIND_AGAIN)
             } else {
@@ -392,6 +400,11 @@ impl Turn {
                 stood,
             };
             return Giving { stage, ..giving }.again();
+        }
+        if stood && says == Says::Busy && !screen.holds_text {
+            let reason = "the prompt was pasted, and is gone: whether it is what the agent works on is \
+                          not known";
+            return Given::Unclear(reason.to_owned());
         }
         let reason = format!(
             "the prompt was pasted and not submitted, for it was not seen to stand in the composer \
@@ -426,7 +439,10 @@ impl Turn {
                 && Some(report.at) != agent.heard
                 && report.task.is_none_or(|task| task == self.brief.task.id.0)
         });
-        if begun && presses > 0 {
+        // Where the text still stands there, it was another prompt that was reported.
+        let screen = seen.screen.as_ref();
+        let still = screen.is_some_and(|screen| screen.holds_text && !screen.in_mode);
+        if begun && presses > 0 && !still {
             return Given::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
@@ -438,7 +454,7 @@ impl Turn {
                 "the agent ended right after the prompt was submitted".to_owned(),
             );
         };
-        let Some(screen) = &seen.screen else {
+        let Some(screen) = screen else {
             return giving.again();
         };
         let says = screen.says;
@@ -446,7 +462,7 @@ impl Turn {
         let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
         let titled = fresh && sight.says(Source::Title, Says::Busy).is_some();
         let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
-        if presses > 0 && !stands && (titled || says == Says::Busy) {
+        if presses > 0 && !still && (titled || says == Says::Busy) {
             return Given::Begun;
         }
         if presses > 0 && says == Says::Idle && !screen.in_mode && !agent.resumed {
@@ -471,6 +487,8 @@ impl Turn {
                 });
             }
             acts.push(press(agent, screen, &sight.command));
+            // It still stands there: what was reported until now was about something else.
+            agent.submitted = Some(now.wall);
             let stage = Stage::Pressing { presses };
             return Given::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Act, Done, Ending, Next, Observation, Sight};
-use super::ending::{Ended, Known, Verdict};
+use super::ending::{Ended, Known, Verdict, is_said};
 use super::giving::Giving;
 use super::{Agent, LOOK, Question, State, Turn};
 use crate::agents::fuse::{Says, Source};
@@ -28,6 +28,8 @@ pub(super) struct Running {
     pub(super) entered: Tick,
     /// Since when its agent has seemed idle.
     pub(super) idle: Option<Tick>,
+    /// When its end was first heard to have been reported.
+    pub(super) told: Option<Tick>,
     /// What its agent waits for.
     pub(super) question: Option<Question>,
     /// When a dialog of its agent was answered.
@@ -60,6 +62,7 @@ impl Running {
             since,
             entered: since,
             idle: None,
+            told: None,
             question,
             answered: None,
             reading: None,
@@ -98,12 +101,14 @@ impl Running {
 
     /// The agent goes on: what it does now is another turn where it had said something.
     fn go_on(mut self, agent: &mut Agent, now: Now) -> Self {
-        if self.has_said() {
+        // An earlier daemon may have heard it.
+        if self.has_said() || self.asks().is_some_and(is_said) {
             agent.is_reply = true;
             agent.text = Arc::from("");
         }
         self.question = None;
         self.idle = None;
+        self.told = None;
         self.since = now.tick;
         self.entered = now.tick;
         self
@@ -148,7 +153,14 @@ impl Turn {
             _ => {}
         }
         let locked = matches!(running.reading, Some(Reading::Lock(_)));
-        match self.hear_reply(&agent, &mut running, seen) {
+        // What was read is judged first: a reply that cannot be given yet would ask for another look,
+        // again and again.
+        let heard = if read.is_some() {
+            Heard::Nothing
+        } else {
+            self.hear_reply(&agent, &mut running, seen)
+        };
+        match heard {
             Heard::Nothing => {
                 running.reading = None;
                 if locked {
@@ -411,8 +423,11 @@ impl Turn {
         let waits = sight.verdict.activity == Activity::WaitingInput;
         // What is asked anew first is seen by who answers.
         let is_other = waits && Some(sight.verdict.reason.as_str()) != running.asks();
+        // Keys are for a dialog, or for what cannot be read and was told to be one: in a composer they
+        // would be left standing.
+        let takes_keys = dialog || (waits && screen.says == Says::Nothing);
         if (dialog && (running.has_said() || (is_other && shows_dialog)))
-            || (is_keys && !dialog && !waits)
+            || (is_keys && !takes_keys)
         {
             return Heard::Nothing;
         }

@@ -519,6 +519,7 @@ fn a_turn_has_begun_where_something_proves_it() {
         ("report", |run| {
             let at = run.scene.ms;
             run.scene.agent.report = Some(report(State::Busy, at, None, None));
+            run.scene.screen = Some(shown(Says::Nothing));
         }),
     ];
     for (name, proof) in proofs {
@@ -1111,4 +1112,117 @@ proptest! {
         prop_assert!(pasted <= 1);
         prop_assert!(ended <= 1);
     }
+}
+
+#[test]
+fn work_on_another_prompt_begins_nothing_while_the_text_still_stands_there() {
+    let busy = || Shown {
+        says: Says::Busy,
+        ..stands()
+    };
+    let mut run = Run::pasted("gemini");
+    run.scene.screen = Some(busy());
+    assert!(!run.after(500).contains(&begun()));
+    let mut run = Run::submitted("codex");
+    run.scene.screen = Some(busy());
+    assert!(!run.after(50).contains(&begun()));
+    let at = run.scene.ms;
+    run.scene.agent.report = Some(report(State::Busy, at, None, None));
+    run.scene.screen = Some(stands());
+    assert!(!run.after(10).contains(&begun()));
+}
+
+#[test]
+fn a_record_tells_of_a_text_that_was_never_seen_to_stand_there() {
+    let mut run = Run::pasted("codex");
+    run.wrote(None, "");
+    assert!(run.after(50).contains(&begun()));
+}
+
+#[test]
+fn where_a_record_is_to_come_it_tells_whose_prompt_was_submitted() {
+    let mut run = Run::pasted("codex");
+    run.scene.screen = Some(foreign());
+    run.after(500);
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(!run.after(25).contains(&begun()));
+    run.wrote(None, "");
+    assert!(run.after(25).contains(&begun()));
+}
+
+#[test]
+fn where_a_record_is_to_come_it_tells_whose_end_was_reported() {
+    let mut run = Run::running("codex");
+    let at = run.scene.ms;
+    run.scene.agent.report = Some(report(State::Done, at, None, Some("another's")));
+    assert!(run.after(100).is_empty());
+    run.wrote(Some(How::Done), "its own");
+    run.after(100);
+    assert_eq!(end(&run.next).output, Output::Text("its own".to_owned()));
+}
+
+#[test]
+fn what_is_reported_before_the_key_was_pressed_again_is_about_something_else() {
+    let mut run = Run::submitted("gemini");
+    run.after(500);
+    let at = run.scene.ms;
+    run.after(600);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Idle));
+    assert!(run.after(25).contains(&begun()));
+    run.scene.agent.report = Some(report(State::Done, at, None, Some("another's")));
+    assert!(run.after(25).is_empty());
+}
+
+#[test]
+fn keys_for_a_dialog_that_is_gone_are_not_pressed_and_keep_no_turn_from_ending() {
+    let mut run = Run::asking("gemini");
+    run.scene.ms += 100;
+    let idle = vec![run.scene.signal(Source::Screen, Says::Idle)];
+    run.scene.is(Activity::Idle, "waits at its prompt", idle);
+    run.scene.screen = Some(shown(Says::Idle));
+    let keys = Answer::Keys(vec!["1".to_owned()]);
+    run.scene.replies = vec![reply(1, keys, "may I?")];
+    let mut done = None;
+    for _ in 0..40 {
+        run.scene.ms += 100;
+        let acts = run.step(done.take()).to_vec();
+        assert!(!acts.iter().any(|act| matches!(act, Act::Press { .. })));
+        if matches!(acts.last(), Some(Act::ReadAnswer { .. })) {
+            let answer = "done".to_owned();
+            done = Some(Done::Answer(Some((answer.clone(), answer))));
+        }
+        if run.turn.has_ended() {
+            return;
+        }
+    }
+    panic!("it has not ended");
+}
+
+#[test]
+fn a_turn_that_shows_a_dialog_is_still_its_own() {
+    let mut run = Run::asking("codex");
+    run.wrote(Some(How::Done), "its own");
+    run.scene.record.latest = Some(Written::default());
+    run.after(100);
+    assert_eq!(end(&run.next).output, Output::Text("its own".to_owned()));
+}
+
+#[test]
+fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
+    let mut task = prompt("say hello");
+    task.asks = Some("asks: Shall I?".to_owned());
+    let open = OpenAttempt {
+        task,
+        ..open(Phase::Running)
+    };
+    let mut run = Run::resumed(open, Scene::of("gemini"));
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.scene.ms += 100;
+    let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    run.scene.is(Activity::Busy, "works", busy);
+    let acts = run.step(None).to_vec();
+    assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");
+    assert_eq!(run.turn.wants().text.as_deref(), Some(""));
 }

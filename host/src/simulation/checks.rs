@@ -1,0 +1,181 @@
+//! What has happened in a run, held against what is promised.
+
+use super::run::Run;
+use super::world::State;
+use super::{ENDS_WITHIN, SHELLS};
+use crate::agents::transcript::How;
+use crate::model::ids::{AttemptId, TaskId};
+use crate::model::task::{Kind, Outcome, Status, Task};
+use crate::store::{REPLY_DROPPED, Store};
+
+impl Run {
+    /// Returns what has happened and must not.
+    pub(super) fn check(&mut self) -> Vec<String> {
+        // Shells read what stands on their lines, however late.
+        for index in 0..SHELLS {
+            for _ in 0..8 {
+                let mut state = self.state.borrow_mut();
+                state.shells[index].runs = None;
+                state.read(index);
+            }
+        }
+        let mut faults = self.state.borrow().faults.clone();
+        for id in self.tasks.clone() {
+            let task = self.store.task(id).expect("a task");
+            if !self.is_settled(id) {
+                faults.push(format!("task {id} is lost: it is {}", task.status));
+            }
+            self.check_history(&task, &mut faults);
+            match task.kind {
+                Kind::Command => self.check_command(&task, &mut faults),
+                Kind::Prompt => self.check_prompt(&task, &mut faults),
+            }
+        }
+        self.check_jobs(&mut faults);
+        faults
+    }
+
+    /// The last row tells how the task stands.
+    fn check_history(&mut self, task: &Task, faults: &mut Vec<String>) {
+        let history = self.store.history(task.id).expect("a history");
+        // That an answer was not given takes back that it was.
+        let dropped = history
+            .last()
+            .is_some_and(|row| row.action == REPLY_DROPPED);
+        let mut rows = history.iter().rev();
+        let last =
+            rows.find(|row| row.action != REPLY_DROPPED && !(dropped && row.action == "replied"));
+        let last = last.map(|row| row.action.as_str());
+        let expected: &[&str] = match task.status {
+            Status::Completed => &["completed"],
+            Status::Failed => &["failed"],
+            Status::Cancelled => &["cancelled"],
+            Status::Uncertain => &["uncertain"],
+            Status::WaitingInput => &["waiting_input"],
+            Status::Pending | Status::Assigned | Status::InProgress => &[],
+        };
+        if !last.is_some_and(|last| expected.contains(&last)) {
+            faults.push(format!(
+                "task {} is {} after {last:?}",
+                task.id, task.status
+            ));
+        }
+    }
+
+    /// A command ran at most as often as it may, and was done at most once.
+    fn check_command(&mut self, task: &Task, faults: &mut Vec<String>) {
+        let state = self.state.borrow();
+        let attempts = self.store.attempts(task.id).expect("attempts");
+        let (mut succeeded, mut runs) = (0, 0);
+        for attempt in attempts {
+            let job = state.jobs.get(&attempt.id);
+            let times = job.map_or(0, |job| job.runs);
+            runs += times;
+            if times > 1 {
+                faults.push(format!("attempt {} ran {times} times", attempt.id));
+            }
+            let done = job.is_some_and(|job| job.exit == Some(0));
+            succeeded += u32::from(done);
+            if attempt.outcome == Some(Outcome::Completed) && !done {
+                faults.push(format!("attempt {} completed and did not run", attempt.id));
+            }
+        }
+        if runs > task.max_retries + 1 {
+            faults.push(format!("task {} ran {runs} times", task.id));
+        }
+        if succeeded > 1 {
+            faults.push(format!("task {} was done {succeeded} times", task.id));
+        }
+    }
+
+    /// What was refused or withdrawn never runs, all that ran is known, and none that has ended waits
+    /// for another to be seen to have ended.
+    fn check_jobs(&mut self, faults: &mut Vec<String>) {
+        let attempts = |store: &mut crate::store::Sqlite, id| store.attempts(id).expect("attempts");
+        let tasks = self.tasks.clone().into_iter();
+        let known: Vec<AttemptId> = tasks
+            .flat_map(|id| attempts(&mut self.store, id))
+            .map(|attempt| attempt.id)
+            .collect();
+        let state = self.state.borrow();
+        for (attempt, job) in &state.jobs {
+            if job.runs > 0 && !known.contains(attempt) {
+                faults.push(format!("attempt {attempt} was given back and ran"));
+            }
+            let ended = state.ends.get(attempt).map(|(_, at)| *at);
+            if let Some((exited, ended)) = job.exited.zip(ended)
+                && ended.saturating_sub(exited) > ENDS_WITHIN
+            {
+                let late = ended - exited;
+                faults.push(format!("attempt {attempt} was seen to end after {late} ms"));
+            }
+        }
+    }
+
+    /// A prompt is submitted at most once an attempt, and again only after one that is known to have
+    /// failed; it is completed only by its own turn, with that turn's answer.
+    fn check_prompt(&mut self, task: &Task, faults: &mut Vec<String>) {
+        let output = self.store.output(task.id).expect("an output");
+        let output = output.map(|output| String::from_utf8_lossy(&output.bytes).into_owned());
+        let state = self.state.borrow();
+        let submitted = submitted(&state, task);
+        for (place, attempt) in submitted.iter().enumerate() {
+            if submitted[..place].contains(attempt) {
+                faults.push(format!("{attempt} submitted task {} twice", task.id));
+            }
+            let outcome = state.ends.get(attempt).map(|(outcome, _)| *outcome);
+            let is_last = place + 1 == submitted.len();
+            let may_follow = matches!(
+                outcome,
+                Some(Outcome::Failed | Outcome::TimedOut | Outcome::Limited)
+            );
+            let denied = matches!(outcome, Some(Outcome::Refused | Outcome::Withdrawn));
+            if denied || !(is_last || may_follow) {
+                faults.push(format!(
+                    "task {} was submitted by {attempt}, which ended as {outcome:?}, of {submitted:?}",
+                    task.id
+                ));
+            }
+        }
+        if task.status != Status::Completed {
+            return;
+        }
+        // What an agent says last counts: a reply may have followed a turn that failed.
+        let turns: Vec<(&str, &How)> = turns(&state, task.id).collect();
+        let received = turns.iter().any(|(text, _)| text.contains(&task.content));
+        let went_well = turns
+            .last()
+            .is_some_and(|(_, how)| matches!(how, How::Done | How::Interrupted));
+        if !received || !went_well {
+            faults.push(format!(
+                "task {} completed, and its turn did not end",
+                task.id
+            ));
+        }
+        let own = format!("to [{}]", task.id);
+        if let Some(output) = output.filter(|output| !output.is_empty() && !output.contains(&own)) {
+            faults.push(format!("task {} has the response {output:?}", task.id));
+        }
+    }
+}
+
+/// Returns the attempts that have submitted a task, in order.
+fn submitted(state: &State, task: &Task) -> Vec<AttemptId> {
+    let all = state.submissions.iter();
+    all.filter(|given| !given.annulled && given.text.contains(&task.content))
+        .filter_map(|given| given.attempt)
+        .collect()
+}
+
+/// Returns the turns that were about a task and have ended, in the order in which they ended: what was
+/// submitted, and how it ended.
+fn turns(state: &State, task: TaskId) -> impl Iterator<Item = (&str, &How)> {
+    let all = state.agents.iter().flat_map(|pane| pane.turns.iter());
+    let ended = all.filter(|turn| turn.task == Some(task));
+    let ended = ended.filter_map(|turn| Some((turn, turn.ended.as_ref()?)));
+    let mut ended: Vec<_> = ended.collect();
+    ended.sort_by_key(|(_, (_, at))| *at);
+    ended
+        .into_iter()
+        .map(|(turn, (how, _))| (turn.text.as_str(), how))
+}

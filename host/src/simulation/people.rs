@@ -1,0 +1,165 @@
+//! Simulated people: at agents in their panes, and as those who cancel and answer tasks.
+
+use super::agents::{Doing, Turn, Typing};
+use super::run::Run;
+use super::world::{Event, State};
+use crate::model::ids::{Identity, TaskId};
+use crate::model::task::Status;
+use crate::store::{Answer, Manage, Store};
+
+impl State {
+    /// A person does something at an agent.
+    pub(super) fn person_at_agent(&mut self, index: usize) {
+        // Where nothing but the screen and reports tell of a turn, another one right after it cannot be
+        // told from it: people leave an agent without a record alone while it has a task.
+        let pane = &self.agents[index];
+        let has_task = pane.claimed.is_some_and(|by| !self.ends.contains_key(&by));
+        let pane_records = pane.habits.records;
+        let most = if has_task && !pane_records { 17 } else { 22 };
+        let what = self.rng.u32(0..most) + 22 - most;
+        let lasts = self.rng.u64(1..4_000);
+        let rarely = self.rng.u8(0..5) == 0;
+        let number = self.rng.u32(0..1_000_000);
+        let now = self.now;
+        let pane = &mut self.agents[index];
+        if what < 14 {
+            pane.touched = Some(now);
+        }
+        match what {
+            0 | 1 => self.type_at(index, Typing::Submit(None)),
+            2 | 3 if pane.composer.is_empty() => {
+                self.type_at(index, Typing::Words(format!("own prompt {number}")));
+                self.type_at(index, Typing::Submit(None));
+            }
+            4 => self.type_at(index, Typing::Escape),
+            5 | 6 => self.type_at(index, Typing::Words("x".to_owned())),
+            7 => self.type_at(index, Typing::Clear),
+            8..=13 => self.answer_in_pane(index, !has_task || pane_records),
+            14 => pane.hidden = now + lasts / 2,
+            15 => pane.mode = now + lasts,
+            16 => pane.behind = now + lasts,
+            17 if rarely && pane.runs => self.die(index),
+            18 if rarely && index > 0 => pane.lives = false,
+            _ => {}
+        }
+    }
+
+    /// A person answers what an agent asks, if it asks anything; `said`: also where it has said it.
+    pub(super) fn answer_in_pane(&mut self, index: usize, said: bool) {
+        let pane = &self.agents[index];
+        let asked = pane.turns.last().is_some_and(Turn::asks);
+        match pane.doing {
+            _ if !pane.typed.is_empty() => {}
+            Doing::Asking(_) => self.type_at(index, Typing::Answer("y".to_owned(), false)),
+            Doing::Nothing if said && asked && pane.composer.is_empty() && pane.runs => {
+                self.type_at(index, Typing::Words("yes, go on".to_owned()));
+                self.type_at(index, Typing::Submit(None));
+            }
+            _ => {}
+        }
+    }
+
+    /// People leave an agent.
+    pub(super) fn calm_agent(&mut self, index: usize) {
+        let ignored = index > 0 && self.rng.bool();
+        let pane = &mut self.agents[index];
+        pane.ignored = ignored;
+        pane.mode = 0;
+        pane.behind = 0;
+    }
+}
+
+impl Run {
+    /// A person does something, cancels a task or answers one.
+    pub(super) fn person(&mut self) {
+        let (cancels, answers, which) = {
+            let mut state = self.state.borrow_mut();
+            state.person();
+            let after = state.rng.u64(1..3_000);
+            if !state.is_calm() {
+                state.at(after, Event::Person);
+            }
+            let cancels = state.rng.u8(0..20) == 0;
+            let answers = state.rng.u8(0..3) == 0;
+            (cancels, answers, state.rng.usize(0..self.tasks.len()))
+        };
+        let task = self.tasks[which];
+        if cancels {
+            let wall = self.now().wall;
+            // One that has ended cannot be cancelled.
+            let _ = self.store.cancel(task, wall);
+        }
+        if answers {
+            self.answer(task);
+        }
+    }
+
+    /// A person answers what the agent of a task asks, in its pane or from elsewhere.
+    fn answer(&mut self, id: TaskId) {
+        let task = self.store.task(id).expect("a task");
+        let Some(asks) = task.asks.filter(|_| task.status == Status::WaitingInput) else {
+            return;
+        };
+        let mut state = self.state.borrow_mut();
+        let mut panes = state.agents.iter();
+        let pane = panes.position(|pane| {
+            pane.waits(id) && Some(format!("s{}", pane.identity.pane)) == task.session
+        });
+        if let Some(pane) = pane.filter(|_| state.rng.u8(0..3) == 0) {
+            state.answer_in_pane(pane, true);
+            return;
+        }
+        let answer = match state.rng.u8(0..4) {
+            0 => Answer::Accept,
+            1 => Answer::Keys(vec!["1".to_owned()]),
+            2 => Answer::Words("y".to_owned()),
+            _ => Answer::Words("yes, do it".to_owned()),
+        };
+        let wall = state.wall();
+        // Another answer may be on its way.
+        if self.store.reply(id, &answer, wall).is_ok() {
+            state.answered.insert(id, asks);
+        }
+    }
+
+    /// It is calm: people have left, but for one who answers, and who clears what was left standing.
+    pub(super) fn calm(&mut self) {
+        if !std::mem::replace(&mut self.is_calm, true) {
+            self.state.borrow_mut().calm();
+        }
+        let flying: Vec<(Identity, TaskId)> = self
+            .driver
+            .iter()
+            .flat_map(|driver| driver.flying().values())
+            .map(|flying| (flying.identity.clone(), flying.task))
+            .collect();
+        let count = self.state.borrow().agents.len();
+        for index in 0..count {
+            let mut state = self.state.borrow_mut();
+            let pane = &mut state.agents[index];
+            let task = flying.iter().find(|(it, _)| *it == pane.identity);
+            let task = task.map(|(_, task)| *task);
+            // What is left standing is taken away by somebody, but for what is just being given.
+            let foreign = pane.composer.contains("own") || pane.composer.contains('x');
+            let known = task.map(|task| self.store.task(task).expect("a task").status);
+            let runs = matches!(known, Some(Status::WaitingInput | Status::InProgress));
+            let waits = runs && pane.doing == Doing::Nothing;
+            let rarely = state.rng.u8(0..100) == 0;
+            let pane = &mut state.agents[index];
+            if task.is_none() || foreign || (waits && rarely) {
+                pane.composer.clear();
+            }
+            let asks =
+                matches!(pane.doing, Doing::Asking(_)) || task.is_some_and(|task| pane.waits(task));
+            if pane.ignored || !asks || state.rng.u8(0..20) > 0 {
+                continue;
+            }
+            if state.rng.bool() {
+                state.answer_in_pane(index, known == Some(Status::WaitingInput));
+            } else {
+                drop(state);
+                task.map(|task| self.answer(task));
+            }
+        }
+    }
+}

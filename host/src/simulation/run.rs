@@ -1,0 +1,430 @@
+//! One run: a daemon after another over one store, looks at the sessions, and tasks given to those that
+//! are ready.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::agents::{AgentPane, Habits, Late};
+use super::rounds;
+use super::shells::Terminal;
+use super::world::{Event, Simulated, State, counts};
+use super::{AGENTS, COMMANDS, EPOCH, LAST, PROMPTS, RESTS, SCAN, SHELLS, rules};
+use crate::agents::Catalog;
+use crate::matcher::Matcher;
+use crate::model::clock::{Clock, Now, Tick};
+use crate::model::ids::{Identity, PaneId, TaskId};
+use crate::model::task::{Kind, Metadata, NewTask, Status};
+use crate::node::attempt::driver::{Driver, News};
+use crate::node::attempt::job::Job;
+use crate::node::attempt::turn::Turn;
+use crate::node::attempt::{Machine, Note, PaneSight, Refusals, Scan};
+use crate::store::{Ledger, Sqlite, Store};
+
+/// The profiles of the agents, and whether they keep records.
+const PROFILES: [(&str, bool); 3] = [("claude", true), ("codex", true), ("gemini", false)];
+
+/// A look at the sessions, on its way to the attempts.
+pub(super) struct Round {
+    /// The daemon that has looked.
+    daemon: u32,
+    at: Tick,
+    sessions: BTreeMap<Identity, Arc<PaneSight>>,
+}
+
+/// One daemon after another over one store.
+pub(super) struct Run {
+    pub(super) state: Rc<RefCell<State>>,
+    pub(super) store: Sqlite,
+    pub(super) driver: Option<Driver<Simulated>>,
+    /// Of the same daemon.
+    pub(super) matcher: Option<Matcher>,
+    pub(super) tasks: Vec<TaskId>,
+    left: Arc<AtomicU32>,
+    asked: Rc<Cell<u64>>,
+    directory: tempfile::TempDir,
+    /// Which daemon this is.
+    daemon: u32,
+    /// Until when sessions are skipped.
+    pub(super) held: BTreeMap<Identity, u64>,
+    pub(super) refusals: BTreeMap<TaskId, Refusals>,
+    scanned: u64,
+    /// How often the sessions were looked at since it is calm.
+    rounds: u64,
+    pub(super) is_calm: bool,
+}
+
+/// A directory whose files need no disk, where there is one.
+fn shared_memory() -> std::path::PathBuf {
+    let memory = std::path::PathBuf::from("/dev/shm");
+    if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    }
+}
+
+fn identity(index: usize) -> Identity {
+    Identity {
+        server_pid: 10,
+        server_start: 1,
+        pane: PaneId::parse(&format!("%{index}")).expect("a pane"),
+        pane_pid: 100 + u32::try_from(index).expect("small"),
+    }
+}
+
+/// Returns the tasks: commands, and prompts each with its number in it.
+fn tasks(rng: &mut Rng, prompts: usize) -> Vec<NewTask> {
+    let mut task = |new: NewTask| NewTask {
+        max_retries: rng.u32(0..3),
+        timeout_seconds: (rng.u8(0..3) == 0).then(|| rng.u64(1..6)),
+        ..new
+    };
+    let commands: Vec<NewTask> = (0..COMMANDS)
+        .map(|index| task(NewTask::command(format!("command {index}"))))
+        .collect();
+    // The numbers of tasks begin with 1, and those of the commands come first.
+    let prompts = (0..prompts).map(|index| {
+        let number = COMMANDS + index + 1;
+        let prepared = index == 0;
+        let mut prompt = task(NewTask::prompt(format!("Do what task {number} says.")));
+        prompt.metadata = Metadata {
+            prerequisites: prepared.then(|| "true".to_owned()).into_iter().collect(),
+            ..prompt.metadata
+        };
+        prompt
+    });
+    let prompts: Vec<NewTask> = prompts.collect();
+    commands.into_iter().chain(prompts).collect()
+}
+
+fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
+    // All patterns of all profiles: they are read once.
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
+    let agent = |index: usize| {
+        let (name, keeps) = PROFILES[rng.usize(0..PROFILES.len())];
+        let habits = Habits {
+            records: keeps && rng.u8(0..6) > 0,
+            open: rng.bool(),
+            reports: match rng.u8(0..4) {
+                0 => None,
+                1 => Some(Late(true)),
+                _ => Some(Late(false)),
+            },
+            messages: rng.bool(),
+            titles: name != "gemini",
+        };
+        let profile = &CATALOG.get(name).expect("a profile").profile;
+        AgentPane::new(identity(SHELLS + index), Arc::clone(profile), habits)
+    };
+    (0..count).map(agent).collect()
+}
+
+impl Run {
+    /// Returns the run of a seed, of which nothing has happened yet.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let directory = tempfile::tempdir_in(shared_memory()).expect("a directory");
+        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let origin = Timestamp::from_second(EPOCH).expect("a time");
+        let has_agents = rng.u8(0..5) > 0;
+        let (prompts, count) = if has_agents {
+            (PROMPTS, AGENTS)
+        } else {
+            (0, 0)
+        };
+        let tasks = tasks(&mut rng, prompts);
+        let tasks = store.queue(&tasks, origin).expect("queued");
+        let shells = (0..SHELLS).map(|index| Terminal::new(identity(index)));
+        let agents = agents(&mut rng, count);
+        let mut state = State::new(rng, shells.collect(), agents);
+        state.at(1, Event::Person);
+        Self {
+            state: Rc::new(RefCell::new(state)),
+            store,
+            driver: None,
+            matcher: None,
+            tasks,
+            left: Arc::new(AtomicU32::new(0)),
+            asked: Rc::default(),
+            directory,
+            daemon: 0,
+            held: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            scanned: 0,
+            rounds: 0,
+            is_calm: false,
+        }
+    }
+
+    pub(super) fn world(&self) -> Simulated {
+        Simulated {
+            state: Rc::clone(&self.state),
+            left: Arc::clone(&self.left),
+            asked: Rc::clone(&self.asked),
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.world().now()
+    }
+
+    /// Starts a daemon, which takes up what the last one left.
+    fn start(&mut self) {
+        let left = {
+            let mut state = self.state.borrow_mut();
+            for pane in &mut state.agents {
+                pane.memory = Default::default();
+            }
+            if state.is_calm() {
+                u32::MAX
+            } else {
+                state.rng.u32(1..160)
+            }
+        };
+        self.daemon += 1;
+        self.held.clear();
+        self.refusals.clear();
+        self.left.store(left, Ordering::Relaxed);
+        let store = Sqlite::open(self.directory.path()).expect("a store");
+        let left = Arc::clone(&self.left);
+        let ledger = Ledger::here(store, move || counts(&left));
+        self.matcher = Some(rounds::matcher(ledger.clone()));
+        let mut driver = Driver::new(Rc::new(self.world()), ledger);
+        let now = self.now();
+        let why = "the daemon ended while it gave the answer";
+        self.store
+            .drop_replies(None, why, now.wall)
+            .expect("dropped");
+        for open in self.store.open_attempts().expect("attempts") {
+            driver.start(match open.task.kind {
+                Kind::Command => Machine::Job(Box::new(Job::resume(open, rules(), now))),
+                Kind::Prompt => {
+                    let turn = Turn::resume(open, rules(), Refusals::default(), now);
+                    Machine::Turn(Box::new(turn))
+                }
+            });
+        }
+        self.driver = Some(driver);
+    }
+
+    /// Looks at the sessions: what is seen is told now, or a moment later.
+    fn look(&mut self) {
+        let at = self.now().tick;
+        let mut state = self.state.borrow_mut();
+        let (now, wall) = (state.now, state.wall());
+        let shells = state.shells.iter();
+        let shells = shells.filter(|pane| pane.lives && pane.hidden <= now);
+        let mut sessions: BTreeMap<Identity, Arc<PaneSight>> = shells
+            .map(|pane| (pane.identity.clone(), Arc::new(pane.sight())))
+            .collect();
+        let agents = state.agents.iter_mut();
+        for pane in agents.filter(|pane| pane.lives && pane.hidden <= now) {
+            let sight = pane.sight(now, wall);
+            sessions.insert(pane.identity.clone(), Arc::new(sight));
+        }
+        let round = Round {
+            daemon: self.daemon,
+            at,
+            sessions,
+        };
+        let late = if state.chance(4) {
+            state.rng.u64(1..90)
+        } else {
+            0
+        };
+        state.at(late, Event::Seen(Box::new(round)));
+    }
+
+    /// Tells what was seen, and gives tasks to the sessions that are ready.
+    fn tell(&mut self, round: Round) {
+        let now = self.now();
+        if round.daemon != self.daemon || self.driver.is_none() {
+            return;
+        }
+        self.hear();
+        self.store.end_pauses(now.wall).expect("ended");
+        let sessions = round.sessions.clone();
+        let scan = Scan {
+            at: Some(round.at),
+            sessions: round.sessions,
+            requests: self.store.requests().expect("requests"),
+            replies: self.store.replies().expect("replies"),
+        };
+        if let Some(driver) = &self.driver {
+            driver.publish(scan);
+        }
+        self.give(&sessions);
+    }
+
+    /// Hears what attempts have told since.
+    fn hear(&mut self) {
+        let told = self.driver.as_mut().map(Driver::take_told);
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        for told in told.unwrap_or_default() {
+            match told.what {
+                News::Broken => state.fault(format!("a commit of {} failed", told.attempt)),
+                News::Note(Note::Hold(rest, _)) => {
+                    let rest = u64::try_from(rest.as_millis()).expect("not long");
+                    self.held.insert(told.identity, now + rest);
+                }
+                News::Note(Note::Refused { pasted }) => {
+                    let refusals = self.refusals.entry(told.task).or_default();
+                    refusals.all += 1;
+                    refusals.pasted += u32::from(pasted);
+                }
+                News::Note(Note::Begun) => {
+                    self.refusals.remove(&told.task);
+                }
+                News::Note(Note::NoRecord) => {
+                    if let Some(index) = state.agent(&told.identity) {
+                        state.agents[index].memory.keeps_none = true;
+                    }
+                }
+                News::Note(Note::Typed | Note::Orders) => {}
+                News::Ended(_) => {
+                    if let Some(matcher) = &mut self.matcher {
+                        matcher.touch();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets everything run that can.
+    pub(super) async fn settle(&self) {
+        loop {
+            let asked = self.asked.get();
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            if self.asked.get() != asked {
+                continue;
+            }
+            let first = self.state.borrow_mut().looking.pop_first();
+            match first {
+                // One of a daemon that was killed waits no more.
+                Some((_, look)) => drop(look.send(())),
+                None => return,
+            }
+        }
+    }
+
+    /// Runs until everything has come to its end.
+    pub(super) async fn run(&mut self) {
+        self.start();
+        loop {
+            self.settle().await;
+            if self.left.load(Ordering::Relaxed) == 0 {
+                // Killed: what it was at stays as it is.
+                self.driver = None;
+                self.matcher = None;
+                self.settle().await;
+                self.start();
+            }
+            let next = self.state.borrow().events.keys().next().copied();
+            let due = self.scanned + SCAN;
+            if next.is_some_and(|(at, _)| at <= due) {
+                self.next_event();
+                continue;
+            }
+            self.state.borrow_mut().now = due;
+            self.scanned = due;
+            self.look();
+            if self.state.borrow().is_calm() {
+                self.calm();
+                self.rounds += 1;
+                // To ask the store takes its time.
+                if self.rounds % RESTS > 0 {
+                    continue;
+                }
+                if self.is_over() || self.rounds > LAST {
+                    return;
+                }
+                self.skip();
+            }
+        }
+    }
+
+    fn next_event(&mut self) {
+        let mut state = self.state.borrow_mut();
+        let Some(((at, _), event)) = state.events.pop_first() else {
+            return;
+        };
+        state.now = state.now.max(at);
+        match event {
+            Event::Wake(wake) => {
+                // Who has waited may have been dropped.
+                let _ = wake.send(());
+            }
+            Event::Read(pane) => state.read(pane),
+            Event::Over(pane) => state.over(pane),
+            Event::Input(pane) => state.take_input(pane),
+            Event::Agent(pane, step, what) => state.agent_goes_on(pane, step, what),
+            Event::Told(pane, report) => state.told(pane, report),
+            Event::Person => {
+                drop(state);
+                self.person();
+            }
+            Event::Seen(round) => {
+                drop(state);
+                self.tell(*round);
+            }
+        }
+    }
+
+    /// Goes on to the time for which all that is left waits, where nothing runs.
+    fn skip(&mut self) {
+        let open = self.store.open_attempts().expect("attempts");
+        if open.into_iter().any(|open| !self.is_settled(open.task.id)) {
+            return;
+        }
+        let wall = self.now().wall;
+        let pauses = self.store.pauses().expect("pauses").into_iter();
+        let ends = pauses.filter_map(|pause| pause.until);
+        let rest = self.matcher.as_ref();
+        let rest = rest.and_then(|matcher| matcher.due_in(self.now()));
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let ends = ends.map(|at| {
+            let ms = at.as_millisecond() - wall.as_millisecond();
+            now + u64::try_from(ms).unwrap_or_default()
+        });
+        let rest = rest.map(|rest| now + u64::try_from(rest.as_millis()).unwrap_or_default());
+        let next = ends.chain(self.held.values().copied()).chain(rest);
+        let next = next.filter(|&at| at > now + SCAN).min();
+        if let Some(next) = next {
+            state.now = next;
+            self.scanned = next;
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        let tasks = self.tasks.clone();
+        tasks.into_iter().all(|id| self.is_settled(id))
+    }
+
+    /// Whether nothing more happens to a task by itself: it has ended, or its agent truly waits, and
+    /// nobody answers.
+    pub(super) fn is_settled(&mut self, id: TaskId) -> bool {
+        let task = self.store.task(id).expect("a task");
+        let open = self.store.open_attempts().expect("attempts");
+        let open = open.iter().find(|open| open.task.id == id);
+        match (task.status, open) {
+            (Status::WaitingInput, Some(open)) => {
+                let state = self.state.borrow();
+                let pane = state
+                    .agent(&open.identity)
+                    .map(|index| &state.agents[index]);
+                task.asks.is_some() && pane.is_some_and(|pane| pane.ignored && pane.waits(id))
+            }
+            (status, open) => status.is_settled() && open.is_none(),
+        }
+    }
+}

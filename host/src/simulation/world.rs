@@ -1,0 +1,384 @@
+//! The simulated world: its time, what is going to happen in it, and what the driver sees and does.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::agents::{AgentPane, Happens, Submission};
+use super::looks::Hands;
+use super::run::Round;
+use super::shells::{Spooled, Terminal};
+use super::{CALM, EPOCH};
+use crate::agents::report::Report;
+use crate::model::clock::{Clock, Now, Tick};
+use crate::model::ids::{AttemptId, Identity, TaskId};
+use crate::model::task::Outcome;
+use crate::node::attempt::driver::{Collected, Look, Work, World};
+use crate::node::attempt::{Act, Brief, Done, Ending, Files, Output, Scan, Wants};
+use crate::node::script::Step;
+use crate::node::spool::Taken;
+use crate::store;
+use crate::tmux::{Typed, TypedLine};
+
+/// What is going to happen.
+pub(super) enum Event {
+    /// Somebody has waited long enough.
+    Wake(oneshot::Sender<()>),
+    /// A shell reads a line.
+    Read(usize),
+    /// What a shell runs is over.
+    Over(usize),
+    /// An agent reads what was typed.
+    Input(usize),
+    /// An agent goes on, unless it has done something else since.
+    Agent(usize, u64, Happens),
+    /// A report of an agent's arrives.
+    Told(usize, Report),
+    /// A person does something.
+    Person,
+    /// What was seen of the sessions is told.
+    Seen(Box<Round>),
+}
+
+/// All that there is outside of the daemon.
+pub(super) struct State {
+    pub(super) rng: Rng,
+    pub(super) now: u64,
+    /// How far the wall clock was set forward, in seconds.
+    pub(super) skew: i64,
+    next: u64,
+    pub(super) events: BTreeMap<(u64, u64), Event>,
+    pub(super) shells: Vec<Terminal>,
+    pub(super) jobs: BTreeMap<AttemptId, Spooled>,
+    pub(super) agents: Vec<AgentPane>,
+    /// All prompts that were submitted, in order.
+    pub(super) submissions: Vec<Submission>,
+    /// What each attempt has pasted last.
+    pub(super) pasted: BTreeMap<AttemptId, Arc<str>>,
+    /// What was asked when a person answered last, by task.
+    pub(super) answered: BTreeMap<TaskId, String>,
+    /// How each attempt ended, and when.
+    pub(super) ends: BTreeMap<AttemptId, (Outcome, u64)>,
+    pub(super) faults: Vec<String>,
+    /// The attempts that are about to look.
+    pub(super) looking: BTreeMap<AttemptId, oneshot::Sender<()>>,
+}
+
+impl State {
+    /// Returns a world in which nothing has happened yet.
+    pub(super) fn new(rng: Rng, shells: Vec<Terminal>, agents: Vec<AgentPane>) -> Self {
+        Self {
+            rng,
+            now: 0,
+            skew: 0,
+            next: 0,
+            events: BTreeMap::new(),
+            shells,
+            jobs: BTreeMap::new(),
+            agents,
+            submissions: Vec::new(),
+            pasted: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            faults: Vec::new(),
+            looking: BTreeMap::new(),
+        }
+    }
+
+    /// Lets something happen after so many milliseconds.
+    pub(super) fn at(&mut self, after: u64, event: Event) {
+        self.next += 1;
+        self.events.insert((self.now + after, self.next), event);
+    }
+
+    /// Whether nobody disturbs anything any more.
+    pub(super) fn is_calm(&self) -> bool {
+        self.now >= CALM
+    }
+
+    /// Whether one of so many disturbances happens now.
+    pub(super) fn chance(&mut self, of: u64) -> bool {
+        !self.is_calm() && self.rng.u64(0..of) == 0
+    }
+
+    /// Notes that something was done that must not be.
+    pub(super) fn fault(&mut self, fault: String) {
+        self.faults.push(format!("{} ms: {fault}", self.now));
+    }
+
+    /// What the wall clock shows.
+    pub(super) fn wall(&self) -> Timestamp {
+        let origin = Timestamp::from_second(EPOCH + self.skew).expect("a time");
+        origin + Duration::from_millis(self.now)
+    }
+
+    /// The shell of that identity.
+    pub(super) fn shell(&self, identity: &Identity) -> Option<usize> {
+        let mut panes = self.shells.iter();
+        panes.position(|pane| pane.identity == *identity)
+    }
+
+    /// The agent's pane of that identity.
+    pub(super) fn agent(&self, identity: &Identity) -> Option<usize> {
+        let mut panes = self.agents.iter();
+        panes.position(|pane| pane.identity == *identity)
+    }
+
+    /// A person does something, somewhere.
+    pub(super) fn person(&mut self) {
+        let shells = self.shells.len();
+        let index = self.rng.usize(0..shells + self.agents.len());
+        // Nobody sets the clock where agents are: all that they tell of themselves bears its time.
+        if self.agents.is_empty() && self.rng.u8(0..12) == 0 {
+            self.skew += self.rng.i64(-3..4) * 3_600;
+        } else if index < shells {
+            self.person_at_shell(index);
+        } else {
+            self.person_at_agent(index - shells);
+        }
+    }
+
+    /// Everybody leaves.
+    pub(super) fn calm(&mut self) {
+        for pane in &mut self.shells {
+            pane.calm();
+        }
+        for index in 0..self.agents.len() {
+            self.calm_agent(index);
+        }
+    }
+
+    fn lives(&self, identity: &Identity) -> bool {
+        let shell = self.shell(identity).map(|index| self.shells[index].lives);
+        let agent = self.agent(identity).map(|index| self.agents[index].lives);
+        shell.or(agent).unwrap_or(false)
+    }
+
+    fn files(&self, attempt: AttemptId) -> Files {
+        let job = self.jobs.get(&attempt);
+        job.map_or_else(Files::default, |job| Files {
+            taken: Some(match job.taken {
+                None => Taken::No,
+                Some(true) => Taken::ByShell,
+                Some(false) => Taken::Withdrawn,
+            }),
+            script: job.written,
+            exit: job.exit,
+            step: (job.taken == Some(true)).then_some((Step::Command, Duration::ZERO)),
+            output_whole: job.exit.is_some(),
+        })
+    }
+}
+
+/// The world, as the driver sees it.
+pub(super) struct Simulated {
+    pub(super) state: Rc<RefCell<State>>,
+    /// How many acts and commits there are before the daemon is killed.
+    pub(super) left: Arc<AtomicU32>,
+    /// How often something was asked of it: where nothing is, all wait.
+    pub(super) asked: Rc<Cell<u64>>,
+}
+
+impl Simulated {
+    /// Whether the daemon is still there; counts an act.
+    fn lives(&self) -> bool {
+        counts(&self.left)
+    }
+
+    fn note(&self) {
+        self.asked.set(self.asked.get() + 1);
+    }
+
+    /// Completes after some time, of which there may be none.
+    async fn pass(&self, ms: u64) {
+        if ms > 0 {
+            self.sleep(Duration::from_millis(ms)).await;
+        }
+    }
+}
+
+/// Counts an act or a commit; whether the daemon is still there.
+pub(super) fn counts(left: &AtomicU32) -> bool {
+    let now = left.load(Ordering::Relaxed).saturating_sub(1);
+    left.store(now, Ordering::Relaxed);
+    now > 0
+}
+
+impl Clock for Simulated {
+    fn now(&self) -> Now {
+        self.note();
+        let state = self.state.borrow();
+        Now {
+            wall: state.wall(),
+            tick: Tick::after_origin(Duration::from_millis(state.now)),
+        }
+    }
+}
+
+impl World for Simulated {
+    type Hands = Hands;
+
+    async fn sleep(&self, duration: Duration) {
+        self.note();
+        let (wake, woken) = oneshot::channel();
+        let after = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        // Nothing takes no time at all.
+        self.state.borrow_mut().at(after.max(1), Event::Wake(wake));
+        let _ = woken.await;
+    }
+
+    async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, _: &Scan) -> Look {
+        self.note();
+        // In which order a channel wakes those who wait is left to chance: they step by their number,
+        // one after the other.
+        let (look, turn) = oneshot::channel();
+        self.state.borrow_mut().looking.insert(brief.attempt, look);
+        let _ = turn.await;
+        self.note();
+        let (look, late) = {
+            let mut state = self.state.borrow_mut();
+            let mut look = Look {
+                files: wants.files.then(|| state.files(brief.attempt)),
+                pane_lives: state.lives(&brief.identity),
+                ..Look::default()
+            };
+            let agent = state.agent(&brief.identity);
+            if let Some(index) = agent.filter(|_| wants.profile.is_some()) {
+                state.look_at_agent(index, hands, wants, &mut look);
+            }
+            // What was read may come a moment later.
+            let late = if wants.screen && state.chance(20) {
+                state.rng.u64(1..400)
+            } else {
+                0
+            };
+            (look, late)
+        };
+        self.pass(late).await;
+        look
+    }
+
+    fn start(&self, _: &Brief, act: &Act) -> Option<Work> {
+        self.note();
+        let mut state = self.state.borrow_mut();
+        let is_place = match act {
+            Act::LookAtPlace { .. } => true,
+            Act::RunPrerequisites { .. } => false,
+            _ => return None,
+        };
+        let fails = state.chance(8);
+        let after = if fails && is_place {
+            3_000
+        } else {
+            state.rng.u64(1..30)
+        };
+        let (wake, woken) = oneshot::channel();
+        state.at(after, Event::Wake(wake));
+        Some(Box::pin(async move {
+            let _ = woken.await;
+            if is_place {
+                Done::Place(if fails {
+                    Err("the directory does not answer".to_owned())
+                } else {
+                    Ok(None)
+                })
+            } else {
+                Done::Prerequisites(if fails {
+                    Err("it exited with code 1".to_owned())
+                } else {
+                    Ok(())
+                })
+            }
+        }))
+    }
+
+    async fn perform(&self, brief: &Brief, hands: &mut Hands, act: &Act) -> Done {
+        self.note();
+        if !self.lives() {
+            return std::future::pending().await;
+        }
+        if matches!(act, Act::Paste { .. } | Act::Press { .. }) {
+            // tmux is asked, and compares when it comes to it.
+            let takes = {
+                let mut state = self.state.borrow_mut();
+                let most = if state.chance(10) { 500 } else { 10 };
+                state.rng.u64(0..most)
+            };
+            self.pass(takes).await;
+        }
+        let (done, waits) = {
+            let mut state = self.state.borrow_mut();
+            let attempt = brief.attempt;
+            let shell = state.shell(&brief.identity);
+            let done = match act {
+                Act::WriteJob { cursor, .. } => {
+                    let line = TypedLine {
+                        identity: brief.identity.clone(),
+                        cursor: *cursor,
+                        text: format!(" . {attempt}.run"),
+                        pipe: None,
+                    };
+                    state.write_job(attempt, line)
+                }
+                Act::Type(line) => Done::Typed(state.type_line(line, attempt)),
+                Act::Withdraw => state.withdraw(attempt),
+                Act::Interrupt => {
+                    if let Some(shell) = shell {
+                        state.interrupt(shell);
+                    }
+                    Done::Typed(Typed::Done)
+                }
+                act => state.act_on_agent(brief, hands, act),
+            };
+            // An answer that is lost is waited for.
+            let waits = if matches!(done, Done::Typed(Typed::Unknown(_))) {
+                state.rng.u64(1..3_000)
+            } else {
+                0
+            };
+            (done, waits)
+        };
+        self.pass(waits).await;
+        if !self.lives() {
+            return std::future::pending().await;
+        }
+        done
+    }
+
+    async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected {
+        self.note();
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        state.ends.insert(brief.attempt, (ending.outcome, now));
+        Collected {
+            reason: ending.reason.clone(),
+            output: match &ending.output {
+                Output::Text(text) => Some(store::Output {
+                    total: text.len() as u64,
+                    bytes: text.clone().into_bytes(),
+                }),
+                Output::None | Output::Files => None,
+            },
+            ..Collected::default()
+        }
+    }
+
+    fn clean_up(&self, brief: &Brief, hands: &mut Hands, _: &Ending, _: &[String]) {
+        let mut state = self.state.borrow_mut();
+        // The claim stays; the script does not.
+        if let Some(job) = state.jobs.get_mut(&brief.attempt) {
+            job.written = false;
+        }
+        if let Some(index) = state.agent(&brief.identity) {
+            // The engine goes on following the record that was found.
+            state.agents[index].memory.follows |= hands.has_found();
+        }
+    }
+}
