@@ -15,3 +15,5 @@ pub mod task;
 mod task_tests;
 pub mod text;
 pub mod verdict;
+#[cfg(test)]
+mod verdict_tests;

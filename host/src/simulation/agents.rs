@@ -425,12 +425,12 @@ impl State {
             },
             _ => How::Done,
         };
-        self.end_turn(index, how, number);
+        self.end_turn(index, &how, number);
     }
 
-    fn end_turn(&mut self, index: usize, how: How, number: u32) {
+    fn end_turn(&mut self, index: usize, how: &How, number: u32) {
         let (now, wall) = (self.now, self.wall());
-        let asks = how == How::Done && self.chance(6);
+        let asks = *how == How::Done && self.chance(6);
         let late = if self.chance(15) {
             self.rng.u64(1..5_000)
         } else {
@@ -441,7 +441,7 @@ impl State {
         let Some(turn) = pane.turns.last_mut() else {
             return;
         };
-        if how == How::Done {
+        if *how == How::Done {
             let end = if asks { " and shall I go on?" } else { "." };
             let about = turn.task.map_or(0, |task| task.0);
             turn.answer = format!("Answer {number} to [{about}]{end}");
@@ -459,7 +459,7 @@ impl State {
         pane.step += 1;
         let queued = pane.queued.pop_front();
         let message = pane.habits.messages.then_some(answer);
-        if how == How::Done {
+        if *how == How::Done {
             self.tell(index, Told::Done, message);
         }
         if let Some(text) = queued {
@@ -480,7 +480,7 @@ impl State {
                 pane.row += 1;
                 pane.step += 1;
             }
-            Doing::Working | Doing::Asking(_) => self.end_turn(index, How::Interrupted, 0),
+            Doing::Working | Doing::Asking(_) => self.end_turn(index, &How::Interrupted, 0),
             Doing::Nothing => {}
         }
     }

@@ -35,6 +35,30 @@ impl Run {
         faults
     }
 
+    /// Tells what has happened to each task, and what was submitted to each agent.
+    pub(super) fn story(&mut self) {
+        for id in self.tasks.clone() {
+            for row in self.store.history(id).expect("a history") {
+                let session = row.session.unwrap_or_default();
+                let at = row.at.as_millisecond() - super::EPOCH * 1_000;
+                eprintln!(
+                    "{at} ms: task {id} {} {session} {}",
+                    row.action, row.details
+                );
+            }
+        }
+        let state = self.state.borrow();
+        for given in &state.submissions {
+            eprintln!("{given:?}");
+        }
+        for pane in &state.agents {
+            eprintln!("{} {:?}", pane.identity.pane, pane.habits);
+            for turn in &pane.turns {
+                eprintln!("  {turn:?}");
+            }
+        }
+    }
+
     /// The last row tells how the task stands.
     fn check_history(&mut self, task: &Task, faults: &mut Vec<String>) {
         let history = self.store.history(task.id).expect("a history");

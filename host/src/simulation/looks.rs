@@ -338,9 +338,10 @@ impl State {
             }
             Act::ReadGiven { .. } => {
                 let pane = &self.agents[index];
-                let given = pane.turns.iter().filter(|turn| turn.pid == pane.pid);
-                let last = given.clone().last().map(|turn| turn.text.clone());
-                let shown = (given.count(), last.unwrap_or_default());
+                let turns = pane.turns.iter();
+                let given: Vec<_> = turns.filter(|turn| turn.pid == pane.pid).collect();
+                let last = given.last().map(|turn| turn.text.clone());
+                let shown = (given.len(), last.unwrap_or_default());
                 Done::Given(pane.lives.then_some(shown))
             }
             _ => Done::Fine,
@@ -372,7 +373,7 @@ impl State {
         pane.pasted_for = Some(brief.task.id);
         self.pasted.insert(attempt, Arc::clone(text));
         if !is_free {
-            self.fault(format!("{attempt} was pasted where {draft:?} stood"));
+            self.fault(&format!("{attempt} was pasted where {draft:?} stood"));
         }
         self.send(index, Typing::Paste(Arc::clone(text)))
     }
@@ -392,7 +393,7 @@ impl State {
         };
         if wrong {
             let seen = format!("{:?} with {:?}", pane.doing, pane.composer);
-            self.fault(format!("{attempt} pressed {literal}{names:?} into {seen}"));
+            self.fault(&format!("{attempt} pressed {literal}{names:?} into {seen}"));
         }
         if submits {
             self.agents[index].pressed = Some(attempt);

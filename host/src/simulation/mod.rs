@@ -5,7 +5,7 @@
 //! answer dialogs, cancel tasks and close panes; directories are slow or dead; answers of tmux are lost;
 //! a session is not seen for a while; agents hang, die, and tell late or nothing of what they do; the
 //! wall clock jumps; the daemon is killed before, in and after each act. A seed that fails is one number:
-//! `ASSIGNER_SIMULATION=SEED` runs it alone, and `ASSIGNER_SIMULATIONS=N` runs as many as that.
+//! `ASSIGNER_SIMULATION=SEED` runs it alone and tells its story, and `ASSIGNER_SIMULATIONS=N` runs as many as that.
 //!
 //! [`rounds`] has the matcher give tasks away, [`world`] is the world as the driver sees it, [`shells`] and [`agents`] what is in it, [`people`]
 //! who disturbs it, [`looks`] what is seen of agents, [`run`] the daemons, and [`checks`] what is promised.
@@ -48,6 +48,11 @@ const SCAN: u64 = 100;
 /// other attempts wait for.
 const ENDS_WITHIN: u64 = 4_000;
 
+/// A number that whoever runs the tests has set.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// Runs a seed to its end, and returns what it was, too.
 fn run_to_the_end(seed: u64) -> (Run, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,13 +65,15 @@ fn run_to_the_end(seed: u64) -> (Run, Vec<String>) {
         run.driver = None;
         run.settle().await;
         let faults = run.check();
+        if !faults.is_empty() && number("ASSIGNER_SIMULATION").is_some() {
+            run.story();
+        }
         (run, faults)
     })
 }
 
 #[test]
 fn whatever_happens_no_task_is_lost_and_none_is_done_twice() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = match number("ASSIGNER_SIMULATION") {
         Some(seed) => seed..seed + 1,
         None => 0..number("ASSIGNER_SIMULATIONS").unwrap_or(SEEDS),

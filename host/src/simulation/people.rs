@@ -158,7 +158,9 @@ impl Run {
                 state.answer_in_pane(index, known == Some(Status::WaitingInput));
             } else {
                 drop(state);
-                task.map(|task| self.answer(task));
+                if let Some(task) = task {
+                    self.answer(task);
+                }
             }
         }
     }

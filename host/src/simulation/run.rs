@@ -269,7 +269,7 @@ impl Run {
         let now = state.now;
         for told in told.unwrap_or_default() {
             match told.what {
-                News::Broken => state.fault(format!("a commit of {} failed", told.attempt)),
+                News::Broken => state.fault(&format!("a commit of {} failed", told.attempt)),
                 News::Note(Note::Hold(rest, _)) => {
                     let rest = u64::try_from(rest.as_millis()).expect("not long");
                     self.held.insert(told.identity, now + rest);
@@ -341,7 +341,7 @@ impl Run {
                 self.calm();
                 self.rounds += 1;
                 // To ask the store takes its time.
-                if self.rounds % RESTS > 0 {
+                if !self.rounds.is_multiple_of(RESTS) {
                     continue;
                 }
                 if self.is_over() || self.rounds > LAST {

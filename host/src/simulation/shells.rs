@@ -181,7 +181,7 @@ impl State {
             return Typed::Refused(Refusal::CursorMoved);
         }
         if !self.shells[index].draft.is_empty() {
-            self.fault(format!("{attempt} was typed over a draft"));
+            self.fault(&format!("{attempt} was typed over a draft"));
         }
         let lost = self.chance(12);
         if lost && self.rng.bool() {

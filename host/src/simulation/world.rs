@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Notes that something was done that must not be.
-    pub(super) fn fault(&mut self, fault: String) {
+    pub(super) fn fault(&mut self, fault: &str) {
         self.faults.push(format!("{} ms: {fault}", self.now));
     }
 

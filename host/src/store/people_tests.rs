@@ -341,3 +341,33 @@ fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
         }
     }
 }
+
+#[test]
+fn what_the_worker_has_left_is_merged_once_and_nothing_else_is() {
+    let (directory, mut store) = store();
+    let path = directory.path().join("theirs.db");
+    assert!(store.import(&path, now()).is_err(), "there is none");
+    std::fs::write(&path, "no database").expect("written");
+    assert!(store.import(&path, now()).is_err(), "it is none");
+    std::fs::remove_file(&path).expect("removed");
+    let theirs = rusqlite::Connection::open(&path).expect("a database");
+    let made = theirs.execute_batch("CREATE TABLE notes (id INTEGER PRIMARY KEY)");
+    made.expect("a table");
+    assert!(store.import(&path, now()).is_err(), "it is another's");
+    let made = theirs.execute_batch(
+        "CREATE TABLE prompts (id INTEGER PRIMARY KEY, content TEXT, status TEXT,
+            created_at TEXT);
+         INSERT INTO prompts (content, status) VALUES ('one', 'pending'), ('two', 'completed');",
+    );
+    made.expect("prompts");
+    let merged = |tasks, skipped| Imported {
+        tasks,
+        skipped,
+        ..Imported::default()
+    };
+    let import = |store: &mut Sqlite| store.import(&path, now()).expect("merged");
+    assert_eq!(import(&mut store), merged(2, 0));
+    assert_eq!(import(&mut store), merged(0, 2));
+    let contents = [1, 2].map(|id| store.task(TaskId(id)).expect("a task").content);
+    assert_eq!(contents, ["one", "two"]);
+}

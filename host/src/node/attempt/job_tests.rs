@@ -10,7 +10,9 @@ use super::job::Job;
 use super::testing::{
     acts, at, brief, command, held, open, outcome, pane, rules, seen, seen_at, shell, typed_line,
 };
-use super::{Act, Done, Files, Leaves, Next, Note, Observation, Presence, Sight, Unwritten};
+use super::{
+    Act, Done, Files, Leaves, Next, Note, Observation, Output, Presence, Sight, Unwritten,
+};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::probe::Signal;
 use crate::store::Request;
@@ -512,6 +514,30 @@ fn a_cancelled_job_that_ends_by_itself_is_cancelled_unless_it_completed() {
 }
 
 #[test]
+fn why_a_job_was_told_to_end_stays_unless_a_person_cancels() {
+    let mut task = command("sleep 600");
+    task.timeout_seconds = Some(5);
+    let look = |ms| with_files(at_step(Step::Command, 0), busy(), ms);
+    let overdue = || {
+        let run = resumed(task.clone(), 0).step(&look(0), 0);
+        run.step(&look(5_000), 5_000)
+    };
+    for (request, expected) in [
+        (None, Outcome::TimedOut),
+        (Some(Request::Reassign(None)), Outcome::TimedOut),
+        (Some(Request::Cancel), Outcome::Cancelled),
+    ] {
+        let later = Observation {
+            request,
+            ..look(5_100)
+        };
+        let run = overdue().step(&later, 5_100);
+        let run = run.step(&files(exited(130)), 5_200);
+        assert_eq!(run.outcome().0, expected, "{:?}", later.request);
+    }
+}
+
+#[test]
 fn what_was_not_typed_is_cancelled_or_given_back_at_once() {
     type Stage = fn() -> Run;
     let stages: [(&str, Stage); 3] = [
@@ -650,6 +676,304 @@ fn secrets_of_an_interrupted_job_are_to_be_undone() {
             .step(&with_files(taken(), shell(), 300), 300)
             .step(&with_files(taken(), shell(), 400), 400);
         assert_eq!(super::testing::end(&run.next).leaves, leaves);
+    }
+}
+
+/// An attempt at this task whose shell has had it since the origin.
+fn resumed(task: crate::model::task::Task, now: u64) -> Run {
+    let attempt = crate::store::OpenAttempt {
+        task,
+        ..open(Phase::Running)
+    };
+    Run::of(Job::resume(attempt, rules(), at(now)))
+}
+
+fn at_step(step: Step, age: u64) -> Files {
+    Files {
+        step: Some((step, Duration::from_millis(age))),
+        ..taken()
+    }
+}
+
+#[test]
+fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
+    // As old as a look may be at which a line is typed.
+    let written = || {
+        Run::new()
+            .step(&seen(shell()), 0)
+            .step(&done(Done::Place(Ok(None)), 0), 0)
+            .step(&done(Done::Written(Ok(typed_line())), 0), 0)
+    };
+    let run = written().step(&seen_at(shell(), 0), 1_000);
+    assert!(matches!(run.next.acts.last(), Some(Act::Type(_))));
+    let run = written().step(&seen_at(shell(), 0), 1_001);
+    assert!(run.next.acts.is_empty());
+    // A session that was gone at the very moment of the line: it was there for the line.
+    let run = Run::delivered().step(&with_files(untaken(), gone(false), 100), 300);
+    assert!(run.next.acts.is_empty());
+    let run = Run::delivered().step(&with_files(untaken(), gone(false), 101), 300);
+    assert_eq!(run.next.acts, [Act::Withdraw]);
+    // A shell that is gone at the moment at which the job was seen to run, and no earlier.
+    let run = Run::running().step(&with_files(taken(), gone(false), 199), 300);
+    assert!(!run.job.has_ended());
+    let run = Run::running().step(&with_files(taken(), gone(false), 200), 300);
+    assert!(run.job.has_ended());
+    // A pane that nobody reads, later than the exit code.
+    let partial = Files {
+        output_whole: false,
+        ..exited(0)
+    };
+    let look = |piped: bool, ms| {
+        let presence = pane(|pane| pane.piped = piped);
+        with_files(partial.clone(), presence, ms)
+    };
+    for (ms, ends) in [(999, false), (1_000, false), (1_001, true)] {
+        let run = Run::running().step(&look(true, 1_000), 1_000);
+        let run = run.step(&look(false, ms), 1_001);
+        assert_eq!(run.job.has_ended(), ends, "{ms}");
+    }
+    // A session that is not seen tells nothing of who reads it.
+    let run = Run::running().step(&look(true, 1_000), 1_000);
+    let run = run.step(&with_files(partial, gone(true), 1_001), 1_001);
+    assert!(!run.job.has_ended());
+}
+
+#[test]
+fn the_files_are_looked_at_from_the_line_to_the_end() {
+    let failing = || {
+        let failed = Files {
+            step: Some((Step::Prerequisite(0), Duration::ZERO)),
+            ..exited(7)
+        };
+        Run::running().step(&files(failed), 300)
+    };
+    let withdrawing = || Run::delivered().step(&asked(Request::Cancel, files(untaken())), 300);
+    for (name, run, wanted) in [
+        ("claimed", Run::new(), false),
+        ("looking", Run::new().step(&seen(shell()), 0), false),
+        ("delivered", Run::delivered(), true),
+        ("withdrawing", withdrawing(), true),
+        ("running", Run::running(), true),
+        ("failing", failing(), true),
+        (
+            "ended",
+            Run::running().step(&files(exited(0)), 1_000),
+            false,
+        ),
+    ] {
+        assert_eq!(run.job.wants().files, wanted, "{name}");
+        assert_eq!(run.job.has_ended(), name == "ended", "{name}");
+    }
+}
+
+#[test]
+fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
+    type Stage = fn() -> Run;
+    let stages: [(Stage, Outcome, &str, bool); 5] = [
+        (
+            || Run::delivered().step(&asked(Request::Cancel, files(untaken())), 300),
+            Outcome::Cancelled,
+            "cancelled before it began",
+            false,
+        ),
+        (
+            || Run::delivered().step(&asked(Request::Reassign(None), files(untaken())), 300),
+            Outcome::Refused,
+            "given to another session before it began",
+            false,
+        ),
+        (
+            || Run::delivered().step(&with_files(untaken(), gone(false), 200), 300),
+            Outcome::Refused,
+            "the session ended before it took up the job",
+            true,
+        ),
+        (
+            || Run::delivered().step(&files(untaken()), 10_100),
+            Outcome::Refused,
+            "the shell did not take up the job within 10 s; it was withdrawn",
+            true,
+        ),
+        (
+            || {
+                let job = Job::resume(open(Phase::Delivering), rules(), at(200));
+                Run::of(job).step(&files(untaken()), 300)
+            },
+            Outcome::Withdrawn,
+            "the daemon ended while it delivered; the shell had not taken up the job",
+            false,
+        ),
+    ];
+    for (stage, expected, reason, left_alone) in stages {
+        assert_eq!(stage().next.acts, [Act::Withdraw], "{reason}");
+        let waiting = stage().step(&files(untaken()), 10_101);
+        assert!(waiting.next.acts.is_empty(), "{reason}");
+        let withdrawn = done(Done::Withdrawn(Ok(Taken::Withdrawn)), 10_101);
+        let run = waiting.step(&withdrawn, 10_101);
+        assert_eq!(run.outcome().0, expected, "{reason}");
+        assert_eq!(run.reason(), reason);
+        let rest = left_alone.then(|| Duration::from_secs(30));
+        assert_eq!(held(&run.next), rest, "{reason}");
+        // Whether the shell has it cannot be known, and what keeps us from knowing is told.
+        let unknown = done(Done::Withdrawn(Err("EIO".into())), 10_101);
+        let run = stage().step(&unknown, 10_101);
+        assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose), "{reason}");
+        let earlier = expected == Outcome::Withdrawn;
+        let told = if earlier { "spool directory" } else { "EIO" };
+        assert!(run.reason().contains(told), "{reason}: {}", run.reason());
+    }
+}
+
+#[test]
+fn a_session_that_is_gone_before_its_line_refuses_the_job() {
+    let run = Run::new().step(&seen(gone(true)), 0);
+    assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
+    let looked = Observation {
+        done: Some(Done::Place(Ok(None))),
+        ..seen(gone(true))
+    };
+    let run = Run::new().step(&seen(shell()), 0).step(&looked, 0);
+    assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
+    assert_eq!(run.reason(), "its session is gone");
+}
+
+#[test]
+fn what_an_earlier_daemon_began_has_run_since_its_row_says_so() {
+    let mut task = command("sleep 600");
+    task.timeout_seconds = Some(60);
+    let look = |ms| with_files(at_step(Step::Command, 50_000), busy(), ms);
+    let run = resumed(task, 50_000).step(&look(50_000), 50_000);
+    let run = run.step(&look(59_999), 59_999);
+    assert!(run.next.acts.is_empty());
+    let run = run.step(&look(60_000), 60_000);
+    assert_eq!(run.next.acts, [Act::Interrupt]);
+}
+
+#[test]
+fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
+    for (step, timeout, prerequisites, limit) in [
+        (Step::Command, None, None, None),
+        (Step::Command, Some(0), Some(7), None),
+        (Step::Command, Some(5), None, Some(5_000)),
+        (Step::Prerequisite(0), Some(5), Some(7), Some(7_000)),
+        (Step::Prerequisite(0), Some(5), None, Some(600_000)),
+        (Step::Directory, None, Some(7), Some(7_000)),
+    ] {
+        let mut task = command("true");
+        task.timeout_seconds = timeout;
+        task.metadata.prerequisite_timeout = prerequisites;
+        task.metadata.prerequisites = vec!["make".into()];
+        let look = |ms| with_files(at_step(step, 0), busy(), ms);
+        let run = || resumed(task.clone(), 0).step(&look(0), 0);
+        let before = limit.map_or(9_999_999, |limit| limit - 1);
+        assert!(run().step(&look(before), before).next.acts.is_empty());
+        let Some(limit) = limit else { continue };
+        let run = run().step(&look(limit), limit);
+        assert_eq!(run.next.acts, [Act::Interrupt], "{step:?}");
+        // What took too long is told.
+        let run = run.step(&with_files(exited(130), busy(), limit), limit);
+        assert_eq!(run.outcome(), (Outcome::TimedOut, Event::Fail));
+        let told = format!("took longer than {} s", limit / 1_000);
+        assert!(run.reason().contains(&told), "{}", run.reason());
+    }
+    let mut task = command("true");
+    task.metadata.prerequisite_timeout = Some(7);
+    task.metadata.prerequisites = vec!["make".into()];
+    let look = |ms| with_files(at_step(Step::Prerequisite(0), 0), busy(), ms);
+    let run = resumed(task, 0).step(&look(0), 0);
+    let run = run.step(&look(7_000), 7_000);
+    let run = run.step(&with_files(taken(), gone(false), 7_100), 7_100);
+    assert_eq!(
+        run.reason(),
+        "prerequisite 1 of 1 (`make`) took longer than 7 s, it was interrupted"
+    );
+}
+
+#[test]
+fn the_first_age_of_a_step_is_the_files_and_what_follows_is_ours() {
+    let mut task = command("true");
+    task.timeout_seconds = Some(10);
+    // Noted 4 s ago when it is first seen, and the same however old it says to be later.
+    let look = |age, ms| with_files(at_step(Step::Command, age), busy(), ms);
+    let run = resumed(task.clone(), 5_000).step(&look(4_000, 5_000), 5_000);
+    let run = run.step(&look(90_000, 10_999), 10_999);
+    assert!(run.next.acts.is_empty());
+    let run = run.step(&look(0, 11_000), 11_000);
+    assert_eq!(run.next.acts, [Act::Interrupt]);
+    // It cannot have begun before the job did.
+    let run = resumed(task, 5_000).step(&look(90_000, 5_000), 5_000);
+    assert!(run.step(&look(0, 9_999), 9_999).next.acts.is_empty());
+}
+
+#[test]
+fn a_branch_that_is_not_the_required_one_is_named() {
+    let mut task = command("true");
+    task.metadata.git_branch = Some("topic".into());
+    let failed = Files {
+        step: Some((Step::Branch, Duration::ZERO)),
+        ..exited(1)
+    };
+    let run = resumed(task, 0).step(&files(failed), 300);
+    let waiting = run.step(&files(taken()), 300);
+    assert!(waiting.next.acts.is_empty() && !waiting.job.has_ended());
+    let said = Done::Preparation {
+        lines: vec!["one".into()],
+        stands: "/w".into(),
+        branch: Some("main".into()),
+    };
+    let run = waiting.step(&done(said, 310), 310);
+    assert_eq!(
+        run.reason(),
+        "`/w` is on branch main, and the task requires topic"
+    );
+    let end = super::testing::end(&run.next);
+    assert_eq!(end.leaves, Leaves::Variables);
+    assert_eq!(end.output, Output::Files);
+}
+
+#[test]
+fn the_output_of_what_ran_is_in_its_files() {
+    for (name, run) in [
+        ("done", Run::running().step(&files(exited(0)), 1_000)),
+        ("failed", Run::running().step(&files(exited(1)), 1_000)),
+        (
+            "gone",
+            Run::running().step(&with_files(taken(), gone(false), 300), 300),
+        ),
+        (
+            "dropped",
+            Run::running()
+                .step(&with_files(taken(), shell(), 300), 300)
+                .step(&with_files(taken(), shell(), 400), 400),
+        ),
+    ] {
+        let end = super::testing::end(&run.next);
+        assert_eq!(end.output, Output::Files, "{name}");
+        assert_eq!(end.reason.is_none(), name == "done", "{name}");
+    }
+}
+
+#[test]
+fn only_what_a_shell_cannot_forget_by_itself_is_to_be_undone() {
+    use crate::model::session::Shell;
+    for (secret, isolated, of, leaves) in [
+        (false, false, Shell::Fish, Leaves::Nothing),
+        (false, true, Shell::Fish, Leaves::Unclean),
+        (false, true, Shell::Bash, Leaves::Nothing),
+        (true, true, Shell::Bash, Leaves::Unclean),
+        (true, false, Shell::Fish, Leaves::Unclean),
+    ] {
+        let mut task = command("true");
+        task.metadata.isolate_env = isolated;
+        if secret {
+            task.metadata.secret_env = vec!["TOKEN".into()];
+        }
+        let prompt = |ms| with_files(taken(), pane(|pane| pane.shell = Some(of)), ms);
+        let run = resumed(task, 0)
+            .step(&prompt(300), 300)
+            .step(&prompt(400), 400);
+        let found = super::testing::end(&run.next).leaves;
+        assert_eq!(found, leaves, "{secret} {isolated} {of:?}");
     }
 }
 

@@ -92,6 +92,8 @@ struct Lost {
     since: Tick,
     /// When bytes may first have reached the pane.
     given: Timestamp,
+    /// When the key that submits was pressed last, where it was.
+    submitted: Option<Timestamp>,
     /// When it was last known to run.
     started: Tick,
     /// Its agent had asked something that was answered.
@@ -110,6 +112,8 @@ struct Agent {
     given: Timestamp,
     /// When it was submitted.
     submitted: Option<Timestamp>,
+    /// An earlier daemon saw its turn run.
+    ran_before: bool,
     /// When the last report was made before it was given.
     heard: Option<Timestamp>,
     /// An earlier daemon has given it.
@@ -144,6 +148,7 @@ impl Agent {
             text: text.into(),
             given,
             submitted: None,
+            ran_before: false,
             heard: None,
             resumed: false,
             is_reply: false,
@@ -189,15 +194,25 @@ impl Agent {
         self.profile.transcript.is_some() && now.tick.since(gone) < LAST_WORDS
     }
 
+    /// Returns what the record says of a turn that is to begin: of the text's own, or of an answer the
+    /// latest. Before it is known to have begun, whatever else was written is somebody else's.
+    fn begins<'s>(&self, seen: &'s Observation, answers: bool) -> Option<&'s Written> {
+        if answers || self.is_reply {
+            seen.record.latest.as_ref()
+        } else {
+            seen.record.own.as_ref()
+        }
+    }
+
     /// Returns what the record says of the text's turn: of an answer, and after a question, the latest.
     fn written<'s>(&self, seen: &'s Observation, asks: bool) -> Option<&'s Written> {
         let own = seen.record.own.as_ref();
-        // Where an earlier daemon has begun it, a question may have been answered since.
+        // Where an earlier daemon saw it run, a question may have been answered since.
         let asked = own.is_none_or(|own| {
             let response = own.response.as_deref();
             own.how == Some(How::Done) && response.is_some_and(ending::asks)
         });
-        if asks || self.is_reply || (self.resumed && asked) {
+        if asks || self.is_reply || (self.ran_before && asked) {
             seen.record.latest.as_ref()
         } else {
             own
@@ -229,6 +244,7 @@ impl Turn {
                 State::Lost(Lost {
                     since: now.tick,
                     given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
+                    submitted: open.submitted_at,
                     started: now.tick - ago.unwrap_or_default(),
                     answered: open.answered,
                 })
@@ -340,7 +356,6 @@ impl Turn {
         let left = match (state, self.phase) {
             (State::Ended, _) => return None,
             (_, Phase::Running) => "the agent is left to itself, and may go on",
-            (State::Giving(_, giving), _) => giving.left(),
             (_, Phase::Submitted) => "the prompt was submitted, the agent is left to itself",
             (_, Phase::Delivering) => "the prompt was pasted and not submitted",
             _ => "nothing was typed",
@@ -506,6 +521,8 @@ impl Turn {
             to.is_reply = true;
             to.text = Arc::from("");
         }
+        // What was reported before is about something else.
+        to.submitted = lost.submitted;
         let stage = match self.phase {
             Phase::Delivering => Stage::pasted(),
             Phase::Submitted => Stage::Submitted {
@@ -513,7 +530,8 @@ impl Turn {
                 last: now.tick,
             },
             Phase::Running | Phase::Claimed | Phase::Ended => {
-                to.submitted = Some(lost.given);
+                to.ran_before = true;
+                to.submitted = Some(lost.submitted.unwrap_or(lost.given));
                 let running = Running::resumed(lost.started, question, now);
                 return self.to(State::Running(to, running), Next::again(Duration::ZERO));
             }

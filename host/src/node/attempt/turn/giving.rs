@@ -111,17 +111,6 @@ impl Giving {
         }
     }
 
-    /// What an attempt leaves that ends now, for people.
-    pub(super) fn left(&self) -> &'static str {
-        match self.stage {
-            Stage::Ready { .. } => "nothing was typed",
-            Stage::Pasting | Stage::Pasted { .. } => "the prompt was pasted and not submitted",
-            Stage::Pressing { .. } | Stage::Submitted { .. } => {
-                "the prompt was submitted, the agent is left to itself"
-            }
-        }
-    }
-
     fn is_pasted(&self) -> bool {
         !matches!(self.stage, Stage::Ready { .. })
     }
@@ -357,7 +346,7 @@ impl Turn {
         let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
         let keeps_record = agent.profile.transcript.is_some() && !keeps_none;
         if stood || agent.resumed {
-            let written = agent.written(seen, giving.answers.is_some());
+            let written = agent.begins(seen, giving.answers.is_some());
             // Where it still stands there, what the agent works on is something else; where a record is
             // to come, that tells whether it is something of a person's.
             let is_gone = stood && !screen.holds_text;
@@ -425,7 +414,7 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> Given {
-        if agent.written(seen, giving.answers.is_some()).is_some() {
+        if agent.begins(seen, giving.answers.is_some()).is_some() {
             return Given::Begun;
         }
         // One that is idle may tell of what was before.
@@ -433,8 +422,13 @@ impl Turn {
         let sighted = sighted.and_then(|pane| pane.agent.as_ref());
         let reported = sighted.and_then(|agent| agent.report.as_ref());
         let begun = reported.is_some_and(|report| {
+            // What names no task and came before the key may be about a prompt of a person's.
+            let since = match report.task {
+                Some(_) => agent.given,
+                None => agent.submitted.unwrap_or(agent.given),
+            };
             report.state != report::State::Idle
-                && report.at >= agent.given
+                && report.at >= since
                 && report.at <= now.wall
                 && Some(report.at) != agent.heard
                 && report.task.is_none_or(|task| task == self.brief.task.id.0)

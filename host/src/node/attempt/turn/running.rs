@@ -419,7 +419,8 @@ impl Turn {
         };
         let titled = sight.says(Source::Title, Says::Waiting).is_some();
         let is_keys = matches!(reply.answer, Answer::Keys(_));
-        let dialog = screen.says == Says::Waiting || titled;
+        // A title may be older than the screen, which has just been read.
+        let dialog = screen.says == Says::Waiting || (titled && screen.says == Says::Nothing);
         let waits = sight.verdict.activity == Activity::WaitingInput;
         // What is asked anew first is seen by who answers.
         let is_other = waits && Some(sight.verdict.reason.as_str()) != running.asks();

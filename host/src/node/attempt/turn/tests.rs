@@ -1,5 +1,10 @@
 //! The machine of a turn, step by step, without an agent, a screen or a clock.
 
+mod ending;
+mod giving;
+mod resuming;
+mod running;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 

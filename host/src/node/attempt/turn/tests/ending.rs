@@ -1,0 +1,309 @@
+//! What tells that a turn has ended, how, and what is known of it then.
+
+use super::*;
+use crate::model::task::TurnFacts;
+
+fn ended(run: &Run) -> (Outcome, Output) {
+    let end = end(&run.next);
+    (end.outcome, end.output.clone())
+}
+
+fn text(text: &str) -> Output {
+    Output::Text(text.to_owned())
+}
+
+fn facts(run: &Run) -> TurnFacts {
+    end(&run.next).turn.clone().expect("facts")
+}
+
+/// The turn as it is once its agent has been idle for so many milliseconds, and its screen is read.
+fn idle_for(name: &str, ms: u64) -> Run {
+    let mut run = Run::running(name);
+    run.scene.agent.keeps_none = true;
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    assert!(run.step(None).is_empty());
+    let acts = run.after(ms).to_vec();
+    assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+    run
+}
+
+#[test]
+fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
+    // Pasted at once, submitted at 500 ms.
+    for (at, task, ends) in [
+        (0, Some(1), true),
+        (499, Some(1), true),
+        (499, None, false),
+        (500, None, true),
+        (600, Some(2), false),
+    ] {
+        let mut run = Run::running("opencode");
+        run.scene.agent.report = Some(report(State::Done, at, task, Some("hello")));
+        run.after(100);
+        assert_eq!(run.turn.has_ended(), ends, "{at} {task:?}");
+        if ends {
+            assert_eq!(ended(&run), (Outcome::Completed, text("hello")));
+            let facts = facts(&run);
+            assert_eq!(facts.source, "report");
+            assert_eq!(facts.ended, Some(wall(at)));
+        }
+    }
+    // One that was made before the prompt was given is not, whatever it says.
+    let mut run = Run::ready("opencode");
+    run.scene.ms = 1_000;
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    run.after(500);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Busy));
+    run.after(50);
+    run.scene.agent.report = Some(report(State::Done, 999, Some(1), Some("old")));
+    run.after(50);
+    assert!(!run.turn.has_ended());
+    // One that says anything else tells no end.
+    for state in [State::Busy, State::Idle] {
+        let mut run = Run::running("opencode");
+        run.scene.agent.report = Some(report(state, 600, Some(1), Some("hello")));
+        run.after(100);
+        assert!(!run.turn.has_ended(), "{state:?}");
+    }
+}
+
+#[test]
+fn a_report_ends_an_open_turn_of_a_record_in_the_words_that_there_are() {
+    for (message, expected) in [(Some("told"), "told"), (None, "written")] {
+        let mut run = Run::running("codex");
+        run.wrote(None, "written");
+        let at = run.scene.ms;
+        run.scene.agent.report = Some(report(State::Done, at, None, message));
+        run.after(100);
+        assert_eq!(ended(&run), (Outcome::Completed, text(expected)));
+        assert_eq!(facts(&run).source, "transcript");
+    }
+}
+
+#[test]
+fn a_record_that_tells_of_no_end_is_given_up_after_minutes_of_rest() {
+    for (last, began, activity, ends) in [
+        (Some(300_999), None, Activity::Idle, true),
+        (Some(301_000), None, Activity::Idle, false),
+        (Some(100_000), None, Activity::Busy, false),
+        (Some(600_000), None, Activity::Busy, false),
+        (Some(600_000), None, Activity::Idle, false),
+        (Some(600_000), Some(0), Activity::Idle, false),
+        (None, Some(300_000), Activity::Idle, true),
+        (None, Some(500_000), Activity::Idle, false),
+        (None, None, Activity::Idle, true),
+    ] {
+        let mut run = Run::running("codex");
+        run.scene.ms = 601_000;
+        run.scene.is(activity, "seen", Vec::new());
+        let open = Some(Written {
+            said: Some("so far".to_owned()),
+            last: last.map(wall),
+            began: began.map(wall),
+            ..Written::default()
+        });
+        run.scene.record = Record {
+            own: open.clone(),
+            latest: open,
+            found: true,
+            ..Record::default()
+        };
+        run.after(0);
+        assert_eq!(
+            run.turn.has_ended(),
+            ends,
+            "{last:?} {began:?} {activity:?}"
+        );
+        if ends {
+            assert_eq!(ended(&run), (Outcome::Failed, text("so far")));
+        }
+    }
+}
+
+#[test]
+fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
+    // The turn began at 550 ms. A second of rest follows what is waited for.
+    for (name, keeps_none, found, idle_from) in [
+        ("codex", false, false, 5_550),
+        ("codex", true, false, 650),
+        ("codex", true, true, 5_550),
+        ("opencode", false, false, 650),
+    ] {
+        let mut run = Run::running(name);
+        run.scene.agent.keeps_none = keeps_none;
+        run.scene.record.found = found;
+        run.scene.ms = 650;
+        run.scene.is(Activity::Idle, "waits", Vec::new());
+        run.step(None);
+        if idle_from > 650 {
+            run.scene.ms = idle_from - 1;
+            run.step(None);
+            run.scene.ms = idle_from;
+            run.step(None);
+        }
+        let settle = run.scene.agent.profile.turn.settle.as_millis();
+        let settle = u64::try_from(settle).expect("it fits");
+        run.scene.ms = idle_from + settle - 1;
+        assert!(run.step(None).is_empty(), "{name} {keeps_none} {found}");
+        let acts = run.after(1).to_vec();
+        assert!(
+            matches!(&acts[..], [Act::ReadAnswer { .. }]),
+            "{name} {keeps_none} {found}: {acts:?}"
+        );
+    }
+}
+
+#[test]
+fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
+    // Another agent is seen there by now.
+    let mut run = Run::running("opencode");
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.agent.pid = 99;
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty());
+    }
+    // It has asked: that it is at rest is what is expected.
+    let mut run = idle_for("opencode", 2_000);
+    run.did(Done::Answer(Some(("Shall I?".into(), "Shall I?".into()))));
+    run.did(Done::Given(None));
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty(), "{:?}", run.next);
+    }
+    // Neither is what it reports then about a new turn.
+    let now = run.scene.ms;
+    run.scene.agent.report = Some(report(State::Done, now, Some(1), Some("Shall I?")));
+    assert!(run.after(100).is_empty(), "{:?}", run.next);
+}
+
+#[test]
+fn an_empty_answer_is_read_again_where_the_profile_knows_how_answers_look() {
+    for (name, ms, below, expected) in [
+        ("codex", 19_999, "", None),
+        ("codex", 20_000, "", Some(Outcome::Completed)),
+        ("codex", 20_001, "", Some(Outcome::Completed)),
+        ("codex", 1_000, "■ it broke", Some(Outcome::Failed)),
+        (
+            "codex",
+            1_000,
+            "You've hit your usage limit",
+            Some(Outcome::Limited),
+        ),
+        ("opencode", 2_000, "", Some(Outcome::Completed)),
+    ] {
+        let mut run = idle_for(name, ms);
+        run.did(Done::Answer(Some((String::new(), below.to_owned()))));
+        let found = run.turn.has_ended().then(|| end(&run.next).outcome);
+        assert_eq!(found, expected, "{name} {ms} {below}");
+    }
+    let mut run = idle_for("codex", 1_000);
+    let answer = ("hello".to_owned(), "• hello\n■ it broke".to_owned());
+    run.did(Done::Answer(Some(answer)));
+    assert_eq!(ended(&run), (Outcome::Failed, text("hello")));
+    let reason = end(&run.next).reason.clone();
+    assert_eq!(
+        reason.as_deref(),
+        Some("the agent reports an error: it broke")
+    );
+    let mut run = idle_for("codex", 1_000);
+    run.did(Done::Answer(Some(("hello".into(), "• hello".into()))));
+    assert_eq!(ended(&run), (Outcome::Completed, text("hello")));
+}
+
+#[test]
+fn a_session_hears_where_its_record_did_not_tell_of_the_turn() {
+    for (name, several, heard) in [
+        ("codex", false, true),
+        ("codex", true, false),
+        ("opencode", false, false),
+    ] {
+        let mut run = idle_for(name, 2_000);
+        run.scene.record.several = several;
+        run.did(Done::Answer(Some(("hello".into(), "hello".into()))));
+        assert_eq!(facts(&run).source, "screen");
+        let told = run.next.acts.contains(&Act::Tell(Note::NoRecord));
+        assert_eq!(told, heard, "{name} {several}");
+    }
+    let mut run = Run::running("codex");
+    run.wrote(Some(How::Done), "hello");
+    run.after(100);
+    assert!(!run.next.acts.contains(&Act::Tell(Note::NoRecord)));
+}
+
+#[test]
+fn a_question_is_one_only_where_the_profile_says_that_its_agent_asks() {
+    for (questions, response, asked) in [
+        (true, "Shall I?", true),
+        (true, "Done.", false),
+        (false, "Shall I?", false),
+    ] {
+        let mut scene = Scene::of("codex");
+        let mut profile = Profile::clone(&scene.agent.profile);
+        profile.turn.questions = questions;
+        scene.agent.profile = Arc::new(profile);
+        let attempt = OpenAttempt {
+            task: prompt("say hello"),
+            ..open(Phase::Running)
+        };
+        let mut run = Run::resumed(attempt, scene);
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.wrote(Some(How::Done), response);
+        run.after(100);
+        assert_eq!(!run.turn.has_ended(), asked, "{questions} {response}");
+    }
+}
+
+#[test]
+fn a_provider_is_paused_as_long_as_it_says_and_for_a_while_at_least() {
+    // The turn ends at a minute.
+    for (until, expected) in [
+        (None, 960_000),
+        (Some(0), 90_000),
+        (Some(89_999), 90_000),
+        (Some(90_001), 90_001),
+        (Some(9_000_000), 9_000_000),
+    ] {
+        let mut run = Run::running("codex");
+        let how = How::Limited {
+            message: "too much".to_owned(),
+            until: until.map(wall),
+        };
+        run.wrote(Some(how), "");
+        run.scene.ms = 60_000;
+        run.step(None);
+        let end = end(&run.next);
+        assert_eq!((end.outcome, end.event), (Outcome::Limited, Event::Hold));
+        let limit = end.limit.as_ref().expect("a limit");
+        assert_eq!(limit.until, wall(expected), "{until:?}");
+        assert_eq!(limit.reason, "too much");
+        assert_eq!(limit.provider, "codex");
+        assert!(run.next.acts.contains(&Act::Tell(Note::Orders)));
+    }
+}
+
+#[test]
+fn a_failed_turn_keeps_what_was_said_and_why_it_failed() {
+    let message = "x".repeat(5_000);
+    for (how, reason) in [
+        (
+            How::Interrupted,
+            "interrupted: a person ended the turn in the pane".to_owned(),
+        ),
+        (
+            How::Failed { message },
+            format!("the agent reports an error: {}", "x".repeat(4_000)),
+        ),
+    ] {
+        let mut run = Run::running("codex");
+        run.wrote(Some(how), "half of it");
+        run.after(100);
+        assert_eq!(ended(&run), (Outcome::Failed, text("half of it")));
+        assert_eq!(end(&run.next).reason.as_ref(), Some(&reason));
+        assert_eq!(facts(&run).source, "transcript");
+    }
+}

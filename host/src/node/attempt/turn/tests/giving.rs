@@ -1,0 +1,426 @@
+//! The way of a text to the agent: what is waited for, and what proves what.
+
+use super::*;
+
+/// The turn as it is once its text was pasted at so many milliseconds.
+fn pasted_at(name: &str, ms: u64) -> Run {
+    let mut run = Run::ready(name);
+    run.scene.ms = ms;
+    let acts = run.after(0);
+    assert!(matches!(acts.last(), Some(Act::Paste { .. })), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    run
+}
+
+/// The turn that an earlier daemon left in this phase.
+fn taken_up(phase: Phase) -> Run {
+    let attempt = OpenAttempt {
+        task: prompt("say hello"),
+        ..open(phase)
+    };
+    let mut run = Run::resumed(attempt, Scene::of("codex"));
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run
+}
+
+fn is_refused(run: &Run) -> bool {
+    run.turn.has_ended() && outcome(&run.next) == (Outcome::Refused, Event::Refuse)
+}
+
+fn draft(text: &str) -> Shown {
+    Shown {
+        draft: Some(text.to_owned()),
+        ..shown(Says::Attended)
+    }
+}
+
+#[test]
+fn a_refusal_says_whether_the_text_was_pasted() {
+    let mut run = Run::ready("codex");
+    run.scene.screen = Some(shown(Says::Busy));
+    run.after(0);
+    let told = Act::Tell(Note::Refused { pasted: false });
+    assert!(run.next.acts.contains(&told));
+    let mut run = Run::ready("codex");
+    run.after(0);
+    run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+    let told = Act::Tell(Note::Refused { pasted: true });
+    assert!(run.next.acts.contains(&told));
+}
+
+#[test]
+fn an_act_that_has_not_ended_is_waited_for() {
+    let mut run = Run::ready("codex");
+    run.after(0);
+    for _ in 0..100 {
+        assert!(run.after(1_000).is_empty());
+    }
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    run.after(500);
+    for _ in 0..100 {
+        assert!(run.after(1_000).is_empty());
+    }
+}
+
+#[test]
+fn a_text_is_submitted_after_the_pause_of_its_profile_and_not_before() {
+    let mut run = pasted_at("codex", 5_000);
+    run.scene.screen = Some(stands());
+    assert!(run.after(199).is_empty());
+    assert!(matches!(run.after(1), [.., Act::Press { .. }]));
+}
+
+#[test]
+fn a_line_is_submitted_where_no_composer_could_show_it() {
+    let line = |says, ends| Shown {
+        ends_with_text: ends,
+        ..shown(says)
+    };
+    for (composer, screen, pressed) in [
+        (false, line(Says::Nothing, true), true),
+        (false, line(Says::Attended, true), true),
+        (false, line(Says::Nothing, false), false),
+        (false, line(Says::Idle, true), false),
+        (true, line(Says::Nothing, true), false),
+        (true, line(Says::Attended, true), false),
+    ] {
+        let mut scene = Scene::of("opencode");
+        let mut profile = Profile::clone(&scene.agent.profile);
+        profile.composer = profile.composer.filter(|_| composer);
+        scene.agent.profile = Arc::new(profile);
+        let mut run = Run::with(prompt("say hello"), scene, Refusals::default());
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.after(0);
+        run.did(Done::Pane(Ok(true)));
+        run.after(0);
+        run.did(Done::Typed(Typed::Done));
+        run.scene.screen = Some(screen.clone());
+        let acts = run.after(500).to_vec();
+        let found = matches!(acts.last(), Some(Act::Press { .. }));
+        assert_eq!(found, pressed, "{composer} {screen:?}");
+    }
+}
+
+#[test]
+fn a_draft_counts_from_its_last_change() {
+    let mut run = pasted_at("codex", 0);
+    run.scene.screen = Some(draft("a person's"));
+    run.after(1_000);
+    run.after(1_000);
+    run.scene.screen = Some(draft("a person's word"));
+    run.after(500);
+    run.after(1_999);
+    assert!(!run.turn.has_ended());
+    run.after(1);
+    assert!(is_refused(&run));
+    assert_eq!(held(&run.next), Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
+    for screen in [
+        shown(Says::Idle),
+        shown(Says::Nothing),
+        shown(Says::Busy),
+        Shown {
+            in_mode: true,
+            ..foreign()
+        },
+    ] {
+        let mut run = pasted_at("codex", 5_000);
+        run.scene.screen = Some(screen.clone());
+        for _ in 0..9 {
+            run.after(1_000);
+            assert!(!run.turn.has_ended(), "{screen:?}");
+        }
+        run.after(999);
+        assert!(!run.turn.has_ended(), "{screen:?}");
+        run.after(1);
+        assert!(is_refused(&run), "{screen:?}");
+        assert_eq!(held(&run.next), Some(Duration::from_secs(30)));
+    }
+    // One that an earlier daemon pasted stands there now or never.
+    let mut run = taken_up(Phase::Delivering);
+    run.after(1_999);
+    assert!(!run.turn.has_ended());
+    run.after(1);
+    assert!(is_refused(&run));
+}
+
+/// The text stood in the composer, beside something else.
+fn stood(mut run: Run) -> Run {
+    run.scene.screen = Some(draft("say hello, and more"));
+    run.after(300);
+    run
+}
+
+#[test]
+fn a_turn_began_without_us_where_our_text_stood_there_before() {
+    // It stood there, and the agent works, or its record tells.
+    let mut run = stood(Run::pasted("gemini"));
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.after(100).contains(&begun()));
+    let mut run = stood(Run::pasted("codex"));
+    run.wrote(None, "");
+    assert!(run.after(100).contains(&begun()));
+    let mut run = taken_up(Phase::Delivering);
+    run.wrote(None, "");
+    assert!(run.after(300).contains(&begun()));
+    // It stood there, and nothing tells that it was taken up.
+    let mut run = stood(Run::pasted("codex"));
+    run.scene.screen = Some(shown(Says::Nothing));
+    assert!(run.after(100).is_empty());
+    assert!(run.after(2_500).is_empty(), "{:?}", run.next);
+    // It was never seen there: whatever works is something else.
+    let mut run = Run::pasted("gemini");
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.after(300).is_empty());
+    // An earlier daemon may have seen it there.
+    let mut run = taken_up(Phase::Delivering);
+    run.scene.screen = Some(shown(Says::Busy));
+    run.after(300);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+}
+
+#[test]
+fn only_a_record_tells_that_a_text_was_taken_out_again() {
+    for (name, keeps_none, expected) in [
+        ("codex", false, Outcome::Refused),
+        ("codex", true, Outcome::Uncertain),
+        ("opencode", false, Outcome::Uncertain),
+    ] {
+        let mut run = Run::pasted(name);
+        run.scene.agent.keeps_none = keeps_none;
+        let mut run = stood(run);
+        run.scene.screen = Some(shown(Says::Idle));
+        run.after(100);
+        run.after(1_999);
+        assert!(!run.turn.has_ended(), "{name}");
+        run.after(1);
+        assert_eq!(outcome(&run.next).0, expected, "{name} {keeps_none}");
+    }
+}
+
+/// The turn as it is once its text was pasted at 5 s and submitted at 6 s; `pressed`: unless tmux
+/// refused the key.
+fn submitted(name: &str, pressed: bool) -> Run {
+    let mut run = pasted_at(name, 5_000);
+    run.scene.screen = Some(stands());
+    run.after(1_000);
+    run.did(Done::Typed(if pressed {
+        Typed::Done
+    } else {
+        Typed::Refused(Refusal::CursorMoved)
+    }));
+    run.scene.screen = Some(shown(Says::Nothing));
+    run
+}
+
+#[test]
+fn a_report_proves_a_turn_where_it_can_be_about_it() {
+    for (report, proves) in [
+        // It was pasted at 5,000, and submitted at 6,000.
+        (report(State::Busy, 4_999, Some(1), None), false),
+        (report(State::Busy, 5_000, Some(1), None), true),
+        (report(State::Busy, 5_999, None, None), false),
+        (report(State::Busy, 6_000, None, None), true),
+        (report(State::Busy, 6_010, None, None), true),
+        (report(State::Busy, 6_011, None, None), false),
+        (report(State::Done, 6_000, None, None), true),
+        (report(State::Idle, 6_000, None, None), false),
+        (report(State::Busy, 6_000, Some(1), None), true),
+        (report(State::Busy, 6_000, Some(2), None), false),
+    ] {
+        let mut run = submitted("codex", true);
+        run.scene.agent.report = Some(report.clone());
+        let begins = run.after(10).contains(&begun());
+        assert_eq!(begins, proves, "{report:?}");
+    }
+}
+
+#[test]
+fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
+    let in_mode = |screen: Shown| Shown {
+        in_mode: true,
+        ..screen
+    };
+    for (screen, titled, proves) in [
+        (shown(Says::Busy), None, true),
+        (shown(Says::Idle), None, true),
+        (in_mode(shown(Says::Idle)), None, false),
+        (shown(Says::Nothing), None, false),
+        (shown(Says::Nothing), Some(6_000), false),
+        (shown(Says::Nothing), Some(6_001), true),
+        (foreign(), None, false),
+        (foreign(), Some(6_001), true),
+        (stands(), Some(6_001), false),
+        (in_mode(stands()), Some(6_001), true),
+    ] {
+        let mut run = submitted("codex", true);
+        run.scene.screen = Some(screen.clone());
+        if let Some(scanned) = titled {
+            run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+            run.scene.scanned = scanned;
+        }
+        let begins = run.after(10).contains(&begun());
+        assert_eq!(begins, proves, "{screen:?} {titled:?}");
+    }
+    // A title that says something else proves nothing.
+    let mut run = submitted("codex", true);
+    run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Nothing)];
+    run.scene.scanned = 6_001;
+    assert!(run.after(10).is_empty());
+}
+
+#[test]
+fn nothing_but_a_record_proves_a_turn_of_a_key_that_was_not_pressed() {
+    for says in [Says::Busy, Says::Idle, Says::Waiting, Says::Nothing] {
+        let mut run = submitted("codex", false);
+        run.scene.screen = Some(shown(says));
+        run.scene.agent.report = Some(report(State::Busy, 6_000, None, None));
+        run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+        run.scene.scanned = 6_001;
+        for _ in 0..5 {
+            assert!(run.after(1_000).is_empty(), "{says:?}");
+        }
+        // The pane was never still: nothing was submitted.
+        run.after(14_999);
+        assert!(!run.turn.has_ended(), "{says:?}");
+        run.after(1);
+        assert!(is_refused(&run), "{says:?}");
+        assert_eq!(held(&run.next), Some(Duration::from_secs(30)));
+    }
+    let mut run = submitted("codex", false);
+    run.wrote(None, "");
+    assert!(run.after(10).contains(&begun()));
+}
+
+#[test]
+fn a_dialog_proves_a_turn_once_it_stands_for_a_while() {
+    let mut run = submitted("codex", true);
+    run.scene.screen = Some(shown(Says::Waiting));
+    assert!(run.after(1_000).is_empty());
+    assert!(run.after(1).contains(&begun()));
+    let mut run = submitted("codex", true);
+    assert!(run.after(1_000).is_empty());
+    assert!(run.after(1).is_empty());
+}
+
+#[test]
+fn the_key_is_pressed_again_after_a_while_and_not_while_the_agent_works() {
+    let mut run = submitted("codex", false);
+    run.scene.screen = Some(stands());
+    assert!(run.after(24).is_empty());
+    assert!(matches!(run.after(1), [Act::Press { .. }]));
+    let mut run = submitted("codex", true);
+    run.scene.screen = Some(stands());
+    assert!(run.after(999).is_empty());
+    assert!(matches!(
+        run.after(1),
+        [Act::Advance { .. }, Act::Press { .. }]
+    ));
+    let mut run = submitted("codex", true);
+    run.scene.screen = Some(stands());
+    run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+    run.scene.scanned = 6_001;
+    assert!(run.after(5_000).is_empty());
+    // Neither is what an earlier daemon submitted taken for begun where the line is free.
+    let mut run = taken_up(Phase::Submitted);
+    run.scene.screen = Some(shown(Says::Idle));
+    assert!(run.after(5_000).is_empty());
+}
+
+#[test]
+fn a_prompt_of_which_there_is_no_sign_is_lost_after_twice_the_time() {
+    let mut run = submitted("codex", true);
+    run.after(19_999);
+    assert!(!run.turn.has_ended());
+    run.after(1);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+    let reason = end(&run.next).reason.clone().expect("a reason");
+    assert!(reason.contains("no sign of its turn"), "{reason}");
+}
+
+/// A turn whose question is being answered by words: the answer may be pasted.
+fn answering() -> Run {
+    let mut run = questioned("codex");
+    run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "asks: Shall I?")];
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    assert!(matches!(&acts[..], [Act::TakeReply { .. }]), "{acts:?}");
+    run
+}
+
+#[test]
+fn an_answer_is_tried_again_as_long_as_a_session_may_take() {
+    let mut run = answering();
+    for _ in 0..19 {
+        assert_eq!(run.after(0), [Act::TakePane]);
+        assert_eq!(run.after(500), [Act::TakePane]);
+        assert_eq!(run.did(Done::Pane(Ok(false))), [Act::LeavePane]);
+        assert_eq!(run.next.again, Some(Duration::from_millis(500)));
+    }
+    run.after(499);
+    assert_eq!(run.did(Done::Pane(Ok(false))), [Act::LeavePane]);
+    run.after(1);
+    let acts = run.did(Done::Pane(Ok(false))).to_vec();
+    assert!(
+        matches!(&acts[..], [Act::DropReplies { .. }, Act::LeavePane]),
+        "{acts:?}"
+    );
+    assert!(!run.turn.has_ended());
+    // What was pasted is not pasted again.
+    let mut run = answering();
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    run.after(0);
+    let refused = Done::Typed(Typed::Refused(Refusal::CursorMoved));
+    let acts = run.did(refused).to_vec();
+    assert!(
+        matches!(&acts[..], [Act::DropReplies { .. }, Act::LeavePane]),
+        "{acts:?}"
+    );
+}
+
+#[test]
+fn an_answer_has_no_rows_of_an_attempt() {
+    let mut run = answering();
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    run.after(500);
+    run.did(Done::Typed(Typed::Done));
+    // Once more, for the answer stands there still.
+    let acts = run.after(1_000).to_vec();
+    assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Busy));
+    let acts = run.after(50).to_vec();
+    assert!(acts.iter().all(|act| phase(act).is_none()), "{acts:?}");
+}
+
+#[test]
+fn a_place_that_the_task_cannot_run_in_fails_it_before_anything_is_typed() {
+    let mut run = Run::new("codex");
+    run.step(None);
+    assert!(run.after(60_000).is_empty(), "it is being looked at");
+    run.did(Done::Place(Err("there is none".into())));
+    assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
+    assert_eq!(end(&run.next).reason.as_deref(), Some("there is none"));
+}
+
+#[test]
+fn a_report_from_before_the_key_begins_nothing() {
+    let mut run = Run::submitted("gemini");
+    let pressed = run.scene.ms;
+    run.scene.agent.report = Some(report(State::Busy, pressed - 1, None, None));
+    run.scene.screen = Some(shown(Says::Nothing));
+    assert!(!run.after(50).contains(&begun()));
+    run.scene.agent.report = Some(report(State::Busy, pressed, None, None));
+    assert!(run.after(50).contains(&begun()));
+}

@@ -1,0 +1,334 @@
+//! What is looked at, whose agent it is, how long it may take, and what an earlier daemon left.
+
+use super::*;
+use crate::node::attempt::{Query, SameProfile};
+
+fn at_phase(phase: Phase) -> OpenAttempt {
+    OpenAttempt {
+        task: prompt("say hello"),
+        ..open(phase)
+    }
+}
+
+/// The turn that an earlier daemon left in this phase, once its directory was looked at.
+fn found(attempt: OpenAttempt, scene: Scene) -> Run {
+    let mut run = Run::resumed(attempt, scene);
+    assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
+    run.did(Done::Place(Ok(None)));
+    run
+}
+
+impl Run {
+    /// Steps where the session looks so.
+    fn sees(&mut self, presence: Presence, ms: u64) -> &[Act] {
+        self.scene.ms += ms;
+        let mut observation = self.scene.observation(None);
+        observation.sight = Some(Sight {
+            at: at(self.scene.ms).tick,
+            pane: presence,
+        });
+        let (turn, next) = self.turn.clone().step(&observation, at(self.scene.ms));
+        self.turn = turn;
+        self.next = next;
+        &self.next.acts
+    }
+}
+
+#[test]
+fn the_screen_is_read_while_a_text_is_on_its_way_and_nothing_is_being_typed() {
+    let mut run = Run::new("codex");
+    assert!(!run.turn.wants().screen, "claimed");
+    run.step(None);
+    assert!(!run.turn.wants().screen, "looking");
+    run.did(Done::Place(Ok(None)));
+    assert!(!run.turn.wants().screen, "ready, without the lock");
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    assert!(run.turn.wants().screen, "ready");
+    run.after(0);
+    assert!(!run.turn.wants().screen, "pasting");
+    run.did(Done::Typed(Typed::Done));
+    assert!(run.turn.wants().screen, "pasted");
+    run.scene.screen = Some(stands());
+    run.after(500);
+    assert!(!run.turn.wants().screen, "pressing");
+    run.did(Done::Typed(Typed::Done));
+    assert!(run.turn.wants().screen, "submitted");
+    assert!(!Run::running("codex").turn.wants().screen, "running");
+}
+
+#[test]
+fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
+    for (name, has_record) in [("codex", true), ("opencode", false)] {
+        for run in [Run::pasted(name), Run::running(name)] {
+            let wants = run.turn.wants();
+            assert_eq!(wants.process, Some((77, 7)));
+            assert_eq!(wants.text.as_deref(), Some("say hello"));
+            assert_eq!(wants.profile, Some(SameProfile(profile(name))));
+            let query = has_record.then(|| Query {
+                pid: 77,
+                text: "say hello".into(),
+                since: wall(0),
+                resumed: false,
+            });
+            assert_eq!(wants.record, query, "{name}");
+        }
+    }
+}
+
+#[test]
+fn another_process_is_another_agent() {
+    for (pid, began) in [(78, 7), (77, 8), (78, 8)] {
+        let mut run = Run::ready("codex");
+        run.scene.agent.pid = pid;
+        run.scene.agent.began = began;
+        run.after(0);
+        assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
+    }
+}
+
+#[test]
+fn nothing_happens_after_the_end() {
+    let mut run = Run::running("codex");
+    run.wrote(Some(How::Done), "hello");
+    run.after(100);
+    assert!(run.turn.has_ended());
+    run.scene.request = Some(Request::Cancel);
+    assert!(run.after(100).is_empty());
+}
+
+#[test]
+fn a_limit_of_zero_is_none() {
+    for (limit, ends) in [(Some(0), false), (None, false), (Some(60), true)] {
+        let mut task = prompt("say hello");
+        task.timeout_seconds = limit;
+        let attempt = OpenAttempt {
+            task,
+            ..open(Phase::Running)
+        };
+        let mut run = found(attempt, Scene::of("codex"));
+        run.scene.is(Activity::Busy, "works", Vec::new());
+        run.after(59_999);
+        assert!(!run.turn.has_ended());
+        run.after(1);
+        assert_eq!(run.turn.has_ended(), ends, "{limit:?}");
+    }
+}
+
+#[test]
+fn no_time_runs_while_a_dialog_is_shown_nor_while_its_agent_is_sought_for_an_answer() {
+    let mut task = prompt("say hello");
+    task.timeout_seconds = Some(60);
+    let mut run = Run::with(task.clone(), Scene::of("codex"), Refusals::default());
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    run.after(500);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Busy));
+    run.after(50);
+    run.scene.is(Activity::WaitingInput, "may I?", Vec::new());
+    run.after(100);
+    run.after(600_000);
+    assert!(!run.turn.has_ended());
+    // An attempt that was taken up is not seen: its time runs where it ran before.
+    for (phase, asks, ends) in [
+        (Phase::Running, None, true),
+        (Phase::Running, Some("may I?"), false),
+        (Phase::Delivering, None, false),
+    ] {
+        let attempt = OpenAttempt {
+            task: Task {
+                asks: asks.map(str::to_owned),
+                ..task.clone()
+            },
+            ..open(phase)
+        };
+        let mut scene = Scene::of("codex");
+        scene.ms = 59_000;
+        scene.gone = true;
+        let mut run = Run::resumed(attempt, scene);
+        run.after(999);
+        assert!(!run.turn.has_ended(), "{phase:?} {asks:?}");
+        run.after(1);
+        assert_eq!(run.turn.has_ended(), ends, "{phase:?} {asks:?}");
+        if ends {
+            assert_eq!(outcome(&run.next), (Outcome::TimedOut, Event::Fail));
+        }
+    }
+}
+
+#[test]
+fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
+    for (phase, left) in [
+        (Phase::Claimed, "nothing was typed"),
+        (Phase::Delivering, "the prompt was pasted and not submitted"),
+        (
+            Phase::Submitted,
+            "the prompt was submitted, the agent is left to itself",
+        ),
+        (Phase::Running, "the agent is left to itself, and may go on"),
+    ] {
+        let mut scene = Scene::of("codex");
+        scene.request = Some(Request::Cancel);
+        let mut run = Run::resumed(at_phase(phase), scene);
+        run.step(None);
+        let told = format!("cancelled by a person: {left}");
+        assert_eq!(end(&run.next).reason.as_ref(), Some(&told));
+    }
+    type Stage = fn(&mut Run);
+    let typing: [(Stage, &str); 2] = [
+        (
+            |run| {
+                run.did(Done::Typed(Typed::Done));
+                run.scene.screen = Some(stands());
+                run.after(500);
+            },
+            "the prompt was submitted, the agent is left to itself",
+        ),
+        (|_| {}, "the prompt was pasted and not submitted"),
+    ];
+    for (stage, left) in typing {
+        let mut run = Run::ready("codex");
+        run.after(0);
+        stage(&mut run);
+        run.scene.request = Some(Request::Reassign(None));
+        run.after(0);
+        let told = format!("given to another session by a person: {left}");
+        assert_eq!(end(&run.next).reason.as_ref(), Some(&told));
+    }
+}
+
+#[test]
+fn an_agent_is_sought_longer_where_it_may_be_behind_an_editor() {
+    let missing = |lives| Presence::Missing { lives };
+    let other = || pane(|pane| pane.agent = None);
+    for (phase, presence, within, expected) in [
+        (Phase::Running, missing(true), 300_000, Outcome::Uncertain),
+        (Phase::Running, other(), 300_000, Outcome::Uncertain),
+        (Phase::Running, missing(false), 2_000, Outcome::Uncertain),
+        (Phase::Submitted, missing(true), 2_000, Outcome::Uncertain),
+        (Phase::Delivering, other(), 2_000, Outcome::Withdrawn),
+    ] {
+        let mut run = Run::resumed(at_phase(phase), Scene::of("codex"));
+        assert!(run.sees(presence.clone(), within - 1).is_empty());
+        assert_eq!(run.next.again, Some(Duration::from_millis(100)));
+        run.sees(presence.clone(), 1);
+        assert_eq!(outcome(&run.next).0, expected, "{phase:?} {presence:?}");
+    }
+    // One that began at the moment at which it was given may have been given it.
+    let mut scene = Scene::of("codex");
+    scene.agent.started = None;
+    found(at_phase(Phase::Submitted), scene);
+}
+
+#[test]
+fn a_text_that_cannot_be_made_again_is_sought_without_haste() {
+    let attempt = OpenAttempt {
+        task: prompt("no \u{1b} text"),
+        ..open(Phase::Running)
+    };
+    let run = found(attempt, Scene::of("codex"));
+    assert!(run.next.acts.is_empty());
+    assert_eq!(run.next.again, Some(Duration::from_millis(100)));
+}
+
+#[test]
+fn an_answer_that_an_earlier_daemon_gave_is_not_known_any_more() {
+    for (answered, asks, text) in [
+        (false, None, "say hello"),
+        (true, None, ""),
+        (true, Some("may I?"), "say hello"),
+        (false, Some("may I?"), "say hello"),
+    ] {
+        let attempt = OpenAttempt {
+            answered,
+            task: Task {
+                asks: asks.map(str::to_owned),
+                ..prompt("say hello")
+            },
+            ..open(Phase::Running)
+        };
+        let run = found(attempt, Scene::of("codex"));
+        assert_eq!(run.turn.wants().text.as_deref(), Some(text));
+    }
+}
+
+/// A turn in a record.
+fn turn(how: How, response: &str) -> Option<Written> {
+    Some(Written {
+        how: Some(how),
+        response: Some(response.to_owned()),
+        ..Written::default()
+    })
+}
+
+#[test]
+fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
+    type Stage = fn() -> Run;
+    let fresh: Stage = || Run::running("codex");
+    let taken_up: Stage = || found(at_phase(Phase::Running), Scene::of("codex"));
+    let asking: Stage = || Run::asking("codex");
+    let later = || turn(How::Done, "later");
+    for (stage, own, expected) in [
+        (fresh, None, None),
+        (fresh, turn(How::Done, "own"), Some("own")),
+        (fresh, turn(How::Interrupted, "Shall I?"), Some("Shall I?")),
+        (taken_up, None, Some("later")),
+        (taken_up, turn(How::Done, "own"), Some("own")),
+        (taken_up, turn(How::Done, "Shall I?"), Some("later")),
+        (
+            taken_up,
+            turn(How::Interrupted, "Shall I?"),
+            Some("Shall I?"),
+        ),
+        // While a dialog of its own is open, what is later is somebody else's.
+        (asking, None, None),
+        (asking, turn(How::Done, "own"), Some("own")),
+    ] {
+        let mut run = stage();
+        run.scene.record = Record {
+            own: own.clone(),
+            latest: later(),
+            found: true,
+            ..Record::default()
+        };
+        run.after(100);
+        let output = run.turn.has_ended().then(|| end(&run.next).output.clone());
+        let expected = expected.map(|text| Output::Text(text.to_owned()));
+        assert_eq!(output, expected, "{own:?}");
+    }
+}
+
+#[test]
+fn an_agent_without_a_record_has_no_last_words() {
+    let mut run = Run::running("opencode");
+    run.scene.lives = false;
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
+}
+
+#[test]
+fn somebody_elses_prompt_begins_no_turn_that_an_earlier_daemon_was_giving() {
+    for phase in [Phase::Delivering, Phase::Submitted] {
+        let mut run = found(at_phase(phase), Scene::of("codex"));
+        run.scene.record = Record {
+            latest: turn(How::Done, "another's"),
+            found: true,
+            ..Record::default()
+        };
+        assert!(!run.after(100).contains(&begun()), "{phase:?}");
+        assert!(!run.turn.has_ended(), "{phase:?}");
+        // Nor does it end ours, once that has begun.
+        run.scene.agent.report = Some(report(State::Busy, run.scene.ms, Some(1), None));
+        if phase == Phase::Submitted {
+            assert!(run.after(50).contains(&begun()));
+            run.after(50);
+            assert!(!run.turn.has_ended());
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! A turn that runs: dialogs, questions, and who answers them.
+
+use super::*;
+
+fn keys() -> Answer {
+    Answer::Keys(vec!["Enter".into()])
+}
+
+fn words(text: &str) -> Answer {
+    Answer::Words(text.into())
+}
+
+/// The agent waits for a person, as a look of this moment tells.
+fn waits(run: &mut Run, asks: &str, says: &[(Source, Says)]) {
+    let signals = says
+        .iter()
+        .map(|&(source, says)| run.scene.signal(source, says));
+    let signals = signals.collect();
+    run.scene.is(Activity::WaitingInput, asks, signals);
+}
+
+const DIALOG: &[(Source, Says)] = &[(Source::Screen, Says::Waiting)];
+
+fn asked(acts: &[Act]) -> Option<&str> {
+    acts.iter().find_map(|act| match act {
+        Act::Ask { question, .. } => Some(&**question),
+        _ => None,
+    })
+}
+
+fn is_dropped(acts: &[Act]) -> bool {
+    matches!(acts, [Act::DropReplies { .. }])
+}
+
+/// The keys that a reply presses in the end, where it does.
+fn pressed(run: &mut Run) -> Option<(String, Vec<String>)> {
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    if acts != [Act::TakePane] {
+        assert!(!acts.iter().any(|act| matches!(act, Act::Press { .. })));
+        return None;
+    }
+    match run.did(Done::Pane(Ok(true))) {
+        [Act::TakeReply { .. }, Act::Press { literal, names, .. }] => {
+            Some((literal.clone(), names.clone()))
+        }
+        acts => panic!("a key: {acts:?}"),
+    }
+}
+
+/// The turn that an earlier daemon left as it waited for this.
+fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
+    let attempt = OpenAttempt {
+        task: Task {
+            asks: asks.map(str::to_owned),
+            ..prompt("say hello")
+        },
+        ..open(Phase::Running)
+    };
+    let mut scene = Scene::of(name);
+    scene.ms = ms;
+    let mut run = Run::resumed(attempt, scene);
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run
+}
+
+/// A turn that has ended in a question which only the screen tells; so many prompts are shown.
+fn questioned_on_screen(shown: Option<(usize, String)>) -> Run {
+    let mut run = Run::running("opencode");
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.step(None);
+    run.after(2_000);
+    let answer = ("Shall I?".to_owned(), "Shall I?".to_owned());
+    let acts = run.did(Done::Answer(Some(answer))).to_vec();
+    assert!(
+        matches!(acts.last(), Some(Act::ReadGiven { .. })),
+        "{acts:?}"
+    );
+    run.did(Done::Given(shown));
+    run
+}
+
+#[test]
+fn a_turn_that_runs_is_looked_at_again_soon_and_one_that_waits_is_not() {
+    let mut run = Run::running("codex");
+    run.after(10);
+    assert_eq!(run.next.again, Some(Duration::from_millis(100)));
+    let mut run = Run::asking("codex");
+    run.after(10);
+    assert_eq!(run.next.again, None);
+}
+
+#[test]
+fn a_look_from_before_the_turn_tells_nothing_of_it() {
+    // The turn began at 550 ms.
+    for (scanned, asks) in [(549, false), (550, true)] {
+        let mut run = Run::running("codex");
+        waits(&mut run, "may I?", DIALOG);
+        run.scene.scanned = scanned;
+        assert_eq!(asked(run.after(100)).is_some(), asks, "{scanned}");
+    }
+    // One that was taken up is looked at anew.
+    let mut run = taken_up("opencode", None, 50_000);
+    run.scene.scanned = 49_999;
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty(), "{:?}", run.next);
+    }
+}
+
+#[test]
+fn a_dialog_that_was_answered_may_be_seen_a_moment_longer() {
+    let mut run = Run::asking("codex");
+    run.scene.replies = vec![reply(3, keys(), "may I?")];
+    assert!(pressed(&mut run).is_some());
+    run.did(Done::Typed(Typed::Done));
+    run.scene.ms += 1_999;
+    waits(&mut run, "may I?", DIALOG);
+    assert_eq!(asked(run.step(None)), None);
+    assert_eq!(asked(run.after(1)), Some("may I?"));
+}
+
+#[test]
+fn the_next_dialog_is_asked_about_once_the_first_has_stood_for_a_while() {
+    for (reason, says, ms, asks) in [
+        ("and that?", DIALOG, 1_999, false),
+        ("and that?", DIALOG, 2_000, true),
+        ("may I?", DIALOG, 2_000, false),
+        (
+            "and that?",
+            &[(Source::Title, Says::Waiting)][..],
+            2_000,
+            false,
+        ),
+    ] {
+        let mut run = Run::asking("codex");
+        run.scene.ms += ms;
+        waits(&mut run, reason, says);
+        let acts = run.step(None).to_vec();
+        let expected = asks.then_some(reason);
+        assert_eq!(asked(&acts), expected, "{reason} {says:?} {ms}");
+    }
+}
+
+#[test]
+fn an_answer_to_what_was_asked_before_is_not_given_to_what_is_asked_now() {
+    let mut run = Run::asking("codex");
+    run.scene.replies = vec![reply(3, keys(), "may I?")];
+    run.after(100);
+    run.scene.screen = None;
+    run.scene.ms += 2_000;
+    waits(&mut run, "and that?", DIALOG);
+    assert_eq!(asked(run.step(None)), Some("and that?"));
+    run.scene.screen = Some(shown(Says::Waiting));
+    for _ in 0..10 {
+        assert!(run.after(100).is_empty(), "{:?}", run.next);
+    }
+    // One that can be given only later is kept for then.
+    let mut run = questioned("codex");
+    run.scene.replies = vec![reply(3, words("yes"), "asks: Shall I?")];
+    run.scene.screen = Some(foreign());
+    for _ in 0..10 {
+        assert!(run.after(100).is_empty(), "{:?}", run.next);
+    }
+    run.scene.screen = Some(shown(Says::Idle));
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    assert!(matches!(&acts[..], [Act::TakeReply { .. }]), "{acts:?}");
+}
+
+#[test]
+fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
+    for (source, says, goes_on) in [
+        (Source::Screen, Says::Busy, true),
+        (Source::Title, Says::Busy, true),
+        (Source::Report, Says::Busy, false),
+        (Source::Screen, Says::Waiting, false),
+        (Source::Process, Says::Busy, false),
+    ] {
+        for mut run in [Run::asking("codex"), questioned("codex")] {
+            run.scene.ms += 100;
+            let signals = vec![run.scene.signal(source, says)];
+            run.scene.is(Activity::Busy, "works", signals);
+            let acts = run.step(None).to_vec();
+            let found = matches!(&acts[..], [Act::GoOn { .. }]);
+            assert_eq!(found, goes_on, "{source} {says}");
+        }
+    }
+    // What it did at the moment of its question is the end of what was before.
+    let mut run = questioned("codex");
+    let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    run.scene.ms += 100;
+    run.scene.is(Activity::Busy, "works", signals);
+    assert!(run.step(None).is_empty());
+}
+
+#[test]
+fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
+    let given = |count: usize, last: &str| Some((count, last.to_owned()));
+    for (later, goes_on) in [
+        (given(1, "say hello"), false),
+        (given(2, "say hello"), true),
+        (given(1, "yes"), true),
+        (None, false),
+    ] {
+        let mut run = questioned_on_screen(given(1, "say hello"));
+        run.scene.is(Activity::Idle, "waits", Vec::new());
+        assert!(run.after(1_999).is_empty());
+        let acts = run.after(1).to_vec();
+        assert!(matches!(&acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
+        let acts = run.did(Done::Given(later.clone())).to_vec();
+        let found = matches!(&acts[..], [Act::GoOn { .. }]);
+        assert_eq!(found, goes_on, "{later:?}: {acts:?}");
+    }
+    // Where they could not be read then, nothing is told by those that are later.
+    let mut run = questioned_on_screen(None);
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty());
+    }
+}
+
+#[test]
+fn a_dialog_has_said_nothing_that_could_be_accepted() {
+    let mut run = Run::asking("codex");
+    run.scene.replies = vec![reply(3, Answer::Accept, "may I?")];
+    assert!(is_dropped(run.after(100)));
+    // What was said is heard anew first, where an earlier daemon heard it.
+    let mut run = taken_up("codex", Some("asks: Shall I?"), 0);
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
+    assert!(run.after(100).is_empty());
+    run.wrote(Some(How::Done), "Shall I?");
+    let acts = run.after(100).to_vec();
+    assert_eq!(acts, [Act::AgeRecord], "it is asked already");
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+    // A dialog that follows what was said does not take that back.
+    let mut run = questioned("codex");
+    run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
+    run.scene.agent.signals = vec![run.scene.signal(Source::Screen, Says::Waiting)];
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+}
+
+#[test]
+fn keys_are_pressed_only_where_the_dialog_that_was_answered_is_seen() {
+    let titled = &[(Source::Title, Says::Waiting)][..];
+    for (says, activity, reason, signals, expected) in [
+        (
+            Says::Waiting,
+            Activity::WaitingInput,
+            "may I?",
+            DIALOG,
+            true,
+        ),
+        (
+            Says::Nothing,
+            Activity::WaitingInput,
+            "may I?",
+            &[][..],
+            true,
+        ),
+        (Says::Nothing, Activity::Unknown, "may I?", titled, true),
+        (Says::Nothing, Activity::Unknown, "may I?", &[], false),
+        (Says::Idle, Activity::Idle, "waits", &[], false),
+        // Another dialog, of which its person has not heard yet.
+        (Says::Waiting, Activity::WaitingInput, "no?", DIALOG, false),
+        // A title that blinks asks nothing else.
+        (Says::Waiting, Activity::WaitingInput, "no?", titled, true),
+        (Says::Waiting, Activity::Unknown, "no?", DIALOG, true),
+    ] {
+        let mut run = Run::asking("codex");
+        run.scene.replies = vec![reply(3, keys(), "may I?")];
+        run.scene.screen = Some(shown(says));
+        let signals = signals.iter();
+        let signals = signals.map(|&(source, says)| run.scene.signal(source, says));
+        let signals = signals.collect();
+        run.scene.is(activity, reason, signals);
+        let found = pressed(&mut run).is_some();
+        assert_eq!(found, expected, "{says:?} {activity:?} {reason}");
+    }
+    // After a question in words, a dialog is something else.
+    for answer in [keys(), words("yes")] {
+        let mut run = questioned("codex");
+        run.scene.replies = vec![reply(3, answer, "asks: Shall I?")];
+        run.scene.screen = Some(shown(Says::Waiting));
+        assert_eq!(pressed(&mut run), None);
+    }
+}
+
+#[test]
+fn words_for_a_dialog_are_typed_and_entered_unless_a_single_sign_answers() {
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (answer, literal, expected) in [
+        (words("yes"), "yes", names(&["Enter"])),
+        (words(" y\n"), "y", names(&[])),
+        (words("é"), "é", names(&[])),
+        (
+            Answer::Keys(names(&["Down", "Enter"])),
+            "",
+            names(&["Down", "Enter"]),
+        ),
+        (Answer::Keys(names(&["y"])), "", names(&["y"])),
+    ] {
+        let mut run = Run::asking("codex");
+        run.scene.replies = vec![reply(3, answer.clone(), "may I?")];
+        let found = pressed(&mut run);
+        assert_eq!(found, Some((literal.to_owned(), expected)), "{answer:?}");
+    }
+}
+
+#[test]
+fn the_pane_is_taken_for_each_reply_anew() {
+    for had in [true, false] {
+        let mut run = Run::asking("codex");
+        run.scene.replies = vec![reply(3, keys(), "may I?")];
+        run.after(100);
+        assert_eq!(run.after(0), [Act::TakePane]);
+        // Another is the first by now.
+        run.scene.replies = vec![reply(4, keys(), "may I?")];
+        assert_eq!(run.did(Done::Pane(Ok(had))), [Act::TakePane]);
+    }
+}
+
+#[test]
+fn what_follows_an_answered_question_is_another_turn() {
+    // A dialog follows what was said: whatever its record tells last is its turn then.
+    let mut run = questioned("codex");
+    run.scene.ms += 2_000;
+    waits(&mut run, "may I?", DIALOG);
+    run.scene.screen = Some(shown(Says::Waiting));
+    assert_eq!(asked(run.step(None)), Some("may I?"));
+    run.scene.replies = vec![reply(3, keys(), "may I?")];
+    assert!(pressed(&mut run).is_some());
+    run.did(Done::Typed(Typed::Done));
+    run.scene.is(Activity::Busy, "works", Vec::new());
+    run.wrote(Some(How::Done), "Done.");
+    run.scene.record.own = None;
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+}
+
+#[test]
+fn a_question_stands_since_it_was_asked_first() {
+    // An earlier daemon has asked it, and its record tells of it later: it is the same.
+    let next = |run: &mut Run, ms: u64| {
+        run.scene.ms = ms;
+        waits(run, "may I?", DIALOG);
+        asked(run.step(None)).map(str::to_owned)
+    };
+    let mut run = taken_up("codex", Some("asks: Shall I?"), 0);
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.ms = 1_500;
+    run.wrote(Some(How::Done), "Shall I?");
+    assert_eq!(run.step(None), [Act::AgeRecord]);
+    run.scene.record = Record::default();
+    assert_eq!(next(&mut run, 1_999), None);
+    assert_eq!(next(&mut run, 2_000).as_deref(), Some("may I?"));
+    // One that follows a dialog is another.
+    let mut run = Run::asking("codex");
+    run.scene.ms = 2_500;
+    run.wrote(Some(How::Done), "Shall I?");
+    assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));
+    run.scene.record = Record::default();
+    assert_eq!(next(&mut run, 4_499), None);
+    assert_eq!(next(&mut run, 4_500).as_deref(), Some("may I?"));
+}
+
+#[test]
+fn a_question_that_stands_is_not_asked_again() {
+    let mut run = questioned("codex");
+    for _ in 0..5 {
+        run.wrote(Some(How::Done), "I can.\n\nShall I?");
+        assert!(run.after(100).is_empty(), "{:?}", run.next);
+    }
+    // Another one is.
+    run.wrote(Some(How::Done), "Or that?");
+    assert_eq!(asked(run.after(100)), Some("asks: Or that?"));
+}
