@@ -26,7 +26,7 @@ fn split(world: &World, session: &str, name: &str) -> String {
 
 /// A session `m` of three panes, in the order of their numbers.
 fn three_panes(world: &World) -> [String; 3] {
-    let first = world.session("m", Shell::Dash).format("#{pane_id}");
+    let first = world.session("m", Shell::Bash).format("#{pane_id}");
     world.session_is("m", "idle");
     // The newest stands right after the active one, which is the first.
     let last = split(world, "m", "m:0.1");
@@ -91,8 +91,8 @@ fn a_pause_and_a_target_stay_with_their_panes_when_panes_are_renumbered() {
 fn a_label_goes_with_its_pane() {
     let world = World::new();
     let _daemon = world.daemon();
-    let api = world.session("api", Shell::Dash).format("#{pane_id}");
-    world.session("web", Shell::Dash);
+    let api = world.session("api", Shell::Bash).format("#{pane_id}");
+    world.session("web", Shell::Bash);
     for name in ["api", "web"] {
         world.session_is(name, "idle");
     }
@@ -118,7 +118,7 @@ fn a_label_goes_with_its_pane() {
 fn a_pause_outlives_a_change_of_the_name() {
     let world = World::new();
     let daemon = world.daemon();
-    world.session("api", Shell::Dash);
+    world.session("api", Shell::Bash);
     world.session_is("api", "idle");
     world.assigner(&["pause", "api"]).succeeded();
     let task = world.shell(WHERE);
@@ -141,7 +141,7 @@ fn a_pause_outlives_a_change_of_the_name() {
 fn a_pane_of_a_session_group_has_the_names_of_all_its_sessions() {
     let world = World::new();
     let _daemon = world.daemon();
-    let pane = world.session("main", Shell::Dash).format("#{pane_id}");
+    let pane = world.session("main", Shell::Bash).format("#{pane_id}");
     world.session_is("main", "idle");
     // tmux lists it first.
     world.tmux(&["new-session", "-d", "-t", "=main", "-s", "also"]);
@@ -210,14 +210,14 @@ fn what_was_said_of_a_pane_that_is_gone_holds_for_no_other() {
 fn a_name_is_awaited_and_then_bound() {
     let world = World::new();
     let _daemon = world.daemon();
-    world.session("other", Shell::Dash);
+    world.session("other", Shell::Bash);
     world.assigner(&["pause", "new"]).succeeded();
     let task = world.shell_with(&["--target", "new"], WHERE);
     let shown = world.show(task);
     assert_eq!(shown["target"]["state"], "awaited", "{shown:#}");
     let reason = world.reason(task);
     assert!(reason.contains("there is none of that name"), "{reason}");
-    let pane = world.session("new", Shell::Dash).format("#{pane_id}");
+    let pane = world.session("new", Shell::Bash).format("#{pane_id}");
     eventually(|| match world.session_entry("new") {
         Some(entry) if entry["paused"] == true => Ok(()),
         entry => Err(format!("{entry:?}")),
@@ -225,7 +225,7 @@ fn a_name_is_awaited_and_then_bound() {
     world.tmux(&["rename-session", "-t", "=new", "old"]);
     world.session_is("old", "idle");
     // Another one that is called so later is not it.
-    world.session("new", Shell::Dash);
+    world.session("new", Shell::Bash);
     let entry = world.session_is("new", "idle");
     assert_eq!(entry["paused"], false, "{entry:#}");
     assert_eq!(paused(&world), ["old"]);
@@ -238,7 +238,7 @@ fn a_name_is_awaited_and_then_bound() {
 fn a_server_that_ends_takes_with_it_what_was_said_of_its_panes() {
     let world = World::new();
     let _daemon = world.daemon();
-    world.session("api", Shell::Dash);
+    world.session("api", Shell::Bash);
     world.session_is("api", "idle");
     world.assigner(&["pause", "api"]).succeeded();
     let task = world.shell_with(&["--target", "api"], WHERE);
@@ -248,7 +248,7 @@ fn a_server_that_ends_takes_with_it_what_was_said_of_its_panes() {
         pauses => Err(format!("{pauses:?}")),
     });
     // The same name, and even the same number of the pane.
-    world.session("api", Shell::Dash);
+    world.session("api", Shell::Bash);
     world.session_is("api", "idle");
     stays(|| world.show(task)["status"].clone());
     assert!(

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use assigner_needs::needs;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_assigner");
 
 fn root() -> PathBuf {
@@ -137,6 +139,7 @@ impl Home {
     }
 }
 
+#[needs(c_for_wasm)]
 #[test]
 fn every_command_of_the_readme_works() {
     let commands = commands(&readme());
@@ -172,6 +175,7 @@ fn every_command_of_the_guide_works_on_an_old_database() {
     );
 }
 
+#[needs(rust_for_wasm, c_for_wasm, python_for_wasm, javascript_for_wasm, zig)]
 #[test]
 fn every_command_of_the_guide_for_authors_of_policies_works() {
     let guide = root().join("policies/README.md");

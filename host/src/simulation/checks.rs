@@ -48,6 +48,9 @@ impl Run {
             }
         }
         let state = self.state.borrow();
+        for act in state.acts.iter().flatten() {
+            eprintln!("{act}");
+        }
         for given in &state.submissions {
             eprintln!("{given:?}");
         }

@@ -188,6 +188,9 @@ impl Run {
             }
         };
         self.daemon += 1;
+        self.state
+            .borrow_mut()
+            .record(|| "a daemon starts".to_owned());
         self.held.clear();
         self.refusals.clear();
         self.left.store(left, Ordering::Relaxed);

@@ -67,6 +67,8 @@ pub(super) struct State {
     /// How each attempt ended, and when.
     pub(super) ends: BTreeMap<AttemptId, (Outcome, u64)>,
     pub(super) faults: Vec<String>,
+    /// What daemons have done, where that is to be told.
+    pub(super) acts: Option<Vec<String>>,
     /// The attempts that are about to look.
     pub(super) looking: BTreeMap<AttemptId, oneshot::Sender<()>>,
 }
@@ -88,6 +90,7 @@ impl State {
             answered: BTreeMap::new(),
             ends: BTreeMap::new(),
             faults: Vec::new(),
+            acts: super::number("ASSIGNER_SIMULATION").map(|_| Vec::new()),
             looking: BTreeMap::new(),
         }
     }
@@ -106,6 +109,14 @@ impl State {
     /// Whether one of so many disturbances happens now.
     pub(super) fn chance(&mut self, of: u64) -> bool {
         !self.is_calm() && self.rng.u64(0..of) == 0
+    }
+
+    /// Keeps what has happened, where that is to be told.
+    pub(super) fn record(&mut self, what: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(acts) = &mut self.acts {
+            acts.push(format!("{now} ms: {}", what()));
+        }
     }
 
     /// Notes that something was done that must not be.
@@ -313,6 +324,9 @@ impl World for Simulated {
             };
             self.pass(takes).await;
         }
+        self.state
+            .borrow_mut()
+            .record(|| format!("{}: {act:?}", brief.attempt));
         let (done, waits) = {
             let mut state = self.state.borrow_mut();
             let attempt = brief.attempt;

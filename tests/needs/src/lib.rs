@@ -19,15 +19,15 @@ const NEEDS: [(&str, &str); 12] = [
     ("fuse", "FUSE cannot be mounted"),
 ];
 
-/// Leaves a test out where what it needs is not there: `#[needs(zsh)]`.
+/// Leaves a test out where something that it needs is not there: `#[needs(zsh, fish)]`.
 #[proc_macro_attribute]
-pub fn needs(need: TokenStream, test: TokenStream) -> TokenStream {
-    let Some((name, reason)) = known(need) else {
+pub fn needs(needs: TokenStream, test: TokenStream) -> TokenStream {
+    let Some(needs) = known(needs) else {
         return unknown();
     };
-    if is_there(name) {
+    let Some((_, reason)) = needs.into_iter().find(|(name, _)| !is_there(name)) else {
         return test;
-    }
+    };
     let ignore = format!("#[ignore = \"{reason}\"]").parse::<TokenStream>();
     ignore.unwrap_or_default().into_iter().chain(test).collect()
 }
@@ -35,21 +35,23 @@ pub fn needs(need: TokenStream, test: TokenStream) -> TokenStream {
 /// Whether something is there, as a literal: `has!(zsh)`.
 #[proc_macro]
 pub fn has(need: TokenStream) -> TokenStream {
-    let Some((name, _)) = known(need) else {
+    let Some(needs) = known(need) else {
         return unknown();
     };
-    let literal = if is_there(name) { "true" } else { "false" };
+    let all = needs.iter().all(|(name, _)| is_there(name));
+    let literal = if all { "true" } else { "false" };
     literal.parse().unwrap_or_default()
 }
 
-fn known(need: TokenStream) -> Option<(&'static str, &'static str)> {
-    let mut tokens = need.into_iter();
-    let Some(TokenTree::Ident(name)) = tokens.next() else {
-        return None;
-    };
-    let name = name.to_string();
-    let known = NEEDS.into_iter().find(|(known, _)| *known == name);
-    known.filter(|_| tokens.next().is_none())
+/// Reads names with commas between them; `None`: one is unknown.
+fn known(needs: TokenStream) -> Option<Vec<(&'static str, &'static str)>> {
+    let names = needs.into_iter().filter_map(|token| match token {
+        TokenTree::Ident(name) => Some(name.to_string()),
+        TokenTree::Punct(_) | TokenTree::Group(_) | TokenTree::Literal(_) => None,
+    });
+    names
+        .map(|name| NEEDS.into_iter().find(|(known, _)| *known == name))
+        .collect()
 }
 
 fn is_there(name: &str) -> bool {

@@ -499,8 +499,8 @@ impl Turn {
         if is_new {
             acts.extend(ask(&asks, Some(response.clone())));
         }
-        // What comes next is another turn.
-        agent.given = now.wall;
+        // What comes next is another turn, and may have begun already where the question is heard anew.
+        agent.given = facts.ended.map_or(now.wall, |ended| ended.min(now.wall));
         acts.push(Act::AgeRecord);
         let since = match &running.question {
             Some(question) if !is_new => question.since,

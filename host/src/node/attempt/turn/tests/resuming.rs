@@ -332,3 +332,26 @@ fn somebody_elses_prompt_begins_no_turn_that_an_earlier_daemon_was_giving() {
         }
     }
 }
+
+#[test]
+fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
+    let mut attempt = at_phase(Phase::Running);
+    attempt.task.asks = Some("asks: Shall I?".to_owned());
+    let mut scene = Scene::of("codex");
+    scene.ms = 10_000;
+    let mut run = found(attempt, scene);
+    let asks = Written {
+        ended: Some(wall(4_000)),
+        ..turn(How::Done, "Shall I?").expect("a turn")
+    };
+    run.scene.record = Record {
+        own: Some(asks.clone()),
+        latest: Some(asks),
+        found: true,
+        ..Record::default()
+    };
+    run.after(100);
+    // A turn that began at 9,000 is the answer's.
+    let since = run.turn.wants().record.expect("a look at the record").since;
+    assert_eq!(since, wall(4_000));
+}
