@@ -202,11 +202,14 @@ fn a_parent_that_is_tried_again_is_waited_for() {
     world.completed(child);
     assert_eq!(world.lines("log"), ["try", "try", "try", "child"]);
 
-    // By a person.
-    let parent = world.shell("test -e mended && sleep 0.3 && touch made");
+    // By a person. It does not end before the child is queued.
+    let parent = world.shell(
+        "until test -e queued; do sleep 0.02; done; test -e mended && sleep 0.3 && touch made",
+    );
     let p = parent.to_string();
     let child = world.shell_with(&["--after", &p], "test -e made");
     let c = child.to_string();
+    world.touch("queued");
     failed(&world, parent, &[]);
     names_task(&failed(&world, child, &[])["error"], parent);
     // The child alone has nothing to stand on.

@@ -211,6 +211,7 @@ fn a_name_is_awaited_and_then_bound() {
     let world = World::new();
     let _daemon = world.daemon();
     world.session("other", Shell::Bash);
+    world.session_is("other", "idle");
     world.assigner(&["pause", "new"]).succeeded();
     let task = world.shell_with(&["--target", "new"], WHERE);
     let shown = world.show(task);
