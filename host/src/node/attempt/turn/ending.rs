@@ -124,6 +124,10 @@ impl Turn {
                     facts: facts.clone(),
                 })
             };
+            // Where another turn has begun since, what is reported later is about that one.
+            let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
+            let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
+            let done = done.filter(|report| other.is_none_or(|other| report.at < other));
             return match (written.how.clone(), done) {
                 (Some(how), _) => ended(how, response),
                 (None, Some(report)) => ended(How::Done, report.message.clone().or(response)),

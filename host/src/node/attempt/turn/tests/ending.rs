@@ -307,3 +307,28 @@ fn a_failed_turn_keeps_what_was_said_and_why_it_failed() {
         assert_eq!(facts(&run).source, "transcript");
     }
 }
+
+#[test]
+fn a_report_is_about_the_turn_that_began_last_before_it() {
+    let began = |ms| {
+        Some(Written {
+            began: Some(wall(ms)),
+            last: Some(wall(ms)),
+            ..Written::default()
+        })
+    };
+    for (reported, ends) in [(400, true), (600, false)] {
+        let mut run = Run::running("codex");
+        let from = run.scene.ms;
+        run.scene.record = Record {
+            own: began(from),
+            latest: began(from + 500),
+            found: true,
+            ..Record::default()
+        };
+        let told = report(State::Done, from + reported, None, Some("done"));
+        run.scene.agent.report = Some(told);
+        run.after(1_000);
+        assert_eq!(run.turn.has_ended(), ends, "{reported}");
+    }
+}
