@@ -151,7 +151,9 @@ impl Turn {
         let keeps_none = agent
             .seen(seen)
             .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
-        if done.is_some() && agent.profile.transcript.is_some() && !keeps_none {
+        // One that names the task is about it.
+        let unnamed = done.is_some_and(|report| report.task.is_none());
+        if unnamed && agent.profile.transcript.is_some() && !keeps_none {
             let told = *running.told.get_or_insert(now.tick);
             if now.tick.since(told) < RECORD_WITHIN {
                 return Verdict::NotYet;

@@ -332,3 +332,14 @@ fn a_report_is_about_the_turn_that_began_last_before_it() {
         assert_eq!(run.turn.has_ended(), ends, "{reported}");
     }
 }
+
+#[test]
+fn a_report_that_names_the_task_needs_no_record_beside_it() {
+    for (task, ends) in [(Some(1), true), (None, false)] {
+        let mut run = Run::running("codex");
+        let told = report(State::Done, run.scene.ms, task, Some("done"));
+        run.scene.agent.report = Some(told);
+        run.after(100);
+        assert_eq!(run.turn.has_ended(), ends, "{task:?}");
+    }
+}
