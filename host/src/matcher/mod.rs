@@ -29,6 +29,9 @@ pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
 
+/// How many failed tasks rest at once, at most; what is beyond them rests until others are done.
+const MOST_RESTING: usize = 10_000;
+
 /// What the matcher is told once.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -287,7 +290,7 @@ impl Matcher {
             .ledger
             .run(move |store| {
                 let version = store.data_version()?;
-                Ok((version, store.next_due(wall)?, store.resting()?))
+                Ok((version, store.next_due(wall)?, store.resting(MOST_RESTING)?))
             })
             .await?;
         let rested = self.rests.over(resting, now);

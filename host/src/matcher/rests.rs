@@ -61,6 +61,7 @@ mod tests {
         Rest {
             task: TaskId(task),
             until: Timestamp::from_second(until).expect("a time"),
+            written: until.to_string().into_bytes(),
             tries,
         }
     }

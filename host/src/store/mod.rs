@@ -279,11 +279,12 @@ pub trait Store: PolicyLog {
     fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Returns the failed tasks that rest before their next try. When a rest is over is for the
-    /// caller to say: it is a time that passes, whatever the clock of the machine is set to.
+    /// caller to say: it is a time that passes, whatever the clock of the machine is set to. At most
+    /// so many are returned, the oldest tasks first.
     ///
     /// # Errors
     /// The database refused.
-    fn resting(&mut self) -> Result<Vec<Rest>, StoreError>;
+    fn resting(&mut self, limit: usize) -> Result<Vec<Rest>, StoreError>;
 
     /// Ends rests, of tasks that still rest as they did.
     ///
@@ -919,8 +920,11 @@ pub struct OpenAttempt {
 pub struct Rest {
     /// Which task.
     pub task: TaskId,
-    /// Until when, by the clock of the moment at which it failed.
+    /// Until when, by the clock of the moment at which it failed; the origin of time where what is
+    /// written is no time.
     pub until: Timestamp,
+    /// The same as it stands in its row: other tools may write a time in another form.
+    pub written: Vec<u8>,
     /// How often it was tried.
     pub tries: u32,
 }

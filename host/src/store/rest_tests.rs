@@ -2,6 +2,7 @@
 //! of a session belongs to its pane, whatever it is called.
 
 use super::tests::*;
+use super::rows::stamp;
 use super::*;
 
 /// A task that has failed once and rests until then.
@@ -41,21 +42,22 @@ fn a_rest_ends_when_it_is_said_to_and_never_by_the_wall_clock() {
     let rest = Rest {
         task: id,
         until: later(4),
+        written: stamp(later(4)).into_bytes(),
         tries: 1,
     };
     assert_eq!(store.next_due(now()).expect("read"), None);
     store.release_due(later(1_000_000)).expect("released");
     assert!(!may_run(&mut store, id));
-    assert_eq!(store.resting().expect("rests"), std::slice::from_ref(&rest));
+    assert_eq!(store.resting(100).expect("rests"), std::slice::from_ref(&rest));
     let other = Rest {
-        until: later(5),
+        written: stamp(later(5)).into_bytes(),
         ..rest.clone()
     };
     store.release(&[other]).expect("released");
     assert!(!may_run(&mut store, id), "it rests until another time");
     store.release(&[rest]).expect("released");
     assert!(may_run(&mut store, id));
-    assert!(store.resting().expect("rests").is_empty());
+    assert!(store.resting(100).expect("rests").is_empty());
     let read = store.task(id).expect("the task");
     assert_eq!((read.attempts, read.error.as_deref()), (1, Some("why")));
 }
@@ -66,16 +68,72 @@ fn a_time_that_a_person_names_is_no_rest() {
     let id = resting(&mut store, later(4));
     // Another change leaves the rest as it is.
     edited(&mut store, id, Some(later(4)));
-    assert_eq!(store.resting().expect("rests").len(), 1);
+    assert_eq!(store.resting(100).expect("rests").len(), 1);
     edited(&mut store, id, Some(later(60)));
-    assert!(store.resting().expect("rests").is_empty());
+    assert!(store.resting(100).expect("rests").is_empty());
     assert_eq!(store.next_due(now()).expect("read"), Some(later(60)));
     store.release_due(later(60)).expect("released");
     assert!(may_run(&mut store, id));
     // Nor is one that is named for a task that was tried.
     edited(&mut store, id, Some(later(90)));
-    assert!(store.resting().expect("rests").is_empty());
+    assert!(store.resting(100).expect("rests").is_empty());
     assert_eq!(store.next_due(now()).expect("read"), Some(later(90)));
+}
+
+#[test]
+fn a_rest_that_another_tool_has_written_ends_too() {
+    // Forms of a time, and what is none; a number of tries that is none.
+    let forms = [
+        "'2026-01-01 12:00:04'",
+        "'2026-01-01T12:00:04+00:00'",
+        "'tomorrow'",
+        "''",
+        "1767268804",
+        "1767268804.5",
+        "x'ff00fe'",
+    ];
+    for form in forms {
+        let (_directory, mut store) = store();
+        let id = resting(&mut store, later(4));
+        for written in [
+            format!("UPDATE tasks SET not_before = {form}, tries = 'many'"),
+            format!("UPDATE tasks SET not_before = {form}, tries = -1"),
+        ] {
+            store.connection.execute_batch(&written).expect(form);
+            let rests = store.resting(100).expect(form);
+            assert_eq!(rests.len(), 1, "{form}");
+            let changed = Rest {
+                written: b"otherwise".to_vec(),
+                ..rests[0].clone()
+            };
+            store.release(&[changed]).expect(form);
+            assert!(!may_run(&mut store, id), "{form}");
+        }
+        let rests = store.resting(100).expect(form);
+        store.release(&rests).expect(form);
+        assert!(may_run(&mut store, id), "{form}");
+    }
+}
+
+#[test]
+fn no_more_rests_are_read_than_were_asked_for() {
+    let (_directory, mut store) = store();
+    let task = NewTask {
+        max_retries: 1,
+        ..NewTask::command("x")
+    };
+    let ids = queue(&mut store, &[task.clone(), task.clone(), task]);
+    let attempts = [1, 2, 3].map(|pane| claimed(&mut store, ids[pane as usize - 1], pane));
+    for attempt in attempts {
+        let failed = End {
+            not_before: Some(later(4)),
+            ..end(attempt, Outcome::Failed, Event::Retry)
+        };
+        store.end(&failed, now()).expect("ended");
+    }
+    let read = store.resting(2).expect("rests");
+    let read: Vec<TaskId> = read.iter().map(|rest| rest.task).collect();
+    assert_eq!(read, ids[..2]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 
 use super::moves::{follow, move_task, write_history};
 use super::rows::{
-    SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params, json,
-    kind_name, lane_of, outcome_of, phase_of, said, saturating, session_of, stamp, status_of,
+    SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params, integer,
+    json, kind_name, lane_of, outcome_of, phase_of, said, saturating, session_of, stamp, status_of,
     task_of, text, time,
 };
 use super::{
@@ -327,16 +327,18 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    fn resting(&mut self) -> Result<Vec<Rest>, StoreError> {
+    fn resting(&mut self, limit: usize) -> Result<Vec<Rest>, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT id, not_before, tries FROM tasks INDEXED BY tasks_resting
-             WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL ORDER BY id",
+            "SELECT id, CAST(not_before AS TEXT), tries FROM tasks INDEXED BY tasks_resting
+             WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL ORDER BY id LIMIT ?1",
         )?;
-        let rests = query.query_map([], |row| {
+        let rests = query.query_map([saturating(limit as u64)], |row| {
+            let tries = integer(row, 2)?.unwrap_or_default();
             Ok(Rest {
                 task: TaskId(row.get(0)?),
                 until: time(row, 1)?.unwrap_or_default(),
-                tries: row.get(2)?,
+                written: row.get_ref(1)?.as_bytes().unwrap_or_default().to_vec(),
+                tries: u32::try_from(tries.max(0)).unwrap_or(u32::MAX),
             })
         })?;
         Ok(rests.collect::<Result<_, _>>()?)
@@ -346,10 +348,11 @@ impl Store for Sqlite {
         self.atomically(|connection| {
             let mut release = connection.prepare_cached(
                 "UPDATE tasks SET not_before = NULL
-                 WHERE id = ?1 AND status = 'pending' AND rests = 1 AND not_before = ?2",
+                 WHERE id = ?1 AND status = 'pending' AND rests = 1
+                 AND CAST(CAST(not_before AS TEXT) AS BLOB) = ?2",
             )?;
             for rest in rested {
-                release.execute(params![rest.task.0, stamp(rest.until)])?;
+                release.execute(params![rest.task.0, rest.written])?;
             }
             Ok(())
         })

@@ -87,7 +87,7 @@ pub(super) fn claim(task: TaskId, pane: u32) -> Claim {
 
 pub(super) fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
     store.release_due(later(100_000)).expect("released");
-    let rests = store.resting().expect("rests");
+    let rests = store.resting(100).expect("rests");
     store.release(&rests).expect("released");
     let claim = Claim {
         revision: store.task(task).expect("the task").revision,
