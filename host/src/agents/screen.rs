@@ -246,10 +246,7 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
         })
         .unwrap_or(lines.len());
     let above = &lines[..end];
-    // Long prompts are wrapped, or shown in another way: their beginning is enough, and the more of it
-    // the better, for others may begin alike.
-    let first = prompt.lines().map(essence).find(|line| !line.is_empty());
-    let first = first.unwrap_or_default();
+    let beginnings = beginnings(prompt);
     let is_prompt = |line: &str| composer.is_some_and(|composer| composer.line.0.is_match(line));
     let find = |start: &str| {
         let tells = |line: &str| essence(line).contains(start);
@@ -259,11 +256,10 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
             .rposition(|line| tells(line) && is_prompt(line))
             .or_else(|| above.iter().rposition(|line| tells(line)))
     };
-    let told = if first.is_empty() {
+    let told = if beginnings.is_empty() {
         above.iter().rposition(|line| is_given(profile, line))
     } else {
-        let starts = BEGINNINGS.map(|length| first.chars().take(length).collect::<String>());
-        starts.iter().find_map(|start| find(start))
+        beginnings.iter().find_map(|start| find(start))
     };
     let below = match told {
         Some(told) => &above[told + 1..],
@@ -309,16 +305,41 @@ fn is_given(profile: &Profile, line: &str) -> bool {
     draft.is_some_and(|draft| !draft.trim().is_empty())
 }
 
-/// Returns how many prompts are shown that were given, and the last of them.
-pub fn given(profile: &Profile, lines: &[&str]) -> (usize, String) {
-    let given: Vec<&&str> = lines
+/// The prompts that a screen shows as given to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Given {
+    /// How many there are.
+    pub count: usize,
+    /// The line of the last.
+    pub last: String,
+    /// Whether another stands below the prompt that was looked for. Where that one is not seen, this
+    /// is not known, and `false`.
+    pub followed: bool,
+}
+
+/// Returns the prompts that are shown as given, and whether one follows `prompt`.
+pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
+    let given: Vec<&str> = lines
         .iter()
+        .copied()
         .filter(|line| is_given(profile, line))
         .collect();
-    let last = given
-        .last()
-        .map_or_else(String::new, |line| (**line).to_owned());
-    (given.len(), last)
+    let find = |start: &String| given.iter().rposition(|line| essence(line).contains(start));
+    let ours = beginnings(prompt).iter().find_map(find);
+    Given {
+        count: given.len(),
+        last: given.last().copied().unwrap_or_default().to_owned(),
+        followed: ours.is_some_and(|ours| ours + 1 < given.len()),
+    }
+}
+
+/// Returns what a prompt may be known by where it is shown, the longest first; nothing for one that
+/// is empty. Long prompts are wrapped, or shown in another way: their beginning is enough, and the
+/// more of it the better, for others may begin alike.
+fn beginnings(prompt: &str) -> Vec<String> {
+    let first = prompt.lines().map(essence).find(|line| !line.is_empty());
+    let cut = |first: String| BEGINNINGS.map(|length| first.chars().take(length).collect());
+    first.map(cut).into_iter().flatten().collect()
 }
 
 /// A message at the end of a turn is one or two lines long.
@@ -433,6 +454,26 @@ mod tests {
     fn draft(profile: &Profile, screen: &str, cursor: Option<(u32, u32)>) -> Draft {
         let draft = Screen::read(screen, cursor).draft(profile);
         draft.expect("a composer")
+    }
+
+    #[test]
+    fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
+        let profile = profile("line = '^>(?: (?P<draft>.*))?$'");
+        let lines = ["> say hello", "hello", "> say more", "more", ">"];
+        let told = |prompt: &str, lines: &[&str]| {
+            let given = given(&profile, lines, prompt);
+            (given.count, given.last, given.followed)
+        };
+        let more = "> say more".to_owned();
+        assert_eq!(told("say hello", &lines), (2, more.clone(), true));
+        assert_eq!(told("say more", &lines), (2, more.clone(), false));
+        // Of the same text given twice, the last counts.
+        let twice = ["> say hello", "> say more", "> say hello"];
+        assert!(!told("say hello", &twice).2);
+        // Out of sight, or unknown: nothing is told of what follows.
+        assert_eq!(told("something else", &lines), (2, more.clone(), false));
+        assert_eq!(told("", &lines), (2, more, false));
+        assert_eq!(told("say hello", &[]), (0, String::new(), false));
     }
 
     #[test]

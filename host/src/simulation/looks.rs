@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::agents::{AgentPane, Doing, Typing};
 use super::world::State;
 use crate::agents::fuse::{self, Says, Signal, Source, fuse};
+use crate::agents::screen;
 use crate::agents::transcript::{self, How};
 use crate::model::session::{AT_PROMPT, Shell};
 use crate::model::verdict::{Detail, Obstacle};
@@ -336,12 +337,17 @@ impl State {
                 let gone = self.chance(30) || !self.agents[index].lives;
                 Done::Answer((!gone).then(|| self.agents[index].answer(text)))
             }
-            Act::ReadGiven { .. } => {
+            Act::ReadGiven { text, .. } => {
                 let pane = &self.agents[index];
                 let turns = pane.turns.iter();
                 let given: Vec<_> = turns.filter(|turn| turn.pid == pane.pid).collect();
                 let last = given.last().map(|turn| turn.text.clone());
-                let shown = (given.len(), last.unwrap_or_default());
+                let ours = given.iter().rposition(|turn| turn.text == **text);
+                let shown = screen::Given {
+                    count: given.len(),
+                    last: last.unwrap_or_default(),
+                    followed: ours.is_some_and(|ours| ours + 1 < given.len()),
+                };
                 Done::Given(pane.lives.then_some(shown))
             }
             _ => Done::Fine,

@@ -1,8 +1,8 @@
 //! A failed task rests for a time that passes, not until a time of the wall clock; and what is known
 //! of a session belongs to its pane, whatever it is called.
 
-use super::tests::*;
 use super::rows::stamp;
+use super::tests::*;
 use super::*;
 
 /// A task that has failed once and rests until then.
@@ -48,7 +48,10 @@ fn a_rest_ends_when_it_is_said_to_and_never_by_the_wall_clock() {
     assert_eq!(store.next_due(now()).expect("read"), None);
     store.release_due(later(1_000_000)).expect("released");
     assert!(!may_run(&mut store, id));
-    assert_eq!(store.resting(100).expect("rests"), std::slice::from_ref(&rest));
+    assert_eq!(
+        store.resting(100).expect("rests"),
+        std::slice::from_ref(&rest)
+    );
     let other = Rest {
         written: stamp(later(5)).into_bytes(),
         ..rest.clone()

@@ -12,9 +12,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 
 use super::moves::{follow, move_task, write_history};
 use super::rows::{
-    SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params, integer,
-    json, kind_name, lane_of, outcome_of, phase_of, said, saturating, session_of, stamp, status_of,
-    task_of, text, time,
+    SESSION, TASK, from_json, from_json_or_default, history_of, identity_of, identity_params,
+    integer, json, kind_name, lane_of, outcome_of, phase_of, said, saturating, session_of, stamp,
+    status_of, task_of, text, time,
 };
 use super::{
     Answer, Claim, ContextUpdate, DaemonFacts, End, HistoryRow, Lane, Limit, OpenAttempt, Output,

@@ -490,7 +490,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
                 Done::Answer(Some(screen::answer(&profile, &lines, text, *alternate)))
             }
-            Act::ReadGiven { alternate } => {
+            Act::ReadGiven { text, alternate } => {
                 let (Some(profile), Some(lines)) = (
                     hands.profile.clone(),
                     self.shown(identity, *alternate).await,
@@ -498,7 +498,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                     return Done::Given(None);
                 };
                 let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-                Done::Given(Some(screen::given(&profile, &lines)))
+                Done::Given(Some(screen::given(&profile, &lines, text)))
             }
             Act::TellPerson { question } => {
                 self.tell_person(brief, question).await;

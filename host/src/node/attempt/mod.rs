@@ -33,10 +33,10 @@ use jiff::Timestamp;
 
 use super::script::Step;
 use super::spool::Taken;
-use crate::agents::Profile;
 use crate::agents::fuse::{Says, Signal, Verdict};
 use crate::agents::report::Report;
 use crate::agents::transcript::How;
+use crate::agents::{Profile, screen};
 use crate::model::clock::{Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::session::Shell;
@@ -461,6 +461,8 @@ pub(crate) enum Act {
     },
     /// Read the prompts that the pane shows as given.
     ReadGiven {
+        /// The one below which others are looked for.
+        text: Arc<str>,
         /// Whether the pane shows the alternate screen.
         alternate: bool,
     },
@@ -630,8 +632,8 @@ pub(crate) enum Done {
     Pane(Result<bool, String>),
     /// The answer, and all that stands below the prompt; `None`: it cannot be read.
     Answer(Option<(String, String)>),
-    /// How many prompts are shown, and the last.
-    Given(Option<(usize, String)>),
+    /// The prompts that are shown; `None`: they cannot be read.
+    Given(Option<screen::Given>),
 }
 
 impl Done {

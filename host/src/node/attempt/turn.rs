@@ -31,7 +31,7 @@ use super::{
     SameProfile, Sight, UNRESPONSIVE, Wants, Written,
 };
 use crate::agents::transcript::How;
-use crate::agents::{Profile, payload};
+use crate::agents::{Profile, payload, screen};
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase, TurnFacts};
 use crate::store::{OpenAttempt, Request};
@@ -134,7 +134,7 @@ struct Question {
     /// What it said, where its turn has ended in a question.
     said: Option<(String, TurnFacts)>,
     /// The prompts that were to be seen then.
-    shown: Option<(usize, String)>,
+    shown: Option<screen::Given>,
     /// When they were looked at last.
     shown_at: Tick,
 }

@@ -9,6 +9,7 @@ use super::giving::Giving;
 use super::{Agent, LOOK, Question, State, Turn};
 use crate::agents::fuse::{Says, Source};
 use crate::agents::payload;
+use crate::agents::screen::Given;
 use crate::agents::transcript::How;
 use crate::model::clock::{Now, Tick};
 use crate::model::session::Activity;
@@ -135,7 +136,10 @@ impl Turn {
             (Some(Reading::Later), Some(Done::Given(shown))) => {
                 let question = running.question.as_ref();
                 let before = question.and_then(|question| question.shown.as_ref());
-                if shown.is_some() && before.is_some() && shown.as_ref() != before {
+                // What was given while no daemon looked stands there from the first look on.
+                let is_new =
+                    |shown: &Given| shown.followed || before.is_some_and(|before| before != shown);
+                if shown.as_ref().is_some_and(is_new) {
                     let details = "the agent went on".to_owned();
                     return self.goes_on(agent, running, details, true, now, seen);
                 }
@@ -305,6 +309,7 @@ impl Turn {
                 question.shown_at = now.tick;
                 running.reading = Some(Reading::Later);
                 acts.push(Act::ReadGiven {
+                    text: Arc::clone(&agent.text),
                     alternate: sight.alternate,
                 });
                 return self.to(State::Running(agent, running), Next::act(acts));
@@ -516,6 +521,7 @@ impl Turn {
         if !seen.record.found {
             running.reading = Some(Reading::Asked);
             acts.push(Act::ReadGiven {
+                text: Arc::clone(&agent.text),
                 alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
             });
         }

@@ -5,6 +5,7 @@ mod giving;
 mod resuming;
 mod running;
 
+use crate::agents::screen;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -285,6 +286,14 @@ fn phase(act: &Act) -> Option<Phase> {
         Act::Advance { phase, .. } => Some(*phase),
         _ => None,
     }
+}
+
+fn given(count: usize, last: &str, followed: bool) -> Option<screen::Given> {
+    Some(screen::Given {
+        count,
+        last: last.to_owned(),
+        followed,
+    })
 }
 
 fn reply(id: i64, answer: Answer, asks: &str) -> Reply {
@@ -1056,7 +1065,7 @@ fn scenes() -> impl Strategy<Value = (Scene, Option<Done>)> {
         Just(Done::Typed(Typed::Refused(Refusal::Gone))),
         Just(Done::Typed(Typed::Unknown(Error::Closed))),
         Just(Done::Answer(Some(("a".into(), "a".into())))),
-        Just(Done::Given(Some((1, "a".into())))),
+        Just(Done::Given(given(1, "a", false))),
     ];
     (
         says,

@@ -1,6 +1,7 @@
 //! A turn that runs: dialogs, questions, and who answers them.
 
 use super::*;
+use crate::agents::screen;
 
 fn keys() -> Answer {
     Answer::Keys(vec!["Enter".into()])
@@ -66,7 +67,7 @@ fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
 }
 
 /// A turn that has ended in a question which only the screen tells; so many prompts are shown.
-fn questioned_on_screen(shown: Option<(usize, String)>) -> Run {
+fn questioned_on_screen(shown: Option<screen::Given>) -> Run {
     let mut run = Run::running("opencode");
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
@@ -197,14 +198,17 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
 
 #[test]
 fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
-    let given = |count: usize, last: &str| Some((count, last.to_owned()));
-    for (later, goes_on) in [
-        (given(1, "say hello"), false),
-        (given(2, "say hello"), true),
-        (given(1, "yes"), true),
-        (None, false),
+    let ours = given(1, "say hello", false);
+    let both = given(2, "yes", true);
+    for (first, later, goes_on) in [
+        (&ours, &ours, false),
+        (&ours, &given(2, "say hello", false), true),
+        (&ours, &given(1, "yes", false), true),
+        (&ours, &None, false),
+        // Answered before the first look: nothing changes any more, and it stands below ours.
+        (&both, &both, true),
     ] {
-        let mut run = questioned_on_screen(given(1, "say hello"));
+        let mut run = questioned_on_screen(first.clone());
         run.scene.is(Activity::Idle, "waits", Vec::new());
         assert!(run.after(1_999).is_empty());
         let acts = run.after(1).to_vec();
