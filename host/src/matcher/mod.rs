@@ -29,7 +29,8 @@ pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
 
-/// How many failed tasks rest at once, at most; what is beyond them rests until others are done.
+/// The rests of so many tasks are timed at once, of the oldest first: the next ones are looked at when
+/// some of these are over.
 const MOST_RESTING: usize = 10_000;
 
 /// What the matcher is told once.

@@ -119,6 +119,22 @@ fn a_rest_that_another_tool_has_written_ends_too() {
 }
 
 #[test]
+fn what_is_no_rest_waits_for_its_time_whatever_was_written() {
+    for form in ["2", "-1", "'yes'", "0.5", "x'01'"] {
+        let (_directory, mut store) = store();
+        let id = resting(&mut store, later(4));
+        let written = format!("UPDATE tasks SET rests = {form}");
+        store.connection.execute_batch(&written).expect(form);
+        assert!(store.resting(100).expect(form).is_empty(), "{form}");
+        assert_eq!(store.next_due(now()).expect(form), Some(later(4)), "{form}");
+        store.release_due(later(3)).expect(form);
+        assert!(!may_run(&mut store, id), "{form}");
+        store.release_due(later(4)).expect(form);
+        assert!(may_run(&mut store, id), "{form}");
+    }
+}
+
+#[test]
 fn no_more_rests_are_read_than_were_asked_for() {
     let (_directory, mut store) = store();
     let task = NewTask {

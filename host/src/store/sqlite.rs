@@ -321,7 +321,7 @@ impl Store for Sqlite {
         self.connection
             .prepare_cached(
                 "UPDATE tasks INDEXED BY tasks_due SET not_before = NULL
-                 WHERE status = 'pending' AND not_before <= ?1 AND rests = 0",
+                 WHERE status = 'pending' AND not_before <= ?1 AND rests <> 1",
             )?
             .execute([stamp(now)])?;
         Ok(())
@@ -408,7 +408,7 @@ impl Store for Sqlite {
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let due = self.connection.query_row(
             "SELECT min(not_before) FROM tasks INDEXED BY tasks_due
-             WHERE status = 'pending' AND not_before > ?1 AND rests = 0",
+             WHERE status = 'pending' AND not_before > ?1 AND rests <> 1",
             [stamp(now)],
             |row| time(row, 0),
         )?;
