@@ -238,14 +238,7 @@ impl Screen {
 /// them. An empty prompt stands for the last one that was given, whatever it was.
 pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (String, String) {
     let composer = profile.composer.as_ref();
-    let end = composer
-        .and_then(|composer| {
-            lines
-                .iter()
-                .rposition(|line| composer.line.0.is_match(line))
-        })
-        .unwrap_or(lines.len());
-    let above = &lines[..end];
+    let above = &lines[..composer_row(profile, lines)];
     let beginnings = beginnings(prompt);
     let is_prompt = |line: &str| composer.is_some_and(|composer| composer.line.0.is_match(line));
     let find = |start: &str| {
@@ -305,6 +298,16 @@ fn is_given(profile: &Profile, line: &str) -> bool {
     draft.is_some_and(|draft| !draft.trim().is_empty())
 }
 
+/// Returns the row in which the composer begins; the end of the lines where there is none.
+fn composer_row(profile: &Profile, lines: &[&str]) -> usize {
+    let composer = profile.composer.as_ref();
+    let row = composer.and_then(|composer| {
+        let mut lines = lines.iter();
+        lines.rposition(|line| composer.line.0.is_match(line))
+    });
+    row.unwrap_or(lines.len())
+}
+
 /// The prompts that a screen shows as given to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
@@ -317,9 +320,11 @@ pub struct Given {
     pub followed: bool,
 }
 
-/// Returns the prompts that are shown as given, and whether one follows `prompt`.
+/// Returns the prompts that are shown as given, and whether one follows `prompt`. What stands in the
+/// composer, the last of such lines, was not given.
 pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
-    let given: Vec<&str> = lines
+    let above = &lines[..composer_row(profile, lines)];
+    let given: Vec<&str> = above
         .iter()
         .copied()
         .filter(|line| is_given(profile, line))
@@ -468,8 +473,14 @@ mod tests {
         assert_eq!(told("say hello", &lines), (2, more.clone(), true));
         assert_eq!(told("say more", &lines), (2, more.clone(), false));
         // Of the same text given twice, the last counts.
-        let twice = ["> say hello", "> say more", "> say hello"];
+        let twice = ["> say hello", "> say more", "> say hello", ">"];
         assert!(!told("say hello", &twice).2);
+        // A draft, or what an agent suggests there, answers nothing.
+        let draft = ["> say hello", "Shall I?", "> yes"];
+        assert_eq!(
+            told("say hello", &draft),
+            (1, "> say hello".to_owned(), false)
+        );
         // Out of sight, or unknown: nothing is told of what follows.
         assert_eq!(told("something else", &lines), (2, more.clone(), false));
         assert_eq!(told("", &lines), (2, more, false));

@@ -5,7 +5,6 @@ mod giving;
 mod resuming;
 mod running;
 
-use crate::agents::screen;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::super::{
 use super::Turn;
 use crate::agents::fuse::{Says, Signal, Source, Verdict};
 use crate::agents::report::{Report, State};
+use crate::agents::screen;
 use crate::agents::transcript::How;
 use crate::agents::{Catalog, Profile};
 use crate::model::ids::{PaneId, TaskId};

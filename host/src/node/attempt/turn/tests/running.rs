@@ -1,7 +1,6 @@
 //! A turn that runs: dialogs, questions, and who answers them.
 
 use super::*;
-use crate::agents::screen;
 
 fn keys() -> Answer {
     Answer::Keys(vec!["Enter".into()])
