@@ -362,6 +362,11 @@ mod tests {
         nothing_asked.explain = 0;
         let answer = vec![assign(0, &[]), wait("later")];
         assert_eq!(check(&nothing_asked, answer.clone()), Ok(answer));
+        // A score may have as many terms as are shown.
+        let take = ranking(0, &[1; MOST_TERMS]);
+        let others = Vec::new();
+        let answer = vec![Decision::Assign { take, others }, wait("later")];
+        assert_eq!(check(&question(), answer.clone()), Ok(answer));
     }
 
     #[test]

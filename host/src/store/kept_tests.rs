@@ -62,6 +62,48 @@ async fn each_caller_hears_of_its_own_work() {
     assert_eq!(seen.len(), 600);
 }
 
+/// Those that share a transaction are kept together or not at all: a reader waits for so many at
+/// most.
+#[tokio::test]
+async fn what_waits_together_is_committed_together_up_to_a_bound() {
+    let (_directory, store) = store();
+    store
+        .connection
+        .execute_batch(
+            "CREATE TABLE p (id INTEGER PRIMARY KEY);
+             CREATE TABLE c (id REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER spoil AFTER INSERT ON tasks WHEN NEW.content = 'spoil'
+                BEGIN INSERT INTO c VALUES (99); END",
+        )
+        .expect("made");
+    let ledger = Ledger::start(store).expect("a thread");
+    let (go, told_to_go) = std::sync::mpsc::channel();
+    let first = ledger.run(move |store| {
+        told_to_go.recv().map_err(|_| StoreError::Stopped)?;
+        store.queue(&[NewTask::command("spoil")], now())
+    });
+    let others = (1..300).map(|_| {
+        let queue = |store: &mut dyn Store| store.queue(&[NewTask::command("x")], now());
+        ledger.run(queue)
+    });
+    let mut others: Vec<_> = others.map(Box::pin).collect();
+    let mut first = Box::pin(first);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    for call in &mut others {
+        assert!(call.as_mut().poll(&mut context).is_pending());
+    }
+    go.send(()).expect("the thread waits");
+    assert!(matches!(first.await, Err(StoreError::NotCommitted)));
+    let mut kept = Vec::new();
+    for call in others {
+        kept.push(call.await.is_ok());
+    }
+    let with_it = kept.iter().take_while(|kept| !**kept).count();
+    assert_eq!(1 + with_it, 256);
+    assert!(kept[with_it..].iter().all(|kept| *kept));
+}
+
 fn event(cause: PolicyCause, outcome: PolicyOutcome) -> PolicyEvent {
     PolicyEvent {
         id: 0,

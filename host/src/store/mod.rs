@@ -17,6 +17,8 @@ mod manage;
 mod moves;
 mod original;
 #[cfg(test)]
+mod original_tests;
+#[cfg(test)]
 mod people_tests;
 mod policies;
 #[cfg(test)]

@@ -184,3 +184,84 @@ fn what_a_session_has_done_follows_its_pane() {
     let attempts = store.attempts(parent).expect("attempts");
     assert_eq!(attempts[0].identity, identity(1));
 }
+
+#[test]
+fn a_session_is_found_by_the_name_that_it_had() {
+    let (_directory, mut store) = store();
+    let named = |name: &str, pane, activity| SessionRow {
+        identity: identity(pane),
+        activity,
+        ..session_row(name)
+    };
+    let sessions = [
+        named("a", 1, Activity::Gone),
+        named("b", 1, Activity::Idle),
+        named("c", 2, Activity::Gone),
+        named("d", 3, Activity::Idle),
+    ];
+    store.record_sessions(&sessions, now()).expect("recorded");
+    let found = |store: &mut Sqlite, name| store.session(name).expect("a session").name;
+    // It is called otherwise by now.
+    assert_eq!(found(&mut store, "a"), "b");
+    assert_eq!(found(&mut store, "b"), "b");
+    // One that has ended is all that there is of that name.
+    assert_eq!(found(&mut store, "c"), "c");
+    assert_eq!(found(&mut store, "d"), "d");
+    let rows = store.sessions().expect("sessions");
+    let there: Vec<&str> = present(&rows).map(|who| who.name).collect();
+    assert_eq!(there, ["b", "d"]);
+}
+
+#[test]
+fn a_session_says_why_it_takes_no_task() {
+    let idle = session_row("a");
+    assert_eq!(idle.reason(), AT_PROMPT);
+    let told = SessionRow {
+        reason: Some("somebody types".to_owned()),
+        ..idle.clone()
+    };
+    assert_eq!(told.reason(), "somebody types");
+    let gone = SessionRow {
+        activity: Activity::Gone,
+        ..idle
+    };
+    assert_eq!(gone.reason(), "");
+}
+
+#[test]
+fn what_is_said_of_a_pane_outlives_the_others() {
+    let (_directory, mut store) = store();
+    let of = |name: &str, pane| SessionRef {
+        name: name.to_owned(),
+        meaning: Some(Meaning::Pane(identity(pane))),
+    };
+    for (name, pane) in [("gone", 1), ("stays", 2)] {
+        let pause = [Pause::Session(of(name, pane))];
+        store.pause(&pause, true, now()).expect("paused");
+        let labels = BTreeMap::from([(name.to_owned(), String::new())]);
+        let labelled = store.label(&of(name, pane), &labels, &[], now());
+        labelled.expect("labelled");
+    }
+    let ended = [Meaning::Pane(identity(1))];
+    store.end_wishes(&ended, later(1)).expect("ended");
+    let told = |store: &mut Sqlite, name| {
+        let rows = store.session_history(name, 9).expect("history");
+        let actions: Vec<String> = rows.into_iter().map(|row| row.action).collect();
+        actions.join(" ")
+    };
+    assert_eq!(told(&mut store, "stays"), "paused labelled");
+    assert_eq!(told(&mut store, "gone"), "paused labelled resumed labelled");
+    assert_eq!(store.pauses().expect("pauses").len(), 1);
+}
+
+#[test]
+fn a_pane_that_another_tool_has_spoilt_is_named() {
+    let (directory, mut store) = store();
+    let id = queue(&mut store, &[NewTask::command("x")])[0];
+    claimed(&mut store, id, 1);
+    other(&directory)
+        .execute_batch("UPDATE attempts SET pane = 'x'")
+        .expect("spoilt");
+    let said = store.attempts(id).expect_err("no pane").to_string();
+    assert!(said.contains("unknown pane \"x\""), "{said}");
+}

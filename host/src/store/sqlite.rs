@@ -1189,4 +1189,26 @@ mod tests {
     fn tasks_that_cannot_run_cost_nothing() {
         assert_eq!(steps_for_lanes(5), steps_for_lanes(5000));
     }
+
+    #[test]
+    fn a_file_that_is_being_made_is_tried_again_and_no_other() {
+        let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let mut tries = 0;
+        let opened = patiently(|| {
+            tries += 1;
+            if tries < 3 {
+                Err(failure(rusqlite::ffi::SQLITE_BUSY))
+            } else {
+                Ok(tries)
+            }
+        });
+        assert_eq!(opened.expect("opened in the end"), 3);
+        let mut tries = 0;
+        let broken = patiently(|| {
+            tries += 1;
+            assert_eq!(tries, 1, "it does not become a database");
+            Err::<(), _>(failure(rusqlite::ffi::SQLITE_NOTADB))
+        });
+        assert!(broken.is_err());
+    }
 }

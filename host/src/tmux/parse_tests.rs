@@ -1,6 +1,7 @@
 //! What is made of answers, line by line.
 
 use super::parse::*;
+use super::script::Wanted;
 use super::*;
 
 const NONCE: &str = "assigner-00ff";
@@ -338,4 +339,155 @@ fn an_answer_of_any_length_is_bounded() {
     // Nothing that follows can be relied on.
     assert!(framing.line(b"%end 1 1 1").is_err());
     assert_eq!(MAX_ANSWER, 16 << 20);
+}
+
+#[test]
+fn a_request_that_was_never_sent_says_why() {
+    let reply = Reply::unsent(Error::Closed);
+    assert!(!reply.sent && reply.records.is_empty());
+    assert!(matches!(reply.complete(), Err(Error::Closed)));
+}
+
+#[test]
+fn each_state_of_a_pane_is_read_from_its_own_field() {
+    let calm = pane();
+    let states = |pane: &Pane| {
+        [
+            pane.dead,
+            pane.in_mode,
+            pane.input_off,
+            pane.synchronized,
+            pane.piped,
+            pane.alternate,
+        ]
+    };
+    assert_eq!(states(&calm), [false, false, false, false, false, true]);
+    assert_eq!((calm.window_index, calm.pane_index), (1, 0));
+    assert_eq!((calm.cursor, calm.activity), ((5, 1), 9));
+    assert_eq!((calm.dead_status, calm.session_id), (None, TmuxSession(1)));
+    assert_eq!(calm.tty, PathBuf::from("/dev/pts/4"));
+    for place in 0..6 {
+        let mut given = [false; 6];
+        given[place] = true;
+        let flags = given.map(|given| if given { "1" } else { "0" }).join("\t");
+        let row = format!(
+            "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t{flags}\t5\t1\t9\t3\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+        );
+        let panes = panes(&read(&row), NONCE).expect("a list").expect("panes");
+        assert_eq!(states(&panes[0]), given);
+        assert_eq!(panes[0].dead_status, Some(3));
+    }
+}
+
+#[test]
+fn a_session_is_read_as_it_stands() {
+    let row = "@session\t0\t10 1700000000 $2 4 5 6 1 0 %3 77 8 9\t0\t\t12\t0\ts\tp\t/d\n";
+    let one = |text: &str| {
+        let mut sessions = sessions(&read(text)).expect("a list");
+        assert_eq!(sessions.len(), 1, "{text}");
+        sessions.remove(0)
+    };
+    let mark = Some(Mark {
+        pool: "p".to_owned(),
+        owner: "/d".to_owned(),
+    });
+    let found = one(row);
+    assert_eq!((found.id.0.as_str(), found.name.as_str()), ("$2", "s"));
+    assert_eq!((found.clients, found.windows, found.panes), (4, 5, 6));
+    assert_eq!((&found.pane, found.cursor), (&identity(), (8, 9)));
+    assert_eq!((found.dead, found.dead_status), (false, None));
+    assert_eq!((found.created, found.up), (12, false));
+    assert_eq!((found.shared, &found.mark), (false, &mark));
+
+    let dead = one(&row.replacen("\t0\t\t12\t0\t", "\t1\t7\t12\t1\t", 1));
+    assert_eq!(
+        (dead.dead, dead.dead_status, dead.up),
+        (true, Some(7), true)
+    );
+    // In a group; linked; both.
+    for shared in [" 0 0 %3", " 1 1 %3", " 1 2 %3", " 0 1 %3"] {
+        assert!(one(&row.replacen(" 1 0 %3", shared, 1)).shared, "{shared}");
+    }
+    // Started by somebody else, or with a name or a mark that is not ours alone.
+    assert_eq!(one(&row.replacen("\tp\t/d", "\t\t", 1)).mark, None);
+    assert_eq!(one(&format!("{row}more\n")).mark, None);
+    // A holder, and one whose pane has no process.
+    for (right, wrong) in [
+        ("@session\t0", "@session\t1"),
+        (" 77 ", " 0 "),
+        (" 77 ", " -1 "),
+    ] {
+        let text = row.replacen(right, wrong, 1);
+        assert!(
+            sessions(&read(&text)).expect("a list").is_empty(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn each_request_to_type_is_told_what_became_of_itself() {
+    let identity = identity();
+    let wanted = Wanted::key(&identity);
+    let told = |text: &str, index, failure: Option<Error>| {
+        let mut reply = Reply {
+            records: read(text),
+            sent: true,
+            failure,
+            ..Reply::default()
+        };
+        reply.add_error("no pane");
+        match typed(&reply, index, &wanted) {
+            Typed::Done => "done".to_owned(),
+            Typed::Refused(refusal) => format!("refused: {refusal}"),
+            Typed::Unknown(error) => format!("unknown: {error}"),
+        }
+    };
+    let mode = "10 1700000000 %3 77 0 1 0 0 5 1 0";
+    let text = format!(
+        "@typing 0\n@typed 0\n@refused 1 {mode}\n@refused 2 {STATE}\n@refused 3 \n@typing 4\n"
+    );
+    for (index, expected) in [
+        "done",
+        "refused: the pane is in copy mode or another tmux mode",
+        "refused: tmux refused: it gave no reason",
+        "refused: the pane is gone",
+    ]
+    .iter()
+    .enumerate()
+    {
+        // What was told before the connection ended holds.
+        assert_eq!(told(&text, index, None), *expected);
+        assert_eq!(told(&text, index, Some(Error::Closed)), *expected);
+    }
+    let lost = format!("unknown: {}", Error::Closed);
+    assert_eq!(told(&text, 4, Some(Error::Closed)), lost);
+    assert_eq!(told(&text, 5, Some(Error::Closed)), lost);
+    let complained = told(&text, 4, None);
+    assert!(
+        complained.starts_with("unknown: ") && complained.ends_with("no pane"),
+        "{complained}"
+    );
+    assert_eq!(told(&text, 5, None), "refused: tmux refused: no pane");
+    for (failure, expected) in [
+        (Error::NoServer, "the pane is gone".to_owned()),
+        (Error::Closed, format!("tmux refused: {}", Error::Closed)),
+    ] {
+        let unsent = Reply::unsent(failure);
+        let Typed::Refused(refusal) = typed(&unsent, 0, &wanted) else {
+            panic!("nothing was typed");
+        };
+        assert_eq!(refusal.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_pane_without_a_process_is_none() {
+    for pid in ["0", "-1"] {
+        let row = format!(
+            "@pane\t10\t1700000000\t%3\t{pid}\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+        );
+        let panes = panes(&read(&row), NONCE).expect("a list");
+        assert!(panes.expect("no holders").is_empty(), "{pid}");
+    }
 }
