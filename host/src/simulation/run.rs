@@ -26,6 +26,9 @@ use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{Machine, Note, PaneSight, Refusals, Scan};
 use crate::store::{Ledger, Sqlite, Store};
 
+/// So many looks and acts at one moment are far more than any needs that lets time pass.
+const AT_ONCE: u32 = 5_000;
+
 /// The profiles of the agents, and whether they keep records.
 const PROFILES: [(&str, bool); 3] = [("claude", true), ("codex", true), ("gemini", false)];
 
@@ -47,6 +50,8 @@ pub(super) struct Run {
     pub(super) tasks: Vec<TaskId>,
     left: Arc<AtomicU32>,
     asked: Rc<Cell<u64>>,
+    /// It goes on at one moment for ever.
+    stuck: Cell<bool>,
     directory: tempfile::TempDir,
     /// Which daemon this is.
     daemon: u32,
@@ -152,6 +157,7 @@ impl Run {
             tasks,
             left: Arc::new(AtomicU32::new(0)),
             asked: Rc::default(),
+            stuck: Cell::default(),
             directory,
             daemon: 0,
             held: BTreeMap::new(),
@@ -302,7 +308,13 @@ impl Run {
 
     /// Lets everything run that can.
     pub(super) async fn settle(&self) {
-        loop {
+        for count in 0.. {
+            if count > AT_ONCE {
+                let mut state = self.state.borrow_mut();
+                state.fault("it goes on without letting time pass");
+                self.stuck.set(true);
+                return;
+            }
             let asked = self.asked.get();
             for _ in 0..3 {
                 tokio::task::yield_now().await;
@@ -324,6 +336,9 @@ impl Run {
         self.start();
         loop {
             self.settle().await;
+            if self.stuck.get() {
+                return;
+            }
             if self.left.load(Ordering::Relaxed) == 0 {
                 // Killed: what it was at stays as it is.
                 self.driver = None;

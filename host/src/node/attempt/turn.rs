@@ -114,7 +114,7 @@ struct Agent {
     submitted: Option<Timestamp>,
     /// An earlier daemon saw its turn run.
     ran_before: bool,
-    /// When the last report was made before it was given.
+    /// When the last report was made that is about something before it.
     heard: Option<Timestamp>,
     /// An earlier daemon has given it.
     resumed: bool,
@@ -140,6 +140,14 @@ struct Question {
 }
 
 impl Agent {
+    /// Takes what the agent has told up to a moment for heard: it is about nothing that comes later.
+    fn hear_until(&mut self, sight: &AgentSight, moment: Timestamp) {
+        let told = sight.report.as_ref().map(|report| report.at);
+        if let Some(told) = told.filter(|&told| told <= moment) {
+            self.heard = Some(told);
+        }
+    }
+
     fn of(seen: &AgentSight, text: String, given: Timestamp) -> Self {
         Self {
             profile: Arc::clone(&seen.profile),

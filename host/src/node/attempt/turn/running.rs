@@ -293,11 +293,14 @@ impl Turn {
             // no new one: it must have begun to work since.
             (Activity::Busy, Some(question)) => {
                 let since = question.said.as_ref().map(|_| agent.given);
-                let mut works = sight.signals.iter().filter(|signal| {
+                let works = sight.signals.iter().filter(|signal| {
                     matches!(signal.source, Source::Screen | Source::Title)
                         && signal.says == Says::Busy
+                        && since.is_none_or(|since| signal.since > since)
                 });
-                if works.any(|signal| since.is_none_or(|since| signal.since > since)) {
+                if let Some(since) = works.map(|signal| signal.since).max() {
+                    // What was told before it worked again is the end of what was asked.
+                    agent.hear_until(sight, since);
                     let details = "the agent goes on".to_owned();
                     return self.goes_on(agent, running, details, false, now, seen);
                 }
@@ -506,6 +509,10 @@ impl Turn {
         }
         // What comes next is another turn, and may have begun already where the question is heard anew.
         agent.given = facts.ended.map_or(now.wall, |ended| ended.min(now.wall));
+        if let Some(sight) = agent.seen(seen) {
+            let given = agent.given;
+            agent.hear_until(sight, given);
+        }
         acts.push(Act::AgeRecord);
         let since = match &running.question {
             Some(question) if !is_new => question.since,

@@ -196,6 +196,36 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
 }
 
 #[test]
+fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
+    // Told at the moment that the question is known by, or a moment after a person's answer was given.
+    for late in [0, 150] {
+        let mut run = Run::running("opencode");
+        run.scene.ms += 100;
+        run.scene.is(Activity::Idle, "waits", Vec::new());
+        let told = run.scene.ms;
+        let question = |ms| report(State::Done, ms, None, Some("Shall I?"));
+        run.scene.agent.report = Some(question(told));
+        assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));
+        run.did(Done::Given(given(1, "say hello", false)));
+        // The same end, told once more.
+        run.scene.agent.report = Some(question(told + late));
+        run.scene.ms += 200;
+        let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
+        run.scene.is(Activity::Busy, "works", signals);
+        assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+        for _ in 0..3 {
+            assert!(run.after(10).is_empty(), "{late}: {:?}", run.next);
+        }
+        // Its own end counts.
+        run.scene.agent.report = Some(report(State::Done, run.scene.ms, None, Some("done")));
+        run.scene.is(Activity::Idle, "waits", Vec::new());
+        run.step(None);
+        let response = &end(&run.next).output;
+        assert_eq!(response, &Output::Text("done".to_owned()), "{late}");
+    }
+}
+
+#[test]
 fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
     let ours = given(1, "say hello", false);
     let both = given(2, "yes", true);
