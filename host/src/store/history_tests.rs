@@ -249,7 +249,8 @@ fn a_question_and_what_follows_are_rows() {
     let read = store.task(task).expect("a task");
     assert_eq!((read.status, read.asks), (Status::InProgress, None));
     let open = store.open_attempts().expect("open").remove(0);
-    assert!(open.answered);
+    // A dialog is a part of the turn.
+    assert!(open.answered && !open.has_said);
     assert_eq!(open.started_at, Some(later(2)));
     assert_eq!(
         rows(&mut store, task)[before..],
@@ -258,6 +259,17 @@ fn a_question_and_what_follows_are_rows() {
             row("resumed", s1, "it went on", 2)
         ]
     );
+    // What it said at the end of its turn is kept, whatever it asks later.
+    let said = Output {
+        total: 8,
+        bytes: b"Shall I?".to_vec(),
+    };
+    for said in [Some(&said), None] {
+        store.ask(attempt, "what?", said, now()).expect("asked");
+        store.go_on(attempt, "it went on", now()).expect("gone on");
+        let open = store.open_attempts().expect("open").remove(0);
+        assert!(open.answered && open.has_said);
+    }
     for gone in [AttemptId(99), attempt] {
         if gone == attempt {
             let done = End::new(attempt, Outcome::Completed, Event::Complete);

@@ -913,6 +913,8 @@ pub struct OpenAttempt {
     pub submitted_at: Option<Timestamp>,
     /// Whether its agent has asked something that was answered.
     pub answered: bool,
+    /// Whether a turn of its agent's has ended in a question: what follows the answer is another turn.
+    pub has_said: bool,
     /// What it is a try of.
     pub task: Task,
 }

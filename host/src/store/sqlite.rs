@@ -722,7 +722,8 @@ impl Store for Sqlite {
         let mut query = self.connection.prepare_cached(
             "SELECT id, session, server_pid, server_start, pane, pane_pid, phase, delivered_at,
                 coalesce(resumed_at, started_at), submitted_at, task_id,
-                resumed_at IS NOT NULL
+                resumed_at IS NOT NULL,
+                EXISTS (SELECT 1 FROM outputs WHERE attempt_id = attempts.id)
              FROM attempts WHERE phase <> 'ended' ORDER BY id",
         )?;
         let rows = query.query_map([], |row| {
@@ -736,6 +737,7 @@ impl Store for Sqlite {
                 time(row, 9)?,
                 TaskId(row.get(10)?),
                 row.get::<_, bool>(11)?,
+                row.get::<_, bool>(12)?,
             ))
         })?;
         rows.map(|row| {
@@ -749,6 +751,7 @@ impl Store for Sqlite {
                 submitted_at,
                 task,
                 answered,
+                has_said,
             ) = row?;
             Ok(OpenAttempt {
                 id,
@@ -759,6 +762,7 @@ impl Store for Sqlite {
                 started_at,
                 submitted_at,
                 answered,
+                has_said,
                 task: read_task(&self.connection, task)?,
             })
         })

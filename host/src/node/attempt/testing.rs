@@ -69,6 +69,7 @@ pub(super) fn open(phase: Phase) -> OpenAttempt {
         started_at: (phase == Phase::Running).then(|| wall(0)),
         submitted_at: None,
         answered: false,
+        has_said: false,
         task: command("true"),
     }
 }

@@ -96,7 +96,7 @@ struct Lost {
     submitted: Option<Timestamp>,
     /// When it was last known to run.
     started: Tick,
-    /// Its agent had asked something that was answered.
+    /// A turn of its agent's had ended in a question, and that was answered.
     answered: bool,
 }
 
@@ -254,7 +254,7 @@ impl Turn {
                     given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
                     submitted: open.submitted_at,
                     started: now.tick - ago.unwrap_or_default(),
-                    answered: open.answered,
+                    answered: open.answered && open.has_said,
                 })
             }
             Phase::Ended => State::Ended,

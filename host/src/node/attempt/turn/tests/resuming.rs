@@ -239,14 +239,17 @@ fn a_text_that_cannot_be_made_again_is_sought_without_haste() {
 
 #[test]
 fn an_answer_that_an_earlier_daemon_gave_is_not_known_any_more() {
-    for (answered, asks, text) in [
-        (false, None, "say hello"),
-        (true, None, ""),
-        (true, Some("may I?"), "say hello"),
-        (false, Some("may I?"), "say hello"),
+    for (answered, has_said, asks, text) in [
+        (false, false, None, "say hello"),
+        (true, true, None, ""),
+        // A dialog was answered: what goes on is the same turn.
+        (true, false, None, "say hello"),
+        (true, true, Some("may I?"), "say hello"),
+        (false, false, Some("may I?"), "say hello"),
     ] {
         let attempt = OpenAttempt {
             answered,
+            has_said,
             task: Task {
                 asks: asks.map(str::to_owned),
                 ..prompt("say hello")
