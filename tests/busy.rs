@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Pane, Seat, Shell, World, in_each_shell, in_shells, stays};
+use crate::world::{Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, stays};
 
 /// Asserts that a pending task leaves a session alone, runs `release`, and sees the task end there.
 fn untouched_until(seat: &Seat<'_>, what: &str, release: impl FnOnce()) {
@@ -185,27 +185,34 @@ fn a_free_session_is_taken_instead() {
     assert_eq!(busy.screen(), before);
 }
 
-/// Prompts that look unlike an empty line are still prompts.
+/// Where a shell tells of its line, its prompt may look like anything.
 #[test]
-fn unusual_prompts_are_idle() {
+fn a_shell_that_tells_is_idle_whatever_its_prompt() {
     let world = World::new();
-    let bash = world.session("bash", Shell::Bash);
-    bash.line("PS1='\\n[\\w] (main) \\n-> '; clear");
-    bash.shows("\n->");
-    let colours = world.session("colours", Shell::Bash);
-    colours.line("PS1='\\[\\e[32m\\]\\u@\\h\\[\\e[0m\\]:\\w no sign at the end '; clear");
-    colours.shows("no sign at the end");
-    let empty = world.session("empty", Shell::Bash);
-    empty.line("PS1=''; clear");
-    let mut names = vec!["bash", "colours", "empty"];
+    let mut prompts = vec![
+        ("bash", Shell::Bash, "PS1='\\n[\\w] (main) \\n-> '", "\n->"),
+        (
+            "words",
+            Shell::Bash,
+            "PS1='no sign at the end '",
+            "no sign at the end",
+        ),
+        ("angle", Shell::Bash, "PS1='> '", ">"),
+        ("empty", Shell::Bash, "PS1=''", ""),
+    ];
     if Shell::Zsh.is_installed() {
-        let zsh = world.session("zsh", Shell::Zsh);
-        zsh.line("PS1='%~ > '; RPROMPT='at the right'; clear");
-        zsh.shows("at the right");
-        names.push("zsh");
+        let prompt = "PS1='%~ > '; RPROMPT='at the right'";
+        prompts.push(("zsh", Shell::Zsh, prompt, "at the right"));
+    }
+    let assigner = env!("CARGO_BIN_EXE_assigner");
+    for &(name, shell, prompt, shown) in &prompts {
+        let pane = world.session(name, shell);
+        let init = format!("eval \"$('{assigner}' shell-init {})\"", shell.program());
+        pane.line(&format!("{init}; {prompt}; clear"));
+        pane.shows(shown);
     }
     let _daemon = world.daemon();
-    for name in names {
+    for (name, ..) in prompts {
         eprintln!("in {name}");
         for _ in 0..2 {
             let id = world.shell_with(&["--target", name], "echo fine");
@@ -213,6 +220,31 @@ fn unusual_prompts_are_idle() {
             assert_eq!(task["output"], "fine\n", "{name}");
         }
     }
+}
+
+/// Where it does not, a row that may be a draft is none to type behind, until it is seen to be the prompt.
+#[test]
+fn a_prompt_that_nobody_knows_is_shown_by_enter() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    pane.line("PS1='make ❯ '; clear");
+    pane.shows("make ❯");
+    let _daemon = world.daemon();
+    world.session_is("one", "unknown");
+    let id = world.shell("echo fine");
+    eventually(|| {
+        let said = world.assigner(&["explain", &id.to_string()]).text();
+        if said.contains("press Enter") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    assert_eq!(world.show(id)["status"], "pending");
+    let shown = world.assigner(&["doctor", "one"]).text();
+    assert!(shown.contains("its row is `make ❯`"), "{shown}");
+    pane.keys(&["Enter"]);
+    assert_eq!(world.completed(id)["output"], "fine\n");
 }
 
 /// The line editor's other mode reads a line as well.

@@ -22,6 +22,7 @@ mod hostile;
 mod ledger;
 mod library;
 mod lifecycle;
+mod lines;
 mod looks;
 mod migration;
 mod model;

@@ -195,6 +195,71 @@ fn a_syntax_error_fails_the_task_and_leaves_the_session_usable() {
     });
 }
 
+/// bash dies of an open `$(` at the end of a file that it sources, some prompts later.
+#[test]
+fn a_command_with_an_open_substitution_does_not_end_its_shell() {
+    in_each_shell(|seat| {
+        for command in ["echo $(", "cat <(echo", "echo \"$(echo", "echo $("] {
+            let task = seat.world.settled(seat.shell(command));
+            assert_eq!(task["status"], "failed", "{command}: {task:#}");
+            assert_eq!(seat.run("echo next"), "next\n", "after {command}");
+        }
+    });
+}
+
+/// What a shell reads at its start is changed by one line, and comes back as it was.
+#[test]
+fn new_shells_tell_by_a_line_that_is_installed() {
+    let world = World::new();
+    let file = world.path("home/.bashrc");
+    let before = "PS1='make ❯ '\n# the last line is not ended";
+    fs::write(&file, before).expect("written");
+    let asks = world
+        .assigner(&["shell", "install", "bash"])
+        .refused(2)
+        .stderr;
+    assert!(asks.contains("--yes"), "{asks}");
+    assert_eq!(fs::read_to_string(&file).expect("read"), before);
+
+    let shown = world.assigner(&["shell", "install", "bash", "--yes"]);
+    let shown = shown.succeeded().text();
+    assert!(shown.contains("+# >>> assigner >>>"), "{shown}");
+    let said = world.json(&["shell", "install", "bash", "--yes"]);
+    assert_eq!(
+        (&said["installed"], &said["changed"]),
+        (&true.into(), &false.into())
+    );
+    let rc = fs::read_to_string(&file).expect("read");
+    assert_eq!(rc.matches("shell-init bash").count(), 1, "{rc}");
+
+    // Its prompt is one that nobody knows.
+    let home = world.path("home");
+    let line = format!(
+        "exec env HOME='{}' bash --rcfile '{}'",
+        home.display(),
+        file.display()
+    );
+    world.tmux(&["new-session", "-d", "-s", "told", &line]);
+    let _daemon = world.daemon();
+    world.session_is("told", "idle");
+    assert_eq!(world.run("echo fine"), "fine\n");
+
+    let said = world.json(&["shell", "remove", "bash", "--yes"]);
+    assert_eq!(said["changed"], true);
+    let after = fs::read_to_string(&file).expect("read");
+    assert_eq!(after, format!("{before}\n"));
+    let said = world.json(&["shell", "remove", "bash", "--yes"]);
+    assert_eq!(said["changed"], false);
+
+    fs::write(&file, "# >>> assigner >>>\n").expect("written");
+    let why = world
+        .assigner(&["shell", "remove", "bash", "--yes"])
+        .refused(1)
+        .stderr;
+    assert!(why.contains("nothing was written"), "{why}");
+    world.assigner(&["shell-init", "dash"]).refused(2);
+}
+
 /// A command that closes what it did not open must not run a part of itself.
 #[test]
 fn a_command_cannot_close_its_wrapping() {
@@ -214,6 +279,92 @@ fn a_command_cannot_close_its_wrapping() {
             assert!(!seat.path("escaped").exists(), "{command} ran");
         }
         assert_eq!(seat.run("echo next"), "next\n");
+    });
+}
+
+/// Once it has had a job, a shell says itself whether its line is a new one.
+#[test]
+fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
+    in_each_shell(|seat| {
+        if seat.shell == Shell::Dash {
+            return;
+        }
+        let world = seat.world;
+        assert_eq!(seat.run("echo first"), "first\n");
+        // One that ends as a prompt does, and something unfinished.
+        let unfinished = match seat.shell {
+            Shell::Fish => "touch executed \\",
+            _ => "touch executed '",
+        };
+        for draft in [&["-l", "touch executed # $ "][..], &["-l", unfinished]] {
+            seat.pane.keys(draft);
+            if draft[1] == unfinished {
+                seat.pane.keys(&["Enter"]);
+            }
+            let id = seat.shell("echo second");
+            let asked = world.show(id);
+            eventually(|| {
+                let sessions = world.json(&["sessions"]).to_string();
+                if sessions.contains("its shell says") || sessions.contains("reads no new line") {
+                    Ok(())
+                } else {
+                    Err(sessions)
+                }
+            });
+            assert_ne!(asked["status"], "completed", "{asked:#}");
+            assert!(!seat.path("executed").exists());
+            seat.pane.keys(&["C-c"]);
+            let task = world.settled(id);
+            assert_eq!(task["status"], "completed", "{task:#}");
+            assert_eq!(task["output"], "second\n", "{task:#}");
+            assert!(!seat.path("executed").exists());
+        }
+    });
+}
+
+/// A job that reads its input by the line editor is at work, whatever its shell looks like.
+#[test]
+fn a_job_that_asks_by_the_line_editor_is_not_interrupted() {
+    in_each_shell(|seat| {
+        let ask = match seat.shell {
+            Shell::Bash => "read -e -p 'Proceed? ' x; touch asked; echo got $x",
+            Shell::Zsh => "x=; vared -p 'Proceed? ' x; touch asked; echo got $x",
+            Shell::Fish => "read -P 'Proceed? ' x; touch asked; echo got $x",
+            Shell::Dash => return,
+        };
+        let world = seat.world;
+        let id = seat.shell(ask);
+        world.until(id, "in_progress");
+        let next = seat.shell("echo next");
+        seat.pane.shows("Proceed?");
+        // Long enough for several looks at it.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let task = world.show(id);
+        assert_eq!(task["status"], "in_progress", "{task:#}");
+        assert_eq!(world.show(next)["status"], "pending");
+        seat.pane.keys(&["yes", "Enter"]);
+        let task = world.settled(id);
+        assert_eq!(task["status"], "completed", "{task:#}");
+        let output = task["output"].as_str().unwrap_or_default();
+        assert!(output.contains("got yes"), "{task:#}");
+        assert_eq!(world.settled(next)["output"], "next\n");
+    });
+}
+
+/// What became of a command is not known where its shell has gone without a word: it is not run again.
+#[test]
+fn a_command_whose_end_is_not_known_is_not_run_again() {
+    in_each_shell(|seat| {
+        let world = seat.world;
+        let kill = match seat.shell {
+            Shell::Fish => "echo ran >> ran; kill -KILL $fish_pid",
+            _ => "echo ran >> ran; kill -KILL $$",
+        };
+        let id = seat.shell_with(&["--retries", "2"], kill);
+        let task = world.settled(id);
+        assert_eq!(task["status"], "uncertain", "{task:#}");
+        let ran = fs::read_to_string(seat.path("ran")).expect("it ran");
+        assert_eq!(ran, "ran\n");
     });
 }
 

@@ -360,6 +360,8 @@ pub struct EngineSection {
     pub prerequisite_timeout: Duration,
     /// Whether a shell is asked for variables that a task names.
     pub ask_variables: bool,
+    /// Whether a shell loads what tells of its line with its first job.
+    pub shell_integration: bool,
 }
 
 impl Default for PolicySection {
@@ -391,6 +393,7 @@ impl Default for EngineSection {
             attended_for: settings.attended_for,
             prerequisite_timeout: settings.prerequisite_within,
             ask_variables: settings.ask_variables,
+            shell_integration: settings.shell_integration,
         }
     }
 }

@@ -60,6 +60,7 @@ fn settings() -> Vec<Row> {
         row!("engine", "start-within", "'13s'", file => file.engine.start_within, "10s", "13s"),
         row!("engine", "attended-for", "'14s'", file => file.engine.attended_for, "3s", "14s"),
         row!("engine", "prerequisite-timeout", "'15s'", file => file.engine.prerequisite_timeout, "600s", "15s"),
+        row!("engine", "shell-integration", "false", file => file.engine.shell_integration, "true", "false"),
         row!("engine", "ask-variables", "false", file => file.engine.ask_variables, "true", "false"),
         row!("notify", "command", "'ring'", file => file.notify.command, "None", "Some(\"ring\")"),
         row!("notify", "bell", "true", file => file.notify.bell, "false", "true"),

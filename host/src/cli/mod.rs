@@ -9,6 +9,7 @@ mod clear;
 mod demo;
 mod doctor;
 mod edit;
+mod edited;
 mod exit;
 mod explain;
 mod generate;
@@ -30,6 +31,7 @@ mod run;
 mod send;
 mod session;
 mod sessions;
+mod shell;
 mod show;
 mod status;
 mod stop;
@@ -138,6 +140,8 @@ enum Command {
     Import(import::Args),
     Policy(policy::Args),
     Hooks(hooks::Args),
+    Shell(shell::Args),
+    ShellInit(shell::InitArgs),
     Stop(stop::Args),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -294,6 +298,8 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
         Command::Session(args) => session::run(&context, &args),
         Command::Policy(args) => policy::run(&context, args),
         Command::Hooks(args) => hooks::run(&context, &args),
+        Command::Shell(args) => shell::run(&context, &args),
+        Command::ShellInit(args) => shell::init(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Capture(args) => capture::run(&args),
         Command::Look(args) => look::run(&args),

@@ -84,6 +84,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             attended_for: engine.attended_for,
             prerequisite_within: engine.prerequisite_timeout,
             ask_variables: engine.ask_variables,
+            shell_integration: engine.shell_integration,
             notify: config.file.notify.command.clone(),
             bell: config.file.notify.bell,
             exclude: config.file.sessions.exclude.set(),

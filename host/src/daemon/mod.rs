@@ -222,12 +222,13 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let program = tmux::Program::new("tmux", options.socket.clone());
     tmux::version(program.path()).await?;
     let store = Sqlite::open(&options.data_dir)?;
+    // Who sees the lock may send a signal.
+    let mut stop = Stop::new()?;
     let _lock = Lock::take(&options.data_dir)?;
     let ledger = Ledger::start(store)?;
     let spool = Spool::open(&options.data_dir).map_err(DaemonError::Spool)?;
     let wake = Arc::new(Notify::new());
     let _watcher = watch(spool.directory(), Arc::clone(&wake));
-    let mut stop = Stop::new()?;
     let started_at = Timestamp::now();
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);

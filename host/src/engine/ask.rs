@@ -16,6 +16,7 @@ use crate::matcher::Inquiry;
 use crate::model::eligibility::Admission;
 use crate::model::session::Activity;
 use crate::node::script;
+use crate::node::shell::KEY;
 use crate::node::spool::Spool;
 use crate::store::SHORTEST_SECRET;
 use crate::tmux::{Tmux, Typed, TypedLine};
@@ -103,10 +104,21 @@ impl<T: Tmux + 'static> Engine<T> {
                     return Ok(());
                 }
             };
+            let text = script::typed_line(shell, &script);
+            let key = if seen.tells {
+                if let Err(error) = self.shells.offer(seen.row.identity.pane_pid, &text) {
+                    tracing::warn!("cannot offer a question to a shell: {error}");
+                    return Ok(());
+                }
+                Some(KEY)
+            } else {
+                None
+            };
             lines.push(TypedLine {
+                key,
                 identity: seen.row.identity.clone(),
                 cursor: seen.cursor,
-                text: script::typed_line(shell, &script),
+                text,
                 pipe: None,
             });
             questions.push(question);

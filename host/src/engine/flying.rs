@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::scan::Snapshot;
-use super::tracker::{Freshness, Seen, Telling, What};
+use super::tracker::{Declined, Freshness, Seen, Telling, What};
 use super::{Engine, RoundError};
 use crate::model::clock::{Clock, Tick};
 use crate::model::ids::AttemptId;
@@ -108,6 +108,7 @@ impl<T: Tmux + 'static> Engine<T> {
         PaneSight {
             idle: seen.idle,
             at_prompt: seen.at_prompt,
+            tells: seen.tells,
             foreground: seen.foreground,
             cursor: seen.cursor,
             piped: seen.piped,
@@ -161,6 +162,12 @@ impl<T: Tmux + 'static> Engine<T> {
                 self.tracker.hold(&told.identity, until, reason);
                 self.matcher.touch();
             }
+            Note::Declined(why) => {
+                if let Some(known) = self.tracker.get_mut(&told.identity) {
+                    known.declined = Some(Declined::now(why, known.declined));
+                }
+                self.matcher.touch();
+            }
             Note::Refused { pasted } => {
                 let refusals = self.refusals.entry(told.task).or_default();
                 refusals.all += 1;
@@ -182,6 +189,9 @@ impl<T: Tmux + 'static> Engine<T> {
         let Some(known) = self.tracker.get_mut(identity) else {
             return;
         };
+        if let Some(drawn) = &mut known.drawn {
+            drawn.job_ended();
+        }
         known.completed += u32::from(over.outcome == Outcome::Completed);
         known.failed += u32::from(over.outcome.is_failure());
         match over.leaves {

@@ -1,18 +1,22 @@
 //! What a pane is and does, signal by signal, for a person who asks why: a look of its own, beside a
 //! daemon that may run.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::agents::Agents;
-use super::prompt;
+use super::empty::{self, Facts, Row};
+use super::prompt::{self, Word};
 use super::scan::homes;
-use super::sight::{Evidence, Memory, Sighting, observe};
+use super::sight::{Evidence, Memory, ShellLine, Sighting, observe};
+use super::tracker::Stamp;
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
 use crate::model::eligibility::SHELL;
 use crate::model::verdict::{Obstacle, Signal, Verdict};
+use crate::node::shell::Shells;
 use crate::probe::{self, Standing};
 use crate::tmux::{Error, Pane, Tmux};
 
@@ -49,6 +53,8 @@ pub async fn inspect<T: Tmux>(
     attended_for: Duration,
 ) -> Result<Vec<Inspection>, Error> {
     let now = Timestamp::now();
+    let shells = Shells::open().ok();
+    let shells = shells.as_ref();
     let mut agents = Agents::for_one_look();
     agents.hear(reports);
     let panes: Vec<Pane> = tmux
@@ -109,9 +115,28 @@ pub async fn inspect<T: Tmux>(
         };
         let lines = tmux.cursor_lines(&[&pane]).await?;
         let line = lines.into_iter().next().flatten();
-        let line = line.map(|line| prompt::read(&line.before, &line.after, &line.below));
+        let directory = probe::working_directory(pid);
+        let directory = directory.as_deref().and_then(Path::to_str);
+        let facts = Facts::here(shell, directory, pane.attached);
+        let line = line.map(|line| {
+            let row = Row::of(&pane, &line);
+            ShellLine {
+                line: prompt::read(&line, pane.width),
+                row: Some(row.quoted()),
+                proof: empty::proof(&row, &facts, None, Stamp::of(&pane)),
+            }
+        });
+        let told = shells.and_then(|shells| shells.told(pid));
+        let word = told.filter(|told| told.shell == shell).map(|told| {
+            if told.at_prompt {
+                Word::Reads
+            } else {
+                Word::Elsewhere
+            }
+        });
         let evidence = Evidence::Shell {
             standing: &standing,
+            word,
             line,
         };
         let mut memory = Memory::for_one_look();

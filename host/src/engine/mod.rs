@@ -12,6 +12,7 @@
 mod agents;
 mod ask;
 mod changes;
+mod empty;
 pub mod explain;
 mod flying;
 pub mod inspect;
@@ -50,6 +51,7 @@ use crate::model::ids::TaskId;
 use crate::node::attempt::Refusals;
 use crate::node::attempt::driver::Driver;
 use crate::node::attempt::hands::{Local, Setup};
+use crate::node::shell::Shells;
 use crate::node::spool::Spool;
 use crate::policy::{Health, Policy, PolicyHost, Tally};
 use crate::probe::look::Watch;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub prerequisite_within: Duration,
     /// Whether a shell may be asked for variables that a task names.
     pub ask_variables: bool,
+    /// Whether a shell loads what tells of its line with its first job.
+    pub shell_integration: bool,
     /// Run by `sh -c` when an agent begins to wait for a person.
     pub notify: Option<String>,
     /// Whether the terminals that show tmux ring their bell then.
@@ -99,6 +103,7 @@ impl Default for Settings {
             attended_for: Duration::from_secs(3),
             prerequisite_within: Duration::from_secs(600),
             ask_variables: true,
+            shell_integration: true,
             notify: None,
             bell: false,
             exclude: GlobSet::empty(),
@@ -149,6 +154,7 @@ pub struct Engine<T: Tmux + 'static> {
     ledger: Ledger,
     policy: Arc<Mutex<PolicyHost>>,
     spool: Spool,
+    shells: Shells,
     secrets: Secrets,
     settings: Settings,
     tracker: Tracker,
@@ -194,14 +200,21 @@ impl<T: Tmux + 'static> Engine<T> {
             .await?;
         secrets.sweep(&in_use);
         spool.forget_questions();
+        let shells = Shells::open().unwrap_or_else(|error| {
+            tracing::warn!("shells cannot tell of their lines: {error}");
+            Shells::default()
+        });
+        shells.sweep(crate::probe::is_alive);
         // Reports of panes of servers that have ended are of no account.
         reports.sweep(|report| crate::probe::is_alive(report.server_pid));
         let tmux = Shared::new(tmux);
         let world = Rc::new(Local::new(
             tmux.clone(),
             spool.clone(),
+            shells.clone(),
             secrets.clone(),
             Setup {
+                integrate: settings.shell_integration,
                 program: settings.program.clone(),
                 output_limit: settings.output_limit,
                 prerequisite_within: settings.prerequisite_within,
@@ -224,6 +237,7 @@ impl<T: Tmux + 'static> Engine<T> {
             ledger,
             policy: Arc::new(Mutex::new(policy)),
             spool,
+            shells,
             secrets,
             settings,
             tracker: Tracker::new(known),

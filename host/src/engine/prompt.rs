@@ -5,7 +5,10 @@
 //! not. What stands left of the cursor tells: a prompt nearly always ends in a sign and a blank.
 //! Where that is not clear the line counts as a person's, and the session is left alone.
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::model::verdict::Says;
+use crate::tmux::CursorLine;
 
 /// How a prompt ends, before blanks.
 const SIGNS: &[char] = &[
@@ -49,6 +52,17 @@ const UNFINISHED: &[&str] = &[
     "errquote",
 ];
 
+/// How the questions of line editors end.
+const QUESTIONS: &[&str] = &[
+    "(y or n)",
+    "[yn]?",
+    "[y/n]?",
+    "[nyae]?",
+    "lines)?",
+    "--More--",
+    "(yes or no)?",
+];
+
 /// What stands in a line that waits for input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
@@ -56,6 +70,33 @@ pub(super) enum Line {
     Prompt,
     /// Something that a person has begun.
     Draft,
+    /// A search or a question of the line editor: what is pressed there is an answer.
+    Search,
+}
+
+/// What a shell says of its line itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Its line editor reads a new line. What stands in it, it says when it is asked.
+    Reads,
+    /// It waits for keys, and not for a new line.
+    Elsewhere,
+    /// It was asked, and why it took nothing.
+    Declined(&'static str),
+}
+
+impl Word {
+    /// Returns what it says of the shell.
+    pub(super) fn says(self) -> (Says, &'static str) {
+        match self {
+            Self::Reads => (Says::Idle, "its line editor reads a new line"),
+            Self::Elsewhere => (
+                Says::Nothing,
+                "its line editor reads no new line: something unfinished, or the input of a command",
+            ),
+            Self::Declined(why) => (Says::Attended, why),
+        }
+    }
 }
 
 impl Line {
@@ -67,17 +108,20 @@ impl Line {
                 Says::Attended,
                 "something stands at its prompt that was not submitted",
             ),
+            Self::Search => (
+                Says::Attended,
+                "its line editor searches, or asks something",
+            ),
         }
     }
 }
 
-/// Reads the cursor's line: `left` of the cursor up to its column, blanks included, and what
-/// stands from the cursor on, and the line below.
-pub(super) fn read(left: &str, right: &str, below: &str) -> Line {
-    // zsh asks below its prompt what to search the history for.
-    if below.contains("i-search:") {
-        return Line::Draft;
+/// Reads the cursor's line in a pane of this width.
+pub(super) fn read(line: &CursorLine, width: u32) -> Line {
+    if searches(line, width) {
+        return Line::Search;
     }
+    let (left, right) = (line.before.as_str(), line.after.as_str());
     // A prompt on the right is far off; text at the cursor was typed, and the cursor moved back.
     if right
         .chars()
@@ -106,6 +150,22 @@ pub(super) fn read(left: &str, right: &str, below: &str) -> Line {
     Line::Draft
 }
 
+/// Whether its line editor searches the history, or asks something. readline asks in front of the line,
+/// zsh and fish below it; each asks in the line whether a list is to be shown, a word to be corrected, or
+/// files to be deleted.
+fn searches(line: &CursorLine, width: u32) -> bool {
+    let width = usize::try_from(width).unwrap_or(usize::MAX);
+    let above = line.above.iter().rev();
+    let wrapped = above.take_while(|row| row.width() + 1 >= width);
+    let asks = |row: &str| row.contains("i-search:") || row.contains("i-search)");
+    let question = line.before.trim_end();
+    asks(&line.before)
+        || wrapped.map(String::as_str).any(asks)
+        || line.below.iter().any(|row| row.contains("i-search:"))
+        || line.before.starts_with("search: ")
+        || QUESTIONS.iter().any(|text| question.ends_with(text))
+}
+
 /// Reads what stands behind the arrow with which a widespread theme begins its prompt: the
 /// directory, then the branch as `git:(main)` and a sign. More was typed.
 fn behind_an_arrow(tail: &str) -> Line {
@@ -123,7 +183,7 @@ fn behind_an_arrow(tail: &str) -> Line {
 /// Whether the line continues another one, or searches the history.
 fn continues(text: &str) -> bool {
     // `read>` is how fish asks for the input of a command.
-    if text == ">" || text.starts_with("read>") || text.contains("i-search") {
+    if text == ">" || text.starts_with("read>") {
         return true;
     }
     text.strip_suffix('>').is_some_and(|words| {
@@ -150,6 +210,16 @@ fn typed_behind_a_sign(left: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(left: &str, right: &str, below: &str) -> Line {
+        let line = CursorLine {
+            before: left.to_owned(),
+            after: right.to_owned(),
+            above: Vec::new(),
+            below: vec![below.to_owned()],
+        };
+        super::read(&line, 80)
+    }
 
     #[test]
     fn usual_prompts_are_empty() {
@@ -208,23 +278,33 @@ mod tests {
 
     #[test]
     fn unfinished_commands_and_searches_are_drafts() {
-        for text in [
-            "> ",
-            "read> ",
-            "quote> ",
-            "for> ",
-            "pipe quote> ",
-            "(reverse-i-search)`': ",
-            "bck-i-search: _",
-        ] {
+        for text in ["> ", "read> ", "quote> ", "for> ", "pipe quote> "] {
             assert_eq!(read(text, "", ""), Line::Draft, "{text:?}");
         }
     }
 
     #[test]
     fn a_search_below_the_prompt_is_a_draft() {
-        assert_eq!(read("host% ", "", "bck-i-search: _"), Line::Draft);
+        assert_eq!(read("host% ", "", "bck-i-search: _"), Line::Search);
+        assert_eq!(read("bck-i-search: _", "", ""), Line::Search);
+        assert_eq!(read("(reverse-i-search)`': ", "", ""), Line::Search);
         assert_eq!(read("host% ", "", "some older output"), Line::Prompt);
+        assert_eq!(read("search: ls", "", "(no matches)"), Line::Search);
+        // What was found is longer than the row.
+        let found = format!("(reverse-i-search)`l': {}", "x".repeat(57));
+        let line = |above: &str| CursorLine {
+            before: "xx ".to_owned(),
+            after: String::new(),
+            above: vec![above.to_owned()],
+            below: Vec::new(),
+        };
+        assert_eq!(super::read(&line(&found), 80), Line::Search);
+        assert_eq!(super::read(&line(&found), 132), Line::Prompt);
+        let far = CursorLine {
+            below: vec!["x".to_owned(), String::new(), "bck-i-search: l_".to_owned()],
+            ..line("")
+        };
+        assert_eq!(super::read(&far, 80), Line::Search);
     }
 
     #[test]

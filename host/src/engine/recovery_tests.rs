@@ -150,6 +150,7 @@ impl Left {
             .write_job(
                 left.attempt,
                 &Plan {
+                    integration: None,
                     shell: Shell::Bash,
                     task: &task,
                     secrets: &BTreeMap::new(),
@@ -289,9 +290,9 @@ fn an_end_that_came_while_nobody_looked_counts() {
 }
 
 #[test]
-fn an_exit_code_that_is_half_written_is_none() {
+fn an_exit_code_that_is_half_written_tells_nothing() {
     let mut left = Left::exited("1");
-    assert_eq!(left.take_up(), Status::Failed);
+    assert_eq!(left.take_up(), Status::Uncertain);
     assert_eq!(
         left.store.task(left.task).expect("the task").exit_code,
         None

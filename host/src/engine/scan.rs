@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::empty::{self, Drawn, Facts, Row};
 use super::orders::Listed;
-use super::prompt::{self, Line};
-use super::sight::{Evidence, Memory, Sighting, observe};
-use super::tracker::{Freshness, Known, ReadLine, Seen, Stamp, What};
+use super::prompt::{self, Line, Word};
+use super::sight::{Evidence, Memory, ShellLine, Sighting, observe};
+use super::tracker::{Declined, Freshness, Known, ReadLine, Seen, Stamp, What};
 use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId, TmuxSession};
@@ -74,7 +75,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .collect();
         let panes: Vec<&Pane> = candidates.iter().map(|candidate| &candidate.pane).collect();
         self.count_given(&panes, now).await?;
-        let lines = self.lines(&candidates, now).await?;
+        let mut lines = self.lines(&candidates, now).await?;
         self.read_screens(&candidates, now).await?;
         let contexts = self.contexts_of(&candidates).await;
         let homes = homes(candidates.iter().map(|candidate| &candidate.pane));
@@ -85,7 +86,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.follow_names(&listed, &named, now).await?;
         let mut snapshot = Snapshot::default();
         for ((candidate, homes), context) in candidates.iter().zip(homes).zip(contexts) {
-            let line = lines.get(&candidate.pane.identity.pane).copied();
+            let line = lines.remove(&candidate.pane.identity.pane);
             let Some(seen) = self.see(candidate, homes, line, context, now) else {
                 continue;
             };
@@ -123,8 +124,9 @@ impl<T: Tmux + 'static> Engine<T> {
             let cached = self
                 .tracker
                 .get_mut(&pane.identity)
-                .and_then(|known| known.line)
-                .filter(|line| line.holds(pane));
+                .and_then(|known| known.line.as_ref())
+                .filter(|line| line.holds(pane))
+                .cloned();
             match cached {
                 Some(line) => {
                     lines.insert(pane.identity.pane.clone(), line);
@@ -144,7 +146,8 @@ impl<T: Tmux + 'static> Engine<T> {
         for ((pane, stamp), line) in unread.into_iter().zip(stamps).zip(read) {
             if let Some(line) = line {
                 let read = ReadLine {
-                    line: prompt::read(&line.before, &line.after, &line.below),
+                    line: prompt::read(&line, pane.width),
+                    row: Row::of(pane, &line),
                     stamp,
                     at: now.as_second(),
                 };
@@ -190,13 +193,75 @@ impl<T: Tmux + 'static> Engine<T> {
         let pane = &candidate.pane;
         let who = who(pane, &homes);
         let name = who.name.to_owned();
-        let line = read.map(|read| read.line);
         let attended_for = self.settings.attended_for;
+        let told = match &candidate.runs {
+            Runs::Shell(shell, _) => {
+                let told = self.shells.told(pane.identity.pane_pid);
+                told.filter(|told| told.shell == *shell)
+            }
+            Runs::Agent(_) => None,
+        };
+        // What a job shows before its end is known is not learned from.
+        let mut flying = self.driver.flying().values();
+        let is_taken = flying.any(|flying| flying.identity == pane.identity);
         let known = self.tracker.get_mut(&pane.identity);
-        let mut memory = known.map_or_else(Default::default, |known| take(&mut known.memory));
+        let mut attached = pane.attached;
+        let (mut memory, mut declined, mut drawn) = (Memory::default(), None, None);
+        if let Some(known) = known {
+            attached |= known.attached;
+            (memory, declined) = (take(&mut known.memory), known.declined);
+            drawn = known.drawn.take();
+            let last = known.line.as_ref();
+            let awaits = drawn.as_ref().is_some_and(Drawn::awaits_prompt);
+            if let Some(read) = &read
+                && !is_taken
+                && (awaits || last.is_none_or(|last| last.stamp != read.stamp))
+            {
+                let came = known.activity == Activity::Busy;
+                drawn = Drawn::after(
+                    drawn,
+                    last.map(|last| &last.row),
+                    &read.row,
+                    came,
+                    read.stamp,
+                );
+            }
+        }
+        let word = told.map(|told| {
+            let stands = Stamp::of(pane);
+            let declined = declined
+                .as_mut()
+                .and_then(|declined| declined.holds(told.prompts, stands).then_some(declined));
+            match declined {
+                _ if !told.at_prompt => Word::Elsewhere,
+                Some(declined) => Word::Declined(declined.why),
+                None => Word::Reads,
+            }
+        });
+        let looks_free = read.as_ref().is_some_and(|read| read.line == Line::Prompt);
         let (what, sighting) = match &candidate.runs {
             Runs::Shell(shell, standing) => {
-                let evidence = Evidence::Shell { standing, line };
+                let facts = Facts::here(*shell, context.0.as_deref(), attached);
+                let stands = Stamp::of(pane);
+                let line = read.as_ref().map(|read| ShellLine {
+                    line: read.line,
+                    // It may hold a secret, and what is seen here is kept.
+                    row: None,
+                    proof: empty::proof(&read.row, &facts, drawn.as_ref(), stands),
+                });
+                // What is shown now is known later, whatever stands in front of it then.
+                if let Some(read) = &read
+                    && !is_taken
+                    && line.as_ref().is_some_and(|line| line.proof.is_some())
+                    && drawn.as_ref().is_none_or(|drawn| !drawn.is_of(&read.row))
+                {
+                    drawn = Some(Drawn::shown(&read.row));
+                }
+                let evidence = Evidence::Shell {
+                    standing,
+                    word,
+                    line,
+                };
                 let sighting = observe(&mut memory, pane, evidence, attended_for, now);
                 (What::Shell(*shell), sighting)
             }
@@ -254,9 +319,19 @@ impl<T: Tmux + 'static> Engine<T> {
             failed: 0,
             hold: None,
             line: None,
+            drawn: None,
+            attached: false,
             memory: Memory::default(),
+            declined: None,
         });
         known.memory = memory;
+        known.drawn = drawn;
+        known.attached = attached;
+        // A prompt that was drawn since has forgotten why an earlier one took nothing.
+        let is_new = |declined: &Declined| {
+            told.is_some_and(|told| declined.prompts.is_some_and(|seen| seen != told.prompts))
+        };
+        known.declined = declined.filter(|declined| !is_new(declined));
         if known.activity != activity {
             known.activity = activity;
             known.since = now;
@@ -331,7 +406,8 @@ impl<T: Tmux + 'static> Engine<T> {
             cursor: pane.cursor,
             piped: pane.piped,
             // A question that the job asks may look like a prompt with something behind it.
-            at_prompt: matches!(standing, Some(Standing::Prompt)) && line != Some(Line::Draft),
+            at_prompt: matches!(standing, Some(Standing::Prompt)) && looks_free,
+            tells: told.is_some(),
             foreground: match standing {
                 Some(Standing::Running { group, .. }) => *group,
                 Some(Standing::Prompt | Standing::Unknown(_) | Standing::Gone) | None => None,

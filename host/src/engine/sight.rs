@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::prompt::Line;
+use super::empty::UNSHOWN;
+use super::prompt::{Line, Word};
 use crate::model::verdict::{Detail, Obstacle, Says, Signal, Source, Verdict, fuse};
 use crate::probe::Standing;
 use crate::tmux::Pane;
@@ -18,8 +19,10 @@ pub(super) enum Evidence<'a> {
     Shell {
         /// How its process stands.
         standing: &'a Standing,
+        /// What it says itself of its line, where it does.
+        word: Option<Word>,
         /// The cursor's line, where it was read.
-        line: Option<Line>,
+        line: Option<ShellLine>,
     },
     /// It is an agent.
     Agent {
@@ -32,6 +35,32 @@ pub(super) enum Evidence<'a> {
         /// What its screen says, where it was read.
         screen: Option<(Says, String)>,
     },
+}
+
+/// The cursor's line of a shell.
+#[derive(Debug, Clone)]
+pub(super) struct ShellLine {
+    /// What it looks like.
+    pub(super) line: Line,
+    /// The row, in quotes, where a person is to be shown it.
+    pub(super) row: Option<String>,
+    /// What shows that nothing was typed there.
+    pub(super) proof: Option<&'static str>,
+}
+
+impl ShellLine {
+    /// Returns what it says of its shell. What looks like a draft is none of ours to send, and what only
+    /// looks like a prompt is none to be typed behind.
+    fn says(&self) -> (Says, String) {
+        let (says, why) = match (self.line, self.proof) {
+            (Line::Prompt, Some(proof)) => return (Says::Idle, proof.to_owned()),
+            (Line::Prompt, None) => (Says::Nothing, UNSHOWN),
+            (line, _) => line.says(),
+        };
+        let row = self.row.as_ref();
+        let shown = row.map_or_else(String::new, |row| format!("; its row is {row}"));
+        (says, format!("{why}{shown}"))
+    }
 }
 
 /// What is to be seen of a session.
@@ -108,11 +137,24 @@ pub(super) fn observe(
     let mut seen = Vec::new();
     let mut signals = Vec::new();
     match evidence {
-        Evidence::Shell { standing, line } => {
+        Evidence::Shell {
+            standing,
+            word,
+            line,
+        } => {
             seen.push(process(standing));
+            if let Some(word) = word {
+                let (says, detail) = word.says();
+                seen.push((Source::Shell, says, detail.into()));
+            }
             let (says, detail) = match line {
-                Some(line) => line.says(),
-                None => (Says::Nothing, "its prompt could not be read"),
+                // A shell that tells needs no reading; what is no line of its own it does not see.
+                Some(line) if word.is_none() || line.line == Line::Search => line.says(),
+                Some(_) => (
+                    Says::Nothing,
+                    "its shell tells of its line itself".to_owned(),
+                ),
+                None => (Says::Nothing, "its line could not be read".to_owned()),
             };
             seen.push((Source::Screen, says, detail.into()));
         }
@@ -214,6 +256,8 @@ mod tests {
             synchronized: false,
             piped: false,
             alternate: false,
+            width: 80,
+            attached: false,
             cursor: (2, 0),
             watched_until: None,
             activity: 0,
@@ -223,16 +267,29 @@ mod tests {
         }
     }
 
+    fn shown(line: Line) -> ShellLine {
+        ShellLine {
+            line,
+            row: Some("`$`".to_owned()),
+            proof: Some("it is known"),
+        }
+    }
+
     fn see(memory: &mut Memory, pane: &Pane, line: Option<Line>, now: i64) -> Sighting {
         let evidence = Evidence::Shell {
             standing: &Standing::Prompt,
-            line,
+            word: None,
+            line: line.map(shown),
         };
         observe(memory, pane, evidence, ATTENDED_FOR, at(now))
     }
 
     fn once(standing: &Standing, pane: &Pane, line: Option<Line>) -> Verdict {
-        let evidence = Evidence::Shell { standing, line };
+        let evidence = Evidence::Shell {
+            standing,
+            word: None,
+            line: line.map(shown),
+        };
         let mut memory = Memory::for_one_look();
         observe(&mut memory, pane, evidence, ATTENDED_FOR, at(100)).verdict
     }
@@ -257,12 +314,12 @@ mod tests {
             of(&Standing::Prompt, Some(Line::Draft)),
             told(
                 Activity::Attended,
-                "something stands at its prompt that was not submitted"
+                "something stands at its prompt that was not submitted; its row is `$`"
             )
         );
         assert_eq!(
             of(&Standing::Prompt, None),
-            told(Activity::Unknown, "its prompt could not be read")
+            told(Activity::Unknown, "its line could not be read")
         );
         assert_eq!(
             of(&running(Some("vim")), prompt),

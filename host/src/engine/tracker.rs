@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::agents::AgentSeen;
+use super::empty::{Drawn, Row};
 use super::prompt::Line;
 use super::sight::Memory;
 use crate::model::ids::{AttemptId, Identity};
@@ -64,14 +65,62 @@ pub(super) struct Known {
     pub(super) hold: Option<(Instant, String)>,
     /// The cursor's line as last read.
     pub(super) line: Option<ReadLine>,
+    /// The prompt that its shell draws, as far as it was seen.
+    pub(super) drawn: Option<Drawn>,
+    /// Whether a client was attached to it since it is known: panes move between sessions.
+    pub(super) attached: bool,
     /// Since when its shell's signals say what they say.
     pub(super) memory: Memory,
+    /// Its shell was asked to take a job up, and did not.
+    pub(super) declined: Option<Declined>,
 }
 
-/// The line of a shell's cursor, and how its pane stood when it was read.
+/// A shell that was asked and took nothing: it is asked again when something has changed, and ever
+/// more rarely.
 #[derive(Debug, Clone, Copy)]
+pub(super) struct Declined {
+    /// Why.
+    pub(super) why: &'static str,
+    /// Which prompt it was; `None`: it has not told since.
+    pub(super) prompts: Option<u64>,
+    /// How it stood then; `None`: it was not looked at since.
+    pub(super) stamp: Option<Stamp>,
+    pub(super) at: Instant,
+    pub(super) rest: Duration,
+}
+
+impl Declined {
+    /// Returns it as of now, after an earlier one.
+    pub(super) fn now(why: &'static str, before: Option<Self>) -> Self {
+        let rest = before.map_or(REST, |before| (before.rest * 2).min(LONGEST_REST));
+        Self {
+            why,
+            prompts: None,
+            stamp: None,
+            at: Instant::now(),
+            rest,
+        }
+    }
+
+    /// Whether it still says so, by how it stands now. A new prompt has nothing in it that was there
+    /// before; and where something was typed or deleted, it is asked again after a while.
+    pub(super) fn holds(&mut self, prompts: u64, stamp: Stamp) -> bool {
+        let seen = *self.prompts.get_or_insert(prompts);
+        let stood = *self.stamp.get_or_insert(stamp);
+        seen == prompts && (stood == stamp || self.at.elapsed() < self.rest)
+    }
+}
+
+/// How long a shell that took nothing is left in peace: twice as long each time.
+const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// The line of a shell's cursor, and how its pane stood when it was read.
+#[derive(Debug, Clone)]
 pub(super) struct ReadLine {
     pub(super) line: Line,
+    /// The same as it stands there.
+    pub(super) row: Row,
     /// Taken before the line was.
     pub(super) stamp: Stamp,
     /// When, in seconds.
@@ -160,6 +209,8 @@ pub(super) struct Seen {
     pub(super) piped: bool,
     /// The shell waits for a line: whatever it was given has ended.
     pub(super) at_prompt: bool,
+    /// The shell tells of its line itself, and takes jobs up by a key.
+    pub(super) tells: bool,
     /// The process group in the foreground, where it is not the shell's own.
     pub(super) foreground: Option<u32>,
     /// All that it exports, as it last told.
@@ -225,7 +276,10 @@ impl Tracker {
                     failed: row.failed,
                     hold: None,
                     line: None,
+                    drawn: None,
+                    attached: false,
                     memory: Memory::default(),
+                    declined: None,
                 };
                 tracker.sessions.insert(row.identity.clone(), known);
             }

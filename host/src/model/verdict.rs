@@ -28,6 +28,8 @@ const BELIEVED: i64 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
+    /// What the shell itself has told of its line.
+    Shell,
     /// What the agent itself has told.
     Report,
     /// Its own record.
@@ -172,6 +174,7 @@ pub struct Verdict {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Shell => "shell",
             Self::Report => "report",
             Self::Transcript => "transcript",
             Self::Title => "title",
@@ -383,7 +386,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         &[Source::Process, Source::Screen, Source::Title],
         Says::Busy,
     );
-    let free = seen(Source::Screen, Says::Idle);
+    let free = any(&[Source::Shell, Source::Screen], Says::Idle);
     let told = last(Source::Report);
     let wrote = last(Source::Transcript);
     let ended = wrote.filter(|signal| signal.says == Says::Idle);
@@ -403,7 +406,10 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
     if let Some(signal) = works {
         return Some(signal.works());
     }
-    if let Some(person) = any(&[Source::Pane, Source::Screen], Says::Attended) {
+    if let Some(person) = any(
+        &[Source::Pane, Source::Shell, Source::Screen],
+        Says::Attended,
+    ) {
         return Some(person.obstacle(|seen| Obstacle::Draft { seen }));
     }
     let open = wrote.filter(|signal| signal.says != Says::Idle);
@@ -421,7 +427,8 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         let unseen = || Obstacle::Unread {
             why: "its screen was not read".to_owned(),
         };
-        return Some(seen(Source::Screen, Says::Nothing).map_or_else(unseen, unread));
+        let why = any(&[Source::Shell, Source::Screen], Says::Nothing);
+        return Some(why.map_or_else(unseen, unread));
     };
     if let Some(open) = open {
         let quiet = open.age(now);

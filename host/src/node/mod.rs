@@ -7,6 +7,7 @@ mod prerequisites;
 pub(crate) mod script;
 #[cfg(test)]
 mod script_tests;
+pub mod shell;
 pub(crate) mod spool;
 
 pub use spool::Spool;

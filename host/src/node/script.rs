@@ -88,6 +88,8 @@ pub(crate) fn typed_line(shell: Shell, script: &Path) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan<'a> {
     pub(crate) shell: Shell,
+    /// What the shell loads to tell of its line, where it is to.
+    pub(crate) integration: Option<&'a Path>,
     pub(crate) task: &'a Task,
     /// Values of the task's secret variables.
     pub(crate) secrets: &'a BTreeMap<String, String>,
@@ -244,8 +246,8 @@ impl Dialect<'_> {
             steps.push((Step::Secrets, source));
             steps.push((Step::Secrets, format!("{slash}command rm -f {file}")));
         }
-        for index in 0..metadata.prerequisites.len() {
-            let piece = self.source(&self.files.prerequisite(index));
+        for (index, prerequisite) in metadata.prerequisites.iter().enumerate() {
+            let piece = self.run(&self.files.prerequisite(index), prerequisite);
             let kept = self.redirection(&self.files.preparation());
             steps.push((Step::Prerequisite(index), piece + &kept));
         }
@@ -302,6 +304,7 @@ impl Dialect<'_> {
             out,
             "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
         );
+        self.write_integration(out, plan.integration);
         // What a job before this one could not undo, since it was interrupted.
         let _ = writeln!(out, "{undo}");
         let _ = writeln!(out, "__assigner=0");
@@ -335,7 +338,7 @@ impl Dialect<'_> {
         let _ = writeln!(
             out,
             "{}{}",
-            self.source(&self.files.command()),
+            self.run(&self.files.command(), &plan.task.content),
             self.redirection(&self.files.raw_output())
         );
         let _ = writeln!(out, "__assigner=$?");
@@ -357,7 +360,10 @@ impl Dialect<'_> {
         }
         let _ = writeln!(out, "{undo}");
         self.write_mark(out, 'D');
-        let _ = writeln!(out, "{builtin} printf '%s\\n' \"$__assigner\" >| {exit}");
+        let _ = writeln!(
+            out,
+            "{builtin} printf '%s\\n' \"$__assigner\" >| {exit} && {builtin} unset __assigner_job"
+        );
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
@@ -407,6 +413,7 @@ impl Dialect<'_> {
             )
         };
         let _ = writeln!(out, "if builtin true >? {claim}");
+        self.write_integration(out, plan.integration);
         // What a job before this one could not undo, since it was interrupted.
         let _ = writeln!(out, "{UNDO_FISH}");
         let _ = writeln!(out, "builtin set -g __assigner 0");
@@ -429,7 +436,7 @@ impl Dialect<'_> {
         let _ = writeln!(
             out,
             "{}{}",
-            self.source(&self.files.command()),
+            self.run(&self.files.command(), &plan.task.content),
             self.redirection(&self.files.raw_output())
         );
         let _ = writeln!(out, "builtin set -g __assigner $status");
@@ -437,10 +444,48 @@ impl Dialect<'_> {
         let _ = writeln!(out, "end");
         let _ = writeln!(out, "{UNDO_FISH}");
         self.write_mark(out, 'D');
-        let _ = writeln!(out, "builtin printf '%s\\n' $__assigner > {exit}");
+        let _ = writeln!(
+            out,
+            "builtin printf '%s\\n' $__assigner > {exit}; and builtin set -eg __assigner_job"
+        );
         self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "builtin set -e __assigner");
         let _ = writeln!(out, "end");
+    }
+
+    /// Has the shell tell when it is back at its prompt: by what it has loaded, or loads now.
+    fn write_integration(&self, out: &mut String, integration: Option<&Path>) {
+        let stem = self.quote(self.files.stem());
+        let builtin = self.builtin();
+        match self.shell {
+            Shell::Dash => return,
+            Shell::Fish => {
+                let load = integration.map_or_else(String::new, |path| self.source(path));
+                let _ = writeln!(
+                    out,
+                    "if builtin test \"$__assigner_shell\" = $fish_pid; __assigner_install; else; {load}; end"
+                );
+                let _ = writeln!(
+                    out,
+                    "if builtin test \"$__assigner_shell\" = $fish_pid; __assigner_tell run; builtin set -g __assigner_job {stem}; end"
+                );
+                return;
+            }
+            Shell::Bash | Shell::Zsh => {}
+        }
+        let load = integration.map_or_else(|| format!("{builtin} :"), |path| self.source(path));
+        let _ = writeln!(
+            out,
+            "case ${{__assigner_shell-}} in $$) __assigner_install;; *) {load};; esac"
+        );
+        let forget = match self.shell {
+            Shell::Bash => " __assigner_forget;",
+            Shell::Zsh | Shell::Fish | Shell::Dash => "",
+        };
+        let _ = writeln!(
+            out,
+            "case ${{__assigner_shell-}} in $$){forget} __assigner_tell run; __assigner_job={stem};; esac"
+        );
     }
 
     /// Writes what the shell exports into `file`. A path, since a task may have changed `PATH`.
@@ -490,6 +535,21 @@ impl Dialect<'_> {
         format!("{} {word} {}", self.builtin(), self.quote(piece))
     }
 
+    /// Sources what a person wrote. An open `$(` at the end of a file that is sourced damages the memory of
+    /// bash 5.2, which dies of it at its next prompt: where a piece may have one, another bash reads it
+    /// first, and this one never does.
+    fn run(&self, piece: &Path, text: &str) -> String {
+        let source = self.source(piece);
+        let opens = ["$(", "<(", ">("].iter().any(|sign| text.contains(sign));
+        if self.shell != Shell::Bash || !opens {
+            return source;
+        }
+        let file = self.quote(piece);
+        format!(
+            "case \"$(LC_ALL=C \\command \"$BASH\" -n {file} 2>&1)\" in *\"unexpected EOF while looking for matching \"?\")'\"*) LC_ALL=C \\command \"$BASH\" -n {file};; *) {source};; esac"
+        )
+    }
+
     /// Sends what a piece prints into `file`, where the pane's output is not piped to us.
     fn redirection(&self, file: &Path) -> String {
         match self.keep {
@@ -525,7 +585,7 @@ fn builtin(shell: Shell) -> &'static str {
 }
 
 /// Quotes `text` as one word of `shell`.
-fn quote<'q, T: ?Sized>(shell: Shell, text: &'q T) -> String
+pub(super) fn quote<'q, T: ?Sized>(shell: Shell, text: &'q T) -> String
 where
     &'q T: Into<Quotable<'q>>,
 {

@@ -71,6 +71,7 @@ impl Job {
             .write_job(
                 AttemptId(7),
                 &Plan {
+                    integration: None,
                     shell,
                     task,
                     secrets,
@@ -214,6 +215,7 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
             .write_job(
                 AttemptId(7),
                 &Plan {
+                    integration: None,
                     shell,
                     task: &task("true", Metadata::default()),
                     secrets: &BTreeMap::new(),

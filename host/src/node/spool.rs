@@ -325,6 +325,17 @@ impl JobFiles {
             .ok()
     }
 
+    /// Returns what the line has ended with by which the shell ran the job, where it is back at its
+    /// prompt and the job has left no code.
+    pub(crate) fn back(&self) -> Option<i32> {
+        read_small(&self.with("back"))?.trim().parse().ok()
+    }
+
+    /// What a job is known by to its shell: its files without what tells them apart.
+    pub(crate) fn stem(&self) -> &Path {
+        &self.stem
+    }
+
     /// Returns how far the script has come.
     pub(crate) fn last_step(&self) -> Option<Step> {
         Step::read(&read_small(&self.step())?)

@@ -98,6 +98,13 @@ pub(super) fn open_files(pid: u32) -> Vec<PathBuf> {
     targets.filter(|target| target.is_absolute()).collect()
 }
 
+/// Whether a process has opened its terminal by the general name, which what is only left running has
+/// no need of.
+pub(super) fn reads_terminal(pid: u32) -> bool {
+    let files = open_files(pid);
+    files.iter().any(|path| path == Path::new("/dev/tty"))
+}
+
 /// Returns whether a process waits for a line on its standard input: in `read` of more than the
 /// one byte that the builtin `read` takes at a time.
 ///

@@ -73,6 +73,11 @@ pub(super) fn open_files(_pid: u32) -> Vec<PathBuf> {
     Vec::new()
 }
 
+/// macOS tells of open files only one by one: what reads the terminal is known by its modes alone.
+pub(super) fn reads_terminal(_pid: u32) -> bool {
+    false
+}
+
 /// macOS does not tell what a process waits for.
 pub(super) fn reads_a_line(_pid: u32) -> Result<bool, String> {
     Err("macOS does not tell what a shell without line editing waits for".to_owned())

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, kill_process_group};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{InputModes, LocalModes, tcgetattr};
 
 pub use git::branch as git_branch;
 
@@ -166,7 +166,15 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
         };
     }
     let standing = match editing(tty) {
-        Ok(Editing::ByShell) => Standing::Prompt,
+        // What a key of the line editor has called is in the shell's own group, as what fish leaves in
+        // the background is.
+        Ok(Editing::ByShell) => match helper(pid, process.group) {
+            Some(helper) => Standing::Running {
+                foreground: Some(helper),
+                group: None,
+            },
+            None => Standing::Prompt,
+        },
         Ok(Editing::OfLines) if shell == Shell::Dash => match system::reads_a_line(pid) {
             Ok(true) => Standing::Prompt,
             Ok(false) => running_itself(),
@@ -184,6 +192,26 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
         },
         Some(_) => standing,
     }
+}
+
+/// Whether a shell is in the foreground of its terminal, and nothing that it has called reads there.
+pub fn is_in_front(pid: u32) -> bool {
+    system::process(pid).is_some_and(|process| {
+        process.foreground == Some(process.group) && helper(pid, process.group).is_none()
+    })
+}
+
+/// Returns the program that a shell has called in its own process group and that has opened the
+/// terminal: a search in the history, or another one that a key has called. What themes or jobs leave
+/// running has not.
+fn helper(pid: u32, group: u32) -> Option<String> {
+    system::children(pid).into_iter().find_map(|child| {
+        let shares = system::process(child).is_some_and(|process| process.group == group);
+        (shares && system::reads_terminal(child)).then(|| {
+            let program = system::program(child);
+            program.map_or_else(|| "a program".to_owned(), |(_, name)| name)
+        })
+    })
 }
 
 fn running_itself() -> Standing {
@@ -208,10 +236,18 @@ fn editing(tty: &Path) -> rustix::io::Result<Editing> {
     // Never to become our controlling terminal, never to wait.
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let terminal = open(tty, flags, Mode::empty())?;
-    let modes = tcgetattr(terminal)?.local_modes;
-    Ok(if modes.contains(LocalModes::ICANON) {
+    let modes = tcgetattr(terminal)?;
+    // Line editors take Return as it is: readline and fish leave it alone, zsh exchanges it with the
+    // newline. A builtin that reads single keys without showing them (`read -s -n 1`) does not.
+    let is_newline = modes.input_modes.contains(InputModes::ICRNL)
+        && !modes.input_modes.contains(InputModes::INLCR);
+    Ok(if modes.local_modes.contains(LocalModes::ICANON) {
         Editing::OfLines
-    } else if modes.contains(LocalModes::ECHO) {
+    } else if modes.local_modes.contains(LocalModes::ECHO)
+        || is_newline
+        // Line editors leave Ctrl-C to the terminal; full-screen programs take all keys.
+        || !modes.local_modes.contains(LocalModes::ISIG)
+    {
         Editing::OfKeys
     } else {
         Editing::ByShell

@@ -216,6 +216,8 @@ impl AgentPane {
         PaneSight {
             idle,
             at_prompt: !self.runs,
+
+            tells: false,
             foreground: None,
             cursor: self.cursor(),
             piped: false,

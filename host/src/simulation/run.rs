@@ -288,6 +288,9 @@ impl Run {
                     refusals.all += 1;
                     refusals.pasted += u32::from(pasted);
                 }
+                News::Note(Note::Declined(_)) => {
+                    self.held.insert(told.identity, now + 1_000);
+                }
                 News::Note(Note::Begun) => {
                     self.refusals.remove(&told.task);
                 }

@@ -66,6 +66,8 @@ impl Terminal {
         PaneSight {
             idle: self.is_idle(),
             at_prompt: self.runs.is_none() && self.draft.is_empty(),
+
+            tells: false,
             foreground: None,
             cursor: self.cursor(),
             piped: true,

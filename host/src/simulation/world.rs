@@ -184,6 +184,7 @@ impl State {
             exit: job.exit,
             step: (job.taken == Some(true)).then_some((Step::Command, Duration::ZERO)),
             output_whole: job.exit.is_some(),
+            ..Files::default()
         })
     }
 }
@@ -334,6 +335,7 @@ impl World for Simulated {
             let done = match act {
                 Act::WriteJob { cursor, .. } => {
                     let line = TypedLine {
+                        key: None,
                         identity: brief.identity.clone(),
                         cursor: *cursor,
                         text: format!(" . {attempt}.run"),

@@ -83,6 +83,7 @@ fn aim(command: Option<&str>) -> Aim {
 fn requests() -> Vec<Request> {
     let line = |pipe: Option<&str>| {
         Request::Line(TypedLine {
+            key: None,
             identity: identity(),
             cursor: (5, 6),
             text: ". it's".to_owned(),

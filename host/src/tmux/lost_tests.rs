@@ -78,7 +78,7 @@ impl StandIn {
     async fn connected(&self) -> Server {
         let mut server = Server::new(self.program());
         self.says(
-            "NONCE pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t6\t9\t\t/dev/x\t$1\ts\tT\tNONCEsh\n\
+            "NONCE pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t6\t9\t\t/dev/x\t$1\ts\tT\tNONCEsh\n\
              NONCE end\n",
             "",
         );
@@ -99,6 +99,7 @@ fn identity() -> Identity {
 
 fn line() -> TypedLine {
     TypedLine {
+        key: None,
         identity: identity(),
         cursor: (5, 6),
         text: "x".to_owned(),

@@ -178,6 +178,10 @@ pub struct Pane {
     pub piped: bool,
     /// Whether the program shows the alternate screen.
     pub alternate: bool,
+    /// How many columns it has.
+    pub width: u32,
+    /// Whether a client was ever attached to a session that shows it.
+    pub attached: bool,
     /// Column and row of its cursor, from 0.
     pub cursor: (u32, u32),
     /// When a person last did something in a client that shows this very pane as the active one,
@@ -278,9 +282,18 @@ pub struct CursorLine {
     pub before: String,
     /// What stands from the cursor on, without trailing spaces.
     pub after: String,
-    /// The next line, without trailing spaces; empty where the cursor is in the last one. A shell
-    /// shows there what it searches for.
-    pub below: String,
+    /// The lines above it, the nearest last, without trailing spaces: at most [`CursorLine::ABOVE`].
+    pub above: Vec<String>,
+    /// The lines below it, without trailing spaces: at most [`CursorLine::BELOW`]. A shell shows there
+    /// what it searches for.
+    pub below: Vec<String>,
+}
+
+impl CursorLine {
+    /// So many lines above it are read.
+    pub const ABOVE: u32 = 8;
+    /// So many below it.
+    pub const BELOW: u32 = 4;
 }
 
 /// One line to type.
@@ -292,6 +305,8 @@ pub struct TypedLine {
     pub cursor: (u32, u32),
     /// The line: 1 to [`MAX_LINE`] bytes without control characters.
     pub text: String,
+    /// The key that is pressed instead, where the program in the pane knows the line already.
+    pub key: Option<&'static [u8]>,
     /// Where the pane's output goes from this line on; the pane must not be piped already.
     pub pipe: Option<Pipe>,
 }

@@ -158,6 +158,7 @@ fn join(first: &mut Pane, mut other: Pane) {
         std::mem::swap(first, &mut other);
         first.further = std::mem::take(&mut other.further);
     }
+    first.attached |= other.attached;
     // A session that shows the window twice calls it by the first of its numbers.
     let known = first.session_id == other.session_id
         || first
@@ -182,7 +183,7 @@ enum Row {
 }
 
 fn pane(text: &str, nonce: &str) -> Option<Row> {
-    let mut fields = text.splitn(21, '\t');
+    let mut fields = text.splitn(23, '\t');
     let mut next = || fields.next();
     let server_pid = next()?.parse().ok()?;
     let server_start = next()?.parse().ok()?;
@@ -210,6 +211,8 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
         synchronized: next()? != "0",
         piped: next()? == "1",
         alternate: next()? == "1",
+        width: next()?.parse().ok()?,
+        attached: next()? == "1",
         cursor: (next()?.parse().ok()?, next()?.parse().ok()?),
         activity: next()?.parse().ok()?,
         dead_status: next()?.parse().ok(),
@@ -325,10 +328,13 @@ pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<Cu
         let (Some(pane), Some(state)) = (panes.get(index), State::parse(state)) else {
             continue;
         };
-        if let ([line, rest @ ..], true) = (&*record.body, state.still(pane)) {
-            let below = rest.first().map_or("", |below| below.trim_end());
+        let above = pane.cursor.1.min(CursorLine::ABOVE) as usize;
+        let (above, from) = record.body.split_at(above.min(record.body.len()));
+        let trimmed = |line: &String| line.trim_end().to_owned();
+        if let ([line, rest @ ..], true) = (from, state.still(pane)) {
             lines[index] = Some(CursorLine {
-                below: below.to_owned(),
+                above: above.iter().map(trimmed).collect(),
+                below: rest.iter().map(trimmed).collect(),
                 ..split_at_column(line, pane.cursor.0)
             });
         }
@@ -547,7 +553,7 @@ mod tests {
         command: &str,
     ) -> String {
         format!(
-            "{NONCE} pane\t10\t1700000000\t{pane}\t77\t{holder}\t1\t0\t0\t0\t0\t0\t0\t1\t2\t3\t1700000009\t\t/dev/pts/4\
+            "{NONCE} pane\t10\t1700000000\t{pane}\t77\t{holder}\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t2\t3\t1700000009\t\t/dev/pts/4\
              \t{id}\t{session}\t{title}\t{NONCE}{command}\n"
         )
     }

@@ -96,7 +96,7 @@ fn complaints_are_one_bounded_line() {
 
 fn pane() -> Pane {
     let row = format!(
-        "{NONCE} pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+        "{NONCE} pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
     );
     let panes = panes(&records(row.as_bytes(), NONCE).0, NONCE);
     panes.expect("a list").expect("panes").remove(0)
@@ -105,13 +105,13 @@ fn pane() -> Pane {
 #[test]
 fn a_list_that_is_not_ours_is_refused() {
     let good = format!(
-        "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+        "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
     );
     let list = |text: &str| panes(&read(text), NONCE);
     assert_eq!(list(&good).expect("a list").expect("panes").len(), 1);
     let fields: Vec<&str> = good.trim_end().split('\t').collect();
     // A number that is none, a field that is missing, a title without its end.
-    for index in [1, 2, 3, 4, 6, 7, 14, 15, 16] {
+    for index in [1, 2, 3, 4, 6, 7, 14, 16, 17, 18] {
         let mut fields = fields.clone();
         fields[index] = "x";
         assert!(
@@ -177,17 +177,21 @@ fn a_list_of_sessions_that_is_not_ours_is_refused() {
 fn the_line_of_a_cursor_is_that_of_its_pane_alone() {
     let pane = pane();
     let line = |text: &str| cursor_lines(&read(text), &[&pane]).remove(0);
-    let found = line(&format!("@cursor 0 {STATE}\n$ ls -l  \nbelow  \n"));
+    let found = line(&format!("@cursor 0 {STATE}\nabove  \n$ ls -l  \nbelow  \n"));
     let found = found.expect("a line");
     assert_eq!(
         (found.before.as_str(), found.after.as_str()),
         ("$ ls ", "-l")
     );
-    assert_eq!(found.below, "below");
-    let last = line(&format!("@cursor 0 {STATE}\n$\n")).expect("a line");
-    assert_eq!((last.before.as_str(), last.below.as_str()), ("$    ", ""));
+    assert_eq!(
+        (&*found.below, &*found.above),
+        (&["below".to_owned()][..], &["above".to_owned()][..])
+    );
+    let last = line(&format!("@cursor 0 {STATE}\n\n$\n")).expect("a line");
+    assert_eq!((last.before.as_str(), last.below.len()), ("$    ", 0));
     for text in [
         format!("@cursor 0 {STATE}\n"),
+        format!("@cursor 0 {STATE}\nabove alone\n"),
         format!("@cursor 1 {STATE}\n$\n"),
         format!("@cursor x {STATE}\n$\n"),
         format!("@cursors 0 {STATE}\n$\n"),
@@ -371,7 +375,7 @@ fn each_state_of_a_pane_is_read_from_its_own_field() {
         given[place] = true;
         let flags = given.map(|given| if given { "1" } else { "0" }).join("\t");
         let row = format!(
-            "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t{flags}\t5\t1\t9\t3\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+            "@pane\t10\t1700000000\t%3\t77\t0\t1\t0\t{flags}\t80\t0\t5\t1\t9\t3\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
         );
         let panes = panes(&read(&row), NONCE).expect("a list").expect("panes");
         assert_eq!(states(&panes[0]), given);
@@ -485,7 +489,7 @@ fn each_request_to_type_is_told_what_became_of_itself() {
 fn a_pane_without_a_process_is_none() {
     for pid in ["0", "-1"] {
         let row = format!(
-            "@pane\t10\t1700000000\t%3\t{pid}\t0\t1\t0\t0\t0\t0\t0\t0\t1\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
+            "@pane\t10\t1700000000\t%3\t{pid}\t0\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t1\t9\t\t/dev/pts/4\t$1\ts\tT\t{NONCE}sh\n"
         );
         let panes = panes(&read(&row), NONCE).expect("a list");
         assert!(panes.expect("no holders").is_empty(), "{pid}");

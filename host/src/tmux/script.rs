@@ -85,7 +85,8 @@ impl Script {
             "{nonce} pane\t#{{pid}}\t#{{start_time}}\t#{{pane_id}}\t#{{pane_pid}}\t#{{?{HOLDER},1,0}}\
              \t#{{window_index}}\t#{{pane_index}}\t#{{pane_dead}}\t#{{pane_in_mode}}\
              \t#{{pane_input_off}}\t#{{pane_synchronized}}\t#{{pane_pipe}}\t#{{alternate_on}}\
-             \t#{{cursor_x}}\t#{{cursor_y}}\t#{{window_activity}}\t#{{pane_dead_status}}\
+             \t#{{pane_width}}\t#{{?session_last_attached,1,0}}\t#{{cursor_x}}\t#{{cursor_y}}\
+             \t#{{window_activity}}\t#{{pane_dead_status}}\
              \t#{{pane_tty}}\t#{{session_id}}\t#{{session_name}}\t#{{pane_title}}\t{nonce}#{{pane_current_command}}"
         );
         let client = format!("{nonce} client\t#{{client_activity}}\t#{{pane_id}}");
@@ -199,13 +200,14 @@ impl Script {
         ));
     }
 
-    /// Asks for the line that the cursor stood in when the pane was listed.
+    /// Asks for the line that the cursor stood in when the pane was listed, with those around it.
     pub(super) fn cursor_line(&mut self, index: usize, pane: &Pane) {
         let (id, row) = (&pane.identity.pane, pane.cursor.1);
         let mark = self.mark("cursor", index, STATE);
         self.push(&format!("display-message -p -t {id} {mark}"));
-        let next = row.saturating_add(1);
-        self.push(&format!("capture-pane -p -t {id} -S {row} -E {next}"));
+        let last = row.saturating_add(CursorLine::BELOW);
+        let first = row.saturating_sub(CursorLine::ABOVE);
+        self.push(&format!("capture-pane -p -t {id} -S {first} -E {last}"));
     }
 
     /// Asks to type a line.
@@ -229,12 +231,20 @@ impl Script {
         };
         let buffer = format!("{}-{index}", self.nonce);
         // -p: in brackets where the program asked for them; -r: as it is; -d: no copy stays.
+        let enter = match line.key {
+            Some(key) => {
+                let bytes: String = key.iter().map(|byte| format!(" {byte:02x}")).collect();
+                format!("send-keys -t {pane} -H{bytes}")
+            }
+            None => format!(
+                "set-buffer -b {buffer} -- {} ; paste-buffer -p -r -d -b {buffer} -t {pane} ; \
+                 send-keys -t {pane} Enter",
+                word(&line.text)
+            ),
+        };
         let then = format!(
-            "{pipe}display-message -p {} ; set-buffer -b {buffer} -- {} ; \
-             paste-buffer -p -r -d -b {buffer} -t {pane} ; send-keys -t {pane} Enter ; \
-             display-message -p {}",
+            "{pipe}display-message -p {} ; {enter} ; display-message -p {}",
             self.mark("typing", index, ""),
-            word(&line.text),
             self.mark("typed", index, ""),
         );
         self.guard(index, &Wanted::typing(line), &then);
@@ -558,7 +568,8 @@ pub(super) fn split_at_column(line: &str, column: u32) -> CursorLine {
     CursorLine {
         before,
         after: after.trim_end().to_owned(),
-        below: String::new(),
+        above: Vec::new(),
+        below: Vec::new(),
     }
 }
 
@@ -591,6 +602,7 @@ mod tests {
             pane_pid: 4,
         };
         let line = |text: &str, argv: Option<&[&str]>| TypedLine {
+            key: None,
             identity: identity.clone(),
             cursor: (0, 0),
             text: text.to_owned(),

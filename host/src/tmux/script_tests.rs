@@ -30,6 +30,8 @@ fn pane() -> Pane {
         synchronized: false,
         piped: false,
         alternate: false,
+        width: 80,
+        attached: false,
         cursor: (5, 6),
         watched_until: None,
         activity: 1_700_000_009,
@@ -47,6 +49,8 @@ fn world() -> World {
             ("#{window_index}", "21"),
             ("#{pane_index}", "22"),
             ("#{alternate_on}", "0"),
+            ("#{pane_width}", "80"),
+            ("#{?session_last_attached,1,0}", "0"),
             ("#{window_activity}", "1700000009"),
             ("#{pane_dead_status}", ""),
             ("#{pane_tty}", "/dev/pts/4"),
@@ -79,7 +83,7 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
     seen.watched_until = Some(1_700_000_005);
     assert_eq!(listed(world()), Some(vec![seen.clone()]));
     type Change = (&'static str, &'static str, fn(&mut Pane));
-    let changes: [Change; 20] = [
+    let changes: [Change; 22] = [
         ("#{pid}", "11", |pane| pane.identity.server_pid = 11),
         ("#{start_time}", "12", |pane| {
             pane.identity.server_start = 12;
@@ -94,6 +98,10 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
         ("#{pane_synchronized}", "1", |pane| pane.synchronized = true),
         ("#{pane_pipe}", "1", |pane| pane.piped = true),
         ("#{alternate_on}", "1", |pane| pane.alternate = true),
+        ("#{pane_width}", "132", |pane| pane.width = 132),
+        ("#{?session_last_attached,1,0}", "1", |pane| {
+            pane.attached = true;
+        }),
         ("#{cursor_x}", "7", |pane| pane.cursor.0 = 7),
         ("#{cursor_y}", "8", |pane| pane.cursor.1 = 8),
         ("#{window_activity}", "9", |pane| pane.activity = 9),
@@ -268,7 +276,7 @@ fn a_request_that_reads_asks_for_what_is_read() {
     assert_eq!(
         world.done,
         [
-            "capture-pane -p -t %3 -S 6 -E 7",
+            "capture-pane -p -t %3 -S 0 -E 10",
             "capture-pane -p -e -t %3"
         ]
     );
@@ -415,6 +423,7 @@ fn keys_that_tmux_could_take_for_something_else_are_refused() {
 fn a_pipe_is_taken_to_the_byte() {
     let piped = |argv: &[&str]| {
         let line = TypedLine {
+            key: None,
             identity: identity(),
             cursor: (0, 0),
             text: "a".to_owned(),

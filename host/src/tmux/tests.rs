@@ -156,6 +156,7 @@ async fn at_prompt(server: &mut Server, prompt: &str) -> Pane {
 
 fn line(pane: &Pane, text: impl Into<String>) -> TypedLine {
     TypedLine {
+        key: None,
         identity: pane.identity.clone(),
         cursor: pane.cursor,
         text: text.into(),
@@ -203,6 +204,7 @@ async fn no_server_is_told() {
         };
         let typed = server
             .type_lines(&[TypedLine {
+                key: None,
                 identity: identity.clone(),
                 cursor: (0, 0),
                 text: "x".into(),
@@ -788,7 +790,8 @@ async fn cursor_lines_are_those_of_the_list() {
         let expected = CursorLine {
             before: "日本$ ".into(),
             after: "typed".into(),
-            below: String::new(),
+            above: vec![String::new()],
+            below: vec![String::new(); 4],
         };
         assert_eq!(lines, [None, Some(expected), None]);
         assert!(server.cursor_lines(&[]).await.expect("none").is_empty());

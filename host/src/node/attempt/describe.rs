@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::script::Step;
-use super::Brief;
+use super::{Brief, Files};
 use crate::agents::{Profile, payload};
 use crate::model::task::{Task, check_content, check_task, is_variable_name};
 
@@ -48,16 +48,31 @@ pub(super) fn wrong_branch(path: &Path, required: &str, found: Option<&str>) -> 
     }
 }
 
-/// Why a shell stands at its prompt and left no code.
-pub(super) fn dropped(brief: &Brief, step: Option<Step>) -> String {
-    let at = match step {
-        Some(Step::Command) => {
-            return "interrupted: the shell is back at its prompt and the command left no exit \
-                    code (Ctrl-C, or a syntax error)"
-                .to_owned();
+/// Why a shell stands at its prompt and its job has left no code.
+pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
+    let at = match (files.step, files.back) {
+        (Some((Step::Command, _)), Some(130)) => {
+            return "interrupted: Ctrl-C was pressed while the command ran".to_owned();
         }
-        Some(step) => describe(brief, step),
-        None => "before its first step".to_owned(),
+        (Some((Step::Command, _)), back) => {
+            if back.is_none() && !files.exit_empty {
+                return "interrupted: the shell is back at its prompt and the command left no exit \
+                        code (Ctrl-C, or a syntax error)"
+                    .to_owned();
+            }
+            let ended = match back {
+                Some(code) => format!("its line has ended with code {code}"),
+                None => "the shell is back at its prompt".to_owned(),
+            };
+            let why = if files.exit_empty {
+                "the exit code could not be written: is there no room left for the data directory?"
+            } else {
+                "the command has left no exit code"
+            };
+            return format!("{ended}, and {why}");
+        }
+        (Some((step, _)), _) => describe(brief, step),
+        (None, _) => "before its first step".to_owned(),
     };
     format!("interrupted {at}: the shell is back at its prompt and left no exit code")
 }

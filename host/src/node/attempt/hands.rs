@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::super::prerequisites;
 use super::super::script::{self, Keep, Plan};
+use super::super::shell::{self, Said, Shells};
 use super::super::spool::{Captured, JobFiles, Spool};
 use super::describe::wrong_branch;
 use super::driver::{Collected, Look, Work, World};
@@ -26,7 +27,7 @@ use crate::model::task::{Task, is_variable_name};
 use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
-    Aim, Capture, Error, Keys, PaneLock, Paste, Pipe, Shared, Tmux, Typed, TypedLine,
+    Aim, Capture, Error, Keys, PaneLock, Paste, Pipe, Refusal, Shared, Tmux, Typed, TypedLine,
 };
 
 /// How long a look at a task's directory may take.
@@ -58,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) program: PathBuf,
     /// The last so many bytes of a task's output are kept.
     pub(crate) output_limit: u64,
+    /// Whether shells load what tells of their line, with their first job.
+    pub(crate) integrate: bool,
     /// After how long a prerequisite is ended, where its task does not say.
     pub(crate) prerequisite_within: Duration,
     /// Run by `sh -c` when an agent begins to wait for a person.
@@ -71,6 +74,7 @@ pub(crate) struct Local<T> {
     origin: Instant,
     tmux: Shared<T>,
     spool: Spool,
+    shells: Shells,
     secrets: Secrets,
     setup: Setup,
     /// The records of turns in flight.
@@ -105,11 +109,18 @@ impl Drop for Noted {
 
 impl<T: Tmux + 'static> Local<T> {
     /// Returns what acts on this machine.
-    pub(crate) fn new(tmux: Shared<T>, spool: Spool, secrets: Secrets, setup: Setup) -> Self {
+    pub(crate) fn new(
+        tmux: Shared<T>,
+        spool: Spool,
+        shells: Shells,
+        secrets: Secrets,
+        setup: Setup,
+    ) -> Self {
         Self {
             origin: Instant::now(),
             tmux,
             spool,
+            shells,
             secrets,
             setup,
             records: Rc::default(),
@@ -154,6 +165,7 @@ impl<T: Tmux + 'static> Local<T> {
         cursor: (u32, u32),
         piped: bool,
         untold: bool,
+        tells: bool,
     ) -> Result<TypedLine, Unwritten> {
         let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
         // Two daemons may watch one tmux server: the process is part of the mark.
@@ -163,8 +175,19 @@ impl<T: Tmux + 'static> Local<T> {
         } else {
             Keep::Marks(&nonce)
         };
+        let integration = if self.setup.integrate {
+            self.shells.write_integration(shell)
+        } else {
+            Ok(None)
+        };
+        // The job runs without.
+        let integration = integration.unwrap_or_else(|error| {
+            tracing::warn!("cannot write what shells load: {error}");
+            None
+        });
         let plan = Plan {
             shell,
+            integration: integration.as_deref(),
             task: &brief.task,
             secrets: &secrets,
             keep,
@@ -198,10 +221,24 @@ impl<T: Tmux + 'static> Local<T> {
             }),
         };
         Ok(TypedLine {
+            key: tells.then_some(shell::KEY),
             identity: brief.identity.clone(),
             cursor,
             text: script::typed_line(shell, &files.script()),
             pipe,
+        })
+    }
+
+    /// Offers a line to a shell that takes it by a key, where it still reads a new one.
+    fn offer(&self, line: &TypedLine) -> Result<(), Refusal> {
+        let pid = line.identity.pane_pid;
+        let told = self.shells.told(pid).filter(|told| told.at_prompt);
+        if told.is_none() || !probe::is_in_front(pid) {
+            return Err(Refusal::Unfit("its shell reads no new line any more"));
+        }
+        self.shells.offer(pid, &line.text).map_err(|error| {
+            tracing::warn!("cannot offer a job to a shell: {error}");
+            Refusal::Unfit("the job cannot be offered to its shell")
         })
     }
 
@@ -321,7 +358,8 @@ impl<T: Tmux + 'static> World for Local<T> {
             ..Look::default()
         };
         if wants.files {
-            look.files = Some(files(&self.spool.files(brief.attempt)));
+            let said = self.shells.said(brief.identity.pane_pid);
+            look.files = Some(files(&self.spool.files(brief.attempt), said));
         }
         let Some(profile) = wants.profile.as_ref().map(|profile| &profile.0) else {
             return look;
@@ -395,14 +433,24 @@ impl<T: Tmux + 'static> World for Local<T> {
                 cursor,
                 piped,
                 untold,
-            } => Done::Written(self.write_job(brief, *shell, *cursor, *piped, *untold)),
+                tells,
+            } => {
+                let written = self.write_job(brief, *shell, *cursor, *piped, *untold, *tells);
+                Done::Written(written)
+            }
             Act::Type(line) => {
+                if line.key.is_some()
+                    && let Err(refusal) = self.offer(line)
+                {
+                    return Done::Typed(Typed::Refused(refusal));
+                }
                 let typed = tmux.type_lines(std::slice::from_ref(line)).await;
                 // An answer that is not there tells nothing.
                 let typed = typed.into_iter().next();
                 Done::Typed(typed.unwrap_or(Typed::Unknown(Error::Closed)))
             }
             Act::Withdraw => {
+                self.shells.forget(identity.pane_pid);
                 let withdrawn = self.spool.files(brief.attempt).withdraw();
                 Done::Withdrawn(withdrawn.map_err(|error| error.to_string()))
             }
@@ -562,12 +610,16 @@ impl<T: Tmux + 'static> World for Local<T> {
     }
 }
 
-fn files(files: &JobFiles) -> Files {
+fn files(files: &JobFiles, said: Option<Said>) -> Files {
     let exit = files.exit_code();
     let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
     Files {
         taken: Some(files.taken()),
         script: files.script().exists(),
+        exit_empty: exit.is_none()
+            && std::fs::metadata(files.exit()).is_ok_and(|file| file.len() == 0),
+        back: files.back(),
+        said,
         step: files.step_since().map(|(step, since)| (step, age(since))),
         // Only where it matters.
         output_whole: exit.is_some()

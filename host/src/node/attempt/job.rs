@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use super::super::script::Step;
+use super::super::shell::Said;
 use super::super::spool::Taken;
 use super::describe::{check, describe, dropped, unprepared, wrong_branch};
 use super::{
@@ -32,6 +33,10 @@ const TWICE: Duration = Duration::from_millis(50);
 
 /// How long the output may come after the exit code, through the tmux server and the reader.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the answer of a shell is looked for that was asked, and for how long at that rate.
+const ANSWER_LOOK: Duration = Duration::from_millis(20);
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// How often the output is looked for then.
 const OUTPUT_LOOK: Duration = Duration::from_millis(10);
@@ -63,9 +68,14 @@ enum State {
     /// They are written, and nothing was typed.
     Written { line: TypedLine },
     /// The line is being typed.
-    Typing,
+    Typing { asked: bool },
     /// The line was typed, or may have been. `resumed`: by a daemon that has ended.
-    Delivered { since: Tick, resumed: bool },
+    Delivered {
+        since: Tick,
+        resumed: bool,
+        /// By the key that its shell takes jobs up by: then it says so, whatever it does.
+        asked: bool,
+    },
     /// It is being withdrawn, for this reason.
     Withdrawing { since: Tick, cause: Cause },
     /// Its shell has it.
@@ -93,6 +103,8 @@ enum Cause {
     Late,
     /// The daemon that typed it has ended.
     Resumed,
+    /// Its shell says why it does not take it up.
+    Declined(&'static str),
 }
 
 /// What is known of a job that runs.
@@ -165,6 +177,7 @@ impl Job {
             Phase::Delivering | Phase::Submitted => State::Delivered {
                 since: begun(open.delivered_at),
                 resumed: true,
+                asked: false,
             },
             Phase::Running => {
                 State::Running(Running::new(begun(open.started_at.or(open.delivered_at))))
@@ -228,8 +241,19 @@ impl Job {
             State::Looking => self.looked(seen),
             State::Writing => self.written(seen),
             State::Written { line } => self.type_line(line, seen, now),
-            State::Typing => self.typed(seen, now),
-            State::Delivered { since, resumed } => self.delivered(since, resumed, seen, now),
+            State::Typing { asked } => self.typed(asked, seen, now),
+            State::Delivered {
+                since,
+                resumed,
+                asked,
+            } => {
+                let here = State::Delivered {
+                    since,
+                    resumed,
+                    asked,
+                };
+                self.delivered(here, (since, resumed, asked), seen, now)
+            }
             State::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
             State::Running(running) => self.running(running, seen, now),
             State::Failing {
@@ -279,6 +303,7 @@ impl Job {
             cursor: pane.cursor,
             piped: pane.piped,
             untold: pane.untold,
+            tells: pane.tells,
         };
         (State::Writing, Next::act([write]))
     }
@@ -315,6 +340,10 @@ impl Job {
         if !pane.idle {
             return self.refused("it is not free any more".to_owned());
         }
+        if line.key.is_some() != pane.tells {
+            return self.refused("its shell tells of its line otherwise than before".to_owned());
+        }
+        let asked = line.key.is_some();
         let line = TypedLine {
             cursor: pane.cursor,
             ..line
@@ -328,25 +357,31 @@ impl Job {
             Act::Tell(Note::Typed),
             Act::Type(line),
         ];
-        (State::Typing, Next::act(acts))
+        (State::Typing { asked }, Next::act(acts))
     }
 
-    fn typed(&self, seen: &Observation, now: Now) -> (State, Next) {
+    fn typed(&self, asked: bool, seen: &Observation, now: Now) -> (State, Next) {
         let delivered = State::Delivered {
             since: now.tick,
             resumed: false,
+            asked,
         };
         match &seen.done {
             Some(Done::Typed(Typed::Refused(refusal))) => self.refused(refusal.to_string()),
             // Where it is not known, the claim file tells whether the shell has it.
-            Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, Next::wait()),
-            _ => (State::Typing, Next::wait()),
+            Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, answers(asked)),
+            _ => (State::Typing { asked }, Next::wait()),
         }
     }
 
     /// The line was typed, or may have been, and no shell was seen to take the job up yet.
-    fn delivered(&self, since: Tick, resumed: bool, seen: &Observation, now: Now) -> (State, Next) {
-        let here = State::Delivered { since, resumed };
+    fn delivered(
+        &self,
+        here: State,
+        (since, resumed, asked): (Tick, bool, bool),
+        seen: &Observation,
+        now: Now,
+    ) -> (State, Next) {
         let Some(files) = &seen.files else {
             return (here, Next::again(TWICE));
         };
@@ -366,13 +401,16 @@ impl Job {
         let gone = seen.sight.as_ref().is_some_and(|sight| {
             sight.at > since && matches!(sight.pane, Presence::Missing { .. })
         });
+        let declined = files.said.filter(|_| asked).and_then(Said::refusal);
         let cause = match &seen.request {
             Some(Request::Cancel) => Cause::Cancelled,
             Some(Request::Reassign(_)) => Cause::Reassigned,
+            None if declined.is_some() => Cause::Declined(declined.unwrap_or_default()),
             None if resumed => Cause::Resumed,
             None if gone => Cause::Gone,
             None if now.tick.since(since) >= self.rules.start_within => Cause::Late,
-            None => return (here, Next::wait()),
+            None if now.tick.since(since) >= ANSWERS => return (here, Next::wait()),
+            None => return (here, answers(asked)),
         };
         let state = State::Withdrawing { since, cause };
         (state, Next::act([Act::Withdraw]))
@@ -386,8 +424,11 @@ impl Job {
         let (outcome, event, reason) = match (result, cause) {
             // Between the look and now, the shell did.
             (Ok(Taken::ByShell), _) => {
-                let resumed = false;
-                let state = State::Delivered { since, resumed };
+                let state = State::Delivered {
+                    since,
+                    resumed: false,
+                    asked: false,
+                };
                 return (state, Next::again(Duration::ZERO));
             }
             (Err(error), _) => {
@@ -422,6 +463,7 @@ impl Job {
                     self.rules.start_within.as_secs_f64()
                 ),
             ),
+            (Ok(_), Cause::Declined(why)) => (Outcome::Refused, Event::Refuse, why.to_owned()),
             (Ok(_), Cause::Resumed) => (
                 Outcome::Withdrawn,
                 Event::Withdraw,
@@ -430,8 +472,12 @@ impl Job {
             ),
         };
         let mut acts = vec![Act::CloseReader];
-        if matches!(cause, Cause::Gone | Cause::Late) {
-            acts.push(Act::Tell(Note::Hold(UNRESPONSIVE, reason.clone())));
+        match cause {
+            Cause::Gone | Cause::Late => {
+                acts.push(Act::Tell(Note::Hold(UNRESPONSIVE, reason.clone())));
+            }
+            Cause::Declined(why) => acts.push(Act::Tell(Note::Declined(why))),
+            Cause::Cancelled | Cause::Reassigned | Cause::Resumed => {}
         }
         acts.push(Act::End(Box::new(
             Ending::new(outcome, event).because(reason),
@@ -463,11 +509,14 @@ impl Job {
             .filter(|sight| sight.at >= running.since);
         match fresh.map(|sight| &sight.pane) {
             Some(Presence::Missing { lives: false }) => {
-                let reason = "its shell is gone: the session was closed, or the command had \
-                              replaced the shell (`exec`) and ended";
-                end_now(self.ended_by(running, reason.to_owned()))
+                let reason = "its shell is gone and has left no exit code: the session was closed, \
+                              or the command had replaced the shell (`exec`) and ended";
+                end_now(self.ended_without_code(running, files, None, reason.to_owned()))
             }
-            Some(Presence::Here(pane)) if pane.at_prompt => {
+            Some(Presence::Here(pane))
+                if files.back.is_some()
+                    || (pane.at_prompt && (!pane.tells || files.exit_empty)) =>
+            {
                 let sight = fresh.map_or(now.tick, |sight| sight.at);
                 let first = *running.prompt_seen.get_or_insert(sight);
                 if sight.since(first) < TWICE {
@@ -553,9 +602,8 @@ impl Job {
         })
     }
 
-    /// The shell is back at its prompt and has left no code.
+    /// The shell is back at its prompt, and the job has left no code.
     fn dropped(&self, running: Running, files: &Files, pane: &PaneSight) -> (State, Next) {
-        let reason = dropped(&self.brief, files.step.map(|(step, _)| step));
         let metadata = &self.brief.task.metadata;
         let undoes = !metadata.secret_env.is_empty()
             || (metadata.isolate_env && pane.shell == Some(Shell::Fish));
@@ -565,10 +613,36 @@ impl Job {
             } else {
                 Leaves::Nothing
             },
-            ..self.ended_by(running, reason)
+            ..self.ended_without_code(running, files, pane.shell, dropped(&self.brief, files))
         };
         let acts = [Act::CloseReader, Act::CutPrompt, Act::End(Box::new(end))];
         (State::Ended, Next::act(acts))
+    }
+
+    /// Returns the end of a try that has left no code. A command that was not begun has failed, and one
+    /// whose line has ended with a failure; of any other it is not known how it ended, and it is not run
+    /// again.
+    fn ended_without_code(
+        &self,
+        running: Running,
+        files: &Files,
+        shell: Option<Shell>,
+        reason: String,
+    ) -> Ending {
+        let begun = files.step.is_some_and(|(step, _)| step == Step::Command);
+        let failed = match files.back {
+            Some(code) => code != 0,
+            // The kernel tells exactly when this one reads a line of its own, and it comes to that
+            // early by Ctrl-C or an error of syntax alone.
+            None => shell == Some(Shell::Dash) && !files.exit_empty,
+        };
+        if !begun || failed || running.telling.is_some() {
+            return self.ended_by(running, reason);
+        }
+        Ending {
+            output: Output::Files,
+            ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason)
+        }
     }
 
     /// Tells a job to end whose time is over or that a person wants ended: Ctrl-C, then the signals.
@@ -705,6 +779,15 @@ impl Running {
             Some(_) => self.step = Some((step, now.tick)),
             None => self.step = Some((step, (now.tick - age).max(self.since))),
         }
+    }
+}
+
+/// A shell that was asked answers at once: nobody is woken by that.
+fn answers(asked: bool) -> Next {
+    if asked {
+        Next::again(ANSWER_LOOK)
+    } else {
+        Next::wait()
     }
 }
 

@@ -1,10 +1,12 @@
 //! The machine of a job, step by step, without a shell, a file or a clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::super::script::Step;
+use super::super::shell::Said;
 use super::super::spool::Taken;
 use super::job::Job;
 use super::testing::{
@@ -13,10 +15,11 @@ use super::testing::{
 use super::{
     Act, Done, Files, Leaves, Next, Note, Observation, Output, Presence, Sight, Unwritten,
 };
+use crate::model::session::Shell;
 use crate::model::task::{Event, Outcome, Phase};
 use crate::probe::Signal;
 use crate::store::Request;
-use crate::tmux::{Error, Refusal, Typed};
+use crate::tmux::{Error, Refusal, Typed, TypedLine};
 
 /// A job, and what it wants done.
 struct Run {
@@ -329,6 +332,94 @@ fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
     let run = run.step(&with_files(taken(), busy(), 310), 310);
     let run = run.step(&prompt(360), 360);
     assert!(run.next.acts.is_empty());
+}
+
+/// The pane of a shell of this kind, at what looks like its prompt.
+fn at_prompt(kind: Shell, tells: bool) -> Presence {
+    let Presence::Here(pane) = shell() else {
+        panic!("a shell");
+    };
+    let mut pane = (*pane).clone();
+    (pane.shell, pane.tells, pane.at_prompt) = (Some(kind), tells, true);
+    Presence::Here(Arc::new(pane))
+}
+
+#[test]
+fn a_command_has_failed_only_where_its_line_says_so() {
+    let command = at_step(Step::Command, 0);
+    let back = |code| Files {
+        back: Some(code),
+        ..command.clone()
+    };
+    let unwritten = Files {
+        exit_empty: true,
+        ..command.clone()
+    };
+    let failed = Some((Outcome::Failed, Event::Fail));
+    let unknown = Some((Outcome::Uncertain, Event::Lose));
+    for (kind, tells, files, wanted) in [
+        (Shell::Bash, true, back(130), failed),
+        (Shell::Zsh, true, back(1), failed),
+        (Shell::Fish, true, back(0), unknown),
+        (Shell::Bash, true, unwritten.clone(), unknown),
+        (Shell::Dash, false, unwritten, unknown),
+        (Shell::Dash, false, command.clone(), failed),
+        // An editor of the command's looks like a prompt.
+        (Shell::Bash, true, command.clone(), None),
+        (Shell::Bash, false, command.clone(), unknown),
+        // Nothing of the command was begun.
+        (Shell::Bash, false, at_step(Step::Directory, 0), failed),
+    ] {
+        let seen = |ms| with_files(files.clone(), at_prompt(kind, tells), ms);
+        let run = Run::running().step(&seen(300), 300);
+        let run = run.step(&seen(400), 400);
+        let ended = run.job.has_ended().then(|| run.outcome());
+        assert_eq!(ended, wanted, "{kind:?} {tells} {files:?}");
+    }
+    // Its shell is gone: no other try, whatever the task allows.
+    let run = Run::running().step(&with_files(command, gone(false), 300), 300);
+    assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
+}
+
+#[test]
+fn a_shell_that_takes_nothing_gives_the_job_back_with_its_reason() {
+    let said = |said| Files {
+        said: Some(said),
+        ..untaken()
+    };
+    // Of a line that was typed, nothing that a shell says is an answer to it.
+    let run = Run::delivered().step(&with_files(said(Said::Draft), shell(), 300), 300);
+    assert!(!run.next.acts.contains(&Act::Withdraw));
+    let asked = || {
+        let line = TypedLine {
+            key: Some(b"key"),
+            ..typed_line()
+        };
+        let run = Run::new()
+            .step(&seen(shell()), 100)
+            .step(&done(Done::Place(Ok(None)), 100), 100)
+            .step(&done(Done::Written(Ok(line)), 100), 100)
+            .step(&seen_at(at_prompt(Shell::Bash, true), 100), 100);
+        run.step(&done(Done::Typed(Typed::Done), 100), 100)
+    };
+    for taken in [None, Some(Said::Taken)] {
+        let files = Files {
+            said: taken,
+            ..untaken()
+        };
+        let run = asked().step(&with_files(files, shell(), 300), 300);
+        assert!(run.next.acts.is_empty(), "{taken:?}");
+        assert!(run.next.again.is_some(), "{taken:?}");
+    }
+    for refusal in [Said::Draft, Said::Unfinished, Said::Nothing] {
+        let run = asked().step(&with_files(said(refusal), shell(), 300), 300);
+        assert_eq!(run.next.acts, [Act::Withdraw]);
+        let run = run.step(&done(Done::Withdrawn(Ok(Taken::Withdrawn)), 301), 301);
+        assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
+        let why = refusal.refusal().expect("a reason");
+        assert_eq!(run.reason(), why);
+        assert!(run.next.acts.contains(&Act::Tell(Note::Declined(why))));
+    }
 }
 
 #[test]
@@ -1029,6 +1120,7 @@ fn observations() -> impl Strategy<Value = Observation> {
                     exit,
                     step: None,
                     output_whole: whole,
+                    ..Files::default()
                 }),
                 done,
                 request,

@@ -32,6 +32,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::script::Step;
+use super::shell::Said;
 use super::spool::Taken;
 use crate::agents::fuse::{Says, Signal, Verdict};
 use crate::agents::report::Report;
@@ -252,6 +253,8 @@ pub(crate) struct PaneSight {
     pub(crate) idle: bool,
     /// Whether its shell waits for a line: whatever it was given has ended.
     pub(crate) at_prompt: bool,
+    /// Whether its shell tells of its line itself, and takes a job up by a key.
+    pub(crate) tells: bool,
     /// The process group in the foreground, where it is not the shell's own.
     pub(crate) foreground: Option<u32>,
     /// Column and row of the cursor.
@@ -308,6 +311,13 @@ pub(crate) struct Files {
     pub(crate) script: bool,
     /// The exit code, once it is there and whole.
     pub(crate) exit: Option<i32>,
+    /// Whether the file of the exit code is there and nothing stands in it.
+    pub(crate) exit_empty: bool,
+    /// What the line has ended with by which the shell ran the job, once it is back at its prompt and
+    /// the job has left no code.
+    pub(crate) back: Option<i32>,
+    /// What the shell has said to the key.
+    pub(crate) said: Option<Said>,
     /// The step that was noted last, and how long ago by the clock of the file system.
     pub(crate) step: Option<(Step, Duration)>,
     /// Whether its output is whole: the reader has ended, or there is none.
@@ -394,6 +404,8 @@ pub(crate) enum Act {
         piped: bool,
         /// Whether the shell is to tell what it exports before.
         untold: bool,
+        /// Whether the shell takes the job up by a key.
+        tells: bool,
     },
     /// Run the task's prerequisites beside the agent. May take its time.
     RunPrerequisites {
@@ -591,6 +603,8 @@ pub(crate) enum Note {
     Typed,
     /// Its session is to be skipped for so long, and why.
     Hold(Duration, String),
+    /// Its shell was asked to take the job up, and why it did not.
+    Declined(&'static str),
     /// Its session did not take the prompt; whether it was pasted already.
     Refused {
         /// It was.

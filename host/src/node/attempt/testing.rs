@@ -83,6 +83,7 @@ pub(crate) fn rules() -> Rules {
 
 pub(super) fn typed_line() -> TypedLine {
     TypedLine {
+        key: None,
         identity: identity(),
         cursor: (2, 0),
         text: " . /spool/5.run".to_owned(),
@@ -95,6 +96,8 @@ pub(super) fn pane(change: impl FnOnce(&mut PaneSight)) -> Presence {
     let mut pane = PaneSight {
         idle: true,
         at_prompt: true,
+
+        tells: false,
         foreground: None,
         cursor: (2, 0),
         piped: false,

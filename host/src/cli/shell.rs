@@ -1,0 +1,279 @@
+//! `assigner shell` and `assigner shell-init`: shells that tell when they are at their prompt, by a line in
+//! what they read at their start.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::edited::{Change, Edited};
+use super::exit::{Exit, Failure};
+use super::hooks::quoted;
+use super::{Context, ui};
+use crate::model::session::Shell;
+use crate::node::shell::Shells;
+
+/// Has shells tell by themselves when they wait at an empty prompt: adds a line to what a shell reads at
+/// its start, or takes it out.
+///
+/// A shell that does not tell is taught it by the first job that it runs. The change is shown before it is
+/// made.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Adds the line
+    Install(ChangeArgs),
+    /// Takes the line out, and nothing else
+    Remove(ChangeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ChangeArgs {
+    /// The shell [default: that of `SHELL`]
+    shell: Option<Name>,
+    /// What it reads at its start [default: ~/.bashrc, ~/.zshrc or where `ZDOTDIR` says,
+    /// ~/.config/fish/config.fish]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Writes without asking
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Prints what a shell loads to tell when it waits at an empty prompt.
+///
+/// `eval "$(assigner shell-init bash)"` has a shell that runs load it; in fish it is
+/// `assigner shell-init fish | source`. `assigner shell install` does so in each new shell.
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    /// The shell
+    shell: Name,
+}
+
+/// The shells that can tell.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Name {
+    /// GNU bash, 4.4 and later
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+impl From<Name> for Shell {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Bash => Self::Bash,
+            Name::Zsh => Self::Zsh,
+            Name::Fish => Self::Fish,
+        }
+    }
+}
+
+/// The lines around ours.
+const BEGIN: &str = "# >>> assigner >>>";
+const END: &str = "# <<< assigner <<<";
+
+pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
+    let shell = Shell::from(args.shell);
+    let unusable = |error: std::io::Error| {
+        let why = format!("shells have no place to tell: {error}");
+        Failure::new(Exit::Failed, why)
+    };
+    let text = Shells::open().map_err(unusable)?.integration(shell);
+    let text = text.unwrap_or_default();
+    if context.ui.json {
+        context
+            .ui
+            .json(&json!({ "shell": shell.name(), "text": text }))?;
+    } else {
+        context.ui.line(text.trim_end())?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Install(args) => edit(context, args, true),
+        Command::Remove(args) => edit(context, args, false),
+    }
+}
+
+fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Failure> {
+    let shell = match args.shell {
+        Some(name) => name.into(),
+        None => of_this_person()?,
+    };
+    let file = match &args.file {
+        Some(file) => file.clone(),
+        None => start_file(shell)?,
+    };
+    let file = Edited::read(&file)?;
+    let block = if installs {
+        block(shell)?
+    } else {
+        String::new()
+    };
+    let new = with_block(file.text(), &block).map_err(|error| file.refuse(&error))?;
+    let changed = match file.change(context, &new, args.yes, None)? {
+        Change::Declined => return Ok(Exit::Failed),
+        change => change == Change::Written,
+    };
+    if context.ui.json {
+        context.ui.json(&json!({
+            "file": file.name(),
+            "shell": shell.name(),
+            "installed": installs,
+            "changed": changed,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let said = match (installs, changed) {
+        (true, true) => "the line is installed; shells that start from now on load it",
+        (true, false) => "the line is installed already",
+        (false, true) => {
+            "the line is removed; shells that have loaded it go on telling until they end"
+        }
+        (false, false) => "no line of ours is there",
+    };
+    let name = ui::clean(&file.name());
+    context.ui.line(&format!("{name}: {said}"))?;
+    Ok(Exit::Done)
+}
+
+/// Returns the shell that this person starts.
+fn of_this_person() -> Result<Shell, Failure> {
+    let program = std::env::var_os("SHELL").map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name);
+    let shell = name.and_then(|name| Shell::from_program(name.to_str()?));
+    shell
+        .filter(|shell| *shell != Shell::Dash)
+        .ok_or_else(|| Failure::usage("`SHELL` names none that can tell: say bash, zsh or fish"))
+}
+
+/// Returns what a shell reads at its start.
+fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
+    let set = |name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let home = || {
+        let none = |_| Failure::usage("there is no home directory: say `--file FILE`");
+        etcetera::home_dir().map_err(none)
+    };
+    Ok(match shell {
+        Shell::Zsh => set("ZDOTDIR").map_or_else(home, Ok)?.join(".zshrc"),
+        Shell::Fish => {
+            let config = set("XDG_CONFIG_HOME");
+            let config = config.map_or_else(|| Ok(home()?.join(".config")), Ok::<_, Failure>)?;
+            config.join("fish/config.fish")
+        }
+        Shell::Bash | Shell::Dash => home()?.join(".bashrc"),
+    })
+}
+
+/// Returns the lines that load it; what starts the shell must not depend on assigner being there.
+fn block(shell: Shell) -> Result<String, Failure> {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(quoted).ok_or_else(|| {
+        let why = "no line can name where assigner is: move it to a path of plain characters";
+        Failure::new(Exit::Failed, why)
+    })?;
+    let name = shell.name();
+    let line = match shell {
+        Shell::Fish => format!(
+            "if status is-interactive; and test -x {program}; {program} shell-init {name} | source; end"
+        ),
+        _ => format!(
+            "if [[ $- == *i* && -x {program} ]]; then eval \"$({program} shell-init {name})\"; fi"
+        ),
+    };
+    Ok(format!("{BEGIN}\n{line}\n{END}\n"))
+}
+
+/// Returns the text with `block` in the place of the one that stands in it, or at its end.
+fn with_block(text: &str, block: &str) -> Result<String, String> {
+    let is = |mark: &str| {
+        let lines = text.split_inclusive('\n').scan(0, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((start, *at, line.trim()))
+        });
+        let found: Vec<(usize, usize)> = lines
+            .filter(|(.., line)| *line == mark)
+            .map(|(start, end, _)| (start, end))
+            .collect();
+        found
+    };
+    let split = |start, end| {
+        let before = text.get(..start).unwrap_or_default();
+        (before, text.get(end..).unwrap_or_default())
+    };
+    match (&*is(BEGIN), &*is(END)) {
+        ([], []) if block.is_empty() => Ok(text.to_owned()),
+        ([], []) => {
+            let gap = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            Ok(format!("{text}{gap}{block}"))
+        }
+        ([(start, _)], [(last, end)]) if start < last => {
+            let (before, after) = split(*start, *end);
+            Ok(format!("{before}{block}{after}"))
+        }
+        _ => Err(format!(
+            "`{BEGIN}` and `{END}` do not stand there once each, one after the other: take them out first"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "# >>> assigner >>>\nours\n# <<< assigner <<<\n";
+
+    #[test]
+    fn ours_is_put_at_the_end_once_and_taken_out_whole() {
+        for text in ["", "a\n", "a\n\n", "# >>> other >>>\n"] {
+            let with = with_block(text, OURS).expect("changed");
+            assert_eq!(with, format!("{text}{OURS}"));
+            assert_eq!(with_block(&with, OURS).expect("unchanged"), with);
+            assert_eq!(with_block(&with, "").expect("taken out"), text);
+        }
+        // A last line that is not ended is ended.
+        let with = with_block("a", OURS).expect("changed");
+        assert_eq!(with, format!("a\n{OURS}"));
+        assert_eq!(with_block("a", "").expect("unchanged"), "a");
+    }
+
+    #[test]
+    fn an_older_one_is_replaced_where_it_stands() {
+        let old = "a\n# >>> assigner >>>\nold\nolder\n# <<< assigner <<<\nb";
+        assert_eq!(
+            with_block(old, OURS).expect("changed"),
+            format!("a\n{OURS}b")
+        );
+        assert_eq!(with_block(old, "").expect("taken out"), "a\nb");
+    }
+
+    #[test]
+    fn marks_that_are_not_whole_are_left_to_their_owner() {
+        for text in [
+            "# >>> assigner >>>\na\n",
+            "# <<< assigner <<<\n",
+            "# <<< assigner <<<\n# >>> assigner >>>\n",
+            "# >>> assigner >>>\n# >>> assigner >>>\n# <<< assigner <<<\n",
+        ] {
+            assert!(with_block(text, OURS).is_err(), "{text}");
+            assert!(with_block(text, "").is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! What a shell itself tells of its line: the integration that it loads, and the files by which it
+//! and the daemon talk.
+//!
+//! ```text
+//! PID        the shell: whether its line editor reads a primary prompt, which one, what the last line ended with
+//! PID.job    the daemon: the line that is to be taken up
+//! PID.said   the shell: what became of the key
+//! ```
+//!
+//! The key is atomic in the shell. At a primary prompt with nothing in the line it takes up what is
+//! offered; anywhere else of the line editor it changes nothing and says why. A person who types at
+//! that moment types before it or after it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::script::quote;
+use crate::model::session::Shell;
+use crate::probe;
+
+/// What is pressed: a sequence that no keyboard sends. `ESC` comes first, since the questions that
+/// readline asks without its line editor ignore it.
+pub(crate) const KEY: &[u8] = b"\x1b[9907~";
+
+/// Where a shell tells, in the texts of the integration.
+const DIRECTORY: &str = "@DIRECTORY@";
+
+/// The system rounds when a process began and when a file was written.
+const ROUNDED: Duration = Duration::from_millis(100);
+
+/// A file of these is one short line.
+const LONGEST: u64 = 256;
+
+/// What a shell has told of itself last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Which shell it is: another program may have taken its process since.
+    pub(crate) shell: Shell,
+    /// Whether its line editor reads a primary prompt. bash tells when that begins, and not when it
+    /// ends: the terminal does.
+    pub(crate) at_prompt: bool,
+    /// How many prompts it has drawn.
+    pub(crate) prompts: u64,
+}
+
+/// What a shell has said to the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It takes up the job.
+    Taken,
+    /// Something stands in its line.
+    Draft,
+    /// It reads the rest of something unfinished, or asks for the input of a command.
+    Unfinished,
+    /// Nothing was offered any more.
+    Nothing,
+}
+
+impl Said {
+    /// Why a job was not taken up; `None`: it was.
+    pub(crate) fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Taken => None,
+            Self::Draft => Some("its shell says that something stands in its line"),
+            Self::Unfinished => Some("its shell says that its line is not a new one"),
+            Self::Nothing => Some("its shell found no job to take up"),
+        }
+    }
+}
+
+/// The directory in which the shells of this user tell. Without one nothing is ever told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shells {
+    directory: Option<PathBuf>,
+}
+
+impl Shells {
+    /// Opens the directory: every process of this user finds the same one, whatever its variables say.
+    ///
+    /// # Errors
+    /// It cannot be made, or it is somebody else's, or others can write there.
+    pub fn open() -> io::Result<Self> {
+        let user = rustix::process::getuid().as_raw();
+        let parent = PathBuf::from(format!("/tmp/assigner-{user}"));
+        let directory = parent.join("shells");
+        for path in [&parent, &directory] {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            let found = fs::symlink_metadata(path)?;
+            if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+                return Err(io::Error::other(format!(
+                    "`{}` belongs to somebody else, or others can write there",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Self {
+            directory: Some(directory),
+        })
+    }
+
+    /// Returns what a shell of this kind loads to tell of its line; `None`: it has no line editor that
+    /// could be asked.
+    pub fn integration(&self, shell: Shell) -> Option<String> {
+        let text = match shell {
+            Shell::Bash => include_str!("integration.bash"),
+            Shell::Zsh => include_str!("integration.zsh"),
+            Shell::Fish => include_str!("integration.fish"),
+            Shell::Dash => return None,
+        };
+        let directory = self.directory.as_deref()?;
+        Some(text.replace(DIRECTORY, &quote(shell, directory)))
+    }
+
+    /// Writes the integration into a file of ours that jobs load it from; returns its path.
+    ///
+    /// # Errors
+    /// The disk is full or the directory is gone.
+    pub(crate) fn write_integration(&self, shell: Shell) -> io::Result<Option<PathBuf>> {
+        let Some((text, directory)) = self.integration(shell).zip(self.directory.as_deref()) else {
+            return Ok(None);
+        };
+        let path = directory.join(format!("integration.{}", shell.name()));
+        if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
+            return Ok(Some(path));
+        }
+        write(&path, &text)?;
+        Ok(Some(path))
+    }
+
+    /// Returns what a shell has told of itself; `None`: it never has, or what it wrote is not whole.
+    pub(crate) fn told(&self, pid: u32) -> Option<Told> {
+        self.told_since(pid, SystemTime::from(probe::started_at(pid)?))
+    }
+
+    /// The same of a process that began then: one that had its number before may have told as well.
+    fn told_since(&self, pid: u32, began: SystemTime) -> Option<Told> {
+        let path = self.file(pid, "")?;
+        let written = fs::symlink_metadata(&path).ok()?.modified().ok()?;
+        if written + ROUNDED < began {
+            return None;
+        }
+        parse(&read(&path)?)
+    }
+
+    /// Offers a shell a line, which it takes when the key is pressed.
+    ///
+    /// # Errors
+    /// The disk is full or the directory is gone: nothing must be pressed.
+    pub(crate) fn offer(&self, pid: u32, line: &str) -> io::Result<()> {
+        self.forget(pid);
+        let path = self.file(pid, ".job").ok_or(io::ErrorKind::NotFound)?;
+        write(&path, &format!("{line}\n"))
+    }
+
+    /// Returns what a shell has said since it was offered something.
+    pub(crate) fn said(&self, pid: u32) -> Option<Said> {
+        match read(&self.file(pid, ".said")?)?.as_str() {
+            "taken\n" => Some(Said::Taken),
+            "draft\n" => Some(Said::Draft),
+            "unfinished\n" => Some(Said::Unfinished),
+            "nothing\n" => Some(Said::Nothing),
+            _ => None,
+        }
+    }
+
+    /// Takes back what was offered to a shell, and forgets what it has said.
+    pub(crate) fn forget(&self, pid: u32) {
+        for path in [".job", ".said", ".line"]
+            .into_iter()
+            .filter_map(|end| self.file(pid, end))
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Removes what shells have told that are gone.
+    pub(crate) fn sweep(&self, is_alive: impl Fn(u32) -> bool) {
+        let entries = self.directory.as_deref().map(fs::read_dir);
+        for entry in entries.into_iter().flatten().flatten().flatten() {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.split('.').next());
+            let pid = number.and_then(|number| number.parse().ok());
+            if pid.is_some_and(|pid: u32| !is_alive(pid)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn file(&self, pid: u32, end: &str) -> Option<PathBuf> {
+        let directory = self.directory.as_deref()?;
+        Some(directory.join(format!("{pid}{end}")))
+    }
+}
+
+/// Writes aside and renames, so that no shell ever reads half of it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let aside = path.with_extension(format!("aside-{}", std::process::id()));
+    let _ = fs::remove_file(&aside);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&aside, path)
+}
+
+/// Reads a short file of this directory, and follows no link out of it.
+fn read(path: &Path) -> Option<String> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(flags.cast_signed());
+    let file = options.open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn parse(text: &str) -> Option<Told> {
+    let mut words = text.strip_suffix('\n')?.split(' ');
+    let told = Told {
+        shell: match words.next()? {
+            "bash" => Shell::Bash,
+            "zsh" => Shell::Zsh,
+            "fish" => Shell::Fish,
+            _ => return None,
+        },
+        at_prompt: match words.next()? {
+            "prompt" => true,
+            "run" => false,
+            _ => return None,
+        },
+        prompts: words.next()?.parse().ok()?,
+    };
+    words.next()?.parse::<i32>().ok()?;
+    words.next().is_none().then_some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_tells_is_read_whole_or_not_at_all() {
+        let told = Told {
+            shell: Shell::Zsh,
+            at_prompt: true,
+            prompts: 12,
+        };
+        assert_eq!(parse("zsh prompt 12 0\n"), Some(told));
+        let runs = Told {
+            shell: Shell::Bash,
+            at_prompt: false,
+            prompts: 1,
+        };
+        assert_eq!(parse("bash run 1 130\n"), Some(runs));
+        for damaged in [
+            "",
+            "\n",
+            "zsh prompt 12 0",
+            "zsh prompt 12\n",
+            "zsh prompt 12 0 1\n",
+            "zsh prompt -1 0\n",
+            "zsh prompt 12 x\n",
+            "dash prompt 12 0\n",
+            "zsh waits 12 0\n",
+            "zsh  prompt 12 0\n",
+        ] {
+            assert_eq!(parse(damaged), None, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_one_line_and_what_was_said_before_is_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shells = Shells {
+            directory: Some(directory.path().to_owned()),
+        };
+        fs::write(shells.file(7, ".said").expect("a path"), "draft\n").expect("written");
+        assert_eq!(shells.said(7), Some(Said::Draft));
+        shells.offer(7, " . /spool/1.run").expect("offered");
+        assert_eq!(shells.said(7), None);
+        let offered = fs::read_to_string(shells.file(7, ".job").expect("a path")).expect("read");
+        assert_eq!(offered, " . /spool/1.run\n");
+        shells.forget(7);
+        assert!(!shells.file(7, ".job").expect("a path").exists());
+    }
+
+    #[test]
+    fn nothing_is_read_through_a_link_or_from_what_is_no_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shells = Shells {
+            directory: Some(directory.path().to_owned()),
+        };
+        let elsewhere = directory.path().join("elsewhere");
+        fs::write(&elsewhere, "zsh prompt 12 0\n").expect("written");
+        std::os::unix::fs::symlink(&elsewhere, shells.file(7, "").expect("a path"))
+            .expect("a link");
+        assert_eq!(shells.told_since(7, SystemTime::UNIX_EPOCH), None);
+        fs::create_dir(shells.file(8, "").expect("a path")).expect("a directory");
+        assert_eq!(shells.told_since(8, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(shells.told_since(9, SystemTime::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn what_another_process_of_the_same_number_has_told_is_not_believed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shells = Shells {
+            directory: Some(directory.path().to_owned()),
+        };
+        let now = SystemTime::now();
+        fs::write(shells.file(7, "").expect("a path"), "zsh prompt 12 0\n").expect("written");
+        let before = now - Duration::from_secs(1);
+        assert!(shells.told_since(7, before).is_some());
+        let after = now + Duration::from_secs(1);
+        assert_eq!(shells.told_since(7, after), None);
+    }
+
+    #[test]
+    fn what_shells_have_told_that_are_gone_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shells = Shells {
+            directory: Some(directory.path().to_owned()),
+        };
+        for name in ["7", "7.said", "8", "8.job", "integration.bash"] {
+            fs::write(directory.path().join(name), "").expect("written");
+        }
+        shells.sweep(|pid| pid == 8);
+        let names = ["7", "7.said", "8", "8.job", "integration.bash"];
+        let left = names.map(|name| directory.path().join(name).exists());
+        assert_eq!(left, [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn the_integration_names_its_directory_as_a_word_of_its_shell() {
+        let shells = Shells {
+            directory: Some("/tmp/it's here".into()),
+        };
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let text = shells.integration(shell).expect("an integration");
+            assert!(!text.contains(DIRECTORY));
+            assert!(text.contains(&quote(shell, Path::new("/tmp/it's here"))));
+        }
+        assert_eq!(shells.integration(Shell::Dash), None);
+    }
+}

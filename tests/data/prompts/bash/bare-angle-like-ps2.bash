@@ -1,0 +1,3 @@
+# the main prompt looks just like the continuation prompt
+PS1='> '
+PS2='> '

@@ -1,0 +1,3 @@
+# the Debian default without colours; HISTCONTROL is not set at all
+unset HISTCONTROL
+PS1='${debian_chroot:+($debian_chroot)}\u@\h:\w\$ '

@@ -1,0 +1,2 @@
+# the typed text touches the dollar sign
+PS1='\W$'

@@ -1,0 +1,2 @@
+# two blanks after the sign, so that a trimmed row is two short
+PS1='\w \$  '

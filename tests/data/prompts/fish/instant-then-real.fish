@@ -1,0 +1,7 @@
+# an instant prompt is on the screen while the start is still slow; it is wiped and the real one drawn in its place
+printf '%s' '~ ❯ '
+sleep 1
+printf '\r\e[K'
+function fish_prompt
+    echo -n (prompt_pwd)' ❯ '
+end

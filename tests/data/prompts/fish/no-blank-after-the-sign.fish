@@ -1,0 +1,4 @@
+# the typed text touches the angle
+function fish_prompt
+    echo -n (prompt_pwd)'>'
+end

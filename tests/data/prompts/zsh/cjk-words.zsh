@@ -1,0 +1,2 @@
+# full-width words and a full-width angle as the sign
+PROMPT='端末 %1~ 入力＞ '

@@ -1,0 +1,3 @@
+# PROMPT and RPROMPT are empty strings
+PROMPT=
+RPROMPT=

@@ -1,0 +1,2 @@
+# the typed text touches the percent sign
+PROMPT='%1~%#'

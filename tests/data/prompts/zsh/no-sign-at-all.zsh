@@ -1,0 +1,2 @@
+# a word and a blank, no sign whatever
+PROMPT='ready '

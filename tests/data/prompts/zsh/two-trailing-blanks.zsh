@@ -1,0 +1,2 @@
+# two blanks after the sign
+PROMPT='%1~ »  '

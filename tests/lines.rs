@@ -1,0 +1,776 @@
+//! Every prompt of `data/prompts` with every kind of line in it: a shell that tells takes a job only where
+//! its line is empty, and one that does not tell is idle only there.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::world::{Shell, World, eventually, text};
+
+/// How wide the panes are.
+const COLUMNS: usize = 80;
+
+/// What is pressed to ask a shell for its line.
+const KEY: [&str; 8] = ["1b", "5b", "39", "39", "30", "37", "7e", "-H"];
+
+/// How the keys of a line editor are bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Emacs,
+    ViInsert,
+    ViCommand,
+}
+
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing stands in it.
+    Empty,
+    /// Something that a person has begun.
+    Draft,
+    /// The rest of something unfinished, or the input of a command: nobody's new line.
+    Other,
+}
+
+/// A line, and the keys that make it, as `send-keys` takes them: `text:` before what is typed as it is.
+struct Line {
+    name: &'static str,
+    kind: Kind,
+    keys: Vec<String>,
+}
+
+impl Line {
+    fn new(name: &'static str, kind: Kind, keys: &[&str]) -> Self {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        Self { name, kind, keys }
+    }
+}
+
+fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
+    let draft = |name, text: &str| Line::new(name, Kind::Draft, &[&format!("text:{text}")]);
+    let long = "x".repeat(COLUMNS);
+    let mut lines = vec![
+        Line::new("empty", Kind::Empty, &[]),
+        draft("short", "rm -rf x"),
+        draft("blank", "ls "),
+        draft("one blank", " "),
+        draft("pipe", "ls |"),
+        draft("dollar", "echo $ "),
+        draft("hash", "echo # "),
+        draft("percent", "echo % "),
+        draft("angle", "cat > "),
+        draft("bracket", "(ls) "),
+        draft("colon", "echo a: "),
+        draft("glyph", "echo ❯ "),
+        draft("wrapped", &format!("echo {long} ")),
+        draft("filling", "fill"),
+        Line::new(
+            "typed and taken back",
+            Kind::Empty,
+            &["text:ls", "BSpace", "BSpace"],
+        ),
+    ];
+    if mode != Mode::ViCommand {
+        lines.push(Line::new(
+            "moved to its start",
+            Kind::Draft,
+            &["text:ls", "Left", "Left"],
+        ));
+        lines.push(Line::new(
+            "completion",
+            Kind::Draft,
+            &["text:ls /", "Tab", "Tab"],
+        ));
+    }
+    if mode == Mode::Emacs {
+        lines.push(Line::new("search", Kind::Draft, &["C-r", "text:l"]));
+    }
+    match shell {
+        Shell::Fish => {
+            lines.push(Line::new(
+                "newline",
+                Kind::Draft,
+                &["text:echo a", "M-Enter", "text:b "],
+            ));
+            lines.push(Line::new(
+                "backslash",
+                Kind::Draft,
+                &["text:rm -rf build \\", "Enter"],
+            ));
+            lines.push(Line::new(
+                "read",
+                Kind::Other,
+                &["text:read -P 'really? ' x", "Enter"],
+            ));
+        }
+        _ => {
+            lines.push(Line::new(
+                "newline",
+                Kind::Draft,
+                &["text:echo a", "C-v", "C-j", "text:b "],
+            ));
+            lines.push(Line::new(
+                "newline at the end",
+                Kind::Draft,
+                &["text:echo a", "C-v", "C-j"],
+            ));
+            lines.push(Line::new(
+                "backslash",
+                Kind::Other,
+                &["text:rm -rf build \\", "Enter"],
+            ));
+            lines.push(Line::new("quote", Kind::Other, &["text:echo 'a", "Enter"]));
+            lines.push(Line::new(
+                "here-document",
+                Kind::Other,
+                &["text:cat <<E", "Enter"],
+            ));
+            lines.push(Line::new(
+                "loop",
+                Kind::Other,
+                &["text:for i in 1; do", "Enter"],
+            ));
+            let read = if shell == Shell::Zsh {
+                "vared -c x"
+            } else {
+                "read -e x"
+            };
+            lines.push(Line::new(
+                "read",
+                Kind::Other,
+                &[&format!("text:{read}"), "Enter"],
+            ));
+        }
+    }
+    if shell == Shell::Zsh {
+        lines.push(Line::new("question", Kind::Other, &["text:rm *", "Enter"]));
+    }
+    lines
+}
+
+/// Returns the row in which the cursor stands, with its column.
+fn row(screen: &str) -> (usize, String) {
+    let (cursor, rows) = screen.split_once('\n').unwrap_or_default();
+    let (column, row) = cursor.split_once(' ').unwrap_or_default();
+    let number = |text: &str| text.parse().unwrap_or(usize::MAX);
+    let shown = rows.lines().nth(number(row)).unwrap_or_default();
+    (number(column), shown.to_owned())
+}
+
+/// A shell with one of the prompts.
+struct Seat {
+    prompt: String,
+    pane: String,
+    pid: u32,
+}
+
+/// The shells of one kind, one for each prompt, in one tmux server.
+struct Hall<'a> {
+    world: &'a World,
+    seats: Vec<Seat>,
+    told: PathBuf,
+    marks: PathBuf,
+}
+
+impl<'a> Hall<'a> {
+    fn open(world: &'a World, shell: Shell, mode: Mode, tells: bool) -> Self {
+        let name = shell.program();
+        let integration = world.path(format!("integration.{name}"));
+        let said = world.assigner(&["shell-init", name]).succeeded();
+        fs::write(&integration, said.text()).expect("written");
+        let directory = fs::read_dir(
+            PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("../tests/data/prompts")
+                .join(name),
+        );
+        let mut files: Vec<PathBuf> = directory
+            .expect("the prompts")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        files.sort();
+        let here = world.mkdir("hall");
+        // Where it is missing, each fish reads every manual page of the machine at its start.
+        world.mkdir("home/.local/share/fish/generated_completions");
+        for file in ["a", "b", "c"] {
+            fs::write(world.path("hall").join(file), "").expect("written");
+        }
+        let mut hall = Self {
+            world,
+            seats: Vec::new(),
+            told: told(),
+            marks: world.path("marks"),
+        };
+        fs::create_dir_all(&hall.marks).expect("a directory");
+        let mut script = String::new();
+        for file in &files {
+            let prompt = file
+                .file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            let mut rc = format!("source {}\n", text(file));
+            rc += match (mode, shell) {
+                (Mode::Emacs, Shell::Zsh) => "bindkey -e\n",
+                (Mode::Emacs, _) => "",
+                (_, Shell::Bash) => "set -o vi\n",
+                (_, Shell::Zsh) => "bindkey -v\nKEYTIMEOUT=1\n",
+                (_, _) => "fish_vi_key_bindings\n",
+            };
+            if tells {
+                let _ = writeln!(rc, "source {}", text(&integration));
+            }
+            let path = world.mkdir(&format!("rc/{name}/{prompt}"));
+            let file = if shell == Shell::Fish {
+                world.mkdir(&format!("rc/{name}/{prompt}/fish")) + "/config.fish"
+            } else {
+                format!("{path}/.zshrc")
+            };
+            fs::write(&file, rc).expect("written");
+            let command = match shell {
+                Shell::Bash => format!("exec bash --noprofile --rcfile '{file}' -i"),
+                Shell::Zsh => format!("exec env ZDOTDIR='{path}' zsh -d -i"),
+                _ => format!("exec env XDG_CONFIG_HOME='{path}' fish"),
+            };
+            let _ = writeln!(
+                script,
+                "new-session -d -x {COLUMNS} -y 24 -s '{prompt}' -c '{here}' \"{command}\""
+            );
+        }
+        let path = world.path("hall.tmux");
+        fs::write(&path, script).expect("written");
+        world.tmux(&["new-session", "-d", "-s", "keep", "sleep 3600"]);
+        world.tmux(&["source-file", &text(&path)]);
+        let panes = world.tmux(&[
+            "list-panes",
+            "-a",
+            "-F",
+            "#{session_name} #{pane_id} #{pane_pid}",
+        ]);
+        for line in panes.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if let [prompt, pane, pid] = *words
+                && prompt != "keep"
+            {
+                hall.seats.push(Seat {
+                    prompt: prompt.to_owned(),
+                    pane: pane.to_owned(),
+                    pid: pid.parse().expect("a number"),
+                });
+            }
+        }
+        assert!(hall.seats.len() >= 50, "{} prompts", hall.seats.len());
+        hall
+    }
+
+    /// Runs tmux commands, one a line, all in one go.
+    fn script(&self, commands: &str) {
+        if commands.is_empty() {
+            return;
+        }
+        let path = self.world.path("keys.tmux");
+        fs::write(&path, commands).expect("written");
+        self.world.tmux(&["source-file", &text(&path)]);
+    }
+
+    /// What each pane shows, with its cursor.
+    fn screens(&self) -> Vec<String> {
+        let mut commands = String::new();
+        for seat in &self.seats {
+            let pane = &seat.pane;
+            let _ = writeln!(
+                commands,
+                "display-message -p -t {pane} '@@@ #{{cursor_x}} #{{cursor_y}}'"
+            );
+            let _ = writeln!(commands, "capture-pane -p -t {pane}");
+        }
+        let path = self.world.path("look.tmux");
+        fs::write(&path, commands).expect("written");
+        let shown = self.world.tmux(&["source-file", &text(&path)]);
+        let screens: Vec<String> = shown.split("@@@ ").skip(1).map(str::to_owned).collect();
+        assert_eq!(screens.len(), self.seats.len());
+        screens
+    }
+
+    /// Waits until nothing moves any more, but for clocks.
+    fn settles(&self) -> Vec<String> {
+        let digits = |text: &str| text.replace(|char: char| char.is_ascii_digit(), "0");
+        let began = Instant::now();
+        let mut last = self.screens();
+        let mut since = Instant::now();
+        while since.elapsed() < Duration::from_millis(250)
+            && began.elapsed() < Duration::from_secs(8)
+        {
+            std::thread::sleep(Duration::from_millis(60));
+            let now = self.screens();
+            if now
+                .iter()
+                .map(|text| digits(text))
+                .ne(last.iter().map(|text| digits(text)))
+            {
+                since = Instant::now();
+            }
+            last = now;
+        }
+        last
+    }
+
+    fn type_keys(&self, line: &Line) {
+        for key in &line.keys {
+            let columns: Vec<usize> = if key == "text:fill" {
+                let screens = self.screens();
+                let column =
+                    |screen: &String| screen.split(' ').next().and_then(|x| x.parse().ok());
+                screens
+                    .iter()
+                    .map(|screen| column(screen).unwrap_or(0))
+                    .collect()
+            } else {
+                vec![0; self.seats.len()]
+            };
+            let mut commands = String::new();
+            for (seat, column) in self.seats.iter().zip(columns) {
+                let pane = &seat.pane;
+                let _ = match key.strip_prefix("text:") {
+                    Some("fill") => {
+                        let fill = "y".repeat(COLUMNS.saturating_sub(column).max(1));
+                        writeln!(commands, "send-keys -t {pane} -l '{fill}'")
+                    }
+                    Some(text) if text.contains('\'') => {
+                        writeln!(
+                            commands,
+                            "send-keys -t {pane} -l \"{}\"",
+                            text.replace('$', "\\$")
+                        )
+                    }
+                    Some(text) => writeln!(commands, "send-keys -t {pane} -l '{text}'"),
+                    None => writeln!(commands, "send-keys -t {pane} {key}"),
+                };
+            }
+            self.script(&commands);
+            // A line editor takes some keys for one where they come at once.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Presses a key everywhere, and waits for longer than it may be the beginning of another one.
+    fn press(&self, key: &str) {
+        self.type_keys(&Line::new("", Kind::Empty, &[key]));
+        std::thread::sleep(Duration::from_millis(600));
+    }
+
+    /// What `doctor` says of each, by the prompt.
+    fn verdicts(&self) -> BTreeMap<String, String> {
+        let doctor = self.world.assigner(&["--json", "doctor"]);
+        let said: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+        let panes = said.as_array().expect("a list");
+        let of = |pane: &Value| {
+            let name = pane["name"].as_str().unwrap_or_default().to_owned();
+            (name, pane["status"].as_str().unwrap_or_default().to_owned())
+        };
+        panes.iter().map(of).collect()
+    }
+
+    /// Has each of `seats` take a job up, if it will, and returns what each said.
+    fn ask(&self, seats: &[&Seat], line: &str) -> Vec<String> {
+        let mut commands = String::new();
+        for seat in seats {
+            let mark = self
+                .marks
+                .join(format!("{}-{line}", seat.prompt).replace(' ', "_"));
+            let job = format!(" echo taken >> '{}'\n", text(&mark));
+            let _ = fs::remove_file(self.told.join(format!("{}.said", seat.pid)));
+            fs::write(self.told.join(format!("{}.job", seat.pid)), job).expect("offered");
+            let [codes @ .., flag] = KEY;
+            let _ = writeln!(
+                commands,
+                "send-keys -t {} {flag} {}",
+                seat.pane,
+                codes.join(" ")
+            );
+        }
+        self.script(&commands);
+        let began = Instant::now();
+        let mut said = vec![String::new(); seats.len()];
+        while said.iter().any(String::is_empty) && began.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(20));
+            for (said, seat) in said.iter_mut().zip(seats) {
+                let path = self.told.join(format!("{}.said", seat.pid));
+                *said = fs::read_to_string(path)
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
+            }
+        }
+        for seat in seats {
+            let _ = fs::remove_file(self.told.join(format!("{}.job", seat.pid)));
+        }
+        said
+    }
+
+    /// How often a job ran.
+    fn ran(&self, seat: &Seat, line: &str) -> usize {
+        let mark = self
+            .marks
+            .join(format!("{}-{line}", seat.prompt).replace(' ', "_"));
+        fs::read_to_string(mark).map_or(0, |text| text.lines().count())
+    }
+
+    /// Brings each back to its prompt, with nothing in it.
+    fn clear(&self) {
+        for _ in 0..2 {
+            let mut commands = String::new();
+            for seat in &self.seats {
+                let _ = writeln!(commands, "send-keys -t {} C-c", seat.pane);
+            }
+            self.script(&commands);
+            std::thread::sleep(Duration::from_millis(80));
+        }
+    }
+}
+
+/// Where shells tell.
+fn told() -> PathBuf {
+    let user = rustix::process::getuid().as_raw();
+    PathBuf::from(format!("/tmp/assigner-{user}/shells"))
+}
+
+/// Prompts that draw beside their line, or late: what their row shows is not what stands in it.
+const MOVING: [&str; 3] = ["ticking", "status-bar", "slow-prompt"];
+
+/// Prompts that take our hook out and draw themselves anew each time: such a shell takes one job, and says
+/// then that its line is not a new one.
+const RESETTING: [&str; 2] = [
+    "prompt-command-resets-itself",
+    "prompt-command-resets-whole-array",
+];
+
+/// Prompts whose settings leave no room for the hooks: such a shell never tells.
+const SILENT: [&str; 4] = [
+    "prompt-command-read-only-array",
+    "prompt-command-read-only-string",
+    "promptvars-off",
+    "ps1-and-ps0-read-only",
+];
+
+fn every_line(shell: Shell, mode: Mode) {
+    if !shell.is_installed() {
+        return;
+    }
+    let world = World::new();
+    let hall = Hall::open(&world, shell, mode, true);
+    let tells = |seat: &Seat| {
+        fs::read_to_string(hall.told.join(seat.pid.to_string()))
+            .is_ok_and(|text| text.contains(" prompt "))
+    };
+    hall.settles();
+    let began = Instant::now();
+    while !hall.seats.iter().all(tells) && began.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let silent: Vec<&str> = hall
+        .seats
+        .iter()
+        .filter(|seat| !tells(seat))
+        .map(|seat| seat.prompt.as_str())
+        .collect();
+    let mut wrong = Vec::new();
+    for prompt in silent {
+        if !SILENT.contains(&prompt) {
+            wrong.push(format!("{prompt}: it never tells"));
+        }
+    }
+    let mut table = String::new();
+    for line in lines(shell, mode) {
+        if mode != Mode::Emacs {
+            // Wherever the last line has left it.
+            hall.press("Escape");
+            hall.press("i");
+        }
+        hall.type_keys(&line);
+        if mode == Mode::ViCommand && line.kind != Kind::Other {
+            hall.press("Escape");
+        }
+        let before = hall.settles();
+        let verdicts = hall.verdicts();
+        let idle = |seat: &&Seat| {
+            tells(seat)
+                && verdicts
+                    .get(&seat.prompt)
+                    .is_some_and(|status| status == "idle")
+        };
+        let asked: Vec<&Seat> = hall.seats.iter().filter(idle).collect();
+        let said = hall.ask(&asked, line.name);
+        let after = hall.settles();
+        let mut taken = 0;
+        for (seat, said) in asked.iter().zip(&said) {
+            let place = format!("{}, {}", seat.prompt, line.name);
+            let ran = hall.ran(seat, line.name);
+            taken += usize::from(said == "taken");
+            match (line.kind, said.as_str(), ran) {
+                (Kind::Empty, "unfinished", 0) if RESETTING.contains(&seat.prompt.as_str()) => {}
+                (Kind::Empty, "taken", 1)
+                | (Kind::Draft, "draft", 0)
+                | (Kind::Draft | Kind::Other, "unfinished", 0) => {}
+                _ => wrong.push(format!("{place}: it said {said:?}, and {ran} jobs ran")),
+            }
+        }
+        for (index, seat) in hall.seats.iter().enumerate() {
+            let asked = asked.iter().any(|asked| asked.pid == seat.pid);
+            if line.kind == Kind::Empty && tells(seat) && !asked {
+                wrong.push(format!(
+                    "{}, {}: it is not idle: {:?}",
+                    seat.prompt,
+                    line.name,
+                    verdicts.get(&seat.prompt)
+                ));
+            }
+            // Where the cursor stands on a letter and not behind it, readline draws the row anew.
+            if line.kind == Kind::Draft
+                && asked
+                && mode != Mode::ViCommand
+                && !MOVING.iter().any(|moves| seat.prompt.contains(moves))
+                && row(&before[index]) != row(&after[index])
+            {
+                wrong.push(format!(
+                    "{}, {}: its screen changed from {:?} to {:?}",
+                    seat.prompt,
+                    line.name,
+                    row(&before[index]),
+                    row(&after[index])
+                ));
+            }
+        }
+        let _ = writeln!(
+            table,
+            "{:>22}  {:>3} asked  {taken:>3} taken",
+            line.name,
+            asked.len()
+        );
+        hall.clear();
+        hall.settles();
+    }
+    println!(
+        "{} {mode:?}, {} prompts\n{table}",
+        shell.program(),
+        hall.seats.len()
+    );
+    assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong.join("\n"));
+}
+
+/// A shell that was never asked: no line with anything in it is idle.
+fn no_line_is_idle_unasked(shell: Shell) {
+    if !shell.is_installed() {
+        return;
+    }
+    let world = World::new();
+    let mode = Mode::Emacs;
+    let hall = Hall::open(&world, shell, mode, false);
+    hall.settles();
+    let mut wrong = Vec::new();
+    for line in lines(shell, mode) {
+        hall.type_keys(&line);
+        hall.settles();
+        let verdicts = hall.verdicts();
+        let idle: Vec<&str> = hall
+            .seats
+            .iter()
+            .map(|seat| seat.prompt.as_str())
+            .filter(|prompt| verdicts.get(*prompt).is_some_and(|status| status == "idle"))
+            .collect();
+        println!(
+            "{} {:>22}  {:>3} idle of {}",
+            shell.program(),
+            line.name,
+            idle.len(),
+            hall.seats.len()
+        );
+        if line.kind != Kind::Empty {
+            wrong.extend(idle.iter().map(|prompt| format!("{prompt}, {}", line.name)));
+        }
+        hall.clear();
+        hall.settles();
+    }
+    assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong.join("\n"));
+}
+
+/// A person types at any moment around a job that is handed over: what was typed stands in the line, whole,
+/// and never runs.
+fn typing_meets_jobs(shell: Shell, times: usize) {
+    if !shell.is_installed() {
+        return;
+    }
+    let world = World::new();
+    let name = shell.program();
+    let seed = std::env::var("ASSIGNER_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (line, ran, marks) = (
+        world.path("line"),
+        world.path("unknown"),
+        world.path("mark"),
+    );
+    let (line_path, ran_path) = (text(&line), text(&ran));
+    let init = world.assigner(&["shell-init", name]).succeeded().text();
+    let rc = match shell {
+        Shell::Bash => format!(
+            "PS1='> '\nshow() {{ printf '%s.' \"$READLINE_LINE\" > {line_path}; READLINE_LINE=; }}\n\
+             bind -x '\"\\C-xw\": show'\ncommand_not_found_handle() {{ echo \"$*\" >> {ran_path}; }}\n{init}"
+        ),
+        Shell::Zsh => format!(
+            "PS1='> '\nshow() {{ printf '%s.' \"$BUFFER\" > {line_path}; BUFFER=; }}\nzle -N show\n\
+             bindkey -e\nbindkey '^Xw' show\ncommand_not_found_handler() {{ echo \"$*\" >> {ran_path}; }}\n{init}"
+        ),
+        _ => format!(
+            "function fish_prompt; echo -n '> '; end\n\
+             function show; printf '%s.' (commandline) > {line_path}; commandline -r ''; end\n\
+             bind \\cxw show\nfunction fish_command_not_found; echo $argv >> {ran_path}; end\n{init}"
+        ),
+    };
+    let home = world.mkdir("rc");
+    let file = world.path("rc/.zshrc");
+    fs::write(&file, rc).expect("written");
+    let file = text(&file);
+    let command = match shell {
+        Shell::Bash => format!("exec bash --noprofile --rcfile '{file}' -i"),
+        Shell::Zsh => format!("exec env ZDOTDIR='{home}' zsh -d -i"),
+        _ => format!("exec fish --no-config -C 'source {file}'"),
+    };
+    world.tmux(&["new-session", "-d", "-s", "one", "-x", "200", &command]);
+    let pid = world.tmux(&["display-message", "-p", "-t", "one", "#{pane_pid}"]);
+    let told = told();
+    let at_prompt = |prompts: u64| {
+        eventually(|| {
+            let text = fs::read_to_string(told.join(&pid)).unwrap_or_default();
+            let count = text
+                .split(' ')
+                .nth(2)
+                .and_then(|count| count.parse::<u64>().ok());
+            match count {
+                Some(count) if count > prompts && text.contains(" prompt ") => Ok(count),
+                _ => Err(format!("{text:?} after {prompts}")),
+            }
+        })
+    };
+    let mut prompts = at_prompt(0);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..times {
+        let _ = fs::remove_file(told.join(format!("{pid}.said")));
+        let job = format!(" echo {round} >> '{}'\n", text(&marks));
+        fs::write(told.join(format!("{pid}.job")), job).expect("offered");
+        // The key comes before, between or after what is typed.
+        let typed: String = (0..random.usize(0..6))
+            .map(|_| random.char('a'..='f'))
+            .collect();
+        let at = random.usize(0..=typed.len());
+        let [codes @ .., flag] = KEY;
+        let mut keys = Vec::new();
+        for (index, letter) in typed.char_indices().chain([(typed.len(), '.')]) {
+            if index == at {
+                keys.push(format!("send-keys -t one {flag} {}", codes.join(" ")));
+            }
+            if index < typed.len() {
+                keys.push(format!("send-keys -t one -l {letter}"));
+            }
+        }
+        let mut rest = keys.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(random.usize(1..=rest.len()));
+            let path = world.path("keys.tmux");
+            fs::write(&path, now.join("\n")).expect("written");
+            world.tmux(&["source-file", &text(&path)]);
+            rest = later;
+        }
+        let said = eventually(|| {
+            let said = fs::read_to_string(told.join(format!("{pid}.said"))).unwrap_or_default();
+            if said.ends_with('\n') {
+                Ok(said)
+            } else {
+                Err(format!("round {round} of seed {seed}"))
+            }
+        });
+        assert_eq!(
+            said == "taken\n",
+            at == 0,
+            "round {round} of seed {seed}: {typed:?} {at} {said}"
+        );
+        if said == "taken\n" {
+            taken += 1;
+            prompts = at_prompt(prompts);
+        } else {
+            refused += 1;
+        }
+        let _ = fs::remove_file(&line);
+        world.tmux(&["send-keys", "-t", "one", "C-x", "w"]);
+        eventually(|| match fs::read_to_string(&line) {
+            Ok(found) if found == format!("{typed}.") => Ok(()),
+            other => Err(format!(
+                "round {round} of seed {seed}: {other:?}, not {typed:?}"
+            )),
+        });
+    }
+    let marks = fs::read_to_string(&marks)
+        .unwrap_or_default()
+        .lines()
+        .count();
+    println!("{name}, seed {seed}: {times} jobs, {taken} taken, {refused} refused");
+    assert_eq!(marks, taken, "seed {seed}");
+    assert!(
+        !ran.exists(),
+        "seed {seed}: {:?} ran",
+        fs::read_to_string(&ran)
+    );
+}
+
+#[test]
+fn typing_meets_jobs_in_bash() {
+    typing_meets_jobs(Shell::Bash, 700);
+}
+
+#[test]
+fn typing_meets_jobs_in_zsh() {
+    typing_meets_jobs(Shell::Zsh, 700);
+}
+
+#[test]
+fn typing_meets_jobs_in_fish() {
+    typing_meets_jobs(Shell::Fish, 600);
+}
+
+macro_rules! matrix {
+    ($($name:ident: $shell:ident $mode:ident;)*) => {
+        $(#[test] fn $name() { every_line(Shell::$shell, Mode::$mode); })*
+    };
+}
+
+matrix! {
+    bash_in_emacs_mode: Bash Emacs;
+    bash_in_vi_insert_mode: Bash ViInsert;
+    bash_in_vi_command_mode: Bash ViCommand;
+    zsh_in_emacs_mode: Zsh Emacs;
+    zsh_in_vi_insert_mode: Zsh ViInsert;
+    zsh_in_vi_command_mode: Zsh ViCommand;
+    fish_in_emacs_mode: Fish Emacs;
+    fish_in_vi_insert_mode: Fish ViInsert;
+    fish_in_vi_command_mode: Fish ViCommand;
+}
+
+#[test]
+fn bash_that_was_never_asked() {
+    no_line_is_idle_unasked(Shell::Bash);
+}
+
+#[test]
+fn zsh_that_was_never_asked() {
+    no_line_is_idle_unasked(Shell::Zsh);
+}
+
+#[test]
+fn fish_that_was_never_asked() {
+    no_line_is_idle_unasked(Shell::Fish);
+}
