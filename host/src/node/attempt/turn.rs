@@ -492,7 +492,8 @@ impl Turn {
         if seen.sight.is_none() || now.tick.since(lost.since) < within {
             return self.to(State::Lost(lost), Next::again(LOOK * 4));
         }
-        if matches!(self.phase, Phase::Claimed | Phase::Delivering) {
+        // What was pasted a person may have submitted before the agent ended.
+        if self.phase == Phase::Claimed {
             let reason = "the agent ended before the prompt was submitted";
             let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
             return self.end(end);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::{Act, Done, Ending, HOLD, Next, Note, Observation, Shown, UNRESPONSIVE};
 use super::running::Running;
-use super::{Agent, FIND_AGAIN, LOOK, Question, State, Turn};
+use super::{Agent, FIND_AGAIN, LAST_WORDS, LOOK, Question, State, Turn};
 use crate::agents::fuse::{Says, Source};
 use crate::agents::report;
 use crate::model::clock::{Now, Tick};
@@ -294,9 +294,13 @@ impl Turn {
             return Given::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
-            // One that an earlier daemon has begun may not have been looked at yet.
-            let reason = "the agent ended before the prompt was submitted".to_owned();
-            return Given::Refused(reason, HOLD);
+            // A person may have submitted it in its last moment: its record tells.
+            if agent.may_still_tell(now) {
+                return giving.again();
+            }
+            let reason = "the agent ended with the prompt in its composer: whether a person had \
+                          submitted it is not known";
+            return Given::Unclear(reason.to_owned());
         };
         if now.tick.since(giving.since) < agent.profile.paste.pause {
             return giving.again();
@@ -382,7 +386,13 @@ impl Turn {
         } else {
             self.rules.start_within
         };
-        if now.tick.since(giving.since) < within {
+        // An agent that was stuck reads all at once: the text, and a person's Enter that waited behind it.
+        let last = if keeps_record {
+            LAST_WORDS
+        } else {
+            Duration::ZERO
+        };
+        if now.tick.since(giving.since) < within + last {
             let stage = Stage::Pasted {
                 draft: shown,
                 draft_since: Some(draft_since),

@@ -132,7 +132,8 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
     ] {
         let mut run = pasted_at("codex", 5_000);
         run.scene.screen = Some(screen.clone());
-        for _ in 0..9 {
+        // And two more, in which its record may tell.
+        for _ in 0..11 {
             run.after(1_000);
             assert!(!run.turn.has_ended(), "{screen:?}");
         }
@@ -144,10 +145,45 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
     }
     // One that an earlier daemon pasted stands there now or never.
     let mut run = taken_up(Phase::Delivering);
-    run.after(1_999);
+    run.after(3_999);
     assert!(!run.turn.has_ended());
     run.after(1);
     assert!(is_refused(&run));
+    // Where no record is kept, none can tell.
+    let mut run = pasted_at("gemini", 5_000);
+    run.scene.screen = Some(shown(Says::Nothing));
+    run.after(9_999);
+    assert!(!run.turn.has_ended());
+    run.after(1);
+    assert!(is_refused(&run));
+}
+
+/// An agent that was stuck reads all at once: the text, and a person's Enter that waited behind it.
+#[test]
+fn a_turn_that_a_person_began_at_the_last_moment_is_not_given_again() {
+    let mut run = pasted_at("codex", 5_000);
+    run.scene.screen = Some(shown(Says::Idle));
+    run.after(10_000);
+    assert!(!run.turn.has_ended());
+    run.wrote(None, "");
+    assert!(run.after(100).contains(&begun()));
+}
+
+/// Where an agent ends with our text in its composer, a person may have submitted it just before.
+#[test]
+fn an_agent_that_ended_with_our_text_may_have_taken_it_up() {
+    let mut run = pasted_at("codex", 5_000);
+    run.scene.gone = true;
+    run.after(100);
+    run.after(1_900);
+    assert!(!run.turn.has_ended());
+    let mut told = pasted_at("codex", 5_000);
+    told.scene.gone = true;
+    told.after(100);
+    told.wrote(None, "");
+    assert!(told.after(100).contains(&begun()));
+    run.after(200);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
 }
 
 /// The text stood in the composer, beside something else.

@@ -212,7 +212,7 @@ fn an_agent_is_sought_longer_where_it_may_be_behind_an_editor() {
         (Phase::Running, other(), 300_000, Outcome::Uncertain),
         (Phase::Running, missing(false), 2_000, Outcome::Uncertain),
         (Phase::Submitted, missing(true), 2_000, Outcome::Uncertain),
-        (Phase::Delivering, other(), 2_000, Outcome::Withdrawn),
+        (Phase::Delivering, other(), 2_000, Outcome::Uncertain),
     ] {
         let mut run = Run::resumed(at_phase(phase), Scene::of("codex"));
         assert!(run.sees(presence.clone(), within - 1).is_empty());
