@@ -207,6 +207,34 @@ fn a_command_with_an_open_substitution_does_not_end_its_shell() {
     });
 }
 
+/// A shell that another one takes the place of has told what the other does not know.
+#[test]
+fn a_shell_that_was_replaced_is_a_new_one() {
+    in_each_shell(|seat| {
+        let again = match seat.shell {
+            Shell::Bash => "exec env 'PS1=$ ' bash --noprofile --norc",
+            Shell::Zsh => "exec env 'PS1=$ ' zsh -f",
+            Shell::Fish => "exec fish --no-config",
+            Shell::Dash => "exec env 'PS1=$ ' dash",
+        };
+        let world = seat.world;
+        assert_eq!(seat.run("echo one"), "one\n");
+        let id = seat.shell_with(&["--retries", "2"], &format!("echo ran >> ran; {again}"));
+        let task = world.settled(id);
+        // dash tells by itself that it reads a line: then what it ran has failed.
+        if seat.shell != Shell::Dash {
+            assert_eq!(task["status"], "uncertain", "{task:#}");
+            let ran = fs::read_to_string(seat.path("ran")).expect("it ran");
+            assert_eq!(ran, "ran\n");
+        }
+        assert_eq!(seat.run("echo two"), "two\n");
+        // By a person.
+        seat.pane.prompt();
+        seat.pane.line(&format!("clear; {again}"));
+        assert_eq!(seat.run("echo three"), "three\n");
+    });
+}
+
 /// What a shell reads at its start is changed by one line, and comes back as it was.
 #[test]
 fn new_shells_tell_by_a_line_that_is_installed() {
@@ -304,7 +332,8 @@ fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
             let id = seat.shell("echo second");
             let asked = world.show(id);
             eventually(|| {
-                let sessions = world.json(&["sessions"]).to_string();
+                let sessions = world.session_entry(seat.name()).unwrap_or_default();
+                let sessions = sessions.to_string();
                 if sessions.contains("its shell says") || sessions.contains("reads no new line") {
                     Ok(())
                 } else {
@@ -337,8 +366,12 @@ fn a_job_that_asks_by_the_line_editor_is_not_interrupted() {
         world.until(id, "in_progress");
         let next = seat.shell("echo next");
         seat.pane.shows("Proceed?");
-        // Long enough for several looks at it.
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        // Each of these is given and seen to end by further looks at all sessions.
+        let beside = format!("beside-{}", seat.name());
+        world.session(&beside, Shell::Bash);
+        for _ in 0..5 {
+            world.completed(world.shell_with(&["--target", &beside], "sleep 0.3"));
+        }
         let task = world.show(id);
         assert_eq!(task["status"], "in_progress", "{task:#}");
         assert_eq!(world.show(next)["status"], "pending");

@@ -93,10 +93,15 @@ impl<T: Tmux + 'static> Engine<T> {
         let details = why.to_owned();
         let mut lines = Vec::with_capacity(sessions.len());
         let mut questions = Vec::with_capacity(sessions.len());
-        for seen in sessions {
+        let mut asked = Vec::with_capacity(sessions.len());
+        for &seen in sessions {
             let What::Shell(shell) = seen.what else {
                 continue;
             };
+            let pid = seen.row.identity.pane_pid;
+            if seen.tells && !self.shells.reads(pid) {
+                continue;
+            }
             let (question, script) = match self.spool.write_question(shell) {
                 Ok(written) => written,
                 Err(error) => {
@@ -105,15 +110,13 @@ impl<T: Tmux + 'static> Engine<T> {
                 }
             };
             let text = script::typed_line(shell, &script);
-            let key = if seen.tells {
-                if let Err(error) = self.shells.offer(seen.row.identity.pane_pid, &text) {
-                    tracing::warn!("cannot offer a question to a shell: {error}");
-                    return Ok(());
-                }
-                Some(KEY)
-            } else {
-                None
-            };
+            let key = seen.tells.then_some(KEY);
+            if key.is_some()
+                && let Err(error) = self.shells.offer(pid, &text)
+            {
+                tracing::warn!("cannot offer a question to a shell: {error}");
+                return Ok(());
+            }
             lines.push(TypedLine {
                 key,
                 identity: seen.row.identity.clone(),
@@ -122,9 +125,10 @@ impl<T: Tmux + 'static> Engine<T> {
                 pipe: None,
             });
             questions.push(question);
+            asked.push(seen);
         }
         // Written before the first byte goes to a pane.
-        let rows: Vec<String> = sessions.iter().map(|seen| seen.row.name.clone()).collect();
+        let rows: Vec<String> = asked.iter().map(|seen| seen.row.name.clone()).collect();
         self.ledger
             .run(move |store| {
                 for session in &rows {
@@ -134,7 +138,7 @@ impl<T: Tmux + 'static> Engine<T> {
             })
             .await?;
         let typed = self.tmux.type_lines(&lines).await;
-        for ((seen, question), typed) in sessions.iter().zip(questions).zip(typed) {
+        for ((seen, question), typed) in asked.into_iter().zip(questions).zip(typed) {
             let identity = &seen.row.identity;
             if let Typed::Refused(refusal) = typed {
                 tracing::debug!(session = ?seen.row.name, "not asked: {refusal}");

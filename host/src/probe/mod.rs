@@ -332,6 +332,14 @@ pub fn run(pid: u32) -> Option<u64> {
     Some(system::process(pid)?.run())
 }
 
+/// Whether a process is still that run of a program: when it began as the system counts that, and where
+/// its stack begins. 0: whoever noted it did not know; then it is taken to be so.
+pub fn is_run(pid: u32, (began, image): (u64, u64)) -> bool {
+    let fits = |noted, found| noted == 0 || found == 0 || noted == found;
+    system::process(pid)
+        .is_some_and(|process| fits(began, process.began) && fits(image, process.image))
+}
+
 /// Returns the files that a process has open; none where the system does not tell.
 pub fn open_files(pid: u32) -> Vec<PathBuf> {
     system::open_files(pid)

@@ -232,8 +232,7 @@ impl<T: Tmux + 'static> Local<T> {
     /// Offers a line to a shell that takes it by a key, where it still reads a new one.
     fn offer(&self, line: &TypedLine) -> Result<(), Refusal> {
         let pid = line.identity.pane_pid;
-        let told = self.shells.told(pid).filter(|told| told.at_prompt);
-        if told.is_none() || !probe::is_in_front(pid) {
+        if !self.shells.reads(pid) {
             return Err(Refusal::Unfit("its shell reads no new line any more"));
         }
         self.shells.offer(pid, &line.text).map_err(|error| {

@@ -9,8 +9,19 @@ case ${BASH_VERSION-}/$- in
         __assigner_count=0
         __assigner_status=0
 
+        # When this process began, and where its stack does: another program that it becomes (`exec`) has
+        # another one, and so has another process of its number. Without `/proc` neither is known.
+        __assigner_which='0 0'
+        __assigner_know() {
+            \builtin local stat fields
+            IFS= \builtin read -r stat < /proc/$$/stat || \builtin return 0
+            IFS=' ' \builtin read -r -a fields <<< "${stat##*) }"
+            __assigner_which="${fields[19]} ${fields[25]}"
+        } 2>/dev/null
+        __assigner_know
+
         __assigner_tell() {
-            \builtin printf 'bash %s %s %s\n' "$1" "$__assigner_count" "$__assigner_status" >| @DIRECTORY@/$$
+            \builtin printf 'bash %s %s %s %s\n' "$1" "$__assigner_count" "$__assigner_status" "$__assigner_which" >| @DIRECTORY@/$$
         } 2>/dev/null
 
         # First of all that is run before a prompt: what the line has ended with.

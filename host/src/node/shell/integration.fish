@@ -4,8 +4,17 @@ if builtin status is-interactive
     builtin set -g __assigner_count 0
     builtin set -g __assigner_status 0
 
+    # When this process began, and where its stack does: another program that it becomes (`exec`) has
+    # another one, and so has another process of its number. Without `/proc` neither is known.
+    builtin set -g __assigner_which 0 0
+    if builtin test -r /proc/$fish_pid/stat
+        builtin read -l stat </proc/$fish_pid/stat
+        builtin set -l fields (builtin string replace -r '.*\) ' '' -- $stat | builtin string split ' ')
+        builtin set -g __assigner_which $fields[20] $fields[26]
+    end
+
     function __assigner_tell
-        builtin printf 'fish %s %s %s\n' $argv[1] $__assigner_count $__assigner_status >@DIRECTORY@/$fish_pid 2>/dev/null
+        builtin printf 'fish %s %s %s %s %s\n' $argv[1] $__assigner_count $__assigner_status $__assigner_which >@DIRECTORY@/$fish_pid 2>/dev/null
     end
 
     # A job that has not told of its end has ended without.

@@ -1,10 +1,22 @@
 # The shell tells when its line editor begins and ends, and takes up a job by a key that nobody types.
 if [[ -n ${ZSH_VERSION-} && -o interactive && -o zle ]]; then
-    typeset -g __assigner_status=0 __assigner_count=0
+    typeset -g __assigner_status=0 __assigner_count=0 __assigner_which='0 0'
+
+    # When this process began, and where its stack does: another program that it becomes (`exec`) has
+    # another one, and so has another process of its number. Without `/proc` neither is known.
+    __assigner_know() {
+        emulate -LR zsh
+        local stat
+        local -a fields
+        IFS= builtin read -r stat < /proc/$$/stat || return 0
+        fields=(${=stat##*\) })
+        __assigner_which="$fields[20] $fields[26]"
+    } 2>/dev/null
+    __assigner_know
 
     __assigner_tell() {
         emulate -LR zsh
-        builtin printf 'zsh %s %s %s\n' $1 $__assigner_count $__assigner_status >| @DIRECTORY@/$$
+        builtin printf 'zsh %s %s %s %s\n' $1 $__assigner_count $__assigner_status $__assigner_which >| @DIRECTORY@/$$
     } 2>/dev/null
 
     # Before a prompt. A job that has not told of its end has ended without.

@@ -15,7 +15,6 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use super::script::quote;
 use crate::model::session::Shell;
@@ -27,9 +26,6 @@ pub(crate) const KEY: &[u8] = b"\x1b[9907~";
 
 /// Where a shell tells, in the texts of the integration.
 const DIRECTORY: &str = "@DIRECTORY@";
-
-/// The system rounds when a process began and when a file was written.
-const ROUNDED: Duration = Duration::from_millis(100);
 
 /// A file of these is one short line.
 const LONGEST: u64 = 256;
@@ -130,19 +126,17 @@ impl Shells {
         Ok(Some(path))
     }
 
-    /// Returns what a shell has told of itself; `None`: it never has, or what it wrote is not whole.
+    /// Returns what a shell has told of itself; `None`: it never has, or what it wrote is not whole, or
+    /// was told by another program that had this process or its number before.
     pub(crate) fn told(&self, pid: u32) -> Option<Told> {
-        self.told_since(pid, SystemTime::from(probe::started_at(pid)?))
+        let (told, which) = parse(&read(&self.file(pid, "")?)?)?;
+        probe::is_run(pid, which).then_some(told)
     }
 
-    /// The same of a process that began then: one that had its number before may have told as well.
-    fn told_since(&self, pid: u32, began: SystemTime) -> Option<Told> {
-        let path = self.file(pid, "")?;
-        let written = fs::symlink_metadata(&path).ok()?.modified().ok()?;
-        if written + ROUNDED < began {
-            return None;
-        }
-        parse(&read(&path)?)
+    /// Whether a shell reads a new line by what it has told last, and is in the foreground with nothing
+    /// that it has called.
+    pub(crate) fn reads(&self, pid: u32) -> bool {
+        self.told(pid).is_some_and(|told| told.at_prompt) && probe::is_in_front(pid)
     }
 
     /// Offers a shell a line, which it takes when the key is pressed.
@@ -222,7 +216,8 @@ fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
-fn parse(text: &str) -> Option<Told> {
+/// Returns what was told, and by which run of a program: see [`probe::is_run`].
+fn parse(text: &str) -> Option<(Told, (u64, u64))> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let told = Told {
         shell: match words.next()? {
@@ -239,7 +234,8 @@ fn parse(text: &str) -> Option<Told> {
         prompts: words.next()?.parse().ok()?,
     };
     words.next()?.parse::<i32>().ok()?;
-    words.next().is_none().then_some(told)
+    let which = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    words.next().is_none().then_some((told, which))
 }
 
 #[cfg(test)]
@@ -253,24 +249,26 @@ mod tests {
             at_prompt: true,
             prompts: 12,
         };
-        assert_eq!(parse("zsh prompt 12 0\n"), Some(told));
+        assert_eq!(parse("zsh prompt 12 0 7 8\n"), Some((told, (7, 8))));
         let runs = Told {
             shell: Shell::Bash,
             at_prompt: false,
             prompts: 1,
         };
-        assert_eq!(parse("bash run 1 130\n"), Some(runs));
+        assert_eq!(parse("bash run 1 130 0 0\n"), Some((runs, (0, 0))));
         for damaged in [
             "",
             "\n",
-            "zsh prompt 12 0",
-            "zsh prompt 12\n",
-            "zsh prompt 12 0 1\n",
-            "zsh prompt -1 0\n",
-            "zsh prompt 12 x\n",
-            "dash prompt 12 0\n",
-            "zsh waits 12 0\n",
-            "zsh  prompt 12 0\n",
+            "zsh prompt 12 0 7 8",
+            "zsh prompt 12 0 7\n",
+            "zsh prompt 12 0 7 8 9\n",
+            "zsh prompt -1 0 7 8\n",
+            "zsh prompt 12 x 7 8\n",
+            "zsh prompt 12 0 x 8\n",
+            "zsh prompt 12 0 7 x\n",
+            "dash prompt 12 0 7 8\n",
+            "zsh waits 12 0 7 8\n",
+            "zsh  prompt 12 0 7 8\n",
         ] {
             assert_eq!(parse(damaged), None, "{damaged:?}");
         }
@@ -298,28 +296,38 @@ mod tests {
         let shells = Shells {
             directory: Some(directory.path().to_owned()),
         };
+        let (own, told) = (std::process::id(), "zsh prompt 12 0 0 0\n");
+        fs::write(shells.file(own, "").expect("a path"), told).expect("written");
+        assert!(shells.told(own).is_some());
+        fs::remove_file(shells.file(own, "").expect("a path")).expect("removed");
         let elsewhere = directory.path().join("elsewhere");
-        fs::write(&elsewhere, "zsh prompt 12 0\n").expect("written");
-        std::os::unix::fs::symlink(&elsewhere, shells.file(7, "").expect("a path"))
+        fs::write(&elsewhere, told).expect("written");
+        std::os::unix::fs::symlink(&elsewhere, shells.file(own, "").expect("a path"))
             .expect("a link");
-        assert_eq!(shells.told_since(7, SystemTime::UNIX_EPOCH), None);
-        fs::create_dir(shells.file(8, "").expect("a path")).expect("a directory");
-        assert_eq!(shells.told_since(8, SystemTime::UNIX_EPOCH), None);
-        assert_eq!(shells.told_since(9, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(shells.told(own), None);
+        fs::remove_file(shells.file(own, "").expect("a path")).expect("removed");
+        fs::create_dir(shells.file(own, "").expect("a path")).expect("a directory");
+        assert_eq!(shells.told(own), None);
+        assert_eq!(shells.told(u32::MAX), None);
     }
 
     #[test]
-    fn what_another_process_of_the_same_number_has_told_is_not_believed() {
+    fn what_another_program_has_told_is_not_believed() {
         let directory = tempfile::tempdir().expect("a directory");
         let shells = Shells {
             directory: Some(directory.path().to_owned()),
         };
-        let now = SystemTime::now();
-        fs::write(shells.file(7, "").expect("a path"), "zsh prompt 12 0\n").expect("written");
-        let before = now - Duration::from_secs(1);
-        assert!(shells.told_since(7, before).is_some());
-        let after = now + Duration::from_secs(1);
-        assert_eq!(shells.told_since(7, after), None);
+        let own = std::process::id();
+        let told = |began: u64, image: u64| {
+            let text = format!("zsh prompt 12 0 {began} {image}\n");
+            fs::write(shells.file(own, "").expect("a path"), text).expect("written");
+            shells.told(own).is_some()
+        };
+        assert!(told(0, 0));
+        assert!(!told(1, 0));
+        assert!(!told(1, 1));
+        // The system may hide where a stack is.
+        assert_eq!(told(0, 1), cfg!(not(target_os = "linux")));
     }
 
     #[test]
