@@ -31,6 +31,9 @@ use crate::tmux::{Typed, TypedLine};
 /// this far apart: right after a job its last write may not have reached us.
 const TWICE: Duration = Duration::from_millis(50);
 
+/// For so long a shell is to say that it is at its prompt, where nothing else tells of the end of its job.
+const UNTOLD: Duration = Duration::from_secs(2);
+
 /// How long the output may come after the exit code, through the tmux server and the reader.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -69,13 +72,8 @@ enum State {
     Written { line: TypedLine },
     /// The line is being typed.
     Typing { asked: bool },
-    /// The line was typed, or may have been. `resumed`: by a daemon that has ended.
-    Delivered {
-        since: Tick,
-        resumed: bool,
-        /// By the key that its shell takes jobs up by: then it says so, whatever it does.
-        asked: bool,
-    },
+    /// The line was typed, or may have been.
+    Delivered(Delivered),
     /// It is being withdrawn, for this reason.
     Withdrawing { since: Tick, cause: Cause },
     /// Its shell has it.
@@ -105,6 +103,16 @@ enum Cause {
     Resumed,
     /// Its shell says why it does not take it up.
     Declined(&'static str),
+}
+
+/// A line that was typed, or may have been.
+#[derive(Debug, Clone, Copy)]
+struct Delivered {
+    since: Tick,
+    /// By a daemon that has ended.
+    resumed: bool,
+    /// By the key that its shell takes jobs up by: then it says so, whatever it does.
+    asked: bool,
 }
 
 /// What is known of a job that runs.
@@ -174,11 +182,11 @@ impl Job {
         };
         let state = match open.phase {
             Phase::Claimed => State::Claimed { resumed: true },
-            Phase::Delivering | Phase::Submitted => State::Delivered {
+            Phase::Delivering | Phase::Submitted => State::Delivered(Delivered {
                 since: begun(open.delivered_at),
                 resumed: true,
                 asked: false,
-            },
+            }),
             Phase::Running => {
                 State::Running(Running::new(begun(open.started_at.or(open.delivered_at))))
             }
@@ -242,18 +250,7 @@ impl Job {
             State::Writing => self.written(seen),
             State::Written { line } => self.type_line(line, seen, now),
             State::Typing { asked } => self.typed(asked, seen, now),
-            State::Delivered {
-                since,
-                resumed,
-                asked,
-            } => {
-                let here = State::Delivered {
-                    since,
-                    resumed,
-                    asked,
-                };
-                self.delivered(here, (since, resumed, asked), seen, now)
-            }
+            State::Delivered(delivered) => self.delivered(delivered, seen, now),
             State::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
             State::Running(running) => self.running(running, seen, now),
             State::Failing {
@@ -361,11 +358,11 @@ impl Job {
     }
 
     fn typed(&self, asked: bool, seen: &Observation, now: Now) -> (State, Next) {
-        let delivered = State::Delivered {
+        let delivered = State::Delivered(Delivered {
             since: now.tick,
             resumed: false,
             asked,
-        };
+        });
         match &seen.done {
             Some(Done::Typed(Typed::Refused(refusal))) => self.refused(refusal.to_string()),
             // Where it is not known, the claim file tells whether the shell has it.
@@ -375,13 +372,13 @@ impl Job {
     }
 
     /// The line was typed, or may have been, and no shell was seen to take the job up yet.
-    fn delivered(
-        &self,
-        here: State,
-        (since, resumed, asked): (Tick, bool, bool),
-        seen: &Observation,
-        now: Now,
-    ) -> (State, Next) {
+    fn delivered(&self, delivered: Delivered, seen: &Observation, now: Now) -> (State, Next) {
+        let here = State::Delivered(delivered);
+        let Delivered {
+            since,
+            resumed,
+            asked,
+        } = delivered;
         let Some(files) = &seen.files else {
             return (here, Next::again(TWICE));
         };
@@ -402,15 +399,15 @@ impl Job {
             sight.at > since && matches!(sight.pane, Presence::Missing { .. })
         });
         let declined = files.said.filter(|_| asked).and_then(Said::refusal);
-        let cause = match &seen.request {
-            Some(Request::Cancel) => Cause::Cancelled,
-            Some(Request::Reassign(_)) => Cause::Reassigned,
-            None if declined.is_some() => Cause::Declined(declined.unwrap_or_default()),
-            None if resumed => Cause::Resumed,
-            None if gone => Cause::Gone,
-            None if now.tick.since(since) >= self.rules.start_within => Cause::Late,
-            None if now.tick.since(since) >= ANSWERS => return (here, Next::wait()),
-            None => return (here, answers(asked)),
+        let waits = now.tick.since(since);
+        let cause = match (&seen.request, declined) {
+            (Some(Request::Cancel), _) => Cause::Cancelled,
+            (Some(Request::Reassign(_)), _) => Cause::Reassigned,
+            (None, Some(why)) => Cause::Declined(why),
+            (None, None) if resumed => Cause::Resumed,
+            (None, None) if gone => Cause::Gone,
+            (None, None) if waits >= self.rules.start_within => Cause::Late,
+            (None, None) => return (here, answers(asked && waits < ANSWERS)),
         };
         let state = State::Withdrawing { since, cause };
         (state, Next::act([Act::Withdraw]))
@@ -424,11 +421,11 @@ impl Job {
         let (outcome, event, reason) = match (result, cause) {
             // Between the look and now, the shell did.
             (Ok(Taken::ByShell), _) => {
-                let state = State::Delivered {
+                let state = State::Delivered(Delivered {
                     since,
                     resumed: false,
                     asked: false,
-                };
+                });
                 return (state, Next::again(Duration::ZERO));
             }
             (Err(error), _) => {
@@ -513,25 +510,22 @@ impl Job {
                               or the command had replaced the shell (`exec`) and ended";
                 end_now(self.ended_without_code(running, files, None, reason.to_owned()))
             }
-            Some(Presence::Here(pane))
-                if files.back.is_some()
-                    || (pane.at_prompt && (!pane.tells || files.exit_empty)) =>
-            {
-                let sight = fresh.map_or(now.tick, |sight| sight.at);
-                let first = *running.prompt_seen.get_or_insert(sight);
-                if sight.since(first) < TWICE {
-                    return (State::Running(running), Next::again(TWICE));
-                }
-                self.dropped(running, files, pane)
-            }
             // Not seen is not ended: the command may have replaced the shell, or another server is
             // being watched now. What may still run is not tried elsewhere.
             Some(Presence::Missing { lives: true }) | None => {
                 self.end_where_asked(running, seen, None, now)
             }
             Some(Presence::Here(pane)) => {
-                running.prompt_seen = None;
-                self.end_where_asked(running, seen, pane.foreground, now)
+                let Some(within) = back_within(files, pane) else {
+                    running.prompt_seen = None;
+                    return self.end_where_asked(running, seen, pane.foreground, now);
+                };
+                let sight = fresh.map_or(now.tick, |sight| sight.at);
+                let first = *running.prompt_seen.get_or_insert(sight);
+                if sight.since(first) < within {
+                    return (State::Running(running), Next::again(TWICE));
+                }
+                self.dropped(running, files, pane)
             }
         }
     }
@@ -780,6 +774,15 @@ impl Running {
             None => self.step = Some((step, (now.tick - age).max(self.since))),
         }
     }
+}
+
+/// Returns for how long a shell has to be seen at its prompt until its job has ended there; `None`: it is
+/// not there.
+fn back_within(files: &Files, pane: &PaneSight) -> Option<Duration> {
+    let here = files.back.is_some() || (pane.at_prompt && (!pane.tells || files.exit_empty));
+    // One that tells writes how its line has ended before it tells of its prompt, where there is room.
+    let untold = (pane.tells && pane.idle).then_some(UNTOLD);
+    if here { Some(TWICE) } else { untold }
 }
 
 /// A shell that was asked answers at once: nobody is woken by that.

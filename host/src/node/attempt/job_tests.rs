@@ -376,6 +376,23 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         let ended = run.job.has_ended().then(|| run.outcome());
         assert_eq!(ended, wanted, "{kind:?} {tells} {files:?}");
     }
+    // There was no room to say how the line has ended, and the shell says that it is at its prompt.
+    let seen = |idle, ms| {
+        let Presence::Here(pane) = at_prompt(Shell::Bash, true) else {
+            panic!("a shell");
+        };
+        let mut pane = (*pane).clone();
+        (pane.idle, pane.at_prompt) = (idle, false);
+        with_files(command.clone(), Presence::Here(Arc::new(pane)), ms)
+    };
+    let run = Run::running().step(&seen(true, 300), 300);
+    let run = run.step(&seen(true, 2_299), 2_299);
+    assert!(!run.job.has_ended());
+    let run = run.step(&seen(true, 2_300), 2_300);
+    assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
+    let run = Run::running().step(&seen(false, 300), 300);
+    let run = run.step(&seen(false, 90_000), 90_000);
+    assert!(!run.job.has_ended());
     // Its shell is gone: no other try, whatever the task allows.
     let run = Run::running().step(&with_files(command, gone(false), 300), 300);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));

@@ -96,7 +96,6 @@ pub(super) fn pane(change: impl FnOnce(&mut PaneSight)) -> Presence {
     let mut pane = PaneSight {
         idle: true,
         at_prompt: true,
-
         tells: false,
         foreground: None,
         cursor: (2, 0),
