@@ -164,7 +164,7 @@ impl<T: Tmux + 'static> Engine<T> {
             }
             Note::Declined(why) => {
                 if let Some(known) = self.tracker.get_mut(&told.identity) {
-                    known.declined = Some(Declined::now(why, known.declined));
+                    known.declined = Some(Declined::now(why, known.declined, known.prompts));
                 }
                 self.matcher.touch();
             }

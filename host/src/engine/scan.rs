@@ -241,13 +241,16 @@ impl<T: Tmux + 'static> Engine<T> {
         let looks_free = read.as_ref().is_some_and(|read| read.line == Line::Prompt);
         let (what, sighting) = match &candidate.runs {
             Runs::Shell(shell, standing) => {
-                let facts = Facts::here(*shell, context.0.as_deref(), attached);
-                let stands = Stamp::of(pane);
+                let proof = |read: &ReadLine| {
+                    let facts = Facts::here(*shell, context.0.as_deref(), attached);
+                    empty::proof(&read.row, &facts, drawn.as_ref(), Stamp::of(pane))
+                };
                 let line = read.as_ref().map(|read| ShellLine {
                     line: read.line,
                     // It may hold a secret, and what is seen here is kept.
                     row: None,
-                    proof: empty::proof(&read.row, &facts, drawn.as_ref(), stands),
+                    // A shell that tells needs none.
+                    proof: word.is_none().then(|| proof(read)).flatten(),
                 });
                 // What is shown now is known later, whatever stands in front of it then.
                 if let Some(read) = &read
@@ -322,16 +325,19 @@ impl<T: Tmux + 'static> Engine<T> {
             drawn: None,
             attached: false,
             memory: Memory::default(),
+            prompts: None,
             declined: None,
         });
         known.memory = memory;
         known.drawn = drawn;
         known.attached = attached;
         // A prompt that was drawn since has forgotten why an earlier one took nothing.
-        let is_new = |declined: &Declined| {
-            told.is_some_and(|told| declined.prompts.is_some_and(|seen| seen != told.prompts))
-        };
+        let is_new =
+            |declined: &Declined| told.is_some_and(|told| declined.is_before(told.prompts));
         known.declined = declined.filter(|declined| !is_new(declined));
+        if let (Some(Word::Reads), Some(told)) = (word, told) {
+            known.prompts = Some(told.prompts);
+        }
         if known.activity != activity {
             known.activity = activity;
             known.since = now;

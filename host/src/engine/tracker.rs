@@ -71,6 +71,8 @@ pub(super) struct Known {
     pub(super) attached: bool,
     /// Since when its shell's signals say what they say.
     pub(super) memory: Memory,
+    /// At which of its prompts its shell has told last that it reads a new line.
+    pub(super) prompts: Option<u64>,
     /// Its shell was asked to take a job up, and did not.
     pub(super) declined: Option<Declined>,
 }
@@ -82,38 +84,57 @@ pub(super) struct Declined {
     /// Why.
     pub(super) why: &'static str,
     /// Which prompt it was; `None`: it has not told since.
-    pub(super) prompts: Option<u64>,
-    /// How it stood then; `None`: it was not looked at since.
-    pub(super) stamp: Option<Stamp>,
-    pub(super) at: Instant,
-    pub(super) rest: Duration,
+    prompts: Option<u64>,
+    /// How it stood when it was looked at next; `None`: it was not. What was typed or deleted between the
+    /// key and that look is not seen by it.
+    stamp: Option<Stamp>,
+    /// Whether it has declined at the same prompt before.
+    again: bool,
+    at: Instant,
+    rest: Duration,
 }
 
 impl Declined {
-    /// Returns it as of now, after an earlier one.
-    pub(super) fn now(why: &'static str, before: Option<Self>) -> Self {
+    /// Returns it as of now, after an earlier one at the same prompt. `prompts`: at which it was asked.
+    pub(super) fn now(why: &'static str, before: Option<Self>, prompts: Option<u64>) -> Self {
         let rest = before.map_or(REST, |before| (before.rest * 2).min(LONGEST_REST));
         Self {
             why,
-            prompts: None,
+            prompts,
             stamp: None,
+            again: before.is_some(),
             at: Instant::now(),
             rest,
         }
     }
 
     /// Whether it still says so, by how it stands now. A new prompt has nothing in it that was there
-    /// before; and where something was typed or deleted, it is asked again after a while.
+    /// before. Where something was typed or deleted it is asked again after a while; where nothing was,
+    /// after a long one; but the first time as if something had been, since that is not always seen.
     pub(super) fn holds(&mut self, prompts: u64, stamp: Stamp) -> bool {
         let seen = *self.prompts.get_or_insert(prompts);
         let stood = *self.stamp.get_or_insert(stamp);
-        seen == prompts && (stood == stamp || self.at.elapsed() < self.rest)
+        let left = self.at.elapsed();
+        let within = if self.again && stood == stamp {
+            UNCHANGED
+        } else {
+            self.rest
+        };
+        seen == prompts && left < within
+    }
+
+    /// Whether it was about another prompt than this one.
+    pub(super) fn is_before(&self, prompts: u64) -> bool {
+        self.prompts.is_some_and(|seen| seen != prompts)
     }
 }
 
 /// How long a shell that took nothing is left in peace: twice as long each time.
 const REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// How long one in whose line nothing has changed.
+const UNCHANGED: Duration = Duration::from_secs(600);
 
 /// The line of a shell's cursor, and how its pane stood when it was read.
 #[derive(Debug, Clone)]
@@ -279,6 +300,7 @@ impl Tracker {
                     drawn: None,
                     attached: false,
                     memory: Memory::default(),
+                    prompts: None,
                     declined: None,
                 };
                 tracker.sessions.insert(row.identity.clone(), known);
@@ -386,5 +408,47 @@ impl Tracker {
     pub(super) fn settling(&self) -> Option<Duration> {
         let (_, looks) = self.settling.as_ref()?;
         SETTLE.get(*looks).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(waits: u64) -> Stamp {
+        Stamp {
+            waits: Some(waits),
+            cursor: (2, 0),
+            activity: 0,
+        }
+    }
+
+    fn ago(declined: Declined, seconds: u64) -> Declined {
+        let past = Duration::from_secs(seconds);
+        let at = declined.at.checked_sub(past).expect("an earlier time");
+        Declined { at, ..declined }
+    }
+
+    #[test]
+    fn a_shell_that_declined_is_asked_again_after_a_new_prompt_or_a_change() {
+        let mut first = Declined::now("a draft", None, Some(7));
+        assert!(first.holds(7, stamp(3)));
+        // What has changed before it was looked at shows as no change: it is asked once more.
+        assert!(!ago(first, 1).holds(7, stamp(3)));
+        // A new prompt, also one that was drawn before the look.
+        assert!(!first.holds(8, stamp(3)));
+        assert!(!Declined::now("a draft", None, Some(7)).holds(8, stamp(3)));
+        assert!(first.is_before(8) && !first.is_before(7));
+        let mut second = Declined::now("a draft", Some(first), Some(7));
+        assert!(second.holds(7, stamp(4)));
+        assert!(ago(second, 599).holds(7, stamp(4)));
+        assert!(!ago(second, 600).holds(7, stamp(4)));
+        assert!(ago(second, 1).holds(7, stamp(5)));
+        assert!(!ago(second, 2).holds(7, stamp(5)));
+        let rests = std::iter::successors(Some(second), |before| {
+            Some(Declined::now("a draft", Some(*before), Some(7)))
+        });
+        let longest = rests.take(20).last().expect("the last").rest;
+        assert_eq!(longest, Duration::from_secs(60));
     }
 }
