@@ -540,8 +540,8 @@ impl Dialect<'_> {
     /// first, and this one never does.
     fn run(&self, piece: &Path, text: &str) -> String {
         let source = self.source(piece);
-        let opens = ["$(", "<(", ">("].iter().any(|sign| text.contains(sign));
-        if self.shell != Shell::Bash || !opens {
+        // A newline behind a backslash may stand in front of the bracket.
+        if self.shell != Shell::Bash || !text.contains('(') {
             return source;
         }
         let file = self.quote(piece);

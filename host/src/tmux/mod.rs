@@ -283,6 +283,7 @@ pub struct CursorLine {
     /// What stands from the cursor on, without trailing spaces.
     pub after: String,
     /// The lines above it, the nearest last, without trailing spaces: at most [`CursorLine::ABOVE`].
+    /// Of the spaces some are a draft's and some are what fish and zsh clear a row with: tmux does not tell.
     pub above: Vec<String>,
     /// The lines below it, without trailing spaces: at most [`CursorLine::BELOW`]. A shell shows there
     /// what it searches for.
