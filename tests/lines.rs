@@ -88,6 +88,9 @@ fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
     }
     if mode == Mode::Emacs {
         lines.push(Line::new("search", Kind::Draft, &["C-r", "text:l"]));
+        // Pressed, and the key that they are for was not.
+        lines.push(Line::new("Escape", Kind::Empty, &["Escape"]));
+        lines.push(Line::new("C-x", Kind::Empty, &["C-x"]));
     }
     match shell {
         Shell::Fish => {
@@ -456,6 +459,9 @@ const SILENT: [&str; 4] = [
     "ps1-and-ps0-read-only",
 ];
 
+/// Prompts that set the vi keymap themselves, in which C-x is a character like others.
+const IN_VI: [&str; 2] = ["vi-mode-cursor-shapes", "vi-mode-shown-by-readline"];
+
 fn every_line(shell: Shell, mode: Mode) {
     if !shell.is_installed() {
         return;
@@ -512,6 +518,7 @@ fn every_line(shell: Shell, mode: Mode) {
             taken += usize::from(said == "taken");
             match (line.kind, said.as_str(), ran) {
                 (Kind::Empty, "unfinished", 0) if RESETTING.contains(&seat.prompt.as_str()) => {}
+                (_, "draft", 0) if line.name == "C-x" && IN_VI.contains(&seat.prompt.as_str()) => {}
                 (Kind::Empty, "taken", 1)
                 | (Kind::Draft, "draft", 0)
                 | (Kind::Draft | Kind::Other, "unfinished", 0) => {}

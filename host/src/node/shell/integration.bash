@@ -67,6 +67,9 @@ case ${BASH_VERSION-}/$- in
                 \builtin bind -m "$map" '"\e[9909~": ""'
                 \builtin bind -m "$map" '"\e[9907~": "\e[9908~\e[9909~"'
             done
+            # Where Escape or C-x was pressed before, and the key that they are for was not.
+            \builtin bind -m emacs-standard '"\e\e[9907~": "\e[9908~\e[9909~"'
+            \builtin bind -m emacs-standard '"\C-x\e[9907~": "\e[9908~\e[9909~"'
         } 2>/dev/null
 
         # The key was pressed: at the primary prompt, with nothing in the line, the job that is offered

@@ -98,6 +98,9 @@ if [[ -n ${ZSH_VERSION-} && -o interactive && -o zle ]]; then
         for map in emacs viins vicmd; do
             bindkey -M $map '\e[9907~' __assigner_take
         done
+        # Where Escape or C-x was pressed before, and the key that they are for was not.
+        bindkey -M emacs '\e\e[9907~' __assigner_take
+        bindkey -M emacs '^X\e[9907~' __assigner_take
         typeset -ga precmd_functions preexec_functions zshaddhistory_functions zshexit_functions
         precmd_functions=(__assigner_precmd ${precmd_functions:#__assigner_precmd})
         preexec_functions=(${preexec_functions:#__assigner_end} __assigner_end)
