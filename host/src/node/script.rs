@@ -50,9 +50,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Reads back what the script wrote into the step file; `None`: nothing, or not whole.
+    /// Reads back what the script wrote into the step file; `None`: nothing, or not whole. An exit code
+    /// may stand in its next line.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut words = text.strip_suffix('\n')?.split(' ');
+        let mut words = text.split_once('\n')?.0.split(' ');
         let step = match (words.next()?, words.next()) {
             ("directory", None) => Self::Directory,
             ("secrets", None) => Self::Secrets,
@@ -288,14 +289,13 @@ impl Dialect<'_> {
         let builtin = self.builtin();
         let isolated = plan.task.metadata.isolate_env;
         let claim = self.quote(self.files.claim().as_path());
-        let exit = self.quote(self.files.exit().as_path());
         let step_file = self.quote(self.files.step().as_path());
         let step =
             |step: Step| format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write());
         let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
         let take = |(name, action): &(Step, String)| {
             format!(
-                "if {going}; then {}; {action}; __assigner=$?; fi",
+                "if {going}; then {} && {{ {action}; }}; __assigner=$?; fi",
                 step(*name)
             )
         };
@@ -329,8 +329,13 @@ impl Dialect<'_> {
         for step in steps {
             let _ = writeln!(out, "{}", take(step));
         }
+        // Nothing runs of which it could not be said before.
+        let _ = writeln!(
+            out,
+            "if {going}; then {} || __assigner=1; fi",
+            step(Step::Command)
+        );
         let _ = writeln!(out, "if {going}; then");
-        let _ = writeln!(out, "{}", step(Step::Command));
         if !isolated {
             self.write_trap(out);
         }
@@ -360,10 +365,8 @@ impl Dialect<'_> {
         }
         let _ = writeln!(out, "{undo}");
         self.write_mark(out, 'D');
-        let _ = writeln!(
-            out,
-            "{builtin} printf '%s\\n' \"$__assigner\" >| {exit} && {builtin} unset __assigner_job"
-        );
+        let keep = self.keep_code();
+        let _ = writeln!(out, "{keep} && {builtin} unset __assigner_job");
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
@@ -377,15 +380,14 @@ impl Dialect<'_> {
     /// was hung up and did not exit: there is no code.
     fn write_trap(&self, out: &mut String) {
         let builtin = self.builtin();
-        let exit = self.quote(self.files.exit().as_path());
         let traps = self.quote(self.files.traps().as_path());
-        let keep_code = format!("{builtin} printf '%s\\n' \"$__assigner\" >| {exit} # assigner");
+        let keep_code = format!("{} # assigner", self.keep_code());
         let on_exit = format!("__assigner=$?; {keep_code}");
         let on_exit_in_terminal = format!("__assigner=$?; {builtin} [ ! -t 0 ] || {keep_code}");
-        let _ = writeln!(out, "{builtin} trap >| {traps}");
+        let _ = writeln!(out, "__assigner_trap=0");
         let _ = writeln!(
             out,
-            "case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
+            "{builtin} trap >| {traps} && case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
         );
         let _ = writeln!(
             out,
@@ -403,12 +405,11 @@ impl Dialect<'_> {
         steps: &[(Step, String)],
     ) {
         let claim = self.quote(self.files.claim().as_path());
-        let exit = self.quote(self.files.exit().as_path());
         let step_file = self.quote(self.files.step().as_path());
         let step = |step: Step| format!("builtin printf '%s\\n' '{}' > {step_file}", step.write());
         let take = |(name, action): &(Step, String)| {
             format!(
-                "if builtin test $__assigner = 0; {}; {action}; builtin set -g __assigner $status; end",
+                "if builtin test $__assigner = 0; {}; and begin; {action}; end; builtin set -g __assigner $status; end",
                 step(*name)
             )
         };
@@ -430,8 +431,13 @@ impl Dialect<'_> {
         for step in steps {
             let _ = writeln!(out, "{}", take(step));
         }
+        // Nothing runs of which it could not be said before.
+        let _ = writeln!(
+            out,
+            "if builtin test $__assigner = 0; {}; or builtin set -g __assigner 1; end",
+            step(Step::Command)
+        );
         let _ = writeln!(out, "if builtin test $__assigner = 0");
-        let _ = writeln!(out, "{}", step(Step::Command));
         self.write_mark(out, 'C');
         let _ = writeln!(
             out,
@@ -444,13 +450,26 @@ impl Dialect<'_> {
         let _ = writeln!(out, "end");
         let _ = writeln!(out, "{UNDO_FISH}");
         self.write_mark(out, 'D');
-        let _ = writeln!(
-            out,
-            "builtin printf '%s\\n' $__assigner > {exit}; and builtin set -eg __assigner_job"
-        );
+        let keep = self.keep_code();
+        let _ = writeln!(out, "{keep}; and builtin set -eg __assigner_job");
         self.write_tell(out, &self.files.after());
         let _ = writeln!(out, "builtin set -e __assigner");
         let _ = writeln!(out, "end");
+    }
+
+    /// Writes the exit code: where there is no room for its file, behind the step, whose file is there.
+    fn keep_code(&self) -> String {
+        let builtin = self.builtin();
+        let exit = self.quote(self.files.exit().as_path());
+        let step = self.quote(self.files.step().as_path());
+        if self.shell == Shell::Fish {
+            return format!(
+                "begin; builtin printf '%s\\n' $__assigner > {exit}; or builtin printf 'code %s\\n' $__assigner >> {step}; end 2>/dev/null"
+            );
+        }
+        format!(
+            "{{ {builtin} printf '%s\\n' \"$__assigner\" >| {exit} || {builtin} printf 'code %s\\n' \"$__assigner\" >> {step}; }} 2>/dev/null"
+        )
     }
 
     /// Has the shell tell when it is back at its prompt: by what it has loaded, or loads now.

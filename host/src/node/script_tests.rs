@@ -119,6 +119,31 @@ fn run(shell: Shell, content: &str, metadata: Metadata) -> (Job, String) {
     (job, printed)
 }
 
+/// No room and no inode are both met as a file that cannot be made.
+#[test]
+fn what_cannot_be_written_is_not_run_or_keeps_its_code() {
+    for shell in shells() {
+        let name = shell.name();
+        let write = |blocked: &dyn Fn(&JobFiles) -> PathBuf| {
+            let job = Job::write(
+                shell,
+                &task("echo ran >> ran; sh -c 'exit 7'", Metadata::default()),
+                Keep::Marks("n"),
+            );
+            fs::create_dir(blocked(&job.files)).expect("a directory in its place");
+            job.source();
+            job
+        };
+        let job = write(&JobFiles::exit);
+        assert_eq!(job.files.exit_code(), Some(7), "{name}");
+        assert_eq!(job.files.last_step(), Some(Step::Command), "{name}");
+        assert!(job.path().join("ran").exists(), "{name}");
+        let job = write(&JobFiles::step);
+        assert!(!job.path().join("ran").exists(), "{name}");
+        assert_ne!(job.files.exit_code(), Some(0), "{name}");
+    }
+}
+
 #[test]
 fn the_exit_code_of_the_command_is_kept() {
     for shell in shells() {

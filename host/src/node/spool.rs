@@ -316,13 +316,14 @@ impl JobFiles {
         }
     }
 
-    /// Returns the exit code, once it is there and whole.
+    /// Returns the exit code, once it is there and whole: in its file, or behind the step.
     pub(crate) fn exit_code(&self) -> Option<i32> {
-        read_small(&self.exit())?
-            .strip_suffix('\n')?
-            .trim()
-            .parse()
-            .ok()
+        let whole = |text: &str| text.strip_suffix('\n')?.trim().parse().ok();
+        let own = read_small(&self.exit()).and_then(|text| whole(&text));
+        own.or_else(|| {
+            let step = read_small(&self.step())?;
+            whole(step.split_once("\ncode ")?.1)
+        })
     }
 
     /// Returns what the line has ended with by which the shell ran the job, where it is back at its
