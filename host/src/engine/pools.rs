@@ -83,7 +83,9 @@ struct Branches(Watch<Option<String>>);
 
 impl Default for Branches {
     fn default() -> Self {
-        Self(Watch::new(BRANCH_WITHIN, probe::git_branch))
+        Self(Watch::new(BRANCH_WITHIN, |path| {
+            probe::git_branch(path).unwrap_or_default()
+        }))
     }
 }
 

@@ -605,7 +605,7 @@ pub(super) fn contexts() -> Watch<Context> {
 fn context(stand: PathBuf) -> Context {
     match probe::directory_at(stand) {
         Directory::At(path) => {
-            let branch = probe::git_branch(&path);
+            let branch = probe::git_branch(&path).unwrap_or_default();
             (path.to_str().map(str::to_owned), branch)
         }
         Directory::Deleted(_) | Directory::Unreadable => (None, None),

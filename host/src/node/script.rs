@@ -20,6 +20,7 @@ use shell_quote::{Bash, Fish, Quotable, QuoteRefExt, Sh};
 
 use crate::model::session::Shell;
 use crate::model::task::Task;
+use crate::probe;
 
 use super::spool::JobFiles;
 
@@ -257,23 +258,45 @@ impl Dialect<'_> {
             && metadata.require_branch
             && !metadata.prerequisites.is_empty()
         {
-            let branch = self.quote(branch);
-            let ask = "command git symbolic-ref --quiet --short HEAD 2>/dev/null";
-            let detached = "command git rev-parse --short=7 HEAD 2>/dev/null";
-            let test = if is_fish {
-                format!("builtin test \"$({ask}; or {detached})\" = {branch}")
-            } else {
-                format!(
-                    "{} [ \"$(\\{ask} || \\{detached})\" = {branch} ]",
-                    self.builtin()
-                )
-            };
-            steps.push((Step::Branch, test));
+            steps.push((Step::Branch, self.is_on(branch)));
         }
         if is_fish {
             self.write_fish(out, plan, directory.as_ref(), &steps);
         } else {
             self.write_posix(out, plan, directory.as_ref(), &steps);
+        }
+    }
+
+    /// Asks as the probe does, so that both say the same: the branch of the directory, whatever the
+    /// variables of this shell mean for `git`.
+    fn is_on(&self, branch: &str) -> String {
+        let slash = self.slash();
+        let mut git = format!("{slash}command env");
+        for name in probe::GIT_REDIRECTING {
+            let _ = write!(git, " -u {name}");
+        }
+        let ask = format!("{git} git symbolic-ref --quiet HEAD 2>/dev/null");
+        let commit = format!("{git} git rev-parse --verify --quiet HEAD 2>/dev/null");
+        let full = if branch.starts_with("refs/") {
+            branch.to_owned()
+        } else {
+            format!("refs/heads/{branch}")
+        };
+        let full = self.quote(&full);
+        let is_commit = branch.len() == 7 && branch.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if self.shell == Shell::Fish {
+            let test = format!("builtin test \"$({ask})\" = {full}");
+            return if is_commit {
+                format!("begin; {test}; or builtin string match -q -- '{branch}*' ({commit}); end")
+            } else {
+                test
+            };
+        }
+        let test = format!("{} [ \"$({ask})\" = {full} ]", self.builtin());
+        if is_commit {
+            format!("{test} || case \"$({ask})$({commit})\" in {branch}*) ;; *) ! : ;; esac")
+        } else {
+            test
         }
     }
 

@@ -13,6 +13,7 @@ use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;
 use crate::model::task::{Metadata, NewTask, Task};
+use crate::probe;
 
 const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
 
@@ -602,6 +603,61 @@ fn a_branch_that_a_prerequisite_checks_out_is_looked_at_behind_it() {
                 Step::Branch
             };
             assert_eq!(job.files.last_step(), Some(step), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_shell_and_the_probe_say_the_same_of_a_branch() {
+    let root = tempfile::tempdir().expect("a directory");
+    let place = root.path().to_str().expect("UTF-8");
+    let git = |args: &str| {
+        let mut command = Command::new("git");
+        command
+            .current_dir(place)
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.org"]);
+        for name in probe::GIT_REDIRECTING {
+            command.env_remove(name);
+        }
+        let output = command.args(args.split(' ')).output().expect("git runs");
+        assert!(output.status.success(), "{args}: {output:?}");
+    };
+    for step in [
+        "init -q -b dev",
+        "commit -q --allow-empty -m one",
+        "tag dev",
+        "symbolic-ref refs/heads/other refs/heads/dev",
+    ] {
+        git(step);
+    }
+    for (state, wrong) in [
+        ("symbolic-ref HEAD refs/heads/dev", "heads/dev"),
+        ("symbolic-ref HEAD refs/heads/other", "other"),
+        ("symbolic-ref HEAD refs/notes/x", "x"),
+        ("symbolic-ref HEAD refs/heads/not-yet", "HEAD"),
+        ("checkout -q --detach refs/heads/dev", "dev"),
+    ] {
+        git(state);
+        let right = probe::git_branch(root.path())
+            .expect("git answers")
+            .expect("a branch");
+        for (branch, code) in [(right.as_str(), 0), (wrong, 1)] {
+            for shell in shells() {
+                let name = format!("{}, {state}, {branch}", shell.name());
+                let elsewhere = match shell {
+                    Shell::Fish => "set -x GIT_DIR /nowhere",
+                    _ => "export GIT_DIR=/nowhere",
+                };
+                let required = Metadata {
+                    git_branch: Some(branch.to_owned()),
+                    require_branch: true,
+                    prerequisites: vec![format!("cd '{place}'"), elsewhere.to_owned()],
+                    ..Metadata::default()
+                };
+                let job = Job::write(shell, &task(":", required), Keep::File);
+                let output = job.source();
+                assert_eq!(job.files.exit_code(), Some(code), "{name}: {output:?}");
+            }
         }
     }
 }

@@ -1,56 +1,337 @@
-//! The branch that a directory is on, read from the repository's files: tens of microseconds,
-//! where starting `git` takes a thousand.
+//! The branch that a directory is on: what `git` says there, kept while nothing that its answer came
+//! from has changed.
+//!
+//! `git` takes a millisecond or two, and a round asks about every session. What its answer came from is
+//! read again in microseconds: each `.git` on the way up, HEAD and what it refers to, the configuration.
+//! These files are compared and never understood: a kept answer can be old, and it cannot be another
+//! than that of `git`.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-/// How much of a file is read: a reference is one line.
+use rustix::event::{PollFd, PollFlags};
+
+/// How much is read of a file, or of what `git` says.
 const LONGEST: u64 = 4096;
-
-/// What HEAD says in a repository that keeps its references in tables.
-const IN_TABLES: &str = ".invalid";
 
 /// How long `git` may take to tell a branch.
 const GIT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Returns the branch that is checked out where `directory` is, or the first seven digits of the
-/// commit where none is; `None`: it is in no repository, or that cannot be read.
+/// How long an answer is kept at most: what is not compared, a file that the configuration includes or
+/// a mount, shows after this time.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// How long it is kept that `git` has refused: nothing of that repository is known to compare.
+const REFUSAL_KEPT_FOR: Duration = Duration::from_secs(5);
+
+/// How many answers are kept.
+const MOST_KEPT: usize = 4096;
+
+/// How many references are followed, as `git` does.
+const MOST_REFERENCES: usize = 5;
+
+/// Variables by which `git` looks elsewhere than in the directory and above it. The branch is that of the
+/// directory: a session, its shell and the daemon may each have others.
+pub const REDIRECTING: [&str; 9] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+];
+
+/// Returns the branch that is checked out where `directory` is, or the first seven digits of the commit
+/// where none is; none: it is in no repository. A reference that is no branch is told in full.
 ///
-/// Worktrees and submodules, whose `.git` is a file, count as they should.
-pub fn branch(directory: &Path) -> Option<String> {
-    let (place, git) = directory.ancestors().find_map(|place| {
-        let git = place.join(".git");
-        let found = fs::metadata(&git).ok()?;
-        let git = if found.is_dir() {
-            git
-        } else {
-            place.join(read(&git)?.strip_prefix("gitdir:")?.trim())
-        };
-        Some((place, git))
-    })?;
-    let head = read(&git.join("HEAD"))?;
-    let head = head.trim();
-    let Some(reference) = head.strip_prefix("ref:").map(str::trim) else {
-        let commit = head.get(..7)?;
-        let valid = head.len() >= 40 && head.bytes().all(|byte| byte.is_ascii_hexdigit());
-        return valid.then(|| commit.to_owned());
-    };
-    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
-    if branch == IN_TABLES {
-        return branch_in_tables(place, &git);
+/// # Errors
+/// Why that is not known, in one line: `git` is missing, does not answer within a second, or refuses.
+pub fn branch(directory: &Path) -> Result<Option<String>, String> {
+    let directory = canonical(directory)?;
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = kept.get(&directory).cloned();
+    drop(kept);
+    if let Some(known) = known
+        && Instant::now() < known.until
+        && known.sources.iter().all(Source::stands)
+    {
+        return known.answer;
     }
-    Some(branch.to_owned())
+    ask_and_keep(directory)
 }
 
-/// Reads a short regular file; a device or a pipe is never waited for.
-fn read(path: &Path) -> Option<String> {
+/// Does what [`branch`] does, and asks `git` in any case.
+///
+/// # Errors
+/// Those of [`branch`].
+pub fn branch_now(directory: &Path) -> Result<Option<String>, String> {
+    ask_and_keep(canonical(directory)?)
+}
+
+fn canonical(directory: &Path) -> Result<PathBuf, String> {
+    directory
+        .canonicalize()
+        .map_err(|error| format!("cannot look at `{}`: {error}", directory.display()))
+}
+
+fn ask_and_keep(directory: PathBuf) -> Result<Option<String>, String> {
+    let (answer, sources) = ask(&directory);
+    let kept_for = if answer.is_ok() {
+        KEPT_FOR
+    } else {
+        REFUSAL_KEPT_FOR
+    };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= MOST_KEPT {
+        kept.clear();
+    }
+    if let Some(sources) = sources {
+        let known = Known {
+            until: Instant::now() + kept_for,
+            sources,
+            answer: answer.clone(),
+        };
+        kept.insert(directory, known);
+    } else {
+        kept.remove(&directory);
+    }
+    answer
+}
+
+/// What `git` has said, by directory.
+static KEPT: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
+
+#[derive(Debug, Clone)]
+struct Known {
+    until: Instant,
+    sources: Vec<Source>,
+    answer: Result<Option<String>, String>,
+}
+
+/// Asks `git`, and notes what its answer comes from; none: the answer cannot be kept.
+fn ask(directory: &Path) -> (Result<Option<String>, String>, Option<Vec<Source>>) {
+    // Noted before `git` reads it: what changes meanwhile differs from the note afterwards.
+    let mut sources = above(directory);
+    let places = match git(
+        directory,
+        &["rev-parse", "--absolute-git-dir", "--git-common-dir"],
+    ) {
+        Ok(Said::Answer(places)) => places,
+        Ok(Said::Refused(why)) if why.contains("not a git repository (or any") => {
+            return (Ok(None), Some(sources));
+        }
+        Ok(Said::Refused(why)) => return (Err(format!("git says: {why}")), Some(sources)),
+        Err(error) => return (Err(error), Some(sources)),
+    };
+    let places: Vec<PathBuf> = places
+        .split(|&byte| byte == b'\n')
+        .map(|line| directory.join(OsString::from_vec(line.to_vec())))
+        .collect();
+    let sources = if let [repository, common] = &places[..] {
+        sources.extend(of_repository(repository, common));
+        Some(sources)
+    } else {
+        // A name with a newline in it.
+        None
+    };
+    match checked_out(directory) {
+        Ok(branch) => (Ok(Some(branch)), sources),
+        Err(why) => (Err(why), sources),
+    }
+}
+
+/// Asks `git` in a repository.
+fn checked_out(directory: &Path) -> Result<String, String> {
+    match git(directory, &["symbolic-ref", "--quiet", "HEAD"])? {
+        Said::Answer(reference) => {
+            let reference = String::from_utf8(reference)
+                .map_err(|_| "the name of the branch is not UTF-8".to_owned())?;
+            let branch = reference.strip_prefix("refs/heads/");
+            Ok(branch.unwrap_or(&reference).to_owned())
+        }
+        Said::Refused(why) if !why.is_empty() => Err(format!("git says: {why}")),
+        Said::Refused(_) => {
+            let commit = match git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])? {
+                Said::Answer(commit) => String::from_utf8(commit).unwrap_or_default(),
+                Said::Refused(why) => return Err(format!("git tells of no commit here: {why}")),
+            };
+            let short = commit.get(..7).map(str::to_owned);
+            short.ok_or_else(|| "git tells of no commit here".to_owned())
+        }
+    }
+}
+
+/// A file that an answer of `git` came from, as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Source {
+    path: PathBuf,
+    part: Part,
+    was: Was,
+}
+
+/// What of a file counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What it says, or that it is a directory.
+    Text,
+    /// When it was written.
+    Stamp,
+    /// What a reference refers to, and not which commit.
+    Reference,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Was {
+    Absent,
+    /// What it says, its rights and whose it is.
+    Text(Vec<u8>, u32, u32),
+    Commit,
+    Directory(Identity),
+    Other(Identity, [i64; 5]),
+}
+
+/// Of a file: where it is, what kind it is, whose it is, and whether it is a link.
+type Identity = (u64, u64, u32, u32, bool);
+
+impl Source {
+    fn new(path: PathBuf, part: Part) -> Self {
+        let was = Was::of(&path, part);
+        Self { path, part, was }
+    }
+
+    fn stands(&self) -> bool {
+        Was::of(&self.path, self.part) == self.was
+    }
+}
+
+impl Was {
+    fn of(path: &Path, part: Part) -> Self {
+        let Ok(own) = path.symlink_metadata() else {
+            return Self::Absent;
+        };
+        let is_link = own.is_symlink();
+        let found = if is_link {
+            path.metadata().unwrap_or(own)
+        } else {
+            own
+        };
+        let id = (found.dev(), found.ino(), found.mode(), found.uid(), is_link);
+        if found.is_dir() {
+            return Self::Directory(id);
+        }
+        let text = (part != Part::Stamp && found.is_file())
+            .then(|| read(path))
+            .flatten();
+        match text {
+            Some(text) if part == Part::Reference && is_commit(&text) => Self::Commit,
+            // Where a link leads can matter.
+            Some(text) if !is_link => Self::Text(text, found.mode(), found.uid()),
+            _ => Self::Other(id, times(&found)),
+        }
+    }
+}
+
+/// A reference that `git` has written: what else stands in one can make it refuse.
+fn is_commit(text: &[u8]) -> bool {
+    let digits = text.trim_ascii_end();
+    matches!(digits.len(), 40 | 64) && digits.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn times(found: &Metadata) -> [i64; 5] {
+    let size = i64::try_from(found.size()).unwrap_or(i64::MAX);
+    [
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
+        size,
+    ]
+}
+
+/// What decides which repository a directory is in. A directory without `.git` may be a bare repository;
+/// whose a directory with one is counts.
+fn above(directory: &Path) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for place in directory.ancestors() {
+        let dot = Source::new(place.join(".git"), Part::Text);
+        if dot.was != Was::Absent {
+            sources.push(Source::new(place.to_owned(), Part::Stamp));
+        }
+        sources.push(dot);
+        sources.push(Source::new(place.join("HEAD"), Part::Stamp));
+    }
+    sources
+}
+
+/// What decides about the branch in a repository.
+fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut note = |path: PathBuf, part| {
+        let source = Source::new(path, part);
+        let was = source.was.clone();
+        sources.push(source);
+        was
+    };
+    for path in [repository, common] {
+        note(path.to_owned(), Part::Stamp);
+    }
+    for name in ["objects", "refs", "config", "reftable/tables.list"] {
+        note(common.join(name), Part::Stamp);
+    }
+    for name in ["commondir", "config.worktree", "reftable/tables.list"] {
+        note(repository.join(name), Part::Stamp);
+    }
+    for path in person_configures() {
+        note(path, Part::Stamp);
+    }
+    let mut says = note(repository.join("HEAD"), Part::Text);
+    for _ in 0..MOST_REFERENCES {
+        let Was::Text(text, ..) = &says else { break };
+        let Some(reference) = text.strip_prefix(b"ref:") else {
+            break;
+        };
+        let name = OsString::from_vec(reference.trim_ascii().to_vec());
+        let of_worktree = note(repository.join(&name), Part::Reference);
+        says = match of_worktree {
+            Was::Text(..) => of_worktree,
+            _ => note(common.join(&name), Part::Reference),
+        };
+    }
+    sources
+}
+
+/// The configuration that counts in every repository.
+fn person_configures() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(home.as_ref()?.join(".config")));
+    let global = std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from);
+    [
+        global,
+        home.map(|home| home.join(".gitconfig")),
+        config.map(|config| config.join("git/config")),
+        Some(PathBuf::from("/etc/gitconfig")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Reads the beginning of a regular file; a device or a pipe is never waited for.
+fn read(path: &Path) -> Option<Vec<u8>> {
     let file: File = OpenOptions::new()
         .read(true)
         .custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).ok()?)
@@ -59,64 +340,95 @@ fn read(path: &Path) -> Option<String> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
-/// Answers of `git`, by repository, good while its list of tables stands as it was.
-static ANSWERS: LazyLock<Mutex<HashMap<PathBuf, Answer>>> = LazyLock::new(Mutex::default);
-
-/// When the list of tables was written, and the branch then.
-type Answer = (SystemTime, Option<String>);
-
-fn branch_in_tables(place: &Path, git: &Path) -> Option<String> {
-    let changed = fs::metadata(git.join("reftable/tables.list"))
-        .and_then(|list| list.modified())
-        .ok()?;
-    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((when, branch)) = answers.get(git)
-        && *when == changed
-    {
-        return branch.clone();
-    }
-    let branch = ask_git(place, &["symbolic-ref", "--short", "--quiet", "HEAD"])
-        .or_else(|| ask_git(place, &["rev-parse", "--short=7", "HEAD"]));
-    answers.insert(git.to_owned(), (changed, branch.clone()));
-    branch
+/// What `git` has said.
+enum Said {
+    Answer(Vec<u8>),
+    /// It has failed: its message, in a line.
+    Refused(String),
 }
 
-fn ask_git(place: &Path, question: &[&str]) -> Option<String> {
-    let mut child = Command::new("git")
-        .arg("-C")
-        .arg(place)
-        .args(question)
-        // Another repository may be meant by these.
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
+fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
+    let mut command = Command::new("git");
+    command.current_dir(directory).args(question);
+    for name in REDIRECTING {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
+    match answer(&mut command, GIT_WITHIN) {
+        Ok((status, mut told, _)) if status.success() => {
+            told.truncate(told.trim_ascii_end().len());
+            Ok(Said::Answer(told))
+        }
+        Ok((_, _, why)) => {
+            let why = String::from_utf8_lossy(&why);
+            let line = why.lines().find(|line| !line.trim().is_empty());
+            let line = line.unwrap_or_default().trim();
+            Ok(Said::Refused(
+                line.strip_prefix("fatal: ").unwrap_or(line).to_owned(),
+            ))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("there is no program `git` to ask".to_owned())
+        }
+        Err(error) => Err(format!("cannot ask git: {error}")),
+    }
+}
+
+/// Runs a command that reads nothing, and returns how it ended and the beginnings of what it wrote to its
+/// two outputs. It is killed where that takes longer than `limit`.
+fn answer(command: &mut Command, limit: Duration) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let deadline = Instant::now() + limit;
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let deadline = Instant::now() + GIT_WITHIN;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let mut end = || {
+        let told = read_until(child.stdout.take().ok_or_else(gone)?, deadline)?;
+        let why = read_until(child.stderr.take().ok_or_else(gone)?, deadline)?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status, told, why));
             }
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::sleep(Duration::from_micros(100));
         }
     };
-    let mut answer = String::new();
-    child
-        .stdout?
-        .take(LONGEST)
-        .read_to_string(&mut answer)
-        .ok()?;
-    let answer = answer.trim();
-    (status.success() && !answer.is_empty()).then(|| answer.to_owned())
+    let ended = end();
+    if ended.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    ended
 }
+
+/// Reads a pipe to its end, and keeps its beginning.
+fn read_until(mut pipe: impl Read + std::os::fd::AsFd, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = rustix::event::Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut fds = [PollFd::new(&pipe, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, Some(&left))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match pipe.read(&mut part)? {
+            0 => return Ok(kept),
+            more if (kept.len() as u64) < LONGEST => kept.extend_from_slice(&part[..more]),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "git_tests.rs"]
+mod tests;

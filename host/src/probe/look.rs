@@ -50,7 +50,7 @@ impl Place {
         Self {
             path: resolved(path),
             is_directory: path.is_dir(),
-            branch: super::git_branch(path),
+            branch: super::git_branch(path).unwrap_or_default(),
         }
     }
 }

@@ -38,13 +38,20 @@ pub(super) fn check(task: &Task) -> Result<(), String> {
 }
 
 /// Why a task does not run that requires a branch.
-pub(super) fn wrong_branch(path: &Path, required: &str, found: Option<&str>) -> String {
+pub(super) fn wrong_branch(
+    path: &Path,
+    required: &str,
+    found: &Result<Option<String>, String>,
+) -> String {
     let path = path.display();
     match found {
-        Some(branch) => {
+        Ok(Some(branch)) => {
             format!("`{path}` is on branch {branch}, and the task requires {required}")
         }
-        None => format!("`{path}` is on no branch, and the task requires {required}"),
+        Ok(None) => format!("`{path}` is on no branch, and the task requires {required}"),
+        Err(why) => {
+            format!("cannot tell the branch of `{path}`, and the task requires {required}: {why}")
+        }
     }
 }
 

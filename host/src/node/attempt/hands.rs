@@ -472,7 +472,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 read.await.unwrap_or_else(|| Done::Preparation {
                     lines: Vec::new(),
                     stands: PathBuf::from("."),
-                    branch: None,
+                    branch: Ok(None),
                 })
             }
             Act::Interrupt => Done::Typed(tmux.interrupt(identity).await),
@@ -646,9 +646,9 @@ fn look_at_place(task: &Task, stands: Option<String>) -> Work {
         let looked = look::within(&place, DIRECTORY_WITHIN, move || {
             enterable(&path)?;
             if let Some(branch) = branch {
-                let found = probe::git_branch(&path);
-                if found.as_ref() != Some(&branch) {
-                    return Err(wrong_branch(&path, &branch, found.as_deref()));
+                let found = probe::git_branch_now(&path);
+                if found != Ok(Some(branch.clone())) {
+                    return Err(wrong_branch(&path, &branch, &found));
                 }
             }
             Ok(look::resolved(&path))
@@ -689,7 +689,7 @@ fn preparation(printed: &Path, stands: PathBuf) -> Done {
     let last = lines.len().saturating_sub(LAST_LINES);
     Done::Preparation {
         lines: lines[last..].iter().map(|&line| line.to_owned()).collect(),
-        branch: probe::git_branch(&stands),
+        branch: probe::git_branch_now(&stands),
         stands,
     }
 }

@@ -586,7 +586,7 @@ impl Job {
         };
         let reason = if step == Step::Branch {
             let required = self.brief.task.metadata.git_branch.as_deref();
-            wrong_branch(stands, required.unwrap_or_default(), branch.as_deref())
+            wrong_branch(stands, required.unwrap_or_default(), branch)
         } else {
             unprepared(&self.brief, step, code, lines)
         };

@@ -718,7 +718,7 @@ fn a_step_before_the_command_that_fails_says_what_it_said() {
     let said = Done::Preparation {
         lines: vec!["one".into(), "two".into()],
         stands: "/w".into(),
-        branch: None,
+        branch: Ok(None),
     };
     let run = run.step(&done(said, 310), 310);
     let end = super::testing::end(&run.next);
@@ -1027,7 +1027,7 @@ fn a_branch_that_is_not_the_required_one_is_named() {
     let said = Done::Preparation {
         lines: vec!["one".into()],
         stands: "/w".into(),
-        branch: Some("main".into()),
+        branch: Ok(Some("main".into())),
     };
     let run = waiting.step(&done(said, 310), 310);
     assert_eq!(

@@ -639,8 +639,8 @@ pub(crate) enum Done {
         lines: Vec<String>,
         /// A directory.
         stands: PathBuf,
-        /// Its branch.
-        branch: Option<String>,
+        /// Its branch, or why that is not known.
+        branch: Result<Option<String>, String>,
     },
     /// Whether the right to write into the pane was had.
     Pane(Result<bool, String>),
