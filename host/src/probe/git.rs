@@ -261,18 +261,30 @@ fn times(found: &Metadata) -> [i64; 5] {
 }
 
 /// What decides which repository a directory is in. A directory without `.git` may be a bare repository;
-/// whose a directory with one is counts.
+/// one with it counts by its owner, and where it is whole.
 fn above(directory: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
     for place in directory.ancestors() {
         let dot = Source::new(place.join(".git"), Part::Text);
+        let head = Source::new(place.join("HEAD"), Part::Stamp);
         if dot.was != Was::Absent {
             sources.push(Source::new(place.to_owned(), Part::Stamp));
+            sources.extend(whole(&dot.path));
+        }
+        if head.was != Was::Absent {
+            sources.extend(whole(place));
         }
         sources.push(dot);
-        sources.push(Source::new(place.join("HEAD"), Part::Stamp));
+        sources.push(head);
     }
     sources
+}
+
+/// What `git` takes a directory for a repository by.
+fn whole(repository: &Path) -> impl Iterator<Item = Source> + '_ {
+    ["HEAD", "objects", "refs", "commondir", "config"]
+        .into_iter()
+        .map(|name| Source::new(repository.join(name), Part::Stamp))
 }
 
 /// What decides about the branch in a repository.
