@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::engine::{Launch, Pool, PoolSettings, Settings, Stand};
 use crate::model::duration;
+use crate::model::task::check_variable;
 use crate::policy::{Loader, Overrides};
 use crate::tmux::Socket;
 
@@ -188,8 +189,10 @@ impl PoolSection {
         {
             return wrong("its command or its variables have a control character");
         }
-        if let Some(name) = self.env.keys().find(|name| !is_variable_name(name)) {
-            return wrong(&format!("{name:?} is no name of a variable"));
+        for (name, value) in &self.env {
+            if let Err(why) = check_variable(name, value) {
+                return wrong(&format!("the variable {name:?}: {why}"));
+            }
         }
         if !(1..=LARGEST_POOL).contains(&self.max) {
             return wrong(&format!("`max` is 1 to {LARGEST_POOL}"));
@@ -232,14 +235,6 @@ impl PoolSection {
             start_within: self.start_within,
         })
     }
-}
-
-/// Whether a shell could have a variable of that name.
-fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    let first = bytes.next();
-    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Returns an absolute path, a `~` at its begin replaced.
@@ -865,7 +860,10 @@ mod tests {
             ("name = 'a'\ncommand = 'c'\nmax = 65", "`max` is 1 to 64"),
             ("name = 'a'\ncommand = 'c'\ntasks = -1", "expected u32"),
             ("name = 'a'\ncommand = 'c'\ndirectory = 'd'", "absolute"),
-            ("name = 'a'\ncommand = 'c'\nenv = { 'b c' = '' }", "no name"),
+            (
+                "name = 'a'\ncommand = 'c'\nenv = { 'b c' = '' }",
+                "begins with no digit",
+            ),
             ("name = 'a'\ncommand = 'c'\nidle = '-1s'", "negative"),
             ("name = 'a'\ncommand = 'c'\nmay = 1", "may"),
             ("name = 'a'", "command"),

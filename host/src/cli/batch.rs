@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::when;
 use super::wish::{self, Wish};
 use crate::model::ids::TaskId;
-use crate::model::task::{IfParentFails, NewTask, Parent};
+use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
 use crate::store::Secrets;
 
 /// One line: the options of `send` by their names.
@@ -172,7 +172,7 @@ pub(super) fn read(
 impl Line {
     fn wish(self, names: &HashMap<String, usize>) -> Result<Wish, String> {
         for (name, value) in &self.env {
-            wish::check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
+            check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
         }
         let after = self.after.into_iter().map(|reference| match reference {
             Reference::Task(id) => Ok(Parent::Task(TaskId(id))),

@@ -9,7 +9,8 @@ use super::exit::{Exit, Failure};
 use super::{look, ui};
 use crate::model::eligibility::SHELL;
 use crate::model::task::{
-    IfParentFails, Kind, NewTask, Parent, check_content, check_task, is_variable_name,
+    IfParentFails, Kind, NewTask, Parent, check_content, check_task, check_variable,
+    is_variable_name,
 };
 use crate::store::Secrets;
 
@@ -251,6 +252,8 @@ pub(super) fn secret_values(names: &[String]) -> Result<BTreeMap<String, String>
         let value = value
             .into_string()
             .map_err(|_| Failure::usage(format!("--secret-env {name}: its value is not UTF-8")))?;
+        check_variable(name, &value)
+            .map_err(|why| Failure::usage(format!("--secret-env {name}: {why}")))?;
         values.insert(name.clone(), value);
     }
     Ok(values)
@@ -273,21 +276,8 @@ pub(super) fn variable(option: &str, assignment: &str) -> Result<(String, String
     let (name, value) = assignment
         .split_once('=')
         .ok_or_else(|| wrong("there is no `=`"))?;
-    check_variable(name, value).map_err(|why| wrong(&why))?;
+    check_variable(name, value).map_err(|why| wrong(&why.to_string()))?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-/// Checks that a shell can be given this variable.
-pub(super) fn check_variable(name: &str, value: &str) -> Result<(), String> {
-    if !is_variable_name(name) {
-        return Err(
-            "the name may hold letters, digits and `_`, and begins with no digit".to_owned(),
-        );
-    }
-    if value.contains('\0') {
-        return Err("a value holds no NUL".to_owned());
-    }
-    Ok(())
 }
 
 /// Reads `NAME=VALUE` of a label.

@@ -415,6 +415,40 @@ pub fn is_variable_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// How long a variable may be, with its name, the `=` and the NUL at its end: with a longer one Linux
+/// starts no program (`MAX_ARG_STRLEN`, see `execve(2)`).
+pub const LONGEST_VARIABLE: usize = 128 << 10;
+
+/// Why a variable is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VariableError {
+    /// See [`is_variable_name`].
+    #[error("the name may hold letters, digits and `_`, and begins with no digit")]
+    Name,
+    /// A program could not be given it.
+    #[error("a value holds no NUL")]
+    Nul,
+    /// No program could be started with it.
+    #[error(
+        "with its name it has {0} bytes, and a shell that exports more than {LONGEST_VARIABLE} starts no program any more: put it into a file"
+    )]
+    TooLong(usize),
+}
+
+/// Checks that every shell can be given this variable, and goes on starting programs with it.
+///
+/// # Errors
+/// The first of the rules that does not hold.
+pub fn check_variable(name: &str, value: &str) -> Result<(), VariableError> {
+    let length = name.len() + value.len() + 2;
+    match value {
+        _ if !is_variable_name(name) => Err(VariableError::Name),
+        _ if value.contains('\0') => Err(VariableError::Nul),
+        _ if length > LONGEST_VARIABLE => Err(VariableError::TooLong(length)),
+        _ => Ok(()),
+    }
+}
+
 /// A task as the store keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {

@@ -454,3 +454,24 @@ fn retries_back_off_up_to_a_bound() {
     assert_eq!(backoff(4), Duration::from_secs(8));
     assert_eq!(backoff(1000), Duration::from_secs(300));
 }
+
+/// Linux starts no program with a longer one.
+#[test]
+fn a_variable_that_no_program_could_be_given_is_refused() {
+    let value = "x".repeat(LONGEST_VARIABLE - "BIG=".len() - 1);
+    assert_eq!(check_variable("BIG", &value), Ok(()));
+    let longer = format!("{value}x");
+    let error = check_variable("BIG", &longer).expect_err("too long");
+    assert_eq!(error, VariableError::TooLong(LONGEST_VARIABLE + 1));
+    assert!(error.to_string().contains("131073 bytes"), "{error}");
+    if cfg!(target_os = "linux") {
+        let starts = |value: &str| {
+            let mut command = std::process::Command::new("true");
+            command.env("BIG", value).status().is_ok()
+        };
+        assert!(starts(&value));
+        assert!(!starts(&longer));
+    }
+    assert_eq!(check_variable("1A", ""), Err(VariableError::Name));
+    assert_eq!(check_variable("A", "\0"), Err(VariableError::Nul));
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::script::Step;
 use super::{Brief, Files};
 use crate::agents::{Profile, payload};
-use crate::model::task::{Task, check_content, check_task, is_variable_name};
+use crate::model::task::{Task, check_content, check_task, check_variable};
 
 /// Checks what `send` checks, once more: other tools write into the database, too, and what they
 /// wrote becomes part of a script.
@@ -22,12 +22,7 @@ pub(super) fn check(task: &Task) -> Result<(), String> {
         check_content(prerequisite).map_err(|error| format!("a prerequisite is wrong: {error}"))?;
     }
     for (name, value) in &metadata.env_vars {
-        if !is_variable_name(name) {
-            return Err(format!("`{name}` is no name of a variable"));
-        }
-        if value.contains('\0') {
-            return Err(format!("the value of {name} holds a NUL byte"));
-        }
+        check_variable(name, value).map_err(|why| format!("the variable `{name}`: {why}"))?;
     }
     match &metadata.working_dir {
         Some(directory) if !directory.starts_with('/') || directory.contains('\0') => {

@@ -23,7 +23,7 @@ use crate::agents::{Profile, Screen, fuse, screen};
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
-use crate::model::task::{Task, is_variable_name};
+use crate::model::task::{Task, check_variable};
 use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
@@ -149,12 +149,14 @@ impl<T: Tmux + 'static> Local<T> {
                     names.join(", ")
                 )
             })?;
-        let right =
-            |(name, value): (&String, &String)| is_variable_name(name) && !value.contains('\0');
-        if values.iter().all(right) {
-            Ok(values)
-        } else {
-            Err("its secret values are damaged: send it anew".to_owned())
+        let mut checks = values
+            .iter()
+            .map(|(name, value)| check_variable(name, value));
+        match checks.find_map(Result::err) {
+            None => Ok(values),
+            Some(why) => Err(format!(
+                "its secret values are damaged ({why}): send it anew"
+            )),
         }
     }
 
