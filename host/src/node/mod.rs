@@ -6,6 +6,8 @@ pub mod capture;
 mod prerequisites;
 pub(crate) mod script;
 #[cfg(test)]
+mod script_manners_tests;
+#[cfg(test)]
 mod script_tests;
 pub mod shell;
 pub(crate) mod spool;

@@ -112,8 +112,7 @@ pub(crate) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
     script
 }
 
-/// Returns the piece that sets secret variables, and says how that is undone. It shows nothing
-/// where the shell traces what it does.
+/// Returns the piece that sets secret variables, and says how that is undone.
 pub(crate) fn secrets(plan: &Plan<'_>) -> String {
     let mut piece = String::new();
     let shell = plan.shell;
@@ -133,29 +132,22 @@ pub(crate) fn secrets(plan: &Plan<'_>) -> String {
     let builtin = builtin(shell);
     let _ = writeln!(
         piece,
-        "case $- in *x*) __assigner_x=1; {builtin} set +x;; *) __assigner_x=0;; esac"
-    );
-    let _ = writeln!(
-        piece,
         "__assigner_undo=; __assigner_set=1; __assigner_bad=0"
     );
     for (name, value) in plan.secrets {
+        let export = export(shell, name, value);
         let value = quote(shell, value.as_str());
         let _ = writeln!(
             piece,
             "case ${{{name}+set}} in set) __assigner_was_{name}=${name}; __assigner_undo=\"$__assigner_undo export {name}=\\\"\\$__assigner_was_{name}\\\"; unset __assigner_was_{name};\";; *) __assigner_undo=\"$__assigner_undo unset {name};\";; esac"
         );
-        let _ = writeln!(piece, "{builtin} export {name}={value}");
+        let _ = writeln!(piece, "{export}");
         // Some shells go on where a variable is read-only.
         let _ = writeln!(
             piece,
             "{builtin} [ \"x${name}\" = x{value} ] || __assigner_bad=1"
         );
     }
-    let _ = writeln!(
-        piece,
-        "case $__assigner_x in 1) {builtin} unset __assigner_x; {builtin} set -x;; *) {builtin} unset __assigner_x;; esac"
-    );
     // Not reached where the shell gave up on the way.
     let _ = writeln!(piece, "__assigner_set=$__assigner_bad");
     piece
@@ -173,8 +165,9 @@ pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     }
     let builtin = builtin(shell);
     let undo = undo(shell);
+    let (quiet, loud) = (quiet(shell), loud(shell));
     format!(
-        "{undo}\n/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n"
+        "{quiet}\n{undo}\n/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n{loud}\n"
     )
 }
 
@@ -216,13 +209,7 @@ impl Dialect<'_> {
         });
         let mut steps = Vec::new();
         for (index, (name, value)) in metadata.env_vars.iter().enumerate() {
-            let value = self.quote(value.as_str());
-            let export = if is_fish {
-                format!("builtin set -gx {name} {value}")
-            } else {
-                format!("{} export {name}={value}", self.builtin())
-            };
-            steps.push((Step::Export(index), export));
+            steps.push((Step::Export(index), export(self.shell, name, value)));
         }
         if !plan.secrets.is_empty() {
             let piece = self.files.secrets();
@@ -232,18 +219,7 @@ impl Dialect<'_> {
                 // Tracing is off where this variable is empty.
                 format!("begin; builtin set -l fish_trace; {source}; end")
             } else {
-                // A shell that shows what it reads would show the values.
-                let builtin = self.builtin();
-                steps.push((
-                    Step::Secrets,
-                    format!(
-                        "case $- in *v*) __assigner_v=1; {builtin} set +v;; *) __assigner_v=0;; esac"
-                    ),
-                ));
-                let again = format!(
-                    "case $__assigner_v in 1) {builtin} set -v;; esac; {builtin} [ \"$__assigner_set\" = 0 ]"
-                );
-                format!("{source}; {again}")
+                format!("{source}; {} [ \"$__assigner_set\" = 0 ]", self.builtin())
             };
             steps.push((Step::Secrets, source));
             steps.push((Step::Secrets, format!("{slash}command rm -f {file}")));
@@ -323,6 +299,7 @@ impl Dialect<'_> {
             )
         };
         let undo = undo(self.shell);
+        let _ = writeln!(out, "{}", quiet(self.shell));
         let _ = writeln!(
             out,
             "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
@@ -363,18 +340,15 @@ impl Dialect<'_> {
             self.write_trap(out);
         }
         self.write_mark(out, 'C');
+        // What the person's shell shows of what it runs, it shows of the command alone.
         let _ = writeln!(
             out,
-            "{}{}",
+            "case $__assigner_x in *v*) {builtin} set -v;; esac; case $__assigner_x in *x*) {builtin} set -x;; esac; {}{}; {{ __assigner=$? __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null",
             self.run(&self.files.command(), &plan.task.content),
             self.redirection(&self.files.raw_output())
         );
-        let _ = writeln!(out, "__assigner=$?");
         if !isolated {
-            let _ = writeln!(
-                out,
-                "if {builtin} [ \"$__assigner_trap\" = 1 ]; then {builtin} trap - EXIT; fi"
-            );
+            self.write_untrap(out);
             self.write_show(out);
         }
         let _ = writeln!(out, "fi");
@@ -393,30 +367,71 @@ impl Dialect<'_> {
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
-            "{builtin} unset __assigner __assigner_trap __assigner_v __assigner_e"
+            "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_line __assigner_e"
         );
         let _ = writeln!(out, "fi");
+        let _ = writeln!(out, "{}", loud(self.shell));
     }
 
-    /// `exit` in the command ends the shell: a trap keeps its code, unless the person has one. A
-    /// trap of ours that an interrupted job left behind is replaced. A shell whose terminal is gone
-    /// was hung up and did not exit: there is no code.
+    /// `exit` in the command ends the shell: a trap keeps its code, and goes on with the one that the person
+    /// has. A shell whose terminal is gone was hung up and did not exit: there is no code.
     fn write_trap(&self, out: &mut String) {
         let builtin = self.builtin();
-        let traps = self.quote(self.files.traps().as_path());
-        let keep_code = format!("{} # assigner", self.keep_code());
-        let on_exit = format!("__assigner=$?; {keep_code}");
-        let on_exit_in_terminal = format!("__assigner=$?; {builtin} [ ! -t 0 ] || {keep_code}");
-        let _ = writeln!(out, "__assigner_trap=0");
+        // A trap of ours that an interrupted job left behind knows the person's. zsh takes comments out.
+        let words = "__assigner_words() { case ${3-} in EXIT) __assigner_trap=$2;; esac; }";
+        if self.shell == Shell::Zsh {
+            // Such a function is a trap, too.
+            self.write_reading(out, "functions TRAPEXIT");
+            let _ = writeln!(out, "__assigner_function=$__assigner_traps");
+        }
+        self.write_reading(out, self.show_traps());
+        let theirs = "case ${__assigner_function-} in '') ;; *) __assigner_trap=TRAPEXIT;; esac";
         let _ = writeln!(
             out,
-            "{builtin} trap >| {traps} && case \"$(\\command cat {traps})\" in *'# assigner'*) __assigner_trap=1;; *EXIT*) __assigner_trap=0;; *) __assigner_trap=1;; esac"
+            "case $__assigner_traps in *': assigner'*) : \"${{__assigner_trap=}}\";; *) __assigner_trap=; {words}; case $__assigner_traps in trap*) {builtin} eval \"__assigner_words${{__assigner_traps#trap}}\" 2>/dev/null;; esac; {builtin} unset -f __assigner_words; {theirs};; esac",
         );
+        // Either way the trap finds the code in `$?`, and `set -e` does not end it at that.
+        let person = format!(
+            "case $__assigner_trap in '') ;; *) __assigner_code() {{ return \"$__assigner\"; }}; {builtin} eval \"${{__assigner_function-}}\"; if __assigner_code; then {builtin} eval \"$__assigner_trap\"; else {builtin} eval \"$__assigner_trap\"; fi;; esac"
+        );
+        let keep = self.keep_code();
+        let on_exit = format!("__assigner=$?; : assigner; {keep}; {person}");
+        let on_exit_in_terminal =
+            format!("__assigner=$?; : assigner; {builtin} [ ! -t 0 ] || {keep}; {person}");
         let _ = writeln!(
             out,
-            "if {builtin} [ \"$__assigner_trap\" = 1 ]; then if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi; fi",
+            "if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi",
             self.quote(on_exit_in_terminal.as_str()),
             self.quote(on_exit.as_str())
+        );
+    }
+
+    /// Takes our trap out again, where the command has set none of its own.
+    fn write_untrap(&self, out: &mut String) {
+        let builtin = self.builtin();
+        self.write_reading(out, self.show_traps());
+        let _ = writeln!(
+            out,
+            "case $__assigner_traps in *': assigner'*) {builtin} trap - EXIT; case ${{__assigner_function-}}$__assigner_trap in '') ;; \"$__assigner_trap\") {builtin} trap -- \"$__assigner_trap\" EXIT;; *) {builtin} eval \"$__assigner_function\";; esac;; esac"
+        );
+    }
+
+    /// What prints the traps that are set; the one of EXIT is the first.
+    fn show_traps(&self) -> &'static str {
+        if self.shell == Shell::Bash {
+            "trap -p EXIT"
+        } else {
+            "trap"
+        }
+    }
+
+    /// Has `__assigner_traps` hold what a builtin prints, without another process.
+    fn write_reading(&self, out: &mut String, command: &str) {
+        let builtin = self.builtin();
+        let file = self.quote(self.files.traps().as_path());
+        let _ = writeln!(
+            out,
+            "__assigner_traps=; {builtin} {command} >| {file} 2>/dev/null || {builtin} :; while IFS= {builtin} read -r __assigner_line; do __assigner_traps=\"$__assigner_traps$__assigner_line\n\"; done < {file}"
         );
     }
 
@@ -606,6 +621,39 @@ impl Dialect<'_> {
     {
         quote(self.shell, text)
     }
+}
+
+/// Returns what exports a variable. A read-only one that has the value already is well; zsh would leave
+/// the script at another one, without a word.
+fn export(shell: Shell, name: &str, value: &str) -> String {
+    let value = quote(shell, value);
+    let builtin = builtin(shell);
+    let assign = format!("{builtin} export {name}={value}");
+    let assign = match shell {
+        Shell::Fish => return format!("builtin set -gx {name} {value}"),
+        Shell::Bash | Shell::Dash => assign,
+        Shell::Zsh => format!(
+            "case ${{(t){name}-}} in *readonly*) {builtin} print -ru2 -- 'zsh: read-only variable: {name}'; {builtin} false;; *) {assign};; esac"
+        ),
+    };
+    format!(
+        "if {builtin} [ \"${{{name}+x}}${{{name}-}}\" = x{value} ]; then {builtin} export {name}; else {assign}; fi"
+    )
+}
+
+/// Keeps whether a POSIX shell shows what it runs and reads, and has it show nothing more.
+fn quiet(shell: Shell) -> String {
+    let builtin = builtin(shell);
+    format!("{{ __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null")
+}
+
+/// Brings back what [`quiet`] has kept.
+fn loud(shell: Shell) -> String {
+    let builtin = builtin(shell);
+    let unset = format!("{builtin} unset __assigner_x; {builtin} set");
+    format!(
+        "case $__assigner_x in *x*v* | *v*x*) {unset} -xv;; *x*) {unset} -x;; *v*) {unset} -v;; *) {builtin} unset __assigner_x;; esac"
+    )
 }
 
 /// What undoes what the secrets of a job have changed, in a POSIX shell.

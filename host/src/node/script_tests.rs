@@ -18,7 +18,7 @@ use crate::probe;
 const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
 
 /// The shells that are installed; all of them where `CI` is set.
-fn shells() -> Vec<Shell> {
+pub(super) fn shells() -> Vec<Shell> {
     let installed = |shell: &Shell| {
         let found = Command::new(shell.name())
             .args(["-c", "true"])
@@ -38,7 +38,7 @@ fn shells() -> Vec<Shell> {
     ALL.into_iter().filter(installed).collect()
 }
 
-fn task(content: &str, metadata: Metadata) -> Task {
+pub(super) fn task(content: &str, metadata: Metadata) -> Task {
     let new = NewTask {
         metadata,
         ..NewTask::command(content)
@@ -47,15 +47,15 @@ fn task(content: &str, metadata: Metadata) -> Task {
 }
 
 /// A job in a spool directory with a name that wants to be quoted.
-struct Job {
+pub(super) struct Job {
     root: TempDir,
     spool: Spool,
-    files: JobFiles,
+    pub(super) files: JobFiles,
     shell: Shell,
 }
 
 impl Job {
-    fn write(shell: Shell, task: &Task, keep: Keep<'_>) -> Self {
+    pub(super) fn write(shell: Shell, task: &Task, keep: Keep<'_>) -> Self {
         Self::write_with(shell, task, keep, &BTreeMap::new())
     }
 
@@ -89,12 +89,12 @@ impl Job {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.root.path()
     }
 
     /// Sources the job as a person's shell would, then runs `after` in the same shell.
-    fn source_then(&self, before: &str, after: &str) -> Output {
+    pub(super) fn source_then(&self, before: &str, after: &str) -> Output {
         let line = typed_line(self.shell, &self.files.script());
         let mut command = Command::new(self.shell.name());
         if self.shell == Shell::Fish {

@@ -55,10 +55,12 @@ case ${BASH_VERSION-}/$- in
             __assigner_keep
             [[ ${PS0-} == *__assigner_primary* && ${PS2-} == *__assigner_primary* ]] || \builtin return 1
             if [[ "${PROMPT_COMMAND[*]-}" != *__assigner_prompt* ]]; then
+                # A shell that shows what it runs shows nothing of them.
+                \builtin local before='{ __assigner_before; } 2>/dev/null' after='{ __assigner_prompt; } 2>/dev/null'
                 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)) && [[ $(\builtin declare -p PROMPT_COMMAND 2>/dev/null) == "declare -"*a* ]]; then
-                    PROMPT_COMMAND=(__assigner_before "${PROMPT_COMMAND[@]}" __assigner_prompt)
+                    PROMPT_COMMAND=("$before" "${PROMPT_COMMAND[@]}" "$after")
                 else
-                    PROMPT_COMMAND=__assigner_before${PROMPT_COMMAND:+$'\n'$PROMPT_COMMAND}$'\n'__assigner_prompt
+                    PROMPT_COMMAND=$before${PROMPT_COMMAND:+$'\n'$PROMPT_COMMAND}$'\n'$after
                 fi
             fi
             \builtin local map
