@@ -29,6 +29,7 @@ mod model;
 mod names;
 mod output;
 mod policies;
+mod pool_shells;
 mod pools;
 mod prompts;
 mod queue;

@@ -721,14 +721,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let new = NewSession {
             name: name.to_owned(),
             directory: ready.directory,
-            command: match &pool.command {
-                Launch::Line(line) => vec![line.clone()],
-                // One word alone tmux would take for a line.
-                Launch::Words(words) if words.len() == 1 => {
-                    [&["env".to_owned()], words.as_slice()].concat()
-                }
-                Launch::Words(words) => words.clone(),
-            },
+            command: self.command_of(pool),
             variables,
             mark: Mark {
                 pool: pool.name.clone(),
@@ -745,6 +738,31 @@ impl<T: Tmux + 'static> Engine<T> {
             }
             Err(error) => Err(format!("failed to {error}")),
         })
+    }
+
+    /// Returns what is run in a new session: a shell has its integration from the beginning.
+    fn command_of(&self, pool: &Pool) -> Vec<String> {
+        // A line of plain words means the same without a shell that reads it.
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || " ./_-".contains(char);
+        let (words, line) = match &pool.command {
+            Launch::Words(words) => (words.clone(), None),
+            Launch::Line(line) if line.chars().all(is_plain) => (
+                line.split_whitespace().map(str::to_owned).collect(),
+                Some(line),
+            ),
+            Launch::Line(line) => return vec![line.clone()],
+        };
+        let launched = if self.settings.shell_integration {
+            self.shells.launch(words.clone())
+        } else {
+            words.clone()
+        };
+        match line {
+            Some(line) if launched == words => vec![line.clone()],
+            // One word alone tmux would take for a line.
+            None if launched.len() == 1 => [&["env".to_owned()], launched.as_slice()].concat(),
+            _ => launched,
+        }
     }
 
     /// A session has come up.

@@ -11,6 +11,8 @@
 //! offered; anywhere else of the line editor it changes nothing and says why. A person who types at
 //! that moment types before it or after it.
 
+mod launch;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};

@@ -1,0 +1,184 @@
+//! A shell that we start loads the integration itself, behind what its person has it read at its start.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::model::session::Shell;
+use crate::node::script::quote;
+
+use super::{Shells, write};
+
+/// What of a command line can be changed: the shell, and how it is made to load a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// bash reads another file instead of `~/.bashrc`, which sources that first, or not where the person wants
+    /// none.
+    RcFile { with_theirs: bool },
+    /// zsh looks for its files elsewhere, and finds the person's again from there.
+    Directory,
+    /// fish runs a command when it has read its configuration.
+    Command,
+}
+
+/// Returns how this command line could be changed; `None`: it is no shell, or one that is started in a way of
+/// its own.
+fn way(words: &[String]) -> Option<Way> {
+    let (program, options) = words.split_first()?;
+    let name = Path::new(program).file_name()?.to_str()?;
+    let only = |allowed: &[&str]| options.iter().all(|word| allowed.contains(&word.as_str()));
+    match name {
+        "bash" if only(&["-i", "--noprofile"]) => Some(Way::RcFile { with_theirs: true }),
+        "bash" if only(&["-i", "--noprofile", "--norc"]) => {
+            Some(Way::RcFile { with_theirs: false })
+        }
+        "zsh" if only(&["-i", "-l", "--login"]) => Some(Way::Directory),
+        "fish"
+            if only(&[
+                "-i",
+                "--interactive",
+                "-l",
+                "--login",
+                "-P",
+                "--private",
+                "-N",
+                "--no-config",
+            ]) =>
+        {
+            Some(Way::Command)
+        }
+        _ => None,
+    }
+}
+
+/// What bash reads instead of `~/.bashrc`.
+fn rc_file(with_theirs: bool, integration: &str) -> String {
+    let theirs = if with_theirs {
+        "[[ -r ~/.bashrc ]] && \\builtin . ~/.bashrc\n"
+    } else {
+        ""
+    };
+    format!("{theirs}\\builtin . {integration}\n")
+}
+
+/// What zsh reads first: it looks for everything else where it would have. The integration comes last,
+/// before the first prompt.
+fn zshenv(integration: &str) -> String {
+    format!(
+        r#"if [[ -n "${{__assigner_zdotdir-}}" ]]; then
+    export ZDOTDIR="$__assigner_zdotdir"
+else
+    unset ZDOTDIR
+fi
+unset __assigner_zdotdir
+__assigner_load() {{
+    precmd_functions=(${{precmd_functions:#__assigner_load}})
+    unfunction __assigner_load
+    builtin . {integration}
+}}
+typeset -ga precmd_functions
+precmd_functions+=(__assigner_load)
+[[ -r "${{ZDOTDIR:-$HOME}}/.zshenv" ]] && builtin . "${{ZDOTDIR:-$HOME}}/.zshenv"
+"#
+    )
+}
+
+/// `ZDOTDIR` may be set where only the new session sees it.
+const WITH_DIRECTORY: &str =
+    r#"export __assigner_zdotdir="${ZDOTDIR-}" ZDOTDIR="$1"; shift; exec "$@""#;
+
+impl Shells {
+    /// Returns the command line that starts the same shell, which tells of its line from its first prompt on;
+    /// the same one where that cannot be: it is another program, or the files cannot be written.
+    pub(crate) fn launch(&self, words: Vec<String>) -> Vec<String> {
+        match self.launched(&words) {
+            Ok(Some(launched)) => launched,
+            Ok(None) => words,
+            Err(error) => {
+                tracing::warn!("a new session cannot tell of its line at once: {error}");
+                words
+            }
+        }
+    }
+
+    fn launched(&self, words: &[String]) -> io::Result<Option<Vec<String>>> {
+        let (Some(way), Some(directory)) = (way(words), self.directory.as_deref()) else {
+            return Ok(None);
+        };
+        let shell = match way {
+            Way::RcFile { .. } => Shell::Bash,
+            Way::Directory => Shell::Zsh,
+            Way::Command => Shell::Fish,
+        };
+        let Some(integration) = self.write_integration(shell)? else {
+            return Ok(None);
+        };
+        let integration = quote(shell, &integration);
+        let text = |path: &Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .ok_or(io::ErrorKind::InvalidFilename)
+        };
+        let mut launched = words.to_vec();
+        match way {
+            Way::RcFile { with_theirs } => {
+                let name = if with_theirs { "bashrc" } else { "norc" };
+                let file = directory.join(name);
+                write(&file, &rc_file(with_theirs, &integration))?;
+                launched.retain(|word| word != "--norc");
+                launched.splice(1..1, ["--rcfile".to_owned(), text(&file)?]);
+            }
+            Way::Directory => {
+                let place = directory.join("zsh");
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&place)?;
+                write(&place.join(".zshenv"), &zshenv(&integration))?;
+                let start = ["sh", "-c", WITH_DIRECTORY, "sh"].map(str::to_owned);
+                launched.splice(0..0, start.into_iter().chain([text(&place)?]));
+            }
+            Way::Command => {
+                launched.extend(["--init-command".to_owned(), format!("source {integration}")]);
+            }
+        }
+        Ok(Some(launched))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn shells_as_they_come_are_changed_and_nothing_else() {
+        for (line, expected) in [
+            ("bash", Some(Way::RcFile { with_theirs: true })),
+            ("/usr/bin/bash -i", Some(Way::RcFile { with_theirs: true })),
+            (
+                "bash --norc --noprofile",
+                Some(Way::RcFile { with_theirs: false }),
+            ),
+            ("zsh -l", Some(Way::Directory)),
+            ("fish --private", Some(Way::Command)),
+            ("bash --rcfile mine", None),
+            ("bash -l", None),
+            ("bash -c ls", None),
+            ("bash script", None),
+            ("zsh -f", None),
+            ("fish -c ls", None),
+            ("dash", None),
+            ("sh", None),
+            ("claude", None),
+            ("env bash", None),
+        ] {
+            assert_eq!(way(&words(line)), expected, "{line}");
+        }
+        assert_eq!(way(&[]), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! Pools of shells: each tells of its line from its first prompt on, whatever prompt its person has.
+
+use std::fs;
+
+use assigner_needs::needs;
+
+use crate::world::{World, eventually};
+
+/// A pool of that shell in a home with these files; the tasks that it is given are done, by the shell's own
+/// word.
+fn pool_of(command: &str, files: &[(&str, &str)]) {
+    let world = World::new();
+    for (name, text) in files {
+        let path = world.path("home").join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    world.mkdir("home/.config/assigner");
+    let text = format!(
+        "[[pool]]\nname = 'sh'\nprovider = 'shell'\nmax = 1\nidle = '10m'\ncommand = {command}\n"
+    );
+    fs::write(world.path("home/.config/assigner/config.toml"), text).expect("written");
+    let _daemon = world.daemon();
+    let id = world.send(&["--shell", "--", "echo \"$THEIRS\""]);
+    world.completed(id);
+    let output = world.output(id);
+    assert_eq!(
+        String::from_utf8_lossy(&output).trim(),
+        "theirs",
+        "its own files were read"
+    );
+    eventually(|| {
+        let doctor = world.json(&["doctor", "sh-1"]).to_string();
+        if doctor.contains("its shell tells of its line itself") {
+            Ok(())
+        } else {
+            Err(doctor)
+        }
+    });
+    let history = world.json(&["history", &id.to_string()]).to_string();
+    assert!(history.contains("taken up by the shell"), "{history}");
+}
+
+/// No row of it passes for a prompt that is known.
+const BASH: &str = "export THEIRS=theirs; PS1='\\w ╭─ mine at \\t ❯❯ '\n";
+
+#[test]
+fn bash_by_a_line_and_by_words() {
+    for command in ["'bash'", "['bash', '-i']"] {
+        pool_of(command, &[(".bashrc", BASH)]);
+    }
+}
+
+#[test]
+#[needs(zsh)]
+fn zsh_with_its_files_in_a_directory_of_their_own() {
+    let prompt = "export THEIRS=theirs; setopt ksh_arrays; PROMPT='%~ ╭─ mine ❯❯ '\n";
+    pool_of("'zsh'", &[(".zshrc", prompt)]);
+    let elsewhere = [
+        (".zshenv", "export ZDOTDIR=$HOME/z\n"),
+        ("z/.zshrc", prompt),
+    ];
+    pool_of("['zsh', '-l']", &elsewhere);
+}
+
+#[test]
+#[needs(fish)]
+fn fish_with_a_prompt_of_two_rows() {
+    let prompt = "set -gx THEIRS theirs; function fish_prompt; echo; echo (pwd); echo -n '╭─ mine ❯❯ '; end\n";
+    let quiet = (".local/share/fish/generated_completions/.keep", "");
+    pool_of("'fish'", &[(".config/fish/config.fish", prompt), quiet]);
+}
