@@ -9,6 +9,7 @@ mod aider;
 mod architecture;
 mod bad_input;
 mod busy;
+mod busybox;
 mod choice;
 mod cli;
 mod codex;

@@ -23,6 +23,7 @@ fn main() {
         ("zsh", is_there("zsh", &[])),
         ("fish", is_there("fish", &[])),
         ("dash", is_there("dash", &[])),
+        ("busybox", is_there("busybox", &[])),
         (
             "codex",
             is_there("codex", &[tools.join("node_modules/.bin")]),

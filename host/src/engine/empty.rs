@@ -226,7 +226,7 @@ fn is_bare(text: &str) -> bool {
 
 /// Prompts as shells and distributions set them, with the name of the directory in it. What stands in
 /// front of it in brackets is an environment's name.
-static DEFAULTS: LazyLock<Option<[Regex; 5]>> = LazyLock::new(|| {
+static DEFAULTS: LazyLock<Option<[Regex; 7]>> = LazyLock::new(|| {
     let forms = [
         // Debian's bash.
         r"^(?:\([\w.:-]+\) ?)?[\w.-]+@(?P<host>[\w.-]+):(?P<full>[^\s].*)[$#] $",
@@ -238,21 +238,32 @@ static DEFAULTS: LazyLock<Option<[Regex; 5]>> = LazyLock::new(|| {
         r"^(?:\([\w.:-]+\) ?)?[\w.-]+@(?P<host>[\w.-]+) (?P<short>[^\s]\S*)(?: \([\w./-]+\))?(?: \[[\d|A-Z]+\])?[>#] $",
         // bash without a setting.
         r"^(?:bash|sh)-\d+\.\d+[$#] $",
+        // busybox without a setting, and on Alpine.
+        r"^(?P<full>[^\s].*) [$#] $",
+        r"^(?P<host>[\w.-]+):(?P<full>[^\s].*)[$#] $",
     ];
     let mut forms = forms.into_iter().map(Regex::new);
     let mut next = || forms.next()?.ok();
-    Some([next()?, next()?, next()?, next()?, next()?])
+    Some([
+        next()?,
+        next()?,
+        next()?,
+        next()?,
+        next()?,
+        next()?,
+        next()?,
+    ])
 });
 
 fn is_default(text: &str, facts: &Facts) -> bool {
-    let Some([debian, fedora, zsh, fish, bare]) = &*DEFAULTS else {
+    let Some([debian, fedora, zsh, fish, bare, busybox, alpine]) = &*DEFAULTS else {
         return false;
     };
     let forms: &[&Regex] = match facts.shell {
         Shell::Bash => &[debian, fedora, bare],
         Shell::Zsh => &[zsh],
         Shell::Fish => &[fish],
-        Shell::Dash => &[],
+        Shell::Dash => &[busybox, alpine],
     };
     forms
         .iter()
@@ -369,6 +380,9 @@ mod tests {
             (Shell::Bash, "sh-5.1# ", "/srv"),
             (Shell::Zsh, "box% ", "/srv"),
             (Shell::Zsh, "box# ", "/srv"),
+            (Shell::Dash, "/srv/a b # ", "/srv/a b"),
+            (Shell::Dash, "~/src $ ", "/home/me/src"),
+            (Shell::Dash, "box:~# ", "/home/me"),
         ] {
             let facts = Facts {
                 shell,

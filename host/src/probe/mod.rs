@@ -128,11 +128,22 @@ fn is_interactive(words: &[String]) -> bool {
 
 fn shell_program(pid: u32) -> Option<Shell> {
     let (program, name) = system::program(pid)?;
-    // One program for many names: the name tells.
-    if program == "busybox" || program == "toybox" {
+    // One program for many names: the name tells, or its first word.
+    if !is_box(&program) {
+        return shell_of(&program);
+    }
+    if !is_box(&name) {
         return shell_of(name.trim_start_matches('-'));
     }
-    shell_of(&program)
+    let words = system::words(pid);
+    let mut names = words
+        .iter()
+        .map(|word| word.rsplit('/').next().unwrap_or(word));
+    shell_of(names.find(|name| !is_box(name))?.trim_start_matches('-'))
+}
+
+fn is_box(program: &str) -> bool {
+    matches!(program, "busybox" | "toybox")
 }
 
 /// Reads `zsh-5.9` and `zsh5` as well as `zsh`.
@@ -165,7 +176,14 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
             group: Some(foreground),
         };
     }
-    let standing = match editing(tty) {
+    let mode = match editing(tty) {
+        // The line editor of busybox takes even Ctrl-C for itself.
+        Ok(Editing::OfAllKeys) if system::program(pid).is_some_and(|(name, _)| is_box(&name)) => {
+            Ok(Editing::ByShell)
+        }
+        mode => mode,
+    };
+    let standing = match mode {
         // What a key of the line editor has called is in the shell's own group, as what fish leaves in
         // the background is.
         Ok(Editing::ByShell) => match helper(pid, process.group) {
@@ -180,7 +198,7 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
             Ok(false) => running_itself(),
             Err(why) => Standing::Unknown(why),
         },
-        Ok(Editing::OfLines | Editing::OfKeys) => running_itself(),
+        Ok(Editing::OfLines | Editing::OfKeys | Editing::OfAllKeys) => running_itself(),
         Err(error) => Standing::Unknown(format!("its terminal cannot be read: {error}")),
     };
     // A program may have come to the foreground between the two looks, with the terminal its way.
@@ -228,6 +246,8 @@ enum Editing {
     OfLines,
     /// The terminal, and it hands over each key.
     OfKeys,
+    /// The same without showing them, Ctrl-C among them: full-screen programs want that.
+    OfAllKeys,
     /// The program: what a line editor wants.
     ByShell,
 }
@@ -243,11 +263,11 @@ fn editing(tty: &Path) -> rustix::io::Result<Editing> {
         && !modes.input_modes.contains(InputModes::INLCR);
     Ok(if modes.local_modes.contains(LocalModes::ICANON) {
         Editing::OfLines
-    } else if modes.local_modes.contains(LocalModes::ECHO)
-        || is_newline
-        // Line editors leave Ctrl-C to the terminal; full-screen programs take all keys.
-        || !modes.local_modes.contains(LocalModes::ISIG)
-    {
+    } else if modes.local_modes.contains(LocalModes::ECHO) {
+        Editing::OfKeys
+    } else if !modes.local_modes.contains(LocalModes::ISIG) {
+        Editing::OfAllKeys
+    } else if is_newline {
         Editing::OfKeys
     } else {
         Editing::ByShell

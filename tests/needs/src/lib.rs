@@ -4,10 +4,11 @@
 use proc_macro::{TokenStream, TokenTree};
 
 /// What can be needed, and how its absence is told. `build.rs` looks for each by its name.
-const NEEDS: [(&str, &str); 12] = [
+const NEEDS: [(&str, &str); 13] = [
     ("zsh", "zsh is not installed"),
     ("fish", "fish is not installed"),
     ("dash", "dash is not installed"),
+    ("busybox", "busybox is not installed"),
     ("codex", "codex is not installed"),
     ("aider", "aider is not installed"),
     ("rust_for_wasm", "no Rust builds WebAssembly"),
