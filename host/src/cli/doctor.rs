@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use super::exit::{Exit, Failure};
 use super::{Context, agents, ui};
 use crate::agents::report::Reports;
+use crate::daemon::Lock;
 use crate::engine::inspect::{Inspection, inspect};
 use crate::model::eligibility::SHELL;
 use crate::model::ids::TaskId;
@@ -31,11 +32,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let ui = context.ui;
     if let Some(name) = &args.session {
         let found = select(&found, name)?;
-        let next = advice(found, asks(context, found));
+        let kept = kept(context, found);
+        let next = advice(found, kept.as_ref());
+        let held = kept.and_then(|kept| kept.says(found.verdict.activity));
         if ui.json {
-            ui.json(&inspection_json(found, next.as_deref(), now))?;
+            let mut json = inspection_json(found, next.as_deref(), now);
+            json["daemon"] = json!(held);
+            ui.json(&json)?;
         } else {
-            print(context, found, next, now)?;
+            print(context, found, held.as_deref(), next, now)?;
         }
         return Ok(Exit::Done);
     }
@@ -94,7 +99,7 @@ pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> Failure {
     )
 }
 
-fn look(context: &Context) -> Result<Vec<Inspection>, Failure> {
+pub(super) fn look(context: &Context) -> Result<Vec<Inspection>, Failure> {
     let catalog = agents::load(context);
     let reports = Reports::of(&context.config.data_dir);
     let attended_for = context.config.file.engine.attended_for;
@@ -139,24 +144,57 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
     )))
 }
 
-/// The task that waits for an answer in a session. What the database cannot tell is not told.
-fn asks(context: &Context, found: &Inspection) -> Option<TaskId> {
-    let kept = context.config.data_dir.exists();
-    if found.verdict.activity != Activity::WaitingInput || !kept {
+/// What the daemon has last written of a session. What the database cannot tell is not told.
+struct Kept {
+    task: Option<TaskId>,
+    activity: Activity,
+    reason: Option<String>,
+    /// Whether there is a daemon that wrote it.
+    is_live: bool,
+}
+
+impl Kept {
+    /// Whether the daemon gives the session nothing because of what stands in it.
+    fn holds(&self) -> bool {
+        self.is_live && matches!(self.activity, Activity::Attended | Activity::Unknown)
+    }
+
+    /// What the daemon takes the session for, where one look cannot tell: it knows what prompt a shell has
+    /// drawn before, and that one was asked and has refused.
+    fn says(self, seen: Activity) -> Option<String> {
+        if !self.is_live || (self.activity == seen && !self.holds()) {
+            return None;
+        }
+        Some(match self.reason {
+            Some(reason) => format!("{}: {reason}", self.activity),
+            None => self.activity.to_string(),
+        })
+    }
+}
+
+fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
+    if !context.config.data_dir.exists() {
         return None;
     }
     let row = context.store().ok()?.session(&found.name).ok()?;
-    row.current_task
-        .filter(|_| row.identity == found.pane.identity)
+    (row.identity == found.pane.identity).then(|| Kept {
+        task: row.current_task,
+        activity: row.activity,
+        reason: row.reason,
+        is_live: Lock::holder(&context.config.data_dir).is_some(),
+    })
 }
 
-/// What a person may do so that the session takes tasks; `None`: it does. `asks`: the task whose
-/// agent waits for an answer.
-fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
+/// What a person may do so that the session takes tasks; `None`: it does. `kept`: what is known of it.
+fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
     let id = &found.pane.identity.pane;
+    let line = found.line.as_ref().map(|line| line.freed_by.to_owned());
+    if kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle) {
+        return None;
+    }
     let next = match &found.verdict.obstacle {
-        None => return None,
-        Some(Obstacle::WaitsForPerson { .. }) => match asks {
+        None => return line.filter(|_| kept.is_some_and(Kept::holds)),
+        Some(Obstacle::WaitsForPerson { .. }) => match kept.and_then(|kept| kept.task) {
             Some(task) => format!("answer it: `assigner reply {task} \"...\"`, or in its pane"),
             None => "answer it in its pane".to_owned(),
         },
@@ -165,10 +203,12 @@ fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
         Some(Obstacle::Synchronized) => {
             format!("end that: `tmux set-option -w -t {id} synchronize-panes off`")
         }
-        Some(Obstacle::Draft { .. }) => "submit the draft there, or delete it".to_owned(),
+        Some(Obstacle::Draft { .. }) => {
+            line.unwrap_or_else(|| "submit the draft there, or delete it".to_owned())
+        }
         Some(Obstacle::PersonTyping) => "type nothing there for a few seconds".to_owned(),
         Some(Obstacle::Unread { .. } | Obstacle::Contradiction { .. }) => match &found.provider {
-            Some(name) if name == SHELL => "look at its pane".to_owned(),
+            Some(name) if name == SHELL => line.unwrap_or_else(|| "look at its pane".to_owned()),
             None => "write a profile for it: `assigner agents list` says where it belongs, \
                      `assigner agents show codex` is an example"
                 .to_owned(),
@@ -187,6 +227,7 @@ fn advice(found: &Inspection, asks: Option<TaskId>) -> Option<String> {
 fn print(
     context: &Context,
     found: &Inspection,
+    held: Option<&str>,
     next: Option<String>,
     now: Timestamp,
 ) -> Result<(), Failure> {
@@ -225,6 +266,15 @@ fn print(
         "verdict",
         &format!("{verdict}: {}", clean(&found.verdict.reason)),
     )?;
+    if let Some(held) = held {
+        line("daemon", &clean(held))?;
+    }
+    if let Some(seen) = &found.line {
+        line("row", &clean(&seen.row))?;
+        if next.is_some() {
+            line("typed by", &clean(seen.by))?;
+        }
+    }
     if let Some(next) = next {
         line("next", &clean(&next))?;
     }
@@ -254,6 +304,7 @@ fn inspection_json(found: &Inspection, next: Option<&str>, now: Timestamp) -> Va
         "known_by": found.known_by,
         "pid": found.pid,
         "command": pane.command,
+        "line": found.line,
         "title": pane.title,
         "signals": signals,
         "status": found.verdict.activity,

@@ -8,13 +8,16 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::show::{points, ranking_line};
-use super::{Context, look, run, ui};
+use super::{Context, doctor, look, run, ui};
 use crate::daemon::Lock;
-use crate::engine::explain::{Change, Explanation, Scene, explain, has_failed};
+use crate::engine::explain::{Change, Explanation, Foreign, Scene, Standing, explain, has_failed};
+use crate::engine::inspect::{Inspection, LineSeen};
+use crate::model::eligibility::SHELL;
 use crate::model::ids::{Identity, TaskId};
+use crate::model::session::Activity;
 use crate::model::task::{Outcome, RuledOut, Status, Task};
 use crate::policy::{Loader, Policy, Source};
-use crate::store::{DaemonFacts, PauseRow, Store};
+use crate::store::{DaemonFacts, PauseRow, SessionRow, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
 #[derive(Debug, clap::Args)]
@@ -66,7 +69,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         let place = look::place(Path::new(directory));
         place.map_err(|failure| ui::warn(&failure.message)).ok()
     });
+    let live = live(context, &task, &rows);
+    let unknown = live.iter().filter(|found| found.provider.is_none());
+    let foreign: Vec<Foreign> = unknown
+        .flat_map(|found| {
+            let names = std::iter::once(&found.name).chain(&found.aliases);
+            names.map(|name| Foreign {
+                name: name.clone(),
+                runs: found.pane.command.clone(),
+            })
+        })
+        .collect();
     let scene = Scene {
+        foreign: &foreign,
         place: place.as_ref(),
         failed_in: &failed_in,
         host: &host.nodename().to_string_lossy(),
@@ -83,8 +98,31 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         explanation.reason = format!("{obstacle}: {}", change.change);
         explanation.changes = vec![change];
     }
-    print_waiting(context, &task, &explanation)?;
+    print_waiting(context, &task, &explanation, &live)?;
     Ok(Exit::Done)
+}
+
+/// Looks at the panes where that tells more than what the daemon has written down: what stands in a line
+/// that holds a session up is in no database. Nothing where tmux cannot be asked.
+fn live(context: &Context, task: &Task, rows: &[SessionRow]) -> Vec<Inspection> {
+    let target = task.target_session.as_ref();
+    let is_missing = target.is_some_and(|target| !rows.iter().any(|row| row.who().answers(target)));
+    if !is_missing && !rows.iter().any(holds_its_line) {
+        return Vec::new();
+    }
+    doctor::look(context).unwrap_or_default()
+}
+
+/// Whether what stands in a shell's line may be why it takes nothing.
+fn holds_its_line(row: &SessionRow) -> bool {
+    row.provider == SHELL && matches!(row.activity, Activity::Attended | Activity::Unknown)
+}
+
+/// The line of a session that may run the task and does not.
+fn line_of<'a>(session: &Standing, live: &'a [Inspection]) -> Option<&'a LineSeen> {
+    let holds = matches!(session.status, Activity::Attended | Activity::Unknown);
+    let found = live.iter().find(|found| found.name == session.session)?;
+    found.line.as_ref().filter(|_| holds && !session.excluded)
 }
 
 /// Loads what decides. Its file may have changed since, and not be used: then nothing of it says
@@ -126,15 +164,26 @@ fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<(Strin
     ))
 }
 
-fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> Result<(), Failure> {
+fn print_waiting(
+    context: &Context,
+    task: &Task,
+    explanation: &Explanation,
+    live: &[Inspection],
+) -> Result<(), Failure> {
     let ui = context.ui;
     if ui.json {
+        let sessions = explanation.sessions.iter().map(|session| {
+            let mut json = json!(session);
+            json["line"] = json!(line_of(session, live));
+            json
+        });
+        let sessions: Vec<Value> = sessions.collect();
         ui.json(&json!({
             "id": task.id,
             "status": task.status,
             "reason": explanation.reason,
             "changes": explanation.changes,
-            "sessions": explanation.sessions,
+            "sessions": sessions,
         }))?;
         return Ok(());
     }
@@ -161,6 +210,16 @@ fn print_waiting(context: &Context, task: &Task, explanation: &Explanation) -> R
         .collect();
     if !rows.is_empty() {
         ui.table(&["SESSION", "STATUS", "POINTS", "WHY"], rows)?;
+    }
+    for session in &explanation.sessions {
+        if let Some(line) = line_of(session, live) {
+            let (name, row) = (
+                ui::clean(&session.session),
+                ui::cut(&ui::clean(&line.row), 100),
+            );
+            ui.line(&format!("the row of {name} is {row}, by {}", line.by))?;
+            ui.line(&format!("it takes tasks again: {}", line.freed_by))?;
+        }
     }
     // The first stands in the reason.
     for change in explanation.changes.iter().skip(1) {

@@ -60,7 +60,17 @@ pub(super) struct Stage<'a> {
     pub(super) failed_in: &'a BTreeSet<Identity>,
     pub(super) place: Option<&'a Place>,
     pub(super) host: &'a str,
+    pub(super) foreign: &'a [Foreign],
     pub(super) now: Timestamp,
+}
+
+/// A session that runs neither a shell nor an agent that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What it is called.
+    pub name: String,
+    /// Its program.
+    pub runs: String,
 }
 
 /// Returns what would let the task run, the least first; nothing where it can run as it is.
@@ -392,6 +402,11 @@ fn start(stage: &Stage<'_>) -> Option<Change> {
     let is_awaited = target.meaning.is_none();
     if !is_awaited || stage.rows.iter().any(|row| row.who().answers(target)) {
         return None;
+    }
+    if stage.foreign.iter().any(|other| other.name == target.name) {
+        return Some(Change::new(format!(
+            "run bash, zsh, fish or dash in session {target}, or an agent that has a profile: `assigner agents list`"
+        )));
     }
     let command = command(&["tmux", "new-session", "-d", "-s", &target.name]);
     let how = command.map_or_else(String::new, |command| format!(": {command}"));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use super::changes::Change;
+pub use super::changes::{Change, Foreign};
 use super::changes::{Stage, changes};
 use super::matching::{exported, named};
 pub use crate::matcher::has_failed;
@@ -72,6 +72,8 @@ pub struct Scene<'a> {
     pub place: Option<&'a Place>,
     /// The machine's name.
     pub host: &'a str,
+    /// The sessions that nothing is given to, since what they run is not known.
+    pub foreign: &'a [Foreign],
     /// When.
     pub now: Timestamp,
 }
@@ -88,6 +90,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         failed_in,
         place,
         host,
+        foreign,
         now,
     } = scene;
     let rows: Vec<&SessionRow> = rows
@@ -169,6 +172,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
                 failed_in,
                 place,
                 host,
+                foreign,
                 now,
             };
             let changes = match (policy, stand_in) {
@@ -183,7 +187,10 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
                     .collect(),
                 (Err(_), None) => Vec::new(),
             };
-            (reason(task, &rows, &sessions, policy_says), changes)
+            (
+                reason(task, &rows, &sessions, foreign, policy_says),
+                changes,
+            )
         }
     };
     Explanation {
@@ -306,6 +313,7 @@ fn reason(
     task: &Task,
     rows: &[&SessionRow],
     sessions: &[Standing],
+    foreign: &[Foreign],
     policy_says: Option<String>,
 ) -> String {
     let possible: Vec<&Standing> = sessions
@@ -332,7 +340,14 @@ fn reason(
                             why.unwrap_or_default()
                         )
                     }
-                    _ => format!("it is for session {target}, and there is none of that name"),
+                    _ => match foreign.iter().find(|other| other.name == target.name) {
+                        Some(Foreign { runs, .. }) => format!(
+                            "it is for session {target}, which runs `{runs}`: neither a shell nor an agent that is known here"
+                        ),
+                        None => {
+                            format!("it is for session {target}, and there is none of that name")
+                        }
+                    },
                 }
             }
             (None, Kind::Prompt) if sessions.iter().all(|session| session.provider == SHELL) => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::agents::Agents;
 use super::empty::{self, Facts, Row};
@@ -39,6 +40,37 @@ pub struct Inspection {
     pub signals: Vec<Signal>,
     /// What they add up to.
     pub verdict: Verdict,
+    /// The row of a shell's line.
+    pub line: Option<LineSeen>,
+}
+
+/// The row in which a shell's cursor stands, for who asks what holds a session up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineSeen {
+    /// What stands in it, prompt included.
+    pub row: String,
+    /// Who can have put it there.
+    pub by: &'static str,
+    /// What frees the session.
+    pub freed_by: &'static str,
+}
+
+impl LineSeen {
+    fn new(row: &Row, attached: bool, tells: bool) -> Self {
+        Self {
+            row: row.quoted(),
+            by: if attached {
+                "a person (a client was attached), another program by `tmux send-keys`, or what a command printed last"
+            } else {
+                "no person (no client was ever attached): another program by `tmux send-keys`, or what a command printed last"
+            },
+            freed_by: if tells {
+                "finish the line there and press Enter, or drop it with Ctrl-C"
+            } else {
+                "where its line is empty, press Enter in it once; else finish the line there, or drop it with Ctrl-C"
+            },
+        }
+    }
 }
 
 /// Looks at every pane. A signal is as old as can be told by one look: reports and transcripts bear
@@ -95,6 +127,7 @@ pub async fn inspect<T: Tmux>(
                 pid: seen.pid,
                 signals: seen.signals,
                 verdict: seen.verdict,
+                line: None,
                 pane,
             });
             continue;
@@ -109,6 +142,7 @@ pub async fn inspect<T: Tmux>(
                 pid,
                 signals: Vec::new(),
                 verdict: Verdict::of(Some(Obstacle::Unread { why })),
+                line: None,
                 pane,
             });
             continue;
@@ -118,13 +152,11 @@ pub async fn inspect<T: Tmux>(
         let directory = probe::working_directory(pid);
         let directory = directory.as_deref().and_then(Path::to_str);
         let facts = Facts::here(shell, directory, pane.attached);
-        let line = line.map(|line| {
-            let row = Row::of(&pane, &line);
-            ShellLine {
-                line: prompt::read(&line, pane.width),
-                row: Some(row.quoted()),
-                proof: empty::proof(&row, &facts, None, Stamp::of(&pane)),
-            }
+        let row = line.as_ref().map(|line| Row::of(&pane, line));
+        let line = line.zip(row.as_ref()).map(|(line, row)| ShellLine {
+            line: prompt::read(&line, pane.width),
+            row: Some(row.quoted()),
+            proof: empty::proof(row, &facts, None, Stamp::of(&pane)),
         });
         let told = shells.and_then(|shells| shells.told(pid));
         let word = told.filter(|told| told.shell == shell).map(|told| {
@@ -150,6 +182,7 @@ pub async fn inspect<T: Tmux>(
             pid,
             signals,
             verdict,
+            line: row.map(|row| LineSeen::new(&row, pane.attached, word.is_some())),
             pane,
         });
     }
