@@ -18,6 +18,7 @@ mod crashes;
 mod daemon;
 mod dead;
 mod demo;
+mod ends;
 mod held_lines;
 mod hooks;
 mod hostile;

@@ -360,7 +360,8 @@ impl<T: Tmux + 'static> World for Local<T> {
         };
         if wants.files {
             let said = self.shells.said(brief.identity.pane_pid);
-            look.files = Some(files(&self.spool.files(brief.attempt), said));
+            let pid = brief.identity.pane_pid;
+            look.files = Some(files(&self.spool.files(brief.attempt), said, pid));
         }
         let Some(profile) = wants.profile.as_ref().map(|profile| &profile.0) else {
             return look;
@@ -611,12 +612,21 @@ impl<T: Tmux + 'static> World for Local<T> {
     }
 }
 
-fn files(files: &JobFiles, said: Option<Said>) -> Files {
+/// Whether shells tell by this exit code that a program was stopped (Ctrl-Z).
+fn is_of_stopped(code: i32) -> bool {
+    use rustix::process::Signal;
+    [Signal::TSTP, Signal::STOP, Signal::TTIN, Signal::TTOU]
+        .into_iter()
+        .any(|signal| code == 128 + signal.as_raw())
+}
+
+fn files(files: &JobFiles, said: Option<Said>, pid: u32) -> Files {
     let exit = files.exit_code();
     let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
     Files {
         taken: Some(files.taken()),
         script: files.script().exists(),
+        stopped: exit.is_some_and(is_of_stopped) && probe::has_stopped_child(pid),
         exit_empty: exit.is_none()
             && std::fs::metadata(files.exit()).is_ok_and(|file| file.len() == 0),
         back: files.back(),

@@ -497,7 +497,7 @@ impl Job {
             if waits && now.tick.since(since) < OUTPUT_WITHIN {
                 return (State::Running(running), Next::again(OUTPUT_LOOK));
             }
-            return self.exited(running, code);
+            return self.exited(running, code, files.stopped);
         }
         // What was seen before the job began says nothing about it.
         let fresh = seen
@@ -531,7 +531,7 @@ impl Job {
     }
 
     /// The job has left an exit code.
-    fn exited(&self, running: Running, code: i32) -> (State, Next) {
+    fn exited(&self, running: Running, code: i32, stopped: bool) -> (State, Next) {
         // Also where the reader has ended: tmux sees that only at the pane's next output, and until
         // then the pane would seem to be piped.
         let close = Act::CloseReader;
@@ -544,7 +544,15 @@ impl Job {
             };
             return (state, Next::act([close, Act::ReadPreparation]));
         }
-        let end = if code == 0 {
+        let end = if stopped {
+            // It may be continued, and end later: where and how is not seen.
+            let reason = "its command was stopped (Ctrl-Z) and has not ended: `fg` in its pane \
+                          continues it";
+            Ending {
+                output: Output::Files,
+                ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason.to_owned())
+            }
+        } else if code == 0 {
             Ending {
                 exit_code: Some(code),
                 output: Output::Files,

@@ -285,6 +285,24 @@ fn an_exit_code_is_kept_whole() {
     }
 }
 
+/// What was stopped may be continued and end then: it is not run a second time.
+#[test]
+fn a_command_that_was_stopped_has_not_ended() {
+    let stopped = Files {
+        stopped: true,
+        ..exited(148)
+    };
+    let run = Run::running().step(&files(stopped), 1_000);
+    let end = super::testing::end(&run.next);
+    assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
+    assert_eq!((end.exit_code, end.leaves), (None, Leaves::Variables));
+    assert!(
+        end.reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains("`fg`"))
+    );
+}
+
 #[test]
 fn the_output_is_waited_for_as_long_as_somebody_reads_it() {
     let partial = Files {

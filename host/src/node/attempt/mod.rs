@@ -311,6 +311,8 @@ pub(crate) struct Files {
     pub(crate) script: bool,
     /// The exit code, once it is there and whole.
     pub(crate) exit: Option<i32>,
+    /// Whether the exit code is that of a program that was stopped, and one stands stopped in the shell.
+    pub(crate) stopped: bool,
     /// Whether the file of the exit code is there and nothing stands in it.
     pub(crate) exit_empty: bool,
     /// What the line has ended with by which the shell ran the job, once it is back at its prompt and
