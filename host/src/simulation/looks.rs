@@ -10,7 +10,7 @@ use super::agents::{AgentPane, Doing, Typing};
 use super::world::State;
 use crate::agents::fuse::{self, Says, Signal, Source, fuse};
 use crate::agents::screen;
-use crate::agents::transcript::{self, How};
+use crate::agents::transcript::{self, How, MOST_BEFORE};
 use crate::model::session::{AT_PROMPT, Shell};
 use crate::model::verdict::{Detail, Obstacle};
 use crate::node::attempt::driver::Look;
@@ -232,11 +232,11 @@ impl AgentPane {
     fn record(&self, hands: &mut Hands, query: &Query, now: u64, wall: Timestamp) -> Record {
         let mine = self.turns.iter().rev();
         let mut turns = mine.filter(|turn| turn.pid == query.pid && turn.written <= now);
-        let (latest, before) = (turns.next(), turns.next());
+        let latest = turns.next();
         let since = |at: Timestamp| at.as_millisecond() >= query.since.as_millisecond();
         let latest_since = latest.filter(|turn| since(turn.began));
-        let mut both = [latest, before].into_iter().flatten();
-        let own = both.find(|turn| since(turn.began) && *turn.text == *query.text);
+        let mut known = latest.into_iter().chain(turns.take(MOST_BEFORE));
+        let own = known.find(|turn| since(turn.began) && *turn.text == *query.text);
         if !hands.found && hands.searched.is_none_or(|at| now - at >= SEARCH_EVERY) {
             hands.searched = Some(now);
             hands.found =

@@ -123,9 +123,12 @@ impl State {
         self.at(1, Event::Read(index));
     }
 
-    /// Ctrl-C: what runs is dropped, and leaves no code.
+    /// Ctrl-C: what runs is dropped, and leaves no code; at the prompt the line is.
     pub(super) fn interrupt(&mut self, index: usize) {
         let pane = &mut self.shells[index];
+        if pane.runs.is_none() {
+            pane.draft.clear();
+        }
         if pane.runs.take().is_some() {
             pane.column += 1;
             self.at(1, Event::Read(index));

@@ -27,7 +27,7 @@ const MARK: usize = 64;
 /// Follows one file while it grows.
 ///
 /// Whole lines only: a last line without its end is kept for later. A file that was truncated or
-/// replaced is begun anew. It keeps the latest turn, and the last one before it that somebody
+/// replaced is begun anew. It keeps the latest turn, and the last ones before it that somebody
 /// asked for.
 #[derive(Debug)]
 pub struct Follower {

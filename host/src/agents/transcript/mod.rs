@@ -21,6 +21,8 @@ mod turns;
 
 pub use find::{Home, Spec, belongs, candidates};
 pub use follow::Follower;
+#[cfg(test)]
+pub(crate) use turns::MOST_BEFORE;
 pub use turns::{Further, Turn};
 
 /// How a transcript is written.

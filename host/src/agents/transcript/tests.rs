@@ -354,7 +354,10 @@ fn what_was_said_is_found() {
         follower.turn_of("too much", early).is_some(),
         "the one before"
     );
-    assert!(follower.turn_of("fail", early).is_none(), "it was long ago");
+    assert!(
+        follower.turn_of("fail", early).is_some(),
+        "earlier ones, too"
+    );
     assert!(
         follower
             .turn_of("slow", time("2026-11-23T03:58:33.831Z"))
@@ -868,4 +871,32 @@ fn put(into: &mut serde_json::Value, name: &str, value: &serde_json::Value) {
         }
         _ => {}
     }
+}
+
+/// A person may have several prompts of their own waiting behind one of ours.
+#[test]
+fn a_turn_is_known_behind_many_that_followed_it() {
+    let scratch = Scratch::new();
+    let path = scratch.write("\n#### old  \n\nno\n\n> Tokens: 1 sent, 2 received.  \n");
+    let mut follower = Follower::at_end(Format::Aider, path).expect("readable");
+    let turn = |prompt: &str| {
+        scratch.append(format!(
+            "\n#### {prompt}  \n\nto {prompt}\n\n> Tokens: 1 sent, 2 received.  \n"
+        ));
+    };
+    let any = time("2000-01-01T00:00:00Z");
+    turn("ours");
+    for other in 0..MOST_BEFORE {
+        turn(&format!("other {other}"));
+    }
+    read_all(&mut follower);
+    let ours = follower.turn_of("ours", any).expect("it is known");
+    assert_eq!(ours.response.as_deref(), Some("to ours"));
+    assert_eq!(
+        follower.turn().and_then(|turn| turn.response.as_deref()),
+        Some("to other 31")
+    );
+    turn("one more");
+    read_all(&mut follower);
+    assert!(follower.turn_of("ours", any).is_none(), "so many are kept");
 }

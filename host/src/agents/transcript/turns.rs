@@ -1,15 +1,21 @@
 //! Turns, folded from what a transcript says.
 
+use std::collections::VecDeque;
+
 use jiff::Timestamp;
 
 use super::{Entry, Format, How, same};
 
-/// Bytes of an agent's messages that are kept of a turn; the oldest go first.
+/// Bytes of an agent's messages that are kept of a turn, and of all turns before the latest; the oldest go
+/// first.
 const LONGEST_SAID: usize = 16 << 20;
 /// Changed files that are kept of a turn.
 const MOST_FILES: usize = 2_000;
 /// What was said to the agent while it worked: so much of it is kept.
 const MOST_FURTHER: usize = 64;
+
+/// Turns that are kept before the latest: a person may have several more prompts waiting behind one.
+pub(crate) const MOST_BEFORE: usize = 32;
 
 /// One turn of a transcript.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,11 +57,12 @@ pub struct Further {
     old: bool,
 }
 
-/// The latest turn, and the last one before it that somebody asked for.
+/// The latest turn, and the last ones before it that somebody asked for.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     latest: Option<Entered>,
-    before: Option<Entered>,
+    /// The oldest first.
+    before: VecDeque<Entered>,
 }
 
 #[derive(Debug, Default)]
@@ -97,19 +104,14 @@ impl Turns {
                     late(further.at, further.old) && same(format, &further.text, text)
                 })
         };
-        [self.latest.as_ref(), self.before.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(is_of)
-            .map(|entered| &entered.turn)
+        let before = self.before.iter().rev();
+        let mut turns = self.latest.iter().chain(before);
+        turns.find(is_of).map(|entered| &entered.turn)
     }
 
     /// Marks all that there is as older than the following.
     pub(super) fn age(&mut self) {
-        for entered in [self.latest.as_mut(), self.before.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        for entered in self.latest.iter_mut().chain(&mut self.before) {
             entered.old = entered.turn.prompt.is_some();
             for further in &mut entered.turn.further {
                 further.old = true;
@@ -126,6 +128,14 @@ impl Turns {
         }
     }
 
+    fn drop_oldest(&mut self) {
+        let mut size: usize = self.before.iter().map(|entered| entered.turn.size).sum();
+        while self.before.len() > MOST_BEFORE || (size > LONGEST_SAID && self.before.len() > 1) {
+            let oldest = self.before.pop_front();
+            size -= oldest.map_or(0, |oldest| oldest.turn.size);
+        }
+    }
+
     pub(super) fn take(&mut self, entry: &Entry) {
         if let Entry::Began { at } = entry {
             let turn = Turn {
@@ -138,7 +148,8 @@ impl Turns {
             if let Some(ended) = self.latest.replace(begun)
                 && ended.turn.prompt.is_some()
             {
-                self.before = Some(ended);
+                self.before.push_back(ended);
+                self.drop_oldest();
             }
             return;
         }

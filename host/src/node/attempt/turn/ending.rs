@@ -128,6 +128,8 @@ impl Turn {
             let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
             let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
             let done = done.filter(|report| other.is_none_or(|other| report.at < other));
+            // And what was reported before it began is about one before it.
+            let done = done.filter(|report| written.began.is_none_or(|own| own <= report.at));
             return match (written.how.clone(), done) {
                 (Some(how), _) => ended(how, response),
                 (None, Some(report)) => ended(How::Done, report.message.clone().or(response)),
