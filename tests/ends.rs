@@ -95,6 +95,28 @@ fn a_command_that_is_stopped_is_not_run_again() {
     });
 }
 
+/// What stands behind it in the command goes on, and has a code of its own.
+#[test]
+fn a_part_of_a_command_that_is_stopped_is_no_end_either() {
+    in_shells(&POSIX, |seat| {
+        for behind in ["false", "true"] {
+            let ran = notes(seat).len();
+            let command = format!("sh -c 'echo ran >> notes; exec sleep 600'; {behind}");
+            let id = seat.shell_with(&["--retries", "2"], &command);
+            eventually(|| match notes(seat).len() {
+                now if now > ran => Ok(()),
+                _ => Err("nothing runs".to_owned()),
+            });
+            seat.pane.keys(&["C-z"]);
+            let task = seat.world.settled(id);
+            assert_eq!(task["status"], "uncertain", "{task:#}");
+            let id = seat.shell("kill %1 || kill %2; true");
+            seat.world.completed(id);
+            assert_eq!(notes(seat).len(), ran + 1);
+        }
+    });
+}
+
 /// fish waits for what was stopped in a file that it sources, and so does the task.
 #[test]
 #[needs(fish)]

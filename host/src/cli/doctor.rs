@@ -188,7 +188,7 @@ fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
 /// What a person may do so that the session takes tasks; `None`: it does. `kept`: what is known of it.
 fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
     let id = &found.pane.identity.pane;
-    let line = found.line.as_ref().map(|line| line.freed_by.to_owned());
+    let line = found.held_line().map(|line| line.freed_by.to_owned());
     if kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle) {
         return None;
     }
@@ -271,7 +271,7 @@ fn print(
     }
     if let Some(seen) = &found.line {
         line("row", &clean(&seen.row))?;
-        if next.is_some() {
+        if next.is_some() && found.held_line().is_some() {
             line("typed by", &clean(seen.by))?;
         }
     }

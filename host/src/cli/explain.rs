@@ -122,7 +122,7 @@ fn holds_its_line(row: &SessionRow) -> bool {
 fn line_of<'a>(session: &Standing, live: &'a [Inspection]) -> Option<&'a LineSeen> {
     let holds = matches!(session.status, Activity::Attended | Activity::Unknown);
     let found = live.iter().find(|found| found.name == session.session)?;
-    found.line.as_ref().filter(|_| holds && !session.excluded)
+    found.held_line().filter(|_| holds && !session.excluded)
 }
 
 /// Loads what decides. Its file may have changed since, and not be used: then nothing of it says

@@ -44,6 +44,23 @@ pub struct Inspection {
     pub line: Option<LineSeen>,
 }
 
+impl Inspection {
+    /// The row of a shell's line, where that can be what holds the session up.
+    pub fn held_line(&self) -> Option<&LineSeen> {
+        let elsewhere = matches!(
+            self.verdict.obstacle,
+            Some(
+                Obstacle::Mode
+                    | Obstacle::InputOff
+                    | Obstacle::Synchronized
+                    | Obstacle::PersonTyping
+                    | Obstacle::Gone
+            )
+        );
+        self.line.as_ref().filter(|_| !elsewhere)
+    }
+}
+
 /// The row in which a shell's cursor stands, for who asks what holds a session up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LineSeen {

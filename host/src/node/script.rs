@@ -166,8 +166,10 @@ pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     let builtin = builtin(shell);
     let undo = undo(shell);
     let (quiet, loud) = (quiet(shell), loud(shell));
+    let mut untrap = String::new();
+    write_untrap(&mut untrap, shell, files);
     format!(
-        "{quiet}\n{undo}\n/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n{loud}\n"
+        "{quiet}\n{undo}\n{untrap}/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n{loud}\n"
     )
 }
 
@@ -307,6 +309,7 @@ impl Dialect<'_> {
         self.write_integration(out, plan.integration);
         // What a job before this one could not undo, since it was interrupted.
         let _ = writeln!(out, "{undo}");
+        write_untrap(out, self.shell, self.files);
         let _ = writeln!(out, "__assigner=0");
         self.write_mark(out, 'A');
         if plan.tell_before {
@@ -343,12 +346,13 @@ impl Dialect<'_> {
         // What the person's shell shows of what it runs, it shows of the command alone.
         let _ = writeln!(
             out,
-            "case $__assigner_x in *v*) {builtin} set -v;; esac; case $__assigner_x in *x*) {builtin} set -x;; esac; {}{}; {{ __assigner=$? __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null",
+            "{}; {}{}; {{ __assigner=$? __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null",
+            loud(self.shell),
             self.run(&self.files.command(), &plan.task.content),
             self.redirection(&self.files.raw_output())
         );
         if !isolated {
-            self.write_untrap(out);
+            write_untrap(out, self.shell, self.files);
             self.write_show(out);
         }
         let _ = writeln!(out, "fi");
@@ -367,71 +371,45 @@ impl Dialect<'_> {
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
-            "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_line __assigner_e"
+            "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_e"
         );
         let _ = writeln!(out, "fi");
         let _ = writeln!(out, "{}", loud(self.shell));
     }
 
     /// `exit` in the command ends the shell: a trap keeps its code, and goes on with the one that the person
-    /// has. A shell whose terminal is gone was hung up and did not exit: there is no code.
+    /// has. A shell whose terminal is gone was hung up and did not exit: there is no code. Where it cannot be
+    /// read what the person has, theirs stays.
     fn write_trap(&self, out: &mut String) {
         let builtin = self.builtin();
-        // A trap of ours that an interrupted job left behind knows the person's. zsh takes comments out.
-        let words = "__assigner_words() { case ${3-} in EXIT) __assigner_trap=$2;; esac; }";
+        let _ = writeln!(out, "__assigner_trap=; __assigner_function=");
         if self.shell == Shell::Zsh {
             // Such a function is a trap, too.
-            self.write_reading(out, "functions TRAPEXIT");
-            let _ = writeln!(out, "__assigner_function=$__assigner_traps");
+            write_reading(out, self.shell, self.files, "functions TRAPEXIT");
+            let _ = writeln!(
+                out,
+                "case $__assigner_traps in TRAPEXIT*) __assigner_function=$__assigner_traps __assigner_trap=TRAPEXIT;; esac"
+            );
         }
-        self.write_reading(out, self.show_traps());
-        let theirs = "case ${__assigner_function-} in '') ;; *) __assigner_trap=TRAPEXIT;; esac";
+        write_reading(out, self.shell, self.files, show_traps(self.shell));
+        let words = "__assigner_words() { case ${3-} in EXIT) __assigner_trap=$2;; esac; }";
         let _ = writeln!(
             out,
-            "case $__assigner_traps in *': assigner'*) : \"${{__assigner_trap=}}\";; *) __assigner_trap=; {words}; case $__assigner_traps in trap*) {builtin} eval \"__assigner_words${{__assigner_traps#trap}}\" 2>/dev/null;; esac; {builtin} unset -f __assigner_words; {theirs};; esac",
+            "case $__assigner_traps in trap*) {words}; {builtin} eval \"__assigner_words${{__assigner_traps#trap}}\" 2>/dev/null; {builtin} unset -f __assigner_words;; esac",
         );
         // Either way the trap finds the code in `$?`, and `set -e` does not end it at that.
         let person = format!(
             "case $__assigner_trap in '') ;; *) __assigner_code() {{ return \"$__assigner\"; }}; {builtin} eval \"${{__assigner_function-}}\"; if __assigner_code; then {builtin} eval \"$__assigner_trap\"; else {builtin} eval \"$__assigner_trap\"; fi;; esac"
         );
         let keep = self.keep_code();
-        let on_exit = format!("__assigner=$?; : assigner; {keep}; {person}");
+        let on_exit = format!("__assigner=$?; : {OURS}; {keep}; {person}");
         let on_exit_in_terminal =
-            format!("__assigner=$?; : assigner; {builtin} [ ! -t 0 ] || {keep}; {person}");
+            format!("__assigner=$?; : {OURS}; {builtin} [ ! -t 0 ] || {keep}; {person}");
         let _ = writeln!(
             out,
-            "if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi",
+            "case $__assigner_traps in '?') ;; *) if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi;; esac",
             self.quote(on_exit_in_terminal.as_str()),
             self.quote(on_exit.as_str())
-        );
-    }
-
-    /// Takes our trap out again, where the command has set none of its own.
-    fn write_untrap(&self, out: &mut String) {
-        let builtin = self.builtin();
-        self.write_reading(out, self.show_traps());
-        let _ = writeln!(
-            out,
-            "case $__assigner_traps in *': assigner'*) {builtin} trap - EXIT; case ${{__assigner_function-}}$__assigner_trap in '') ;; \"$__assigner_trap\") {builtin} trap -- \"$__assigner_trap\" EXIT;; *) {builtin} eval \"$__assigner_function\";; esac;; esac"
-        );
-    }
-
-    /// What prints the traps that are set; the one of EXIT is the first.
-    fn show_traps(&self) -> &'static str {
-        if self.shell == Shell::Bash {
-            "trap -p EXIT"
-        } else {
-            "trap"
-        }
-    }
-
-    /// Has `__assigner_traps` hold what a builtin prints, without another process.
-    fn write_reading(&self, out: &mut String, command: &str) {
-        let builtin = self.builtin();
-        let file = self.quote(self.files.traps().as_path());
-        let _ = writeln!(
-            out,
-            "__assigner_traps=; {builtin} {command} >| {file} 2>/dev/null || {builtin} :; while IFS= {builtin} read -r __assigner_line; do __assigner_traps=\"$__assigner_traps$__assigner_line\n\"; done < {file}"
         );
     }
 
@@ -623,6 +601,46 @@ impl Dialect<'_> {
     }
 }
 
+/// Stands in a trap of ours, and in no other. zsh takes comments out.
+const OURS: &str = "__assigner_exit_trap";
+
+/// Takes our trap out again, where it stands, and brings back the person's.
+fn write_untrap(out: &mut String, shell: Shell, files: &JobFiles) {
+    let builtin = builtin(shell);
+    write_reading(out, shell, files, show_traps(shell));
+    let _ = writeln!(
+        out,
+        "case $__assigner_traps in *{OURS}*) {builtin} trap - EXIT; case ${{__assigner_function-}}${{__assigner_trap-}} in '') ;; \"${{__assigner_trap-}}\") {builtin} trap -- \"$__assigner_trap\" EXIT;; *) {builtin} eval \"$__assigner_function\";; esac;; esac"
+    );
+}
+
+/// What prints the traps that are set; the one of EXIT is the first.
+fn show_traps(shell: Shell) -> &'static str {
+    if shell == Shell::Bash {
+        "trap -p EXIT"
+    } else {
+        "trap"
+    }
+}
+
+/// Has `__assigner_traps` hold what a builtin prints; `?`: that could not be written. `IFS` may be
+/// read-only, and a process more costs a millisecond.
+fn write_reading(out: &mut String, shell: Shell, files: &JobFiles, command: &str) {
+    let builtin = builtin(shell);
+    let file = quote(shell, files.traps().as_path());
+    let read = match shell {
+        Shell::Bash | Shell::Zsh => {
+            format!("{builtin} read -r -d '' __assigner_traps < {file} || {builtin} :")
+        }
+        Shell::Dash | Shell::Fish => format!("__assigner_traps=\"$(\\command cat {file})\""),
+    };
+    // `functions` fails where there is none of that name.
+    let _ = writeln!(
+        out,
+        "__assigner_traps='?'; if {{ {builtin} : >| {file}; }} 2>/dev/null; then {builtin} {command} >| {file} 2>/dev/null || {builtin} :; {read}; fi"
+    );
+}
+
 /// Returns what exports a variable. A read-only one that has the value already is well; zsh would leave
 /// the script at another one, without a word.
 fn export(shell: Shell, name: &str, value: &str) -> String {
@@ -636,15 +654,23 @@ fn export(shell: Shell, name: &str, value: &str) -> String {
             "case ${{(t){name}-}} in *readonly*) {builtin} print -ru2 -- 'zsh: read-only variable: {name}'; {builtin} false;; *) {assign};; esac"
         ),
     };
+    let array = if shell == Shell::Zsh {
+        format!(
+            "case ${{(t){name}-}} in *array* | *association*) {builtin} print -ru2 -- 'zsh: {name} is an array'; {builtin} false;; esac && "
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "if {builtin} [ \"${{{name}+x}}${{{name}-}}\" = x{value} ]; then {builtin} export {name}; else {assign}; fi"
+        "{array}if {builtin} [ \"${{{name}+x}}${{{name}-}}\" = x{value} ]; then {builtin} export {name}; else {assign}; fi"
     )
 }
 
-/// Keeps whether a POSIX shell shows what it runs and reads, and has it show nothing more.
+/// Keeps whether a POSIX shell shows what it runs and reads, and has it show nothing more. A job that was
+/// interrupted may have kept it already.
 fn quiet(shell: Shell) -> String {
     let builtin = builtin(shell);
-    format!("{{ __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null")
+    format!("{{ __assigner_x=${{__assigner_x-}}$-; {builtin} set +xv; }} 2>/dev/null")
 }
 
 /// Brings back what [`quiet`] has kept.

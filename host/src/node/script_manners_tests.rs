@@ -25,6 +25,8 @@ fn traps(shell: Shell) -> Vec<&'static str> {
         "trap 'echo bye $?' EXIT",
         "trap 'c=$?\necho \"it'\\''s\" over\necho bye \"$c\"' EXIT",
         "trap 'echo INT' INT; trap 'echo bye $?' 0; trap '' USR1",
+        "trap 'c=$?; echo \": assigner\" >/dev/null; echo bye $c' EXIT; trap ': assigner' USR2",
+        "readonly IFS; trap 'echo bye $?' EXIT",
     ];
     if shell == Shell::Zsh {
         traps.push("TRAPEXIT() { echo bye $? }");
@@ -92,8 +94,7 @@ fn a_trap_that_the_command_sets_stays() {
 #[test]
 fn a_trap_of_a_job_that_was_interrupted_knows_the_persons() {
     for shell in posix_shells() {
-        let left =
-            "__assigner_trap='echo bye $?'; trap '__assigner=$?; : assigner; echo ours' EXIT";
+        let left = "__assigner_trap='echo bye $?'; trap '__assigner=$?; : __assigner_exit_trap; echo ours' EXIT";
         let (job, printed) = ran(shell, left, "exit 3", "");
         assert_eq!(
             job.files.exit_code(),
@@ -207,5 +208,76 @@ fn a_variable_that_is_read_only_is_well_with_its_value_and_named_with_another() 
                 }
             }
         }
+    }
+}
+
+/// A job that was interrupted has left our trap, and the next one does not come as far as to set one.
+#[test]
+fn a_persons_trap_comes_back_with_the_next_job_whatever_becomes_of_it() {
+    for shell in posix_shells() {
+        let mut lefts = vec![
+            "__assigner_trap='echo bye $?'; trap '__assigner=$?; : __assigner_exit_trap' EXIT",
+        ];
+        if shell == Shell::Zsh {
+            lefts.push(
+                "__assigner_trap=TRAPEXIT; __assigner_function='TRAPEXIT() { echo bye $? }'; trap '__assigner=$?; : __assigner_exit_trap' EXIT",
+            );
+        }
+        for left in lefts {
+            for metadata in [
+                Metadata {
+                    isolate_env: true,
+                    ..Metadata::default()
+                },
+                Metadata {
+                    prerequisites: vec!["false".to_owned()],
+                    ..Metadata::default()
+                },
+                Metadata::default(),
+            ] {
+                let place = format!("{}, {left}, {metadata:?}", shell.name());
+                let job = Job::write(shell, &task("true", metadata), Keep::Marks("n"));
+                let output = job.source_then(left, "(exit 5)");
+                let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert_eq!(printed.matches("bye 5\n").count(), 1, "{place}: {output:?}");
+            }
+        }
+    }
+}
+
+/// What was kept when a job was interrupted comes back with the next one.
+#[test]
+fn what_a_shell_shows_comes_back_after_a_job_that_was_interrupted() {
+    for shell in posix_shells() {
+        let job = Job::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
+        let output = job.source_then("__assigner_x=hxB", "echo \"flags $-\"");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let flags = printed.rsplit_once("flags ").expect("shown").1;
+        assert!(flags.contains('x'), "{}: {printed}", shell.name());
+    }
+}
+
+/// zsh would leave the script at an array, without a word.
+#[test]
+fn a_variable_that_is_an_array_is_named() {
+    if !shells().contains(&Shell::Zsh) {
+        return;
+    }
+    for value in ["a b", "other"] {
+        let metadata = Metadata {
+            env_vars: [("LIST".to_owned(), value.to_owned())].into(),
+            ..Metadata::default()
+        };
+        let job = Job::write(Shell::Zsh, &task("true", metadata), Keep::Marks("n"));
+        let output = job.source_then("LIST=(a b)", "echo alive");
+        assert_eq!(job.files.exit_code(), Some(1), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("LIST is an array"),
+            "{output:?}"
+        );
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("alive"),
+            "{output:?}"
+        );
     }
 }

@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags};
 const LONGEST: u64 = 4096;
 
 /// How long `git` may take to tell a branch.
-const GIT_WITHIN: Duration = Duration::from_secs(1);
+const GIT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long an answer is kept at most: what is not compared, a file that the configuration includes or
 /// a mount, shows after this time.
@@ -57,7 +57,7 @@ pub const REDIRECTING: [&str; 9] = [
 /// where none is; none: it is in no repository. A reference that is no branch is told in full.
 ///
 /// # Errors
-/// Why that is not known, in one line: `git` is missing, does not answer within a second, or refuses.
+/// Why that is not known, in one line: `git` is missing, does not answer within seconds, or refuses.
 pub fn branch(directory: &Path) -> Result<Option<String>, String> {
     let directory = canonical(directory)?;
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +133,7 @@ fn ask(directory: &Path) -> (Result<Option<String>, String>, Option<Vec<Source>>
             return (Ok(None), Some(sources));
         }
         Ok(Said::Refused(why)) => return (Err(format!("git says: {why}")), Some(sources)),
+        Ok(Said::Nothing) => return (Err("git says nothing".to_owned()), Some(sources)),
         Err(error) => return (Err(error), Some(sources)),
     };
     let places: Vec<PathBuf> = places
@@ -161,11 +162,12 @@ fn checked_out(directory: &Path) -> Result<String, String> {
             let branch = reference.strip_prefix("refs/heads/");
             Ok(branch.unwrap_or(&reference).to_owned())
         }
-        Said::Refused(why) if !why.is_empty() => Err(format!("git says: {why}")),
-        Said::Refused(_) => {
+        Said::Refused(why) => Err(format!("git says: {why}")),
+        Said::Nothing => {
             let commit = match git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])? {
                 Said::Answer(commit) => String::from_utf8(commit).unwrap_or_default(),
-                Said::Refused(why) => return Err(format!("git tells of no commit here: {why}")),
+                Said::Refused(why) => return Err(format!("git says: {why}")),
+                Said::Nothing => return Err("git tells of no commit here".to_owned()),
             };
             let short = commit.get(..7).map(str::to_owned);
             short.ok_or_else(|| "git tells of no commit here".to_owned())
@@ -360,6 +362,8 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 /// What `git` has said.
 enum Said {
     Answer(Vec<u8>),
+    /// There is nothing to say: `--quiet`.
+    Nothing,
     /// It has failed: its message, in a line.
     Refused(String),
 }
@@ -376,13 +380,13 @@ fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
             told.truncate(told.trim_ascii_end().len());
             Ok(Said::Answer(told))
         }
+        Ok((status, told, _)) if status.code() == Some(1) && told.is_empty() => Ok(Said::Nothing),
         Ok((_, _, why)) => {
             let why = String::from_utf8_lossy(&why);
-            let line = why.lines().find(|line| !line.trim().is_empty());
-            let line = line.unwrap_or_default().trim();
-            Ok(Said::Refused(
-                line.strip_prefix("fatal: ").unwrap_or(line).to_owned(),
-            ))
+            // Warnings and traces may stand before it.
+            let fatal = why.lines().find_map(|line| line.strip_prefix("fatal: "));
+            let line = fatal.or_else(|| why.lines().find(|line| !line.trim().is_empty()));
+            Ok(Said::Refused(line.unwrap_or_default().trim().to_owned()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err("there is no program `git` to ask".to_owned())

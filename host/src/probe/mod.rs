@@ -219,10 +219,12 @@ pub fn is_in_front(pid: u32) -> bool {
     })
 }
 
-/// Whether a process that this one has started was stopped by a signal.
-pub fn has_stopped_child(pid: u32) -> bool {
-    let mut children = system::children(pid).into_iter();
-    children.any(|child| system::process(child).is_some_and(|process| process.stopped))
+/// Returns the processes that this one has started and that were stopped by a signal (Ctrl-Z).
+pub fn stopped_children(pid: u32) -> BTreeSet<u32> {
+    let children = system::children(pid).into_iter();
+    children
+        .filter(|&child| system::process(child).is_some_and(|process| process.stopped))
+        .collect()
 }
 
 /// Returns the program that a shell has called in its own process group and that has opened the

@@ -1,7 +1,7 @@
 //! The hands of this machine: what attempts have done in real panes, files and processes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -93,6 +93,8 @@ pub(crate) struct Hands {
     profile: Option<std::sync::Arc<Profile>>,
     /// Where its record is noted for others.
     noted: Option<Noted>,
+    /// What its shell had started and stood stopped before the job; none: an earlier daemon wrote it.
+    stopped: Option<BTreeSet<u32>>,
 }
 
 /// A record that is noted as one attempt's.
@@ -360,8 +362,12 @@ impl<T: Tmux + 'static> World for Local<T> {
         };
         if wants.files {
             let said = self.shells.said(brief.identity.pane_pid);
-            let pid = brief.identity.pane_pid;
-            look.files = Some(files(&self.spool.files(brief.attempt), said, pid));
+            let mut seen = files(&self.spool.files(brief.attempt), said);
+            // What stood behind it in the command went on.
+            if let (Some(_), Some(before)) = (seen.exit, &hands.stopped) {
+                seen.stopped |= !probe::stopped_children(brief.identity.pane_pid).is_subset(before);
+            }
+            look.files = Some(seen);
         }
         let Some(profile) = wants.profile.as_ref().map(|profile| &profile.0) else {
             return look;
@@ -437,6 +443,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 untold,
                 tells,
             } => {
+                hands.stopped = Some(probe::stopped_children(identity.pane_pid));
                 let written = self.write_job(brief, *shell, *cursor, *piped, *untold, *tells);
                 Done::Written(written)
             }
@@ -475,7 +482,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 read.await.unwrap_or_else(|| Done::Preparation {
                     lines: Vec::new(),
                     stands: PathBuf::from("."),
-                    branch: Ok(None),
+                    branch: Err("its directory gives no answer".to_owned()),
                 })
             }
             Act::Interrupt => Done::Typed(tmux.interrupt(identity).await),
@@ -620,13 +627,13 @@ fn is_of_stopped(code: i32) -> bool {
         .any(|signal| code == 128 + signal.as_raw())
 }
 
-fn files(files: &JobFiles, said: Option<Said>, pid: u32) -> Files {
+fn files(files: &JobFiles, said: Option<Said>) -> Files {
     let exit = files.exit_code();
     let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
     Files {
         taken: Some(files.taken()),
         script: files.script().exists(),
-        stopped: exit.is_some_and(is_of_stopped) && probe::has_stopped_child(pid),
+        stopped: exit.is_some_and(is_of_stopped),
         exit_empty: exit.is_none()
             && std::fs::metadata(files.exit()).is_ok_and(|file| file.len() == 0),
         back: files.back(),

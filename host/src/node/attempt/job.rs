@@ -546,8 +546,8 @@ impl Job {
         }
         let end = if stopped {
             // It may be continued, and end later: where and how is not seen.
-            let reason = "its command was stopped (Ctrl-Z) and has not ended: `fg` in its pane \
-                          continues it";
+            let reason = "its command, or a part of it, was stopped (Ctrl-Z) and has not ended: \
+                          `fg` in its pane continues it";
             Ending {
                 output: Output::Files,
                 ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason.to_owned())

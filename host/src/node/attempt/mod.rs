@@ -311,7 +311,7 @@ pub(crate) struct Files {
     pub(crate) script: bool,
     /// The exit code, once it is there and whole.
     pub(crate) exit: Option<i32>,
-    /// Whether the exit code is that of a program that was stopped, and one stands stopped in the shell.
+    /// Whether something of the job was stopped (Ctrl-Z): the exit code says so, or it stands there.
     pub(crate) stopped: bool,
     /// Whether the file of the exit code is there and nothing stands in it.
     pub(crate) exit_empty: bool,

@@ -36,6 +36,12 @@ case ${BASH_VERSION-}/$- in
                 \builtin printf '%s\n' "$__assigner_status" >| "$__assigner_job.back"
                 \builtin unset __assigner_job
             fi
+            # A job that was interrupted has not brought it back that the shell shows what it runs.
+            case ${__assigner_x-} in
+                *x*v* | *v*x*) \builtin unset __assigner_x; \builtin set -xv ;;
+                *x*) \builtin unset __assigner_x; \builtin set -x ;;
+                *v*) \builtin unset __assigner_x; \builtin set -v ;;
+            esac
             __assigner_keep
             __assigner_primary=1
             __assigner_count=$((__assigner_count + 1))

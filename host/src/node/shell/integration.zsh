@@ -1,7 +1,7 @@
 # The shell tells when its line editor begins and ends, and takes up a job by a key that nobody types.
 if [[ -n ${ZSH_VERSION-} && -o interactive && -o zle ]]; then
-    # Whatever options a person has set, and shown nowhere where one has the shell show what it runs.
-    IFS= builtin read -rd '' __assigner_text <<'ASSIGNER' || builtin true
+    # Whatever options a person has set: also when it is called, where the shell shows what it runs.
+    builtin read -rd '' __assigner_text <<'ASSIGNER' || builtin true
 typeset -g __assigner_status=0 __assigner_count=0 __assigner_which='0 0'
 
 # When this process began, and where its stack does: another program that it becomes (`exec`) has
@@ -10,7 +10,7 @@ __assigner_know() {
     local stat
     local -a fields
     IFS= builtin read -r stat < /proc/$$/stat || return 0
-    fields=(${=stat##*\) })
+    fields=(${(s: :)${stat##*\) }})
     __assigner_which="$fields[20] $fields[26]"
 } 2>/dev/null
 __assigner_know

@@ -1,6 +1,6 @@
 //! A shell that we start loads the integration itself, behind what its person has it read at its start.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -13,9 +13,8 @@ use super::{Shells, write};
 /// What of a command line can be changed: the shell, and how it is made to load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// bash reads another file instead of `~/.bashrc`, which sources that first, or not where the person wants
-    /// none.
-    RcFile { with_theirs: bool },
+    /// bash reads another file instead of `~/.bashrc`, which sources that first.
+    RcFile,
     /// zsh looks for its files elsewhere, and finds the person's again from there.
     Directory,
     /// fish runs a command when it has read its configuration.
@@ -29,10 +28,7 @@ fn way(words: &[String]) -> Option<Way> {
     let name = Path::new(program).file_name()?.to_str()?;
     let only = |allowed: &[&str]| options.iter().all(|word| allowed.contains(&word.as_str()));
     match name {
-        "bash" if only(&["-i", "--noprofile"]) => Some(Way::RcFile { with_theirs: true }),
-        "bash" if only(&["-i", "--noprofile", "--norc"]) => {
-            Some(Way::RcFile { with_theirs: false })
-        }
+        "bash" if only(&["-i", "--noprofile"]) => Some(Way::RcFile),
         "zsh" if only(&["-i", "-l", "--login"]) => Some(Way::Directory),
         "fish"
             if only(&[
@@ -53,13 +49,8 @@ fn way(words: &[String]) -> Option<Way> {
 }
 
 /// What bash reads instead of `~/.bashrc`.
-fn rc_file(with_theirs: bool, integration: &str) -> String {
-    let theirs = if with_theirs {
-        "[[ -r ~/.bashrc ]] && \\builtin . ~/.bashrc\n"
-    } else {
-        ""
-    };
-    format!("{theirs}\\builtin . {integration}\n")
+fn rc_file(integration: &str) -> String {
+    format!("[[ -r ~/.bashrc ]] && \\builtin . ~/.bashrc\n\\builtin . {integration}\n")
 }
 
 /// What zsh reads first: it looks for everything else where it would have. The integration comes last,
@@ -73,6 +64,7 @@ else
 fi
 unset __assigner_zdotdir
 __assigner_load() {{
+    emulate -L zsh
     precmd_functions=(${{precmd_functions:#__assigner_load}})
     unfunction __assigner_load
     builtin . {integration}
@@ -87,6 +79,12 @@ precmd_functions+=(__assigner_load)
 /// `ZDOTDIR` may be set where only the new session sees it.
 const WITH_DIRECTORY: &str =
     r#"export __assigner_zdotdir="${ZDOTDIR-}" ZDOTDIR="$1"; shift; exec "$@""#;
+
+/// Whether a file of the system has zsh look for a person's files elsewhere: then it must find `ZDOTDIR` as it
+/// is.
+fn names_directory(file: &&str) -> bool {
+    fs::read(file).is_ok_and(|text| memchr::memmem::find(&text, b"ZDOTDIR").is_some())
+}
 
 impl Shells {
     /// Returns the command line that starts the same shell, which tells of its line from its first prompt on;
@@ -106,8 +104,15 @@ impl Shells {
         let (Some(way), Some(directory)) = (way(words), self.directory.as_deref()) else {
             return Ok(None);
         };
+        if way == Way::Directory
+            && ["/etc/zshenv", "/etc/zsh/zshenv"]
+                .iter()
+                .any(names_directory)
+        {
+            return Ok(None);
+        }
         let shell = match way {
-            Way::RcFile { .. } => Shell::Bash,
+            Way::RcFile => Shell::Bash,
             Way::Directory => Shell::Zsh,
             Way::Command => Shell::Fish,
         };
@@ -122,11 +127,9 @@ impl Shells {
         };
         let mut launched = words.to_vec();
         match way {
-            Way::RcFile { with_theirs } => {
-                let name = if with_theirs { "bashrc" } else { "norc" };
-                let file = directory.join(name);
-                write(&file, &rc_file(with_theirs, &integration))?;
-                launched.retain(|word| word != "--norc");
+            Way::RcFile => {
+                let file = directory.join("bashrc");
+                write(&file, &rc_file(&integration))?;
                 launched.splice(1..1, ["--rcfile".to_owned(), text(&file)?]);
             }
             Way::Directory => {
@@ -158,12 +161,9 @@ mod tests {
     #[test]
     fn shells_as_they_come_are_changed_and_nothing_else() {
         for (line, expected) in [
-            ("bash", Some(Way::RcFile { with_theirs: true })),
-            ("/usr/bin/bash -i", Some(Way::RcFile { with_theirs: true })),
-            (
-                "bash --norc --noprofile",
-                Some(Way::RcFile { with_theirs: false }),
-            ),
+            ("bash", Some(Way::RcFile)),
+            ("/usr/bin/bash -i", Some(Way::RcFile)),
+            ("bash --norc --noprofile", None),
             ("zsh -l", Some(Way::Directory)),
             ("fish --private", Some(Way::Command)),
             ("bash --rcfile mine", None),
