@@ -149,6 +149,8 @@ fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
             ));
         }
     }
+    // As fzf is called.
+    lines.push(Line::new("picker", Kind::Other, &["C-t"]));
     if shell == Shell::Zsh {
         lines.push(Line::new("question", Kind::Other, &["text:rm *", "Enter"]));
     }
@@ -201,6 +203,8 @@ impl<'a> Hall<'a> {
         for file in ["a", "b", "c"] {
             fs::write(world.path("hall").join(file), "").expect("written");
         }
+        let picker = text(&world.path("picker"));
+        fs::write(&picker, PICKER).expect("written");
         let mut hall = Self {
             world,
             seats: Vec::new(),
@@ -222,6 +226,12 @@ impl<'a> Hall<'a> {
                 (_, Shell::Bash) => "set -o vi\n",
                 (_, Shell::Zsh) => "bindkey -v\nKEYTIMEOUT=1\n",
                 (_, _) => "fish_vi_key_bindings\n",
+            };
+            rc += &match shell {
+                Shell::Bash => format!("bind -x '\"\\C-t\": sh {picker}'\n"),
+                Shell::Zsh => format!("pick() {{ sh {picker} }}\nzle -N pick\nbindkey '^T' pick\n"),
+                // Some prompts set the vi keys themselves.
+                _ => format!("bind \\ct 'sh {picker}'\nbind -M insert \\ct 'sh {picker}'\n"),
             };
             if tells {
                 let _ = writeln!(rc, "source {}", text(&integration));
@@ -444,12 +454,8 @@ fn told() -> PathBuf {
 /// Prompts that draw beside their line, or late: what their row shows is not what stands in it.
 const MOVING: [&str; 3] = ["ticking", "status-bar", "slow-prompt"];
 
-/// Prompts that take our hook out and draw themselves anew each time: such a shell takes one job, and says
-/// then that its line is not a new one.
-const RESETTING: [&str; 2] = [
-    "prompt-command-resets-itself",
-    "prompt-command-resets-whole-array",
-];
+/// A program that a key of the line editor calls, which shows something to choose from and reads a key.
+const PICKER: &str = "exec < /dev/tty > /dev/tty\nstty -icanon -echo\nprintf '\\n> '\ndd bs=1 count=1 > /dev/null 2>&1\nstty sane\n";
 
 /// Prompts whose settings leave no room for the hooks: such a shell never tells.
 const SILENT: [&str; 4] = [
@@ -517,7 +523,6 @@ fn every_line(shell: Shell, mode: Mode) {
             let ran = hall.ran(seat, line.name);
             taken += usize::from(said == "taken");
             match (line.kind, said.as_str(), ran) {
-                (Kind::Empty, "unfinished", 0) if RESETTING.contains(&seat.prompt.as_str()) => {}
                 (_, "draft", 0) if line.name == "C-x" && IN_VI.contains(&seat.prompt.as_str()) => {}
                 (Kind::Empty, "taken", 1)
                 | (Kind::Draft, "draft", 0)

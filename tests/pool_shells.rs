@@ -54,7 +54,7 @@ fn bash_by_a_line_and_by_words() {
 #[test]
 #[needs(zsh)]
 fn zsh_with_its_files_in_a_directory_of_their_own() {
-    let prompt = "setopt ksh_arrays; precmd_functions=(a b); a() { :; }; b() { export THEIRS=theirs; }; PROMPT='%~ ╭─ mine ❯❯ '\n";
+    let prompt = "setopt ksh_arrays; precmd_functions+=(a b); a() { :; }; b() { export THEIRS=theirs; }; PROMPT='%~ ╭─ mine ❯❯ '\n";
     pool_of("'zsh'", &[(".zshrc", prompt)]);
     let elsewhere = [
         (".zshenv", "export ZDOTDIR=$HOME/z\n"),

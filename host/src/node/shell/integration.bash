@@ -43,6 +43,7 @@ case ${BASH_VERSION-}/$- in
                 *v*) \builtin unset __assigner_x; \builtin set -v ;;
             esac
             __assigner_keep
+            __assigner_hook
             __assigner_primary=1
             __assigner_count=$((__assigner_count + 1))
             __assigner_tell prompt
@@ -57,9 +58,9 @@ case ${BASH_VERSION-}/$- in
             [[ ${PS2-} == *__assigner_primary* ]] || PS2=$mark${PS2-}
         }
 
-        __assigner_install() {
-            __assigner_keep
-            [[ ${PS0-} == *__assigner_primary* && ${PS2-} == *__assigner_primary* ]] || \builtin return 1
+        # A person's prompt may set `PROMPT_COMMAND` anew each time: what stood there runs once more, and that
+        # is enough to stand there again.
+        __assigner_hook() {
             if [[ "${PROMPT_COMMAND[*]-}" != *__assigner_prompt* ]]; then
                 # A shell that shows what it runs shows nothing of them.
                 \builtin local before='{ __assigner_before; } 2>/dev/null' after='{ __assigner_prompt; } 2>/dev/null'
@@ -69,6 +70,12 @@ case ${BASH_VERSION-}/$- in
                     PROMPT_COMMAND=$before${PROMPT_COMMAND:+$'\n'$PROMPT_COMMAND}$'\n'$after
                 fi
             fi
+        }
+
+        __assigner_install() {
+            __assigner_keep
+            [[ ${PS0-} == *__assigner_primary* && ${PS2-} == *__assigner_primary* ]] || \builtin return 1
+            __assigner_hook
             \builtin local map
             for map in emacs-standard vi-insert vi-command; do
                 \builtin bind -m "$map" -x '"\e[9908~": __assigner_take'
