@@ -415,6 +415,7 @@ fn answer(command: &mut Command, limit: Duration) -> io::Result<(ExitStatus, Vec
             if Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            // Both its outputs are closed: it is about to end.
             thread::sleep(Duration::from_micros(100));
         }
     };
