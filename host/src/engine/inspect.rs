@@ -1,6 +1,7 @@
 //! What a pane is and does, signal by signal, for a person who asks why: a look of its own, beside a
 //! daemon that may run.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use super::tracker::Stamp;
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
 use crate::model::eligibility::SHELL;
+use crate::model::ids::PaneId;
 use crate::model::verdict::{Obstacle, Signal, Verdict};
 use crate::node::shell::Shells;
 use crate::probe::{self, Standing};
-use crate::tmux::{Error, Pane, Tmux};
+use crate::tmux::{CursorLine, Error, Pane, Tmux};
 
 /// What is to be seen of one pane.
 #[derive(Debug, Clone)]
@@ -113,6 +115,17 @@ pub async fn inspect<T: Tmux>(
         .filter(|pane| !pane.dead)
         .collect();
     let names = homes(panes.iter());
+    // All in one request: tmux is started for each.
+    let of_shells: Vec<&Pane> = panes
+        .iter()
+        .filter(|pane| probe::shell(pane.identity.pane_pid).is_some())
+        .collect();
+    let lines = tmux.cursor_lines(&of_shells).await?;
+    let places = of_shells.iter().map(|pane| pane.identity.pane.clone());
+    let mut lines: HashMap<PaneId, CursorLine> = places
+        .zip(lines)
+        .filter_map(|(pane, line)| Some((pane, line?)))
+        .collect();
     let mut found = Vec::with_capacity(panes.len());
     for (pane, homes) in panes.into_iter().zip(names) {
         let mut names = homes.into_iter().map(|home| home.name);
@@ -164,8 +177,7 @@ pub async fn inspect<T: Tmux>(
             });
             continue;
         };
-        let lines = tmux.cursor_lines(&[&pane]).await?;
-        let line = lines.into_iter().next().flatten();
+        let line = lines.remove(&pane.identity.pane);
         let directory = probe::working_directory(pid);
         let directory = directory.as_deref().and_then(Path::to_str);
         let facts = Facts::here(shell, directory, pane.attached);
