@@ -189,10 +189,10 @@ fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
 fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
     let id = &found.pane.identity.pane;
     let line = found.held_line().map(|line| line.freed_by.to_owned());
-    if kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle) {
-        return None;
-    }
+    let is_known = kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle);
     let next = match &found.verdict.obstacle {
+        // The daemon knows its prompt.
+        Some(Obstacle::Unread { .. }) if is_known => return None,
         None => return line.filter(|_| kept.is_some_and(Kept::holds)),
         Some(Obstacle::WaitsForPerson { .. }) => match kept.and_then(|kept| kept.task) {
             Some(task) => format!("answer it: `assigner reply {task} \"...\"`, or in its pane"),

@@ -544,10 +544,10 @@ impl Job {
             };
             return (state, Next::act([close, Act::ReadPreparation]));
         }
-        let end = if stopped {
+        let end = if stopped && running.telling.is_none() {
             // It may be continued, and end later: where and how is not seen.
-            let reason = "its command, or a part of it, was stopped (Ctrl-Z) and has not ended: \
-                          `fg` in its pane continues it";
+            let reason = "a part of its command stands stopped (Ctrl-Z, or it used the terminal from \
+                          the background) and has not ended: `fg` in its pane continues it";
             Ending {
                 output: Output::Files,
                 ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason.to_owned())

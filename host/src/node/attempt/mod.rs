@@ -311,7 +311,7 @@ pub(crate) struct Files {
     pub(crate) script: bool,
     /// The exit code, once it is there and whole.
     pub(crate) exit: Option<i32>,
-    /// Whether something of the job was stopped (Ctrl-Z): the exit code says so, or it stands there.
+    /// Whether something of the job stands stopped, or the exit code says that it was.
     pub(crate) stopped: bool,
     /// Whether the file of the exit code is there and nothing stands in it.
     pub(crate) exit_empty: bool,
