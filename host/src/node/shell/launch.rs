@@ -1,7 +1,7 @@
-//! A shell that we start loads the integration itself, behind what its person has it read at its start.
+//! A shell that we start loads the integration by itself, after the files that its person has it read.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -9,6 +9,9 @@ use crate::model::session::Shell;
 use crate::node::script::quote;
 
 use super::{Shells, write};
+
+/// So much of a file of the system is read.
+const LONGEST: u64 = 64 << 10;
 
 /// What of a command line can be changed: the shell, and how it is made to load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +86,9 @@ const WITH_DIRECTORY: &str =
 /// Whether a file of the system has zsh look for a person's files elsewhere: then it must find `ZDOTDIR` as it
 /// is.
 fn names_directory(file: &&str) -> bool {
-    fs::read(file).is_ok_and(|text| memchr::memmem::find(&text, b"ZDOTDIR").is_some())
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    read.is_ok() && memchr::memmem::find(&text, b"ZDOTDIR").is_some()
 }
 
 impl Shells {
