@@ -5,6 +5,7 @@ pub(crate) mod attempt;
 pub mod capture;
 mod prerequisites;
 pub(crate) mod script;
+mod script_manners;
 #[cfg(test)]
 mod script_manners_tests;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::model::session::Shell;
 use crate::model::task::Task;
 use crate::probe;
 
+use super::script_manners::{export, loud, quiet, write_trap, write_untrap, write_untrap_left};
 use super::spool::JobFiles;
 
 /// How the output of the command is kept.
@@ -167,7 +168,7 @@ pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     let undo = undo(shell);
     let (quiet, loud) = (quiet(shell), loud(shell));
     let mut untrap = String::new();
-    write_untrap(&mut untrap, shell, files);
+    write_untrap_left(&mut untrap, shell, files);
     format!(
         "{quiet}\n{undo}\n{untrap}/usr/bin/env -0 >| {after} 2>/dev/null\n{builtin} printf '%s\\n' \"$?\" >| {exit}\n{loud}\n"
     )
@@ -294,11 +295,19 @@ impl Dialect<'_> {
         let step =
             |step: Step| format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write());
         let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
+        let strict =
+            format!("case $- in *e*) __assigner_e=1; {builtin} set +e;; *) __assigner_e=0;; esac");
+        // A shell that ends with what fails (`set -e`) ends with a prerequisite, and not with a step of ours.
         let take = |(name, action): &(Step, String)| {
-            format!(
-                "if {going}; then {} && {{ {action}; }}; __assigner=$?; fi",
-                step(*name)
-            )
+            let note = step(*name);
+            match name {
+                Step::Prerequisite(_) => {
+                    format!("if {going}; then {note} && {{ {action}; }}; __assigner=$?; fi")
+                }
+                _ => format!(
+                    "if {going}; then {strict}; {note} && {{ {action}; }}; __assigner=$?; case $__assigner_e in 1) {builtin} set -e;; esac; fi"
+                ),
+            }
         };
         let undo = undo(self.shell);
         let _ = writeln!(out, "{}", quiet(self.shell));
@@ -309,7 +318,7 @@ impl Dialect<'_> {
         self.write_integration(out, plan.integration);
         // What a job before this one could not undo, since it was interrupted.
         let _ = writeln!(out, "{undo}");
-        write_untrap(out, self.shell, self.files);
+        write_untrap_left(out, self.shell, self.files);
         let _ = writeln!(out, "__assigner=0");
         self.write_mark(out, 'A');
         if plan.tell_before {
@@ -322,10 +331,7 @@ impl Dialect<'_> {
             // What happens in a subshell stays there. A shell that ends with what fails (`set -e`)
             // must not end with it; the task itself is to be as strict as its shell.
             let _ = writeln!(out, "if {going}; then");
-            let _ = writeln!(
-                out,
-                "case $- in *e*) __assigner_e=1; {builtin} set +e;; *) __assigner_e=0;; esac"
-            );
+            let _ = writeln!(out, "{strict}");
             let _ = writeln!(out, "(");
             let _ = writeln!(out, "case $__assigner_e in 1) {builtin} set -e;; esac");
         }
@@ -340,7 +346,7 @@ impl Dialect<'_> {
         );
         let _ = writeln!(out, "if {going}; then");
         if !isolated {
-            self.write_trap(out);
+            write_trap(out, self.shell, self.files, &self.keep_code());
         }
         self.write_mark(out, 'C');
         // What the person's shell shows of what it runs, it shows of the command alone.
@@ -352,7 +358,9 @@ impl Dialect<'_> {
             self.redirection(&self.files.raw_output())
         );
         if !isolated {
+            let _ = writeln!(out, "case $__assigner_ours in 1)");
             write_untrap(out, self.shell, self.files);
+            let _ = writeln!(out, ";; esac");
             self.write_show(out);
         }
         let _ = writeln!(out, "fi");
@@ -371,46 +379,10 @@ impl Dialect<'_> {
         self.write_tell(out, &self.files.after());
         let _ = writeln!(
             out,
-            "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_e"
+            "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_ours __assigner_e"
         );
         let _ = writeln!(out, "fi");
         let _ = writeln!(out, "{}", loud(self.shell));
-    }
-
-    /// `exit` in the command ends the shell: a trap keeps its code, and goes on with the one that the person
-    /// has. A shell whose terminal is gone was hung up and did not exit: there is no code. Where it cannot be
-    /// read what the person has, theirs stays.
-    fn write_trap(&self, out: &mut String) {
-        let builtin = self.builtin();
-        let _ = writeln!(out, "__assigner_trap=; __assigner_function=");
-        if self.shell == Shell::Zsh {
-            // Such a function is a trap, too.
-            write_reading(out, self.shell, self.files, "functions TRAPEXIT");
-            let _ = writeln!(
-                out,
-                "case $__assigner_traps in TRAPEXIT*) __assigner_function=$__assigner_traps __assigner_trap=TRAPEXIT;; esac"
-            );
-        }
-        write_reading(out, self.shell, self.files, show_traps(self.shell));
-        let words = "__assigner_words() { case ${3-} in EXIT) __assigner_trap=$2;; esac; }";
-        let _ = writeln!(
-            out,
-            "case $__assigner_traps in trap*) {words}; {builtin} eval \"__assigner_words${{__assigner_traps#trap}}\" 2>/dev/null; {builtin} unset -f __assigner_words;; esac",
-        );
-        // Either way the trap finds the code in `$?`, and `set -e` does not end it at that.
-        let person = format!(
-            "case $__assigner_trap in '') ;; *) __assigner_code() {{ return \"$__assigner\"; }}; {builtin} eval \"${{__assigner_function-}}\"; if __assigner_code; then {builtin} eval \"$__assigner_trap\"; else {builtin} eval \"$__assigner_trap\"; fi;; esac"
-        );
-        let keep = self.keep_code();
-        let on_exit = format!("__assigner=$?; : {OURS}; {keep}; {person}");
-        let on_exit_in_terminal =
-            format!("__assigner=$?; : {OURS}; {builtin} [ ! -t 0 ] || {keep}; {person}");
-        let _ = writeln!(
-            out,
-            "case $__assigner_traps in '?') ;; *) if {builtin} [ -t 0 ]; then {builtin} trap {} EXIT; else {builtin} trap {} EXIT; fi;; esac",
-            self.quote(on_exit_in_terminal.as_str()),
-            self.quote(on_exit.as_str())
-        );
     }
 
     fn write_fish(
@@ -601,87 +573,6 @@ impl Dialect<'_> {
     }
 }
 
-/// Stands in a trap of ours, and in no other. zsh takes comments out.
-const OURS: &str = "__assigner_exit_trap";
-
-/// Takes our trap out again, where it stands, and brings back the person's.
-fn write_untrap(out: &mut String, shell: Shell, files: &JobFiles) {
-    let builtin = builtin(shell);
-    write_reading(out, shell, files, show_traps(shell));
-    let _ = writeln!(
-        out,
-        "case $__assigner_traps in *{OURS}*) {builtin} trap - EXIT; case ${{__assigner_function-}}${{__assigner_trap-}} in '') ;; \"${{__assigner_trap-}}\") {builtin} trap -- \"$__assigner_trap\" EXIT;; *) {builtin} eval \"$__assigner_function\";; esac;; esac"
-    );
-}
-
-/// What prints the traps that are set; the one of EXIT is the first.
-fn show_traps(shell: Shell) -> &'static str {
-    if shell == Shell::Bash {
-        "trap -p EXIT"
-    } else {
-        "trap"
-    }
-}
-
-/// Has `__assigner_traps` hold what a builtin prints; `?`: that could not be written. `IFS` may be
-/// read-only, and a process more costs a millisecond.
-fn write_reading(out: &mut String, shell: Shell, files: &JobFiles, command: &str) {
-    let builtin = builtin(shell);
-    let file = quote(shell, files.traps().as_path());
-    let read = match shell {
-        Shell::Bash | Shell::Zsh => {
-            format!("{builtin} read -r -d '' __assigner_traps < {file} || {builtin} :")
-        }
-        Shell::Dash | Shell::Fish => format!("__assigner_traps=\"$(\\command cat {file})\""),
-    };
-    // `functions` fails where there is none of that name.
-    let _ = writeln!(
-        out,
-        "__assigner_traps='?'; if {{ {builtin} : >| {file}; }} 2>/dev/null; then {builtin} {command} >| {file} 2>/dev/null || {builtin} :; {read}; fi"
-    );
-}
-
-/// Returns what exports a variable. A read-only one that has the value already is well; zsh would leave
-/// the script at another one, without a word.
-fn export(shell: Shell, name: &str, value: &str) -> String {
-    let value = quote(shell, value);
-    let builtin = builtin(shell);
-    let assign = format!("{builtin} export {name}={value}");
-    let assign = match shell {
-        Shell::Fish => return format!("builtin set -gx {name} {value}"),
-        Shell::Bash | Shell::Dash => assign,
-        Shell::Zsh => format!(
-            "case ${{(t){name}-}} in *readonly*) {builtin} print -ru2 -- 'zsh: read-only variable: {name}'; {builtin} false;; *) {assign};; esac"
-        ),
-    };
-    let array = if shell == Shell::Zsh {
-        format!(
-            "case ${{(t){name}-}} in *array* | *association*) {builtin} print -ru2 -- 'zsh: {name} is an array'; {builtin} false;; esac && "
-        )
-    } else {
-        String::new()
-    };
-    format!(
-        "{array}if {builtin} [ \"${{{name}+x}}${{{name}-}}\" = x{value} ]; then {builtin} export {name}; else {assign}; fi"
-    )
-}
-
-/// Keeps whether a POSIX shell shows what it runs and reads, and has it show nothing more. A job that was
-/// interrupted may have kept it already.
-fn quiet(shell: Shell) -> String {
-    let builtin = builtin(shell);
-    format!("{{ __assigner_x=${{__assigner_x-}}$-; {builtin} set +xv; }} 2>/dev/null")
-}
-
-/// Brings back what [`quiet`] has kept.
-fn loud(shell: Shell) -> String {
-    let builtin = builtin(shell);
-    let unset = format!("{builtin} unset __assigner_x; {builtin} set");
-    format!(
-        "case $__assigner_x in *x*v* | *v*x*) {unset} -xv;; *x*) {unset} -x;; *v*) {unset} -v;; *) {builtin} unset __assigner_x;; esac"
-    )
-}
-
 /// What undoes what the secrets of a job have changed, in a POSIX shell.
 fn undo(shell: Shell) -> String {
     let builtin = builtin(shell);
@@ -692,7 +583,7 @@ fn undo(shell: Shell) -> String {
 
 /// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's
 /// `command` means an external program.
-fn builtin(shell: Shell) -> &'static str {
+pub(super) fn builtin(shell: Shell) -> &'static str {
     match shell {
         Shell::Dash => "\\command",
         Shell::Bash | Shell::Zsh => "\\builtin",

@@ -78,6 +78,22 @@ fn a_trap_stands_as_before_after_a_command_that_goes_on() {
     }
 }
 
+/// No room and no inode are both met as a file that cannot be made.
+#[test]
+fn a_trap_that_cannot_be_read_stays() {
+    for shell in posix_shells() {
+        for (command, code) in [("true", Some(0)), ("exit 3", None)] {
+            let job = Job::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
+            fs::create_dir(job.files.traps()).expect("a directory in its place");
+            let output = job.source_then("trap 'echo bye $?' EXIT", "");
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            let place = format!("{}, {command}: {output:?}", shell.name());
+            assert_eq!(job.files.exit_code(), code, "{place}");
+            assert_eq!(printed.matches("bye").count(), 1, "{place}");
+        }
+    }
+}
+
 #[test]
 fn a_trap_that_the_command_sets_stays() {
     for shell in posix_shells() {
@@ -188,7 +204,9 @@ fn a_variable_that_is_read_only_is_well_with_its_value_and_named_with_another() 
                     ..Metadata::default()
                 };
                 let job = Job::write(shell, &task("env > seen", metadata), Keep::Marks("n"));
-                let output = job.source_then("readonly RO=one", "echo alive");
+                let options = if isolate_env { ":" } else { "set -e" };
+                let before = format!("readonly RO=one; {options}");
+                let output = job.source_then(&before, "echo alive");
                 let place = format!("{}, {value}: {output:?}", shell.name());
                 let found = job.files.exit_code();
                 assert_eq!(found.filter(|found| *found == 0), code, "{place}");
