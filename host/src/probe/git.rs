@@ -435,13 +435,19 @@ fn read_until(mut pipe: impl Read + std::os::fd::AsFd, deadline: Instant) -> io:
         let left = deadline.saturating_duration_since(Instant::now());
         let left = rustix::event::Timespec::try_from(left).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&pipe, PollFlags::IN)];
-        if rustix::event::poll(&mut fds, Some(&left))? == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
+        match rustix::event::poll(&mut fds, Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            // A signal to this process, as the end of any child, says nothing about the pipe.
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
         }
-        match pipe.read(&mut part)? {
-            0 => return Ok(kept),
-            more if (kept.len() as u64) < LONGEST => kept.extend_from_slice(&part[..more]),
-            _ => {}
+        match pipe.read(&mut part) {
+            Ok(0) => return Ok(kept),
+            Ok(more) if (kept.len() as u64) < LONGEST => kept.extend_from_slice(&part[..more]),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Answers that are lost on the way, both ways: a program stands in for tmux that answers as far
 //! as it is told and then ends.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::tests::write_program;
 use super::*;
 
 /// Notes each call, reads the request, and answers with `answer`, in which `NONCE` is the
@@ -47,8 +47,7 @@ impl StandIn {
     fn new() -> Self {
         let stand_in = Self(tempfile::tempdir().expect("a directory"));
         let path = stand_in.path("tmux");
-        std::fs::write(&path, STAND_IN).expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("set");
+        write_program(&path, STAND_IN);
         stand_in.says("", "");
         stand_in
     }

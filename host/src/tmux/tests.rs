@@ -12,6 +12,18 @@ use super::*;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Writes a program. Another process does it: a test beside this one that starts a process has for a
+/// moment whatever is open here, and a file that is open for writing cannot be run.
+pub(super) fn write_program(path: &Path, text: &str) {
+    let written = Command::new("sh")
+        .args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"])
+        .arg(path)
+        .arg(text)
+        .status()
+        .expect("sh runs");
+    assert!(written.success(), "{}", path.display());
+}
+
 /// A private tmux server, gone with this value.
 struct Sandbox {
     dir: TempDir,
@@ -230,12 +242,7 @@ async fn no_server_is_told() {
 async fn sockets_are_reached_by_name() {
     let dir = TempDir::new().expect("a directory");
     let wrapper = dir.path().join("tmux");
-    std::fs::write(&wrapper, "#!/bin/sh\nprintf '%s\\n' \"$@\" >&2\nexit 1\n").expect("written");
-    std::fs::set_permissions(
-        &wrapper,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("executable");
+    write_program(&wrapper, "#!/bin/sh\nprintf '%s\\n' \"$@\" >&2\nexit 1\n");
     for (text, expected) in [
         ("", "-u; -N; source"),
         ("a b", "-u; -N; -L; a b; source"),
