@@ -21,6 +21,7 @@ pub mod recognise;
 pub mod report;
 mod reset;
 pub mod screen;
+pub mod told;
 pub mod transcript;
 
 pub use catalog::Catalog;

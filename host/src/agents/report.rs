@@ -59,6 +59,12 @@ pub struct Report {
     /// What it adds: a question, a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What the agent calls the turn that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<String>,
+    /// The file that the agent writes its turns into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<PathBuf>,
     /// When.
     pub at: Timestamp,
 }
@@ -226,6 +232,8 @@ mod tests {
             state,
             task: None,
             message: None,
+            turn: None,
+            transcript: None,
             at: Timestamp::from_second(second).expect("a time"),
         }
     }

@@ -52,6 +52,9 @@ pub(super) struct Args {
 /// How long an agent may take to hand something to its hook.
 const HOOK_WITHIN: Duration = Duration::from_millis(200);
 
+/// The longest name of a turn that is kept, in bytes: they are UUIDs.
+const LONGEST_NAME: usize = 256;
+
 /// What an agent hands over is cut here: each byte of a message may be written as six.
 const LONGEST_HOOK: usize = 8 * LONGEST_MESSAGE;
 
@@ -84,15 +87,21 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
     let (server_pid, pane) = own_pane(&variable("TMUX"), &variable("TMUX_PANE"))
         .ok_or("this is no pane of tmux (TMUX and TMUX_PANE do not name one)")?;
     let data_dir = data_dir(global)?;
-    let message = message(args, state).unwrap_or_else(|why| {
+    let handed = args.hook.then(handed).flatten().unwrap_or_default();
+    let message = message(args, &handed, state).unwrap_or_else(|why| {
         // The state is worth more than the words.
         ui::warn(&format!("reported without its message: {why}"));
         None
     });
+    let turn = handed.turn();
+    // An agent is idle for many reasons. That a turn has ended it says at one moment alone.
+    let ends = turn.is_some() && state == State::Idle && handed.hook_event_name == "Stop";
     let report = Report {
         server_pid,
         pane,
-        state,
+        state: if ends { State::Done } else { state },
+        turn,
+        transcript: handed.transcript(),
         task: args
             .task
             .as_ref()
@@ -136,8 +145,8 @@ fn data_dir(global: &Global) -> Result<PathBuf, String> {
     )
 }
 
-fn message(args: &Args, state: State) -> Result<Option<String>, String> {
-    let told = if args.hook { hook(state) } else { None };
+fn message(args: &Args, handed: &Hook, state: State) -> Result<Option<String>, String> {
+    let told = handed.words(state);
     match (&args.message, &args.message_file) {
         (Some(text), _) => Ok(Some(text.to_string_lossy().into_owned())),
         // Standard input has been read.
@@ -174,36 +183,67 @@ struct Hook {
     last_assistant_message: Value,
     #[serde(default)]
     prompt: Value,
+    #[serde(default)]
+    hook_event_name: Value,
+    /// Claude Code calls a turn so,
+    #[serde(default)]
+    prompt_id: Value,
+    /// and Codex so.
+    #[serde(default)]
+    turn_id: Value,
+    #[serde(default)]
+    transcript_path: Value,
 }
 
-/// Returns the words that suit the state; `None`: nothing of use was handed over in time.
-fn hook(state: State) -> Option<String> {
+/// Reads what an agent hands to its hook; `None`: nothing of use was handed over in time.
+fn handed() -> Option<Hook> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return None;
     }
-    words(&read_within(&stdin, HOOK_WITHIN), state)
+    Hook::read(&read_within(&stdin, HOOK_WITHIN))
 }
 
-fn words(handed: &[u8], state: State) -> Option<String> {
-    // What stands behind the object is of no account.
-    let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Hook>();
-    let told = values.next()?.ok()?;
-    let Hook {
-        message,
-        last_assistant_message: last,
-        prompt,
-    } = &told;
-    let suitable = match state {
-        State::Busy => [prompt, message],
-        State::Blocked => [message, last],
-        State::Idle | State::Done => [last, message],
-    };
-    suitable
-        .iter()
-        .filter_map(|value| value.as_str())
-        .find(|text| !text.trim().is_empty())
-        .map(str::to_owned)
+impl Hook {
+    fn read(handed: &[u8]) -> Option<Self> {
+        // What follows the object is of no account.
+        let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Self>();
+        values.next()?.ok()
+    }
+
+    /// Returns the words that suit the state.
+    fn words(&self, state: State) -> Option<String> {
+        let Self {
+            message,
+            last_assistant_message: last,
+            prompt,
+            ..
+        } = self;
+        let suitable = match state {
+            State::Busy => [prompt, message],
+            State::Blocked => [message, last],
+            State::Idle | State::Done => [last, message],
+        };
+        suitable
+            .iter()
+            .filter_map(|value| value.as_str())
+            .find(|text| !text.trim().is_empty())
+            .map(str::to_owned)
+    }
+
+    /// Returns what the agent calls the turn.
+    fn turn(&self) -> Option<String> {
+        let mut names = [&self.prompt_id, &self.turn_id].into_iter();
+        let named = names.find_map(|name| name.as_str());
+        let named = named.filter(|name| (1..=LONGEST_NAME).contains(&name.len()));
+        named.map(str::to_owned)
+    }
+
+    /// Returns the file that the agent writes its turns into.
+    fn transcript(&self) -> Option<PathBuf> {
+        let path = Path::new(self.transcript_path.as_str()?);
+        path.is_absolute().then(|| path.to_owned())
+    }
 }
 
 /// Reads to the end, but for no longer than `limit`: an agent may keep its end open.
@@ -250,6 +290,29 @@ mod tests {
         assert!(!meant("assigner --data-dir report send"));
         assert!(!meant("assigner send report"));
         assert!(!meant("assigner"));
+    }
+
+    fn words(handed: &[u8], state: State) -> Option<String> {
+        Hook::read(handed)?.words(state)
+    }
+
+    #[test]
+    fn a_turn_is_named_by_either_agent() {
+        let turn = |handed: &str| Hook::read(handed.as_bytes()).expect("an object").turn();
+        assert_eq!(turn(r#"{"prompt_id": "p"}"#).as_deref(), Some("p"));
+        assert_eq!(turn(r#"{"turn_id": "t"}"#).as_deref(), Some("t"));
+        let long = format!(r#"{{"prompt_id": "{}"}}"#, "x".repeat(LONGEST_NAME + 1));
+        for none in ["{}", r#"{"prompt_id": 7}"#, r#"{"turn_id": ""}"#, &long] {
+            assert_eq!(turn(none), None);
+        }
+        let path = |handed: &str| {
+            Hook::read(handed.as_bytes())
+                .expect("an object")
+                .transcript()
+        };
+        assert_eq!(path(r#"{"transcript_path": "a/b"}"#), None);
+        let absolute = path(r#"{"transcript_path": "/a/b"}"#);
+        assert_eq!(absolute.as_deref(), Some(Path::new("/a/b")));
     }
 
     #[test]

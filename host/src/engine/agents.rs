@@ -12,6 +12,7 @@ use super::sight::{Evidence, Memory, Sighting, observe};
 use crate::agents::fuse::{self, Says, Signal, Verdict};
 use crate::agents::recognise::{By, Hints, Process, recognise};
 use crate::agents::report::{Report, Reports};
+use crate::agents::told::ToldTurns;
 use crate::agents::transcript::Follower;
 use crate::agents::{Catalog, Profile, Screen};
 use crate::model::ids::{Identity, PaneId};
@@ -44,6 +45,8 @@ pub(super) struct Agents {
     at_once: bool,
     /// The last report of each pane.
     reports: HashMap<(u32, PaneId), Report>,
+    /// The turns that were told of in each pane.
+    told: HashMap<(u32, PaneId), ToldTurns>,
     /// The name of the last report that was read.
     read_up_to: String,
     /// The names of those that were read of the last seconds.
@@ -141,6 +144,8 @@ pub(super) struct AgentSeen {
     pub(super) by: By,
     pub(super) signals: Vec<Signal>,
     pub(super) report: Option<Report>,
+    /// The turns that it has told of by their names.
+    pub(super) told: ToldTurns,
     /// What it was started with.
     pub(super) env: Arc<BTreeMap<String, String>>,
     pub(super) verdict: Verdict,
@@ -169,6 +174,9 @@ impl Agents {
             self.read_up_to = self.read_up_to.clone().max(name);
             self.unswept += 1;
             let pane = (report.server_pid, report.pane.clone());
+            if report.turn.is_some() {
+                self.told.entry(pane.clone()).or_default().take(&report);
+            }
             let known = self.reports.get(&pane);
             if known.is_none_or(|known| known.at <= report.at) {
                 self.reports.insert(pane, report);
@@ -268,6 +276,7 @@ impl Agents {
         let recent = Timestamp::now() - Duration::from_secs(600);
         self.reports
             .retain(|pane, report| panes.contains(pane) || report.at > recent);
+        self.told.retain(|pane, _| self.reports.contains_key(pane));
     }
 
     /// Whether the screen of a program that nobody knows is to be read, for it may tell what it is.
@@ -353,6 +362,7 @@ impl Agents {
     ) -> Option<AgentSeen> {
         let key = (pane.identity.server_pid, pane.identity.pane.clone());
         let report = self.reports.get(&key).cloned();
+        let told = self.told.get(&key).cloned().unwrap_or_default();
         let agent = self.known.get_mut(&pane.identity)?;
         agent.alternate = pane.alternate;
         let report = report.filter(|report| agent.has_begun_before(report.at));
@@ -375,6 +385,7 @@ impl Agents {
             by: agent.by,
             signals,
             report,
+            told,
             env: Arc::clone(&agent.env),
             verdict,
             pane: pane.clone(),

@@ -122,6 +122,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 started: crate::probe::started_at(agent.pid),
                 command: agent.pane.command.clone(),
                 report: agent.report.clone(),
+                told: agent.told.clone(),
                 signals: agent.signals.clone(),
                 verdict: agent.verdict.clone(),
                 keeps_none: self.agents.keeps_none(&seen.row.identity),

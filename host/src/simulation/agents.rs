@@ -522,6 +522,8 @@ impl State {
         let lost = self.chance(15);
         let identity = &self.agents[index].identity;
         let report = Report {
+            turn: None,
+            transcript: None,
             server_pid: identity.server_pid,
             pane: identity.pane.clone(),
             state,

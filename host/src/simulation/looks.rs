@@ -10,6 +10,7 @@ use super::agents::{AgentPane, Doing, Typing};
 use super::world::State;
 use crate::agents::fuse::{self, Says, Signal, Source, fuse};
 use crate::agents::screen;
+use crate::agents::told::ToldTurns;
 use crate::agents::transcript::{self, How, MOST_BEFORE};
 use crate::model::session::{AT_PROMPT, Shell};
 use crate::model::verdict::{Detail, Obstacle};
@@ -199,6 +200,7 @@ impl AgentPane {
             started: Some(started),
             command: self.profile.name.clone(),
             report,
+            told: ToldTurns::default(),
             signals,
             verdict,
             keeps_none: self.memory.keeps_none && !self.memory.follows,
@@ -250,6 +252,7 @@ impl AgentPane {
             let quiet = wall.as_second() - turn.last.as_second() > QUIET;
             let is_done = matches!(ended, Some((How::Done, _)));
             Written {
+                id: None,
                 response: is_done.then(|| turn.answer.clone()),
                 began: Some(turn.began),
                 ended: ended.as_ref().map(|(_, at)| *at),

@@ -160,7 +160,8 @@ impl Parser {
         let is_command = text.starts_with(['/', '!'])
             && !PROMPTS.contains(&text.split_whitespace().next().unwrap_or_default());
         entries.push(Entry::Began { at: None });
-        entries.push(Entry::Prompt { at: None, text });
+        let (at, id) = (None, None);
+        entries.push(Entry::Prompt { at, text, id });
         if is_command {
             self.end(How::Done, entries);
         }

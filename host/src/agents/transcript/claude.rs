@@ -5,7 +5,8 @@
 //!     assistant (text, with the reason of its end)  system (turn_duration)
 //! ```
 //!
-//! A turn begins with what a person said. Much else stands there as `user`: results of tools,
+//! Each line names itself and the one before it, and that is their order: some versions write an answer
+//! before its prompt. A turn begins with what a person said. Much else stands there as `user`: results of tools,
 //! what the program told the model, output of local commands. A message of the agent takes a line
 //! for each of its pieces, with one `id`.
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::linked::{Linked, Names, name};
 use super::tolerant::{Content, Flag, List, Object, Word};
 use super::{Entry, How, limited};
 
@@ -38,6 +40,7 @@ const NO_PROMPTS: [&str; 13] = [
 
 #[derive(Debug, Default)]
 pub(super) struct Parser {
+    linked: Linked<Line>,
     open: bool,
     /// The first lines are from the middle of a file, and may be from the middle of a turn.
     middle: bool,
@@ -56,6 +59,11 @@ pub(super) struct Parser {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Line {
+    uuid: Word,
+    #[serde(rename = "parentUuid")]
+    parent: Word,
+    #[serde(rename = "promptId")]
+    prompt: Word,
     timestamp: Word,
     #[serde(rename = "type")]
     kind: Word,
@@ -128,6 +136,26 @@ struct Attachment {
     mode: Word,
 }
 
+impl Line {
+    /// Returns what it is called, and what stands before it. A prompt waits for nothing: a turn begins
+    /// with it, whatever was before.
+    fn names(&self) -> Names {
+        let is_prompt = self.kind.as_str() == "user"
+            && self.message.0.as_ref().is_some_and(|message| {
+                let Content::Pieces(pieces) = &message.content else {
+                    return true;
+                };
+                pieces
+                    .iter()
+                    .all(|piece| piece.kind.as_str() != "tool_result")
+            });
+        Names {
+            own: name(self.uuid.as_str()),
+            before: name(self.parent.as_str()).filter(|_| !is_prompt),
+        }
+    }
+}
+
 impl Parser {
     pub(super) fn new(middle: bool) -> Self {
         Self {
@@ -141,6 +169,22 @@ impl Parser {
         if line.is_sidechain.0 {
             return None;
         }
+        let at = line.timestamp.as_str().parse().ok();
+        let names = line.names();
+        for line in self.linked.take(names, line) {
+            self.take(line, entries);
+        }
+        at
+    }
+
+    /// Nothing has followed for a while: what a line comes after will not come any more.
+    pub(super) fn still(&mut self, entries: &mut Vec<Entry>) {
+        for line in self.linked.release() {
+            self.take(line, entries);
+        }
+    }
+
+    fn take(&mut self, line: Line, entries: &mut Vec<Entry>) {
         let at = line.timestamp.as_str().parse().ok();
         match line.kind.as_str() {
             "user" => self.user(line, at, entries),
@@ -156,12 +200,12 @@ impl Parser {
                     && let Some(text) = spoken(attachment.prompt, false)
                 {
                     self.in_a_turn(at, entries);
-                    entries.push(Entry::Prompt { at, text });
+                    let id = line.prompt.said();
+                    entries.push(Entry::Prompt { at, text, id });
                 }
             }
             _ => {}
         }
-        at
     }
 
     fn user(&mut self, line: Line, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
@@ -194,7 +238,8 @@ impl Parser {
         }
         self.close(entries);
         self.begin(at, entries);
-        entries.push(Entry::Prompt { at, text });
+        let id = line.prompt.said();
+        entries.push(Entry::Prompt { at, text, id });
     }
 
     /// Reads the results of tools; returns whether there are any.
@@ -345,7 +390,8 @@ impl Parser {
         self.begin(at, entries);
         self.message = message;
         if let Some(text) = command {
-            entries.push(Entry::Prompt { at, text });
+            let id = None;
+            entries.push(Entry::Prompt { at, text, id });
         }
     }
 

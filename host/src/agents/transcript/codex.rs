@@ -307,7 +307,8 @@ impl Parser {
             self.items = items;
         }
         self.answered(at, entries);
-        entries.push(Entry::Prompt { at, text });
+        let id = self.open.clone().filter(|turn| !turn.is_empty());
+        entries.push(Entry::Prompt { at, text, id });
     }
 
     fn said(&mut self, text: Option<String>, at: Option<Timestamp>, entries: &mut Vec<Entry>) {

@@ -6,11 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::turns::Turns;
-use super::{Entry, Format, Parser, Turn};
+use super::{Entry, Format, Parser, Turn, Wanted};
 
 /// What is read in one call, in bytes: a long file takes several, and nobody waits for it.
 const AT_ONCE: usize = 4 << 20;
@@ -140,12 +139,10 @@ impl Follower {
         self.turns.latest()
     }
 
-    /// Returns the latest turn whose prompt is `text` (see [`super::same`]), begun at or after
-    /// `since` where times are known; where they are not, begun while it was followed.
-    ///
-    /// A text that was said while a turn was open belongs to it, too.
-    pub fn turn_of(&self, text: &str, since: Timestamp) -> Option<&Turn> {
-        self.turns.of(self.format, text, since)
+    /// Returns the latest turn that is wanted. A text that was said while a turn was open belongs to
+    /// it, too.
+    pub fn turn_of(&self, wanted: Wanted<'_>) -> Option<&Turn> {
+        self.turns.of(self.format, wanted)
     }
 
     /// As after a while in which nothing was written.

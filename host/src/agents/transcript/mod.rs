@@ -16,6 +16,8 @@ mod claude;
 mod codex;
 mod find;
 mod follow;
+mod linked;
+mod prompt;
 mod tolerant;
 mod turns;
 
@@ -51,6 +53,8 @@ pub enum Entry {
         at: Option<Timestamp>,
         /// What was said, without what the agent puts around it.
         text: String,
+        /// What the agent calls it, which its hooks tell as well.
+        id: Option<String>,
     },
     /// A whole message of the agent. Behind an end, the turn goes on.
     Said {
@@ -111,19 +115,33 @@ pub enum How {
     },
 }
 
-/// Whether a transcript's prompt is the text that was delivered.
-///
-/// White space at the ends does not count, and neither do the kinds of line ends. Aider puts two
-/// blanks behind each line, and divides more than lines.
-pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
-    match format {
-        Format::Codex | Format::Claude => plain(prompt).trim() == plain(delivered).trim(),
-        Format::Aider => aider::lines(prompt).eq(aider::lines(delivered)),
-    }
+/// What a turn is looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// What its agent calls it, where that is known: then it counts alone for turns that bear a name.
+    pub id: Option<&'a str>,
+    /// Its prompt, as [`same`] compares.
+    pub text: &'a str,
+    /// It was said at or after this; where no times are known, while the transcript was followed.
+    pub since: Timestamp,
 }
 
-fn plain(text: &str) -> String {
-    text.replace("\r\n", "\n").replace('\r', "\n")
+/// Whether a transcript's prompt is the text that was delivered.
+///
+/// White space at the ends does not count, and neither do the kinds of line ends. Claude Code makes
+/// blanks of tabs, and puts tags around what was pasted. Aider puts two blanks at the end of each line,
+/// and divides more than lines.
+pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
+    let (prompt, delivered) = (prompt::plain(prompt), prompt::plain(delivered));
+    match format {
+        Format::Codex => prompt.trim() == delivered.trim(),
+        Format::Claude => {
+            // A prompt may have such tags itself.
+            prompt::lines(&prompt).eq(prompt::lines(&delivered))
+                || prompt::lines(&prompt::unwrapped(&prompt)).eq(prompt::lines(&delivered))
+        }
+        Format::Aider => aider::lines(&prompt).eq(aider::lines(&delivered)),
+    }
 }
 
 /// Turns lines into entries.
@@ -159,7 +177,8 @@ impl Parser {
     /// Nothing has followed for a while: what only the next line would have shown is so.
     fn still(&mut self, entries: &mut Vec<Entry>) {
         match self {
-            Self::Codex(_) | Self::Claude(_) => {}
+            Self::Codex(_) => {}
+            Self::Claude(parser) => parser.still(entries),
             Self::Aider(parser) => parser.still(entries),
         }
     }

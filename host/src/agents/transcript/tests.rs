@@ -277,6 +277,19 @@ fn the_same_prompt() {
     assert!(same(Format::Aider, "a\nb", "a\u{c}b"));
 }
 
+/// What Claude Code 2.1.332 writes for four lines with a tab in them.
+#[test]
+fn a_prompt_that_was_pasted_into_claude_is_known() {
+    let delivered = "one\n\ttwo \n\nfour  \n";
+    let kept = "\n\n<pasted_content id=\"c934\">\none\n    two \n\nfour  \n\
+                </pasted_content id=\"c934\">\n";
+    assert!(same(Format::Claude, kept, delivered));
+    assert!(!same(Format::Codex, kept, delivered));
+    assert!(!same(Format::Claude, kept, "one\n\ttwo\nfour"));
+    // One that speaks of such tags is kept as it is.
+    assert!(same(Format::Claude, kept, kept));
+}
+
 struct Scratch {
     directory: tempfile::TempDir,
 }
@@ -348,42 +361,44 @@ fn what_was_said_is_found() {
     let mut follower = Follower::new(Format::Codex, scratch.write(CODEX));
     read_all(&mut follower);
     let early = time("2026-11-23T00:00:00Z");
-    let turn = follower.turn_of("slow\n", early).expect("the latest");
+    let turn = follower
+        .turn_of(wanted("slow\n", early))
+        .expect("the latest");
     assert_eq!(turn.how, Some(How::Interrupted));
     assert!(
-        follower.turn_of("too much", early).is_some(),
+        follower.turn_of(wanted("too much", early)).is_some(),
         "the one before"
     );
     assert!(
-        follower.turn_of("fail", early).is_some(),
+        follower.turn_of(wanted("fail", early)).is_some(),
         "earlier ones, too"
     );
     assert!(
         follower
-            .turn_of("slow", time("2026-11-23T03:58:33.831Z"))
+            .turn_of(wanted("slow", time("2026-11-23T03:58:33.831Z")))
             .is_some()
     );
     assert!(
         follower
-            .turn_of("slow", time("2026-11-23T03:58:33.832Z"))
+            .turn_of(wanted("slow", time("2026-11-23T03:58:33.832Z")))
             .is_none()
     );
     // A turn that nobody asked for displaces neither.
     scratch.append(include_str!("samples/codex-unasked.jsonl"));
     read_all(&mut follower);
     assert_eq!(follower.turn().expect("a turn").prompt, None);
-    assert!(follower.turn_of("slow", early).is_some());
+    assert!(follower.turn_of(wanted("slow", early)).is_some());
     // What is said while it works belongs to its turn.
     scratch.append(include_str!("samples/codex-further.jsonl"));
     read_all(&mut follower);
     assert!(
         follower
-            .turn_of("b", time("2026-11-23T04:00:04Z"))
+            .turn_of(wanted("b", time("2026-11-23T04:00:04Z")))
             .is_some()
     );
     assert!(
         follower
-            .turn_of("b", time("2026-11-23T04:00:05Z"))
+            .turn_of(wanted("b", time("2026-11-23T04:00:05Z")))
             .is_none()
     );
 }
@@ -401,12 +416,12 @@ fn from_the_end_on_only_what_comes() {
     let mut follower = Follower::at_end(Format::Aider, scratch.write(AIDER)).expect("readable");
     let any = time("2000-01-01T00:00:00Z");
     assert!(
-        follower.turn_of("fail", any).is_none(),
+        follower.turn_of(wanted("fail", any)).is_none(),
         "it was there before"
     );
     scratch.append("\n#### fail  \n\nno\n\n> Tokens: 1 sent, 2 received.  \n");
     read_all(&mut follower);
-    let turn = follower.turn_of("fail", any).expect("it has come");
+    let turn = follower.turn_of(wanted("fail", any)).expect("it has come");
     assert_eq!(turn.response.as_deref(), Some("no"));
 }
 
@@ -520,7 +535,14 @@ fn strange_bytes_are_replaced() {
     let mut follower = Follower::new(Format::Aider, scratch.write(b"\n#### a\xffb  \n\n"));
     let entries = read_all(&mut follower);
     let text = "a\u{fffd}b".to_owned();
-    assert_eq!(entries.last(), Some(&Entry::Prompt { at: None, text }));
+    assert_eq!(
+        entries.last(),
+        Some(&Entry::Prompt {
+            at: None,
+            text,
+            id: None
+        })
+    );
 }
 
 fn spec(format: Format, default: &str, files: &str) -> Spec {
@@ -890,7 +912,7 @@ fn a_turn_is_known_behind_many_that_followed_it() {
         turn(&format!("other {other}"));
     }
     read_all(&mut follower);
-    let ours = follower.turn_of("ours", any).expect("it is known");
+    let ours = follower.turn_of(wanted("ours", any)).expect("it is known");
     assert_eq!(ours.response.as_deref(), Some("to ours"));
     assert_eq!(
         follower.turn().and_then(|turn| turn.response.as_deref()),
@@ -898,5 +920,71 @@ fn a_turn_is_known_behind_many_that_followed_it() {
     );
     turn("one more");
     read_all(&mut follower);
-    assert!(follower.turn_of("ours", any).is_none(), "so many are kept");
+    assert!(
+        follower.turn_of(wanted("ours", any)).is_none(),
+        "so many are kept"
+    );
+}
+
+fn wanted(text: &str, since: Timestamp) -> Wanted<'_> {
+    Wanted {
+        id: None,
+        text,
+        since,
+    }
+}
+
+/// Claude Code 2.1.231 may write a first turn's answer and its end before its prompt.
+#[test]
+fn an_answer_that_is_written_before_its_prompt_belongs_to_it() {
+    let line = |kind: &str, own: &str, before: &str, rest: &str| {
+        format!(
+            r#"{{"type":"{kind}","uuid":"{own}","parentUuid":{before},"timestamp":"2026-11-29T10:00:00.{own}Z"{rest}}}"#
+        )
+    };
+    let prompt = line(
+        "user",
+        "100",
+        "null",
+        r#","promptId":"p1","message":{"role":"user","content":"do it"}"#,
+    );
+    let attached = line(
+        "attachment",
+        "101",
+        r#""100""#,
+        r#","attachment":{"type":"date"}"#,
+    );
+    let answer = line(
+        "assistant",
+        "300",
+        r#""101""#,
+        r#","message":{"id":"m","content":[{"type":"text","text":"done"}],"stop_reason":"end_turn"}"#,
+    );
+    let end = line("system", "400", r#""300""#, r#","subtype":"turn_duration""#);
+    let mode = r#"{"type":"mode","mode":"normal"}"#.to_owned();
+    let lines = [mode, prompt, attached, answer, end];
+    for order in [
+        [0, 1, 2, 3, 4],
+        [3, 4, 0, 1, 2],
+        [4, 3, 2, 1, 0],
+        [0, 3, 1, 4, 2],
+    ] {
+        let scratch = Scratch::new();
+        let ordered: String = order.iter().map(|&at| format!("{}\n", lines[at])).collect();
+        let mut follower = Follower::new(Format::Claude, scratch.write(&ordered));
+        read_all(&mut follower);
+        let any = time("2026-11-29T00:00:00Z");
+        let turn = follower.turn_of(wanted("do it", any)).expect("it is known");
+        assert_eq!(turn.how, Some(How::Done), "{order:?}");
+        assert_eq!(turn.response.as_deref(), Some("done"), "{order:?}");
+        assert_eq!(turn.id.as_deref(), Some("p1"));
+        // By its name whatever its words, and not by its words where the name is another.
+        let by_name = |id: &'static str, text: &'static str| Wanted {
+            id: Some(id),
+            text,
+            since: any,
+        };
+        assert!(follower.turn_of(by_name("p1", "else")).is_some());
+        assert!(follower.turn_of(by_name("p2", "do it")).is_none());
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-use super::{Entry, Format, How, same};
+use super::{Entry, Format, How, Wanted, same};
 
 /// Bytes of an agent's messages that are kept of a turn, and of all turns before the latest; the oldest go
 /// first.
@@ -22,6 +22,8 @@ pub(crate) const MOST_BEFORE: usize = 32;
 pub struct Turn {
     /// What it was asked to do; none where nobody asked, or where that is not known.
     pub prompt: Option<String>,
+    /// What its agent calls it.
+    pub id: Option<String>,
     /// When it began.
     pub began: Option<Timestamp>,
     /// When it ended.
@@ -53,6 +55,8 @@ pub struct Further {
     pub at: Option<Timestamp>,
     /// What.
     pub text: String,
+    /// What its agent calls it.
+    pub id: Option<String>,
     /// It stood there before anybody followed.
     old: bool,
 }
@@ -83,26 +87,33 @@ impl Turns {
         self.latest.as_ref().map(|entered| &entered.turn)
     }
 
-    /// Returns the later turn in which `text` was said, at or after `since`.
+    /// Returns the later turn that is wanted.
     ///
     /// Without times, what was there before it was followed is before `since`.
-    pub(super) fn of(&self, format: Format, text: &str, since: Timestamp) -> Option<&Turn> {
-        let late = |at: Option<Timestamp>, old: bool| match at {
-            // Transcripts leave away what is finer.
-            Some(at) => at.as_millisecond() >= since.as_millisecond(),
-            None => !old,
+    pub(super) fn of(&self, format: Format, wanted: Wanted<'_>) -> Option<&Turn> {
+        let is_it = |said: Option<&str>, id: Option<&str>, at: Option<Timestamp>, old: bool| {
+            if let (Some(wanted), Some(id)) = (wanted.id, id) {
+                return wanted == id;
+            }
+            let late = match at {
+                // Transcripts leave away what is finer.
+                Some(at) => at.as_millisecond() >= wanted.since.as_millisecond(),
+                None => !old,
+            };
+            late && said.is_some_and(|said| same(format, said, wanted.text))
         };
         let is_of = |entered: &&Entered| {
             let turn = &entered.turn;
             let prompted = turn.prompted.or(turn.began);
-            let by_prompt = turn
-                .prompt
-                .as_ref()
-                .is_some_and(|prompt| late(prompted, entered.old) && same(format, prompt, text));
-            by_prompt
-                || turn.further.iter().any(|further| {
-                    late(further.at, further.old) && same(format, &further.text, text)
-                })
+            is_it(
+                turn.prompt.as_deref(),
+                turn.id.as_deref(),
+                prompted,
+                entered.old,
+            ) || turn.further.iter().any(|further| {
+                let id = further.id.as_deref();
+                is_it(Some(&further.text), id, further.at, further.old)
+            })
         };
         let before = self.before.iter().rev();
         let mut turns = self.latest.iter().chain(before);
@@ -161,16 +172,18 @@ impl Turn {
     fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Began { .. } => {}
-            Entry::Prompt { at, text } => {
+            Entry::Prompt { at, text, id } => {
                 self.wrote(*at);
                 self.asked = None;
                 if self.prompt.is_none() {
                     self.prompt = Some(text.clone());
+                    self.id.clone_from(id);
                     self.prompted = *at;
                 } else if self.further.len() < MOST_FURTHER {
                     self.further.push(Further {
                         at: *at,
                         text: text.clone(),
+                        id: id.clone(),
                         old: false,
                     });
                 }

@@ -36,7 +36,8 @@ use super::shell::Said;
 use super::spool::Taken;
 use crate::agents::fuse::{Says, Signal, Verdict};
 use crate::agents::report::Report;
-use crate::agents::transcript::How;
+use crate::agents::told::ToldTurns;
+use crate::agents::transcript::{How, Wanted};
 use crate::agents::{Profile, screen};
 use crate::model::clock::{Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
@@ -193,6 +194,21 @@ pub(crate) struct Query {
     pub(crate) since: Timestamp,
     /// Whether an earlier daemon has given the prompt.
     pub(crate) resumed: bool,
+    /// What the agent calls the turn, where that is known.
+    pub(crate) turn: Option<Arc<str>>,
+    /// The record that the agent says it writes.
+    pub(crate) transcript: Option<Arc<PathBuf>>,
+}
+
+impl Query {
+    /// Returns what the turn is looked for by.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            id: self.turn.as_deref(),
+            text: &self.text,
+            since: self.since,
+        }
+    }
 }
 
 /// What was seen of an attempt at one moment.
@@ -285,6 +301,8 @@ pub(crate) struct AgentSight {
     pub(crate) command: String,
     /// What it has told itself, last.
     pub(crate) report: Option<Report>,
+    /// The turns that it has told of by their names.
+    pub(crate) told: ToldTurns,
     pub(crate) signals: Vec<Signal>,
     pub(crate) verdict: Verdict,
     /// It is known to keep no record, whatever its profile says.
@@ -373,6 +391,8 @@ pub(crate) struct Record {
 /// A turn as an agent's own record tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Written {
+    /// What the agent calls it.
+    pub(crate) id: Option<String>,
     /// How it ended; `None`: it is still open.
     pub(crate) how: Option<How>,
     /// Once it has ended: its final message, else all that it said.

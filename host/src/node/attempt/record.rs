@@ -86,7 +86,7 @@ impl Reader {
         if let Some(follower) = &self.follower
             && !self.found
         {
-            self.found = follower.turn_of(&query.text, query.since).is_some();
+            self.found = follower.turn_of(query.wanted()).is_some();
         }
         self.search(profile, pane_pid, query, taken, now).await;
         self.record(query, now)
@@ -167,7 +167,7 @@ impl Reader {
                 ..Record::default()
             };
         };
-        let own = follower.turn_of(&query.text, query.since);
+        let own = follower.turn_of(query.wanted());
         let latest = follower.turn().and_then(|turn| {
             match turn.began.or(turn.last) {
                 Some(began) => (began >= query.since).then_some(turn),
@@ -228,6 +228,7 @@ fn written(turn: &transcript::Turn, now: Timestamp) -> Written {
     let quiet = last.is_none_or(|last| now.as_second() - last.as_second() > QUIET);
     let tells = turn.how.is_none() && quiet && !turn.said.is_empty();
     Written {
+        id: turn.id.clone(),
         how: turn.how.clone(),
         response: turn.response.clone(),
         began: turn.began,
@@ -253,7 +254,11 @@ impl Search {
         let spec = &self.spec;
         let query = &self.query;
         let (env, cwd) = surroundings(query.pid, spec);
-        let mut paths = open_records(spec, self.pane_pid, &env, &cwd);
+        let named = query.transcript.as_deref().map(PathBuf::clone);
+        let mut paths: Vec<PathBuf> = named.into_iter().collect();
+        if paths.is_empty() {
+            paths = open_records(spec, self.pane_pid, &env, &cwd);
+        }
         if paths.is_empty() {
             let since = SystemTime::from(query.since - SLACK);
             paths = transcript::candidates(spec, &env, &cwd, since);
@@ -278,9 +283,11 @@ impl Search {
             }
             // Where an earlier daemon has given it, answers may have followed it.
             let latest = follower.turn().and_then(|turn| turn.began);
-            let follows =
-                query.resumed && only_one && latest.is_some_and(|began| began >= query.since);
-            if follows || follower.turn_of(&query.text, query.since).is_some() {
+            let follows = query.turn.is_none()
+                && query.resumed
+                && only_one
+                && latest.is_some_and(|began| began >= query.since);
+            if follows || follower.turn_of(query.wanted()).is_some() {
                 if found.is_some() {
                     return Found::Several;
                 }

@@ -20,6 +20,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ use super::{
     Act, AgentSight, Brief, Done, Ending, Next, Note, Observation, Query, Refusals, Rules,
     SameProfile, Sight, UNRESPONSIVE, Wants, Written,
 };
-use crate::agents::transcript::How;
+use crate::agents::told::Told;
+use crate::agents::transcript::{self, Format, How};
 use crate::agents::{Profile, payload, screen};
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase, TurnFacts};
@@ -120,6 +122,10 @@ struct Agent {
     resumed: bool,
     /// It is an answer to what the agent asked.
     is_reply: bool,
+    /// What the agent calls the text's turn, once it has told.
+    turn: Option<Arc<str>>,
+    /// The record that it says it writes.
+    transcript: Option<Arc<PathBuf>>,
     /// When its process was first seen to have ended.
     gone: Option<Tick>,
 }
@@ -160,8 +166,48 @@ impl Agent {
             heard: None,
             resumed: false,
             is_reply: false,
+            turn: None,
+            transcript: None,
             gone: None,
         }
+    }
+
+    /// Learns what the agent calls the text's turn: its hooks tell, or its record.
+    fn learn_turn(&mut self, seen: &Observation) {
+        let told = self
+            .seen(seen)
+            .into_iter()
+            .flat_map(|agent| agent.told.iter());
+        let mut records = told.filter_map(|told| told.transcript.clone());
+        self.transcript = records.next().or_else(|| self.transcript.take());
+        if self.turn.is_some() || self.text.is_empty() {
+            return;
+        }
+        let told = self
+            .seen(seen)
+            .into_iter()
+            .flat_map(|agent| agent.told.iter());
+        // The earliest since it was given: the same words may follow once more.
+        let told = told.filter(|told| {
+            let began = told.began.is_some_and(|began| began >= self.given);
+            let prompt = told.prompt.as_deref();
+            began
+                && prompt.is_some_and(|prompt| transcript::same(Format::Claude, prompt, &self.text))
+        });
+        let told = told.last().map(|told| Arc::clone(&told.id));
+        let written = || seen.record.own.as_ref()?.id.as_deref().map(Arc::from);
+        self.turn = told.or_else(written);
+    }
+
+    /// The text is another from here on.
+    fn forget_turn(&mut self) {
+        self.turn = None;
+    }
+
+    /// Returns what the agent's hooks have told of the text's turn.
+    fn told<'s>(&self, seen: &'s Observation) -> Option<&'s Told> {
+        let turn = self.turn.as_deref()?;
+        self.seen(seen)?.told.iter().find(|told| &*told.id == turn)
     }
 
     /// Whether this is the agent's process still.
@@ -181,16 +227,18 @@ impl Agent {
     }
 
     /// Returns what is to be looked at, but for the screen.
-    fn wants(&self, record: bool) -> Wants {
+    fn wants(&self) -> Wants {
         Wants {
             process: Some((self.pid, self.began)),
             text: Some(Arc::clone(&self.text)),
             profile: Some(SameProfile(Arc::clone(&self.profile))),
-            record: (record && self.profile.transcript.is_some()).then(|| Query {
+            record: self.profile.transcript.is_some().then(|| Query {
                 pid: self.pid,
                 text: Arc::clone(&self.text),
                 since: self.given,
                 resumed: self.resumed,
+                turn: self.turn.clone(),
+                transcript: self.transcript.clone(),
             }),
             ..Wants::default()
         }
@@ -295,11 +343,11 @@ impl Turn {
             | State::Ended => Wants::default(),
             State::Giving(agent, giving) => Wants {
                 screen: giving.looks(),
-                ..agent.wants(true)
+                ..agent.wants()
             },
             State::Running(agent, running) => Wants {
                 screen: running.looks(),
-                ..agent.wants(true)
+                ..agent.wants()
             },
         }
     }
@@ -325,8 +373,16 @@ impl Turn {
             State::Preparing { to } => self.prepared(to, seen, now),
             State::Lost(lost) => self.lost(lost, seen, now),
             State::Finding { lost, to } => self.found(lost, to, seen, now),
-            State::Giving(agent, giving) => self.give(agent, giving, seen, now),
-            State::Running(agent, running) => self.run(agent, running, seen, now),
+            State::Giving(mut agent, giving) => {
+                if giving.is_pasted() {
+                    agent.learn_turn(seen);
+                }
+                self.give(agent, giving, seen, now)
+            }
+            State::Running(mut agent, running) => {
+                agent.learn_turn(seen);
+                self.run(agent, running, seen, now)
+            }
             State::Ended => (self, Next::wait()),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::super::{Act, Ending, Next, Note, Observation, Output, Sight};
 use super::running::Running;
 use super::{Agent, Turn};
 use crate::agents::profile::Patterns;
-use crate::agents::report::{Report, State as Told};
+use crate::agents::report::{Report, State};
 use crate::agents::transcript::How;
 use crate::model::clock::Now;
 use crate::model::session::Activity;
@@ -15,6 +17,9 @@ use crate::store::Limit;
 
 /// A record that does not tell of the prompt this long after its turn began is not waited for.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
+
+/// One that was to tell of it, and is not read yet where the agent has told its answer itself.
+const RECORD_SOON: Duration = Duration::from_millis(500);
 
 /// A record that tells of no end, of an agent that has been idle for so long, in seconds, will not.
 const NO_END: i64 = 300;
@@ -36,6 +41,16 @@ pub(super) struct Ended {
     pub(super) how: How,
     pub(super) response: Option<String>,
     pub(super) facts: TurnFacts,
+}
+
+/// An end that the agent has told of.
+#[derive(Debug, Clone, Copy)]
+struct Done<'s> {
+    at: Timestamp,
+    /// Its answer, where it told that.
+    message: Option<&'s str>,
+    /// It says which task or turn it is about.
+    is_named: bool,
 }
 
 /// What is known of a turn's end before the screen is read for its answer.
@@ -102,7 +117,19 @@ impl Turn {
                     .is_some_and(|submitted| report.at >= submitted);
             late && !said
         });
-        let done = report.filter(|report| report.state == Told::Done);
+        let done = report.filter(|report| report.state == State::Done);
+        let done = done.map(|report| Done {
+            at: report.at,
+            message: report.message.as_deref(),
+            is_named: report.task.is_some(),
+        });
+        let told = agent.told(seen).filter(|_| !said).and_then(|told| {
+            Some(Done {
+                at: told.ended?,
+                message: told.response.as_deref(),
+                is_named: true,
+            })
+        });
         // While it shows a dialog its turn is still its own, whatever began since.
         if let Some(written) = agent.written(seen, said) {
             let facts = TurnFacts {
@@ -127,12 +154,14 @@ impl Turn {
             // Where another turn has begun since, what is reported later is about that one.
             let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
             let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
-            let done = done.filter(|report| other.is_none_or(|other| report.at < other));
+            let done = done.filter(|done| other.is_none_or(|other| done.at < other));
             // And what was reported before it began is about one before it.
-            let done = done.filter(|report| written.began.is_none_or(|own| own <= report.at));
-            return match (written.how.clone(), done) {
+            let done = done.filter(|done| written.began.is_none_or(|own| own <= done.at));
+            return match (written.how.clone(), told.or(done)) {
                 (Some(how), _) => ended(how, response),
-                (None, Some(report)) => ended(How::Done, report.message.clone().or(response)),
+                (None, Some(done)) => {
+                    ended(How::Done, done.message.map(str::to_owned).or(response))
+                }
                 (None, None) => {
                     let last = written.last.or(written.began);
                     let quiet =
@@ -153,24 +182,29 @@ impl Turn {
         let keeps_none = agent
             .seen(seen)
             .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
-        // One that names the task is about it.
-        let unnamed = done.is_some_and(|report| report.task.is_none());
-        if unnamed && agent.profile.transcript.is_some() && !keeps_none {
+        let done = told.or(done);
+        // One that names the task, or its turn, is about it.
+        let within = match done {
+            Some(done) if told.is_some() && done.message.is_some() => RECORD_SOON,
+            Some(done) if told.is_none() && done.is_named => Duration::ZERO,
+            _ => RECORD_WITHIN,
+        };
+        if done.is_some() && agent.profile.transcript.is_some() && !keeps_none {
             let told = *running.told.get_or_insert(now.tick);
-            if now.tick.since(told) < RECORD_WITHIN {
+            if now.tick.since(told) < within {
                 return Verdict::NotYet;
             }
         }
-        if let Some(report) = done {
+        if let Some(done) = done {
             let facts = TurnFacts {
                 source: "report".to_owned(),
-                ended: Some(report.at),
+                ended: Some(done.at),
                 ..TurnFacts::default()
             };
-            return match &report.message {
+            return match done.message {
                 Some(message) => Verdict::Ended(Ended {
                     how: How::Done,
-                    response: Some(message.clone()),
+                    response: Some(message.to_owned()),
                     facts,
                 }),
                 None => Verdict::Read(Known::Reported(facts)),
@@ -205,6 +239,8 @@ impl Turn {
         report.at >= agent.given
             && Some(report.at) != agent.heard
             && report.task.is_none_or(|task| task == self.brief.task.id.0)
+            // One that names its turn is told by that name.
+            && report.turn.is_none()
     }
 
     /// The turn has ended; `accepted`: a person takes what was said as the response.

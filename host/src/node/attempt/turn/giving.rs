@@ -111,7 +111,7 @@ impl Giving {
         }
     }
 
-    fn is_pasted(&self) -> bool {
+    pub(super) fn is_pasted(&self) -> bool {
         !matches!(self.stage, Stage::Ready { .. })
     }
 
@@ -260,6 +260,7 @@ impl Turn {
         agent.given = now.wall;
         agent.heard = sight.report.as_ref().map(|report| report.at);
         agent.resumed = false;
+        agent.forget_turn();
         let mut acts = vec![Act::FollowFromNow { pid: agent.pid }];
         if !agent.is_reply {
             acts.push(Act::Advance {
@@ -289,7 +290,7 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> Given {
-        if seen.record.own.is_some() {
+        if seen.record.own.is_some() || agent.told(seen).is_some() {
             // A person was faster than the looks at the screen.
             return Given::Begun;
         }
@@ -424,7 +425,7 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> Given {
-        if agent.begins(seen, giving.answers.is_some()).is_some() {
+        if agent.begins(seen, giving.answers.is_some()).is_some() || agent.told(seen).is_some() {
             return Given::Begun;
         }
         // One that is idle may tell of what was before.
@@ -442,6 +443,8 @@ impl Turn {
                 && report.at <= now.wall
                 && Some(report.at) != agent.heard
                 && report.task.is_none_or(|task| task == self.brief.task.id.0)
+                // One that names its turn tells its prompt as well.
+                && report.turn.is_none()
         });
         // Where the text still stands there, it was another prompt that was reported.
         let screen = seen.screen.as_ref();

@@ -106,6 +106,7 @@ impl Running {
         if self.has_said() || self.asks().is_some_and(is_said) {
             agent.is_reply = true;
             agent.text = Arc::from("");
+            agent.forget_turn();
         }
         self.question = None;
         self.idle = None;
@@ -341,6 +342,7 @@ impl Turn {
         if other {
             agent.is_reply = true;
             agent.text = Arc::from("");
+            agent.forget_turn();
         }
         let running = running.go_on(&mut agent, now);
         let acts = [Act::GoOn { details }];

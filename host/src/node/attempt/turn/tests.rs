@@ -19,6 +19,7 @@ use super::Turn;
 use crate::agents::fuse::{Says, Signal, Source, Verdict};
 use crate::agents::report::{Report, State};
 use crate::agents::screen;
+use crate::agents::told::ToldTurns;
 use crate::agents::transcript::How;
 use crate::agents::{Catalog, Profile};
 use crate::model::ids::{PaneId, TaskId};
@@ -54,6 +55,7 @@ impl Scene {
         Self {
             ms: 0,
             agent: AgentSight {
+                told: ToldTurns::default(),
                 profile: profile(name),
                 pid: 77,
                 began: 7,
@@ -307,6 +309,8 @@ fn reply(id: i64, answer: Answer, asks: &str) -> Reply {
 
 fn report(state: State, ms: u64, task: Option<i64>, message: Option<&str>) -> Report {
     Report {
+        turn: None,
+        transcript: None,
         server_pid: 10,
         pane: PaneId::parse("%1").expect("a pane"),
         state,

@@ -66,6 +66,8 @@ fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
             assert_eq!(wants.text.as_deref(), Some("say hello"));
             assert_eq!(wants.profile, Some(SameProfile(profile(name))));
             let query = has_record.then(|| Query {
+                turn: None,
+                transcript: None,
                 pid: 77,
                 text: "say hello".into(),
                 since: wall(0),
