@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::profile::{PasteMode, Profile};
+use super::profile::{Guard, PasteMode, Profile};
 
 /// The longest line that a terminal in canonical mode hands over, without its newline: what is longer
 /// is lost without a word.
@@ -57,13 +57,8 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
         None => normal(prompt).into_owned(),
     };
     text.truncate(text.trim_end_matches('\n').len());
-    let guard = profile
-        .paste
-        .guard
-        .iter()
-        .find(|guard| guard.pattern.0.is_match(&text));
-    if let Some(guard) = guard {
-        text.insert_str(0, &guard.prefix);
+    for guard in &profile.paste.guard {
+        text = guarded(guard, text);
     }
     let longest = match profile.paste.mode {
         PasteMode::Bracketed => profile.paste.longest,
@@ -76,6 +71,21 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
         return Err(Unfit::Lines(profile.name.clone()));
     }
     Ok(text)
+}
+
+/// Puts what a guard says around each of its matches.
+fn guarded(guard: &Guard, text: String) -> String {
+    let mut safe = String::new();
+    let mut end = 0;
+    for found in guard.pattern.0.find_iter(&text) {
+        safe.push_str(&text[end..found.start()]);
+        safe.push_str(&guard.prefix);
+        safe.push_str(found.as_str());
+        safe.push_str(&guard.suffix);
+        end = found.end();
+    }
+    safe.push_str(&text[end..]);
+    safe
 }
 
 /// Returns the words that tell an agent of surroundings that it has not: by the profile's template.
@@ -156,6 +166,50 @@ mod tests {
         let mine = profile("[paste]\nguard = [{ pattern = '^[/!]', prefix = ' ' }]\n");
         assert_eq!(prepare(&mine, "/model x", None).expect("fit"), " /model x");
         assert_eq!(prepare(&mine, "a /model", None).expect("fit"), "a /model");
+    }
+
+    #[test]
+    fn what_takes_the_key_is_guarded_wherever_it_stands() {
+        let mine = profile(
+            "[paste]\nguard = [{ pattern = '^:q$', prefix = 'Say: ' }, \
+             { pattern = '(?m)^/\\S+\\.png$', prefix = 'File: ' }, \
+             { pattern = '\\\\$', suffix = ' ' }, { pattern = '@\\S*$', suffix = ' ' }]\n",
+        );
+        for (prompt, expected) in [
+            (":q", "Say: :q"),
+            (":q now", ":q now"),
+            ("a\n/x.png\n/y.png\nb", "a\nFile: /x.png\nFile: /y.png\nb"),
+            ("ends so \\", "ends so \\ "),
+            ("see @a", "see @a "),
+            ("@a sees", "@a sees"),
+        ] {
+            assert_eq!(prepare(&mine, prompt, None).expect("fit"), expected);
+        }
+    }
+
+    /// The built-in profiles, with what their agents were seen to take for something else.
+    #[test]
+    fn no_prompt_is_a_command_of_claude() {
+        let catalog = crate::agents::Catalog::built_in();
+        let claude = &catalog.get("claude").expect("a profile").profile;
+        for (prompt, expected) in [
+            ("/clear x", "Request: /clear x"),
+            (" /clear x", "Request:  /clear x"),
+            ("!ls", "Request: !ls"),
+            ("exit", "Request: exit"),
+            (" :q ", "Request:  :q "),
+            ("exit the loop", "exit the loop"),
+            ("/tmp/x.png", "Request: /tmp/x.png "),
+            ("see\n'/tmp/a b.PNG'\nand", "see\nFile: '/tmp/a b.PNG'\nand"),
+            ("look at /tmp/x.png please", "look at /tmp/x.png please"),
+            ("a \\", "a \\ "),
+            ("ask @re", "ask @re "),
+            ("run /mod", "run /mod "),
+            ("either/or", "either/or"),
+        ] {
+            let text = prepare(claude, prompt, None).expect("fit");
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]

@@ -173,10 +173,14 @@ pub enum PasteMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Guard {
-    /// Texts that it is for.
+    /// What would be one. Every match in a text counts.
     pub pattern: Pattern,
-    /// What is put before them.
+    /// What is put before it.
+    #[serde(default)]
     pub prefix: String,
+    /// What is put after it.
+    #[serde(default)]
+    pub suffix: String,
 }
 
 /// How the end of a turn looks.

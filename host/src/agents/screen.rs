@@ -115,7 +115,10 @@ impl Screen {
         };
         let untouched = typed
             .is_none_or(|(index, before)| begins(index) && typed_of(composer, before).is_empty());
-        let nothing = text.trim().is_empty() || composer.empty.is_match(&shown);
+        // A prompt that the agent proposes is dim, but for its first letter, which stands under the
+        // drawn cursor.
+        let proposed = !composer.cursor && text.chars().count() == 1 && shown.len() > text.len();
+        let nothing = text.trim().is_empty() || proposed || composer.empty.is_match(&shown);
         let empty = nothing && untouched;
         Some(Draft {
             text,
@@ -154,6 +157,23 @@ impl Screen {
             return true;
         }
         !seen.is_empty() && wanted.ends_with(&seen)
+    }
+
+    /// Returns how often `prompt` is to be seen above the composer, as one that was given.
+    pub fn given(&self, profile: &Profile, prompt: &str) -> usize {
+        let lines: Vec<&str> = self.lines().collect();
+        let first = prompt.lines().map(words_of).find(|line| !line.is_empty());
+        let Some(first) = first else {
+            return 0;
+        };
+        let above = &lines[..composer_row(profile, &lines)];
+        let begins = |line: &&&str| {
+            let line = words_of(line);
+            // A long one is wrapped, or has something at its right.
+            let is_long = line.len().min(first.len()) >= LONG;
+            line == first || (is_long && (first.starts_with(&line) || line.starts_with(&first)))
+        };
+        above.iter().filter(begins).count()
     }
 
     /// Whether something stands in the cursor's line: behind a line that was entered, nothing does.
@@ -287,6 +307,9 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
     (answer.join("\n").trim().to_owned(), rest)
 }
 
+/// So many characters of a line are enough to know it by.
+const LONG: usize = 12;
+
 /// So many characters of a prompt are looked for, the most first.
 const BEGINNINGS: [usize; 4] = [400, 120, 60, 30];
 
@@ -393,6 +416,13 @@ fn essence(text: &str) -> String {
     text.chars()
         .filter(|char| char.is_alphanumeric() || char.is_ascii_punctuation())
         .collect()
+}
+
+/// The same without the sign that a line may begin with.
+fn words_of(line: &str) -> String {
+    let line = essence(line);
+    let words = line.trim_start_matches(|char: char| char.is_ascii_punctuation());
+    words.to_owned()
 }
 
 fn parser(height: u16, width: u16) -> vt100::Parser {

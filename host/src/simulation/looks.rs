@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::agents::{AgentPane, Doing, Typing};
+use super::agents::{AgentPane, Doing, Turn, Typing};
 use super::world::State;
 use crate::agents::fuse::{self, Says, Signal, Source, fuse};
 use crate::agents::screen;
@@ -122,10 +122,17 @@ impl AgentPane {
                 .as_ref()
                 .is_some_and(|draft| !draft.is_empty() && text.ends_with(draft.as_str())),
             ends_with_text: false,
+            given: self.given(text),
             draft,
             in_mode: self.mode > now,
             cursor: self.cursor(),
         }
+    }
+
+    /// How often a text is to be seen as one that was given.
+    fn given(&self, text: &str) -> usize {
+        let shown = |turn: &&Turn| turn.pid == self.pid && turn.text == text;
+        self.turns.iter().filter(shown).count()
     }
 
     /// When its process began, by the wall clock as it stands now.
@@ -247,7 +254,7 @@ impl AgentPane {
         if !hands.found {
             return Record::default();
         }
-        let written = |turn: &super::agents::Turn| {
+        let written = |turn: &Turn| {
             let ended = turn.ended.clone().filter(|_| turn.closed <= now);
             let quiet = wall.as_second() - turn.last.as_second() > QUIET;
             let is_done = matches!(ended, Some((How::Done, _)));

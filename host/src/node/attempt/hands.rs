@@ -258,6 +258,7 @@ impl<T: Tmux + 'static> Local<T> {
             detail,
             holds_text: screen.holds(profile, text),
             ends_with_text: screen.ends_with(text),
+            given: screen.given(profile, text),
             draft: screen.draft(profile).map(|draft| draft.text),
             in_mode: capture.in_mode,
             cursor: capture.cursor,

@@ -354,6 +354,8 @@ pub(crate) struct Shown {
     pub(crate) holds_text: bool,
     /// Whether our text is the last that is shown, of a program that has no composer.
     pub(crate) ends_with_text: bool,
+    /// How often our text is to be seen as one that was given.
+    pub(crate) given: usize,
     /// What stands in the composer.
     pub(crate) draft: Option<String>,
     /// The pane is in copy mode or another one.

@@ -124,6 +124,8 @@ struct Agent {
     is_reply: bool,
     /// What the agent calls the text's turn, once it has told.
     turn: Option<Arc<str>>,
+    /// How often the text was to be seen as given before it was pasted.
+    shown: usize,
     /// The record that it says it writes.
     transcript: Option<Arc<PathBuf>>,
     /// When its process was first seen to have ended.
@@ -167,6 +169,7 @@ impl Agent {
             resumed: false,
             is_reply: false,
             turn: None,
+            shown: 0,
             transcript: None,
             gone: None,
         }

@@ -261,6 +261,7 @@ impl Turn {
         agent.heard = sight.report.as_ref().map(|report| report.at);
         agent.resumed = false;
         agent.forget_turn();
+        agent.shown = screen.given;
         let mut acts = vec![Act::FollowFromNow { pid: agent.pid }];
         if !agent.is_reply {
             acts.push(Act::Advance {
@@ -472,8 +473,8 @@ impl Turn {
         if presses > 0 && !still && (titled || says == Says::Busy) {
             return Given::Begun;
         }
-        if presses > 0 && says == Says::Idle && !screen.in_mode && !agent.resumed {
-            // It stood there, the key was pressed, and it is gone: it was taken.
+        // That it is gone proves nothing: a list may have taken the key, and a person the text.
+        if presses > 0 && !still && screen.given > agent.shown {
             return Given::Begun;
         }
         if presses > 0 && says == Says::Waiting && now.tick.since(giving.since) > PRESS_AGAIN {
@@ -509,8 +510,13 @@ impl Turn {
         }
         let what = if stands {
             format!("it still stands in the composer after {presses} presses of the key")
+        } else if says == Says::Attended {
+            format!(
+                "something else stands there now, and no sign of its turn was seen: {}",
+                screen.detail
+            )
         } else {
-            "no sign of its turn was seen".to_owned()
+            "it is gone from the composer, and no sign of its turn was seen".to_owned()
         };
         Given::Unclear(format!("the prompt was submitted, and {what}"))
     }

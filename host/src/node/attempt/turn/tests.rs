@@ -2,6 +2,7 @@
 
 mod ending;
 mod giving;
+mod named;
 mod resuming;
 mod running;
 
@@ -133,9 +134,18 @@ fn shown(says: Says) -> Shown {
         detail: "seen".to_owned(),
         holds_text: false,
         ends_with_text: false,
+        given: 0,
         draft: Some(String::new()),
         in_mode: false,
         cursor: (2, 20),
+    }
+}
+
+/// Our text stands above the composer, as one that was given.
+fn taken() -> Shown {
+    Shown {
+        given: 1,
+        ..shown(Says::Idle)
     }
 }
 
@@ -526,7 +536,7 @@ fn a_turn_has_begun_where_something_proves_it() {
     type Proof = fn(&mut Run);
     let proofs: [(&str, Proof); 5] = [
         ("busy", |run| run.scene.screen = Some(shown(Says::Busy))),
-        ("gone", |run| run.scene.screen = Some(shown(Says::Idle))),
+        ("given", |run| run.scene.screen = Some(taken())),
         ("record", |run| run.wrote(None, "")),
         ("title", |run| {
             run.scene.ms += 10;
@@ -1187,7 +1197,7 @@ fn what_is_reported_before_the_key_was_pressed_again_is_about_something_else() {
     let at = run.scene.ms;
     run.after(600);
     run.did(Done::Typed(Typed::Done));
-    run.scene.screen = Some(shown(Says::Idle));
+    run.scene.screen = Some(taken());
     assert!(run.after(25).contains(&begun()));
     run.scene.agent.report = Some(report(State::Done, at, None, Some("another's")));
     assert!(run.after(25).is_empty());

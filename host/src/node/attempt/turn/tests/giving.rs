@@ -285,7 +285,9 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
     };
     for (screen, titled, proves) in [
         (shown(Says::Busy), None, true),
-        (shown(Says::Idle), None, true),
+        // It may have been taken out.
+        (shown(Says::Idle), None, false),
+        (taken(), None, true),
         (in_mode(shown(Says::Idle)), None, false),
         (shown(Says::Nothing), None, false),
         (shown(Says::Nothing), Some(6_000), false),
@@ -304,6 +306,19 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
         let begins = run.after(10).contains(&begun());
         assert_eq!(begins, proves, "{screen:?} {titled:?}");
     }
+    // It was to be seen there before it was pasted.
+    let mut run = Run::ready("codex");
+    run.scene.screen = Some(taken());
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    run.after(500);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(taken());
+    assert!(run.after(10).is_empty());
+    // What is not proved is not claimed: neither that it runs nor that it does not.
+    run.after(60_000);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     // A title that says something else proves nothing.
     let mut run = submitted("codex", true);
     run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Nothing)];

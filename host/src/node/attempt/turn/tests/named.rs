@@ -1,0 +1,95 @@
+//! Turns that the agent's hooks tell of by name.
+
+use super::*;
+
+/// A report of a turn that it names.
+fn named(turn: &str, state: State, ms: u64, message: &str) -> Report {
+    Report {
+        turn: Some(turn.to_owned()),
+        ..report(state, ms, None, Some(message))
+    }
+}
+
+impl Run {
+    /// Its agent's hooks tell of this.
+    fn told(&mut self, report: Report) {
+        self.scene.agent.told.take(&report);
+        self.scene.agent.report = Some(report);
+    }
+}
+
+#[test]
+fn a_prompt_that_was_told_has_begun_whatever_the_screen_shows() {
+    for (text, begins) in [
+        ("say hello", true),
+        // As agents change it.
+        (
+            "\n\n<pasted_content id=\"9b3c\">\nsay hello\n</pasted_content id=\"9b3c\">\n",
+            true,
+        ),
+        ("say hello twice", false),
+    ] {
+        let mut run = Run::submitted("claude");
+        run.scene.screen = Some(shown(Says::Nothing));
+        let at = run.scene.ms;
+        run.told(named("p1", State::Busy, at, text));
+        assert_eq!(run.after(10).contains(&begun()), begins, "{text}");
+    }
+    // One that was told before it was pasted is another's.
+    let mut run = Run::ready("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", State::Busy, at, "say hello"));
+    run.after(10);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Nothing));
+    assert!(run.after(10).is_empty());
+    // A person's Enter was faster than ours.
+    let mut run = Run::pasted("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", State::Busy, at, "say hello"));
+    assert!(run.after(10).contains(&begun()));
+}
+
+#[test]
+fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
+    let mut run = Run::submitted("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", State::Busy, at, "say hello"));
+    assert!(run.after(10).contains(&begun()));
+    // A prompt of a person's, submitted in between, has begun and ended first.
+    let at = run.scene.ms;
+    run.told(named("p2", State::Busy, at, "else"));
+    run.told(named("p2", State::Done, at, "another's answer"));
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty());
+    }
+    let at = run.scene.ms;
+    run.told(named("p1", State::Done, at, "hello,\nand whole"));
+    // Its record is about to tell as well.
+    assert!(run.after(0).is_empty());
+    assert!(run.after(499).is_empty());
+    run.after(1);
+    let end = end(&run.next);
+    assert_eq!(end.output, Output::Text("hello,\nand whole".to_owned()));
+    assert_eq!(
+        (end.outcome, end.event),
+        (Outcome::Completed, Event::Complete)
+    );
+    let source = end.turn.as_ref().map(|facts| facts.source.as_str());
+    assert_eq!(source, Some("report"));
+}
+
+#[test]
+fn a_record_tells_the_name_by_which_the_end_is_known() {
+    let mut run = Run::submitted("claude");
+    run.wrote(None, "");
+    let own = run.scene.record.own.as_mut().expect("a turn");
+    own.id = Some("p1".to_owned());
+    assert!(run.after(10).contains(&begun()));
+    let query = run.turn.wants().record.expect("a question");
+    assert_eq!(query.turn.as_deref(), Some("p1"));
+    let at = run.scene.ms;
+    run.told(named("p1", State::Done, at, "done"));
+    run.after(10);
+    assert_eq!(end(&run.next).output, Output::Text("done".to_owned()));
+}
