@@ -4,8 +4,8 @@ use assigner_needs::needs;
 
 use crate::world::{Pane, World, eventually};
 
-#[test]
 #[needs(busybox)]
+#[test]
 fn its_default_prompt_is_known_and_a_draft_is_kept() {
     for (start, name) in [
         ("exec busybox sh", "plain"),

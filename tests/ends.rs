@@ -118,8 +118,8 @@ fn a_part_of_a_command_that_is_stopped_is_no_end_either() {
 }
 
 /// fish waits for what was stopped in a file that it sources, and so does the task.
-#[test]
 #[needs(fish)]
+#[test]
 fn a_command_that_is_stopped_in_fish_goes_on() {
     in_shells(&[Shell::Fish], |seat| {
         let id = seat.shell("sh -c 'echo ran >> notes; exec sleep 2'; echo done >> notes");

@@ -1,7 +1,7 @@
 //! A model on loopback for the agents of the tests, and what their tests share.
 //!
-//! It speaks the Responses API and chat completions, each as far as an agent needs them for whole
-//! turns, and remembers what it was asked. What it does is told by words of the prompt:
+//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages`]), each as far
+//! as an agent needs them for whole turns, and remembers what it was asked. What it does is told by words of the prompt:
 //!
 //! | word | it |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | `LIMIT` | refuses, as a usage limit does, until [`Model::forgive`] |
 //! | `LIMIT-ONCE` | refuses in this way the first time that it sees the prompt |
 //! | `ERROR` | refuses as a bad request |
+//! | `DENY` | refuses the key |
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -68,7 +69,7 @@ pub(crate) struct Turn {
     /// The conversation; agents that name none have one.
     pub(crate) thread: String,
     /// Tells turns apart, also those with the same prompt.
-    turn: String,
+    pub(crate) turn: String,
     /// Where the agent says that it stands.
     pub(crate) cwd: Option<String>,
     /// The last words of a person, as they came.
@@ -101,6 +102,11 @@ impl Model {
             shared,
             listener: Some(thread),
         }
+    }
+
+    /// The same for an agent that speaks the Messages API.
+    pub(crate) fn root_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// What an agent is told as its provider's address.
@@ -173,20 +179,21 @@ impl Drop for Model {
 
 /// What a prompt makes the model do.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Script {
+pub(crate) struct Script {
     slow: Duration,
     hold: bool,
-    ask: bool,
+    pub(crate) ask: bool,
     question: bool,
     file: bool,
     limit: bool,
     limit_once: bool,
-    error: bool,
+    pub(crate) error: bool,
+    pub(crate) deny: bool,
 }
 
 impl Script {
     /// Whole words count.
-    fn of(prompt: &str) -> Self {
+    pub(crate) fn of(prompt: &str) -> Self {
         let mut script = Self::default();
         for word in prompt.split_whitespace() {
             match word {
@@ -197,6 +204,7 @@ impl Script {
                 "LIMIT" => script.limit = true,
                 "LIMIT-ONCE" => script.limit_once = true,
                 "ERROR" => script.error = true,
+                "DENY" => script.deny = true,
                 _ => {
                     let ms = word.strip_prefix("SLOW=").and_then(|ms| ms.parse().ok());
                     script.slow = ms.map_or(script.slow, Duration::from_millis);
@@ -208,7 +216,7 @@ impl Script {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -230,7 +238,7 @@ impl Shared {
     }
 
     /// Waits as a prompt wants it, or until the server ends.
-    fn wait(&self, script: &Script) {
+    pub(crate) fn wait(&self, script: &Script) {
         let rest = self
             .changed
             .wait_timeout_while(self.state(), script.slow, |state| !state.stops);
@@ -243,7 +251,7 @@ impl Shared {
     }
 
     /// Notes a request, and says whether it is refused by a usage limit.
-    fn note(&self, request: Turn, script: &Script) -> bool {
+    pub(crate) fn note(&self, request: Turn, script: &Script) -> bool {
         let mut state = self.state();
         let once = script.limit_once && state.limited.insert(request.prompt.clone());
         let known = state
@@ -258,7 +266,7 @@ impl Shared {
     }
 
     /// Notes the answer of a turn.
-    fn answered(&self, thread: &str, turn: &str, text: &str) {
+    pub(crate) fn answered(&self, thread: &str, turn: &str, text: &str) {
         let mut state = self.state();
         let mut turns = state.turns.iter_mut();
         if let Some(found) = turns.find(|known| known.thread == thread && known.turn == turn) {
@@ -267,7 +275,7 @@ impl Shared {
     }
 
     /// A number for each answer, as an id.
-    fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         let mut state = self.state();
         state.answers += 1;
         state.answers
@@ -312,6 +320,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         ("POST", Ok(asked)) if path.ends_with("/chat/completions") => {
             chat(&asked, shared, &mut out)
         }
+        ("POST", Ok(asked)) if path.contains("/messages") => {
+            crate::messages::answer(path, &asked, shared, &mut out)
+        }
         ("GET", _) if path.contains("/models") => out.whole(
             200,
             &[],
@@ -353,13 +364,18 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
     Ok((first.trim_end().to_owned(), body))
 }
 
-struct Reply<'a> {
+pub(crate) struct Reply<'a> {
     stream: &'a TcpStream,
 }
 
 impl Reply<'_> {
     /// An answer in one piece.
-    fn whole(&mut self, code: u16, headers: &[(&str, String)], body: &Value) -> io::Result<()> {
+    pub(crate) fn whole(
+        &mut self,
+        code: u16,
+        headers: &[(&str, String)],
+        body: &Value,
+    ) -> io::Result<()> {
         let body = body.to_string();
         let mut head = format!(
             "HTTP/1.1 {code} Status\r\ncontent-type: application/json\r\nconnection: close\r\n\
@@ -373,12 +389,12 @@ impl Reply<'_> {
     }
 
     /// The begin of one that comes in events, and ends with the connection.
-    fn begin(&mut self) -> io::Result<()> {
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
         self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
     }
 
     /// An event that is called by its type.
-    fn event(&mut self, event: &Value) -> io::Result<()> {
+    pub(crate) fn event(&mut self, event: &Value) -> io::Result<()> {
         let name = event["type"].as_str().unwrap_or_default();
         self.send(&format!("event: {name}\ndata: {event}\n\n"))
     }

@@ -51,8 +51,8 @@ fn bash_by_a_line_and_by_words() {
     }
 }
 
-#[test]
 #[needs(zsh)]
+#[test]
 fn zsh_with_its_files_in_a_directory_of_their_own() {
     let prompt = "setopt ksh_arrays; precmd_functions+=(a b); a() { :; }; b() { export THEIRS=theirs; }; PROMPT='%~ ╭─ mine ❯❯ '\n";
     pool_of("'zsh'", &[(".zshrc", prompt)]);
@@ -63,8 +63,8 @@ fn zsh_with_its_files_in_a_directory_of_their_own() {
     pool_of("['zsh', '-l']", &elsewhere);
 }
 
-#[test]
 #[needs(fish)]
+#[test]
 fn fish_with_a_prompt_of_two_rows() {
     let prompt = "set -gx THEIRS theirs; function fish_prompt; echo; echo (pwd); echo -n '╭─ mine ❯❯ '; end\n";
     let quiet = (".local/share/fish/generated_completions/.keep", "");

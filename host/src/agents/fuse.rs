@@ -11,6 +11,13 @@ pub use crate::model::verdict::{Says, Signal, Source, Verdict, fuse};
 /// A dialog's question stands so many lines above its choices at most.
 const TALLEST_DIALOG: usize = 12;
 
+/// What it is about stands so many lines above that at most.
+const TALLEST_ABOUT: usize = 24;
+
+/// The longest question that is told, and of it what it is about, in characters.
+const LONGEST_QUESTION: usize = 800;
+const LONGEST_ABOUT: usize = 400;
+
 /// Returns what a title says.
 pub fn title(profile: &Profile, title: &str) -> (Says, String) {
     let says = if profile.state.waiting_title.is_match(title) {
@@ -41,13 +48,14 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
                 .take(TALLEST_DIALOG)
                 .position(|line| line.trim().ends_with('?'))
         };
-        let lines = &tail[at..=at + asked.unwrap_or(0)];
-        let words: Vec<&str> = lines
-            .iter()
-            .rev()
-            .flat_map(|line| line.split_whitespace())
-            .collect();
-        return (Says::Waiting, words.join(" ").chars().take(500).collect());
+        let last = at + asked.unwrap_or(0);
+        let question = joined(tail[at..=last].iter().rev());
+        let about = about(screen, last);
+        let asks = match about.is_empty() {
+            true => question,
+            false => format!("{about}: {question}"),
+        };
+        return (Says::Waiting, asks.chars().take(LONGEST_QUESTION).collect());
     }
     if let Some(line) = tail.iter().find(|line| state.busy_screen.is_match(line)) {
         return (Says::Busy, line.trim().to_owned());
@@ -74,6 +82,41 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
             ),
         },
     }
+}
+
+/// Returns what a dialog is about: the lines between its upper edge and its question, which is the line
+/// `question` of the tail. Nothing where no edge is to be seen.
+fn about(screen: &Screen, question: usize) -> String {
+    let above: Vec<&str> = screen
+        .tail(question + TALLEST_ABOUT)
+        .skip(question + 1)
+        .collect();
+    let edge = above.iter().position(|line| is_edge(line));
+    let lines = above[..edge.unwrap_or(0)].iter().rev();
+    let words = joined(lines);
+    let mut cut: String = words.chars().take(LONGEST_ABOUT).collect();
+    if cut.len() < words.len() {
+        cut.push('…');
+    }
+    cut
+}
+
+/// Whether a line is the upper edge of a dialog. Broken lines stand inside of one.
+fn is_edge(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with(['╭', '┌', '┏', '╔'])
+        || (line.chars().count() >= 4 && line.chars().all(|char| "─━═▔▁".contains(char)))
+}
+
+/// Joins the words of lines, without what is drawn around them.
+fn joined<'s>(lines: impl Iterator<Item = &'s &'s str>) -> String {
+    let is_drawn = |word: &&str| {
+        word.chars()
+            .all(|char| ('\u{2500}'..='\u{259f}').contains(&char))
+    };
+    let words = lines.flat_map(|line| line.split_whitespace());
+    let words: Vec<&str> = words.filter(|word| !is_drawn(word)).collect();
+    words.join(" ")
 }
 
 /// Returns what a report says.

@@ -162,11 +162,17 @@ impl Screen {
     /// Returns how often `prompt` is to be seen above the composer, as one that was given.
     pub fn given(&self, profile: &Profile, prompt: &str) -> usize {
         let lines: Vec<&str> = self.lines().collect();
+        let above = &lines[..composer_row(profile, &lines)];
         let first = prompt.lines().map(words_of).find(|line| !line.is_empty());
         let Some(first) = first else {
-            return 0;
+            // One of signs alone stands behind the sign of the line.
+            let signs = prompt.trim();
+            let is_it = |line: &&&str| {
+                let behind = line.trim().split_once(' ').map(|(_, behind)| behind.trim());
+                !signs.is_empty() && behind == Some(signs)
+            };
+            return above.iter().filter(is_it).count();
         };
-        let above = &lines[..composer_row(profile, &lines)];
         let begins = |line: &&&str| {
             let line = words_of(line);
             // A long one is wrapped, or has something at its right.
@@ -276,8 +282,15 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
     };
     let below = match told {
         Some(told) => &above[told + 1..],
-        None if whole => above,
-        // It is out of sight: what stands there may be older.
+        // Below one that is out of sight there is nothing but its answer, where no other prompt is to be
+        // seen, nor what could be the answer to one.
+        None if whole
+            && profile.turn.answer.is_none()
+            && !above.iter().any(|line| is_given(profile, line)) =>
+        {
+            above
+        }
+        // What stands there may be older.
         None => return (String::new(), last_lines(above, FURTHER_LINES)),
     };
     let begins = profile.turn.answer.as_ref();

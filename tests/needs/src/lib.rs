@@ -4,13 +4,18 @@
 use proc_macro::{TokenStream, TokenTree};
 
 /// What can be needed, and how its absence is told. `build.rs` looks for each by its name.
-const NEEDS: [(&str, &str); 13] = [
+const NEEDS: [(&str, &str); 15] = [
     ("zsh", "zsh is not installed"),
     ("fish", "fish is not installed"),
     ("dash", "dash is not installed"),
     ("busybox", "busybox is not installed"),
     ("codex", "codex is not installed"),
     ("aider", "aider is not installed"),
+    ("claude", "target/tools/claude has no Claude Code"),
+    (
+        "claude_earlier",
+        "target/tools/claude-earlier has no Claude Code",
+    ),
     ("rust_for_wasm", "no Rust builds WebAssembly"),
     ("c_for_wasm", "no C compiler builds for WASI"),
     ("python_for_wasm", "componentize-py is not installed"),
@@ -26,6 +31,12 @@ pub fn needs(needs: TokenStream, test: TokenStream) -> TokenStream {
     let Some(needs) = known(needs) else {
         return unknown();
     };
+    // Where the test was made of it already, nothing would leave it out.
+    if !test.to_string().contains("test]") {
+        return "compile_error!(\"`needs` stands before `test`\");"
+            .parse()
+            .unwrap_or_default();
+    }
     let Some((_, reason)) = needs.into_iter().find(|(name, _)| !is_there(name)) else {
         return test;
     };

@@ -137,8 +137,9 @@ pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
         Format::Codex => prompt.trim() == delivered.trim(),
         Format::Claude => {
             // A prompt may have such tags itself.
+            let plain = prompt::unescaped(&prompt::unwrapped(&prompt));
             prompt::lines(&prompt).eq(prompt::lines(&delivered))
-                || prompt::lines(&prompt::unwrapped(&prompt)).eq(prompt::lines(&delivered))
+                || prompt::lines(&plain).eq(prompt::lines(&delivered))
         }
         Format::Aider => aider::lines(&prompt).eq(aider::lines(&delivered)),
     }

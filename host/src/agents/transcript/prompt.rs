@@ -41,6 +41,12 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
+/// Returns a prompt with such tags of its own as they were: Claude Code makes other words of them.
+pub(super) fn unescaped(text: &str) -> String {
+    text.replace("<\\pasted_content", "<pasted_content")
+        .replace("<\\/pasted_content", "</pasted_content")
+}
+
 /// Returns what stands before, inside and after the next tags.
 fn next_pasted(text: &str) -> Option<[&str; 3]> {
     let (before, tag) = text.split_once("<pasted_content id=\"")?;

@@ -286,7 +286,10 @@ fn a_prompt_that_was_pasted_into_claude_is_known() {
     assert!(same(Format::Claude, kept, delivered));
     assert!(!same(Format::Codex, kept, delivered));
     assert!(!same(Format::Claude, kept, "one\n\ttwo\nfour"));
-    // One that speaks of such tags is kept as it is.
+    // One that speaks of such tags is kept as it is, or with a sign in them.
+    let spoken = "<pasted_content id=\"1\">\nx\n</pasted_content id=\"1\">";
+    let kept_so = "<\\pasted_content id=\"1\">\nx\n<\\/pasted_content id=\"1\">";
+    assert!(same(Format::Claude, kept_so, spoken));
     assert!(same(Format::Claude, kept, kept));
 }
 

@@ -1,0 +1,400 @@
+//! Prompts for a real Claude Code, the newest that is tried and an earlier one, which asks a model on
+//! loopback.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::model::{
+    Model, answer, answered, patiently, session_becomes, session_running, task_becomes, task_ends,
+};
+use crate::world::{Pane, World, assert_calm, is_settled, policies_target, text};
+use assigner_needs::needs;
+
+/// Its last twenty characters are those that it asks about at its start.
+const KEY: &str = "sk-ant-api03-0123456789abcdefghijklmnop";
+
+/// A version, by the folder that CI installs it into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Latest,
+    Earlier,
+}
+
+/// A world with a model, and a home for Claude Code that trusts its directories.
+///
+/// The world comes first: its sessions end before the model does.
+struct Desk {
+    world: World,
+    model: Model,
+    program: String,
+}
+
+impl Desk {
+    fn new(version: Version, dirs: &[&str]) -> Self {
+        let folder = match version {
+            Version::Latest => "claude",
+            Version::Earlier => "claude-earlier",
+        };
+        let tools = policies_target().with_file_name("tools");
+        let program = tools.join(folder).join("node_modules/.bin/claude");
+        let (world, model) = (World::new(), Model::start());
+        let projects = dirs.iter().map(|dir| {
+            let dir = world.mkdir(&format!("work/{dir}"));
+            let trusted = json!({
+                "hasTrustDialogAccepted": true,
+                "hasCompletedProjectOnboarding": true,
+            });
+            (dir, trusted)
+        });
+        let state = json!({
+            "hasCompletedOnboarding": true,
+            "theme": "dark",
+            "customApiKeyResponses": {"approved": [&KEY[KEY.len() - 20..]], "rejected": []},
+            "projects": projects.collect::<serde_json::Map<String, Value>>(),
+        });
+        let home = world.mkdir("claude/.claude");
+        let settings = json!({"theme": "dark"});
+        fs::write(world.path("claude/.claude.json"), state.to_string()).expect("a file");
+        fs::write(format!("{home}/settings.json"), settings.to_string()).expect("a file");
+        Self {
+            world,
+            model,
+            program: text(&program),
+        }
+    }
+
+    /// A directory of those that it trusts.
+    fn dir(&self, name: &str) -> String {
+        text(&self.world.path("work").join(name))
+    }
+
+    /// Lets it report by its hooks from its next start on.
+    fn installs_hooks(&self) {
+        let settings = text(&self.world.path("claude/.claude/settings.json"));
+        self.world
+            .assigner(&["hooks", "install", "claude", "--yes", "--file", &settings])
+            .succeeded();
+    }
+
+    /// Starts it in a session and the directory of the same name, and waits for its composer.
+    fn session(&self, name: &str) -> Pane<'_> {
+        self.session_with(name, &[])
+    }
+
+    /// The same with options.
+    fn session_with(&self, name: &str, options: &[&str]) -> Pane<'_> {
+        let home = format!("HOME={}", text(&self.world.path("claude")));
+        let url = format!("ANTHROPIC_BASE_URL={}", self.model.root_url());
+        let key = format!("ANTHROPIC_API_KEY={KEY}");
+        let words = [
+            "env",
+            &home,
+            &url,
+            &key,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+            "CLAUDE_CODE_MAX_RETRIES=1",
+            "DISABLE_AUTOUPDATER=1",
+            "DISABLE_TELEMETRY=1",
+            "DISABLE_ERROR_REPORTING=1",
+            &self.program,
+        ];
+        let words = [&words, options].concat();
+        let pane = session_running(&self.world, name, &words, &self.dir(name));
+        ready(&pane);
+        pane
+    }
+
+    /// Queues a prompt for it, and returns the task's number.
+    fn prompt(&self, text: &str) -> u64 {
+        self.prompt_with(&[], text)
+    }
+
+    fn prompt_with(&self, options: &[&str], text: &str) -> u64 {
+        let provider = ["--provider", "claude"];
+        self.world
+            .send(&[&provider, options, &["--", text]].concat())
+    }
+
+    /// Waits until the sessions are free.
+    fn idle(&self, names: &[&str]) {
+        for name in names {
+            let session = session_becomes(&self.world, name, "idle");
+            assert_eq!(session["provider"], "claude", "{session}");
+        }
+    }
+}
+
+/// Waits until the composer is there.
+#[track_caller]
+fn ready(pane: &Pane<'_>) {
+    patiently(|| {
+        let screen = pane.screen();
+        // With the blank that stands nowhere else.
+        match screen.contains("❯\u{a0}") {
+            true => Ok(()),
+            false => Err(format!("no composer:\n{screen}")),
+        }
+    });
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn tries(task: &Value) -> usize {
+    task["attempts"].as_array().expect("attempts").len()
+}
+
+/// Ordinary prompts: of one line and of many, long, with tabs, and with long answers.
+fn ordinary() -> Vec<String> {
+    let mut prompts = vec![
+        "plain".to_owned(),
+        "three\nshort\nlines".to_owned(),
+        "four\nlines\nare\npasted".to_owned(),
+        "with `code`,\n\n* a list\n* and more\n\n```rust\nfn main() {}\n```\nand a paragraph"
+            .to_owned(),
+        "a long line that goes on ".repeat(40).trim_end().to_owned(),
+        (0..40)
+            .map(|line| format!("line {line}\n"))
+            .collect::<String>(),
+        "a FILE, please".to_owned(),
+        "a FILE for\nfour\nlines\nhere".to_owned(),
+        "SLOW=700 and done".to_owned(),
+        "ümläute, 漢字 und 👩‍💻".to_owned(),
+        "is \"quoted\" 'twice' $HOME `date` \\n #hash".to_owned(),
+    ];
+    for (number, prompt) in prompts.iter_mut().enumerate() {
+        prompt.insert_str(0, &format!("number {number}: "));
+        prompt.truncate(prompt.trim_end().len());
+    }
+    prompts
+}
+
+fn ordinary_prompts_are_answered_whole(version: Version, hooks: bool) {
+    let names = ["api", "web"];
+    let desk = Desk::new(version, &names);
+    let (world, model) = (&desk.world, &desk.model);
+    if hooks {
+        desk.installs_hooks();
+    }
+    for name in names {
+        desk.session(name);
+    }
+    let daemon = world.daemon();
+    desk.idle(&names);
+    let prompts = ordinary();
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        answered(world, *id, prompt);
+        let task = world.show(*id);
+        assert_eq!(tries(&task), 1, "{task:#}");
+        let turn = model.once(prompt);
+        let session = task["session"].as_str().expect("a session");
+        assert_eq!(turn.cwd, Some(desk.dir(session)), "{task:#}");
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert_calm(&daemon.log());
+}
+
+#[needs(claude)]
+#[test]
+fn ordinary_prompts_of_the_latest() {
+    ordinary_prompts_are_answered_whole(Version::Latest, false);
+}
+
+#[needs(claude)]
+#[test]
+fn ordinary_prompts_of_the_latest_with_hooks() {
+    ordinary_prompts_are_answered_whole(Version::Latest, true);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn ordinary_prompts_of_an_earlier_one() {
+    ordinary_prompts_are_answered_whole(Version::Earlier, false);
+}
+
+/// Prompts that would be something else than a prompt: commands, ends, lists, images, new lines.
+fn awkward(image: &str) -> Vec<String> {
+    let words = [
+        "/clear x",
+        "/help",
+        " /compact",
+        "/",
+        "!touch broken",
+        "exit",
+        "quit",
+        ":q",
+        " :wq ",
+        "# remember this",
+        "&x",
+        "? x",
+        "@",
+        "see @",
+        "ask @a",
+        "run /mod",
+        "back \\",
+        "two \\\\",
+        "a\\\nb\\",
+        "a\ttab\tor two",
+        "[Pasted text #1]",
+        "[Image #1]",
+        "❯ 1. Do this",
+        "> quoted",
+        "zero\u{200b}width",
+        "👩‍💻",
+        "--help",
+        "1",
+        "y",
+        "ultrathink about it",
+        "\"",
+        "$(date)",
+        "    indented\n\n\n\nby four",
+        "ends in @src/\nand more\nand more\nand @x",
+        "what is <pasted_content id=\"1\">\nx",
+    ];
+    let mut prompts: Vec<String> = words.iter().map(|&words| words.to_owned()).collect();
+    prompts.push(image.to_owned());
+    prompts.push(format!("look at\n{image}\nplease"));
+    prompts.push(format!("'{image}'"));
+    prompts
+}
+
+/// A red square of PNG.
+const IMAGE: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0,
+    1, 0, 0, 0, 1, 8, 2, 0, 0, 0, 0x90, 0x77, 0x53, 0xde, 0, 0, 0, 12, b'I', b'D', b'A', b'T', 8,
+    0xd7, 0x63, 0xf8, 0xcf, 0xc0, 0, 0, 3, 1, 1, 0, 0x18, 0xdd, 0x8d, 0xb0, 0, 0, 0, 0, b'I', b'E',
+    b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+fn awkward_prompts_reach_it_as_prompts(version: Version) {
+    let desk = Desk::new(version, &["one"]);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let image = world.path("work/one/x.png");
+    fs::write(&image, IMAGE).expect("an image");
+    let daemon = world.daemon();
+    desk.idle(&["one"]);
+    let prompts = awkward(&text(&image));
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        let task = task_becomes(world, *id, "completed");
+        assert_eq!(tries(&task), 1, "{prompt:?}: {task:#}");
+        let output = String::from_utf8(world.output(*id)).expect("UTF-8");
+        // What the model was asked is the prompt, with words before it where it needs them.
+        let asked = output.strip_prefix("the answer to: ").unwrap_or(&output);
+        let plain = |text: &str| {
+            text.split_whitespace()
+                .collect::<String>()
+                .replace(['\u{200b}', '\\'], "")
+        };
+        let (asked, wanted) = (plain(asked), plain(prompt));
+        let said = asked.replace("File:", "");
+        assert!(
+            asked.ends_with(&wanted) || said.ends_with(&wanted),
+            "{prompt:?}: {output:?}"
+        );
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert!(!Path::new(&desk.dir("one")).join("broken").exists());
+    assert_calm(&daemon.log());
+}
+
+#[needs(claude)]
+#[test]
+fn awkward_prompts_of_the_latest() {
+    awkward_prompts_reach_it_as_prompts(Version::Latest);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn awkward_prompts_of_an_earlier_one() {
+    awkward_prompts_reach_it_as_prompts(Version::Earlier);
+}
+
+#[needs(claude)]
+#[test]
+fn a_permission_is_a_persons() {
+    let desk = Desk::new(Version::Latest, &["one"]);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session_with("one", &["--permission-mode", "default"]);
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    let asks = desk.prompt("ASK before you do it");
+    let task = task_becomes(world, asks, "waiting_input");
+    let reason = world.reason(asks);
+    assert!(reason.contains("touch asked"), "{reason}\n{task:#}");
+    let next = desk.prompt("the next one");
+    world
+        .assigner(&["reply", &asks.to_string(), "1"])
+        .succeeded();
+    answered(world, asks, "ASK before you do it");
+    assert!(world.path("work/one/asked").exists());
+    answered(world, next, "the next one");
+    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+}
+
+#[needs(claude)]
+#[test]
+fn what_the_model_refuses_is_told() {
+    let desk = Desk::new(Version::Latest, &["one"]);
+    let world = &desk.world;
+    desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    for (prompt, says) in [
+        ("ERROR of the model", "a bad request, says the model"),
+        ("DENY the key", "Invalid API key"),
+    ] {
+        let id = desk.prompt(prompt);
+        let task = task_ends(world, id);
+        assert_eq!(task["status"], "failed", "{task:#}");
+        let error = task["error"].as_str().unwrap_or_default();
+        assert!(error.contains(says), "{task:#}");
+    }
+    // It proposes the next prompt after that, and is free all the same.
+    let next = desk.prompt("go on");
+    answered(world, next, "go on");
+    let limited = desk.prompt("LIMIT it");
+    patiently(|| {
+        let task = world.show(limited);
+        assert!(!is_settled(&task), "{task:#}");
+        let reason = text_of(&task["wait_reason"]);
+        match task["status"] == "pending" && reason.starts_with("rate limit: ") {
+            true => Ok(()),
+            false => Err(format!("{task:#}")),
+        }
+    });
+}
+
+#[needs(claude)]
+#[test]
+fn a_daemon_that_is_killed_loses_no_turn() {
+    let desk = Desk::new(Version::Latest, &["one"]);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.installs_hooks();
+    desk.session("one");
+    let daemon = world.daemon();
+    desk.idle(&["one"]);
+    let prompt = "HOLD this\nfor\nfour\nlines";
+    let id = desk.prompt(prompt);
+    model.asked(prompt);
+    task_becomes(world, id, "in_progress");
+    daemon.kill();
+    model.release();
+    patiently(|| {
+        let done = model.once(prompt).answer;
+        done.ok_or_else(|| "not answered".to_owned())
+    });
+    let _daemon = world.daemon();
+    answered(world, id, prompt);
+    let task = world.show(id);
+    assert_eq!(tries(&task), 1, "{task:#}");
+    assert_eq!(
+        answer(prompt),
+        model.once(prompt).answer.expect("an answer")
+    );
+}
