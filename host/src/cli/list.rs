@@ -6,7 +6,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::show::task_json;
 use super::{Context, ui, wish};
-use crate::model::task::Status;
+use crate::model::task::{Response, Status};
 use crate::store::Store;
 
 /// Lists tasks, the newest last; those whose agent waits for a person come first.
@@ -96,7 +96,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
                 ui::ago(task.created_at, now),
                 match &task.asks {
                     Some(asks) => ui::cut(&ui::clean(asks), 60),
-                    None => ui::cut(&ui::clean(&task.summary()), 60),
+                    None => {
+                        let summary = ui::cut(&ui::clean(&task.summary()), 60);
+                        match task.response {
+                            Some(response @ Response::Partial) => {
+                                format!("{summary} (response: {})", response.name())
+                            }
+                            _ => summary,
+                        }
+                    }
                 },
             ]
         })

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::Kind;
+use crate::model::task::{Kind, Response};
 use crate::store::{Output, Secrets, Store, mask};
 
 /// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
@@ -60,8 +60,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             "status": task.status,
             "output": String::from_utf8_lossy(&output.bytes),
             "bytes": output.total,
+            "response": task.response,
         }))?;
         return Ok(Exit::Done);
+    }
+    if let Some(response @ Response::Partial) = task.response {
+        ui::warn(&format!(
+            "response: {}: the agent's own record of it was not found",
+            response.name()
+        ));
     }
     let missing = output.total.saturating_sub(output.bytes.len() as u64);
     if missing > 0 {

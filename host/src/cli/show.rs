@@ -131,6 +131,9 @@ fn print(
     if let Some(error) = &task.error {
         line("error", &ui::clean(error))?;
     }
+    if let Some(response) = task.response {
+        line("response", response.name())?;
+    }
     if let Some(reason) = &task.wait_reason {
         line("waits", &ui::clean(reason))?;
     }
@@ -277,6 +280,7 @@ pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
         "not_before": task.not_before,
         "wait_reason": lost.as_ref().or(task.wait_reason.as_ref()),
         "asks": task.asks,
+        "response": task.response,
     })
 }
 

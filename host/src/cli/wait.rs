@@ -10,7 +10,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::{Status, Task};
+use crate::model::task::{Response, Status, Task};
 use crate::store::{Sqlite, Store};
 
 /// Looking at the database's version costs microseconds.
@@ -117,6 +117,7 @@ fn report(context: &Context, tasks: &[Task]) -> Result<Exit, Failure> {
                     "status": task.status,
                     "exit_code": task.exit_code,
                     "error": task.error,
+                    "response": task.response,
                 })
             })
             .collect();
@@ -128,6 +129,13 @@ fn report(context: &Context, tasks: &[Task]) -> Result<Exit, Failure> {
                 .as_deref()
                 .filter(|_| task.status != Status::Completed);
             let why = why.map_or_else(String::new, |why| format!(": {}", ui::clean(why)));
+            let partial = task
+                .response
+                .filter(|&response| response == Response::Partial);
+            let why = match partial {
+                Some(response) => format!("{why} (response: {})", response.name()),
+                None => why,
+            };
             context.ui.line(&format!(
                 "task {} {}{why}",
                 task.id,

@@ -505,6 +505,8 @@ pub struct Task {
     pub wait_reason: Option<String>,
     /// What its agent asks, while it waits for a person.
     pub asks: Option<String>,
+    /// How much of an agent's response is kept; none: no agent has ended a turn for it.
+    pub response: Option<Response>,
     /// When a person asked to cancel it.
     pub cancel_requested: Option<Timestamp>,
 }
@@ -539,6 +541,7 @@ impl Task {
             secrets: new.secrets.clone(),
             wait_reason: None,
             asks: None,
+            response: None,
             cancel_requested: None,
         }
     }
@@ -780,6 +783,41 @@ pub struct TurnFacts {
     /// The files that the agent changed, as it names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+}
+
+/// How much of an agent's response is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Response {
+    /// All of it: the agent has told it, or written it down.
+    #[serde(rename = "whole")]
+    Whole,
+    /// What was to be seen of it on the screen.
+    #[serde(rename = "partial (screen)")]
+    Partial,
+}
+
+impl Response {
+    /// As people see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Partial => "partial (screen)",
+        }
+    }
+}
+
+impl TurnFacts {
+    /// The source that shows no more than fits on it.
+    pub const SCREEN: &str = "screen";
+
+    /// How much of the response is kept.
+    pub fn response(&self) -> Response {
+        if self.source == Self::SCREEN {
+            Response::Partial
+        } else {
+            Response::Whole
+        }
+    }
 }
 
 /// A session that a decision could not take.

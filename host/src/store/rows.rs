@@ -15,7 +15,7 @@ use crate::model::eligibility::Admission;
 use crate::model::ids::{Identity, PaneId, TaskId};
 use crate::model::naming::{Meaning, SessionRef};
 use crate::model::session::Activity;
-use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task};
+use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task, TurnFacts};
 
 /// The columns of a task, in the order in which [`task_of`] reads them.
 pub(super) const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
@@ -25,7 +25,8 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
         FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
         WHERE dependencies.task_id = tasks.id \
             AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
-        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1), revision, asks, target_meaning";
+        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1), revision, asks, target_meaning, \
+    (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL ORDER BY id DESC LIMIT 1)";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -68,6 +69,9 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         follows: text(row, 23)?.and_then(|pane| pane_of(&pane)),
         revision: integer(row, 24)?.unwrap_or_default(),
         asks: text(row, 25)?,
+        response: text(row, 27)?
+            .and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok())
+            .map(|turn| turn.response()),
     })
 }
 

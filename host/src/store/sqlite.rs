@@ -25,7 +25,8 @@ use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::naming::{Meaning, SessionRef};
 use crate::model::task::{
-    Attempt, Event, IfParentFails, NewTask, Outcome, Parent, Phase, Status, Task,
+    Attempt, Event, IfParentFails, NewTask, Outcome, Parent, Phase, Response, Status, Task,
+    TurnFacts,
 };
 
 /// How long a busy database is waited for before an operation is given up. Writers hold it for
@@ -536,9 +537,11 @@ impl Store for Sqlite {
     fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError> {
         self.atomically(|connection| {
             let (task, session) = open_attempt(connection, end.attempt)?;
-            let details = end.error.clone().unwrap_or_else(|| match end.exit_code {
-                Some(code) => format!("exit code {code}"),
-                None => String::new(),
+            let response = end.turn.as_ref().map(TurnFacts::response);
+            let details = end.error.clone().unwrap_or_else(|| match (end.exit_code, response) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, Some(kept @ Response::Partial)) => format!("response: {}", kept.name()),
+                (None, _) => String::new(),
             });
             // Whatever became of the attempt, a task that a person cancelled is not tried again.
             let again = matches!(

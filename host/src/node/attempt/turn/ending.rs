@@ -12,7 +12,7 @@ use crate::agents::report::{Report, State};
 use crate::agents::transcript::How;
 use crate::model::clock::Now;
 use crate::model::session::Activity;
-use crate::model::task::{Event, Outcome, TurnFacts};
+use crate::model::task::{Event, Outcome, Response, TurnFacts};
 use crate::store::Limit;
 
 /// A record that does not tell of the prompt this long after its turn began is not waited for.
@@ -84,6 +84,10 @@ impl Turn {
     ) -> Verdict {
         match read {
             Some((Known::Reported(facts), answer)) => {
+                let facts = TurnFacts {
+                    source: TurnFacts::SCREEN.to_owned(),
+                    ..facts
+                };
                 return Verdict::Ended(Ended {
                     how: How::Done,
                     response: answer.map(|(answer, _)| answer),
@@ -263,7 +267,10 @@ impl Turn {
             response,
             facts,
         } = ended;
-        if facts.source == "screen" && agent.profile.transcript.is_some() && !seen.record.several {
+        if facts.response() == Response::Partial
+            && agent.profile.transcript.is_some()
+            && !seen.record.several
+        {
             // The next turn there is not waited for in vain as long as this one.
             acts.push(Act::Tell(Note::NoRecord));
         }
@@ -357,7 +364,7 @@ fn ended_on_screen(
         how,
         response: (!answer.is_empty()).then_some(answer),
         facts: TurnFacts {
-            source: "screen".to_owned(),
+            source: TurnFacts::SCREEN.to_owned(),
             ..TurnFacts::default()
         },
     })
