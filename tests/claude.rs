@@ -292,7 +292,7 @@ fn awkward_prompts_reach_it_as_prompts(version: Version) {
                 .replace(['\u{200b}', '\\'], "")
         };
         let (asked, wanted) = (plain(asked), plain(prompt));
-        let said = asked.replace("File:", "");
+        let said = asked.replace("(file)", "");
         assert!(
             asked.ends_with(&wanted) || said.ends_with(&wanted),
             "{prompt:?}: {output:?}"

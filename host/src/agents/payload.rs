@@ -77,7 +77,11 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
 fn guarded(guard: &Guard, text: String) -> String {
     let mut safe = String::new();
     let mut end = 0;
-    for found in guard.pattern.0.find_iter(&text) {
+    for found in guard.pattern.0.captures_iter(&text) {
+        // A group says where in the match it stands.
+        let Some(found) = found.get(1).or(found.get(0)) else {
+            continue;
+        };
         safe.push_str(&text[end..found.start()]);
         safe.push_str(&guard.prefix);
         safe.push_str(found.as_str());
@@ -199,8 +203,9 @@ mod tests {
             ("exit", "Request: exit"),
             (" :q ", "Request:  :q "),
             ("exit the loop", "exit the loop"),
-            ("/tmp/x.png", "Request: /tmp/x.png "),
-            ("see\n'/tmp/a b.PNG'\nand", "see\nFile: '/tmp/a b.PNG'\nand"),
+            ("/tmp/x.png", "Request: /tmp/x.png (file)"),
+            ("see\n'/tmp/a b.PNG' \nand", "see\n'/tmp/a b.PNG'  (file)\nand"),
+            ("see /a.png /b.jpg", "see /a.png (file) /b.jpg (file)"),
             ("look at /tmp/x.png please", "look at /tmp/x.png please"),
             ("a \\", "a \\ "),
             ("ask @re", "ask @re "),

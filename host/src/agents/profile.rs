@@ -173,7 +173,7 @@ pub enum PasteMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Guard {
-    /// What would be one. Every match in a text counts.
+    /// What would be one. Every match in a text counts; of a pattern with groups the first group.
     pub pattern: Pattern,
     /// What is put before it.
     #[serde(default)]

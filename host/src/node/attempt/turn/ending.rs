@@ -121,6 +121,11 @@ impl Turn {
                     .is_some_and(|submitted| report.at >= submitted);
             late && !said
         });
+        // An end was told, and what is to tell more of it has so long to come.
+        let waits = |running: &mut Running, within| {
+            let told = *running.told.get_or_insert(now.tick);
+            now.tick.since(told) < within
+        };
         let done = report.filter(|report| report.state == State::Done);
         let done = done.map(|report| Done {
             at: report.at,
@@ -163,6 +168,8 @@ impl Turn {
             let done = done.filter(|done| written.began.is_none_or(|own| own <= done.at));
             return match (written.how.clone(), told.or(done)) {
                 (Some(how), _) => ended(how, response),
+                // The record has every byte, and is about to have this end as well.
+                (None, Some(_)) if told.is_some() && waits(running, RECORD_SOON) => Verdict::NotYet,
                 (None, Some(done)) => {
                     ended(How::Done, done.message.map(str::to_owned).or(response))
                 }
@@ -194,8 +201,7 @@ impl Turn {
             _ => RECORD_WITHIN,
         };
         if done.is_some() && agent.profile.transcript.is_some() && !keeps_none {
-            let told = *running.told.get_or_insert(now.tick);
-            if now.tick.since(told) < within {
+            if waits(running, within) {
                 return Verdict::NotYet;
             }
         }
