@@ -204,7 +204,10 @@ mod tests {
             (" :q ", "Request:  :q "),
             ("exit the loop", "exit the loop"),
             ("/tmp/x.png", "Request: /tmp/x.png (file)"),
-            ("see\n'/tmp/a b.PNG' \nand", "see\n'/tmp/a b.PNG'  (file)\nand"),
+            (
+                "see\n'/tmp/a b.PNG' \nand",
+                "see\n'/tmp/a b.PNG'  (file)\nand",
+            ),
             ("see /a.png /b.jpg", "see /a.png (file) /b.jpg (file)"),
             ("look at /tmp/x.png please", "look at /tmp/x.png please"),
             ("a \\", "a \\ "),

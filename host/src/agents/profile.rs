@@ -140,6 +140,9 @@ pub struct Paste {
     pub pause: Duration,
     /// tmux's name of the key that submits.
     pub submit: String,
+    /// tmux's name of the key that takes a line of the composer out, the last first: Ctrl-U where the
+    /// program edits as shells do. None: what was pasted is left standing.
+    pub clear: Option<String>,
     /// The longest text, in bytes.
     pub longest: usize,
     /// What is put before a text that would be a command of the agent's own.
@@ -152,6 +155,7 @@ impl Default for Paste {
             mode: PasteMode::default(),
             pause: Duration::from_millis(200),
             submit: "Enter".to_owned(),
+            clear: None,
             longest: crate::model::task::MAX_CONTENT,
             guard: Vec::new(),
         }

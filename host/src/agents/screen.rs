@@ -182,6 +182,34 @@ impl Screen {
         above.iter().filter(begins).count()
     }
 
+    /// Whether nothing but `delivered` or a part of it stands in the composer: some of its lines may have
+    /// been taken out already.
+    pub fn holds_part(&self, profile: &Profile, delivered: &str) -> bool {
+        if self.holds(profile, delivered) {
+            return true;
+        }
+        let draft = self.draft(profile).filter(|draft| draft.takes_input);
+        let draft = draft.map(|draft| essence(&draft.text));
+        draft.is_some_and(|draft| !draft.is_empty() && essence(delivered).contains(&draft))
+    }
+
+    /// Whether what stands in the composer has to do with `delivered`: it may be that with something of
+    /// a person's beside it.
+    pub fn is_near(&self, profile: &Profile, delivered: &str) -> bool {
+        let Some(draft) = self.draft(profile) else {
+            return false;
+        };
+        let pasted = profile.composer.as_ref().map(|composer| &composer.pasted);
+        if pasted.is_some_and(|pasted| pasted.is_match(&draft.text)) {
+            return true;
+        }
+        let seen: Vec<char> = essence(&draft.text).chars().collect();
+        let wanted = essence(delivered);
+        let length = LONG.min(wanted.chars().count()).max(1);
+        let mut parts = seen.windows(length);
+        parts.any(|part| wanted.contains(&part.iter().collect::<String>()))
+    }
+
     /// Whether something stands in the cursor's line: behind a line that was entered, nothing does.
     fn is_in_line(&self) -> bool {
         self.cursor.is_some_and(|(_, row)| {

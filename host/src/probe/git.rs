@@ -310,13 +310,21 @@ fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
     for path in person_configures() {
         note(path, Part::Stamp);
     }
-    let mut says = note(repository.join("HEAD"), Part::Text);
+    let head = repository.join("HEAD");
+    let mut says = note(head.clone(), Part::Text);
+    // An old form of it is a link, which names a reference and need not lead to a file.
+    let mut named = head.read_link().ok().map(PathBuf::into_os_string);
     for _ in 0..MOST_REFERENCES {
-        let Was::Text(text, ..) = &says else { break };
-        let Some(reference) = text.strip_prefix(b"ref:") else {
+        let name = named.take().or_else(|| {
+            let Was::Text(text, ..) = &says else {
+                return None;
+            };
+            let reference = text.strip_prefix(b"ref:")?;
+            Some(OsString::from_vec(reference.trim_ascii().to_vec()))
+        });
+        let Some(name) = name else {
             break;
         };
-        let name = OsString::from_vec(reference.trim_ascii().to_vec());
         let of_worktree = note(repository.join(&name), Part::Reference);
         says = match of_worktree {
             Was::Text(..) => of_worktree,

@@ -121,6 +121,12 @@ impl AgentPane {
             holds_text: draft
                 .as_ref()
                 .is_some_and(|draft| !draft.is_empty() && text.ends_with(draft.as_str())),
+            part_of_text: draft
+                .as_ref()
+                .is_some_and(|draft| !draft.is_empty() && text.contains(draft.as_str())),
+            near_text: draft
+                .as_ref()
+                .is_some_and(|draft| text.contains(draft.as_str()) || draft.contains(text)),
             ends_with_text: false,
             given: self.given(text),
             draft,
@@ -400,12 +406,14 @@ impl State {
         let pane = &self.agents[index];
         let attempt = brief.attempt;
         let submits = literal.is_empty() && *names == [pane.profile.paste.submit.clone()];
+        let clears = literal.is_empty() && names.first() == pane.profile.paste.clear.as_ref();
         let pasted = self.pasted.get(&attempt).map(|text| &**text);
         let wrong = match &pane.doing {
             Doing::Asking(question) => {
                 let answered = self.answered.get(&brief.task.id);
                 submits || answered.is_none_or(|asked| !asked.contains(question.as_str()))
             }
+            _ if clears => pasted.is_none_or(|pasted| !pasted.contains(&pane.composer)),
             _ if submits => !pane.composer.is_empty() && Some(pane.composer.as_str()) != pasted,
             _ => true,
         };
@@ -413,7 +421,9 @@ impl State {
             let seen = format!("{:?} with {:?}", pane.doing, pane.composer);
             self.fault(&format!("{attempt} pressed {literal}{names:?} into {seen}"));
         }
-        if submits {
+        if clears {
+            self.send(index, Typing::Clear)
+        } else if submits {
             self.agents[index].pressed = Some(attempt);
             self.send(index, Typing::Submit(Some(attempt)))
         } else {

@@ -257,6 +257,8 @@ impl<T: Tmux + 'static> Local<T> {
             says,
             detail,
             holds_text: screen.holds(profile, text),
+            part_of_text: screen.holds_part(profile, text),
+            near_text: screen.is_near(profile, text),
             ends_with_text: screen.ends_with(text),
             given: screen.given(profile, text),
             draft: screen.draft(profile).map(|draft| draft.text),

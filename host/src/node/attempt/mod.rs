@@ -352,6 +352,10 @@ pub(crate) struct Shown {
     pub(crate) detail: String,
     /// Whether our text, and nothing else, stands in the composer.
     pub(crate) holds_text: bool,
+    /// Whether our text, or a part of it, and nothing else stands in the composer.
+    pub(crate) part_of_text: bool,
+    /// Whether what stands in the composer has to do with our text.
+    pub(crate) near_text: bool,
     /// Whether our text is the last that is shown, of a program that has no composer.
     pub(crate) ends_with_text: bool,
     /// How often our text is to be seen as one that was given.

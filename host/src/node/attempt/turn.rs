@@ -17,6 +17,7 @@
 mod ending;
 mod giving;
 mod running;
+mod taking_back;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use crate::model::task::{Event, Outcome, Phase, TurnFacts};
 use crate::store::{OpenAttempt, Request};
 use giving::{Giving, Stage};
 use running::Running;
+use taking_back::{TakingBack, Then};
 
 /// How often a pane is looked at while a prompt is on its way.
 const LOOK: Duration = Duration::from_millis(25);
@@ -83,6 +85,8 @@ enum State {
     Giving(Box<Agent>, Giving),
     /// The agent has it.
     Running(Box<Agent>, Running),
+    /// What was pasted and not submitted is taken out of the composer again.
+    TakingBack(Box<Agent>, TakingBack),
     /// Nothing more happens.
     Ended,
 }
@@ -352,6 +356,10 @@ impl Turn {
                 screen: running.looks(),
                 ..agent.wants()
             },
+            State::TakingBack(agent, _) => Wants {
+                screen: true,
+                ..agent.wants()
+            },
         }
     }
 
@@ -363,7 +371,13 @@ impl Turn {
         }
         let state = std::mem::replace(&mut self.state, State::Ended);
         if let Some(end) = self.asked_to_end(&state, seen, now) {
-            return self.end(end);
+            return match state {
+                State::Giving(agent, giving) if giving.is_left_standing() => {
+                    let then = Then::End(Vec::new(), Box::new(end));
+                    self.take_back(agent, then, false, seen, now)
+                }
+                _ => self.end(end),
+            };
         }
         match state {
             State::Claimed { resumed: true } => {
@@ -386,6 +400,7 @@ impl Turn {
                 agent.learn_turn(seen);
                 self.run(agent, running, seen, now)
             }
+            State::TakingBack(agent, taking) => self.go_on_taking(agent, taking, seen, now),
             State::Ended => (self, Next::wait()),
         }
     }
@@ -421,7 +436,7 @@ impl Turn {
     /// to itself: no key is right for every state that it may be in.
     fn asked_to_end(&self, state: &State, seen: &Observation, now: Now) -> Option<Ending> {
         let left = match (state, self.phase) {
-            (State::Ended, _) => return None,
+            (State::Ended | State::TakingBack(..), _) => return None,
             (_, Phase::Running) => "the agent is left to itself, and may go on",
             (_, Phase::Submitted) => "the prompt was submitted, the agent is left to itself",
             (_, Phase::Delivering) => "the prompt was pasted and not submitted",

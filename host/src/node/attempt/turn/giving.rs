@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::{Act, Done, Ending, HOLD, Next, Note, Observation, Shown, UNRESPONSIVE};
 use super::running::Running;
+use super::taking_back::Then;
 use super::{Agent, FIND_AGAIN, LAST_WORDS, LOOK, Question, State, Turn};
 use crate::agents::fuse::{Says, Source};
 use crate::agents::report;
@@ -18,7 +19,7 @@ const PRESS_AGAIN: Duration = Duration::from_millis(1_000);
 const MOST_PRESSES: u32 = 5;
 
 /// A prompt that was pasted so often without being submitted has failed.
-const MOST_LEFT_STANDING: u32 = 5;
+const MOST_PASTED: u32 = 3;
 
 /// A session is skipped at most so long because it did not take a prompt.
 const LONGEST_REST: Duration = Duration::from_secs(300);
@@ -77,6 +78,8 @@ enum Given {
     Begun,
     /// It was not submitted; why, and for how long the session is skipped.
     Refused(String, Duration),
+    /// It was not submitted, for the agent makes something else of it.
+    Unfit(String),
     /// It may have been submitted.
     Unclear(String),
 }
@@ -115,6 +118,16 @@ impl Giving {
         !matches!(self.stage, Stage::Ready { .. })
     }
 
+    /// Whether it may stand in the composer.
+    pub(super) fn is_left_standing(&self) -> bool {
+        match self.stage {
+            // A key that is being pressed may submit it.
+            Stage::Ready { .. } | Stage::Pressing { .. } => false,
+            Stage::Pasting | Stage::Pasted { .. } => true,
+            Stage::Submitted { presses, .. } => presses == 0,
+        }
+    }
+
     fn enter(self, stage: Stage, now: Now) -> Self {
         Self {
             stage,
@@ -138,6 +151,7 @@ impl Turn {
         now: Now,
     ) -> (Self, Next) {
         let pasted = giving.is_pasted();
+        let is_pasting = matches!(giving.stage, Stage::Pasting);
         let tried_for = now.tick.since(giving.began);
         let answers = giving.answers.clone();
         let running_since = giving.running_since;
@@ -173,13 +187,27 @@ impl Turn {
                 };
                 self.to(State::Giving(agent, giving), next)
             }
-            Given::Refused(why, _) if agent.is_reply => {
+            Given::Refused(why, _) | Given::Unfit(why) if agent.is_reply => {
                 // The task goes on waiting, and its person hears of it.
                 let running = Running::waiting(running_since.unwrap_or(now.tick), answers);
-                let acts = [Act::DropReplies { why }, Act::LeavePane];
-                self.to(State::Running(agent, running), Next::act(acts))
+                if !pasted || is_pasting {
+                    let acts = [Act::DropReplies { why }, Act::LeavePane];
+                    return self.to(State::Running(agent, running), Next::act(acts));
+                }
+                let then = Then::Run(Vec::new(), Box::new(running), why);
+                self.take_back(agent, then, true, seen, now)
+            }
+            Given::Refused(reason, rest) if pasted && !is_pasting => {
+                let (acts, end) = self.refusal(reason, rest, true);
+                self.take_back(agent, Then::End(acts, Box::new(end)), true, seen, now)
             }
             Given::Refused(reason, rest) => self.refused(reason, rest, pasted),
+            Given::Unfit(reason) => {
+                // Another session would make the same of it, and so would another try.
+                let end = Ending::new(Outcome::Failed, Event::Fail).because(reason);
+                let acts = vec![Act::Tell(Note::Begun)];
+                self.take_back(agent, Then::End(acts, Box::new(end)), true, seen, now)
+            }
             Given::Unclear(reason) => self.lose(reason),
         }
     }
@@ -187,13 +215,18 @@ impl Turn {
     /// Returns the task to the queue: nothing of it was submitted, and its session is skipped for a
     /// while, longer from time to time.
     pub(super) fn refused(self, reason: String, rest: Duration, pasted: bool) -> (Self, Next) {
+        let (acts, end) = self.refusal(reason, rest, pasted);
+        self.end_after(acts, end)
+    }
+
+    fn refusal(&self, reason: String, rest: Duration, pasted: bool) -> (Vec<Act>, Ending) {
         let all = self.refusals.all + 1;
         let left_standing = self.refusals.pasted + u32::from(pasted);
         // One that no composer takes must not be left standing in every session.
-        if left_standing >= MOST_LEFT_STANDING {
+        if left_standing >= MOST_PASTED {
             let reason = format!("it was pasted several times and never submitted: {reason}");
             let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
-            return self.end_after(vec![Act::Tell(Note::Begun)], end);
+            return (vec![Act::Tell(Note::Begun)], end);
         }
         let rest = rest.saturating_mul(1 << all.min(9).saturating_sub(1));
         let acts = vec![
@@ -201,7 +234,7 @@ impl Turn {
             Act::Tell(Note::Hold(rest.min(LONGEST_REST), reason.clone())),
         ];
         let end = Ending::new(Outcome::Refused, Event::Refuse).because(reason);
-        self.end_after(acts, end)
+        (acts, end)
     }
 
     fn begun(mut self, agent: Box<Agent>, answers: bool, now: Now) -> (Self, Next) {
@@ -359,6 +392,15 @@ impl Turn {
             if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
                 return Given::Begun;
             }
+        }
+        if settled && says == Says::Attended && !screen.near_text && !agent.resumed {
+            let shown = shown.unwrap_or_default();
+            let reason = format!(
+                "the agent makes something else of this prompt when it is pasted, and it was not submitted \
+                 (its composer shows: {})",
+                first_line(&shown)
+            );
+            return Given::Unfit(reason);
         }
         if settled && says == Says::Attended {
             let reason = format!(
@@ -520,6 +562,16 @@ impl Turn {
         };
         Given::Unclear(format!("the prompt was submitted, and {what}"))
     }
+}
+
+fn first_line(draft: &str) -> String {
+    draft
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(60)
+        .collect()
 }
 
 fn pasting(giving: Giving, seen: &Observation, now: Now) -> Given {

@@ -107,10 +107,14 @@ fn a_line_is_submitted_where_no_composer_could_show_it() {
 #[test]
 fn a_draft_counts_from_its_last_change() {
     let mut run = pasted_at("codex", 0);
-    run.scene.screen = Some(draft("a person's"));
+    let near = |words: &str| Shown {
+        near_text: true,
+        ..draft(words)
+    };
+    run.scene.screen = Some(near("say hello, too"));
     run.after(1_000);
     run.after(1_000);
-    run.scene.screen = Some(draft("a person's word"));
+    run.scene.screen = Some(near("say hello, too, now"));
     run.after(500);
     run.after(1_999);
     assert!(!run.turn.has_ended());

@@ -199,7 +199,7 @@ fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
         run.after(0);
         stage(&mut run);
         run.scene.request = Some(Request::Reassign(None));
-        run.after(0);
+        run.until_end();
         let told = format!("given to another session by a person: {left}");
         assert_eq!(end(&run.next).reason.as_ref(), Some(&told));
     }

@@ -1,0 +1,208 @@
+//! A text that was pasted and not submitted is taken out of the composer again, where nothing but ours
+//! stands there.
+
+use std::time::Duration;
+
+use super::super::{Act, Done, Ending, Next, Observation, Shown};
+use super::running::Running;
+use super::{Agent, LOOK, State, Turn};
+use crate::agents::fuse::Says;
+use crate::model::clock::{Now, Tick};
+use crate::tmux::Typed;
+
+/// A key that has taken nothing away for so long does not work here.
+const WITHOUT_EFFECT: Duration = Duration::from_millis(500);
+
+/// In all it may take so long.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// So much of what is left standing is told, in characters.
+const SHOWN: usize = 60;
+
+/// What is done once nothing of ours stands there, or what does cannot be taken out.
+#[derive(Debug, Clone)]
+pub(super) enum Then {
+    /// The attempt ends.
+    End(Vec<Act>, Box<Ending>),
+    /// It goes on as a turn that waits, and its person hears why.
+    Run(Vec<Act>, Box<Running>, String),
+}
+
+/// A text that is taken out.
+#[derive(Debug, Clone)]
+pub(super) struct TakingBack {
+    then: Then,
+    since: Tick,
+    /// Whether it was looked at for long enough before: nothing is on its way any more.
+    settled: bool,
+    /// Whether a key is being pressed.
+    presses: bool,
+    /// Whether one was.
+    pressed: bool,
+    /// What stood there when the last key was pressed, and since when that has not changed.
+    stood: Option<(String, Tick)>,
+}
+
+/// What has become of it.
+enum Left {
+    /// Nothing stands there any more, by our keys.
+    Taken,
+    /// Nothing of ours stands there.
+    Nothing,
+    /// This does.
+    Stands(String),
+    /// That cannot be seen.
+    Unknown,
+}
+
+impl Left {
+    fn of(draft: String) -> Self {
+        if draft.trim().is_empty() {
+            Self::Unknown
+        } else {
+            Self::Stands(draft)
+        }
+    }
+}
+
+impl Turn {
+    /// Takes a text that was pasted and not submitted out again, and then does what was to be done.
+    pub(super) fn take_back(
+        self,
+        agent: Box<Agent>,
+        then: Then,
+        settled: bool,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let taking = TakingBack {
+            then,
+            since: now.tick,
+            settled,
+            presses: false,
+            pressed: false,
+            stood: None,
+        };
+        self.go_on_taking(agent, taking, seen, now)
+    }
+
+    /// Looks at the composer, and presses the key that empties it while only ours stands there.
+    pub(super) fn go_on_taking(
+        self,
+        agent: Box<Agent>,
+        mut taking: TakingBack,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        if taking.presses {
+            let Some(Done::Typed(typed)) = &seen.done else {
+                return self.to(State::TakingBack(agent, taking), Next::wait());
+            };
+            taking.presses = false;
+            if let Some((_, since)) = &mut taking.stood {
+                *since = now.tick;
+            }
+            taking.pressed |= !matches!(typed, Typed::Refused(_));
+            return self.to(State::TakingBack(agent, taking), Next::again(LOOK));
+        }
+        let left = match (agent.alive(seen), &seen.screen) {
+            (None, _) => Some(Left::Nothing),
+            (Some(_), None) => (now.tick.since(taking.since) >= LONGEST).then_some(Left::Unknown),
+            (Some(_), Some(screen)) => taking.left(&agent, screen, now),
+        };
+        match left {
+            Some(left) => self.taken_back(agent, taking, &left),
+            None => {
+                let draft = seen
+                    .screen
+                    .as_ref()
+                    .and_then(|screen| screen.draft.as_deref());
+                let next = taking.next(&agent, seen, draft.unwrap_or_default(), now);
+                self.to(State::TakingBack(agent, taking), next)
+            }
+        }
+    }
+
+    fn taken_back(self, agent: Box<Agent>, taking: TakingBack, left: &Left) -> (Self, Next) {
+        let told = match left {
+            Left::Taken => "; it was taken out of the composer again".to_owned(),
+            Left::Nothing => String::new(),
+            Left::Stands(draft) => {
+                let draft: String = draft.chars().take(SHOWN).collect();
+                format!(
+                    "; clear what stands in its composer: {}",
+                    draft.replace('\n', " ")
+                )
+            }
+            Left::Unknown => "; what stands in its composer cannot be seen".to_owned(),
+        };
+        match taking.then {
+            Then::End(acts, mut end) => {
+                if let Some(reason) = &mut end.reason {
+                    reason.push_str(&told);
+                }
+                self.end_after(acts, *end)
+            }
+            Then::Run(mut acts, running, why) => {
+                let why = format!("{why}{told}");
+                acts.extend([Act::DropReplies { why }, Act::LeavePane]);
+                self.to(State::Running(agent, *running), Next::act(acts))
+            }
+        }
+    }
+}
+
+impl TakingBack {
+    /// Returns what is left, once nothing more can be done.
+    fn left(&self, agent: &Agent, screen: &Shown, now: Now) -> Option<Left> {
+        let draft = screen.draft.clone().unwrap_or_default();
+        let for_long = now.tick.since(self.since) >= LONGEST;
+        match screen.says {
+            Says::Idle if self.pressed => Some(Left::Taken),
+            // What was pasted a moment ago may be on its way.
+            Says::Idle => {
+                let there = now.tick.since(self.since) >= agent.profile.paste.pause * 2;
+                (self.settled || there).then_some(Left::Nothing)
+            }
+            // It may pass, and a key now would be for something else.
+            _ if screen.in_mode || screen.says != Says::Attended => {
+                (self.settled || for_long).then_some(Left::of(draft))
+            }
+            _ => {
+                let (stood, since) = match &self.stood {
+                    Some((stood, since)) => (Some(stood), *since),
+                    None => (None, now.tick),
+                };
+                let in_vain = stood == Some(&draft) && now.tick.since(since) >= WITHOUT_EFFECT;
+                let cannot = agent.profile.paste.clear.is_none() || !screen.part_of_text;
+                (for_long || in_vain || cannot).then_some(Left::of(draft))
+            }
+        }
+    }
+
+    /// Presses the key once more, where something is left that it may take out.
+    fn next(&mut self, agent: &Agent, seen: &Observation, draft: &str, now: Now) -> Next {
+        let (Some(sight), Some(screen)) = (agent.alive(seen), &seen.screen) else {
+            return Next::again(LOOK);
+        };
+        let is_next = self.stood.as_ref().is_none_or(|(stood, _)| stood != draft);
+        let is_free = screen.says == Says::Attended && !screen.in_mode && screen.part_of_text;
+        let Some(key) = agent
+            .profile
+            .paste
+            .clear
+            .as_ref()
+            .filter(|_| is_next && is_free)
+        else {
+            return Next::again(LOOK);
+        };
+        self.stood = Some((draft.to_owned(), now.tick));
+        self.presses = true;
+        Next::act([Act::Press {
+            literal: String::new(),
+            names: vec![key.clone()],
+            cursor: screen.cursor,
+            command: sight.command.clone(),
+        }])
+    }
+}

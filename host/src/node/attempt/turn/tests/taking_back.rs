@@ -1,0 +1,134 @@
+//! A text that was pasted and not submitted, and what becomes of it.
+
+use super::*;
+
+/// A part of ours stands in the composer.
+fn part(words: &str) -> Shown {
+    Shown {
+        part_of_text: true,
+        near_text: true,
+        draft: Some(words.to_owned()),
+        ..shown(Says::Attended)
+    }
+}
+
+/// A turn of several lines that stands in the composer, and whose sender has had enough.
+fn cancelled(name: &str) -> Run {
+    let mut run = Run::pasted(name);
+    run.scene.screen = Some(part("say hello\nto all"));
+    run.scene.request = Some(Request::Cancel);
+    run
+}
+
+fn is_clear(acts: &[Act]) -> bool {
+    matches!(acts, [Act::Press { names, literal, .. }] if *names == ["C-u"] && literal.is_empty())
+}
+
+fn reason(run: &Run) -> String {
+    end(&run.next).reason.clone().expect("a reason")
+}
+
+#[test]
+fn each_line_is_taken_out() {
+    let mut run = cancelled("claude");
+    assert!(is_clear(run.after(100)));
+    // A key that is on its way is not pressed again.
+    assert!(run.after(1_000).is_empty());
+    run.did(Done::Typed(Typed::Done));
+    // Nor one whose effect is not to be seen yet.
+    assert!(run.after(25).is_empty());
+    run.scene.screen = Some(part("say hello"));
+    assert!(is_clear(run.after(25)));
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Idle));
+    run.after(25);
+    assert_eq!(outcome(&run.next), (Outcome::Cancelled, Event::Cancel));
+    assert!(reason(&run).ends_with("not submitted; it was taken out of the composer again"));
+}
+
+#[test]
+fn what_a_person_has_there_is_left_alone() {
+    for screen in [foreign(), beside()] {
+        let mut run = cancelled("claude");
+        run.scene.screen = Some(screen);
+        run.until_end();
+        let reason = reason(&run);
+        assert!(
+            reason.contains("; clear what stands in its composer: "),
+            "{reason}"
+        );
+    }
+    // One that types while it is taken out.
+    let mut run = cancelled("claude");
+    assert!(is_clear(run.after(100)));
+    run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+    run.scene.screen = Some(beside());
+    run.after(25);
+    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+}
+
+#[test]
+fn a_key_that_does_nothing_is_given_up() {
+    let mut run = cancelled("claude");
+    assert!(is_clear(run.after(100)));
+    run.did(Done::Typed(Typed::Done));
+    assert!(run.after(499).is_empty());
+    run.after(1);
+    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+    // Where the profile names none, none is pressed.
+    let mut run = cancelled("opencode");
+    run.after(100);
+    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+    // A dialog is in front of it: no key is for that.
+    let mut run = cancelled("claude");
+    run.scene.screen = Some(shown(Says::Waiting));
+    run.until_end();
+    assert!(reason(&run).ends_with("what stands in its composer cannot be seen"));
+}
+
+#[test]
+fn a_paste_that_is_on_its_way_is_waited_for() {
+    let mut run = Run::pasted("claude");
+    run.scene.screen = Some(shown(Says::Idle));
+    run.scene.request = Some(Request::Cancel);
+    assert!(run.after(0).is_empty());
+    assert!(run.after(500).is_empty());
+    run.scene.screen = Some(part("say hello"));
+    assert!(is_clear(run.after(25)));
+    // Where nothing has come, nothing is told.
+    let mut run = Run::pasted("claude");
+    run.scene.screen = Some(shown(Says::Idle));
+    run.scene.request = Some(Request::Cancel);
+    run.until_end();
+    assert!(reason(&run).ends_with("pasted and not submitted"));
+}
+
+#[test]
+fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
+    let mut run = Run::with(
+        Task {
+            max_retries: 5,
+            ..prompt("say hello")
+        },
+        Scene::of("claude"),
+        Refusals::default(),
+    );
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(foreign());
+    run.after(300);
+    assert!(!run.turn.has_ended());
+    run.after(2_000);
+    // Neither another session nor another try would do better.
+    assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
+    let reason = reason(&run);
+    assert!(
+        reason.contains("makes something else of this prompt"),
+        "{reason}"
+    );
+    assert!(reason.contains("a person's"), "{reason}");
+}
