@@ -19,7 +19,7 @@ use crate::store::Limit;
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// One that was to tell of it, and is not read yet where the agent has told its answer itself.
-const RECORD_SOON: Duration = Duration::from_millis(500);
+const RECORD_SOON: Duration = Duration::from_secs(2);
 
 /// A record that tells of no end, of an agent that has been idle for so long, in seconds, will not.
 const NO_END: i64 = 300;

@@ -67,7 +67,7 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
     run.told(named("p1", State::Done, at, "hello,\nand whole"));
     // Its record is about to tell as well.
     assert!(run.after(0).is_empty());
-    assert!(run.after(499).is_empty());
+    assert!(run.after(1_999).is_empty());
     run.after(1);
     let end = end(&run.next);
     assert_eq!(end.output, Output::Text("hello,\nand whole".to_owned()));
@@ -91,6 +91,6 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
     let at = run.scene.ms;
     run.told(named("p1", State::Done, at, "done"));
     assert!(run.after(0).is_empty());
-    run.after(500);
+    run.after(2_000);
     assert_eq!(end(&run.next).output, Output::Text("done".to_owned()));
 }
