@@ -326,6 +326,7 @@ impl Client {
     /// #     provider: "shell".to_owned(),
     /// #     current_dir: Some("/srv/api".to_owned()),
     /// #     git_branch: Some("main".to_owned()),
+    /// #     repository: None,
     /// #     env: BTreeMap::new(),
     /// #     current_task: None,
     /// #     completed: 0,

@@ -25,6 +25,8 @@ struct Line {
     #[serde(default)]
     shell: bool,
     working_dir: Option<PathBuf>,
+    #[serde(default)]
+    anywhere: bool,
     branch: Option<String>,
     #[serde(default)]
     require_branch: bool,
@@ -203,6 +205,7 @@ impl Line {
             content: Some(self.content),
             shell: self.shell,
             working_dir: self.working_dir,
+            anywhere: self.anywhere,
             branch: self.branch,
             require_branch: self.require_branch,
             env: self.env,

@@ -32,6 +32,7 @@ pub(super) struct Args {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Unset {
     WorkingDir,
+    Anywhere,
     Branch,
     RequireBranch,
     Env,
@@ -72,9 +73,17 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     for &what in &args.unset {
         unset(&mut edited, what);
     }
-    let is_moved = wish.working_dir.is_some();
+    let is_placed = wish.working_dir.is_some()
+        || wish.anywhere
+        || wish.no_context_match
+        || args.unset.iter().any(|what| {
+            matches!(
+                what,
+                Unset::WorkingDir | Unset::Anywhere | Unset::NoContextMatch
+            )
+        });
     let said = wish.apply(&mut edited, &secrets)?;
-    if is_moved && let Err(failure) = wish::look_at_place(&edited) {
+    if is_placed && let Err(failure) = wish::look_at_place(&mut edited) {
         if edited.secrets != kept {
             wish::forget([&edited], &secrets);
         }
@@ -153,6 +162,7 @@ fn unset(task: &mut NewTask, what: Unset) {
     let metadata = &mut task.metadata;
     match what {
         Unset::WorkingDir => metadata.working_dir = None,
+        Unset::Anywhere => metadata.anywhere = false,
         Unset::Branch => {
             metadata.git_branch = None;
             metadata.require_branch = false;

@@ -1,6 +1,6 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
-use std::io::Read;
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -49,6 +49,10 @@ pub(super) struct Options {
         help_heading = "Context"
     )]
     working_dir: Option<PathBuf>,
+    /// Lets an agent take the prompt that works in another repository: it is told the directory. Without
+    /// -w, no directory is asked for
+    #[arg(long, help_heading = "Context")]
+    anywhere: bool,
     /// The git branch it prefers
     #[arg(
         short = 'b',
@@ -207,6 +211,7 @@ impl Options {
             content: None,
             shell: self.shell,
             working_dir: self.working_dir,
+            anywhere: self.anywhere,
             branch: self.branch,
             require_branch: self.require_branch,
             env: variables.collect::<Result<_, _>>()?,
@@ -252,6 +257,7 @@ fn at(text: &str) -> Result<Timestamp, String> {
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let secrets = Secrets::of(&context.config.data_dir);
     let is_batch = args.batch.is_some();
+    let mut here = None;
     let mut tasks = match args.batch {
         Some(file) => {
             let mut store = context.store()?;
@@ -265,10 +271,11 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             args.content.unwrap_or_default(),
             args.options,
             &secrets,
+            &mut here,
         )?],
     };
     aim(&mut tasks, &mut context.store()?)?;
-    let looked = tasks.iter().try_for_each(wish::look_at_place);
+    let looked = tasks.iter_mut().try_for_each(wish::look_at_place);
     let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {
         wish::forget(&tasks, &secrets);
@@ -287,7 +294,10 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     }
     for (id, status) in rows {
         if status == Status::Pending {
-            context.ui.line(&format!("task {id} queued"))?;
+            let place = here.as_ref().map_or_else(String::new, |here| {
+                format!(" for {}", ui::clean(&here.display().to_string()))
+            });
+            context.ui.line(&format!("task {id} queued{place}"))?;
         } else {
             context.ui.line(&format!(
                 "task {id} {status}: `assigner show {id}` tells why"
@@ -297,16 +307,28 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn one(content: String, options: Options, secrets: &Secrets) -> Result<NewTask, Failure> {
+/// Reads one task; `here`: the directory in which it is typed, where that is what it is for.
+fn one(
+    content: String,
+    options: Options,
+    secrets: &Secrets,
+    here: &mut Option<PathBuf>,
+) -> Result<NewTask, Failure> {
     let content = if content == "-" {
         read_standard_input()?
     } else {
         content
     };
-    let wish = Wish {
+    let mut wish = Wish {
         content: Some(content),
         ..options.wish()?
     };
+    // Who types it means the directory in which it is typed.
+    let is_placed = wish.anywhere || wish.no_context_match || wish.target.is_some();
+    if wish.working_dir.is_none() && !is_placed && io::stdin().is_terminal() {
+        *here = std::env::current_dir().ok();
+        wish.working_dir.clone_from(here);
+    }
     let mut task = NewTask::prompt("");
     wish.apply(&mut task, secrets)?;
     Ok(task)
@@ -346,7 +368,7 @@ fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, 
 fn read_standard_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     // One byte more than is taken tells that there is too much.
-    std::io::stdin()
+    io::stdin()
         .lock()
         .take(MAX_CONTENT as u64 + 1)
         .read_to_end(&mut bytes)

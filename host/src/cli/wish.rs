@@ -20,6 +20,7 @@ pub(super) struct Wish {
     pub(super) content: Option<String>,
     pub(super) shell: bool,
     pub(super) working_dir: Option<PathBuf>,
+    pub(super) anywhere: bool,
     pub(super) branch: Option<String>,
     pub(super) require_branch: bool,
     pub(super) env: BTreeMap<String, String>,
@@ -64,6 +65,7 @@ impl Wish {
         };
         note("content", self.content.is_some());
         note("working-dir", self.working_dir.is_some());
+        note("anywhere", self.anywhere);
         note("branch", self.branch.is_some());
         note("require-branch", self.require_branch);
         note("env", !self.env.is_empty());
@@ -148,6 +150,7 @@ impl Wish {
         if let Some(directory) = &self.working_dir {
             metadata.working_dir = Some(absolute(directory)?);
         }
+        metadata.anywhere |= self.anywhere;
         if let Some(branch) = &self.branch {
             metadata.git_branch = Some(not_blank("--branch", branch)?);
         }
@@ -290,15 +293,23 @@ pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), 
     }
 }
 
-/// Looks at the directory of a task that is about to be queued: a warning where there is none.
+/// Looks at the directory of a task that is about to be queued: a warning where there is none. The agent
+/// of a prompt is to work in its repository.
 ///
 /// # Errors
 /// It does not answer.
-pub(super) fn look_at_place(task: &NewTask) -> Result<(), Failure> {
-    let Some(directory) = &task.metadata.working_dir else {
+pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), Failure> {
+    let metadata = &mut task.metadata;
+    metadata.repository = None;
+    let Some(directory) = &metadata.working_dir else {
         return Ok(());
     };
-    if !look::place(Path::new(directory))?.is_directory {
+    let place = look::place(Path::new(directory))?;
+    if task.kind == Kind::Prompt && !metadata.anywhere && metadata.prefer_context_match {
+        let repository = place.repository.or(place.path);
+        metadata.repository = Some(repository.unwrap_or_else(|| directory.clone()));
+    }
+    if !place.is_directory {
         ui::warn(&format!(
             "warning: there is no directory `{directory}` now; the task fails if there is none when it starts"
         ));

@@ -315,6 +315,10 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
         ]),
         _ => obstacles.push(vec![Step::Drop(Part::Labels)]),
     }
+    let within = task.metadata.repository.as_deref().filter(|_| !is_target);
+    if within.is_some_and(|root| task.kind == Kind::Prompt && !row.place().is_within(root)) {
+        obstacles.push(vec![Step::Drop(Part::Repository)]);
+    }
     if row.paused {
         let pauses = stage.pauses.iter();
         let pauses = pauses.map(|pause| &pause.what);

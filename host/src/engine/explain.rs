@@ -356,6 +356,10 @@ fn reason(
                     sessions.len()
                 )
             }
+            (None, Kind::Prompt) if is_nowhere(task, rows) => format!(
+                "no agent works in {} or above it: start one there, or have a pool start it (`[[pool]]` in the configuration)",
+                task.metadata.repository.as_deref().unwrap_or_default()
+            ),
             (None, _) => format!("no session may run it: {}", obstacles(sessions.iter())),
         };
     }
@@ -368,6 +372,15 @@ fn reason(
     policy_says
         .or_else(|| task.wait_reason.clone())
         .unwrap_or_else(|| "a session is free: the next round takes it".to_owned())
+}
+
+/// Whether a prompt is for a repository in which no agent works that could take it otherwise.
+fn is_nowhere(task: &Task, rows: &[&SessionRow]) -> bool {
+    let Some(root) = &task.metadata.repository else {
+        return false;
+    };
+    let mut agents = rows.iter().filter(|row| row.provider != SHELL);
+    agents.all(|row| !row.place().is_within(root))
 }
 
 /// What stands in the way of the first few sessions.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,6 +78,15 @@ pub enum Stand {
     Directory(PathBuf),
     /// Each in a worktree of its own of this repository.
     Worktree(PathBuf),
+}
+
+impl Stand {
+    /// The directory, or the repository.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::Worktree(path) => path,
+        }
+    }
 }
 
 /// The highest number of a session: those whose worktrees stay use theirs up.
@@ -162,6 +171,8 @@ pub(super) struct Offer {
     pub(super) branch: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) admission: Admission,
+    /// Where it would stand; for a worktree, the repository.
+    pub(super) directory: Option<String>,
 }
 
 impl Offer {
@@ -173,6 +184,8 @@ impl Offer {
             branch: self.branch.as_deref(),
             labels: &self.labels,
             admission: self.admission,
+            directory: self.directory.as_deref(),
+            repository: None,
         }
     }
 }
@@ -548,6 +561,7 @@ mod tests {
             branch: None,
             labels: BTreeMap::new(),
             admission: Admission::Open,
+            directory: None,
         }
     }
 
@@ -566,6 +580,8 @@ mod tests {
             branch: None,
             labels: &NO_LABELS,
             admission: Admission::Open,
+            directory: None,
+            repository: None,
         }
     }
 
@@ -577,6 +593,7 @@ mod tests {
             providers,
             branch: None,
             labels: &NO_LABELS,
+            within: None,
         }
     }
 

@@ -475,6 +475,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Offer {
             // A worktree of a pool stands on a commit, and so on no branch.
             branch: branches.get(&pool.name).cloned(),
+            directory: pool.stand.path().to_str().map(str::to_owned),
             labels: self.orders.labels(Who::named(&name)),
             admission,
             name,
@@ -955,6 +956,7 @@ impl<T: Tmux + 'static> Engine<T> {
             provider: pool.map_or_else(String::new, |pool| pool.provider.clone()),
             current_dir: None,
             git_branch: None,
+            repository: None,
             env: BTreeMap::new(),
             current_task: None,
             completed: 0,

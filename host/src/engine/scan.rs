@@ -173,7 +173,7 @@ impl<T: Tmux + 'static> Engine<T> {
         stand
             .map(|(candidate, stand)| {
                 let Some(stand) = stand else {
-                    return (None, None);
+                    return (None, None, None);
                 };
                 let known = written.get(&candidate.pane.identity).copied();
                 let seen = seen.get(stand).cloned();
@@ -287,7 +287,7 @@ impl<T: Tmux + 'static> Engine<T> {
             Runs::Shell(_, standing) => Some(standing),
             Runs::Agent(_) => None,
         };
-        let (current_dir, git_branch) = context;
+        let (current_dir, git_branch, repository) = context;
         let current_task = self
             .driver
             .flying()
@@ -303,6 +303,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 row.identity == pane.identity
                     && row.current_dir == current_dir
                     && row.git_branch == git_branch
+                    && row.repository == repository
             })
             .map_or(now, |row| row.context_at);
         let known = self.tracker.entry(&pane.identity, || Known {
@@ -403,6 +404,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 provider,
                 current_dir,
                 git_branch,
+                repository,
                 env: known.env.clone(),
                 current_task,
                 completed: known.completed,
@@ -589,8 +591,8 @@ fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
     }
 }
 
-/// A directory, and the branch there.
-pub(super) type Context = (Option<String>, Option<String>);
+/// A directory, the branch there, and its repository.
+pub(super) type Context = (Option<String>, Option<String>, Option<String>);
 
 /// For how long a round waits for a session's directory. One on a disk answers in microseconds, one on
 /// a network in milliseconds, one on a network that is gone never.
@@ -605,10 +607,15 @@ pub(super) fn contexts() -> Watch<Context> {
 fn context(stand: PathBuf) -> Context {
     match probe::directory_at(stand) {
         Directory::At(path) => {
-            let branch = probe::git_branch(&path).unwrap_or_default();
-            (path.to_str().map(str::to_owned), branch)
+            let checkout = probe::git_checkout(&path).unwrap_or_default();
+            let repository = checkout
+                .as_ref()
+                .and_then(|checkout| checkout.repository.to_str());
+            let repository = repository.map(str::to_owned);
+            let branch = checkout.map(|checkout| checkout.branch);
+            (path.to_str().map(str::to_owned), branch, repository)
         }
-        Directory::Deleted(_) | Directory::Unreadable => (None, None),
+        Directory::Deleted(_) | Directory::Unreadable => (None, None, None),
     }
 }
 
@@ -618,7 +625,12 @@ fn unseen(stand: &Path, known: Option<&SessionRow>) -> Context {
     let directory = stand.to_str().map(str::to_owned);
     // The branch is known of the directory where it was seen, and of no other.
     let known = known.filter(|row| row.current_dir == directory);
-    (directory, known.and_then(|row| row.git_branch.clone()))
+    let branch = known.and_then(|row| row.git_branch.clone());
+    (
+        directory,
+        branch,
+        known.and_then(|row| row.repository.clone()),
+    )
 }
 
 #[cfg(test)]
@@ -640,6 +652,7 @@ mod tests {
             provider: SHELL.to_owned(),
             current_dir: Some(directory.to_owned()),
             git_branch: Some(branch.to_owned()),
+            repository: None,
             env: BTreeMap::new(),
             current_task: None,
             completed: 0,
@@ -657,11 +670,14 @@ mod tests {
         let known = row("/dead", "dev");
         let stands = |directory: &str, known| unseen(Path::new(directory), known);
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(stands("/dead", Some(&known)), (text("/dead"), text("dev")));
+        assert_eq!(
+            stands("/dead", Some(&known)),
+            (text("/dead"), text("dev"), None)
+        );
         assert_eq!(
             stands("/dead/below", Some(&known)),
-            (text("/dead/below"), None)
+            (text("/dead/below"), None, None)
         );
-        assert_eq!(stands("/dead", None), (text("/dead"), None));
+        assert_eq!(stands("/dead", None), (text("/dead"), None, None));
     }
 }

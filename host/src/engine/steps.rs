@@ -48,6 +48,7 @@ pub(super) enum Part {
     Wishes,
     Variables,
     Directory,
+    Repository,
 }
 
 impl Step {
@@ -111,12 +112,17 @@ pub(super) fn do_in_thought(
                 Part::Labels => metadata.require_labels.clear(),
                 Part::Wishes => metadata.labels.clear(),
                 Part::Variables => metadata.env_vars.clear(),
-                Part::Directory => metadata.working_dir = None,
+                Part::Directory => {
+                    metadata.working_dir = None;
+                    metadata.repository = None;
+                }
+                Part::Repository => metadata.repository = None,
             }
             return;
         }
         Step::Any => {
             task.metadata.prefer_context_match = false;
+            task.metadata.repository = None;
             return;
         }
         _ => {}
@@ -245,6 +251,10 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
         Step::Drop(Part::Directory) => {
             let directory = task.metadata.working_dir.as_deref().unwrap_or_default();
             format!("drop the directory {directory}{}", edit("working-dir"))
+        }
+        Step::Drop(Part::Repository) => {
+            let how = by(&["assigner", "edit", &id, "--anywhere"]);
+            format!("let an agent elsewhere do{how}")
         }
         Step::Any => {
             let how = by(&["assigner", "edit", &id, "--no-context-match"]);

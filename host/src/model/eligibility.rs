@@ -1,6 +1,7 @@
 //! The hard constraints: which sessions may run which tasks, whatever a policy says.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,8 @@ pub struct Demand<'a> {
     pub branch: Option<&'a str>,
     /// The labels that it must have.
     pub labels: &'a BTreeMap<String, String>,
+    /// The repository, or the directory, in which or above which an agent must work.
+    pub within: Option<&'a str>,
 }
 
 /// A session as far as a demand looks at it.
@@ -72,6 +75,21 @@ pub struct Place<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Which tasks it takes.
     pub admission: Admission,
+    /// Where it stands.
+    pub directory: Option<&'a str>,
+    /// The repository that this is in.
+    pub repository: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// Whether it is in `root`, in a worktree of it, or above it. One that is not known is not.
+    pub fn is_within(&self, root: &str) -> bool {
+        let is_near = |directory: &str| {
+            let (directory, root) = (Path::new(directory), Path::new(root));
+            directory.starts_with(root) || root.starts_with(directory)
+        };
+        self.repository == Some(root) || self.directory.is_some_and(is_near)
+    }
 }
 
 impl Demand<'_> {
@@ -129,7 +147,18 @@ impl Demand<'_> {
             .labels
             .iter()
             .find(|(name, value)| place.labels.get(*name) != Some(value));
-        missing.map(|(name, value)| format!("the task requires the label {name}={value}"))
+        if let Some((name, value)) = missing {
+            return Some(format!("the task requires the label {name}={value}"));
+        }
+        // A command is brought to its directory, an agent is not. Who names a session has chosen it.
+        let within = self
+            .within
+            .filter(|_| self.kind == Kind::Prompt && !is_target);
+        let root = within.filter(|root| !place.is_within(root))?;
+        Some(match place.directory {
+            Some(directory) => format!("the prompt is for {root}, this works in {directory}"),
+            None => format!("the prompt is for {root}, and where this works is not known"),
+        })
     }
 }
 
@@ -149,6 +178,7 @@ mod tests {
             providers: &[],
             branch: None,
             labels: &NONE,
+            within: None,
         }
     }
 
@@ -159,6 +189,8 @@ mod tests {
             branch: None,
             labels: &NONE,
             admission: Admission::Open,
+            directory: None,
+            repository: None,
         }
     }
 
@@ -170,6 +202,54 @@ mod tests {
     fn a_prompt_never_goes_into_a_shell() {
         assert!(!may(&demand(Kind::Prompt), &place("api", SHELL)));
         assert!(may(&demand(Kind::Prompt), &place("api", "claude")));
+    }
+
+    #[test]
+    fn a_prompt_goes_to_the_agents_of_its_repository() {
+        let prompt = Demand {
+            within: Some("/src/api"),
+            ..demand(Kind::Prompt)
+        };
+        let at = |directory, repository| Place {
+            directory,
+            repository,
+            ..place("x", "claude")
+        };
+        for (directory, repository, fits) in [
+            (Some("/src/api"), None, true),
+            (Some("/src/api/lib"), None, true),
+            // Above it, where an agent of several repositories works.
+            (Some("/src"), None, true),
+            (Some("/"), None, true),
+            // A worktree of it.
+            (Some("/trees/1"), Some("/src/api"), true),
+            (Some("/trees/1"), Some("/src/web"), false),
+            (Some("/src/api2"), None, false),
+            (Some("/src/web"), Some("/src/web"), false),
+            (None, None, false),
+        ] {
+            let place = at(directory, repository);
+            assert_eq!(may(&prompt, &place), fits, "{directory:?} {repository:?}");
+        }
+        let elsewhere = at(Some("/src/web"), None);
+        // Who names a session has chosen it, and a command is brought to its directory.
+        let named = SessionRef::from("x");
+        let target = Demand {
+            target_session: Some(&named),
+            ..prompt
+        };
+        assert!(may(&target, &elsewhere));
+        let command = Demand {
+            kind: Kind::Command,
+            ..prompt
+        };
+        assert!(may(
+            &command,
+            &Place {
+                provider: SHELL,
+                ..elsewhere
+            }
+        ));
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn every_constraint_holds_in_every_combination() {
                                 providers,
                                 branch,
                                 labels,
+                                within: None,
                             });
                         }
                     }
@@ -89,6 +90,8 @@ fn every_constraint_holds_in_every_combination() {
                             branch,
                             labels,
                             admission,
+                            directory: None,
+                            repository: None,
                         };
                         for demand in &demands {
                             let allowed = allows(demand, &place);
@@ -120,6 +123,7 @@ fn each_reason_says_what_is_missing() {
         providers: &[],
         branch: None,
         labels: &none,
+        within: None,
     };
     let prompt = Demand {
         kind: Kind::Prompt,
@@ -131,6 +135,8 @@ fn each_reason_says_what_is_missing() {
         branch: None,
         labels: &none,
         admission: Admission::Open,
+        directory: None,
+        repository: None,
     };
     let aider = Place {
         provider: "aider",

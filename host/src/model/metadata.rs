@@ -14,6 +14,13 @@ pub struct Metadata {
     /// Absolute and normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// The repository of that directory, or the directory itself where it is in none: an agent must
+    /// work there or above it. `None`: anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Whether an agent that works elsewhere may take it, too.
+    #[serde(skip_serializing_if = "is_false")]
+    pub anywhere: bool,
     /// The branch that the task prefers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_branch: Option<String>,
@@ -72,6 +79,8 @@ impl Default for Metadata {
     fn default() -> Self {
         Self {
             working_dir: None,
+            repository: None,
+            anywhere: false,
             git_branch: None,
             require_branch: false,
             env_vars: BTreeMap::new(),

@@ -59,6 +59,8 @@ impl SessionContext {
             branch: self.git_branch.as_deref(),
             labels: &self.labels,
             admission: self.admission,
+            directory: self.current_dir.as_deref(),
+            repository: None,
         }
     }
 }

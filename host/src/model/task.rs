@@ -585,6 +585,7 @@ impl Task {
             providers,
             branch: self.metadata.session_branch(),
             labels: &self.metadata.require_labels,
+            within: self.metadata.repository.as_deref(),
         }
     }
 }

@@ -53,12 +53,30 @@ pub const REDIRECTING: [&str; 9] = [
     "GIT_CONFIG_COUNT",
 ];
 
-/// Returns the branch that is checked out where `directory` is, or the first seven digits of the commit
-/// where none is; none: it is in no repository. A reference that is no branch is told in full.
+/// Where a directory is checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    /// The branch, or the first seven digits of the commit where none is. A reference that is no branch
+    /// is told in full.
+    pub branch: String,
+    /// The repository's own directory, the same in each of its worktrees.
+    pub repository: PathBuf,
+}
+
+/// Returns the branch that is checked out where `directory` is, as [`Checkout::branch`] has it; none: it
+/// is in no repository.
+///
+/// # Errors
+/// Those of [`checkout`].
+pub fn branch(directory: &Path) -> Result<Option<String>, String> {
+    Ok(checkout(directory)?.map(|checkout| checkout.branch))
+}
+
+/// Returns what is checked out where `directory` is; none: it is in no repository.
 ///
 /// # Errors
 /// Why that is not known, in one line: `git` is missing, does not answer within seconds, or refuses.
-pub fn branch(directory: &Path) -> Result<Option<String>, String> {
+pub fn checkout(directory: &Path) -> Result<Option<Checkout>, String> {
     let directory = canonical(directory)?;
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let known = kept.get(&directory).cloned();
@@ -75,9 +93,10 @@ pub fn branch(directory: &Path) -> Result<Option<String>, String> {
 /// Does what [`branch`] does, and asks `git` in any case.
 ///
 /// # Errors
-/// Those of [`branch`].
+/// Those of [`checkout`].
 pub fn branch_now(directory: &Path) -> Result<Option<String>, String> {
-    ask_and_keep(canonical(directory)?)
+    let checkout = ask_and_keep(canonical(directory)?)?;
+    Ok(checkout.map(|checkout| checkout.branch))
 }
 
 fn canonical(directory: &Path) -> Result<PathBuf, String> {
@@ -86,7 +105,7 @@ fn canonical(directory: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cannot look at `{}`: {error}", directory.display()))
 }
 
-fn ask_and_keep(directory: PathBuf) -> Result<Option<String>, String> {
+fn ask_and_keep(directory: PathBuf) -> Told {
     let (answer, sources) = ask(&directory);
     let kept_for = if answer.is_ok() {
         KEPT_FOR
@@ -110,6 +129,9 @@ fn ask_and_keep(directory: PathBuf) -> Result<Option<String>, String> {
     answer
 }
 
+/// What is known of a directory, or why nothing is.
+type Told = Result<Option<Checkout>, String>;
+
 /// What `git` has said, by directory.
 static KEPT: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
 
@@ -117,11 +139,11 @@ static KEPT: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::def
 struct Known {
     until: Instant,
     sources: Vec<Source>,
-    answer: Result<Option<String>, String>,
+    answer: Told,
 }
 
 /// Asks `git`, and notes what its answer comes from; none: the answer cannot be kept.
-fn ask(directory: &Path) -> (Result<Option<String>, String>, Option<Vec<Source>>) {
+fn ask(directory: &Path) -> (Told, Option<Vec<Source>>) {
     // Noted before `git` reads it: what changes meanwhile differs from the note afterwards.
     let mut sources = above(directory);
     let places = match git(
@@ -140,16 +162,23 @@ fn ask(directory: &Path) -> (Result<Option<String>, String>, Option<Vec<Source>>
         .split(|&byte| byte == b'\n')
         .map(|line| directory.join(OsString::from_vec(line.to_vec())))
         .collect();
-    let sources = if let [repository, common] = &places[..] {
+    let (sources, repository) = if let [repository, common] = &places[..] {
         sources.extend(of_repository(repository, common));
-        Some(sources)
+        (Some(sources), home_of(common))
     } else {
         // A name with a newline in it.
-        None
+        (None, directory.to_owned())
     };
-    match checked_out(directory) {
-        Ok(branch) => (Ok(Some(branch)), sources),
-        Err(why) => (Err(why), sources),
+    let checkout = checked_out(directory).map(|branch| Some(Checkout { branch, repository }));
+    (checkout, sources)
+}
+
+/// Returns the directory in which a repository is at home: where it is not bare, its first worktree.
+fn home_of(common: &Path) -> PathBuf {
+    let common = common.canonicalize().unwrap_or_else(|_| common.to_owned());
+    match common.parent() {
+        Some(parent) if common.ends_with(".git") => parent.to_owned(),
+        _ => common,
     }
 }
 

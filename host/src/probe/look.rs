@@ -42,15 +42,23 @@ pub struct Place {
     pub is_directory: bool,
     /// The branch there.
     pub branch: Option<String>,
+    /// The repository that it is in, the same in each of its worktrees.
+    #[serde(default)]
+    pub repository: Option<String>,
 }
 
 impl Place {
     /// Looks at a path, however long that takes.
     pub fn of(path: &Path) -> Self {
+        let checkout = super::git_checkout(path).unwrap_or_default();
+        let repository = checkout
+            .as_ref()
+            .and_then(|checkout| checkout.repository.to_str());
         Self {
             path: resolved(path),
             is_directory: path.is_dir(),
-            branch: super::git_branch(path).unwrap_or_default(),
+            repository: repository.map(str::to_owned),
+            branch: checkout.map(|checkout| checkout.branch),
         }
     }
 }

@@ -20,7 +20,10 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, kill_process_group};
 use rustix::termios::{InputModes, LocalModes, tcgetattr};
 
-pub use git::{REDIRECTING as GIT_REDIRECTING, branch as git_branch, branch_now as git_branch_now};
+pub use git::{
+    Checkout, REDIRECTING as GIT_REDIRECTING, branch as git_branch, branch_now as git_branch_now,
+    checkout as git_checkout,
+};
 
 use crate::model::session::Shell;
 #[cfg(target_os = "linux")]

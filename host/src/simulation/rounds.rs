@@ -171,6 +171,7 @@ impl Run {
                 provider,
                 current_dir: sight.directory.clone(),
                 git_branch: None,
+                repository: None,
                 env: BTreeMap::new(),
                 current_task: None,
                 completed: 0,

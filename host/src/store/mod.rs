@@ -740,6 +740,8 @@ impl Lane {
             providers: &self.providers,
             branch: self.branch.as_deref(),
             labels: &self.labels,
+            // A task's own: it would make a lane of each repository.
+            within: None,
         }
     }
 }
@@ -963,6 +965,8 @@ pub struct SessionRow {
     pub current_dir: Option<String>,
     /// The branch there.
     pub git_branch: Option<String>,
+    /// The repository that this is in: the same in each of its worktrees.
+    pub repository: Option<String>,
     /// Variables that it was given through us.
     pub env: BTreeMap<String, String>,
     /// The task that it has.
@@ -1010,6 +1014,8 @@ impl SessionRow {
             branch: self.git_branch.as_deref(),
             labels: &self.labels,
             admission: self.admission,
+            directory: self.current_dir.as_deref(),
+            repository: self.repository.as_deref(),
         }
     }
 }

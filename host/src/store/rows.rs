@@ -177,7 +177,7 @@ pub(super) fn lane_of(key: Vec<u8>) -> Lane {
 /// The columns of a session, in the order in which [`session_of`] reads them.
 pub(super) const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
     env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
-    server_pid, server_start, pane, pane_pid, homes";
+    server_pid, server_start, pane, pane_pid, homes, repository";
 
 /// Reads a session that was seen by us.
 pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
@@ -201,6 +201,7 @@ pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
         labels: from_json_or_default(row, 14)?,
         identity: identity_of(row, 15)?,
         homes: from_json_or_default(row, 19)?,
+        repository: text(row, 20)?,
     })
 }
 

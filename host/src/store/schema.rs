@@ -536,6 +536,10 @@ CREATE INDEX tasks_resting ON tasks (id)
     WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL;
 UPDATE tasks SET rests = 1 WHERE status = 'pending' AND not_before IS NOT NULL AND tries > 0;
 ",
+    // 8: an agent that works in another repository is no place for a prompt.
+    r"
+ALTER TABLE sessions ADD COLUMN repository TEXT;
+",
 ];
 
 /// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,

@@ -15,6 +15,7 @@ fn full() -> SessionRow {
         provider: "claude".to_owned(),
         current_dir: Some("/srv".to_owned()),
         git_branch: Some("dev".to_owned()),
+        repository: Some("/srv/.bare".to_owned()),
         env: pairs("A", "1"),
         current_task: Some(TaskId(4)),
         context_at: later(-9),

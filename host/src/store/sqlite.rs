@@ -866,9 +866,9 @@ impl Store for Sqlite {
                 "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
                     current_dir, working_dir, git_branch, env_vars, current_task_id,
                     last_context_update, last_activity, updated_at, server_pid, server_start,
-                    pane, pane_pid, admission, paused, labels, homes)
+                    pane, pane_pid, admission, paused, labels, homes, repository)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5 = 'claude', ?6, ?6, ?7, ?8, ?9, ?10, ?4, ?11, ?12,
-                    ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+                    ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
                  ON CONFLICT (name) DO UPDATE SET status = excluded.status,
                     reason = excluded.reason, since = excluded.since,
                     provider = excluded.provider, is_claude = excluded.is_claude,
@@ -882,7 +882,8 @@ impl Store for Sqlite {
                     server_pid = excluded.server_pid, server_start = excluded.server_start,
                     pane = excluded.pane, pane_pid = excluded.pane_pid,
                     admission = excluded.admission, paused = excluded.paused,
-                    labels = excluded.labels, homes = excluded.homes",
+                    labels = excluded.labels, homes = excluded.homes,
+                    repository = excluded.repository",
             )?;
             for row in rows {
                 write.execute(params![
@@ -905,6 +906,7 @@ impl Store for Sqlite {
                     row.paused,
                     json(&row.labels),
                     json(&row.homes),
+                    row.repository,
                 ])?;
             }
             Ok(())

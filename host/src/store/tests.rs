@@ -53,6 +53,7 @@ pub(super) fn session_row(name: &str) -> SessionRow {
         provider: "shell".to_owned(),
         current_dir: None,
         git_branch: None,
+        repository: None,
         env: BTreeMap::new(),
         current_task: None,
         completed: 0,
