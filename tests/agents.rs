@@ -56,6 +56,31 @@ settle = "300ms"
 answer = '^answer: (?P<text>.*)$'
 "#;
 
+/// The toy, as a world has it.
+pub(crate) struct Toy<'a> {
+    world: &'a World,
+    script: String,
+}
+
+impl<'a> Toy<'a> {
+    /// Puts it and its profile into a world.
+    pub(crate) fn new(world: &'a World) -> Self {
+        world.has_profile("toy", TOY);
+        let script = world.path("work/toy-agent");
+        fs::write(&script, TOY_AGENT).expect("a script");
+        let script = text(&script);
+        Self { world, script }
+    }
+
+    /// Starts it in a session, and waits for its prompt.
+    pub(crate) fn session(&self, name: &str, dir: &str) -> Pane<'a> {
+        let pane = session_running(self.world, name, &["bash", &self.script], dir);
+        pane.prompt();
+        pane.has("#{pane_title}", "ready");
+        pane
+    }
+}
+
 impl World {
     /// Puts a profile where a person keeps their own.
     fn has_profile(&self, name: &str, text: &str) {
@@ -65,14 +90,7 @@ impl World {
 
     /// Starts the toy in a session, and waits for its prompt.
     fn toy(&self, name: &str) -> Pane<'_> {
-        self.has_profile("toy", TOY);
-        let script = self.path("work/toy-agent");
-        fs::write(&script, TOY_AGENT).expect("a script");
-        let dir = text(&self.path("work"));
-        let pane = session_running(self, name, &["bash", &text(&script)], &dir);
-        pane.prompt();
-        pane.has("#{pane_title}", "ready");
-        pane
+        Toy::new(self).session(name, &text(&self.path("work")))
     }
 
     /// The line that reports, as a program in a pane calls it.

@@ -41,6 +41,7 @@ mod queue;
 mod readme;
 mod reasons;
 mod replays;
+mod repositories;
 mod saboteurs;
 mod selection;
 mod shells;

@@ -110,6 +110,8 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     let providers = what.providers.into_iter().map(Pause::Provider);
     let all = what.all.then_some(Pause::All);
     let what: Vec<Pause> = sessions.chain(providers).chain(all).collect();
+    let mut before = store.pauses()?;
+    retain_lasting(&mut before);
     store.pause(&what, paused, Timestamp::now())?;
     context.spool()?.nudge();
     let mut now = store.pauses()?;
@@ -120,7 +122,20 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
             .json(&json!({"paused": paused_json(&now, &rows)}))?;
         return Ok(Exit::Done);
     }
-    if now.is_empty() {
+    let lifted = before
+        .iter()
+        .filter(|pause| now.iter().all(|now| now.what != pause.what));
+    let lifted: Vec<&PauseRow> = lifted.filter(|_| !paused).collect();
+    for pause in &lifted {
+        let what = PauseRow {
+            until: None,
+            reason: None,
+            ..PauseRow::clone(pause)
+        };
+        let what = in_words(&what, &rows);
+        context.ui.line(&format!("{} resumed", ui::clean(&what)))?;
+    }
+    if now.is_empty() && lifted.is_empty() {
         context.ui.line("nothing is paused")?;
     }
     for pause in now {

@@ -257,11 +257,11 @@ pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
         "completed_at": task.completed_at,
         "context": {
             "working_dir": task.metadata.working_dir,
-            "repository": task.metadata.repository,
             "git_branch": task.metadata.git_branch,
             "env": task.metadata.env_vars,
         },
         "require_branch": task.metadata.require_branch,
+        "repository": task.metadata.repository,
         "anywhere": task.metadata.anywhere,
         "secret_env": task.metadata.secret_env,
         "isolate_env": task.metadata.isolate_env,

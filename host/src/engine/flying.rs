@@ -2,7 +2,7 @@
 //! taken up, what was seen is told to them, and what they tell is kept with their sessions.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -123,6 +123,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 command: agent.pane.command.clone(),
                 report: agent.report.clone(),
                 told: agent.told.clone(),
+                quiet: quiet(agent.pane.activity, self.world.now().wall),
                 signals: agent.signals.clone(),
                 verdict: agent.verdict.clone(),
                 keeps_none: self.agents.keeps_none(&seen.row.identity),
@@ -214,4 +215,12 @@ impl<T: Tmux + 'static> Engine<T> {
             }
         }
     }
+}
+
+/// Returns for how long at least nothing has appeared in a pane; tmux tells of it by the second.
+fn quiet(activity: i64, now: Timestamp) -> Duration {
+    let last = Timestamp::from_second(activity.saturating_add(1));
+    let quiet = last.ok().map(|last| now.duration_since(last));
+    let quiet = quiet.and_then(|quiet| Duration::try_from(quiet).ok());
+    quiet.unwrap_or_default()
 }

@@ -135,6 +135,16 @@ impl AgentPane {
         }
     }
 
+    /// For how long nothing has appeared: since the last turn ended.
+    fn quiet(&self, wall: Timestamp) -> Duration {
+        if self.doing != Doing::Nothing {
+            return Duration::ZERO;
+        }
+        let last = self.turns.last().map(|turn| turn.last);
+        let quiet = last.map(|last| Duration::try_from(wall.duration_since(last)));
+        quiet.map_or(Duration::from_secs(3_600), Result::unwrap_or_default)
+    }
+
     /// How often a text is to be seen as one that was given.
     fn given(&self, text: &str) -> usize {
         let shown = |turn: &&Turn| turn.pid == self.pid && turn.text == text;
@@ -214,6 +224,7 @@ impl AgentPane {
             command: self.profile.name.clone(),
             report,
             told: ToldTurns::default(),
+            quiet: self.quiet(wall),
             signals,
             verdict,
             keeps_none: self.memory.keeps_none && !self.memory.follows,

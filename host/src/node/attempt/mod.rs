@@ -307,6 +307,8 @@ pub(crate) struct AgentSight {
     pub(crate) verdict: Verdict,
     /// It is known to keep no record, whatever its profile says.
     pub(crate) keeps_none: bool,
+    /// For how long at least nothing has appeared there.
+    pub(crate) quiet: Duration,
     /// The record that it writes, where that is known.
     pub(crate) record: Option<PathBuf>,
     /// It shows the alternate screen.

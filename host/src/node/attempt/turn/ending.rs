@@ -24,6 +24,9 @@ const RECORD_SOON: Duration = Duration::from_secs(2);
 /// A record that tells of no end, of an agent that has been idle for so long, in seconds, will not.
 const NO_END: i64 = 300;
 
+/// A screen on which something still changes after so long always changes.
+const MOVES_ON: Duration = Duration::from_secs(60);
+
 /// An agent that has said nothing at all may not have begun to show its work.
 const SAYS_NOTHING: Duration = Duration::from_secs(20);
 
@@ -235,9 +238,20 @@ impl Turn {
             running.idle = None;
             return Verdict::NotYet;
         }
-        let since = *running.idle.get_or_insert(now.tick);
+        let quiet = agent.seen(seen).map_or(Duration::ZERO, |agent| agent.quiet);
+        // An earlier daemon may have seen it idle: it has been at least for as long as it is quiet.
+        let began = if agent.resumed {
+            now.tick - quiet
+        } else {
+            now.tick
+        };
+        let since = *running.idle.get_or_insert(began);
         let idle = now.tick.since(since);
-        if idle < agent.profile.turn.settle {
+        let settle = agent.profile.turn.settle;
+        // What streams an answer without a sign of work looks idle between two pieces of it. Where
+        // something always moves, a clock, it is believed in the end.
+        let is_still = quiet >= settle || idle >= MOVES_ON;
+        if idle < settle || !is_still {
             return Verdict::NotYet;
         }
         Verdict::Read(Known::Idle(idle))

@@ -58,6 +58,7 @@ impl Scene {
             ms: 0,
             agent: AgentSight {
                 told: ToldTurns::default(),
+                quiet: Duration::from_secs(300),
                 profile: profile(name),
                 pid: 77,
                 began: 7,

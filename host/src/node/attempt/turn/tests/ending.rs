@@ -343,3 +343,23 @@ fn a_report_that_names_the_task_needs_no_record_beside_it() {
         assert_eq!(run.turn.has_ended(), ends, "{task:?}");
     }
 }
+
+#[test]
+fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
+    let mut run = Run::running("opencode");
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.agent.quiet = Duration::from_millis(500);
+    assert!(run.step(None).is_empty());
+    assert!(run.after(30_000).is_empty());
+    run.scene.agent.quiet = run.scene.agent.profile.turn.settle;
+    assert!(matches!(run.after(10), [Act::ReadAnswer { .. }]));
+    // Where a clock always moves, it has.
+    let mut run = Run::running("opencode");
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.agent.quiet = Duration::ZERO;
+    assert!(run.step(None).is_empty());
+    assert!(run.after(59_999).is_empty());
+    assert!(matches!(run.after(1), [Act::ReadAnswer { .. }]));
+}

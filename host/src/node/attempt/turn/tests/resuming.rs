@@ -360,3 +360,18 @@ fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
     let since = run.turn.wants().record.expect("a look at the record").since;
     assert_eq!(since, wall(4_000));
 }
+
+/// Daemons that come and go every second must not put its end off for ever.
+#[test]
+fn an_agent_that_an_earlier_daemon_saw_idle_need_not_be_seen_so_anew() {
+    for (quiet, ends) in [(0, false), (1_500, false), (2_000, true), (90_000, true)] {
+        let mut scene = Scene::of("opencode");
+        scene.ms = 100_000;
+        scene.is(Activity::Idle, "waits", Vec::new());
+        scene.agent.quiet = Duration::from_millis(quiet);
+        let mut run = found(at_phase(Phase::Running), scene);
+        let acts = run.after(25).to_vec();
+        let read = matches!(&acts[..], [Act::ReadAnswer { .. }]);
+        assert_eq!(read, ends, "{quiet}: {acts:?}");
+    }
+}
