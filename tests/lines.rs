@@ -331,6 +331,21 @@ impl<'a> Hall<'a> {
         last
     }
 
+    /// Waits until the program that a key calls has begun in every pane: so many take their time.
+    fn picks(&self) {
+        let shells = ["bash", "zsh", "fish"];
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            let runs = self
+                .world
+                .tmux(&["list-panes", "-a", "-F", "#{pane_current_command}"]);
+            if runs.lines().all(|program| !shells.contains(&program)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn type_keys(&self, line: &Line) {
         for key in &line.keys {
             let columns: Vec<usize> = if key == "text:fill" {
@@ -503,6 +518,9 @@ fn every_line(shell: Shell, mode: Mode) {
             hall.press("i");
         }
         hall.type_keys(&line);
+        if line.name == "picker" {
+            hall.picks();
+        }
         if mode == Mode::ViCommand && line.kind != Kind::Other {
             hall.press("Escape");
         }
@@ -585,6 +603,9 @@ fn no_line_is_idle_unasked(shell: Shell) {
     let mut wrong = Vec::new();
     for line in lines(shell, mode) {
         hall.type_keys(&line);
+        if line.name == "picker" {
+            hall.picks();
+        }
         hall.settles();
         let verdicts = hall.verdicts();
         let idle: Vec<&str> = hall
