@@ -58,7 +58,7 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
     };
     text.truncate(text.trim_end_matches('\n').len());
     for guard in &profile.paste.guard {
-        text = guarded(guard, text);
+        text = guarded(guard, &text);
     }
     let longest = match profile.paste.mode {
         PasteMode::Bracketed => profile.paste.longest,
@@ -74,10 +74,10 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
 }
 
 /// Puts what a guard says around each of its matches.
-fn guarded(guard: &Guard, text: String) -> String {
+fn guarded(guard: &Guard, text: &str) -> String {
     let mut safe = String::new();
     let mut end = 0;
-    for found in guard.pattern.0.captures_iter(&text) {
+    for found in guard.pattern.0.captures_iter(text) {
         // A group says where in the match it stands.
         let Some(found) = found.get(1).or(found.get(0)) else {
             continue;

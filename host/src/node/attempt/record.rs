@@ -254,7 +254,7 @@ impl Search {
         let spec = &self.spec;
         let query = &self.query;
         let (env, cwd) = surroundings(query.pid, spec);
-        let named = query.transcript.as_deref().map(PathBuf::clone);
+        let named = query.transcript.as_deref().cloned();
         let mut paths: Vec<PathBuf> = named.into_iter().collect();
         if paths.is_empty() {
             paths = open_records(spec, self.pane_pid, &env, &cwd);

@@ -203,10 +203,9 @@ impl Turn {
             Some(done) if told.is_none() && done.is_named => Duration::ZERO,
             _ => RECORD_WITHIN,
         };
-        if done.is_some() && agent.profile.transcript.is_some() && !keeps_none {
-            if waits(running, within) {
-                return Verdict::NotYet;
-            }
+        let is_to_come = agent.profile.transcript.is_some() && !keeps_none;
+        if done.is_some() && is_to_come && waits(running, within) {
+            return Verdict::NotYet;
         }
         if let Some(done) = done {
             let facts = TurnFacts {
