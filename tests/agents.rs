@@ -583,3 +583,28 @@ fn a_turn_of_an_agent_is_watched() {
     );
     assert_harmless(&text);
 }
+
+/// A profile that is put there while the daemon runs is used at once, and one that is changed as well.
+#[test]
+fn profiles_are_taken_up_while_the_daemon_runs() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let toy = Toy::new(&world);
+    let profile = world.path("home/.config/assigner/agents/toy.toml");
+    fs::remove_file(&profile).expect("it was there");
+    toy.session("late", &text(&world.path("work")));
+    fs::write(&profile, TOY).expect("a profile");
+    world.session_is("late", "idle");
+    let id = world.send(&["--provider", "toy", "--", "hello"]);
+    world.completed(id);
+    assert_eq!(world.output(id), b"HELLO");
+    // One that cannot be read is told of, and the toy is a stranger again.
+    fs::write(&profile, "name = ").expect("a profile");
+    daemon.logs("toy.toml");
+    eventually(|| match world.session_entry("late") {
+        Some(session) if session["status"] == "idle" => Err(format!("{session}")),
+        _ => Ok(()),
+    });
+    fs::write(&profile, TOY).expect("a profile");
+    world.session_is("late", "idle");
+}

@@ -25,8 +25,10 @@ use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Sqlite, StoreError};
 use crate::tmux::{self, Server, Socket};
 use policies::{Policies, policy_host, shadow_facts, write_down};
 pub use policies::{rounds_directory, shadow_directory};
+use profiles::Profiles;
 
 mod policies;
+mod profiles;
 
 /// Who holds a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +240,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     for problem in problems {
         tracing::warn!("{problem}; it is left out");
     }
+    let profiles = Profiles::watch(options.profiles_dir.clone(), Arc::clone(&wake));
     let reports = Reports::of(&options.data_dir);
     reports.open().map_err(DaemonError::Spool)?;
     let _reporter = watch(reports.directory(), Arc::clone(&wake));
@@ -262,6 +265,13 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     loop {
         if let Err(error) = policies.take_up(&mut engine, &ledger).await {
             tracing::error!("{error}");
+        }
+        if let Some((catalog, problems)) = profiles.changed() {
+            for problem in problems {
+                tracing::warn!("{problem}; it is left out");
+            }
+            tracing::info!("the profiles of agents have changed");
+            engine.use_catalog(catalog);
         }
         if !policies.unwritten.is_empty() {
             let facts = facts(&engine, &options.socket, &policies, started_at);

@@ -257,6 +257,12 @@ impl Agents {
         Some(self.known.entry(identity.clone()).or_insert(agent))
     }
 
+    /// Lets every program be looked at again: what it is may be said otherwise now.
+    pub(super) fn recognise_anew(&mut self) {
+        self.known.clear();
+        self.strangers.clear();
+    }
+
     fn forget(&mut self, identity: &Identity) {
         self.known.remove(identity);
         self.strangers.remove(identity);

@@ -254,6 +254,12 @@ impl<T: Tmux + 'static> Engine<T> {
         })
     }
 
+    /// Recognises agents by other profiles from now on. What an attempt is at keeps its own.
+    pub fn use_catalog(&mut self, catalog: Catalog) {
+        self.catalog = catalog;
+        self.agents.recognise_anew();
+    }
+
     /// Runs one round. `now` is the time that everything in it is judged by.
     ///
     /// # Errors

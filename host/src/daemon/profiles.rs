@@ -1,0 +1,93 @@
+//! Profiles of agents that a person changes while the daemon runs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::agents::Catalog;
+use crate::agents::catalog::CatalogError;
+
+/// How often their files are looked at. What was written a moment ago is read with the next look: many
+/// programs write a file in pieces.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// More files than these are not looked at.
+const MOST: usize = 1_000;
+
+/// The profiles, and what was wrong with those that are left out.
+type Loaded = (Catalog, Vec<CatalogError>);
+
+/// What a file is known by without being read: its name, its size, and when it was written.
+type Stamp = (PathBuf, u64, (i64, i64), u64);
+
+/// Looks at a person's profiles on a thread of its own, which ends with this.
+pub(super) struct Profiles {
+    changed: Receiver<Loaded>,
+    _alive: Arc<()>,
+}
+
+impl Profiles {
+    /// Looks at `directory` from now on, and wakes the daemon when something has changed there.
+    pub(super) fn watch(directory: PathBuf, wake: Arc<Notify>) -> Self {
+        let (tell, changed) = mpsc::channel();
+        let alive = Arc::new(());
+        let guard = Arc::downgrade(&alive);
+        let look = move || {
+            follow(&directory, &guard, |loaded| {
+                let heard = tell.send(loaded).is_ok();
+                wake.notify_one();
+                heard
+            })
+        };
+        let thread = thread::Builder::new().name("profiles".to_owned());
+        if let Err(error) = thread.spawn(look) {
+            tracing::warn!("changed profiles are not taken up: {error}");
+        }
+        Self {
+            changed,
+            _alive: alive,
+        }
+    }
+
+    /// Returns the profiles as they are now, where they have changed since.
+    pub(super) fn changed(&self) -> Option<Loaded> {
+        self.changed.try_iter().last()
+    }
+}
+
+/// Tells of each change, until nobody listens any more.
+fn follow(directory: &Path, alive: &Weak<()>, tell: impl Fn(Loaded) -> bool) {
+    let mut read = stamps(directory);
+    let mut seen = read.clone();
+    while alive.strong_count() > 0 {
+        thread::sleep(LOOK);
+        let now = stamps(directory);
+        let stands_still = now == seen;
+        seen = now;
+        if stands_still && seen != read {
+            read.clone_from(&seen);
+            if !tell(Catalog::load(directory)) {
+                return;
+            }
+        }
+    }
+}
+
+fn stamps(directory: &Path) -> Vec<Stamp> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let stamped = files.take(MOST).filter_map(|file| {
+        let path = file.path();
+        let metadata = fs::metadata(&path).ok()?;
+        let written = (metadata.mtime(), metadata.mtime_nsec());
+        Some((path, metadata.len(), written, metadata.ino()))
+    });
+    let mut stamps: Vec<Stamp> = stamped.collect();
+    stamps.sort();
+    stamps
+}
