@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::model::{
     Model, answer, answered, patiently, session_becomes, session_running, task_becomes, task_ends,
 };
-use crate::world::{Pane, World, assert_calm, is_settled, policies_target, text};
+use crate::world::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
 use assigner_needs::needs;
 
 /// Its last twenty characters are those that it asks about at its start.
@@ -78,6 +78,37 @@ impl Desk {
             .succeeded();
     }
 
+    /// What it is started with.
+    fn variables(&self) -> [String; 8] {
+        [
+            format!("HOME={}", text(&self.world.path("claude"))),
+            format!("ANTHROPIC_BASE_URL={}", self.model.root_url()),
+            format!("ANTHROPIC_API_KEY={KEY}"),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1".to_owned(),
+            "CLAUDE_CODE_MAX_RETRIES=1".to_owned(),
+            "DISABLE_AUTOUPDATER=1".to_owned(),
+            "DISABLE_TELEMETRY=1".to_owned(),
+            "DISABLE_ERROR_REPORTING=1".to_owned(),
+        ]
+    }
+
+    /// A shell in which it could be started, in the directory of the same name.
+    fn shell(&self, name: &str, shell: Shell) -> Pane<'_> {
+        let pane = self.world.session_in(name, shell, &self.dir(name));
+        let bin = Path::new(&self.program).parent().expect("a directory");
+        let set = |pair: &str| match (shell, pair.split_once('=')) {
+            (Shell::Fish, Some((name, value))) => format!("set -gx {name} '{value}'; "),
+            _ => format!("export '{pair}'; "),
+        };
+        let mut line: String = self.variables().iter().map(|pair| set(pair)).collect();
+        line.push_str(&match shell {
+            Shell::Fish => format!("set -gx PATH '{}' $PATH", text(bin)),
+            _ => format!("PATH='{}':$PATH", text(bin)),
+        });
+        pane.line(&line);
+        pane
+    }
+
     /// Starts it in a session and the directory of the same name, and waits for its composer.
     fn session(&self, name: &str) -> Pane<'_> {
         self.session_with(name, &[])
@@ -85,22 +116,9 @@ impl Desk {
 
     /// The same with options.
     fn session_with(&self, name: &str, options: &[&str]) -> Pane<'_> {
-        let home = format!("HOME={}", text(&self.world.path("claude")));
-        let url = format!("ANTHROPIC_BASE_URL={}", self.model.root_url());
-        let key = format!("ANTHROPIC_API_KEY={KEY}");
-        let words = [
-            "env",
-            &home,
-            &url,
-            &key,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
-            "CLAUDE_CODE_MAX_RETRIES=1",
-            "DISABLE_AUTOUPDATER=1",
-            "DISABLE_TELEMETRY=1",
-            "DISABLE_ERROR_REPORTING=1",
-            &self.program,
-        ];
-        let words = [&words, options].concat();
+        let variables = self.variables();
+        let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+        let words = [&["env"], &variables[..], &[&self.program], options].concat();
         let pane = session_running(&self.world, name, &words, &self.dir(name));
         ready(&pane);
         pane
@@ -397,4 +415,114 @@ fn a_daemon_that_is_killed_loses_no_turn() {
         answer(prompt),
         model.once(prompt).answer.expect("an answer")
     );
+}
+
+/// The same prompts without a terminal of its own: in shells, each once, and its response from JSON.
+#[needs(claude)]
+#[test]
+fn headless_prompts_are_answered_whole() {
+    let desk = Desk::new(Version::Latest, &["api", "web"]);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.shell("api", Shell::Bash);
+    desk.shell("web", Shell::Bash);
+    let daemon = world.daemon();
+    let ask = |options: &[&str], prompt: &str| {
+        let headless = ["--headless", "--provider", "claude"];
+        world.send(&[&headless, options, &["--", prompt]].concat())
+    };
+    let mut prompts = ordinary();
+    // What would be no prompt in a composer is one here.
+    prompts.extend([
+        "exit".to_owned(),
+        "see @".to_owned(),
+        "back \\".to_owned(),
+        "!ls".to_owned(),
+    ]);
+    let sent: Vec<u64> = prompts.iter().map(|prompt| ask(&[], prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        answered(world, *id, prompt);
+        let task = world.show(*id);
+        assert_eq!(
+            (tries(&task), &task["headless"]),
+            (1, &json!("claude")),
+            "{task:#}"
+        );
+        assert_eq!(task["response"], "whole", "{task:#}");
+        let turn = &task["attempts"][0]["turn"];
+        assert_eq!(turn["source"], "headless");
+        assert!(turn["usage"]["output_tokens"].is_u64(), "{turn:#}");
+        model.once(prompt);
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    // It is brought to its directory, as every command is.
+    let id = ask(
+        &["-w", &desk.dir("web"), "--target", "api"],
+        "where is it?\nsay so.",
+    );
+    task_becomes(world, id, "completed");
+    assert_eq!(
+        model.once("where is it?\nsay so.").cwd,
+        Some(desk.dir("web"))
+    );
+    // What follows goes on with the conversation: the model is told of both prompts.
+    let first = ask(&["--target", "web"], "my name is Ada");
+    answered(world, first, "my name is Ada");
+    let next = ask(
+        &["--target", "web", "--after", &first.to_string()],
+        "and mine is Bob",
+    );
+    answered(world, next, "and mine is Bob");
+    let conversation = |id| world.show(id)["attempts"][0]["turn"]["conversation"].clone();
+    assert!(conversation(first).is_string());
+    assert_eq!(conversation(first), conversation(next));
+    // A refusal is its reason.
+    let id = ask(&[], "ERROR of the model");
+    let task = task_ends(world, id);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    assert!(
+        text_of(&task["error"]).contains("a bad request, says the model"),
+        "{task:#}"
+    );
+    assert_calm(&daemon.log());
+}
+
+#[needs(claude, fish)]
+#[test]
+fn a_headless_prompt_in_fish() {
+    let desk = Desk::new(Version::Latest, &["one"]);
+    let world = &desk.world;
+    desk.shell("one", Shell::Fish);
+    let _daemon = world.daemon();
+    let prompt = "a 'quoted' \"prompt\" with $HOME and \\ in it";
+    let id = world.send(&["--headless", "--provider", "claude", "--", prompt]);
+    answered(world, id, prompt);
+}
+
+#[test]
+fn who_cannot_be_asked_without_a_terminal_is_refused() {
+    let world = World::new();
+    for (options, says) in [
+        (&["--headless"][..], "name it with --provider"),
+        (
+            &["--headless", "--provider", "nobody"],
+            "there is no profile `nobody`",
+        ),
+        (
+            &["--headless", "--provider", "comet"],
+            "its profile has no [headless]",
+        ),
+        (
+            &["--headless", "--provider", "claude", "--shell"],
+            "it takes no --shell",
+        ),
+    ] {
+        let refused = world
+            .assigner(&[&["send"], options, &["--", "x"]].concat())
+            .refused(2);
+        assert!(
+            refused.stderr.contains(says),
+            "{options:?}: {}",
+            refused.stderr
+        );
+    }
 }

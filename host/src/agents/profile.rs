@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::transcript;
-use crate::model::duration;
+use crate::model::{duration, headless};
 
 /// What one regex of a profile may take when it is compiled: a person's file must not eat the memory.
 const REGEX_SIZE: usize = 1 << 20;
@@ -54,6 +54,9 @@ pub struct Profile {
     /// Where the agent keeps its own record.
     #[serde(default)]
     pub transcript: Option<transcript::Spec>,
+    /// How it is asked without a terminal; none: it cannot be.
+    #[serde(default)]
+    pub headless: Option<headless::Spec>,
 }
 
 /// How to know the program, best first.

@@ -24,6 +24,8 @@ struct Line {
     name: Option<String>,
     #[serde(default)]
     shell: bool,
+    #[serde(default)]
+    headless: bool,
     working_dir: Option<PathBuf>,
     #[serde(default)]
     anywhere: bool,
@@ -95,6 +97,7 @@ enum Reference {
 pub(super) fn read(
     path: &Path,
     secrets: &Secrets,
+    profiles: &Path,
     mut is_queued: impl FnMut(TaskId) -> Result<bool, Failure>,
 ) -> Result<Vec<NewTask>, Failure> {
     let shown = if path == Path::new("-") {
@@ -133,7 +136,7 @@ pub(super) fn read(
                 at_line(what.unwrap_or(text))
             })?;
             let name = line.name.clone();
-            let wish = line.wish(&names).map_err(&at_line)?;
+            let wish = line.wish(&names, profiles).map_err(&at_line)?;
             for parent in &wish.after {
                 if let Parent::Task(id) = parent
                     && !is_queued(*id)?
@@ -172,7 +175,12 @@ pub(super) fn read(
 }
 
 impl Line {
-    fn wish(self, names: &HashMap<String, usize>) -> Result<Wish, String> {
+    fn wish(self, names: &HashMap<String, usize>, profiles: &Path) -> Result<Wish, String> {
+        let headless = self
+            .headless
+            .then(|| wish::headless(profiles, self.provider.as_deref()))
+            .transpose()
+            .map_err(|failure| failure.message)?;
         for (name, value) in &self.env {
             check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
         }
@@ -204,6 +212,7 @@ impl Line {
         Ok(Wish {
             content: Some(self.content),
             shell: self.shell,
+            headless,
             working_dir: self.working_dir,
             anywhere: self.anywhere,
             branch: self.branch,
@@ -252,7 +261,8 @@ mod tests {
         let file = directory.path().join("batch");
         std::fs::write(&file, text).expect("written");
         let secrets = Secrets::of(directory.path());
-        read(&file, &secrets, |id| Ok(id.0 < 10)).map_err(|failure| failure.message)
+        read(&file, &secrets, Path::new("/nowhere"), |id| Ok(id.0 < 10))
+            .map_err(|failure| failure.message)
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let secrets = Secrets::of(&context.config.data_dir);
     let wish = Wish {
         content: args.content,
-        ..args.options.wish()?
+        ..args.options.wish(&context.config.profiles_dir)?
     };
     let task = store.task(args.id)?;
     if let Some(problem) = &task.metadata_error {

@@ -1,7 +1,7 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned};
@@ -39,6 +39,10 @@ pub(super) struct Options {
     /// Runs it as a command in a shell
     #[arg(long)]
     pub(super) shell: bool,
+    /// Asks the agent of --provider in a shell, without a terminal of its own: for those whose profile
+    /// says how
+    #[arg(long)]
+    headless: bool,
 
     /// The directory it is for; the session is brought there
     #[arg(
@@ -202,14 +206,19 @@ impl Options {
     /// Returns what is asked.
     ///
     /// # Errors
-    /// A variable or a label is not written as one.
-    pub(super) fn wish(self) -> Result<Wish, Failure> {
+    /// A variable or a label is not written as one, or the agent cannot be asked so.
+    pub(super) fn wish(self, profiles: &Path) -> Result<Wish, Failure> {
+        let headless = self
+            .headless
+            .then(|| wish::headless(profiles, self.provider.as_deref()))
+            .transpose()?;
         let variables = self.env.iter().map(|text| wish::variable("-e", text));
         let labels = self.labels.iter().map(|text| wish::label("--label", text));
         let required = self.require_labels.iter();
         Ok(Wish {
             content: None,
             shell: self.shell,
+            headless,
             working_dir: self.working_dir,
             anywhere: self.anywhere,
             branch: self.branch,
@@ -261,16 +270,22 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let mut tasks = match args.batch {
         Some(file) => {
             let mut store = context.store()?;
-            batch::read(&file, &secrets, |id| match store.task(id) {
-                Ok(_) => Ok(true),
-                Err(StoreError::NoTask(_)) => Ok(false),
-                Err(error) => Err(error.into()),
-            })?
+            batch::read(
+                &file,
+                &secrets,
+                &context.config.profiles_dir,
+                |id| match store.task(id) {
+                    Ok(_) => Ok(true),
+                    Err(StoreError::NoTask(_)) => Ok(false),
+                    Err(error) => Err(error.into()),
+                },
+            )?
         }
         None => vec![one(
             args.content.unwrap_or_default(),
             args.options,
             &secrets,
+            &context.config.profiles_dir,
             &mut here,
         )?],
     };
@@ -312,6 +327,7 @@ fn one(
     content: String,
     options: Options,
     secrets: &Secrets,
+    profiles: &Path,
     here: &mut Option<PathBuf>,
 ) -> Result<NewTask, Failure> {
     let content = if content == "-" {
@@ -321,7 +337,7 @@ fn one(
     };
     let mut wish = Wish {
         content: Some(content),
-        ..options.wish()?
+        ..options.wish(profiles)?
     };
     // Who types it means the directory in which it is typed.
     let is_placed = wish.anywhere || wish.no_context_match || wish.target.is_some();

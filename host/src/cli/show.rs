@@ -68,6 +68,13 @@ fn print(
         &ui::clean_lines(&task.content).replace('\n', "\n          "),
     )?;
     let metadata = &task.metadata;
+    if let Some(headless) = &metadata.headless {
+        let words = headless.spec.words(task.conversation.as_deref()).join(" ");
+        line(
+            "headless",
+            &ui::clean(&format!("{}, by `{words}`", headless.provider)),
+        )?;
+    }
     if let Some(directory) = &metadata.working_dir {
         line("directory", &ui::clean(directory))?;
     }
@@ -263,6 +270,7 @@ pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
         "require_branch": task.metadata.require_branch,
         "repository": task.metadata.repository,
         "anywhere": task.metadata.anywhere,
+        "headless": task.metadata.headless.as_ref().map(|headless| &headless.provider),
         "secret_env": task.metadata.secret_env,
         "isolate_env": task.metadata.isolate_env,
         "prerequisites": task.metadata.prerequisites,

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::exit::{Exit, Failure};
 use super::{look, ui};
+use crate::agents::Catalog;
 use crate::model::eligibility::SHELL;
+use crate::model::headless::Headless;
 use crate::model::task::{
     IfParentFails, Kind, NewTask, Parent, check_content, check_task, check_variable,
     is_variable_name,
@@ -19,6 +21,8 @@ use crate::store::Secrets;
 pub(super) struct Wish {
     pub(super) content: Option<String>,
     pub(super) shell: bool,
+    /// The agent that is asked without a terminal.
+    pub(super) headless: Option<Headless>,
     pub(super) working_dir: Option<PathBuf>,
     pub(super) anywhere: bool,
     pub(super) branch: Option<String>,
@@ -89,6 +93,7 @@ impl Wish {
         note("if-parent-fails", self.if_parent_fails.is_some());
         note("not before", self.not_before.is_some());
         note("shell", self.shell);
+        note("headless", self.headless.is_some());
 
         self.apply_what(task)?;
         self.apply_context(task)?;
@@ -122,6 +127,14 @@ impl Wish {
         if let Some(content) = &self.content {
             task.content.clone_from(content);
         }
+        if let Some(headless) = &self.headless {
+            if self.shell || !self.providers.is_empty() || !self.fallback.is_empty() {
+                return Err(Failure::usage(
+                    "--headless asks one agent: it takes no --shell, --providers or --fallback",
+                ));
+            }
+            task.metadata.headless = Some(headless.clone());
+        }
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
         if self.shell && (names_providers || self.provider.is_some()) {
             return Err(Failure::usage(
@@ -129,6 +142,8 @@ impl Wish {
             ));
         }
         match self.provider.as_deref() {
+            // It is a command, which asks the agent.
+            _ if self.headless.is_some() => task.kind = Kind::Command,
             _ if self.shell => task.kind = Kind::Command,
             Some(SHELL) => task.kind = Kind::Command,
             Some(_) => task.kind = Kind::Prompt,
@@ -136,7 +151,11 @@ impl Wish {
         }
         if self.content.is_some() {
             // Only now is it known what it is.
-            check_task(task.kind, &task.content).map_err(Failure::usage)?;
+            let kind = match &task.metadata.headless {
+                Some(_) => Kind::Prompt,
+                None => task.kind,
+            };
+            check_task(kind, &task.content).map_err(Failure::usage)?;
         }
         for (number, prerequisite) in self.prerequisites.iter().enumerate() {
             check_content(prerequisite)
@@ -183,7 +202,7 @@ impl Wish {
                 "--target-fallback needs a session to prefer: name it with --target",
             ));
         }
-        if let Some(provider) = &self.provider {
+        if let Some(provider) = self.provider.as_ref().filter(|_| self.headless.is_none()) {
             task.target_provider = Some(not_blank("--provider", provider)?);
         }
         if !self.providers.is_empty() {
@@ -207,6 +226,33 @@ impl Wish {
         }
         Ok(())
     }
+}
+
+/// Returns how an agent is asked without a terminal.
+///
+/// # Errors
+/// It is not named, is not known, or cannot be asked so.
+pub(super) fn headless(profiles: &Path, provider: Option<&str>) -> Result<Headless, Failure> {
+    let Some(provider) = provider else {
+        return Err(Failure::usage(
+            "--headless needs the agent that is asked: name it with --provider",
+        ));
+    };
+    let (catalog, _) = Catalog::load(profiles);
+    let Some(entry) = catalog.get(provider) else {
+        return Err(Failure::usage(format!(
+            "there is no profile `{provider}`: `assigner agents list` shows all"
+        )));
+    };
+    let Some(spec) = entry.profile.headless.clone() else {
+        return Err(Failure::usage(format!(
+            "`{provider}` cannot be asked without a terminal: its profile has no [headless]"
+        )));
+    };
+    Ok(Headless {
+        provider: provider.to_owned(),
+        spec,
+    })
 }
 
 /// Takes the values of secret variables from the environment and keeps them apart.

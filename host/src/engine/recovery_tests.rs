@@ -150,6 +150,7 @@ impl Left {
             .write_job(
                 left.attempt,
                 &Plan {
+                    command: &task.content,
                     integration: None,
                     shell: Shell::Bash,
                     task: &task,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::headless::Headless;
+
 /// The surroundings and constraints of a task, stored as the JSON column `metadata`.
 ///
 /// The names are those of the Python worker's database, and keys that are not ours are kept.
@@ -33,6 +35,9 @@ pub struct Metadata {
         deserialize_with = "plain_values"
     )]
     pub env_vars: BTreeMap<String, String>,
+    /// The agent that a prompt is for, which is asked in a shell, without a terminal of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headless: Option<Headless>,
     /// Names of variables whose values are kept apart; see [`NewTask::secrets`](super::task::NewTask::secrets).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secret_env: Vec<String>,
@@ -84,6 +89,7 @@ impl Default for Metadata {
             git_branch: None,
             require_branch: false,
             env_vars: BTreeMap::new(),
+            headless: None,
             secret_env: Vec::new(),
             isolate_env: false,
             prerequisites: Vec::new(),

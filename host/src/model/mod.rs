@@ -5,6 +5,7 @@ pub mod duration;
 pub mod eligibility;
 #[cfg(test)]
 mod eligibility_tests;
+pub mod headless;
 pub mod ids;
 pub mod matching;
 pub mod metadata;

@@ -507,6 +507,8 @@ pub struct Task {
     pub asks: Option<String>,
     /// How much of an agent's response is kept; none: no agent has ended a turn for it.
     pub response: Option<Response>,
+    /// The conversation of the task that it follows, where that was headless.
+    pub conversation: Option<String>,
     /// When a person asked to cancel it.
     pub cancel_requested: Option<Timestamp>,
 }
@@ -542,6 +544,7 @@ impl Task {
             wait_reason: None,
             asks: None,
             response: None,
+            conversation: None,
             cancel_requested: None,
         }
     }
@@ -770,7 +773,7 @@ pub struct Attempt {
 /// What is known of an agent's turn, kept with the attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnFacts {
-    /// Where the response was read: `transcript`, `screen` or `report`.
+    /// Where the response was read: `transcript`, `report`, `headless` or `screen`.
     pub source: String,
     /// The agent's own record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -781,6 +784,12 @@ pub struct TurnFacts {
     /// When it ended, as the agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// The name of the conversation that a headless agent was asked in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+    /// What it has used, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<serde_json::Value>,
     /// The files that the agent changed, as it names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,

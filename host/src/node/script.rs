@@ -94,11 +94,28 @@ pub(crate) struct Plan<'a> {
     /// What the shell loads to tell of its line, where it is to.
     pub(crate) integration: Option<&'a Path>,
     pub(crate) task: &'a Task,
+    /// What is run: the task's command, or what asks a headless agent.
+    pub(crate) command: &'a str,
     /// Values of the task's secret variables.
     pub(crate) secrets: &'a BTreeMap<String, String>,
     pub(crate) keep: Keep<'a>,
     /// Whether the shell tells what it exports before the task: needed where that is not known.
     pub(crate) tell_before: bool,
+}
+
+/// Returns the command that asks a headless agent: the prompt comes from a file, so that no list of
+/// processes shows it, and what is printed goes into another.
+pub(crate) fn ask_headless(shell: Shell, words: &[String], files: &JobFiles) -> String {
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| quote(shell, word.as_str()))
+        .collect();
+    format!(
+        "{} < {} > {}",
+        words.join(" "),
+        quote(shell, files.prompt().as_path()),
+        quote(shell, files.response().as_path())
+    )
 }
 
 /// Returns the script for a task in the language of its shell.
@@ -354,7 +371,7 @@ impl Dialect<'_> {
             out,
             "{}; {}{}; {{ __assigner=$? __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null",
             loud(self.shell),
-            self.run(&self.files.command(), &plan.task.content),
+            self.run(&self.files.command(), plan.command),
             self.redirection(&self.files.raw_output())
         );
         if !isolated {
@@ -430,7 +447,7 @@ impl Dialect<'_> {
         let _ = writeln!(
             out,
             "{}{}",
-            self.run(&self.files.command(), &plan.task.content),
+            self.run(&self.files.command(), plan.command),
             self.redirection(&self.files.raw_output())
         );
         let _ = writeln!(out, "builtin set -g __assigner $status");

@@ -108,7 +108,11 @@ impl Spool {
         for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
             write_private(&files.prerequisite(index), &piece(prerequisite))?;
         }
-        write_private(&files.command(), &piece(&task.content))?;
+        write_private(&files.command(), &piece(plan.command))?;
+        if task.metadata.headless.is_some() {
+            write_private(&files.prompt(), &task.content)?;
+            write_private(&files.response(), "")?;
+        }
         if !plan.secrets.is_empty() {
             write_private(&files.secrets(), &script::secrets(plan))?;
         }
@@ -236,6 +240,16 @@ impl JobFiles {
 
     pub(crate) fn command(&self) -> PathBuf {
         self.with("cmd")
+    }
+
+    /// What a headless agent reads.
+    pub(crate) fn prompt(&self) -> PathBuf {
+        self.with("prompt")
+    }
+
+    /// What it prints.
+    pub(crate) fn response(&self) -> PathBuf {
+        self.with("response")
     }
 
     pub(crate) fn prerequisite(&self, index: usize) -> PathBuf {

@@ -374,6 +374,7 @@ impl World for Simulated {
         let now = state.now;
         state.ends.insert(brief.attempt, (ending.outcome, now));
         Collected {
+            turn: ending.turn.clone(),
             reason: ending.reason.clone(),
             output: match &ending.output {
                 Output::Text(text) => Some(store::Output {

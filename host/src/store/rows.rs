@@ -26,7 +26,10 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
         WHERE dependencies.task_id = tasks.id \
             AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
         ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1), revision, asks, target_meaning, \
-    (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL ORDER BY id DESC LIMIT 1)";
+    (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL ORDER BY id DESC LIMIT 1), \
+    (SELECT turn FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
+        WHERE dependencies.task_id = tasks.id AND turn IS NOT NULL \
+        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1)";
 
 /// Reads a task, also where another tool wrote values of odd types: one such row must not stop
 /// the queue.
@@ -72,6 +75,9 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
         response: text(row, 27)?
             .and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok())
             .map(|turn| turn.response()),
+        conversation: text(row, 28)?
+            .and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok())
+            .and_then(|turn| turn.conversation),
     })
 }
 

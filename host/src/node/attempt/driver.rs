@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
-use crate::model::task::Outcome;
+use crate::model::task::{Outcome, TurnFacts};
 use crate::model::text::clean;
 use crate::store::{End, Ledger, Output, StoreError};
 
@@ -78,6 +78,8 @@ pub(crate) struct Look {
 pub(crate) struct Collected {
     /// Why it ended so, without secret values.
     pub(crate) reason: Option<String>,
+    /// What is known of an agent's turn.
+    pub(crate) turn: Option<TurnFacts>,
     /// What it printed, without secret values.
     pub(crate) output: Option<Output>,
     /// What was known of its shell's variables before it.
@@ -487,7 +489,7 @@ impl<W: World> Errand<W> {
             error: reason,
             output: collected.output,
             not_before: ending.backoff.map(|backoff| now + backoff),
-            turn: ending.turn.clone(),
+            turn: collected.turn,
             limit: ending.limit.clone(),
         };
         let unneeded = self

@@ -21,9 +21,10 @@ use super::{Act, Brief, Done, Ending, Files, Leaves, Output, Scan, Shown, Unwrit
 use crate::agents::transcript::Follower;
 use crate::agents::{Profile, Screen, fuse, screen};
 use crate::model::clock::{Clock, Now, Tick};
+use crate::model::headless::Headless;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
-use crate::model::task::{Task, check_variable};
+use crate::model::task::{Task, TurnFacts, check_variable};
 use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
@@ -48,6 +49,9 @@ const HISTORY: u32 = 2_000;
 /// So much of what a preparation has printed is read for them, in bytes: where the pane is piped to
 /// somebody else, nobody else bounds it.
 const LONGEST_PREPARATION: u64 = 64 << 10;
+
+/// How much is read of what a headless agent has printed.
+const LONGEST_PRINTED: u64 = 64 << 20;
 
 /// The last lines of a failed preparation that an error quotes.
 const LAST_LINES: usize = 5;
@@ -189,7 +193,12 @@ impl<T: Tmux + 'static> Local<T> {
             tracing::warn!("cannot write what shells load: {error}");
             None
         });
+        let headless = brief.task.metadata.headless.as_ref().map(|headless| {
+            let words = headless.spec.words(brief.task.conversation.as_deref());
+            script::ask_headless(shell, &words, &self.spool.files(brief.attempt))
+        });
         let plan = Plan {
+            command: headless.as_deref().unwrap_or(&brief.task.content),
             shell,
             integration: integration.as_deref(),
             task: &brief.task,
@@ -583,16 +592,28 @@ impl<T: Tmux + 'static> World for Local<T> {
         let kept = brief.task.secrets.as_deref();
         let secrets = kept.and_then(|kept| self.secrets.values(kept));
         let secrets = secrets.unwrap_or_default();
-        let output = match &ending.output {
-            Output::None => None,
-            Output::Files => read_output(&files, self.setup.output_limit),
-            Output::Text(text) => Some(last_of(text, self.setup.output_limit)),
+        let mut reason = ending.reason.clone();
+        let mut turn = ending.turn.clone();
+        let output = match (&ending.output, &brief.task.metadata.headless) {
+            (Output::None, _) => None,
+            (Output::Files, Some(headless)) => {
+                let told = headless_turn(headless, &files, self.setup.output_limit);
+                reason = told
+                    .error
+                    .map(|error| format!("{}: {error}", headless.provider))
+                    .or(reason);
+                turn = Some(told.facts);
+                told.output
+            }
+            (Output::Files, None) => read_output(&files, self.setup.output_limit),
+            (Output::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
         };
         let before = (ending.leaves == Leaves::Variables)
             .then(|| files.environment_before())
             .flatten();
         Collected {
-            reason: ending.reason.clone().map(|reason| {
+            turn,
+            reason: reason.map(|reason| {
                 let reason = mask(reason.into_bytes(), &secrets);
                 String::from_utf8_lossy(&reason).into_owned()
             }),
@@ -717,6 +738,45 @@ fn preparation(printed: &Path, stands: PathBuf) -> Done {
 }
 
 /// Reads what a job printed, at most the last `limit` bytes.
+/// What a headless agent has left.
+struct HeadlessTurn {
+    output: Option<store::Output>,
+    facts: TurnFacts,
+    error: Option<String>,
+}
+
+/// Reads what a headless agent has printed. Where that has no response, all of it is kept, beside what
+/// the pane showed, and the response is not whole.
+fn headless_turn(headless: &Headless, files: &JobFiles, limit: u64) -> HeadlessTurn {
+    let printed = read_end(&files.response(), limit.max(LONGEST_PRINTED));
+    let printed = printed.map_or_else(Vec::new, |(bytes, _)| bytes);
+    let said = headless.spec.read(&printed);
+    let is_whole = said.response.is_some();
+    let output = match &said.response {
+        Some(response) => Some(last_of(response, limit)),
+        None => {
+            let shown = read_output(files, limit).map_or_else(Vec::new, |output| output.bytes);
+            let all = [&printed[..], &shown].concat();
+            Some(last_of(&String::from_utf8_lossy(&all), limit))
+        }
+    };
+    let source = if is_whole {
+        "headless"
+    } else {
+        TurnFacts::SCREEN
+    };
+    HeadlessTurn {
+        output,
+        facts: TurnFacts {
+            source: source.to_owned(),
+            conversation: said.conversation,
+            usage: said.usage,
+            ..TurnFacts::default()
+        },
+        error: said.error,
+    }
+}
+
 fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
     if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
         return Some(store::Output { bytes, total });

@@ -154,6 +154,7 @@ impl Turn {
                 began: written.began,
                 ended: written.ended,
                 files: written.files.clone(),
+                ..TurnFacts::default()
             };
             let response = written.response.clone();
             let ended = |how, response| {

@@ -1,0 +1,157 @@
+//! Agents that are asked without a terminal of their own: as a command that reads the prompt from a file,
+//! prints JSON, and ends.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What stands for the conversation in the words that go on with one.
+const CONVERSATION: &str = "{conversation}";
+
+/// How an agent is asked without a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// The command, word by word. It reads the prompt from its standard input.
+    pub command: Vec<String>,
+    /// The command that goes on with a conversation, whose name stands for `{conversation}`; empty: each
+    /// prompt begins one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<String>,
+    /// The response.
+    pub response: Field,
+    /// The name of the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Field>,
+    /// What it has used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Field>,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Field>,
+}
+
+/// Where something stands in what an agent prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Field {
+    /// A JSON pointer: `/result`.
+    pub at: String,
+    /// The values that must stand elsewhere in the same object, by their pointers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, Value>,
+}
+
+/// A prompt that is to be asked so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headless {
+    /// The agent, as its profile is called.
+    pub provider: String,
+    /// How it is asked.
+    pub spec: Spec,
+}
+
+/// What an agent has printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Its response.
+    pub response: Option<String>,
+    /// The name of the conversation.
+    pub conversation: Option<String>,
+    /// What it has used, as it says.
+    pub usage: Option<Value>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl Spec {
+    /// Returns the command, word by word, that goes on with a conversation where one is named.
+    pub fn words(&self, conversation: Option<&str>) -> Vec<String> {
+        match conversation {
+            Some(name) if !self.resume.is_empty() => {
+                let words = self.resume.iter();
+                words.map(|word| word.replace(CONVERSATION, name)).collect()
+            }
+            _ => self.command.clone(),
+        }
+    }
+
+    /// Reads what was printed: one JSON value after the other, of which the last that has a field counts
+    /// for it. What is no JSON ends the reading.
+    pub fn read(&self, printed: &[u8]) -> Said {
+        let values = serde_json::Deserializer::from_slice(printed).into_iter::<Value>();
+        let mut said = Said::default();
+        for value in values.map_while(Result::ok) {
+            let text = |field: &Field| field.of(&value)?.as_str().map(str::to_owned);
+            let name = |field: &Option<Field>| text(field.as_ref()?);
+            said.response = text(&self.response).or(said.response);
+            said.conversation = name(&self.conversation).or(said.conversation);
+            said.error = name(&self.error).or(said.error);
+            let usage = self.usage.as_ref().and_then(|field| field.of(&value));
+            said.usage = usage.cloned().or(said.usage);
+        }
+        said
+    }
+}
+
+impl Field {
+    fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        let holds = |(pointer, wanted): (&String, &Value)| value.pointer(pointer) == Some(wanted);
+        self.when
+            .iter()
+            .all(holds)
+            .then(|| value.pointer(&self.at))
+            .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> Spec {
+        toml::from_str(text).expect("a spec")
+    }
+
+    #[test]
+    fn one_object_is_read() {
+        let spec = spec(
+            "command = ['claude', '-p']\nresume = ['claude', '-p', '--resume', '{conversation}']\n\
+             response = { at = '/result' }\nconversation = { at = '/session_id' }\n\
+             usage = { at = '/usage' }\nerror = { at = '/result', when = { '/is_error' = true } }\n",
+        );
+        let said = spec.read(
+            br#"{"result": "a\nb", "session_id": "s", "usage": {"x": 1}, "is_error": false}"#,
+        );
+        assert_eq!(said.response.as_deref(), Some("a\nb"));
+        assert_eq!(said.conversation.as_deref(), Some("s"));
+        assert_eq!(said.usage, Some(serde_json::json!({"x": 1})));
+        assert_eq!(said.error, None);
+        let said = spec.read(br#"{"result": "refused", "is_error": true}"#);
+        assert_eq!(said.error.as_deref(), Some("refused"));
+        assert_eq!(spec.words(None), ["claude", "-p"]);
+        assert_eq!(spec.words(Some("s")), ["claude", "-p", "--resume", "s"]);
+        for none in ["", "{", "[]", "\"x\"", "no JSON", "{\"result\": 7}"] {
+            assert_eq!(spec.read(none.as_bytes()), Said::default(), "{none}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_lines_counts() {
+        let spec = spec(
+            "command = ['codex']\n\
+             response = { at = '/item/text', when = { '/type' = 'item.completed', '/item/type' = 'agent_message' } }\n\
+             conversation = { at = '/thread_id' }\n",
+        );
+        let said = spec.read(
+            br#"{"type": "thread.started", "thread_id": "t"}
+{"type": "item.completed", "item": {"type": "reasoning", "text": "hm"}}
+{"type": "item.completed", "item": {"type": "agent_message", "text": "first"}}
+{"type": "item.completed", "item": {"type": "agent_message", "text": "last"}}
+and more"#,
+        );
+        assert_eq!(said.response.as_deref(), Some("last"));
+        assert_eq!(said.conversation.as_deref(), Some("t"));
+    }
+}
