@@ -698,3 +698,46 @@ fn the_daemon_is_killed_again_and_again() {
         }
     }
 }
+
+/// Without a terminal of its own: in a shell, and its response from what it prints.
+#[needs(codex)]
+#[test]
+fn headless_prompts_are_answered_whole() {
+    let desk = Desk::new(&["one"]);
+    let (world, model) = (&desk.world, &desk.model);
+    let pane = world.session_in("one", Shell::Bash, &desk.dir("one"));
+    let bin = Path::new(&desk.program).parent().expect("a directory");
+    let home = text(&world.path("codex"));
+    pane.line(&format!(
+        "export CODEX_HOME='{home}' MOCK_KEY=x PATH='{}':$PATH",
+        text(bin)
+    ));
+    let daemon = world.daemon();
+    let ask = |options: &[&str], prompt: &str| {
+        let headless = ["--headless", "--provider", "codex"];
+        world.send(&[&headless, options, &["--", prompt]].concat())
+    };
+    for prompt in ["plain", "see @", "$x", "/clear x", "two\nlines", "a FILE"] {
+        let id = ask(&[], prompt);
+        answered(world, id, prompt);
+        let task = world.show(id);
+        assert_eq!(
+            (tries(&task), &task["response"]),
+            (1, &Value::from("whole")),
+            "{task:#}"
+        );
+    }
+    let first = ask(&[], "my name is Ada");
+    let next = ask(&["--after", &first.to_string()], "and mine is Bob");
+    answered(world, next, "and mine is Bob");
+    let threads: BTreeSet<String> = ["my name is Ada", "and mine is Bob"]
+        .map(|prompt| model.once(prompt).thread)
+        .into();
+    assert_eq!(threads.len(), 1, "{threads:?}");
+    let id = ask(&[], "ERROR of the model");
+    let task = task_ends(world, id);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    let error = task["error"].as_str().unwrap_or_default();
+    assert!(error.contains("a bad request, says the model"), "{task:#}");
+    assert_calm(&daemon.log());
+}

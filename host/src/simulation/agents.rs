@@ -246,8 +246,6 @@ impl State {
         match typing {
             Typing::Paste(text) if !asks && !swallowed => pane.composer.push_str(&text),
             Typing::Words(text) if !asks => pane.composer.push_str(&text),
-            // Whoever takes out what was just submitted leaves no trace of whether it was.
-            Typing::Clear if pane.pressed.is_some_and(|by| !self.ends.contains_key(&by)) => {}
             Typing::Clear => pane.composer.clear(),
             Typing::Submit(_) | Typing::Answer(..) if asks => self.go_on(index),
             Typing::Submit(by) if by.is_none() || !swallowed => self.submit(index, by),

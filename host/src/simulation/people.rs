@@ -145,12 +145,8 @@ impl Run {
             let runs = matches!(known, Some(Status::WaitingInput | Status::InProgress));
             let waits = runs && pane.doing == Doing::Nothing;
             let rarely = state.rng.u8(0..100) == 0;
-            // As in all the time before: nobody takes out what was just submitted, until it is known
-            // whether it was.
-            let pressed = state.agents[index].pressed;
-            let is_given = !runs && pressed.is_some_and(|by| !state.ends.contains_key(&by));
             let pane = &mut state.agents[index];
-            if task.is_none() || (foreign && !is_given) || (waits && rarely) {
+            if task.is_none() || foreign || (waits && rarely) {
                 pane.composer.clear();
             }
             let asks =

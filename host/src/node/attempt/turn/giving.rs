@@ -32,6 +32,10 @@ pub(super) struct Giving {
     pub(super) since: Tick,
     /// When the text was to be given first.
     began: Tick,
+    /// Since when it was not seen in the composer any more, once it was submitted.
+    gone: Option<Tick>,
+    /// Whether something else was seen there since.
+    replaced: bool,
     /// What it answers.
     answers: Option<Question>,
     /// When the task's time began, of an answer.
@@ -92,6 +96,8 @@ impl Giving {
             stage: Stage::Ready { locked: false },
             since: now.tick,
             began: now.tick,
+            gone: None,
+            replaced: false,
             answers: answers.map(|(question, _)| question),
             running_since,
         }
@@ -462,7 +468,7 @@ impl Turn {
     fn seek_begin(
         &mut self,
         agent: &mut Agent,
-        giving: Giving,
+        mut giving: Giving,
         presses: u32,
         last: Tick,
         seen: &Observation,
@@ -471,6 +477,11 @@ impl Turn {
         if agent.begins(seen, giving.answers.is_some()).is_some() || agent.told(seen).is_some() {
             return Given::Begun;
         }
+        // What it works on is another prompt where a person had time to type one.
+        let is_late = giving
+            .gone
+            .is_some_and(|gone| now.tick.since(gone) > FIND_AGAIN);
+        let is_ours = !giving.replaced && !is_late && !agent.resumed;
         // One that is idle may tell of what was before.
         let sighted = seen.sight.as_ref().and_then(super::Sight::pane);
         let sighted = sighted.and_then(|pane| pane.agent.as_ref());
@@ -485,7 +496,7 @@ impl Turn {
                 && report.at >= since
                 && report.at <= now.wall
                 && Some(report.at) != agent.heard
-                && report.task.is_none_or(|task| task == self.brief.task.id.0)
+                && report.task.map_or(is_ours, |task| task == self.brief.task.id.0)
                 // One that names its turn tells its prompt as well.
                 && report.turn.is_none()
         });
@@ -512,14 +523,26 @@ impl Turn {
         let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
         let titled = fresh && sight.says(Source::Title, Says::Busy).is_some();
         let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
-        if presses > 0 && !still && (titled || says == Says::Busy) {
+        if presses > 0 && !still && is_ours && (titled || says == Says::Busy) {
             return Given::Begun;
+        }
+        if presses > 0 && !screen.in_mode {
+            giving.gone = if still {
+                None
+            } else {
+                giving.gone.or(Some(now.tick))
+            };
+            giving.replaced |= says == Says::Attended && !screen.holds_text;
         }
         // That it is gone proves nothing: a list may have taken the key, and a person the text.
         if presses > 0 && !still && screen.given > agent.shown {
             return Given::Begun;
         }
-        if presses > 0 && says == Says::Waiting && now.tick.since(giving.since) > PRESS_AGAIN {
+        if presses > 0
+            && is_ours
+            && says == Says::Waiting
+            && now.tick.since(giving.since) > PRESS_AGAIN
+        {
             // A question came at once. Whether it is about the prompt, the record may tell yet.
             return Given::Begun;
         }
