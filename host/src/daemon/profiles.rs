@@ -39,11 +39,12 @@ impl Profiles {
         let alive = Arc::new(());
         let guard = Arc::downgrade(&alive);
         let look = move || {
-            follow(&directory, &guard, |loaded| {
+            let heard = |loaded| {
                 let heard = tell.send(loaded).is_ok();
                 wake.notify_one();
                 heard
-            })
+            };
+            follow(&directory, &guard, heard);
         };
         let thread = thread::Builder::new().name("profiles".to_owned());
         if let Err(error) = thread.spawn(look) {

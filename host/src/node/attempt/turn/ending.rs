@@ -60,7 +60,7 @@ struct Done<'s> {
 #[derive(Debug, Clone)]
 pub(super) enum Known {
     /// Its agent has reported the end.
-    Reported(TurnFacts),
+    Reported(Box<TurnFacts>),
     /// Its agent has been idle for so long.
     Idle(Duration),
 }
@@ -68,7 +68,7 @@ pub(super) enum Known {
 /// Whether a turn has ended.
 pub(super) enum Verdict {
     /// It has.
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// The answer is to be read from the screen first.
     Read(Known),
     /// It has not.
@@ -89,13 +89,13 @@ impl Turn {
             Some((Known::Reported(facts), answer)) => {
                 let facts = TurnFacts {
                     source: TurnFacts::SCREEN.to_owned(),
-                    ..facts
+                    ..*facts
                 };
-                return Verdict::Ended(Ended {
+                return Verdict::Ended(Box::new(Ended {
                     how: How::Done,
                     response: answer.map(|(answer, _)| answer),
                     facts,
-                });
+                }));
             }
             Some((Known::Idle(idle), answer)) => {
                 return ended_on_screen(agent, idle, answer.unwrap_or_default(), now);
@@ -158,11 +158,11 @@ impl Turn {
             };
             let response = written.response.clone();
             let ended = |how, response| {
-                Verdict::Ended(Ended {
+                Verdict::Ended(Box::new(Ended {
                     how,
                     response,
                     facts: facts.clone(),
-                })
+                }))
             };
             // Where another turn has begun since, what is reported later is about that one.
             let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
@@ -215,12 +215,12 @@ impl Turn {
                 ..TurnFacts::default()
             };
             return match done.message {
-                Some(message) => Verdict::Ended(Ended {
+                Some(message) => Verdict::Ended(Box::new(Ended {
                     how: How::Done,
                     response: Some(message.to_owned()),
                     facts,
-                }),
-                None => Verdict::Read(Known::Reported(facts)),
+                })),
+                None => Verdict::Read(Known::Reported(Box::new(facts))),
             };
         }
         // While its record is looked for, or has been found, the screen is not asked.
@@ -380,14 +380,14 @@ fn ended_on_screen(
     } else {
         How::Done
     };
-    Verdict::Ended(Ended {
+    Verdict::Ended(Box::new(Ended {
         how,
         response: (!answer.is_empty()).then_some(answer),
         facts: TurnFacts {
             source: TurnFacts::SCREEN.to_owned(),
             ..TurnFacts::default()
         },
-    })
+    }))
 }
 
 fn short(message: &str) -> String {

@@ -212,7 +212,7 @@ impl Turn {
         }
         match self.ended(&agent, &mut running, read, seen, now) {
             Verdict::Ended(ended) => {
-                self.finish(agent, running, ended, Vec::new(), false, seen, now)
+                self.finish(agent, running, *ended, Vec::new(), false, seen, now)
             }
             Verdict::Read(known) => {
                 let act = Act::ReadAnswer {
