@@ -77,7 +77,7 @@ fn directories_count_by_whole_components() {
     let task = world.completed(world.shell_with(&["-w", &exact], "cd /"));
     assert_eq!(task["session"], "parent", "{task:#}");
     eventually(|| match world.session_entry("parent") {
-        Some(session) if session["current_dir"] == "/" => Ok(()),
+        Some(session) if session["current_dir"] == "/" && session["status"] == "idle" => Ok(()),
         other => Err(format!("parent is not in /: {other:?}")),
     });
     // The former parent is at the root now, which is an ancestor of everything.

@@ -73,6 +73,8 @@ pub(super) enum Verdict {
     Read(Known),
     /// It has not.
     NotYet,
+    /// Nothing tells any more whether it has; and what was said until then.
+    Unknown(&'static str, Option<String>),
 }
 
 impl Turn {
@@ -184,11 +186,9 @@ impl Turn {
                     if !quiet || verdict != Some(Activity::Idle) {
                         return Verdict::NotYet;
                     }
-                    let message = "its record tells of no end, and it has been idle for minutes";
-                    let how = How::Failed {
-                        message: message.to_owned(),
-                    };
-                    ended(how, written.said.clone())
+                    let reason =
+                        "its record tells of no end of the turn, and it has been idle for minutes";
+                    Verdict::Unknown(reason, written.said.clone())
                 }
             };
         }

@@ -532,7 +532,8 @@ impl Turn {
             } else {
                 giving.gone.or(Some(now.tick))
             };
-            giving.replaced |= says == Says::Attended && !screen.holds_text;
+            // A program that reads lines leaves ours standing where it was entered.
+            giving.replaced |= says == Says::Attended && !screen.near_text;
         }
         // That it is gone proves nothing: a list may have taken the key, and a person the text.
         if presses > 0 && !still && screen.given > agent.shown {

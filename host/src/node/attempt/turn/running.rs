@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Act, Done, Ending, Next, Observation, Sight};
+use super::super::{Act, Done, Ending, Next, Observation, Output, Sight};
 use super::ending::{Ended, Known, Verdict, is_said};
 use super::giving::Giving;
 use super::{Agent, LOOK, Question, State, Turn};
@@ -13,7 +13,7 @@ use crate::agents::screen::Given;
 use crate::agents::transcript::How;
 use crate::model::clock::{Now, Tick};
 use crate::model::session::Activity;
-use crate::model::task::{Outcome, TurnFacts};
+use crate::model::task::{Event, Outcome, TurnFacts};
 use crate::store::{Answer, Reply};
 use crate::tmux::Typed;
 
@@ -223,6 +223,14 @@ impl Turn {
                 self.to(State::Running(agent, running), Next::act([act]))
             }
             Verdict::NotYet => self.look_on(agent, running, seen, now),
+            // What is not proved to have ended has not failed, and is not tried again.
+            Verdict::Unknown(reason, said) => {
+                let end = Ending {
+                    output: said.map_or(Output::None, Output::Text),
+                    ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason)
+                };
+                self.end(end)
+            }
         }
     }
 

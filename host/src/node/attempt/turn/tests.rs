@@ -181,6 +181,7 @@ fn beside() -> Shown {
     }
 }
 
+#[derive(Clone)]
 struct Run {
     turn: Turn,
     scene: Scene,

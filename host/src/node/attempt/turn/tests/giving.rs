@@ -479,3 +479,30 @@ fn a_report_from_before_the_key_begins_nothing() {
     run.scene.agent.report = Some(report(State::Busy, pressed, None, None));
     assert!(run.after(50).contains(&begun()));
 }
+
+/// What an agent works on is another prompt where a person had time to type one.
+#[test]
+fn work_on_what_a_person_has_typed_since_proves_nothing() {
+    // Something of a person's stood there.
+    let mut run = submitted("opencode", true);
+    run.scene.screen = Some(foreign());
+    assert!(run.after(10).is_empty());
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.after(10).is_empty());
+    // It was gone for long before it began to work.
+    let mut run = submitted("opencode", true);
+    run.scene.screen = Some(shown(Says::Idle));
+    assert!(run.after(10).is_empty());
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.clone().after(2_000).contains(&begun()));
+    assert!(run.after(2_001).is_empty());
+    // Ours, left standing where it was entered, is not another.
+    let mut run = submitted("opencode", true);
+    run.scene.screen = Some(Shown {
+        near_text: true,
+        ..foreign()
+    });
+    assert!(run.after(10).is_empty());
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.after(10).contains(&begun()));
+}
