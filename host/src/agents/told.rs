@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::report::{Report, State};
+use super::report::{LONGEST_MESSAGE, Report, State};
 
 /// So many turns are known of a pane: a prompt of ours is among the latest.
 const MOST: usize = 32;
@@ -63,7 +63,10 @@ impl ToldTurns {
             }
             State::Done => {
                 turn.ended = Some(report.at);
-                turn.response = report.message.as_deref().map(Arc::from);
+                // One that may have been cut is not the whole of it: the record tells.
+                let whole = report.message.as_deref();
+                let whole = whole.filter(|message| message.len() + 4 <= LONGEST_MESSAGE);
+                turn.response = whole.map(Arc::from);
             }
             State::Busy | State::Idle | State::Blocked => {}
         }
@@ -116,6 +119,14 @@ mod tests {
         let first = told.iter().last().expect("the first");
         assert_eq!(first.response.as_deref(), Some("really done"));
         assert_eq!(first.ended.map(Timestamp::as_second), Some(7));
+        told.take(&report(
+            State::Done,
+            Some("b"),
+            &"x".repeat(LONGEST_MESSAGE),
+            8,
+        ));
+        let cut = told.iter().next().expect("the latest");
+        assert!(cut.ended.is_some() && cut.response.is_none());
         for turn in 0..MOST {
             told.take(&report(State::Busy, Some(&turn.to_string()), "x", 8));
         }

@@ -133,7 +133,13 @@ impl Wish {
                     "--headless asks one agent: it takes no --shell, --providers or --fallback",
                 ));
             }
+            // It is the shell that is chosen, and no agent.
+            task.target_provider = None;
+            task.metadata.preferred_providers.clear();
+            task.metadata.fallback_providers.clear();
             task.metadata.headless = Some(headless.clone());
+        } else if self.shell || self.provider.is_some() || !self.providers.is_empty() {
+            task.metadata.headless = None;
         }
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
         if self.shell && (names_providers || self.provider.is_some()) {

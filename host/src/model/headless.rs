@@ -9,6 +9,15 @@ use serde_json::Value;
 /// What stands for the conversation in the words that go on with one.
 const CONVERSATION: &str = "{conversation}";
 
+/// The longest name of a conversation, in bytes.
+const LONGEST_NAME: usize = 256;
+
+/// The longest usage that is kept, in bytes of JSON.
+const LONGEST_USAGE: usize = 4 << 10;
+
+/// The longest error that is kept, in characters.
+const LONGEST_ERROR: usize = 4_000;
+
 /// How an agent is asked without a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -91,8 +100,22 @@ impl Spec {
             let usage = self.usage.as_ref().and_then(|field| field.of(&value));
             said.usage = usage.cloned().or(said.usage);
         }
+        said.conversation = said.conversation.filter(|name| is_name(name));
+        said.usage = said
+            .usage
+            .filter(|usage| usage.to_string().len() <= LONGEST_USAGE);
+        said.error = said
+            .error
+            .map(|error| error.chars().take(LONGEST_ERROR).collect());
         said
     }
+}
+
+/// Whether a text can be the name of a conversation. It becomes a word of a command, and must be no
+/// option of it.
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (1..=LONGEST_NAME).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(is_plain)
 }
 
 impl Field {
@@ -130,6 +153,16 @@ mod tests {
         assert_eq!(said.error, None);
         let said = spec.read(br#"{"result": "refused", "is_error": true}"#);
         assert_eq!(said.error.as_deref(), Some("refused"));
+        // What would be an option of the command that goes on, or more than a name, is none.
+        for name in ["--dangerous", "a b", "$(x)", ""] {
+            let printed = format!(r#"{{"result": "r", "session_id": "{name}"}}"#);
+            assert_eq!(spec.read(printed.as_bytes()).conversation, None, "{name}");
+        }
+        let long = "x".repeat(LONGEST_USAGE);
+        let printed = format!(r#"{{"result": "{long}", "is_error": true, "usage": "{long}"}}"#);
+        let said = spec.read(printed.as_bytes());
+        assert_eq!(said.usage, None);
+        assert_eq!(said.error.map(|error| error.len()), Some(LONGEST_ERROR));
         assert_eq!(spec.words(None), ["claude", "-p"]);
         assert_eq!(spec.words(Some("s")), ["claude", "-p", "--resume", "s"]);
         for none in ["", "{", "[]", "\"x\"", "no JSON", "{\"result\": 7}"] {
