@@ -253,6 +253,8 @@ fn awkward(image: &str) -> Vec<String> {
         "see @",
         "ask @a",
         "run /mod",
+        "see :ta",
+        ":qa",
         "back \\",
         "two \\\\",
         "a\\\nb\\",

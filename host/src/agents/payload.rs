@@ -213,6 +213,8 @@ mod tests {
             ("a \\", "a \\ "),
             ("ask @re", "ask @re "),
             ("run /mod", "run /mod "),
+            ("see :ta", "see :ta "),
+            (":qa", ":qa "),
             ("either/or", "either/or"),
         ] {
             let text = prepare(claude, prompt, None).expect("fit");
