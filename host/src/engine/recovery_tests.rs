@@ -124,6 +124,9 @@ impl Left {
                 pane: PaneId::parse("%1").expect("a pane"),
                 pane_pid: NOBODY,
             },
+            homes: Vec::new(),
+            provider: "shell".to_owned(),
+            labels: BTreeMap::new(),
             policy: PolicyId {
                 name: "test".to_owned(),
                 version: "1".to_owned(),

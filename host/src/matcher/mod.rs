@@ -374,6 +374,9 @@ impl Matcher {
                             revision: task.revision,
                             session: session.name.clone(),
                             identity: session.identity.clone(),
+                            homes: session.homes.clone(),
+                            provider: session.provider.clone(),
+                            labels: session.labels.clone(),
                             policy: answer.by.clone(),
                             rankings,
                             ruled_out,
@@ -464,6 +467,10 @@ impl Matcher {
             .ledger
             .run(move |store| Ok((store.claim(&claims, now)?, claims)))
             .await?;
+        if attempts.iter().any(Option::is_none) {
+            // Something has changed since it was decided on: decided again as it stands now.
+            self.touch();
+        }
         let given = tasks.into_iter().zip(claims).zip(attempts);
         let given = given.filter_map(|((task, claim), attempt)| {
             Some(Given {

@@ -757,12 +757,35 @@ pub struct Claim {
     pub session: String,
     /// The session.
     pub identity: Identity,
+    /// The tmux sessions that show it.
+    pub homes: Vec<Home>,
+    /// What runs in it.
+    pub provider: String,
+    /// Its labels, as they were when it was decided on.
+    pub labels: BTreeMap<String, String>,
     /// Who decided.
     pub policy: PolicyId,
     /// The session taken, then the runners-up.
     pub rankings: Vec<NamedRanking>,
     /// The sessions that could not be taken, and why.
     pub ruled_out: Vec<RuledOut>,
+}
+
+impl Claim {
+    /// Whether what people have said of its session still allows it: no pause covers the session, and
+    /// its labels are those that were decided on.
+    pub fn is_allowed(&self, pauses: &[PauseRow], labels: &[SessionLabel], now: Timestamp) -> bool {
+        let who = Who {
+            name: &self.session,
+            identity: Some(&self.identity),
+            homes: &self.homes,
+        };
+        let mut holding = pauses
+            .iter()
+            .filter(|pause| pause.until.is_none_or(|until| until > now));
+        !holding.any(|pause| pause.what.covers(who, &self.provider))
+            && labels_of(labels, who) == self.labels
+    }
 }
 
 /// How an attempt ended.

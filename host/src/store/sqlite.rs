@@ -423,7 +423,15 @@ impl Store for Sqlite {
     ) -> Result<Vec<Option<AttemptId>>, StoreError> {
         self.atomically(|connection| {
             let mut claimed = Vec::with_capacity(claims.len());
+            // Read here and not when the round began: what a person said before the task was sent holds
+            // for it, also where the round had seen the session already.
+            let pauses = wishes::pauses(connection)?;
+            let labels = wishes::labels(connection)?;
             for claim in claims {
+                if !claim.is_allowed(&pauses, &labels, now) {
+                    claimed.push(None);
+                    continue;
+                }
                 let free = !connection
                     .prepare_cached(
                         "SELECT 1 FROM attempts WHERE phase <> 'ended' AND server_pid = ?1

@@ -72,6 +72,9 @@ pub(super) fn claim(task: TaskId, pane: u32) -> Claim {
         revision: 0,
         session: format!("s{pane}"),
         identity: identity(pane),
+        homes: Vec::new(),
+        provider: "shell".to_owned(),
+        labels: BTreeMap::new(),
         policy: PolicyId {
             name: "test".to_owned(),
             version: "1".to_owned(),
