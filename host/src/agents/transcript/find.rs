@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
-use super::Format;
+use super::{Format, opencode};
 
 /// Files that are returned at most: the newest.
 const MOST: usize = 64;
@@ -61,14 +61,29 @@ pub fn candidates(
     let Some(place) = Place::new(spec, env, cwd) else {
         return Vec::new();
     };
-    let mut found = place.walk(since);
+    let mut found = place.walk(match spec.format {
+        Format::Codex | Format::Claude | Format::Aider => since,
+        // What is new stands in another file until it is merged.
+        Format::Opencode => SystemTime::UNIX_EPOCH,
+    });
     found.sort_unstable_by(|one, other| other.cmp(one));
     found.truncate(MOST);
-    found.into_iter().map(|(_, path)| path).collect()
+    let files = found.into_iter().map(|(_, path)| path);
+    match spec.format {
+        Format::Codex | Format::Claude | Format::Aider => files.collect(),
+        Format::Opencode => {
+            let conversations = |path: PathBuf| opencode::conversations(&path, cwd, since);
+            files.flat_map(conversations).flatten().take(MOST).collect()
+        }
+    }
 }
 
-/// Whether `path` could be a transcript by `spec`, as it is called.
+/// Whether `path` could be a transcript by `spec`, as it is called. A database is none: it holds those of
+/// many agents, and that one has it open tells nothing.
 pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &Path) -> bool {
+    if spec.format.lines().is_none() {
+        return false;
+    }
     let Some(place) = Place::new(spec, env, cwd) else {
         return false;
     };

@@ -16,7 +16,9 @@ mod claude;
 mod codex;
 mod find;
 mod follow;
+mod lines;
 mod linked;
+mod opencode;
 mod prompt;
 mod tolerant;
 mod turns;
@@ -37,6 +39,28 @@ pub enum Format {
     Claude,
     /// The chat history of Aider: Markdown, without times.
     Aider,
+    /// The database of opencode. A conversation in it is named like a file below the database.
+    Opencode,
+}
+
+/// How the lines of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineFormat {
+    Codex,
+    Claude,
+    Aider,
+}
+
+impl Format {
+    /// Returns how the lines are written; `None`: it is a database.
+    fn lines(self) -> Option<LineFormat> {
+        match self {
+            Self::Codex => Some(LineFormat::Codex),
+            Self::Claude => Some(LineFormat::Claude),
+            Self::Aider => Some(LineFormat::Aider),
+            Self::Opencode => None,
+        }
+    }
 }
 
 /// What a transcript says, in order.
@@ -134,7 +158,7 @@ pub struct Wanted<'a> {
 pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
     let (prompt, delivered) = (prompt::plain(prompt), prompt::plain(delivered));
     match format {
-        Format::Codex => prompt.trim() == delivered.trim(),
+        Format::Codex | Format::Opencode => prompt.trim() == delivered.trim(),
         Format::Claude => {
             // A prompt may have such tags itself.
             let plain = prompt::unescaped(&prompt::unwrapped(&prompt));
@@ -155,11 +179,11 @@ enum Parser {
 
 impl Parser {
     /// Returns one for the lines of a file, or for those from somewhere in its `middle`.
-    fn new(format: Format, middle: bool) -> Self {
+    fn new(format: LineFormat, middle: bool) -> Self {
         match format {
-            Format::Codex => Self::Codex(codex::Parser::new(middle)),
-            Format::Claude => Self::Claude(claude::Parser::new(middle)),
-            Format::Aider => Self::Aider(aider::Parser::new(middle)),
+            LineFormat::Codex => Self::Codex(codex::Parser::new(middle)),
+            LineFormat::Claude => Self::Claude(claude::Parser::new(middle)),
+            LineFormat::Aider => Self::Aider(aider::Parser::new(middle)),
         }
     }
 

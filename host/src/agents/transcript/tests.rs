@@ -27,7 +27,7 @@ fn time(text: &str) -> Timestamp {
 
 /// Returns all turns, as a reader that forgets none would see them.
 fn turns(format: Format, text: &str) -> Vec<Turn> {
-    let mut parser = Parser::new(format, false);
+    let mut parser = Parser::new(format.lines().expect("lines"), false);
     let mut entries = Vec::new();
     let mut all: Vec<Turn> = Vec::new();
     let mut kept = Turns::default();
@@ -247,7 +247,7 @@ fn aider() {
 #[test]
 fn an_error_of_aider_ends_the_turn_only_when_no_other_try_follows() {
     let begin = "\n#### x  \n> litellm.RateLimitError: slow down  \n";
-    let mut parser = Parser::new(Format::Aider, false);
+    let mut parser = Parser::new(LineFormat::Aider, false);
     let mut entries = Vec::new();
     for line in begin.lines() {
         parser.line(line, &mut entries);
@@ -801,7 +801,7 @@ const SAYS: [&str; 8] = [
 fn feed_all(lines: &[String]) {
     for format in [Format::Codex, Format::Claude, Format::Aider] {
         for middle in [false, true] {
-            let mut parser = Parser::new(format, middle);
+            let mut parser = Parser::new(format.lines().expect("lines"), middle);
             let mut turns = Turns::default();
             let mut entries = Vec::new();
             for line in lines {
