@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 /// Where CI puts the newest Claude Code that is tried, and an earlier one.
 const CLAUDE: &str = "claude/node_modules/.bin";
 const CLAUDE_EARLIER: &str = "claude-earlier/node_modules/.bin";
+const OPENCODE: &str = "opencode/node_modules/.bin";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -33,12 +34,13 @@ fn main() {
             is_there("codex", &[tools.join("node_modules/.bin")]),
         ),
         ("aider", is_there("aider", &[tools.join("aider/bin")])),
-        // A person's own Claude Code may be of any version: these two are the tests' own.
+        // A person's own may be of any version: these are the tests' own.
         ("claude", tools.join(CLAUDE).join("claude").is_file()),
         (
             "claude_earlier",
             tools.join(CLAUDE_EARLIER).join("claude").is_file(),
         ),
+        ("opencode", tools.join(OPENCODE).join("opencode").is_file()),
         ("rust_for_wasm", rust_builds()),
         ("c_for_wasm", c_builds()),
         ("python_for_wasm", python_builds()),
@@ -67,8 +69,14 @@ fn path() -> Vec<PathBuf> {
 }
 
 fn places(tools: &Path) -> Vec<PathBuf> {
-    let of_tools =
-        ["node_modules/.bin", "aider/bin", CLAUDE, CLAUDE_EARLIER].map(|dir| tools.join(dir));
+    let of_tools = [
+        "node_modules/.bin",
+        "aider/bin",
+        CLAUDE,
+        CLAUDE_EARLIER,
+        OPENCODE,
+    ]
+    .map(|dir| tools.join(dir));
     path().into_iter().chain(of_tools).collect()
 }
 

@@ -4,7 +4,7 @@
 use proc_macro::{TokenStream, TokenTree};
 
 /// What can be needed, and how its absence is told. `build.rs` looks for each by its name.
-const NEEDS: [(&str, &str); 15] = [
+const NEEDS: [(&str, &str); 16] = [
     ("zsh", "zsh is not installed"),
     ("fish", "fish is not installed"),
     ("dash", "dash is not installed"),
@@ -16,6 +16,7 @@ const NEEDS: [(&str, &str); 15] = [
         "claude_earlier",
         "target/tools/claude-earlier has no Claude Code",
     ),
+    ("opencode", "target/tools/opencode has no opencode"),
     ("rust_for_wasm", "no Rust builds WebAssembly"),
     ("c_for_wasm", "no C compiler builds for WASI"),
     ("python_for_wasm", "componentize-py is not installed"),

@@ -1,0 +1,210 @@
+//! Prompts for a real opencode, which asks a model on loopback. It has no hooks that we install and a
+//! title that says nothing: its database holds the turns.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::model::{
+    Model, answer, answered, patiently, session_becomes, session_running, task_becomes,
+};
+use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
+use crate::world::{Pane, Shell, World, assert_calm, policies_target, text};
+use assigner_needs::needs;
+
+/// A world with a model, and a home for opencode.
+///
+/// The world comes first: its sessions end before the model does.
+struct Desk {
+    world: World,
+    model: Model,
+    program: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let tools = policies_target().with_file_name("tools");
+        let program = tools.join("opencode/node_modules/.bin/opencode");
+        let (world, model) = (World::new(), Model::start());
+        let config = world.mkdir("opencode/.config/opencode");
+        let settings = json!({
+            "autoupdate": false, "share": "disabled", "model": "mock/mock",
+            // A title would be a further request with the same prompt.
+            "agent": {"title": {"disable": true}},
+            "permission": {"bash": "ask"},
+            "provider": {"mock": {
+                "npm": "@ai-sdk/openai-compatible", "name": "Mock",
+                "options": {"baseURL": model.base_url(), "apiKey": "x"},
+                "models": {"mock": {"name": "Mock", "limit": {"context": 100_000, "output": 8_000}}},
+            }},
+        });
+        fs::write(format!("{config}/opencode.json"), settings.to_string()).expect("a file");
+        Self {
+            world,
+            model,
+            program: text(&program),
+        }
+    }
+
+    fn variables(&self) -> [String; 9] {
+        let home = text(&self.world.path("opencode"));
+        [
+            format!("HOME={home}"),
+            format!("XDG_CONFIG_HOME={home}/.config"),
+            format!("XDG_DATA_HOME={home}/.local/share"),
+            format!("XDG_STATE_HOME={home}/.local/state"),
+            format!("XDG_CACHE_HOME={home}/.cache"),
+            "OPENCODE_DISABLE_AUTOUPDATE=1".to_owned(),
+            "OPENCODE_DISABLE_MODELS_FETCH=1".to_owned(),
+            "OPENCODE_DISABLE_LSP_DOWNLOAD=1".to_owned(),
+            "OPENCODE_DISABLE_DEFAULT_PLUGINS=1".to_owned(),
+        ]
+    }
+
+    /// Starts it in a session and a directory of the same name, and waits for its composer.
+    fn session(&self, name: &str) -> Pane<'_> {
+        let dir = self.world.mkdir(&format!("work/{name}"));
+        let variables = self.variables();
+        let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+        let words = [&["env"], &variables[..], &[&self.program]].concat();
+        let pane = session_running(&self.world, name, &words, &dir);
+        // Its first start makes its database.
+        patiently(|| {
+            let screen = pane.screen();
+            match screen.contains("Ask anything") {
+                true => Ok(()),
+                false => Err(format!("no composer:\n{screen}")),
+            }
+        });
+        pane
+    }
+
+    fn prompt(&self, text: &str) -> u64 {
+        self.world.send(&["--provider", "opencode", "--", text])
+    }
+
+    fn idle(&self, names: &[&str]) {
+        for name in names {
+            let session = session_becomes(&self.world, name, "idle");
+            assert_eq!(session["provider"], "opencode", "{session}");
+        }
+    }
+}
+
+#[needs(opencode)]
+#[test]
+fn ordinary_prompts_of_opencode() {
+    let names = ["api", "web"];
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    for name in names {
+        desk.session(name);
+    }
+    let daemon = world.daemon();
+    desk.idle(&names);
+    let prompts = ordinary();
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        let task = task_becomes(world, *id, "completed");
+        // A blank comes after what it shows as a placeholder.
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        let output = String::from_utf8(world.output(*id)).expect("UTF-8");
+        assert_eq!(words(&output), words(&answer(prompt)), "{task:#}");
+        assert_eq!(
+            task["attempts"].as_array().map(Vec::len),
+            Some(1),
+            "{task:#}"
+        );
+        // The record told it whole, not the screen a part.
+        assert_eq!(task["response"], "whole", "{task:#}");
+        model.once(prompt);
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert_calm(&daemon.log());
+}
+
+#[needs(opencode)]
+#[test]
+fn awkward_prompts_of_opencode() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let image = world.path("work/one/x.png");
+    fs::write(&image, IMAGE).expect("an image");
+    let daemon = world.daemon();
+    desk.idle(&["one"]);
+    let prompts = awkward(&text(&image));
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        task_becomes(world, *id, "completed");
+        was_asked(world, *id, prompt);
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert!(!world.path("work/one/broken").exists());
+    assert_calm(&daemon.log());
+}
+
+/// A refusal of the model fails the task with its words, and the session goes on.
+#[needs(opencode)]
+#[test]
+fn what_its_model_refuses_fails() {
+    let desk = Desk::new();
+    let world = &desk.world;
+    desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    let refused = desk.prompt("ERROR it is");
+    let task = task_becomes(world, refused, "failed");
+    assert!(
+        task["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("says the model")),
+        "{task:#}"
+    );
+    let next = desk.prompt("and another");
+    answered(world, next, "and another");
+}
+
+#[needs(opencode)]
+#[test]
+fn headless_with_a_conversation() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    let dir = world.mkdir("work/plain");
+    let pane = world.session_in("plain", Shell::Bash, &dir);
+    let bin = Path::new(&desk.program).parent().expect("a directory");
+    let set = desk
+        .variables()
+        .map(|pair| format!("export '{pair}'; "))
+        .concat();
+    pane.line(&format!("{set}PATH='{}':$PATH", text(bin)));
+    let _daemon = world.daemon();
+    session_becomes(world, "plain", "idle");
+    let options = ["--headless", "--provider", "opencode"];
+    let send = |further: &[&str], prompt: &str| {
+        world.send(&[&options[..], further, &["--", prompt]].concat())
+    };
+    let first = send(&[], "the first, of\ntwo lines with $(touch never)");
+    task_becomes(world, first, "completed");
+    let said = String::from_utf8(world.output(first)).expect("text");
+    assert_eq!(
+        said.trim_end(),
+        answer("the first, of\ntwo lines with $(touch never)").trim_end()
+    );
+    let first = first.to_string();
+    let second = send(&["--after", &first], "the second");
+    let task = task_becomes(world, second, "completed");
+    let conversation = |task: &Value| task["attempts"][0]["turn"]["conversation"].clone();
+    assert!(conversation(&task).is_string(), "{task:#}");
+    let before = world.show(first.parse().expect("a number"));
+    assert_eq!(conversation(&task), conversation(&before), "{task:#}");
+    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+    let refused = send(&[], "ERROR");
+    let task = task_becomes(world, refused, "failed");
+    assert!(
+        task["error"].to_string().contains("says the model"),
+        "{task:#}"
+    );
+}
