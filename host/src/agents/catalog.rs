@@ -1,4 +1,4 @@
-//! The profiles there are: those that are built in, and those of a person, which come before them.
+//! The available profiles: the built-in ones and a person's own, which take precedence.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,35 +14,35 @@ static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/agents/profiles
 /// The largest file that is read as a profile.
 const LARGEST: u64 = 1 << 20;
 
-/// Why a profile cannot be used: one line with the file and the place.
+/// Why a profile cannot be used: one line, with the file and the place.
 #[derive(Debug, Error)]
 pub enum CatalogError {
     /// The file cannot be read.
     #[error("cannot read the profile `{path}`: {source}", path = path.display())]
     Read {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is wrong.
+    /// It is invalid.
     #[error("the profile `{path}` is wrong: {source}", path = path.display())]
     Wrong {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What.
+        /// What is wrong with it.
         source: ProfileError,
     },
 }
 
-/// A profile and where it stands.
+/// A profile and where it comes from.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What it says.
+    /// The profile.
     pub profile: Arc<Profile>,
     /// Its text.
     pub text: String,
-    /// Its file; `None`: it is built in.
+    /// Its file. `None` if it is built in.
     pub path: Option<PathBuf>,
 }
 
@@ -53,8 +53,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Returns the built-in profiles, and those in `directory`; one of the same name as a built-in
-    /// one takes its place. A file that is wrong is left out, and told of.
+    /// Returns the built-in profiles and those in `directory`, which replace built-in ones of the
+    /// same name. An invalid file is left out and returned as an error.
     pub fn load(directory: &Path) -> (Self, Vec<CatalogError>) {
         let mut catalog = Self::built_in();
         let mut problems = Vec::new();
@@ -96,7 +96,7 @@ impl Catalog {
     /// Returns the built-in profiles.
     pub fn built_in() -> Self {
         let files = BUILT_IN.files().filter_map(|file| file.contents_utf8());
-        // A test reads each of them.
+        // A test reads all of them.
         let entries = files.filter_map(|text| {
             Some(Entry {
                 profile: Arc::new(Profile::read(text).ok()?),
@@ -109,24 +109,24 @@ impl Catalog {
         }
     }
 
-    /// The profiles, in the order in which they are tried.
+    /// Returns the profiles in the order in which they are tried.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Returns the profile of that name.
+    /// Returns the profile with that name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         let mut entries = self.entries.iter();
         entries.find(|entry| entry.profile.name == name)
     }
 
-    /// Whether a profile knows its program by what it shows.
+    /// Whether any profile recognises its program by the screen.
     pub(crate) fn knows_screens(&self) -> bool {
         let mut profiles = self.agents();
         profiles.any(|profile| !profile.recognise.screen.is_empty())
     }
 
-    /// The profiles of agents, without the shell's.
+    /// Returns the profiles of agents, without that of shells.
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<Profile>> + Clone {
         let profiles = self.entries.iter().map(|entry| &entry.profile);
         profiles.filter(|profile| !profile.is_shell())
@@ -136,7 +136,7 @@ impl Catalog {
 /// Reads a profile from a file.
 ///
 /// # Errors
-/// It cannot be read, or is wrong.
+/// It cannot be read or is invalid.
 pub fn read(path: &Path) -> Result<Entry, CatalogError> {
     let unreadable = |source| CatalogError::Read {
         path: path.to_owned(),

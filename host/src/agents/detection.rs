@@ -1,5 +1,5 @@
 //! The built-in profiles against screens of real agents: how often the title and the screen alone
-//! tell the state. `tests/screens/README.md` tells where the screens come from.
+//! reveal the state. `tests/screens/README.md` says where the screens come from.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ const STATES: [Activity; 5] = [
     Activity::Unknown,
 ];
 
-/// What stands beside a screen.
+/// What is known about a screen, stored beside it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Truth {
@@ -38,7 +38,7 @@ struct Truth {
 
 /// A screen whose state is known.
 struct Shot {
-    /// The profile, and what is to be seen.
+    /// The profile, and what the screen shows.
     name: String,
     profile: String,
     screen: Screen,
@@ -109,7 +109,7 @@ fn name(state: Activity) -> String {
     name.as_str().expect("a text").to_owned()
 }
 
-/// Rows are what is true, columns what is judged.
+/// Formats the counts: a row for each true state, a column for each state that was judged.
 fn tables(counts: &BTreeMap<String, BTreeMap<(usize, usize), usize>>) -> String {
     let mut text = String::new();
     for (profile, cells) in counts {
@@ -230,7 +230,7 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | attended | · | · | · | · | · |
     | unknown | · | · | · | · | 7 |
     ");
-    // The report shows the same.
+    // The report contains the same tables.
     let report = include_str!("../../../tests/conformance/REPORT.md");
     for line in tables(&counts).lines() {
         assert!(report.contains(line), "the report lacks {line}");

@@ -1,5 +1,5 @@
-//! What an agent's own sources say of its state: its title, its screen, its reports, its transcript.
-//! [`fuse`] folds these signals, and what tmux and the system tell, into one verdict.
+//! What an agent's own sources say about its state: its title, screen, reports and transcript.
+//! [`fuse`] combines these signals, and those of tmux and the system, into one verdict.
 
 use super::profile::Profile;
 use super::report::{Report, State};
@@ -8,13 +8,14 @@ use super::transcript::{How, Turn};
 use crate::model::session::AT_PROMPT;
 pub use crate::model::verdict::{Says, Signal, Source, Verdict, fuse};
 
-/// A dialog's question stands so many lines above its choices at most.
+/// The question of a dialog is at most this many lines above its choices.
 const TALLEST_DIALOG: usize = 12;
 
-/// What it is about stands so many lines above that at most.
+/// What the question is about begins at most this many lines above it.
 const TALLEST_ABOUT: usize = 24;
 
-/// The longest question that is told, and of it what it is about, in characters.
+/// The longest question that is reported, and the longest part of it that says what it is about, in
+/// characters.
 const LONGEST_QUESTION: usize = 800;
 const LONGEST_ABOUT: usize = 400;
 
@@ -39,7 +40,7 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
         .iter()
         .position(|line| state.waiting_screen.is_match(line));
     if let Some(at) = dialog {
-        // The question stands above what can be answered, and says little without what is between.
+        // The question is above the choices, and says little without the lines in between.
         let asked = if tail[at].contains('?') {
             Some(0)
         } else {
@@ -84,8 +85,8 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
     }
 }
 
-/// Returns what a dialog is about: the lines between its upper edge and its question, which is the line
-/// `question` of the tail. Nothing where no edge is to be seen.
+/// Returns what a dialog is about: the lines between its upper edge and its question, which is line
+/// `question` of the tail. Empty if no edge is visible.
 fn about(screen: &Screen, question: usize) -> String {
     let above: Vec<&str> = screen
         .tail(question + TALLEST_ABOUT)
@@ -101,14 +102,14 @@ fn about(screen: &Screen, question: usize) -> String {
     cut
 }
 
-/// Whether a line is the upper edge of a dialog. Broken lines stand inside of one.
+/// Whether a line is the upper edge of a dialog. Dashed lines occur inside of one.
 fn is_edge(line: &str) -> bool {
     let line = line.trim();
     line.starts_with(['╭', '┌', '┏', '╔'])
         || (line.chars().count() >= 4 && line.chars().all(|char| "─━═▔▁".contains(char)))
 }
 
-/// Joins the words of lines, without what is drawn around them.
+/// Joins the words of lines, leaving out box-drawing characters.
 fn joined<'s>(lines: impl Iterator<Item = &'s &'s str>) -> String {
     let is_drawn = |word: &&str| {
         word.chars()
@@ -142,7 +143,7 @@ pub fn report(report: &Report) -> Signal {
     }
 }
 
-/// Returns what the latest turn of a transcript says; `None`: nothing, for the transcript has no times.
+/// Returns what the latest turn of a transcript says. `None` if the transcript has no times.
 pub fn transcript(turn: &Turn) -> Option<Signal> {
     let (says, since, detail) = match (&turn.how, &turn.asked) {
         (Some(how), _) => {

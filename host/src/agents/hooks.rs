@@ -1,16 +1,17 @@
-//! Hooks: entries in the settings of coding agents that let them report their state: pure.
+//! Hooks: entries in the settings of coding agents that make them report their state. Pure.
 //!
 //! ```text
 //! {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "assigner report ...", ...}]}]}}
 //!            event    group      handler
 //! ```
 //!
-//! The settings belong to a person. So the text is edited, not written anew: what is there keeps
-//! its place and every blank, and [`remove`] gives back the bytes that were there before
-//! [`install`]. Two habits make that possible. What is added stands last in its list or object:
-//! taking it out cuts from the end of its neighbour to its own end (and codex, which knows the
-//! hooks that its user trusts by their position, still knows the others). And a list or an object
-//! that was empty before gets a blank as a mark, which tells it from one that was added.
+//! The settings belong to a person, so the text is edited rather than rewritten: what is there
+//! keeps its place and every blank, and [`remove`] restores the bytes that were there before
+//! [`install`]. Two conventions make that possible. An addition comes last in its list or object,
+//! so that removing it cuts from the end of its neighbour to its own end (and codex, which
+//! remembers the hooks that its user trusts by their position, still recognises the others). And a
+//! list or an object that was empty before gets a blank as a mark, which distinguishes it from one
+//! that was added.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -32,14 +33,14 @@ pub enum Agent {
     Codex,
 }
 
-/// An event of an agent that tells its state.
+/// An event of an agent that reveals its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// As the agent calls it.
+    /// The agent's name for it.
     pub name: &'static str,
-    /// Which of them, as a pattern of the agent; `None`: all.
+    /// Which of these events, as a pattern of the agent. `None` means all.
     pub matcher: Option<&'static str>,
-    /// What it tells.
+    /// The state that it reveals.
     pub state: State,
 }
 
@@ -51,11 +52,11 @@ const fn event(name: &'static str, matcher: Option<&'static str>, state: State) 
     }
 }
 
-/// What Claude Code tells. An unknown event makes it skip the whole file, so these are the old
-/// ones only (`StopFailure` is not among them). `SubagentStop` is no end of a turn. `SessionEnd`
-/// also comes at `/clear`, and an agent that ends is seen by its process. A session also "starts"
-/// when it compacts itself, amid a turn. Nothing is told when a person presses Esc, until the
-/// notification that it has been idle for a minute.
+/// The events of Claude Code. An unknown event makes it skip the whole file, so these are only the
+/// old ones (`StopFailure` is not among them). `SubagentStop` does not end a turn. `SessionEnd`
+/// also comes with `/clear`, and the end of an agent is seen from its process. A session also
+/// "starts" when it compacts itself in the middle of a turn. When a person presses Esc, nothing is
+/// reported until the notification that the agent has been idle for a minute.
 const CLAUDE: &[Event] = &[
     event("SessionStart", Some("startup|resume|clear"), State::Idle),
     event("UserPromptSubmit", None, State::Busy),
@@ -69,8 +70,8 @@ const CLAUDE: &[Event] = &[
     event("Stop", None, State::Idle),
 ];
 
-/// What Codex tells; it ignores events that it does not know. Its session starts only with the
-/// first prompt: that would be idle at the very moment at which a turn begins.
+/// The events of Codex, which ignores those that it does not know. Its session starts only with the
+/// first prompt: that event would report idle at the very moment at which a turn begins.
 const CODEX: &[Event] = &[
     event("UserPromptSubmit", None, State::Busy),
     event("PermissionRequest", None, State::Blocked),
@@ -78,14 +79,14 @@ const CODEX: &[Event] = &[
     event("Interrupt", None, State::Idle),
 ];
 
-/// Seconds after which an agent gives a hook up; a report takes some milliseconds.
+/// The number of seconds after which an agent gives up on a hook. A report takes some milliseconds.
 const TIMEOUT: u64 = 10;
 
-/// The longest indentation that is taken over, in bytes: it is repeated in each line.
+/// The longest indentation that is copied, in bytes: it is repeated on each line.
 const LONGEST_INDENT: usize = 64;
 
 impl Agent {
-    /// As people call it.
+    /// Returns its name, as people use it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
@@ -93,7 +94,7 @@ impl Agent {
         }
     }
 
-    /// The events that are asked for.
+    /// Returns the events that it is asked to report.
     pub fn events(self) -> &'static [Event] {
         match self {
             Self::Claude => CLAUDE,
@@ -101,8 +102,8 @@ impl Agent {
         }
     }
 
-    /// Where its settings are: the variable that names their directory, the directory below the
-    /// home where it is not set, and the file there.
+    /// Returns where its settings are: the variable that names their directory, the directory below
+    /// the home directory if that is not set, and the file name.
     pub fn settings(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Claude => ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
@@ -111,44 +112,44 @@ impl Agent {
     }
 }
 
-/// Why a text is left alone.
+/// Why a text is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
-    /// It cannot be read.
+    /// It cannot be parsed.
     #[error("line {line} is no JSON ({why}): mend it first")]
     NotJson {
-        /// Where.
+        /// The line.
         line: usize,
-        /// What the reader says.
+        /// The parser's error.
         why: String,
     },
-    /// It has comments: whether the agent takes them is not known.
+    /// It has comments, and it is not known whether the agent accepts them.
     #[error("line {line} has a comment, which JSON does not know: take it out first")]
     Comment {
-        /// Where.
+        /// The line.
         line: usize,
     },
-    /// Something in it is not what an agent takes.
+    /// Something in it is not what an agent accepts.
     #[error("line {line}: {what} is not {wanted}: mend it first")]
     Shape {
-        /// Where.
+        /// The line.
         line: usize,
-        /// What.
+        /// What it is.
         what: Cow<'static, str>,
         /// What it should be.
         wanted: &'static str,
     },
-    /// A name stands twice, and agents read only one of the two.
+    /// A name occurs twice, and agents read only one of the two.
     #[error("line {line}: `{name}` stands there a second time: make one of the two")]
     Twice {
-        /// Where the second one is.
+        /// The line of the second one.
         line: usize,
         /// The name.
         name: &'static str,
     },
 }
 
-/// A hook of ours that stands in a text.
+/// A hook of ours that is in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     /// The event's name.
@@ -157,13 +158,14 @@ pub struct Hook {
     pub command: String,
 }
 
-/// Returns the text with the hooks of `agent` in it; `command` tells the command line for a state.
+/// Returns the text with the hooks of `agent` added. `command` returns the command line for a
+/// state.
 ///
-/// Older hooks of ours are replaced where they stand. A text with the same hooks comes back as it
-/// is. A blank text becomes a new file.
+/// Older hooks of ours are replaced in place. A text that already has these hooks is returned
+/// unchanged. A blank text becomes a new file.
 ///
 /// # Errors
-/// The text is no JSON, or `hooks` in it is something else than agents take.
+/// The text is not JSON, or its `hooks` are not in the form that agents accept.
 pub fn install(
     text: &str,
     agent: Agent,
@@ -207,10 +209,10 @@ pub fn install(
     Ok(apply(&text, edits))
 }
 
-/// Returns the text without hooks of ours, and without lists and objects that they leave empty.
+/// Returns the text without our hooks, and without the lists and objects that become empty.
 ///
 /// # Errors
-/// The text is no JSON, or `hooks` in it is something else than agents take.
+/// The text is not JSON, or its `hooks` are not in the form that agents accept.
 pub fn remove(text: &str) -> Result<String, HookError> {
     if text.trim_matches(BLANKS).is_empty() {
         return Ok(text.to_owned());
@@ -222,10 +224,10 @@ pub fn remove(text: &str) -> Result<String, HookError> {
     Ok(apply(text, edits))
 }
 
-/// Returns the hooks of ours that stand in the text.
+/// Returns our hooks in the text.
 ///
 /// # Errors
-/// The text is no JSON, or `hooks` in it is something else than agents take.
+/// The text is not JSON, or its `hooks` are not in the form that agents accept.
 pub fn installed(text: &str) -> Result<Vec<Hook>, HookError> {
     if text.trim_matches(BLANKS).is_empty() {
         return Ok(Vec::new());
@@ -238,12 +240,12 @@ pub fn installed(text: &str) -> Result<Vec<Hook>, HookError> {
     Ok(hooks.collect())
 }
 
-/// Whether a command line was written here, in whatever version.
+/// Whether a command line was written by some version of this program.
 fn is_ours(command: &str) -> bool {
     command.contains(" report --state ") && command.contains(" --hook")
 }
 
-/// The group of one event, as it is added.
+/// Returns the group that is added for one event.
 fn group(event: &Event, command: &str) -> Value {
     let handlers = json!([{"type": "command", "command": command, "timeout": TIMEOUT}]);
     match event.matcher {
@@ -253,17 +255,17 @@ fn group(event: &Event, command: &str) -> Value {
 }
 
 impl Event {
-    /// Whether a group belongs to it. Agents write "all" in three ways.
+    /// Whether a group is for this event. Agents write "all" in three ways.
     fn is(&self, name: &str, matcher: Option<&str>) -> bool {
         let matcher = matcher.filter(|matcher| !matches!(*matcher, "" | "*"));
         self.name == name && self.matcher == matcher
     }
 }
 
-/// The blanks of JSON.
+/// The whitespace of JSON.
 const BLANKS: &[char] = &[' ', '\t', '\n', '\r'];
 
-/// Settings, with the places of all that matters here.
+/// Settings, with the positions of everything that matters here.
 struct Settings<'a> {
     text: &'a str,
     root: Container,
@@ -272,25 +274,25 @@ struct Settings<'a> {
 
 /// The object `hooks`.
 struct Hooks {
-    /// Which child of the root.
+    /// Its index among the children of the root.
     at: usize,
     events: Container,
     /// One for each child of `events`.
     lists: Vec<List>,
 }
 
-/// What stands below the name of an event.
+/// The value below the name of an event.
 struct List {
     name: String,
-    /// `None`: it is no list.
+    /// `None` if it is not a list.
     groups: Option<Container>,
-    /// Those of the groups that hold hooks of ours.
+    /// The groups that hold hooks of ours.
     with_ours: Vec<Group>,
 }
 
 /// A group that holds hooks of ours.
 struct Group {
-    /// Which child of its list.
+    /// Its index in the list.
     at: usize,
     matcher: Option<String>,
     handlers: Container,
@@ -299,16 +301,16 @@ struct Group {
 
 /// A hook of ours.
 struct Ours {
-    /// Which child of its group.
+    /// Its index in the group.
     at: usize,
     command: String,
-    /// Where the command line stands, with its quotes.
+    /// The position of the command line, with its quotes.
     span: Range<usize>,
 }
 
 impl<'a> Settings<'a> {
     fn read(text: &'a str) -> Result<Self, HookError> {
-        // What this accepts the scanner below can walk without looking left or right.
+        // The scanner below can walk any text that this accepts without checking it again.
         serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(text, &error))?;
         let start = skip_blanks(text.as_bytes(), 0);
         let shape = |at, what: &'static str, wanted| HookError::Shape {
@@ -334,7 +336,7 @@ impl<'a> Settings<'a> {
         Ok(Self { text, root, hooks })
     }
 
-    /// Refuses what `wanted` could not be added to.
+    /// Returns an error if `wanted` could not be added.
     fn check(&self, wanted: &[Event]) -> Result<(), HookError> {
         let Some(hooks) = &self.hooks else {
             return Ok(());
@@ -355,7 +357,7 @@ impl<'a> Settings<'a> {
         Ok(())
     }
 
-    /// All hooks of ours, with where they stand.
+    /// Returns all our hooks, with the list and the group that hold them.
     fn ours(&self) -> impl Iterator<Item = (&List, &Group, &Ours)> {
         let lists = self.hooks.iter().flat_map(|hooks| &hooks.lists);
         lists.flat_map(|list| {
@@ -364,7 +366,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// Takes away the hooks whose command lines begin at these places, and what they leave empty.
+    /// Removes the hooks whose command lines begin at these positions, and what becomes empty.
     fn take_away(&self, gone: &HashSet<usize>, edits: &mut Vec<Edit>) {
         let Some(hooks) = &self.hooks else {
             return;
@@ -463,7 +465,7 @@ impl List {
 }
 
 impl Group {
-    /// `None`: nothing of ours stands in it.
+    /// Returns `None` if it holds no hook of ours.
     fn read(text: &str, at: usize, value: &Range<usize>) -> Option<Self> {
         let group = Container::object(text, value)?;
         let handlers = Container::list(text, &group.children[group.named("hooks")?].value)?;
@@ -489,30 +491,30 @@ impl Group {
     }
 }
 
-/// A list or an object, and what stands in it.
+/// A list or an object and its contents.
 struct Container {
-    /// What stands between its brackets.
+    /// What is between its brackets.
     inner: Range<usize>,
     children: Vec<Child>,
 }
 
 /// An entry of a list, or a member of an object.
 struct Child {
-    /// Where it begins: with its name, where it has one.
+    /// Where it begins: at its name, if it has one.
     start: usize,
     name: Option<String>,
     value: Range<usize>,
 }
 
-/// What stands before the first child of a container that is to be emptied.
+/// What comes before the first child of a container that is to be emptied.
 struct Lead {
-    /// How much of it was there before.
+    /// The number of its bytes that were there before.
     kept: usize,
     /// Whether it looks like what [`Place::edit`] writes.
     is_ours: bool,
 }
 
-/// What an object or a list that was empty gets, as its first byte.
+/// The first byte that is put into an object or a list that was empty.
 const MARK: &str = " ";
 
 impl Container {
@@ -537,14 +539,14 @@ impl Container {
             let start = at;
             let name = if bracket == b'{' {
                 let end = skip_value(bytes, at);
-                // Behind the colon.
+                // After the colon.
                 at = skip_blanks(bytes, skip_blanks(bytes, end) + 1);
                 string(text, &(start..end)).map(Cow::into_owned)
             } else {
                 None
             };
             let value = at..skip_value(bytes, at);
-            // Behind the comma, or at the closing bracket.
+            // After the comma, or at the closing bracket.
             at = skip_blanks(bytes, value.end);
             if bytes.get(at) == Some(&b',') {
                 at = skip_blanks(bytes, at + 1);
@@ -554,13 +556,13 @@ impl Container {
         Some(Self { inner, children })
     }
 
-    /// The last member of that name: the one that counts.
+    /// Returns the last member with that name, which is the one that counts.
     fn named(&self, name: &str) -> Option<usize> {
         let mut children = self.children.iter();
         children.rposition(|child| child.name.as_deref() == Some(name))
     }
 
-    /// Refuses a name that stands twice.
+    /// Returns an error if a name occurs twice.
     fn once(&self, text: &str, name: &'static str) -> Result<(), HookError> {
         let named = |child: &&Child| child.name.as_deref() == Some(name);
         match self.children.iter().filter(named).nth(1) {
@@ -572,7 +574,7 @@ impl Container {
         }
     }
 
-    /// The blanks before a child.
+    /// Returns the blanks before a child.
     fn blanks_before<'a>(&self, text: &'a str, at: usize) -> &'a str {
         let from = match at.checked_sub(1) {
             Some(previous) => self.children[previous].value.end,
@@ -582,13 +584,13 @@ impl Container {
         between.split_once(',').map_or(between, |(_, after)| after)
     }
 
-    /// The indentation of a child that begins a line.
+    /// Returns the indentation of a child that begins a line.
     fn line<'a>(&self, text: &'a str, at: usize) -> Option<&'a str> {
         let (_, indent) = self.blanks_before(text, at).rsplit_once('\n')?;
         Some(indent)
     }
 
-    /// Cuts some of the children out, each with one comma. One stays at least.
+    /// Cuts out some of the children, each with one comma. At least one has to stay.
     fn cut(&self, gone: &[bool], edits: &mut Vec<Edit>) {
         let mut at = 0;
         while at < gone.len() {
@@ -607,8 +609,8 @@ impl Container {
         }
     }
 
-    /// Cuts some of the children out. Returns whether the container itself is to go, since nothing
-    /// is left of it.
+    /// Cuts out some of the children. Returns whether the container itself has to go because
+    /// nothing is left in it.
     fn empty_or_cut(&self, text: &str, gone: &[bool], edits: &mut Vec<Edit>) -> bool {
         if !gone.contains(&true) {
             return false;
@@ -649,10 +651,10 @@ impl Container {
     }
 }
 
-/// How a text is laid out.
+/// The layout of a text.
 struct Layout {
     line_end: &'static str,
-    /// By how much each level is indented.
+    /// The indentation of each level.
     unit: String,
 }
 
@@ -660,13 +662,13 @@ struct Layout {
 struct Place<'a> {
     layout: &'a Layout,
     at: usize,
-    /// Stands before the first.
+    /// Written before the first.
     before: String,
-    /// Stands between two.
+    /// Written between two.
     between: String,
-    /// Stands behind the last.
+    /// Written after the last.
     after: String,
-    /// The indentation, where each stands on a line of its own.
+    /// The indentation, if each is on a line of its own.
     indent: Option<String>,
 }
 
@@ -684,8 +686,8 @@ impl Layout {
         }
     }
 
-    /// The place behind the last child. `line` is the indentation of the line in which the
-    /// container begins, where it begins one; `mark` stands first where it was empty.
+    /// Returns the place after the last child. `line` is the indentation of the container's line,
+    /// if the container begins one. `mark` is written first if the container was empty.
     fn place(
         &self,
         text: &str,
@@ -734,7 +736,7 @@ impl Layout {
     }
 }
 
-/// An indentation, unless it is endless.
+/// Returns an indentation, unless it is too long.
 fn short(indent: &str) -> &str {
     if indent.len() > LONGEST_INDENT {
         ""
@@ -763,17 +765,17 @@ impl Place<'_> {
         let formatter = PrettyFormatter::with_indent(self.layout.unit.as_bytes());
         let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter));
         match (written, String::from_utf8(bytes)) {
-            // No string in JSON holds a line end.
+            // No string in JSON contains a line end.
             (Ok(()), Ok(text)) => text.replace('\n', &format!("{}{indent}", self.layout.line_end)),
             _ => value.to_string(),
         }
     }
 }
 
-/// What to put in the place of a piece of the text.
+/// A piece of the text and its replacement.
 type Edit = (Range<usize>, String);
 
-/// Applies edits, of which none touches another one's piece.
+/// Applies edits whose pieces do not overlap.
 fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let mut edited = String::with_capacity(text.len());
@@ -787,7 +789,7 @@ fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     edited
 }
 
-/// A string of the text, read; `None` where it is none, or holds half of a character.
+/// Returns a string of the text, unescaped. `None` if it is not a string, or is not valid Unicode.
 fn string<'a>(text: &'a str, span: &Range<usize>) -> Option<Cow<'a, str>> {
     let raw = text.get(span.clone())?;
     let plain = raw
@@ -881,7 +883,7 @@ mod tests {
         serde_json::from_str(text).expect("JSON")
     }
 
-    /// What a text looks like to an agent once our hooks are out of it, and what that leaves empty.
+    /// What an agent sees in a text once our hooks and what they leave empty are removed.
     fn without_ours(text: &str) -> Value {
         let mut all = value(text);
         let Some(Value::Object(events)) = all.get_mut("hooks") else {
@@ -1153,7 +1155,7 @@ mod tests {
         around(('[', ']'), proptest::collection::vec(values, 0..4))
     }
 
-    /// Anything, also what looks like brackets and commas.
+    /// Any value, including text that looks like brackets and commas.
     fn anything() -> impl Strategy<Value = String> + Clone {
         let leaf = prop_oneof![
             Just("null".to_owned()),
@@ -1216,12 +1218,12 @@ mod tests {
             let agent = if claude { Agent::Claude } else { Agent::Codex };
             let after = add(&before, agent);
             prop_assert_eq!(installed(&after).expect("settings").len(), agent.events().len());
-            // Once is enough.
+            // A second installation changes nothing.
             prop_assert_eq!(&add(&after, agent), &after);
-            // The other agent's events go, and nothing else.
+            // The other agent's events are removed, and nothing else.
             prop_assert_eq!(remove(&add(&after, Agent::Codex)).expect("settings"), &before[..]);
             prop_assert_eq!(remove(&after).expect("settings"), &before[..]);
-            // Nothing of a person's is there more or less often.
+            // Whatever belongs to the person is still there, neither more nor less often.
             let mut left = without_ours(&after);
             let was = value(&before);
             if let Some(Value::Object(events)) = left.get_mut("hooks") {

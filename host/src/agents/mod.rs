@@ -1,14 +1,14 @@
 //! Coding agents: which one runs in a pane, what it is doing, how it is given a prompt, and what it
-//! has answered.
+//! answered.
 //!
 //! ```text
 //! profile (data) --> recognise: which agent a pane's processes are
 //!                --> screen, title, transcript, report: signals, each with its age
-//!                --> fuse: one verdict; only an agent that is surely idle is given work
+//!                --> fuse: one verdict; only an agent that is certainly idle is given work
 //! ```
 //!
-//! Nothing in here asks tmux or writes to a pane: what was read is handed in. Transcripts and reports
-//! are files that are read here.
+//! This module neither queries tmux nor writes to a pane: its callers pass in what was read. Only
+//! the files of transcripts and reports are read here.
 
 pub mod catalog;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The text that goes into a pane: what a prompt becomes for an agent, and why some cannot be given.
+//! The text that is put into a pane: what a prompt becomes for an agent, and why some cannot be
+//! given.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,8 +8,8 @@ use thiserror::Error;
 
 use super::profile::{Guard, PasteMode, Profile};
 
-/// The longest line that a terminal in canonical mode hands over, without its newline: what is longer
-/// is lost without a word.
+/// The longest line that a terminal in canonical mode passes on, without its newline. It silently
+/// drops the rest of a longer line.
 pub const LONGEST_LINE: usize = if cfg!(target_os = "macos") {
     1_023
 } else {
@@ -18,23 +19,23 @@ pub const LONGEST_LINE: usize = if cfg!(target_os = "macos") {
 /// Why a prompt cannot be given to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
-    /// A control character other than tab and newline: inside of brackets it could end them.
+    /// A control character other than tab and newline: it could end a bracketed paste.
     #[error("the prompt holds the control character {0} at offset {1}: remove it")]
     Control(String, usize),
-    /// Longer than the agent takes.
+    /// It is longer than the agent accepts.
     #[error(
         "the prompt has {0} bytes, and {1} takes at most {2}: put it into a file and name that"
     )]
     TooLong(usize, String, usize),
-    /// The agent reads lines.
+    /// It has several lines, and the agent reads one.
     #[error("the prompt has several lines, and {0} reads one: put it into a file and name that")]
     Lines(String),
 }
 
-/// Checks that a prompt can be typed anywhere at all: no control characters but tab and newline.
+/// Checks that a prompt can be typed at all: it has no control characters except tab and newline.
 ///
 /// # Errors
-/// The first that is there.
+/// The first control character.
 pub fn check(prompt: &str) -> Result<(), Unfit> {
     match crate::model::task::control(prompt) {
         None => Ok(()),
@@ -45,8 +46,9 @@ pub fn check(prompt: &str) -> Result<(), Unfit> {
     }
 }
 
-/// Returns the text that is pasted for a prompt: line ends as `\n`, none at the end (it would not
-/// submit, and would stand there), and what keeps it from being a command of the agent's own.
+/// Returns the text that is pasted for a prompt. Line ends become `\n`, and trailing ones are
+/// removed, because they would not submit the prompt but stay in it. Guards are added so that the
+/// agent does not take it for one of its own commands.
 ///
 /// # Errors
 /// It cannot be given to this agent.
@@ -73,12 +75,12 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
     Ok(text)
 }
 
-/// Puts what a guard says around each of its matches.
+/// Puts the prefix and the suffix of a guard around each of its matches.
 fn guarded(guard: &Guard, text: &str) -> String {
     let mut safe = String::new();
     let mut end = 0;
     for found in guard.pattern.0.captures_iter(text) {
-        // A group says where in the match it stands.
+        // A group marks the part of the match that counts.
         let Some(found) = found.get(1).or(found.get(0)) else {
             continue;
         };
@@ -92,7 +94,8 @@ fn guarded(guard: &Guard, text: &str) -> String {
     safe
 }
 
-/// Returns the words that tell an agent of surroundings that it has not: by the profile's template.
+/// Returns the note that tells an agent about surroundings other than its own, by the profile's
+/// template.
 pub fn note(
     profile: &Profile,
     directory: Option<&str>,
@@ -120,7 +123,7 @@ pub fn note(
         let mut line = line.to_owned();
         for (place, value) in wanted {
             if line.contains(place) {
-                // A line about what the task does not ask for says nothing.
+                // A line about something that the task does not ask for is left out.
                 line = line.replace(place, value?);
             }
         }
@@ -191,7 +194,7 @@ mod tests {
         }
     }
 
-    /// The built-in profiles, with what their agents were seen to take for something else.
+    /// The built-in profiles against texts that their agents were seen to take for something else.
     #[test]
     fn no_prompt_is_a_command_of_claude() {
         let catalog = crate::agents::Catalog::built_in();

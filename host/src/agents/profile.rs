@@ -1,6 +1,7 @@
-//! A profile: what must be known of an agent to recognise it, to see its state and to give it work.
+//! A profile: what has to be known about an agent to recognise it, to see its state and to give it
+//! work.
 //!
-//! Data, read from TOML: the built-in ones and those of a person are of one kind.
+//! Profiles are data, read from TOML: the built-in ones and a person's own have the same form.
 
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use thiserror::Error;
 use super::transcript;
 use crate::model::{duration, headless};
 
-/// What one regex of a profile may take when it is compiled: a person's file must not eat the memory.
+/// The size limit of one compiled regex: a person's file must not exhaust the memory.
 const REGEX_SIZE: usize = 1 << 20;
 
-/// What is wrong with a profile: one line, with the place where there is one.
+/// What is wrong with a profile: one line, with the place if it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}{message}")]
 pub struct ProfileError {
@@ -25,53 +26,54 @@ pub struct ProfileError {
     pub message: String,
 }
 
-/// How to know an agent, its states, and the way to give it a prompt.
+/// How to recognise an agent, how to tell its state, and how to give it a prompt.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
-    /// What its sessions' provider is called: letters, digits, `-` and `_`.
+    /// The provider of its sessions: letters, digits, `-` and `_`.
     pub name: String,
     /// One line for people.
     #[serde(default)]
     pub summary: String,
-    /// How to know the program.
+    /// How to recognise the program.
     pub recognise: Recognise,
-    /// What its title and screen say of its state.
+    /// What its title and screen say about its state.
     #[serde(default)]
     pub state: States,
-    /// Where a prompt is typed; none: the program has no line of its own for that.
+    /// Where a prompt is typed. `None` if the program has no input line of its own.
     #[serde(default)]
     pub composer: Option<Composer>,
     /// How a prompt is given.
     #[serde(default)]
     pub paste: Paste,
-    /// How the end of a turn looks.
+    /// How to recognise the end of a turn.
     #[serde(default)]
     pub turn: TurnEnd,
-    /// What is told of a task's surroundings.
+    /// What the agent is told about a task's surroundings.
     #[serde(default)]
     pub context: ContextNote,
     /// Where the agent keeps its own record.
     #[serde(default)]
     pub transcript: Option<transcript::Spec>,
-    /// How it is asked without a terminal; none: it cannot be.
+    /// How it is asked without a terminal. `None` if it cannot be.
     #[serde(default)]
     pub headless: Option<headless::Spec>,
 }
 
-/// How to know the program, best first.
+/// How to recognise the program, best evidence first.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recognise {
     /// File names of a process of the pane, or of the script that an interpreter runs.
     pub programs: Vec<String>,
-    /// On a process's command line, its words joined by a blank.
+    /// Matched against a process's command line, its words joined by spaces.
     pub arguments: Patterns,
-    /// On the pane's title.
+    /// Matched against the pane's title.
     pub title: Patterns,
-    /// On the lines of the screen.
+    /// Matched against the lines of the screen.
     pub screen: Patterns,
-    /// On the name of the tmux session: last, and only where a program runs that is no shell.
+    /// Matched against the name of the tmux session: tried last, and only if a program other than a
+    /// shell runs.
     pub session: Globs,
 }
 
@@ -87,9 +89,9 @@ pub struct States {
     pub waiting_title: Patterns,
     /// Lines of a dialog.
     pub waiting_screen: Patterns,
-    /// Lines that stand there while it is idle, for a program without a composer.
+    /// Lines that are shown while it is idle, for a program without a composer.
     pub idle_screen: Patterns,
-    /// The patterns are tried on so many of the last lines that are not blank.
+    /// The patterns are tried on this many of the last lines that are not blank.
     pub tail: usize,
 }
 
@@ -110,24 +112,24 @@ impl Default for States {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Composer {
-    /// The line in which it begins; its group `draft` is what stands in it. The last such line counts.
+    /// The line in which it begins. The group `draft` is its content. The last such line counts.
     pub line: Pattern,
     /// What each further line of a draft begins with.
     #[serde(default)]
     pub continuation: Option<Pattern>,
-    /// The first line below that is not part of it; of a block the last of its lines that is not.
+    /// The first line below that is not part of it. In a block, the last of its lines that is not.
     #[serde(default)]
     pub end: Option<Pattern>,
-    /// Whether it is a block: the last run of lines that look like `line`, whatever stands in them.
+    /// Whether it is a block: the last run of lines that match `line`, whatever they contain.
     #[serde(default)]
     pub block: bool,
-    /// Drafts that are none. Text that is dim counts as none, too.
+    /// Drafts that count as empty. So does dim text.
     #[serde(default)]
     pub empty: Patterns,
-    /// What stands there for a long paste.
+    /// What is shown in place of a long paste.
     #[serde(default)]
     pub pasted: Patterns,
-    /// Whether the terminal's cursor stands in it while it takes input.
+    /// Whether the terminal's cursor is in it while it takes input.
     #[serde(default = "yes")]
     pub cursor: bool,
 }
@@ -136,19 +138,19 @@ pub struct Composer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Paste {
-    /// What the program reads.
+    /// What the program can read.
     pub mode: PasteMode,
-    /// At least this long between the paste and the key.
+    /// The minimum time between the paste and the key.
     #[serde(deserialize_with = "pause")]
     pub pause: Duration,
-    /// tmux's name of the key that submits.
+    /// The key that submits, by its tmux name.
     pub submit: String,
-    /// tmux's name of the key that takes a line of the composer out, the last first: Ctrl-U where the
-    /// program edits as shells do. None: what was pasted is left standing.
+    /// The key that deletes a line of the composer, last line first, by its tmux name: Ctrl-U in
+    /// programs that edit as shells do. `None`: what was pasted is left in the composer.
     pub clear: Option<String>,
     /// The longest text, in bytes.
     pub longest: usize,
-    /// What is put before a text that would be a command of the agent's own.
+    /// What is added to a text that the agent would take for one of its own commands.
     pub guard: Vec<Guard>,
 }
 
@@ -169,18 +171,19 @@ impl Default for Paste {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PasteMode {
-    /// A paste in brackets, with its newlines.
+    /// A bracketed paste, newlines included.
     #[default]
     Bracketed,
-    /// One line, which the terminal hands over.
+    /// A single line, as the terminal passes it on.
     Line,
 }
 
-/// What keeps a text from being a command of the agent's own.
+/// What keeps a text from being taken for one of the agent's own commands.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Guard {
-    /// What would be one. Every match in a text counts; of a pattern with groups the first group.
+    /// What would be a command. Every match in a text counts. If the pattern has groups, the first
+    /// group is what the prefix and the suffix surround.
     pub pattern: Pattern,
     /// What is put before it.
     #[serde(default)]
@@ -190,22 +193,22 @@ pub struct Guard {
     pub suffix: String,
 }
 
-/// How the end of a turn looks.
+/// How to recognise the end of a turn.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TurnEnd {
-    /// Without a transcript: idle for so long means ended.
+    /// Without a transcript, a turn has ended once the agent has been idle for this long.
     #[serde(deserialize_with = "settle")]
     pub settle: Duration,
     /// The line of the screen in which an answer begins.
     pub answer: Option<Pattern>,
-    /// Lines behind an answer that are not part of it.
+    /// Lines after an answer that are not part of it.
     pub trailer: Patterns,
     /// Lines of a turn that ended in an error.
     pub errors: Patterns,
-    /// Lines of a turn that came to a rate limit.
+    /// Lines of a turn that reached a rate limit.
     pub limits: Patterns,
-    /// For how long the provider is paused where a limit does not say when it ends.
+    /// How long the provider is paused if a limit does not say when it ends.
     #[serde(deserialize_with = "limit_pause")]
     pub limit_pause: Duration,
     /// Whether a response that ends in a question waits for an answer.
@@ -226,12 +229,13 @@ impl Default for TurnEnd {
     }
 }
 
-/// What is told of a task's surroundings where the agent stands elsewhere.
+/// What the agent is told about a task's surroundings if its own are different.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ContextNote {
-    /// Put before the prompt: `{directory}`, `{branch}` and `{variables}` stand for what it asks for.
-    /// Empty: nothing is told, and a task that asks for another directory is not given to it.
+    /// Put before the prompt, with `{directory}`, `{branch}` and `{variables}` replaced by what the
+    /// task asks for. Empty: nothing is told, and the agent gets no task that asks for another
+    /// directory.
     pub template: String,
 }
 
@@ -254,7 +258,7 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
-/// Several, of which one is enough.
+/// Several patterns, one of which has to match.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
     set: Option<RegexSet>,
@@ -262,7 +266,7 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// Whether none is there.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.each.is_empty()
     }
@@ -272,7 +276,7 @@ impl Patterns {
         self.set.as_ref().is_some_and(|set| set.is_match(text))
     }
 
-    /// Returns the first that matches, with its groups.
+    /// Returns the first match, with its groups.
     pub fn captures<'t>(&self, text: &'t str) -> Option<regex::Captures<'t>> {
         if !self.is_match(text) {
             return None;
@@ -299,7 +303,7 @@ impl<'de> Deserialize<'de> for Patterns {
     }
 }
 
-/// Patterns of names, as a shell's.
+/// Glob patterns for names.
 #[derive(Debug, Clone, Default)]
 pub struct Globs(pub GlobSet);
 
@@ -320,7 +324,7 @@ fn compile(text: &str) -> Result<Regex, String> {
         .build()
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => format!("the pattern {text:?} is too large"),
-            // The message shows the pattern over several lines; its last one says what is wrong.
+            // The message shows the pattern over several lines; the last one says what is wrong.
             error => {
                 let message = error.to_string();
                 let last = message.lines().last().unwrap_or_default();
@@ -350,7 +354,7 @@ impl Profile {
     /// Reads a profile.
     ///
     /// # Errors
-    /// It is not TOML, has an unknown key, or a value that cannot be: in one line, with its place.
+    /// It is not TOML, or has an unknown key or an invalid value: one line, with its place.
     pub fn read(text: &str) -> Result<Self, ProfileError> {
         let profile: Self = toml::from_str(text).map_err(|error| ProfileError {
             place: place(text, error.span()),
@@ -363,7 +367,7 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Whether this is the profile of plain shells, which have a way of their own.
+    /// Whether this is the profile of plain shells, which are handled in a way of their own.
     pub fn is_shell(&self) -> bool {
         self.name == crate::model::eligibility::SHELL
     }
@@ -420,7 +424,7 @@ impl Profile {
     }
 }
 
-/// Says where a range of bytes begins.
+/// Returns the place at which a range of bytes begins.
 fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
     let Some(before) = span.and_then(|span| text.get(..span.start)) else {
         return String::new();
@@ -434,7 +438,7 @@ fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
     format!("line {line}, column {column}: ")
 }
 
-/// Says where a key or a table stands, for what is known only once the whole is read.
+/// Returns the place of a key or a table, for errors found only after the whole text was read.
 fn place_of_key(text: &str, key: &str) -> String {
     let is_there = |line: &str| {
         let line = line.trim_start();

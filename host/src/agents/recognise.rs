@@ -1,5 +1,5 @@
-//! Which agent runs in a pane: by its processes, behind wrappers too, else by its title, its screen or
-//! the session's name.
+//! Which agent runs in a pane: recognised by its processes, even inside wrappers, or else by the
+//! title, the screen or the session's name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 use super::profile::Profile;
 use super::screen::Screen;
 
-/// Programs that run scripts: what a person calls the program is the script's name.
+/// Programs that run scripts: people call such a program by the name of the script.
 const INTERPRETERS: &[&str] = &[
     "node", "nodejs", "bun", "deno", "python", "ruby", "perl", "java", "npx", "uv", "uvx", "sh",
     "bash", "dash", "zsh",
 ];
 
-/// Endings that scripts have.
+/// File endings of scripts.
 const SCRIPT_ENDINGS: &[&str] = &[
     ".js", ".mjs", ".cjs", ".ts", ".py", ".rb", ".pl", ".sh", ".exe",
 ];
 
-/// Programs that run another one where its processes cannot be seen: only of those does the screen tell.
-/// An editor may show anything.
+/// Programs that run another one whose processes cannot be seen. The screen counts only for these:
+/// an editor may show anything.
 const ELSEWHERE: &[&str] = &[
     "ssh",
     "mosh-client",
@@ -40,7 +40,7 @@ const ELSEWHERE: &[&str] = &[
 pub struct Process {
     /// Its id.
     pub pid: u32,
-    /// How many parents stand between it and the pane's first process.
+    /// The number of ancestors between it and the pane's first process.
     pub depth: u32,
     /// The file name of its program.
     pub program: String,
@@ -64,7 +64,7 @@ pub enum By {
 }
 
 impl By {
-    /// For people.
+    /// Returns its description for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Program => "its program",
@@ -79,27 +79,28 @@ impl By {
 /// An agent in a pane.
 #[derive(Debug, Clone)]
 pub struct Recognised {
-    /// Which.
+    /// Its profile.
     pub profile: Arc<Profile>,
     /// Its process.
     pub pid: u32,
-    /// How it is known.
+    /// How it was recognised.
     pub by: By,
 }
 
-/// What else is known of a pane.
+/// What else is known about a pane.
 #[derive(Debug, Clone, Copy)]
 pub struct Hints<'a> {
-    /// The title that a program has set.
+    /// The title that a program set.
     pub title: &'a str,
     /// The name of its tmux session.
     pub session: &'a str,
-    /// The screen, where it was read.
+    /// The screen, if it was read.
     pub screen: Option<&'a Screen>,
 }
 
-/// Returns the agent whose processes these are: of several the one nearest to the pane's first
-/// process, for agents start other agents. `processes` are those in the foreground.
+/// Returns the agent that these processes belong to. If there are several, returns the one nearest
+/// to the pane's first process, because agents start other agents. `processes` are those in the
+/// foreground.
 pub fn recognise<'a>(
     profiles: impl Iterator<Item = &'a Arc<Profile>> + Clone,
     processes: &[Process],
@@ -126,7 +127,8 @@ pub fn recognise<'a>(
             });
         }
     }
-    // Nothing but names is left, which anybody can set: only where a program of its own runs.
+    // Only names are left, which anybody can set: they count only if a program other than a shell
+    // runs.
     let pid = ordered.iter().find(|process| !is_shell(process))?.pid;
     let by_hint = |profile: &Profile| {
         let ways = &profile.recognise;
@@ -160,8 +162,8 @@ pub fn recognise<'a>(
     })
 }
 
-/// Returns the names that a process goes by: its program, what it was called as, and the script that
-/// it runs.
+/// Returns the names of a process: its program, the name it was called by, and the script that it
+/// runs.
 fn names(process: &Process) -> Vec<String> {
     let mut names = vec![process.program.clone()];
     let mut words = process.words.iter();
@@ -172,8 +174,8 @@ fn names(process: &Process) -> Vec<String> {
     names
 }
 
-/// Returns the script among an interpreter's arguments: the first that is no option, or the module
-/// behind `-m`.
+/// Returns the script among an interpreter's arguments: the first one that is not an option, or the
+/// module after `-m`.
 fn script<'a>(mut words: impl Iterator<Item = &'a String>) -> Option<String> {
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -181,9 +183,9 @@ fn script<'a>(mut words: impl Iterator<Item = &'a String>) -> Option<String> {
                 let module = words.next()?;
                 return Some(module.split('.').next().unwrap_or(module).to_owned());
             }
-            // What follows is a program's text, and no name.
+            // The next word is program text, not a name.
             "-c" | "-e" | "--eval" | "-p" | "--print" => return None,
-            // Words of runners that stand before the script.
+            // Words of script runners that come before the script.
             "run" | "exec" | "tool" => {}
             word if word.starts_with('-') => {}
             word => return Some(base(word)),

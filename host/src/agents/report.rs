@@ -1,5 +1,5 @@
-//! What programs in panes tell of themselves: one small file a report, so that telling takes no
-//! daemon, no lock and no time, and what was told last outlives a daemon.
+//! What programs in panes report about themselves: one small file per report, so that reporting
+//! needs no daemon, no lock and no time, and the last report outlives a daemon.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,25 +15,25 @@ use crate::model::ids::PaneId;
 /// The longest message that is kept, in bytes.
 pub const LONGEST_MESSAGE: usize = 1 << 20;
 
-/// More files than these are not read in one go.
+/// At most this many files are read at once.
 const MOST: usize = 1_000;
 
-/// What a program says of itself.
+/// What a program reports about its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It waits for work.
     Idle,
-    /// It works.
+    /// It is working.
     Busy,
     /// It waits for a person.
     Blocked,
-    /// It has done what it was given.
+    /// It has finished what it was given.
     Done,
 }
 
 impl State {
-    /// As it is written.
+    /// Returns its written form.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -47,51 +47,51 @@ impl State {
 /// One report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The process of the tmux server.
+    /// The process id of the tmux server.
     pub server_pid: u32,
     /// The pane.
     pub pane: PaneId,
-    /// What it says.
+    /// The state.
     pub state: State,
-    /// The task that it is about, where it says so.
+    /// The task that it is about, if it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<i64>,
-    /// What it adds: a question, a response.
+    /// What the program adds: a question, a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What the agent calls the turn that it is about.
+    /// The agent's name for the turn that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<String>,
-    /// The file that the agent writes its turns into.
+    /// The file to which the agent writes its turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcript: Option<PathBuf>,
-    /// When.
+    /// When it was made.
     pub at: Timestamp,
 }
 
-/// The panes' reports of one data directory.
+/// The reports of panes in one data directory.
 #[derive(Debug, Clone)]
 pub struct Reports {
     directory: PathBuf,
 }
 
 impl Reports {
-    /// Returns those below a data directory.
+    /// Returns the reports below a data directory.
     pub fn of(data: &Path) -> Self {
         Self {
             directory: data.join("spool").join("reports"),
         }
     }
 
-    /// Where they stand; whoever watches it hears of each.
+    /// Returns the directory that holds them, for those who watch it for new reports.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Makes the directory, readable by its owner alone.
+    /// Creates the directory, readable only by its owner.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn open(&self) -> io::Result<()> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -99,16 +99,16 @@ impl Reports {
             .create(&self.directory)
     }
 
-    /// Writes a report: whole, or not at all.
+    /// Writes a report, either completely or not at all.
     ///
     /// # Errors
     /// The directory cannot be written.
     pub fn write(&self, report: &Report) -> io::Result<()> {
         self.open()?;
-        // Sorted by name they are sorted by time.
+        // Sorted by name, they are sorted by time.
         let name = format!(
             "{:020}-{}",
-            // As it is now: it may have taken its time to be written.
+            // The time of writing, which may be later than the time of the report.
             Timestamp::now().as_nanosecond().max(0),
             std::process::id()
         );
@@ -122,8 +122,8 @@ impl Reports {
         fs::rename(&draft, self.directory.join(name))
     }
 
-    /// Returns the reports behind the one of the name `after`, oldest first, each with its name: the
-    /// newest, where there are very many. What cannot be read is deleted.
+    /// Returns the reports after the one named `after`, oldest first, each with its name. If there
+    /// are very many, returns the newest. Unreadable reports are deleted.
     pub fn news(&self, after: &str) -> Vec<(String, Report)> {
         let mut names = self.names(after);
         names.drain(..names.len().saturating_sub(MOST));
@@ -136,8 +136,8 @@ impl Reports {
             .collect()
     }
 
-    /// Deletes all but the last report of each pane of those that `keep`s, so that the files do not
-    /// become more and more.
+    /// Deletes every report that `keep` rejects, and for each pane all but the last of the others,
+    /// so that files do not accumulate.
     pub fn sweep(&self, keep: impl Fn(&Report) -> bool) {
         let mut last: HashMap<(u32, String), String> = HashMap::new();
         for name in self.names("") {
@@ -156,7 +156,7 @@ impl Reports {
         }
     }
 
-    /// Returns the names of reports behind `after`, oldest first.
+    /// Returns the names of reports after `after`, oldest first.
     fn names(&self, after: &str) -> Vec<String> {
         let Ok(files) = fs::read_dir(&self.directory) else {
             return Vec::new();
@@ -186,7 +186,8 @@ impl Reports {
     }
 }
 
-/// Whether a file is called as a report is, of now or before: one of the future would silence all others.
+/// Whether a file is named like a report of the present or the past. A report from the future would
+/// hide all others.
 fn is_name(name: &str) -> bool {
     let Some((time, process)) = name.split_once('-') else {
         return false;
@@ -199,17 +200,17 @@ fn is_name(name: &str) -> bool {
         && time.parse().is_ok_and(|time: i128| time <= latest)
 }
 
-/// Returns the tmux server and the pane that a program runs in, as its variables `TMUX` and
-/// `TMUX_PANE` tell.
+/// Returns the tmux server and the pane that a program runs in, according to its variables `TMUX`
+/// and `TMUX_PANE`.
 pub fn own_pane(tmux: &str, pane: &str) -> Option<(u32, PaneId)> {
-    // The socket's path may hold commas itself.
+    // The socket's path may itself contain commas.
     let mut parts = tmux.rsplit(',');
     let _session = parts.next()?;
     let server = parts.next()?.parse().ok()?;
     Some((server, PaneId::parse(pane)?))
 }
 
-/// Cuts a message to what is kept.
+/// Cuts a message to the length that is kept.
 pub fn shortened(mut message: String) -> String {
     if message.len() > LONGEST_MESSAGE {
         let mut end = LONGEST_MESSAGE;

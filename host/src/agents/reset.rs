@@ -1,8 +1,8 @@
-//! Reads when a rate limit ends, as programs write it for people.
+//! Reads when a rate limit ends, from messages that programs write for people.
 //!
-//! Tried in this order: a number for programs, a span behind words such as "try again", a date or
-//! a time of the day, any other span. What is not understood is none: a guess would
-//! hold back a queue for hours.
+//! These forms are tried in order: a machine-readable number, a duration after words such as "try
+//! again", a date or a time of day, any other duration. If nothing is understood, there is no
+//! result: a guess could hold up a queue for hours.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,16 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use regex::{Captures, Regex};
 
-/// What is further away is no rate limit, or was not understood: the longest is a week.
+/// A moment further away is not the end of a rate limit, or was misread: the longest limit is a
+/// week.
 const FURTHEST: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// A time of the day that passed so recently is meant, and not the same on the next day.
+/// A time of day that passed this recently means that moment and not the same time on the next day.
 const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
-/// Messages are short; of what is longer only the beginning is looked at.
+/// Messages are short, so only the beginning of a longer text is looked at.
 const LONGEST: usize = 4096;
 
-/// Returns when the limit that `text` tells of ends; never in the past, at most 8 days ahead.
+/// Returns when the limit that `text` mentions ends. It is never in the past and at most 8 days
+/// ahead.
 pub fn reset(text: &str, now: &Zoned) -> Option<Timestamp> {
     let text = beginning(text);
     let present = now.timestamp();
@@ -38,7 +40,7 @@ fn beginning(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Holds a moment against the present: what has just passed is now.
+/// Compares a moment with the present. A moment that has just passed becomes now.
 fn within(moment: Timestamp, present: Timestamp) -> Option<Timestamp> {
     let ahead = present.duration_until(moment);
     if ahead > FURTHEST || ahead < -JUST_NOW {
@@ -49,14 +51,14 @@ fn within(moment: Timestamp, present: Timestamp) -> Option<Timestamp> {
 
 type Pattern = LazyLock<Option<Regex>>;
 
-/// Numbers that stand there for programs.
+/// Machine-readable numbers.
 static MACHINE: Pattern = LazyLock::new(|| {
     compile(concat!(
         r#"(?i)(?:\|\s*(?P<epoch>\d{10})\b|\bresets?_at"?\s*[:=]\s*(?P<at>\d{10})\b"#,
         r#"|\b(?:resets?_in_seconds|retry[-_]after)"?\s*[:=]\s*"?(?P<seconds>\d{1,7})\b)"#,
     ))
 });
-/// What stands between a word that tells of a reset and the span until it.
+/// What is between a word that announces a reset and the duration until it.
 static BEHIND_WORDS: Pattern = LazyLock::new(|| {
     compile(concat!(
         r"(?i)\b(?:again|retry|retrying|resets?|resetting|renews?|refreshes|available|wait|ends",
@@ -64,7 +66,7 @@ static BEHIND_WORDS: Pattern = LazyLock::new(|| {
     ))
 });
 static BEHIND_IN: Pattern = LazyLock::new(|| compile(r"(?i)\b(?:in|after)\s+(?P<start>\d|an?\s)"));
-/// A time of the day, with what may stand around it.
+/// A time of day, with what may surround it.
 static CLOCK: Pattern = LazyLock::new(|| {
     compile(concat!(
         r"(?ix) (?:",
@@ -87,7 +89,7 @@ fn compile(pattern: &str) -> Option<Regex> {
     Regex::new(pattern).ok()
 }
 
-/// Reads numbers that stand there for programs.
+/// Reads machine-readable numbers.
 fn machine(text: &str, present: Timestamp) -> Option<Timestamp> {
     let found = MACHINE.as_ref()?.captures(text)?;
     if let Some(epoch) = found.name("epoch").or_else(|| found.name("at")) {
@@ -101,7 +103,7 @@ fn after(span: SignedDuration, present: Timestamp) -> Option<Timestamp> {
     present.checked_add(span).ok()
 }
 
-/// Returns the first span that stands where `pattern` finds its start.
+/// Returns the first duration at a start that `pattern` finds.
 fn span_behind(pattern: &Pattern, text: &str) -> Option<SignedDuration> {
     pattern.as_ref()?.captures_iter(text).find_map(|found| {
         let start = found.name("start")?.start();
@@ -109,7 +111,7 @@ fn span_behind(pattern: &Pattern, text: &str) -> Option<SignedDuration> {
     })
 }
 
-/// Reads a text that is a span and nothing else.
+/// Reads a text that is a duration and nothing else.
 fn bare_span(text: &str) -> Option<SignedDuration> {
     let (span, rest) = span(text)?;
     rest.trim_matches(|c: char| c.is_whitespace() || c == '.')
@@ -117,9 +119,9 @@ fn bare_span(text: &str) -> Option<SignedDuration> {
         .then_some(span)
 }
 
-/// Adds up the pieces of a span at the start of `text`: "2 hours 5 minutes", "1m13.5s".
+/// Adds up the pieces of a duration at the start of `text`: "2 hours 5 minutes", "1m13.5s".
 ///
-/// Returns what stands behind them, too; none where there is no piece.
+/// Also returns the rest of the text. `None` if there is no piece.
 fn span(text: &str) -> Option<(SignedDuration, &str)> {
     let mut rest = text;
     let mut total = None;
@@ -164,7 +166,7 @@ fn piece(text: &str) -> Option<(SignedDuration, &str)> {
     Some((span, rest))
 }
 
-/// Reads a time of the day, with a date or a zone where they are given.
+/// Reads a time of day, with a date or a zone if they are given.
 fn clock(text: &str, now: &Zoned) -> Option<Timestamp> {
     let found = CLOCK.as_ref()?.captures(text)?;
     let zone = match found.name("zone") {
@@ -193,7 +195,7 @@ fn clock(text: &str, now: &Zoned) -> Option<Timestamp> {
         if let Some(year) = found.name("years") {
             return Some(moment(Date::new(number(year)?, month, day).ok()?)?.timestamp());
         }
-        // Around the end of a year the day may belong to the next one.
+        // Around the end of a year, the day may be in the next one.
         return [now.year(), now.year().checked_add(1)?]
             .into_iter()
             .filter_map(|year| moment(Date::new(year, month, day).ok()?))
@@ -241,7 +243,7 @@ fn time_of_day(found: &Captures<'_>) -> Option<Time> {
     Time::new(hour, minute, second, 0).ok()
 }
 
-/// Returns the zone of a name in brackets, of UTC, or of an offset; none where it is not known.
+/// Returns the zone named in parentheses, UTC, or an offset. `None` if it is not known.
 fn named_zone(text: &str) -> Option<TimeZone> {
     let name = text.trim().trim_start_matches('(').trim_end_matches(')');
     let name = name.trim();
@@ -351,7 +353,7 @@ mod tests {
         holds("resets at midnight UTC", "2026-11-25T00:00:00Z");
         holds("Try again at 3:05 PM.", "2026-11-24T14:05:00Z");
         holds("8 p.m.", "2026-11-24T19:00:00Z");
-        // It has just passed: that is meant, and not the day after.
+        // It has just passed: this moment is meant, not the next day.
         holds("resets 2:28pm", "2026-11-24T13:30:00Z");
     }
 

@@ -1,17 +1,17 @@
-//! A pane's screen as text: what its last lines say, and what stands in the agent's composer.
+//! A pane's screen as text: what its last lines say, and what the agent's composer contains.
 
 use super::profile::{Composer, PasteMode, Profile};
 
-/// The largest screen that is read, in columns and rows: a pane can be made of any size.
+/// The largest screen that is read, in columns and rows: a pane can have any size.
 const LARGEST: (u16, u16) = (1_000, 500);
 
 /// A screen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Screen {
     rows: Vec<Row>,
-    /// Column and row, from 0; `None`: it is hidden.
+    /// Column and row, counted from 0. `None` if the cursor is hidden.
     cursor: Option<(u32, u32)>,
-    /// The cursor's line up to the cursor, with its blanks.
+    /// The cursor's line up to the cursor, including its blanks.
     before: Option<String>,
 }
 
@@ -19,25 +19,25 @@ pub struct Screen {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Row {
     text: String,
-    /// The same, where what is dim is blank.
+    /// The same text with dim parts replaced by blanks.
     bright: String,
-    /// What stands before its first cell in reverse: programs that hide the cursor draw it so.
+    /// The text before its first cell in reverse video: programs that hide the cursor draw it so.
     before: Option<String>,
 }
 
-/// What stands where a prompt is typed.
+/// The content of the composer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// The text, its lines joined by newlines, up to the cursor at least.
+    /// The text, its lines joined by newlines, at least up to the cursor.
     pub text: String,
-    /// Whether nothing stands there but a placeholder.
+    /// Whether it contains nothing but a placeholder.
     pub empty: bool,
-    /// Whether the cursor is where it is while input is taken.
+    /// Whether the cursor is where it is while input is accepted.
     pub takes_input: bool,
 }
 
 impl Screen {
-    /// Reads what `capture-pane -e` printed: lines with the sequences of their colours.
+    /// Reads the output of `capture-pane -e`: lines with escape sequences for their colours.
     pub fn read(captured: &str, cursor: Option<(u32, u32)>) -> Self {
         let lines: Vec<&str> = captured.lines().take(usize::from(LARGEST.1)).collect();
         let height = u16::try_from(lines.len()).unwrap_or(LARGEST.1).max(1);
@@ -52,8 +52,8 @@ impl Screen {
                 terminal.process(b"\r\n");
             }
             terminal.process(line.as_bytes());
-            // Blanks at a line's end are left out, a cursor that a program draws among them: then
-            // nothing but the beginning of it is there.
+            // tmux leaves out blanks at a line's end, including a cursor drawn on one: then only
+            // the start of its sequence is there.
             let column = terminal.screen().cursor_position().1;
             open.push(terminal.screen().inverse().then_some(column));
         }
@@ -74,23 +74,23 @@ impl Screen {
         }
     }
 
-    /// Where the cursor stands.
+    /// Returns the position of the cursor.
     pub fn cursor(&self) -> Option<(u32, u32)> {
         self.cursor
     }
 
-    /// Returns its lines, without blanks at their ends.
+    /// Returns its lines, without trailing blanks.
     pub fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.rows.iter().map(|row| row.text.as_str())
     }
 
-    /// Returns the last `count` lines that are not blank, the lowest first.
+    /// Returns the last `count` lines that are not blank, lowest first.
     pub fn tail(&self, count: usize) -> impl Iterator<Item = &str> {
         let lines = self.lines().rev();
         lines.filter(|line| !line.is_empty()).take(count)
     }
 
-    /// Returns what stands in the composer; `None`: there is none on the screen.
+    /// Returns the content of the composer. `None` if the screen shows no composer.
     pub fn draft(&self, profile: &Profile) -> Option<Draft> {
         let composer = profile.composer.as_ref()?;
         let (first, last) = self.composer_lines(composer)?;
@@ -104,9 +104,9 @@ impl Screen {
         let shown = shown.join("\n").trim().to_owned();
         let cursor = self.cursor.and_then(|(_, row)| usize::try_from(row).ok());
         let cursor = cursor.filter(|row| (first..=last).contains(row));
-        // Where it is seen it must stand there, even if the program draws its own.
+        // A visible cursor must be in the composer, even if the program draws its own.
         let takes_input = cursor.is_some() || (!composer.cursor && self.cursor.is_none());
-        // Blanks that were typed cannot be seen, but the cursor stands behind them.
+        // Typed blanks cannot be seen, but the cursor is after them.
         let typed = if composer.cursor {
             cursor.zip(self.before.as_deref())
         } else {
@@ -115,7 +115,7 @@ impl Screen {
         };
         let untouched = typed
             .is_none_or(|(index, before)| begins(index) && typed_of(composer, before).is_empty());
-        // A prompt that the agent proposes is dim, but for its first letter, which stands under the
+        // A prompt that the agent proposes is dim, except for its first letter, which is under the
         // drawn cursor.
         let proposed = !composer.cursor && text.chars().count() == 1 && shown.len() > text.len();
         let nothing = text.trim().is_empty() || proposed || composer.empty.is_match(&shown);
@@ -127,8 +127,8 @@ impl Screen {
         })
     }
 
-    /// Whether `delivered` stands in the composer, whole: all that is to be seen of it there is its
-    /// end, for a long text is scrolled, or what the agent shows in its place.
+    /// Whether the composer contains the whole of `delivered` and nothing else. If the text is
+    /// long, only its end is visible, or what the agent shows in its place.
     pub fn holds(&self, profile: &Profile, delivered: &str) -> bool {
         let Some(composer) = &profile.composer else {
             return false;
@@ -147,25 +147,25 @@ impl Screen {
             .captures(&draft.text)
             .and_then(|all| all.get(0))
         {
-            // Nothing of anybody else's may stand beside it.
+            // There must be nothing beside it that somebody else typed.
             let rest = draft.text.replacen(stands_for.as_str(), "", 1);
             return rest.trim().is_empty();
         }
         let (seen, wanted) = (essence(&draft.text), essence(delivered));
         if wanted.is_empty() {
-            // Nothing but signs that terminals draw in many ways.
+            // Only characters that terminals draw in different ways.
             return true;
         }
         !seen.is_empty() && wanted.ends_with(&seen)
     }
 
-    /// Returns how often `prompt` is to be seen above the composer, as one that was given.
+    /// Returns how often `prompt` is shown above the composer as one that was given.
     pub fn given(&self, profile: &Profile, prompt: &str) -> usize {
         let lines: Vec<&str> = self.lines().collect();
         let above = &lines[..composer_row(profile, &lines)];
         let first = prompt.lines().map(words_of).find(|line| !line.is_empty());
         let Some(first) = first else {
-            // One of signs alone stands behind the sign of the line.
+            // A prompt of symbols alone comes right after the prompt sign of its line.
             let signs = prompt.trim();
             let is_it = |line: &&&str| {
                 let behind = line.trim().split_once(' ').map(|(_, behind)| behind.trim());
@@ -175,15 +175,15 @@ impl Screen {
         };
         let begins = |line: &&&str| {
             let line = words_of(line);
-            // A long one is wrapped, or has something at its right.
+            // A long line is wrapped, or has something to its right.
             let is_long = line.len().min(first.len()) >= LONG;
             line == first || (is_long && (first.starts_with(&line) || line.starts_with(&first)))
         };
         above.iter().filter(begins).count()
     }
 
-    /// Whether nothing but `delivered` or a part of it stands in the composer: some of its lines may have
-    /// been taken out already.
+    /// Whether the composer contains nothing but `delivered` or a part of it: some of its lines may
+    /// already have been deleted.
     pub fn holds_part(&self, profile: &Profile, delivered: &str) -> bool {
         if self.holds(profile, delivered) {
             return true;
@@ -193,8 +193,8 @@ impl Screen {
         draft.is_some_and(|draft| !draft.is_empty() && essence(delivered).contains(&draft))
     }
 
-    /// Whether what stands in the composer has to do with `delivered`: it may be that with something of
-    /// a person's beside it.
+    /// Whether the content of the composer resembles `delivered`: it may be `delivered` together
+    /// with text that a person typed.
     pub fn is_near(&self, profile: &Profile, delivered: &str) -> bool {
         let Some(draft) = self.draft(profile) else {
             return false;
@@ -210,7 +210,7 @@ impl Screen {
         parts.any(|part| wanted.contains(&part.iter().collect::<String>()))
     }
 
-    /// Whether something stands in the cursor's line: behind a line that was entered, nothing does.
+    /// Whether the cursor's line has any text: after a line was entered, it has none.
     fn is_in_line(&self) -> bool {
         self.cursor.is_some_and(|(_, row)| {
             let row = usize::try_from(row).ok().and_then(|row| self.rows.get(row));
@@ -218,7 +218,7 @@ impl Screen {
         })
     }
 
-    /// Whether `typed` is what stands before the cursor, for a program that reads lines.
+    /// Whether `typed` is the text before the cursor, for a program that reads lines.
     pub fn ends_with(&self, typed: &str) -> bool {
         let Some((_, row)) = self.cursor.filter(|_| self.is_in_line()) else {
             return false;
@@ -248,14 +248,14 @@ impl Screen {
         };
         let end = self.rows[first..=found].iter().rposition(ends);
         match end {
-            // A block of nothing but its end is none to type into.
+            // A block that consists only of its end is not a composer.
             Some(0) => None,
             Some(end) => Some((first, first + end - 1)),
             None => Some((first, found)),
         }
     }
 
-    /// Returns the last line of a draft: where the cursor is, and what follows as its further lines.
+    /// Returns the last line of a draft: the cursor's line, or the last continuation line after it.
     fn last_line(&self, composer: &Composer, first: usize) -> usize {
         let at_cursor = self
             .cursor
@@ -271,9 +271,10 @@ impl Screen {
         let end = composer.end.as_ref();
         let end = end.and_then(|end| below.iter().position(|row| end.0.is_match(&row.text)));
         let last = match end {
-            // Blank lines of a draft have nothing of their own: the end tells how far it goes.
+            // Blank lines match nothing by themselves: the last continuation line before the end
+            // counts.
             Some(end) => below[..end].iter().rposition(continues),
-            // Without an end of its own a draft ends where the cursor is.
+            // Without an end pattern, a draft ends at the cursor.
             None if composer.cursor => None,
             None => {
                 let further = below.iter().take_while(|row| continues(row)).count();
@@ -285,10 +286,12 @@ impl Screen {
     }
 }
 
-/// Returns the answer that stands below a prompt, for an agent that keeps no transcript, and its last
-/// lines: an error or a limit ends a turn, and what stands above them may speak of errors and limits.
+/// Returns the answer that is shown below a prompt, for an agent without a transcript, and its last
+/// lines. An error or a limit ends a turn, while the lines above may merely mention errors and
+/// limits.
 ///
-/// `whole`: the lines are all that there is to see, so that a prompt that is out of sight stood above
+/// `whole` means that the lines are all there is, so that a prompt that is out of sight was above
+/// them. An empty prompt means the last one that was given, whatever it was.
 /// them. An empty prompt stands for the last one that was given, whatever it was.
 pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (String, String) {
     let composer = profile.composer.as_ref();
@@ -297,7 +300,8 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
     let is_prompt = |line: &str| composer.is_some_and(|composer| composer.line.0.is_match(line));
     let find = |start: &str| {
         let tells = |line: &str| essence(line).contains(start);
-        // An answer may repeat the prompt: what looks like the composer is the prompt itself.
+        // An answer may repeat the prompt: prefer a line that looks like the composer, which is the
+        // prompt itself.
         above
             .iter()
             .rposition(|line| tells(line) && is_prompt(line))
@@ -310,21 +314,21 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
     };
     let below = match told {
         Some(told) => &above[told + 1..],
-        // Below one that is out of sight there is nothing but its answer, where no other prompt is to be
-        // seen, nor what could be the answer to one.
+        // If the prompt is out of sight, everything below it is its answer, provided that no other
+        // prompt is visible and the agent has no mark for the beginning of an answer.
         None if whole
             && profile.turn.answer.is_none()
             && !above.iter().any(|line| is_given(profile, line)) =>
         {
             above
         }
-        // What stands there may be older.
+        // These lines may be older than the prompt.
         None => return (String::new(), last_lines(above, FURTHER_LINES)),
     };
     let begins = profile.turn.answer.as_ref();
     let first = begins.and_then(|begins| below.iter().position(|line| begins.0.is_match(line)));
     let from = match (begins, first) {
-        // Nothing here is the agent's answer.
+        // None of this is the agent's answer.
         (Some(_), None) => return (String::new(), below.join("\n")),
         (_, first) => first.unwrap_or(0),
     };
@@ -348,13 +352,13 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
     (answer.join("\n").trim().to_owned(), rest)
 }
 
-/// So many characters of a line are enough to know it by.
+/// The number of characters that are enough to identify a line.
 const LONG: usize = 12;
 
-/// So many characters of a prompt are looked for, the most first.
+/// The number of characters of a prompt that are looked for, the most first.
 const BEGINNINGS: [usize; 4] = [400, 120, 60, 30];
 
-/// Whether a line is a prompt that was given: it looks like the composer, and something stands in it.
+/// Whether a line is a prompt that was given: it looks like the composer and is not empty.
 fn is_given(profile: &Profile, line: &str) -> bool {
     let composer = profile.composer.as_ref();
     let groups = composer.and_then(|composer| composer.line.0.captures(line));
@@ -362,7 +366,7 @@ fn is_given(profile: &Profile, line: &str) -> bool {
     draft.is_some_and(|draft| !draft.trim().is_empty())
 }
 
-/// Returns the row in which the composer begins; the end of the lines where there is none.
+/// Returns the row in which the composer begins, or the end of the lines if there is none.
 fn composer_row(profile: &Profile, lines: &[&str]) -> usize {
     let composer = profile.composer.as_ref();
     let row = composer.and_then(|composer| {
@@ -377,15 +381,15 @@ fn composer_row(profile: &Profile, lines: &[&str]) -> usize {
 pub struct Given {
     /// How many there are.
     pub count: usize,
-    /// The line of the last.
+    /// The line of the last one.
     pub last: String,
-    /// Whether another stands below the prompt that was looked for. Where that one is not seen, this
-    /// is not known, and `false`.
+    /// Whether another prompt is below the one that was looked for. `false` if that one is not
+    /// visible, because then it is not known.
     pub followed: bool,
 }
 
-/// Returns the prompts that are shown as given, and whether one follows `prompt`. What stands in the
-/// composer, the last of such lines, was not given.
+/// Returns the prompts that are shown as given, and whether one follows `prompt`. The last line of
+/// that form is the composer, whose content was not given.
 pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
     let above = &lines[..composer_row(profile, lines)];
     let given: Vec<&str> = above
@@ -402,19 +406,19 @@ pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
     }
 }
 
-/// Returns what a prompt may be known by where it is shown, the longest first; nothing for one that
-/// is empty. Long prompts are wrapped, or shown in another way: their beginning is enough, and the
-/// more of it the better, for others may begin alike.
+/// Returns beginnings by which a prompt can be found on a screen, longest first; none for an empty
+/// prompt. A beginning is enough, because long prompts are wrapped or shown differently. A longer
+/// beginning is better, because other prompts may begin in the same way.
 fn beginnings(prompt: &str) -> Vec<String> {
     let first = prompt.lines().map(essence).find(|line| !line.is_empty());
     let cut = |first: String| BEGINNINGS.map(|length| first.chars().take(length).collect());
     first.map(cut).into_iter().flatten().collect()
 }
 
-/// A message at the end of a turn is one or two lines long.
+/// The number of lines of a message at the end of a turn: it is one or two lines long.
 const LAST_LINES: usize = 2;
 
-/// Where the prompt is out of sight, a message may stand above some lines of decoration.
+/// If the prompt is out of sight, a message may be above some lines of decoration.
 const FURTHER_LINES: usize = 10;
 
 fn last_lines(lines: &[&str], count: usize) -> String {
@@ -429,7 +433,7 @@ fn last_lines(lines: &[&str], count: usize) -> String {
     last.join("\n")
 }
 
-/// Returns what a line of the composer holds.
+/// Returns the content of one line of the composer.
 fn content(composer: &Composer, line: &str, first: bool) -> String {
     if first {
         let groups = composer.line.0.captures(line);
@@ -444,22 +448,22 @@ fn content(composer: &Composer, line: &str, first: bool) -> String {
     line[start..].trim_end().to_owned()
 }
 
-/// Returns what of a line of the composer stands before the cursor, with its blanks.
+/// Returns the text of a composer line before the cursor, including its blanks.
 fn typed_of<'t>(composer: &Composer, before: &'t str) -> &'t str {
     let groups = composer.line.0.captures(before);
     let draft = groups.and_then(|groups| groups.name("draft"));
     draft.map_or("", |draft| draft.as_str())
 }
 
-/// Returns what terminals show alike of a text: letters, digits and the signs of ASCII, without
-/// blanks, which are wrapped and trimmed.
+/// Returns the characters of a text that all terminals show alike: letters, digits and ASCII
+/// punctuation, without blanks, which are wrapped and trimmed.
 fn essence(text: &str) -> String {
     text.chars()
         .filter(|char| char.is_alphanumeric() || char.is_ascii_punctuation())
         .collect()
 }
 
-/// The same without the sign that a line may begin with.
+/// Does the same, and removes the sign that a line may begin with.
 fn words_of(line: &str) -> String {
     let line = essence(line);
     let words = line.trim_start_matches(|char: char| char.is_ascii_punctuation());
@@ -489,7 +493,7 @@ fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> 
         bright.push_str(if cell.dim() { " " } else { contents });
     }
     let before = before.or_else(|| Some(row_before(screen, row, open?)));
-    // Other blanks at the end may be what tells a line from another.
+    // Other kinds of trailing blanks may distinguish one line from another.
     text.truncate(text.trim_end_matches(' ').len());
     bright.truncate(bright.trim_end_matches(' ').len());
     Row {
@@ -499,7 +503,7 @@ fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> 
     }
 }
 
-/// Returns a line up to a column, with its blanks.
+/// Returns a line up to a column, including its blanks.
 fn row_before(screen: &vt100::Screen, row: u16, column: u16) -> String {
     let cell = |column| screen.cell(row, column);
     let blank = |column| cell(column).is_none_or(|cell| !cell.is_wide_continuation());

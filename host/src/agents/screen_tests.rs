@@ -24,16 +24,16 @@ fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
     let more = "> say more".to_owned();
     assert_eq!(told("say hello", &lines), (2, more.clone(), true));
     assert_eq!(told("say more", &lines), (2, more.clone(), false));
-    // Of the same text given twice, the last counts.
+    // If the same text was given twice, the last one counts.
     let twice = ["> say hello", "> say more", "> say hello", ">"];
     assert!(!told("say hello", &twice).2);
-    // A draft, or what an agent suggests there, answers nothing.
+    // A draft, or a suggestion of the agent, answers nothing.
     let draft = ["> say hello", "Shall I?", "> yes"];
     assert_eq!(
         told("say hello", &draft),
         (1, "> say hello".to_owned(), false)
     );
-    // Out of sight, or unknown: nothing is told of what follows.
+    // Out of sight, or unknown: then it is not known what follows.
     assert_eq!(told("something else", &lines), (2, more.clone(), false));
     assert_eq!(told("", &lines), (2, more, false));
     assert_eq!(told("say hello", &[]), (0, String::new(), false));
@@ -46,7 +46,7 @@ fn blanks_that_were_typed_are_a_draft() {
     assert!(!draft(&plain, ">", Some((3, 0))).empty);
     assert!(!draft(&plain, ">\n\n", Some((0, 1))).empty);
     assert!(draft(&plain, "> \x1b[2mAsk\x1b[0m", Some((2, 0))).empty);
-    // A program that draws its own cursor: it is left out where it stands at a line's end.
+    // A program that draws its own cursor: a cursor at the end of a line is left out.
     let drawn = profile("line = '^>(?: (?P<draft>.*))?$'\ncursor = false");
     assert!(draft(&drawn, "> \x1b[7m \x1b[0m", None).empty);
     assert!(draft(&drawn, "> \x1b[7m", None).empty);
@@ -93,7 +93,7 @@ proptest! {
     }
 }
 
-/// What Claude Code proposes as the next prompt: its first letter stands under the drawn cursor, the rest is
+/// A prompt that Claude Code proposes: its first letter is under the drawn cursor, and the rest is
 /// dim.
 #[test]
 fn a_prompt_that_the_agent_proposes_is_no_draft() {
@@ -105,7 +105,7 @@ fn a_prompt_that_the_agent_proposes_is_no_draft() {
         draft(claude, &screen, None)
     };
     assert!(draft_of("\x1b[7mr\x1b[0m\x1b[2mun the tests\x1b[0m").empty);
-    // Whole, of a word that a person has typed, the cursor stands behind.
+    // When a person has typed a whole word, the cursor is after it.
     for typed in [
         "run the tests\x1b[7m \x1b[0m",
         "r\x1b[7m \x1b[0m",
@@ -130,14 +130,14 @@ fn a_prompt_is_counted_where_it_is_shown_as_given() {
         ">",
     ];
     assert_eq!(given(&shown, "say hello"), 2);
-    // What stands in the composer was not given.
+    // The content of the composer was not given.
     assert_eq!(given(&["> say hello"], "say hello"), 0);
-    // A long one is wrapped, and goes on in lines of its own.
+    // A long prompt is wrapped and continues on lines of its own.
     let long = ["> say hello to everybody", "  who is there", ">"];
     assert_eq!(given(&long, "say hello to everybody who is there"), 1);
     assert_eq!(given(&long, "say hello to everybody\nwho is there"), 1);
     assert_eq!(given(&["> say", ">"], "say hello"), 0);
-    // One of signs alone.
+    // A prompt of symbols alone.
     assert_eq!(given(&["> ?!", "> ?", "?!", ">"], "?!"), 1);
     assert_eq!(given(&["> a", ">"], " \n"), 0);
 }

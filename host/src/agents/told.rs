@@ -1,4 +1,4 @@
-//! The turns that an agent's hooks have told of, each by the name that the agent gives it.
+//! The turns that an agent's hooks have reported, each under the name that the agent gives it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,32 +8,32 @@ use jiff::Timestamp;
 
 use super::report::{LONGEST_MESSAGE, Report, State};
 
-/// So many turns are known of a pane: a prompt of ours is among the latest.
+/// The number of turns that are remembered for a pane: a prompt of ours is among the latest.
 const MOST: usize = 32;
 
-/// A turn as hooks tell of it.
+/// A turn as hooks report it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// What the agent calls it.
+    /// The agent's name for it.
     pub id: Arc<str>,
-    /// Its prompt, as the agent took it; none where the report of its beginning is not known.
+    /// Its prompt, as the agent received it. `None` if its beginning was not reported.
     pub prompt: Option<Arc<str>>,
-    /// When its beginning was told.
+    /// When its beginning was reported.
     pub began: Option<Timestamp>,
-    /// When its end was told last: a hook of a person's may let it go on.
+    /// When its end was last reported: a hook of a person's own may make the turn continue.
     pub ended: Option<Timestamp>,
-    /// The agent's last message, told with the end.
+    /// The agent's last message, reported with the end.
     pub response: Option<Arc<str>>,
-    /// The file that the agent writes its turns into.
+    /// The file to which the agent writes its turns.
     pub transcript: Option<Arc<PathBuf>>,
 }
 
-/// The latest turns of a pane that were told of, the oldest first.
+/// The latest reported turns of a pane, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct ToldTurns(Arc<VecDeque<Told>>);
 
 impl ToldTurns {
-    /// Takes a report; one that names no turn says nothing here.
+    /// Takes a report. One that names no turn changes nothing.
     pub fn take(&mut self, report: &Report) {
         let Some(id) = report.turn.as_deref() else {
             return;
@@ -63,7 +63,8 @@ impl ToldTurns {
             }
             State::Done => {
                 turn.ended = Some(report.at);
-                // One that may have been cut is not the whole of it: the record tells.
+                // A message that may have been cut is not complete: the transcript has the whole of
+                // it.
                 let whole = report.message.as_deref();
                 let whole = whole.filter(|message| message.len() + 4 <= LONGEST_MESSAGE);
                 turn.response = whole.map(Arc::from);
@@ -72,7 +73,7 @@ impl ToldTurns {
         }
     }
 
-    /// The turns, the latest first.
+    /// Returns the turns, latest first.
     pub fn iter(&self) -> impl Iterator<Item = &Told> {
         self.0.iter().rev()
     }
@@ -101,7 +102,7 @@ mod tests {
         let mut told = ToldTurns::default();
         told.take(&report(State::Busy, None, "nameless", 1));
         told.take(&report(State::Busy, Some("a"), "do it", 2));
-        // What an agent asks for, and that it is idle, is no end of a turn.
+        // A question of the agent, or a report that it is idle, does not end a turn.
         told.take(&report(State::Blocked, Some("a"), "may I?", 3));
         told.take(&report(State::Idle, Some("a"), "waits for input", 4));
         let turns: Vec<&Told> = told.iter().collect();
@@ -110,7 +111,7 @@ mod tests {
         };
         assert_eq!(turn.prompt.as_deref(), Some("do it"));
         assert_eq!((turn.ended, turn.response.as_deref()), (None, None));
-        // A hook of a person's lets it go on: the later message is the last.
+        // A hook of a person's own makes it continue: the later message is the last one.
         told.take(&report(State::Done, Some("a"), "done", 5));
         told.take(&report(State::Busy, Some("b"), "next", 6));
         told.take(&report(State::Done, Some("a"), "really done", 7));

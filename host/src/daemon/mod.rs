@@ -1,4 +1,4 @@
-//! The daemon: one a data directory, one round after another, woken by what happens.
+//! The daemon: one per data directory, one round after another, woken by events.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -30,23 +30,23 @@ use profiles::Profiles;
 mod policies;
 mod profiles;
 
-/// Who holds a data directory.
+/// The daemon that holds a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// Since when.
     pub since: Timestamp,
 }
 
-/// The right to be the daemon of a data directory; given back when dropped, or by the system
-/// when the process ends in whatever way.
+/// The right to be the daemon of a data directory. It is released when this is dropped, or by the
+/// system however the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Why the lock is not to be had.
+/// Why the lock cannot be taken.
 #[derive(Debug, Error)]
 pub enum LockError {
     /// Another daemon has it.
@@ -54,20 +54,20 @@ pub enum LockError {
     Held {
         /// The data directory.
         path: PathBuf,
-        /// The other one.
+        /// The process id of the other daemon.
         pid: u32,
     },
     /// The lock file cannot be used.
     #[error("cannot use the lock `{path}`: {source}", path = path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A look at the lock holds it for an instant: a daemon that starts tries again for so long.
+/// How long a starting daemon keeps trying: anyone who looks at the lock holds it for an instant.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 
 impl Lock {
@@ -117,7 +117,7 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Returns who holds a data directory; `None`: no daemon runs.
+    /// Returns the daemon that holds a data directory. `None` if no daemon is running.
     pub fn holder(data: &Path) -> Option<Holder> {
         let mut file = File::open(data.join("daemon.lock")).ok()?;
         match file.try_lock_shared() {
@@ -129,7 +129,7 @@ impl Lock {
             .take(4096)
             .read_to_string(&mut text)
             .ok()?;
-        // Held, and not yet written: a daemon that starts.
+        // Held but not written yet: a daemon is starting.
         Some(serde_json::from_str(&text).unwrap_or(Holder {
             pid: 0,
             since: Timestamp::UNIX_EPOCH,
@@ -140,7 +140,7 @@ impl Lock {
 /// Why a daemon could not run.
 #[derive(Debug, Error)]
 pub enum DaemonError {
-    /// Another one runs.
+    /// Another daemon is running.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The queue cannot be used.
@@ -149,15 +149,15 @@ pub enum DaemonError {
     /// tmux is missing or too old.
     #[error("failed to {0}")]
     Tmux(#[from] tmux::Error),
-    /// Jobs have nowhere to stand.
+    /// There is no directory for jobs.
     #[error("cannot use the spool directory: {0}")]
     Spool(io::Error),
-    /// Rounds have nowhere to stand.
+    /// There is no directory for recorded rounds.
     #[error("cannot use the directory of recorded rounds `{path}`: {source}", path = path.display())]
     Archive {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The system refused something else.
@@ -165,9 +165,9 @@ pub enum DaemonError {
     System(#[from] io::Error),
 }
 
-/// What a daemon is told.
+/// How a daemon is to run.
 pub struct Options {
-    /// Where the queue is kept.
+    /// The directory of the queue.
     pub data_dir: PathBuf,
     /// The tmux server.
     pub socket: Socket,
@@ -175,44 +175,44 @@ pub struct Options {
     pub policy: Policy,
     /// Where it comes from.
     pub policy_source: Source,
-    /// Whether it was named on the command line, and so goes before what a person has chosen.
+    /// Whether the command line named it, so that it takes precedence over what a person chose.
     pub policy_named: bool,
-    /// The last order for a policy that was known when this one was chosen; 0: none.
+    /// The last order for a policy that was known when this one was chosen. 0 if there was none.
     pub last_order: i64,
-    /// The one that stands in where that fails.
+    /// The policy that is used if that one fails.
     pub fallback: Policy,
-    /// Loads others.
+    /// Loads other policies.
     pub loader: Loader,
     /// Whether rounds are recorded.
     pub record: bool,
-    /// What the recorded rounds may take, and as much those of a shadow, in bytes.
+    /// The maximum size of the recorded rounds, and also of those of a shadow, in bytes.
     pub record_limit: u64,
-    /// A policy that decides beside the live one, and is not heeded.
+    /// A policy that decides beside the live one, without any effect.
     pub shadow: Option<Policy>,
-    /// Ends when nothing is pending or in flight.
+    /// Whether to end when nothing is pending or in flight.
     pub once: bool,
-    /// Where a person's own profiles of agents stand.
+    /// The directory of a person's own profiles of agents.
     pub profiles_dir: PathBuf,
-    /// For the engine.
+    /// The settings of the engine.
     pub settings: Settings,
 }
 
 /// How a daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
+    /// It was told to stop.
     Stopped,
-    /// With `once`: all is done; so many tasks failed or became uncertain.
+    /// With `once`: everything is done.
     Finished {
-        /// How many.
+        /// How many tasks failed or became uncertain.
         failed: u64,
     },
 }
 
-/// Runs the daemon until it is told to stop, or with `once` until all is done.
+/// Runs the daemon until it is told to stop or, with `once`, until everything is done.
 ///
 /// # Errors
-/// It could not start. What goes wrong later is logged, and tried again.
+/// It could not start. Later errors are logged, and the operation is tried again.
 pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     // Attempts run beside the rounds, on this thread.
     tokio::task::LocalSet::new()
@@ -224,7 +224,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let program = tmux::Program::new("tmux", options.socket.clone());
     tmux::version(program.path()).await?;
     let store = Sqlite::open(&options.data_dir)?;
-    // Who sees the lock may send a signal.
+    // Anyone who sees the lock may send a signal.
     let mut stop = Stop::new()?;
     let _lock = Lock::take(&options.data_dir)?;
     let ledger = Ledger::start(store)?;
@@ -354,10 +354,10 @@ async fn nothing_left(ledger: &Ledger) -> Result<bool, StoreError> {
     Ok(!ledger.run(|store| store.anything_left()).await?)
 }
 
-/// Wakes the daemon when a job tells of its start or end, or a task was queued.
+/// Wakes the daemon when a job reports its start or end, or when a task was queued.
 fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Anything odd is a reason to look, too; reading a file is none.
+        // Anything unusual is also a reason to look, but reading a file is not.
         let reading = event.as_ref().is_ok_and(|event| {
             matches!(
                 event.kind,
@@ -381,7 +381,7 @@ fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> 
         .ok()
 }
 
-/// Whether a file's appearance means that something happened.
+/// Whether the appearance of a file means that something happened.
 fn tells(path: &Path) -> bool {
     let name = path
         .file_name()

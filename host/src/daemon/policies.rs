@@ -1,5 +1,5 @@
-//! Which policy decides, from the start of a daemon to its end: what it begins with, what a person
-//! orders, what changes in its file; and the policy beside it, and the record of rounds.
+//! Which policy decides, from the start of a daemon to its end: the one that it begins with, the
+//! orders of people, and changes of its file. Also the shadow policy and the recording of rounds.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,7 +47,7 @@ pub fn rounds_directory(data: &Path) -> PathBuf {
     data.join("rounds")
 }
 
-/// The directory of rounds that a shadow would have decided otherwise.
+/// The directory of rounds that a shadow would have decided differently.
 pub fn shadow_directory(data: &Path) -> PathBuf {
     data.join("shadow")
 }
@@ -63,7 +63,7 @@ pub(super) fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> 
     }
     if let Some(shadow) = &options.shadow {
         let directory = shadow_directory(&options.data_dir);
-        // What an earlier shadow would have done is of no use beside this one's.
+        // The decisions of an earlier shadow are of no use beside those of this one.
         match std::fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(DaemonError::Archive {
@@ -79,13 +79,13 @@ pub(super) fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> 
     Ok(host)
 }
 
-/// Which policy is live, and what is to become of it.
+/// Which policy is live, and which one is to be.
 pub(super) struct Policies {
     reloader: Reloader,
     pub(super) live: Live,
     /// Orders that are being loaded, or whose answer is not written yet.
     loading: BTreeSet<i64>,
-    /// What has become of orders and files, and is to be written down.
+    /// What became of orders and files, still to be written to the store.
     pub(super) unwritten: Vec<PolicyEvent>,
 }
 
@@ -113,7 +113,7 @@ impl Live {
 }
 
 impl Policies {
-    /// Starts what loads others, and writes down what this daemon begins with.
+    /// Starts the loader of other policies, and records what this daemon begins with.
     pub(super) async fn start(
         options: &Options,
         ledger: &Ledger,
@@ -132,7 +132,7 @@ impl Policies {
         let (named, last) = (options.policy_named, options.last_order);
         ledger
             .run(move |store| {
-                // What was ordered while no daemon ran: the last of it was chosen just now.
+                // Orders from while no daemon was running: the last of them was chosen just now.
                 for order in store.policy_orders()? {
                     if order.id > last {
                         continue;
@@ -145,7 +145,7 @@ impl Policies {
                     store.settle_policy(order.id, outcome, None, policy)?;
                 }
                 store.note_policy(&start)?;
-                // Given to the daemon before this one, while this one was waiting for its end.
+                // An order given to the previous daemon while this one was waiting for it to end.
                 let later = store.chosen_policy()?.filter(|event| event.id > last);
                 if let Some(event) = later.filter(|event| event.outcome == PolicyOutcome::Live)
                     && !named
@@ -172,8 +172,8 @@ impl Policies {
         })
     }
 
-    /// Between two rounds: exchanges the policy for one that has been loaded, and has those loaded
-    /// that were ordered.
+    /// Called between two rounds: switches to a policy that has been loaded, and starts loading
+    /// those that were ordered.
     pub(super) async fn take_up(
         &mut self,
         engine: &mut Engine<Server>,
@@ -235,7 +235,7 @@ impl Policies {
         }
     }
 
-    /// What was to be written stands there.
+    /// Called when the events that were to be written have been written.
     pub(super) fn written(&mut self) {
         for event in self.unwritten.drain(..) {
             self.loading.remove(&event.id);
@@ -243,8 +243,8 @@ impl Policies {
     }
 }
 
-/// Writes down what became of orders and files, together with how the daemon stands now: who asks
-/// after the one sees the other.
+/// Records what became of orders and files, together with the current state of the daemon, so that
+/// whoever asks for one also sees the other.
 pub(super) async fn write_down(
     ledger: &Ledger,
     events: Vec<PolicyEvent>,

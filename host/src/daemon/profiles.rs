@@ -13,20 +13,21 @@ use tokio::sync::Notify;
 use crate::agents::Catalog;
 use crate::agents::catalog::CatalogError;
 
-/// How often their files are looked at. What was written a moment ago is read with the next look: many
-/// programs write a file in pieces.
+/// How often their files are looked at. A file that was written a moment ago is read at the next
+/// look, because many programs write a file in pieces.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// More files than these are not looked at.
+/// The maximum number of files that are looked at.
 const MOST: usize = 1_000;
 
-/// The profiles, and what was wrong with those that are left out.
+/// The profiles, and the errors of those that were left out.
 type Loaded = (Catalog, Vec<CatalogError>);
 
-/// What a file is known by without being read: its name, its size, and when it was written.
+/// What identifies the state of a file without reading it: its name, its size, when it was written,
+/// and its inode.
 type Stamp = (PathBuf, u64, (i64, i64), u64);
 
-/// Looks at a person's profiles on a thread of its own, which ends with this.
+/// Looks at a person's profiles on a thread of its own, which ends when this is dropped.
 pub(super) struct Profiles {
     changed: Receiver<Loaded>,
     _alive: Arc<()>,
@@ -56,13 +57,13 @@ impl Profiles {
         }
     }
 
-    /// Returns the profiles as they are now, where they have changed since.
+    /// Returns the current profiles if they have changed since the last call.
     pub(super) fn changed(&self) -> Option<Loaded> {
         self.changed.try_iter().last()
     }
 }
 
-/// Tells of each change, until nobody listens any more.
+/// Reports each change until nobody listens any more.
 fn follow(directory: &Path, alive: &Weak<()>, tell: impl Fn(Loaded) -> bool) {
     let mut read = stamps(directory);
     let mut seen = read.clone();

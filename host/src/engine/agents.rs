@@ -1,5 +1,5 @@
-//! The agents among the panes: which there are, what their signals say, and what is remembered of
-//! each from one scan to the next.
+//! The agents among the panes: which ones there are, what their signals say, and what is remembered
+//! of each from one scan to the next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,38 +20,39 @@ use crate::node::attempt::record::{open_records, surroundings};
 use crate::probe;
 use crate::tmux::{Capture, Pane};
 
-/// A program that no profile knows is looked at again after this: a wrapper starts its agent late.
+/// A program that no profile knows is looked at again after this time: a wrapper may start its
+/// agent late.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// An agent without a known transcript is asked for its open files this often.
+/// How often an agent without a known transcript is checked for its open files.
 const SEARCH_AGAIN: Duration = Duration::from_secs(5);
 
-/// A program that has just drawn the line to type into is given this long.
+/// How long a program may take to be ready after it has drawn its input line.
 const SETTLE_IN: Duration = Duration::from_secs(1);
 
-/// Where nothing has appeared for so many seconds, nothing is about to change.
+/// If nothing has appeared for this many seconds, nothing is about to change.
 const QUIET: i64 = 3;
 
-/// After so many reports all but the last of each pane are deleted.
+/// After this many reports, all but the last of each pane are deleted.
 const SWEEP_AFTER: usize = 256;
 
 /// The agents that were seen.
 #[derive(Default)]
 pub(super) struct Agents {
     known: HashMap<Identity, Agent>,
-    /// Panes whose program no profile knows: its process group, and when it was looked at.
+    /// Panes whose program no profile knows.
     strangers: HashMap<Identity, Stranger>,
-    /// Whether a line to type into is taken for ready at first sight.
+    /// Whether an input line counts as ready at first sight.
     at_once: bool,
     /// The last report of each pane.
     reports: HashMap<(u32, PaneId), Report>,
-    /// The turns that were told of in each pane.
+    /// The turns that were reported in each pane.
     told: HashMap<(u32, PaneId), ToldTurns>,
     /// The name of the last report that was read.
     read_up_to: String,
-    /// The names of those that were read of the last seconds.
+    /// The names of the reports that were read within the last seconds.
     recent: BTreeSet<String>,
-    /// How many were read since the files were swept.
+    /// How many were read since files were last swept.
     unswept: usize,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Agents {
 struct Stranger {
     group: u32,
     looked: Instant,
-    /// What it shows, which may tell.
+    /// Its screen, which may show what it is.
     screen: Option<Screen>,
 }
 
@@ -67,24 +68,24 @@ struct Stranger {
 pub(super) struct Agent {
     pub(super) profile: Arc<Profile>,
     pub(super) pid: u32,
-    /// With the id it names the process for good.
+    /// Together with the id, this identifies the process for good.
     began: u64,
     pub(super) by: By,
     /// The group in the foreground when it was recognised.
     group: u32,
-    /// What it was started with: it stays in memory.
+    /// The variables that it was started with. They stay in memory.
     env: Arc<BTreeMap<String, String>>,
-    /// Its screen, as it was read last.
+    /// Its screen, as last read.
     screen: Option<ReadScreen>,
-    /// Since when its signals say what they say.
+    /// Since when its signals have said the same.
     memory: Memory,
     follower: Option<Follower>,
-    /// A turn of its ended of which no transcript told.
+    /// Whether a turn of it has ended that no transcript contained.
     keeps_none: bool,
-    /// It shows the alternate screen.
+    /// Whether it shows the alternate screen.
     alternate: bool,
     searched: Option<Instant>,
-    /// Whether its line to type into has been there for a while since it began.
+    /// Whether its input line has been there for a while since it started.
     ready: bool,
     /// When that line appeared.
     appeared: Option<Timestamp>,
@@ -98,7 +99,7 @@ pub(super) struct ReadScreen {
     at: i64,
 }
 
-/// What changes when a screen does. tmux tells of activity by the second.
+/// Changes whenever the screen does. tmux reports activity only by the second.
 #[derive(Clone, PartialEq, Eq)]
 struct ScreenStamp {
     activity: i64,
@@ -128,14 +129,14 @@ impl ReadScreen {
         }
     }
 
-    /// Whether the pane's screen is still this one: nothing has appeared there since, and not within
+    /// Whether the pane's screen is still this one: nothing has appeared there since, nor within
     /// the second in which it was read.
     fn holds(&self, pane: &Pane) -> bool {
         self.stamp == ScreenStamp::of(pane) && self.at > pane.activity + 1
     }
 }
 
-/// What the scan tells of an agent.
+/// What the scan reports of an agent.
 #[derive(Clone)]
 pub(super) struct AgentSeen {
     pub(super) profile: Arc<Profile>,
@@ -144,9 +145,9 @@ pub(super) struct AgentSeen {
     pub(super) by: By,
     pub(super) signals: Vec<Signal>,
     pub(super) report: Option<Report>,
-    /// The turns that it has told of by their names.
+    /// The turns that it has reported by their names.
     pub(super) told: ToldTurns,
-    /// What it was started with.
+    /// The variables that it was started with.
     pub(super) env: Arc<BTreeMap<String, String>>,
     pub(super) verdict: Verdict,
     pub(super) pane: Pane,
@@ -163,9 +164,9 @@ impl std::fmt::Debug for AgentSeen {
 }
 
 impl Agents {
-    /// Reads what agents have reported since; returns whether there was anything.
+    /// Reads what agents have reported since the last time. Returns whether there was anything.
     pub(super) fn hear(&mut self, reports: &Reports) -> bool {
-        // One that took a moment longer to be written may have an earlier name.
+        // A report that took a moment longer to write may have an earlier name.
         let mut news = reports.news(&earlier(&self.read_up_to));
         news.retain(|(name, _)| !self.recent.contains(name));
         let any = !news.is_empty();
@@ -193,8 +194,8 @@ impl Agents {
         any
     }
 
-    /// Returns the agent that runs in a pane, and remembers it. `prompt`: a shell waits at its prompt
-    /// there, so that nothing runs.
+    /// Returns the agent that runs in a pane, and remembers it. `prompt` means that a shell waits
+    /// at its prompt there, so nothing runs.
     pub(super) fn find(&mut self, catalog: &Catalog, pane: &Pane, prompt: bool) -> Option<&Agent> {
         let identity = &pane.identity;
         let group = (!prompt)
@@ -257,7 +258,7 @@ impl Agents {
         Some(self.known.entry(identity.clone()).or_insert(agent))
     }
 
-    /// Lets every program be looked at again: what it is may be said otherwise now.
+    /// Lets every program be looked at again, because it may be recognized differently now.
     pub(super) fn recognise_anew(&mut self) {
         self.known.clear();
         self.strangers.clear();
@@ -278,20 +279,21 @@ impl Agents {
             .chain(self.strangers.keys())
             .map(|identity| (identity.server_pid, identity.pane.clone()))
             .collect();
-        // One of a pane that is not known yet may be about to be.
+        // A report from a pane that is not known yet may still be needed.
         let recent = Timestamp::now() - Duration::from_secs(600);
         self.reports
             .retain(|pane, report| panes.contains(pane) || report.at > recent);
         self.told.retain(|pane, _| self.reports.contains_key(pane));
     }
 
-    /// Whether the screen of a program that nobody knows is to be read, for it may tell what it is.
+    /// Whether the screen of an unknown program must be read, because it may show what the program
+    /// is.
     pub(super) fn wants_hint(&self, pane: &Pane) -> bool {
         let stranger = self.strangers.get(&pane.identity);
         stranger.is_some_and(|stranger| stranger.screen.is_none())
     }
 
-    /// Keeps the screen of a program that nobody knows.
+    /// Keeps the screen of an unknown program.
     pub(super) fn keep_hint(&mut self, pane: &Pane, capture: Option<&Capture>) {
         let stranger = self.strangers.get_mut(&pane.identity);
         if let (Some(stranger), Some(capture)) = (stranger, capture) {
@@ -299,7 +301,7 @@ impl Agents {
         }
     }
 
-    /// Lets a program that nobody knows be looked at again at once.
+    /// Lets an unknown program be looked at again at once.
     pub(super) fn look_again(&mut self, pane: &Pane) {
         if let Some(stranger) = self.strangers.get_mut(&pane.identity) {
             stranger.looked = stranger
@@ -309,7 +311,7 @@ impl Agents {
         }
     }
 
-    /// Returns what a single look needs: nothing of what was seen before is known.
+    /// Returns what a single look needs: it knows nothing of earlier looks.
     pub(super) fn for_one_look() -> Self {
         Self {
             at_once: true,
@@ -317,7 +319,7 @@ impl Agents {
         }
     }
 
-    /// Whether the screen of an agent is to be read anew.
+    /// Whether the screen of an agent must be read again.
     pub(super) fn wants_screen(&self, pane: &Pane) -> bool {
         self.known.get(&pane.identity).is_some_and(|agent| {
             let read = agent.screen.as_ref();
@@ -332,7 +334,7 @@ impl Agents {
         }
     }
 
-    /// Returns the transcript that an agent writes, where it is known.
+    /// Returns the transcript that an agent writes, if known.
     pub(super) fn record(&self, identity: &Identity) -> Option<PathBuf> {
         let follower = self.known.get(identity)?.follower.as_ref()?;
         Some(follower.path().to_owned())
@@ -344,7 +346,7 @@ impl Agents {
         agent.is_some_and(|agent| agent.keeps_none && agent.follower.is_none())
     }
 
-    /// Notes that no transcript told of a turn.
+    /// Notes that no transcript contained a turn.
     pub(super) fn no_transcript(&mut self, identity: &Identity) {
         if let Some(agent) = self.known.get_mut(identity) {
             agent.keeps_none = true;
@@ -358,8 +360,8 @@ impl Agents {
         }
     }
 
-    /// Returns what is to be seen of an agent. `attended_for`: how long a person who has typed there
-    /// counts as being there.
+    /// Returns what is seen of an agent. `attended_for` is how long a person who has typed there
+    /// counts as present.
     pub(super) fn see(
         &mut self,
         pane: &Pane,
@@ -400,13 +402,12 @@ impl Agents {
 }
 
 impl Agent {
-    /// Whether what was told at that time was told by this process, and not by one before it.
+    /// Whether what was reported at that time came from this process, and not from an earlier one.
     fn has_begun_before(&self, at: Timestamp) -> bool {
         probe::started_at(self.pid).is_none_or(|began| began <= at)
     }
 
-    /// Makes nothing of a line to type into that has just appeared: programs draw it before they take
-    /// pastes.
+    /// Ignores an input line that has just appeared: programs draw it before they accept pastes.
     fn settled(
         &mut self,
         says: Says,
@@ -455,7 +456,7 @@ impl Agent {
     }
 }
 
-/// Returns the name that a report of some seconds before would have.
+/// Returns the name that a report some seconds earlier would have.
 fn earlier(name: &str) -> String {
     let digits = name.split('-').next().unwrap_or_default();
     let nanoseconds: u128 = digits.parse().unwrap_or_default();

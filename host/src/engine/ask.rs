@@ -1,6 +1,6 @@
-//! ask: what a shell exports cannot be seen from outside, once it has changed since its start. It
-//! tells of it around each job; and where a task names variables, an idle shell of which something
-//! has changed is asked, by a line that writes them into the spool.
+//! ask: what a shell exports cannot be seen from outside once it has changed since its start. The
+//! shell reports it around each job. If a task names variables, an idle shell that may have changed
+//! is asked, by a line that writes them into the spool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,12 +24,11 @@ use crate::tmux::{Tmux, Typed, TypedLine};
 /// How many variables the history names.
 const NAMED: usize = 8;
 
-/// How long an answer is waited for. A shell needs some milliseconds.
+/// How long to wait for an answer. A shell needs some milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// A shell that has done something and whose variables are the same is left in peace for so long,
-/// and for twice as long the next time, up to the longest: some shells draw their prompt again
-/// and again.
+/// A shell that has done something, but whose variables are the same, is left alone for this long,
+/// and for twice as long the next time, up to the longest: some shells keep redrawing their prompt.
 const REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
@@ -55,7 +54,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.put_questions(&sessions, names, &why, now).await
     }
 
-    /// Undoes what tasks that were interrupted have left: a question undoes it, too.
+    /// Undoes what interrupted tasks have left, by asking a question, which also undoes it.
     pub(super) async fn clean_up(
         &mut self,
         snapshot: &Snapshot,
@@ -66,7 +65,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .iter()
             .filter(|seen| {
                 let identity = &seen.row.identity;
-                // The next job undoes it where a person wants to be left in peace.
+                // If a person wants the session left alone, the next job undoes it.
                 seen.row.activity == Activity::Idle
                     && matches!(seen.what, What::Shell(_))
                     && !seen.row.paused
@@ -127,7 +126,7 @@ impl<T: Tmux + 'static> Engine<T> {
             questions.push(question);
             asked.push(seen);
         }
-        // Written before the first byte goes to a pane.
+        // Committed before the first byte goes to a pane.
         let rows: Vec<String> = asked.iter().map(|seen| seen.row.name.clone()).collect();
         self.ledger
             .run(move |store| {
@@ -162,13 +161,13 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// Variables that shells themselves change all the time.
+/// Variables that shells change all the time by themselves.
 const NOT_TRACKED: [&str; 4] = ["_", "SHLVL", "PWD", "OLDPWD"];
 
-/// Longer values are not kept with the session, in bytes; a shell is asked for them.
+/// Longer values, in bytes, are not kept with the session; the shell is asked for them.
 const LONGEST_TRACKED: usize = 4096;
 
-/// Takes up what a shell that is back at its prompt has told of its variables behind a job: what
+/// Takes what a shell that is back at its prompt has reported about its variables after a job. What
 /// the job has set stays known with the session.
 pub(super) fn take_told(spool: &Spool, known: &mut Known) {
     let Some(telling) = known.telling.take() else {
@@ -196,7 +195,7 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
                 known.env.insert(name.clone(), value.clone());
             }
         }
-        // What a job was to export and did not come to is not there.
+        // What a job was to export but never exported is not there.
         known.env.retain(|name, _| after.contains_key(name));
     }
     spool.remove_told(telling.attempt);
@@ -204,8 +203,8 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
     known.fresh = Freshness::FromNextPrompt;
 }
 
-/// Takes the answer of a session that was asked, once it is back at its prompt; after a while it
-/// is not waited for any longer.
+/// Takes the answer of a session that was asked, once it is back at its prompt. After a while, the
+/// answer is no longer waited for.
 pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) {
     let Some(asked) = &known.asked else {
         return;
@@ -216,7 +215,7 @@ pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) 
         return;
     }
     let answer = answer.map(|mut variables| {
-        // What a task that was interrupted has made of its secret values.
+        // What an interrupted task has made of its secret values.
         let made = variables
             .iter()
             .filter(|(_, value)| tells(value, &known.left));
@@ -237,7 +236,7 @@ pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) 
         let reason = "does not undo what an interrupted task has left".to_owned();
         known.hold = Some((Instant::now() + LONGEST_REST, reason));
     }
-    // One that does not answer is not asked again before it has done something.
+    // A shell that does not answer is not asked again before it has done something.
     let same = match (&answer, &known.live) {
         (Some(answer), Some(live)) => is_same(answer, live),
         (answer, _) => answer.is_none(),
@@ -254,13 +253,13 @@ pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) 
     known.asked = None;
 }
 
-/// Whether a value holds one of `secrets`.
+/// Whether a value contains one of `secrets`.
 fn tells(value: &str, secrets: &BTreeMap<String, String>) -> bool {
     let mut secrets = secrets.values();
     secrets.any(|secret| secret.len() >= SHORTEST_SECRET && value.contains(secret))
 }
 
-/// Whether two answers are the same, but for what shells change all the time.
+/// Whether two answers are the same, except for what shells change all the time.
 fn is_same(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
     let counts = |(name, _): &(&String, &String)| !NOT_TRACKED.contains(&name.as_str());
     one.iter().filter(counts).eq(other.iter().filter(counts))

@@ -1,10 +1,10 @@
-//! The smallest changes that would let a task run that waits: found by trying them in thought, on
-//! the hard constraints and on the policy itself.
+//! Finds the smallest changes that would let a waiting task run, by trying them hypothetically
+//! against the hard constraints and the policy itself.
 //!
-//! For each session there is a plan: what rules the session out is taken back, one by one, and then
-//! the policy is asked as if that were done. Where it would rather wait, one thing more is tried:
-//! that the session came closer to what the task asks, or the task asked for less. Only what leads
-//! to an assignment is offered.
+//! There is a plan for each session: what rules the session out is removed, one thing after
+//! another, and then the policy is asked as if that had been done. If it would still rather wait,
+//! one more thing is tried: that the session comes closer to what the task asks for, or that the
+//! task asks for less. Only what leads to an assignment is offered.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub struct Change {
     pub change: String,
     /// Where the task would go, as far as can be told.
     pub session: Option<String>,
-    /// With how many points.
+    /// The points that it would get.
     pub points: Option<i32>,
 }
 
@@ -46,12 +46,12 @@ impl Change {
     }
 }
 
-/// How many changes are told.
+/// How many changes are reported.
 const MOST: usize = 10;
-/// For how long the policy is asked: some take long.
+/// How long the policy is asked in total; some policies are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What stands in the way of a task, as last seen.
+/// A waiting task and everything around it, as last seen.
 pub(super) struct Stage<'a> {
     pub(super) task: &'a Task,
     pub(super) rows: &'a [&'a SessionRow],
@@ -64,16 +64,17 @@ pub(super) struct Stage<'a> {
     pub(super) now: Timestamp,
 }
 
-/// A session that runs neither a shell nor an agent that is known.
+/// A session that runs neither a shell nor a known agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its program.
     pub runs: String,
 }
 
-/// Returns what would let the task run, the least first; nothing where it can run as it is.
+/// Returns what would let the task run, the smallest change first. Returns nothing if it can run as
+/// it is.
 pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
     let mut search = Search {
         stage,
@@ -86,7 +87,8 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
         Trial::Goes { .. } => return Vec::new(),
         Trial::Unknown => return start(stage).into_iter().collect(),
     }
-    // First what rules sessions out, the least of it first; then what could bring them closer.
+    // First remove what rules sessions out, the least effort first; then try what brings them
+    // closer.
     let mut plans: Vec<(usize, Vec<Step>)> = (0..stage.rows.len())
         .flat_map(|session| {
             plans(stage, session)
@@ -97,7 +99,7 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
     plans.sort_by_key(|(_, plan)| effort(plan));
     let mut not_enough = Vec::new();
     for (session, plan) in plans {
-        // What follows is more to do than what will be told.
+        // All further plans are more effort than anything that will be reported.
         if search.is_full(effort(&plan)) {
             break;
         }
@@ -140,17 +142,17 @@ fn effort(steps: &[Step]) -> usize {
     each + 10 * steps.len().saturating_sub(1)
 }
 
-/// What becomes of a task in thought.
+/// What hypothetically happens to a task.
 enum Trial {
-    /// It goes to the session at this place, with so many points.
+    /// It goes to the session at this index, with these points.
     Goes { session: usize, points: i32 },
     /// It waits.
     Waits,
-    /// The policy does not say, or there is no more time to ask it.
+    /// The policy does not say, or there is no time left to ask it.
     Unknown,
 }
 
-/// What to do for which session (none: of the task alone).
+/// What to do for which session; `None`: for the task alone.
 type Plan = (Option<usize>, Vec<Step>);
 
 /// The plans that were tried, and whether each would be enough.
@@ -162,7 +164,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether enough was found that is less than this.
+    /// Whether enough changes were found that take less effort than this.
     fn is_full(&self, effort: usize) -> bool {
         let less = self.found.iter().filter(|(found, _)| *found < effort);
         less.count() >= MOST
@@ -180,7 +182,7 @@ impl Search<'_> {
         if let Some((_, enough)) = self.tried.iter().find(|(other, _)| *other == key) {
             return *enough;
         }
-        // Where asking for less is enough by itself, nothing of the session need change.
+        // If asking for less is enough by itself, the session need not change.
         if !alone && !of_task.is_empty() && self.follow(session, &of_task) {
             return true;
         }
@@ -204,7 +206,7 @@ impl Search<'_> {
         true
     }
 
-    /// Asks the policy what would become of the task if the steps were done.
+    /// Asks the policy what would happen to the task if the steps were done.
     fn try_out(&self, session: Option<usize>, steps: &[Step]) -> Trial {
         if Instant::now() >= self.until {
             return Trial::Unknown;
@@ -219,7 +221,7 @@ impl Search<'_> {
             Some(row) if Some(index) == session => row,
             _ => stage.rows[index],
         };
-        // As in a round: those that are ready, and behind them those that are not.
+        // As in a round: ready sessions first, and after them those that are not.
         let is_ready = |index: &usize| obstacle(row(*index)).is_none();
         let shown = |index: &usize| row(*index).admission != Admission::Excluded;
         let (mut listed, others): (Vec<usize>, Vec<usize>) =
@@ -267,8 +269,8 @@ impl Search<'_> {
     }
 }
 
-/// The ways in which what rules a session out can be taken back; none: there is no way. One empty
-/// plan: nothing rules it out.
+/// Returns the ways in which everything that rules a session out can be removed. Empty if there is
+/// no way; a single empty plan means that nothing rules it out.
 fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     let row = stage.rows[session];
     let task = stage.task;
@@ -325,7 +327,8 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
         let pauses = pauses.filter(|pause| pause.covers(row.who(), &row.provider));
         obstacles.push(vec![Step::Resume(pauses.cloned().collect())]);
     }
-    // One that is asked for its variables, or was just used by a person, is idle and held back.
+    // A session that is being asked for its variables, or that a person just used, is idle but held
+    // back.
     let held = obstacle(row).is_some() && row.admission != Admission::Excluded;
     if row.activity != Activity::Idle || (held && !row.paused) {
         obstacles.push(vec![Step::Wait]);
@@ -345,7 +348,7 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     plans
 }
 
-/// What could make a policy take a session that it would rather not.
+/// Returns what could make a policy take a session that it would rather not take.
 fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
     let row = stage.rows[session];
     let metadata = &stage.task.metadata;
@@ -382,8 +385,8 @@ fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
     steps
 }
 
-/// Where no session will do, whatever is changed: which one to start. This alone is not tried: what
-/// is not there cannot be shown to a policy.
+/// Returns which session to start if no existing one will do, whatever is changed. Only this change
+/// is not tried, because a session that does not exist cannot be shown to a policy.
 fn start(stage: &Stage<'_>) -> Option<Change> {
     let task = stage.task;
     if stage.rows.is_empty() {
@@ -402,7 +405,7 @@ fn start(stage: &Stage<'_>) -> Option<Change> {
         }));
     }
     let target = task.target_session.as_ref()?;
-    // One that is gone does not come back.
+    // A target that is gone does not come back.
     let is_awaited = target.meaning.is_none();
     if !is_awaited || stage.rows.iter().any(|row| row.who().answers(target)) {
         return None;

@@ -1,9 +1,9 @@
-//! What shows that the line of a shell that does not tell is empty.
+//! What shows that the line of a shell without reports of its own is empty.
 //!
-//! The screen of a shell that waits at its prompt looks the same whether a prompt ends in `ls ` or a
-//! person has typed it. So a line is typed into such a shell only where its row is one that no draft can
-//! make: the prompt that its kind of shell draws by itself, or the one that this very shell has drawn
-//! before. Anything else is unknown, with what to do.
+//! The screen of a shell that waits at its prompt looks the same whether a prompt ends in `ls ` or
+//! a person has typed that. So a line is typed into such a shell only if its row is one that no
+//! draft can produce: the prompt that this kind of shell draws by default, or the one that this
+//! very shell has drawn before. Anything else is unknown, and people are told what to do.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -14,27 +14,27 @@ use super::tracker::Stamp;
 use crate::model::session::Shell;
 use crate::tmux::{CursorLine, Pane};
 
-/// What is said of a line of which nothing shows that it is empty.
+/// The message for a line that nothing shows to be empty.
 pub(super) const UNSHOWN: &str = "nothing shows that its line is empty: press Enter in it, or have it load `assigner shell-init`";
 
-/// The row of a shell's cursor, and what stands above it.
+/// The row of a shell's cursor, and what the rows above it show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
-    /// Left of the cursor, blanks included.
+    /// The text left of the cursor, including blanks.
     text: String,
-    /// Nothing stands right of the cursor.
+    /// There is nothing right of the cursor.
     ends: bool,
-    /// The row above reaches the right edge: this one may be the rest of it.
+    /// The row above reaches the right edge, so this row may continue it.
     wraps: bool,
-    /// How often the same row stands above, each as far from the next, with nothing behind it: so many
-    /// times was Enter pressed at an empty line.
+    /// How often the same row appears above at equal distances, with nothing after it: Enter was
+    /// pressed this often at an empty line.
     repeats: usize,
-    /// No more of them would be seen.
+    /// The screen has no room to show more of them.
     full: bool,
 }
 
 impl Row {
-    /// Returns the row in which the cursor of this pane stands.
+    /// Returns the row that contains the cursor of this pane.
     pub(super) fn of(pane: &Pane, line: &CursorLine) -> Self {
         use unicode_width::UnicodeWidthStr;
 
@@ -50,17 +50,17 @@ impl Row {
         }
     }
 
-    /// Returns it for who is to know what holds a session up, in quotes.
+    /// Returns the row in quotes, for a person who asks what holds a session up.
     pub(super) fn quoted(&self) -> String {
         format!("`{}`", self.text.trim_end())
     }
 }
 
-/// Counts how often `text` stands above itself with nothing behind it, in equal steps, and tells whether
-/// that is as often as could be seen.
+/// Counts how often `text` appears above itself at equal distances, with nothing after it. Also
+/// returns whether that is the most that could be seen.
 fn repeats(text: &str, above: &[String]) -> (usize, bool) {
     let text = text.trim_end();
-    // Far to the right a prompt may show more, such as a clock.
+    // Far to the right, a prompt may show more, such as a clock.
     let same = |row: &String| {
         row.strip_prefix(text)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with("   "))
@@ -78,26 +78,27 @@ fn repeats(text: &str, above: &[String]) -> (usize, bool) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Drawn {
     text: String,
-    /// How often, one after the other, it was the same.
+    /// How often in a row it was the same.
     times: usize,
-    /// Whether the last that it ran was a job of ours.
+    /// Whether the last thing that it ran was a job of ours.
     job: Job,
 }
 
-/// Whether what a shell has run last was a job of ours.
+/// Whether the last thing that a shell ran was a job of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     /// It was not.
     No,
-    /// It was, and its prompt was not seen since.
+    /// It was, and the shell's prompt has not been seen since.
     Ended,
-    /// It was, and so it stood when its prompt was first seen: while it is the same, no key has come.
+    /// It was, and this was the shell's state when its prompt was first seen. While that is the
+    /// same, no key has been pressed.
     Back(Stamp),
 }
 
 impl Drawn {
-    /// Returns what is known after another look at the row, which something has changed since the `last`.
-    /// `came` tells that the shell has run something meanwhile.
+    /// Returns what is known after another look at the row, which has changed since `last`. `came`
+    /// means that the shell has run something in the meantime.
     pub(super) fn after(
         before: Option<Self>,
         last: Option<&Row>,
@@ -122,7 +123,7 @@ impl Drawn {
         }
         let same = before.filter(|drawn| drawn.text == row.text);
         let times = same.map_or(0, |drawn| drawn.times);
-        // The empty line above it was drawn as well.
+        // The empty line above it showed the same prompt.
         let times = if entered { times.max(1) } else { times };
         Some(Self {
             text: row.text.clone(),
@@ -131,7 +132,7 @@ impl Drawn {
         })
     }
 
-    /// Returns what is known of a row that was shown to be empty, by whatever it was.
+    /// Returns what is known about a row that was shown to be empty, by whatever evidence.
     pub(super) fn shown(row: &Row) -> Self {
         Self {
             text: row.text.clone(),
@@ -140,39 +141,39 @@ impl Drawn {
         }
     }
 
-    /// Whether it is the prompt of this row.
+    /// Whether this is the prompt of this row.
     pub(super) fn is_of(&self, row: &Row) -> bool {
         row.text.ends_with(&self.text)
     }
 
-    /// Whether a job of ours has ended, and its shell was not seen at its prompt since.
+    /// Whether a job of ours has ended, and its shell has not been seen at its prompt since.
     pub(super) fn awaits_prompt(&self) -> bool {
         self.job == Job::Ended
     }
 
-    /// A job of ours has ended there.
+    /// Records that a job of ours has ended there.
     pub(super) fn job_ended(&mut self) {
         self.job = Job::Ended;
     }
 }
 
-/// What is known of a shell without looking at it.
+/// What is known about a shell without looking at its screen.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
-    /// Which it is.
+    /// Which shell it is.
     pub(super) shell: Shell,
-    /// Where it stands.
+    /// Its directory.
     pub(super) directory: Option<PathBuf>,
     /// The directory that prompts call `~`.
     pub(super) home: Option<PathBuf>,
-    /// What this machine is called.
+    /// The name of this machine.
     pub(super) host: String,
     /// Whether a client was ever attached to a session that shows it.
     pub(super) attached: bool,
 }
 
 impl Facts {
-    /// Returns those of a shell of this user, on this machine.
+    /// Returns the facts for a shell of this user on this machine.
     pub(super) fn here(shell: Shell, directory: Option<&str>, attached: bool) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into();
         Self {
@@ -185,7 +186,7 @@ impl Facts {
     }
 }
 
-/// Returns what shows that nothing was typed behind the prompt; `None`: nothing does.
+/// Returns what shows that nothing was typed after the prompt, or `None` if nothing does.
 pub(super) fn proof(
     row: &Row,
     facts: &Facts,
@@ -205,27 +206,28 @@ pub(super) fn proof(
     if drawn.text == row.text {
         return Some("its row is the prompt that it has drawn before, and nothing else");
     }
-    // What a job has printed last may stand in front of it.
+    // The last output of a job may precede the prompt.
     (drawn.job == Job::Back(stamp) && !continues(&drawn.text) && row.text.ends_with(&drawn.text))
         .then_some(
             "its row ends in the prompt that it has drawn behind a job, and no key came since",
         )
 }
 
-/// Whether a row may stand in front of the second line of something unfinished: then it is no sign of
-/// a prompt even where a shell has drawn it before.
+/// Whether a row may begin the second line of something unfinished. Then it does not show a prompt,
+/// even if the shell has drawn it before.
 fn continues(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text == ">" || text.ends_with("quote>")
 }
 
-/// Whether it is one of the shortest prompts there are. With a line break in it a draft may end like that.
+/// Whether this is one of the shortest prompts. A draft that contains a line break may end like
+/// that, too.
 fn is_bare(text: &str) -> bool {
     matches!(text, "$ " | "# " | "% ")
 }
 
-/// Prompts as shells and distributions set them, with the name of the directory in it. What stands in
-/// front of it in brackets is an environment's name.
+/// Prompts as shells and distributions set them, including the directory's name. The brackets at
+/// the beginning hold the name of an environment.
 static DEFAULTS: LazyLock<Option<[Regex; 7]>> = LazyLock::new(|| {
     let forms = [
         // Debian's bash.
@@ -271,7 +273,7 @@ fn is_default(text: &str, facts: &Facts) -> bool {
         .any(|found| fits(&found, facts))
 }
 
-/// Whether what a prompt says of its machine and directory is so.
+/// Whether what a prompt says about its machine and directory is true.
 fn fits(found: &Captures<'_>, facts: &Facts) -> bool {
     let named = |name| found.name(name).map(|text| text.as_str());
     let host = facts.host.as_str();
@@ -294,7 +296,7 @@ fn fits(found: &Captures<'_>, facts: &Facts) -> bool {
             .is_none_or(|told| cut().as_deref() == Some(told) || whole().as_deref() == Some(told))
 }
 
-/// A directory as prompts show it.
+/// Returns a directory as prompts show it.
 fn shown(directory: &Path, home: Option<&Path>) -> String {
     let below = home
         .filter(|home| *home != Path::new("/"))
@@ -306,7 +308,8 @@ fn shown(directory: &Path, home: Option<&Path>) -> String {
     }
 }
 
-/// The same as fish cuts it: of each directory but the last the first letter, a dot before it kept.
+/// Returns a directory as fish shortens it: the first letter of each part but the last, with a dot
+/// before it kept.
 fn cut(shown: &str) -> String {
     let mut parts: Vec<&str> = shown.split('/').collect();
     let last = parts.pop().unwrap_or_default();
@@ -392,7 +395,7 @@ mod tests {
                 proof(&row(prompt), &facts, None, STAMP).is_some(),
                 "{prompt:?}"
             );
-            // What one shell draws is no prompt of another.
+            // What one shell draws is not a prompt of another.
             let other = if shell == Shell::Fish {
                 Shell::Bash
             } else {
@@ -475,13 +478,13 @@ mod tests {
         };
         let first = Drawn::after(None, None, &prompt, true, STAMP);
         assert!(!shows(&first, &prompt));
-        // A look that sees it again has learned nothing.
+        // A look that sees the same row again has learned nothing.
         let again = Drawn::after(first.clone(), Some(&prompt), &prompt, false, STAMP);
         assert_eq!(again, first);
         let second = Drawn::after(first, Some(&row("❯ make")), &prompt, true, STAMP);
         assert!(shows(&second, &prompt));
         assert!(!shows(&second, &row("❯ ls ")));
-        // Another one after a command takes its place.
+        // A different prompt after a command replaces it.
         let other = Drawn::after(second, None, &row("~/src ❯ "), true, STAMP);
         assert!(!shows(&other, &prompt));
         assert!(!shows(&other, &row("~/src ❯ ")));
@@ -498,7 +501,7 @@ mod tests {
         let left = row("no newline$ ");
         let drawn = Drawn::after(Some(drawn), None, &left, true, STAMP);
         assert!(proof(&left, &alone, drawn.as_ref(), STAMP).is_some());
-        // A key has come since, or something else was typed.
+        // A key was pressed since, or something else was typed.
         let later = Stamp {
             waits: Some(8),
             ..STAMP
@@ -508,13 +511,13 @@ mod tests {
             proof(&row("no newline$ ls "), &alone, drawn.as_ref(), STAMP),
             None
         );
-        // Typed ahead, while the job ran.
+        // This was typed ahead while the job ran.
         let mut drawn = Drawn::shown(&row("$ "));
         drawn.job_ended();
         let ahead = row("no newline$ ls ");
         let drawn = Drawn::after(Some(drawn), None, &ahead, true, STAMP);
         assert_eq!(proof(&ahead, &alone, drawn.as_ref(), STAMP), None);
-        // Behind a command of a person's it is not known what came.
+        // After a person's own command, it is not known what was printed.
         let drawn = Drawn::after(Some(Drawn::shown(&row("$ "))), None, &left, true, STAMP);
         assert_eq!(proof(&left, &alone, drawn.as_ref(), STAMP), None);
     }
@@ -528,7 +531,7 @@ mod tests {
         let after = below(&["1", "2", "3", "❯"], "❯ ");
         let drawn = Drawn::after(None, Some(&before), &after, false, STAMP);
         assert!(shows(&drawn, &after));
-        // A prompt of three rows, with a clock on its right.
+        // A prompt of three rows, with a clock at its right.
         let before = below(&["", "~/src main"], "❯ ");
         let after = below(
             &["", "~/src main", "❯                12:30", "", "~/src main"],
@@ -538,13 +541,13 @@ mod tests {
             &Drawn::after(None, Some(&before), &after, false, STAMP),
             &after
         ));
-        // What was run between the two is no empty line.
+        // A command that was run in between is not an empty line.
         let ran = below(&["❯ true"], "❯ ");
         assert!(!shows(
             &Drawn::after(None, Some(&before), &ran, false, STAMP),
             &ran
         ));
-        // A screen that holds no more of them than before.
+        // A screen that has no room for more rows than before.
         let full = below(&["❯"; 8], "❯ ");
         assert!(shows(
             &Drawn::after(None, Some(&full), &full, false, STAMP),
@@ -563,7 +566,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is typed behind a prompt, it is not taken for one that was drawn.
+        /// Whatever is typed after a prompt, it is not mistaken for one that was drawn.
         #[test]
         fn a_draft_is_never_shown_to_be_empty(
             prompt in "[a-z@:~❯➜⟩ ]{0,12}[$#%>❯ ] ?",

@@ -1,5 +1,5 @@
-//! Explains where a task would go and why it waits: every session, its terms, or what rules it
-//! out. It changes nothing, and asks the policy as a round would.
+//! Explains where a task would go and why it waits: for every session, its terms or what rules it
+//! out. Changes nothing, and asks the policy as a round would.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,22 +21,22 @@ use crate::policy::Policy;
 use crate::probe::look::Place;
 use crate::store::{ParentRow, PauseRow, SessionRow};
 
-/// How one session stands to a task.
+/// How one session relates to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The session.
     pub session: String,
     /// What runs in it.
     pub provider: String,
-    /// What it does.
+    /// Its status.
     pub status: Activity,
     /// What keeps it from taking the task now; `None`: nothing.
     pub obstacle: Option<String>,
-    /// Whether it may never run the task, whatever it does.
+    /// Whether it can never run the task, whatever its status.
     pub excluded: bool,
-    /// Its points, where the policy gave any.
+    /// Its points, if the policy gave any.
     pub points: Option<i32>,
-    /// What they are made of.
+    /// What the points consist of.
     pub terms: Vec<Term>,
 }
 
@@ -45,13 +45,13 @@ pub struct Standing {
 pub struct Explanation {
     /// One line: why it waits, and the smallest change that would let it run.
     pub reason: String,
-    /// What would let it run, the least first.
+    /// What would let it run, the smallest change first.
     pub changes: Vec<Change>,
-    /// Every session, the one that suits best first.
+    /// Every session, the most suitable first.
     pub sessions: Vec<Standing>,
 }
 
-/// What is known of a pending task and of the sessions, as last seen.
+/// What is known about a pending task and about the sessions, as last seen.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     /// The task.
@@ -60,21 +60,21 @@ pub struct Scene<'a> {
     pub parents: &'a [ParentRow],
     /// The sessions.
     pub rows: &'a [SessionRow],
-    /// What holds them back.
+    /// The pauses that hold sessions back.
     pub pauses: &'a [PauseRow],
-    /// The policy that decides, or why it cannot be asked, in a line.
+    /// The live policy, or why it cannot be asked, in one line.
     pub policy: Result<&'a Policy, &'a str>,
-    /// Which one to ask about changes where that cannot be.
+    /// The policy to ask about changes if the live one cannot be asked.
     pub stand_in: Option<&'a Policy>,
     /// The sessions in which earlier tries of the task failed.
     pub failed_in: &'a BTreeSet<Identity>,
-    /// The directory that the task names, if it was looked at and has answered.
+    /// The directory that the task names, if it was checked and has answered.
     pub place: Option<&'a Place>,
     /// The machine's name.
     pub host: &'a str,
-    /// The sessions that nothing is given to, since what they run is not known.
+    /// The sessions that are given nothing, because the program in them is unknown.
     pub foreign: &'a [Foreign],
-    /// When.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -106,7 +106,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         .iter()
         .map(|row| demand.excludes(&row.place()))
         .collect();
-    // Not only a target with others behind it: all that may run the task.
+    // Not only a target with others after it: all sessions that may run the task.
     candidate.eligible = excluded.iter().any(Option::is_some).then(|| {
         (0..rows.len())
             .filter(|&index| excluded[index].is_none())
@@ -114,7 +114,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     });
     let variables: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
     let wants_busy = policy.is_ok_and(Policy::wants_busy);
-    // As if every session were ready: that shows which one would be worth waiting for.
+    // Asks as if every session were ready, to see which one would be worth waiting for.
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),
         explain: u32::try_from(rows.len()).unwrap_or(u32::MAX),
@@ -124,7 +124,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
             .iter()
             .map(|row| {
                 let mut resource = resource(row, &exported(row, None, &variables), host, now);
-                // One that looks at what is busy would see another world.
+                // A policy that looks at busy sessions would then see a different world.
                 resource.ready = !wants_busy || obstacle(row).is_none();
                 resource
             })
@@ -158,7 +158,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
             standing.obstacle.is_some(),
         )
     });
-    // One that is gone does not come back, whatever the task waits for besides.
+    // A target that is gone does not come back, whatever else the task waits for.
     let is_lost = lost_target(task, rows.iter().map(|row| row.who())).is_some();
     let waits = waits_for(task, parents, now).filter(|_| !is_lost);
     let (reason, changes) = match waits {
@@ -177,7 +177,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
             };
             let changes = match (policy, stand_in) {
                 (Ok(policy), _) => changes(&stage(policy)),
-                // Another would give other points.
+                // Another policy would give other points.
                 (Err(_), Some(other)) => changes(&stage(other))
                     .into_iter()
                     .map(|change| Change {
@@ -203,7 +203,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     }
 }
 
-/// What a task waits for that follows others, or whose time is to come.
+/// Returns what must happen for a task that follows others, or whose time has not come.
 fn until(task: &Task, parents: &[ParentRow]) -> String {
     let of = |uncertain: bool| -> Vec<String> {
         parents
@@ -214,7 +214,7 @@ fn until(task: &Task, parents: &[ParentRow]) -> String {
             .collect()
     };
     let (uncertain, open) = (of(true), of(false));
-    // That one does not end by itself.
+    // An uncertain task does not end by itself.
     if let Some(id) = uncertain.first() {
         return format!("say what became of task {id} with `assigner resolve`");
     }
@@ -260,13 +260,13 @@ fn standing(
     }
 }
 
-/// Returns those of the variables `names` that a session has, as far as is known: what it was
-/// started with, and what it was given or has told since.
+/// Returns those of the variables `names` that a session has, as far as is known: from its start,
+/// and from what it was given or has reported since.
 pub fn variables(row: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     exported(row, None, names)
 }
 
-/// Why a task waits whatever sessions there are: for other tasks, or for its time.
+/// Returns why a task waits regardless of the sessions: for other tasks, or for its time.
 pub fn waits_for(task: &Task, parents: &[ParentRow], now: Timestamp) -> Option<String> {
     let open: Vec<String> = parents
         .iter()
@@ -292,7 +292,7 @@ pub fn waits_for(task: &Task, parents: &[ParentRow], now: Timestamp) -> Option<S
     })
 }
 
-/// Why a task cannot run that is for a session which is gone.
+/// Returns why a task cannot run whose target session is gone.
 pub fn lost_target<'a>(
     task: &Task,
     sessions: impl Iterator<Item = Who<'a>> + Clone,
@@ -374,7 +374,7 @@ fn reason(
         .unwrap_or_else(|| "a session is free: the next round takes it".to_owned())
 }
 
-/// Whether a prompt is for a repository in which no agent works that could take it otherwise.
+/// Whether a prompt is for a repository in which no agent works that could otherwise take it.
 fn is_nowhere(task: &Task, rows: &[&SessionRow]) -> bool {
     let Some(root) = &task.metadata.repository else {
         return false;
@@ -383,7 +383,7 @@ fn is_nowhere(task: &Task, rows: &[&SessionRow]) -> bool {
     agents.all(|row| !row.place().is_within(root))
 }
 
-/// What stands in the way of the first few sessions.
+/// Returns the obstacles of the first few sessions.
 fn obstacles<'a>(sessions: impl Iterator<Item = &'a Standing>) -> String {
     let shown: Vec<String> = sessions
         .take(3)

@@ -1,5 +1,5 @@
-//! The attempts in flight, as far as choosing sessions is concerned: what an earlier daemon left is
-//! taken up, what was seen is told to them, and what they tell is kept with their sessions.
+//! The attempts in flight, as far as they matter for choosing sessions: resumes what an earlier
+//! daemon left, tells attempts what was seen, and keeps what they report with their sessions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Takes up the attempts that the store knows of and that do not run: at the start those of an
-    /// earlier daemon, later those of which a commit was refused.
+    /// Resumes the attempts that the store knows of and that are not running: at the start, those
+    /// of an earlier daemon; later, those that had a commit refused.
     pub(super) async fn take_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        // What was decided and not carried out is decided anew.
+        // What was decided but not carried out is decided again.
         self.matcher.touch();
         let open = self.ledger.run(|store| store.open_attempts()).await?;
         let ids = open.iter().map(|attempt| attempt.id);
@@ -60,7 +60,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(())
     }
 
-    /// Runs an attempt that was claimed just now.
+    /// Starts an attempt that was claimed just now.
     pub(super) fn begin(&mut self, brief: Brief) {
         let rules = self.rules();
         let machine = match brief.task.kind {
@@ -80,7 +80,7 @@ impl<T: Tmux + 'static> Engine<T> {
         snapshot: &Snapshot,
         at: Tick,
     ) -> Result<(), RoundError> {
-        // What an attempt needs that is claimed in this round is told before that.
+        // An attempt that is claimed in this round is told what it needs beforehand.
         let requests = if self.is_idle() {
             Default::default()
         } else {
@@ -133,7 +133,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Keeps what attempts have told since.
+    /// Keeps what attempts have reported since the last round.
     pub(super) fn hear_attempts(&mut self) {
         for (identity, follower) in self.world.take_followers() {
             self.agents.keep_follower(&identity, *follower);
@@ -144,7 +144,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 News::Ended(over) => {
                     self.hear_end(told.attempt, &told.identity, *over);
                 }
-                // Its row tells how it stands.
+                // Its row shows its state.
                 News::Broken => self.out_of_step = true,
             }
         }
@@ -152,7 +152,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     fn hear_note(&mut self, told: &Told, note: Note) {
         match note {
-            // Whatever runs there may change its variables.
+            // Whatever runs there may change the session's variables.
             Note::Typed => {
                 if let Some(known) = self.tracker.get_mut(&told.identity) {
                     known.fresh = Freshness::Stale;
@@ -184,7 +184,8 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     fn hear_end(&mut self, attempt: AttemptId, identity: &crate::model::ids::Identity, over: Over) {
-        // A session is free again, also where the job was so short that it never seemed taken.
+        // A session is free again, even if the job was so short that the session never seemed
+        // taken.
         self.matcher.touch();
         self.tracker.settle(identity);
         let live = self.tracker.live(identity);
@@ -217,7 +218,7 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// Returns for how long at least nothing has appeared in a pane; tmux tells of it by the second.
+/// Returns how long nothing has appeared in a pane, at least. tmux reports this only by the second.
 fn quiet(activity: i64, now: Timestamp) -> Duration {
     let last = Timestamp::from_second(activity.saturating_add(1));
     let quiet = last.ok().map(|last| now.duration_since(last));

@@ -1,5 +1,5 @@
-//! What a pane is and does, signal by signal, for a person who asks why: a look of its own, beside a
-//! daemon that may run.
+//! What a pane is and does, signal by signal, for a person who asks why. This takes a look of its
+//! own, alongside a daemon that may be running.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,12 +23,12 @@ use crate::node::shell::Shells;
 use crate::probe::{self, Standing};
 use crate::tmux::{CursorLine, Error, Pane, Tmux};
 
-/// What is to be seen of one pane.
+/// What is seen of one pane.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// What the session is called.
+    /// The session's name.
     pub name: String,
-    /// What else, where further tmux sessions show it.
+    /// Its other names, if further tmux sessions show it.
     pub aliases: Vec<String>,
     /// The pane.
     pub pane: Pane,
@@ -40,14 +40,14 @@ pub struct Inspection {
     pub pid: u32,
     /// The signals, best first.
     pub signals: Vec<Signal>,
-    /// What they add up to.
+    /// The verdict that they add up to.
     pub verdict: Verdict,
     /// The row of a shell's line.
     pub line: Option<LineSeen>,
 }
 
 impl Inspection {
-    /// The row of a shell's line, where that can be what holds the session up.
+    /// Returns the row of a shell's line, if it may be what holds the session up.
     pub fn held_line(&self) -> Option<&LineSeen> {
         let elsewhere = matches!(
             self.verdict.obstacle,
@@ -63,12 +63,12 @@ impl Inspection {
     }
 }
 
-/// The row in which a shell's cursor stands, for who asks what holds a session up.
+/// The row that contains a shell's cursor, for a person who asks what holds a session up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LineSeen {
-    /// What stands in it, prompt included.
+    /// Its content, including the prompt.
     pub row: String,
-    /// Who can have put it there.
+    /// Who may have written it.
     pub by: &'static str,
     /// What frees the session.
     pub freed_by: &'static str,
@@ -92,8 +92,8 @@ impl LineSeen {
     }
 }
 
-/// Looks at every pane. A signal is as old as can be told by one look: reports and transcripts bear
-/// their times, the title and the screen are as of now.
+/// Looks at every pane. Each signal is as old as one look can tell: reports and transcripts have
+/// times of their own; the title and the screen date from now.
 ///
 /// # Errors
 /// tmux could not be asked.
@@ -115,7 +115,7 @@ pub async fn inspect<T: Tmux>(
         .filter(|pane| !pane.dead)
         .collect();
     let names = homes(panes.iter());
-    // All in one request: tmux is started for each.
+    // All in one request, because tmux is started for each request.
     let of_shells: Vec<&Pane> = panes
         .iter()
         .filter(|pane| probe::shell(pane.identity.pane_pid).is_some())

@@ -1,5 +1,6 @@
-//! What the engine gives the matcher: the sessions as they were seen, what they export, how the system
-//! names directories, and a policy in a thread of its own; and what it makes of a round's outcome.
+//! What the engine gives the matcher: the sessions as they were seen, what they export, the
+//! resolved paths of directories, and a policy on a thread of its own. Also handles the outcome of
+//! a round.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::probe::look::{self, Place as Looked, Watch};
 use crate::store::SessionRow;
 use crate::tmux::Tmux;
 
-/// What was seen of this machine.
+/// What was seen on this machine.
 struct Here<'a> {
     snapshot: &'a Snapshot,
     tracker: &'a Tracker,
@@ -48,7 +49,7 @@ impl Surroundings for Here<'_> {
     }
 }
 
-/// A policy, asked where it may take its time.
+/// A policy that is asked on a thread where it may take its time.
 struct Asked<'a>(&'a Arc<Mutex<PolicyHost>>);
 
 impl Decide for Asked<'_> {
@@ -78,7 +79,7 @@ impl From<MatchError> for RoundError {
 }
 
 impl<T: Tmux + 'static> Engine<T> {
-    /// Has tasks given to the sessions that were seen, and lets their attempts run.
+    /// Has tasks given to the sessions that were seen, and starts their attempts.
     pub(super) async fn match_tasks(
         &mut self,
         snapshot: &Snapshot,
@@ -106,7 +107,7 @@ impl<T: Tmux + 'static> Engine<T> {
         } = matched;
         self.orders.stale |= unbound;
         for given in &given {
-            // As the claim has written it: the next scan writes what it finds where that differs.
+            // The rows as the claim has written them; the next scan writes what differs.
             if let Some(row) = self.tracker.written.get_mut(&given.session) {
                 row.current_task = Some(given.task.id);
                 row.activity = Activity::Busy;
@@ -131,7 +132,7 @@ impl<T: Tmux + 'static> Engine<T> {
 }
 
 /// Returns those of the variables `names` that a session exports, as far as is known: what it has
-/// told (`live`), else what it was started with and what it was given since.
+/// reported (`live`), or else what it was started with and what it was given since.
 pub(super) fn exported(
     row: &SessionRow,
     live: Option<&BTreeMap<String, String>>,
@@ -152,16 +153,16 @@ pub(super) fn exported(
     env
 }
 
-/// For how long a round waits for a directory that a task names.
+/// How long a round waits for a directory that a task names.
 const RESOLVED_WITHIN: Duration = Duration::from_millis(100);
 
-/// Returns what names the tasks' directories as the system does, links resolved, since that is how it
-/// names the directory of a process.
+/// Returns what resolves links in the paths of tasks' directories, because the system names the
+/// directory of a process by its resolved path.
 pub(super) fn directories() -> Watch<Option<String>> {
     Watch::new(RESOLVED_WITHIN, look::resolved)
 }
 
-/// Returns a directory that a task names as the system does, where it was looked at.
+/// Returns the resolved path of a directory that a task names, if it was looked at.
 pub(super) fn named(directory: Option<&str>, place: Option<&Looked>) -> Option<String> {
     let resolved = place.and_then(|place| place.path.as_deref());
     directory.map(|directory| resolved.unwrap_or(directory).to_owned())

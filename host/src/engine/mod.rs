@@ -1,13 +1,13 @@
-//! The engine: one round after another, each a pass in one direction.
+//! The engine: runs one round after another, each a pass in one direction.
 //!
 //! ```text
-//! scan -> match and claim -> attempts, which run beside the rounds
+//! scan -> match and claim -> attempts, which run alongside the rounds
 //! ```
 //!
-//! Each stage stands in a file of its own and takes what the one before it returned. What the
-//! engine remembers between rounds is what it last saw of each session; everything that must survive
-//! it is in the store before it is acted on. What becomes of a task that was claimed is up to its
-//! attempt: see [`crate::node`].
+//! Each stage has a file of its own and takes what the previous one returned. Between rounds, the
+//! engine remembers what it last saw of each session; everything that must survive it is in the
+//! store before it is acted on. What happens to a claimed task is up to its attempt: see
+//! [`crate::node`].
 
 mod agents;
 mod ask;
@@ -59,36 +59,36 @@ use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::{Shared, Tmux};
 use tracker::Tracker;
 
-/// What the engine is told once.
+/// What the engine is told once, when it starts.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of this machine, as policies see it.
     pub host: String,
     /// The program that reads a pane's output: this one, called with `capture`.
     pub program: PathBuf,
-    /// The last so many bytes of a task's output are kept.
+    /// How many of the last bytes of a task's output are kept.
     pub output_limit: u64,
-    /// How many rankings of a decision are kept as its explanation.
+    /// How many rankings of a decision are kept to explain it.
     pub explain: u32,
     /// How long a shell may take to take up a job that was typed, before the job is withdrawn.
     pub start_within: Duration,
-    /// For how long a session is left alone after a key was pressed in it.
+    /// How long a session is left alone after a key was pressed in it.
     pub attended_for: Duration,
-    /// After how long a prerequisite is ended, where its task does not say.
+    /// How long a prerequisite may take if its task does not say.
     pub prerequisite_within: Duration,
     /// Whether a shell may be asked for variables that a task names.
     pub ask_variables: bool,
-    /// Whether a shell loads what tells of its line with its first job.
+    /// Whether a shell loads the integration with its first job.
     pub shell_integration: bool,
-    /// Run by `sh -c` when an agent begins to wait for a person.
+    /// The command that `sh -c` runs when an agent begins to wait for a person.
     pub notify: Option<String>,
     /// Whether the terminals that show tmux ring their bell then.
     pub bell: bool,
     /// Names of sessions that take no tasks.
     pub exclude: GlobSet,
-    /// Names of sessions that take only tasks that name them.
+    /// Names of sessions that take only tasks that are addressed to them.
     pub protect: GlobSet,
-    /// Sessions that are started where tasks wait for them.
+    /// Sessions that are started when tasks wait for them.
     pub pools: PoolSettings,
 }
 
@@ -113,13 +113,13 @@ impl Default for Settings {
     }
 }
 
-/// Why a round could not be finished. The next one starts afresh.
+/// Why a round could not be finished. The next round starts afresh.
 #[derive(Debug, Error)]
 pub enum RoundError {
-    /// tmux did not do as asked.
+    /// tmux failed.
     #[error("failed to read the sessions: {0}")]
     Tmux(crate::tmux::Error),
-    /// The store did not.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The policy's thread ended.
@@ -127,23 +127,24 @@ pub enum RoundError {
     Policy,
 }
 
-/// When the next round is due, if nothing happens before.
+/// When the next round is due, if nothing happens earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
     /// After how long.
     pub again_in: Duration,
 }
 
-/// Polling is the floor, not the way: everything that can wakes the engine earlier.
+/// The longest time between two rounds. Polling is only the fallback: whatever can wake the engine
+/// earlier does.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Without a server each look is a process that tmux starts and that fails.
+/// Without a server, each look is a process that tmux starts and that fails.
 const WITHOUT_SERVER: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for acts that were begun.
+/// How long a stop waits for acts that have begun.
 const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 
-/// A session that was not as the scan saw it is skipped for a moment.
+/// How long a session is skipped that was not as the scan saw it.
 const HOLD: Duration = Duration::from_millis(500);
 
 /// The engine.
@@ -161,7 +162,7 @@ pub struct Engine<T: Tmux + 'static> {
     orders: orders::Orders,
     contexts: Watch<scan::Context>,
     directories: Watch<Option<String>>,
-    /// How often sessions did not take a prompt.
+    /// How often sessions refused a prompt.
     refusals: HashMap<TaskId, Refusals>,
     pools: pools::Pools,
     agents: agents::Agents,
@@ -169,16 +170,16 @@ pub struct Engine<T: Tmux + 'static> {
     reports: Reports,
     matcher: Matcher,
     server_runs: bool,
-    /// The last round ended half-way: what is in flight is read from the store again.
+    /// The last round did not finish, so what is in flight is read from the store again.
     out_of_step: bool,
 }
 
 impl<T: Tmux + 'static> Engine<T> {
-    /// Returns an engine whose first round takes up what the last one left. It runs its attempts as
-    /// local tasks, and so must be started and used within a `LocalSet`.
+    /// Returns an engine whose first round resumes what the last one left. It runs its attempts as
+    /// local tasks, so it must be started and used within a `LocalSet`.
     ///
     /// # Errors
-    /// The store refused.
+    /// The store failed.
     pub async fn start(
         tmux: T,
         ledger: Ledger,
@@ -205,7 +206,7 @@ impl<T: Tmux + 'static> Engine<T> {
             Shells::default()
         });
         shells.sweep(crate::probe::is_alive);
-        // Reports of panes of servers that have ended are of no account.
+        // Reports from panes of servers that have ended do not matter.
         reports.sweep(|report| crate::probe::is_alive(report.server_pid));
         let tmux = Shared::new(tmux);
         let world = Rc::new(Local::new(
@@ -254,18 +255,18 @@ impl<T: Tmux + 'static> Engine<T> {
         })
     }
 
-    /// Recognises agents by other profiles from now on. What an attempt is at keeps its own.
+    /// Recognizes agents by these profiles from now on. Attempts that are running keep their own.
     pub fn use_catalog(&mut self, catalog: Catalog) {
         self.catalog = catalog;
         self.agents.recognise_anew();
     }
 
-    /// Runs one round. `now` is the time that everything in it is judged by.
+    /// Runs one round. Everything in it is judged by the time `now`.
     ///
     /// # Errors
-    /// tmux or the store failed; what was committed stands, and the next round goes on from it.
+    /// tmux or the store failed. What was committed remains, and the next round continues from it.
     pub async fn round(&mut self, now: Timestamp) -> Result<Outlook, RoundError> {
-        // What woke us may be about an attempt: it looks at its own files beside the round.
+        // What woke us may concern an attempt, which looks at its own files alongside the round.
         self.driver.wake();
         self.hear_attempts();
         if self.out_of_step {
@@ -283,7 +284,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(self.outlook())
     }
 
-    /// Lets attempts finish the acts that they are in the middle of, before the engine is dropped.
+    /// Lets attempts finish the acts that they are performing, before the engine is dropped.
     pub async fn settle(&self) {
         self.driver.settle(SETTLE_WITHIN).await;
     }
@@ -296,23 +297,23 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Makes another policy the live one, from the next round on. What waits is decided on anew.
+    /// Makes another policy the live one from the next round on. Waiting tasks are decided again.
     pub fn replace_policy(&mut self, policy: Policy) {
         lock(&self.policy).replace(policy);
         self.matcher.touch();
     }
 
-    /// Rounds that were recorded, and bytes that all of them take.
+    /// Returns how many rounds were recorded, and how many bytes they take in total.
     pub fn recorded(&self) -> Option<(u64, u64)> {
         lock(&self.policy).recorded()
     }
 
-    /// How the policy beside the live one does.
+    /// Returns how the shadow policy is doing.
     pub fn shadow(&self) -> Option<Tally> {
         lock(&self.policy).shadow()
     }
 
-    /// Returns how the policy does.
+    /// Returns how the live policy is doing.
     pub fn policy_health(&self) -> Health {
         lock(&self.policy).health()
     }
@@ -344,7 +345,8 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// A panic in a policy call must not take the engine with it: the data is replaced as a whole.
+/// A panic in a policy call must not take the engine with it. The data is only ever replaced as a
+/// whole, so it is still valid.
 fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
     mutex
         .lock()

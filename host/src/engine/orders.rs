@@ -1,10 +1,10 @@
-//! What people and programs have set for sessions: pauses, labels, and variables that they tell of;
-//! and how that follows the sessions that were meant, whatever they are called by now.
+//! What people and programs have set for sessions: pauses, labels, and variables that they report;
+//! and how these follow the sessions that were meant, whatever they are called now.
 //!
 //! ```text
-//! a name is said -> its meaning, or none yet -> a session of that name appears -> its meaning
-//!                        | is gone
-//!                   pauses and labels end; a task for it waits for a person's word
+//! a name is used -> its meaning, or none yet -> a session with that name appears -> its meaning
+//!                       | the session is gone
+//!                  pauses and labels end; a task for it waits until a person decides
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -26,18 +26,18 @@ use crate::tmux::{Pane, Tmux};
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     data_version: Option<i64>,
-    /// The engine itself has changed something of it.
+    /// The engine itself has changed something here.
     pub(super) stale: bool,
     /// What people have answered.
     pub(super) replies: Vec<Reply>,
     pauses: Vec<PauseRow>,
     labels: Vec<SessionLabel>,
-    /// The names of sessions that tasks wait for and that have meant nothing yet.
+    /// The names of sessions that tasks wait for and that have no meaning yet.
     awaited: Vec<String>,
 }
 
-/// Returns what the name of a session means that a person says now, as `assigner sessions` shows it.
-/// What was last seen by a daemon that has ended, and runs no more, is not meant.
+/// Returns what the name of a session means when a person uses it now, as `assigner sessions` shows
+/// it. A session that was last seen by an earlier daemon and is no longer running is not meant.
 pub fn said(rows: &[SessionRow], name: impl Into<String>) -> SessionRef {
     let name = name.into();
     let there = present(rows).filter(|who| {
@@ -51,7 +51,7 @@ pub fn said(rows: &[SessionRow], name: impl Into<String>) -> SessionRef {
 /// Binds the targets of tasks that a person queues or changes now to what their names mean.
 ///
 /// # Errors
-/// The database refused.
+/// The database failed.
 pub fn aim(tasks: &mut [NewTask], store: &mut dyn Store) -> Result<(), StoreError> {
     let targets = tasks.iter_mut();
     let targets = targets.filter_map(|task| task.target_session.as_mut());
@@ -67,8 +67,8 @@ pub fn aim(tasks: &mut [NewTask], store: &mut dyn Store) -> Result<(), StoreErro
 }
 
 impl Orders {
-    /// Returns the pause that holds for a session in which that provider runs: one that a person has
-    /// asked for before one that ends by itself.
+    /// Returns the pause that applies to a session that runs this provider. A pause that a person
+    /// asked for comes before one that ends by itself.
     pub(super) fn pause(&self, who: Who<'_>, provider: &str) -> Option<&PauseRow> {
         PauseRow::over(&self.pauses, who, provider)
     }
@@ -84,7 +84,7 @@ impl Orders {
         labels_of(&self.labels, who)
     }
 
-    /// The sessions that pauses and labels are of.
+    /// Returns the sessions that pauses and labels refer to.
     fn said(&self) -> impl Iterator<Item = &SessionRef> {
         let pauses = self.pauses.iter().filter_map(|pause| match &pause.what {
             Pause::Session(said) => Some(said),
@@ -93,7 +93,7 @@ impl Orders {
         pauses.chain(self.labels.iter().map(|label| &label.session))
     }
 
-    /// Returns what the names that were awaited mean now.
+    /// Returns what the awaited names mean now.
     fn arrived(&self, sessions: &[Who<'_>]) -> Vec<(String, Meaning)> {
         let awaited = self.said().filter(|said| said.meaning.is_none());
         let awaited = awaited.map(|said| &said.name).chain(&self.awaited);
@@ -111,7 +111,7 @@ impl Orders {
             .collect()
     }
 
-    /// Returns what pauses and labels are of and is gone.
+    /// Returns the meanings that pauses and labels refer to and that are gone.
     fn gone(&self, listed: &Listed, is_alive: impl Fn(u32) -> bool) -> Vec<Meaning> {
         let meanings = self.said().filter_map(|said| said.meaning.as_ref());
         let gone = meanings.filter(|meaning| listed.is_gone(meaning, &is_alive));
@@ -119,7 +119,7 @@ impl Orders {
     }
 }
 
-/// All that tmux lists, also panes that are no sessions at the moment.
+/// Everything that tmux lists, including panes that are not sessions at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     server: Option<(u32, i64)>,
@@ -142,8 +142,8 @@ impl Listed {
         }
     }
 
-    /// Whether something is gone: its server lists it no more, or has ended. What belongs to another
-    /// server that runs is only out of sight.
+    /// Whether something is gone: its server no longer lists it, or has ended. What belongs to
+    /// another running server is only out of sight.
     fn is_gone(&self, meaning: &Meaning, is_alive: impl Fn(u32) -> bool) -> bool {
         let server = meaning.server();
         match self.server {
@@ -158,7 +158,7 @@ impl Listed {
 }
 
 impl<T: Tmux + 'static> Engine<T> {
-    /// Reads what was set, where another process has changed the database.
+    /// Reads what was set, if another process has changed the database.
     pub(super) async fn hear_orders(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let before = self.orders.data_version;
         // Our own changes do not show in the version.
@@ -192,7 +192,7 @@ impl<T: Tmux + 'static> Engine<T> {
             return Ok(());
         };
         if !unneeded.is_empty() {
-            // The values first, and then that there were any.
+            // First the values are deleted, and then the record that there were any.
             self.secrets.forget_all(&unneeded);
             self.ledger
                 .run(move |store| store.forget_secrets(&unneeded))
@@ -219,7 +219,7 @@ impl<T: Tmux + 'static> Engine<T> {
                         None => known.env.remove(&name),
                     };
                 }
-                // What the shell said before may not hold any more.
+                // What the shell reported before may no longer hold.
                 known.live = None;
                 known.fresh = Freshness::Stale;
             }
@@ -227,8 +227,8 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(())
     }
 
-    /// Lets what was said follow the sessions: what waited for a name is bound to the first session
-    /// that is called so, and what was of a session that is gone ends.
+    /// Makes what was set follow the sessions: whatever waited for a name is bound to the first
+    /// session with that name, and what applied to a session that is gone ends.
     pub(super) async fn follow_names(
         &mut self,
         listed: &Listed,
@@ -304,13 +304,13 @@ mod tests {
         assert!(is_gone(Meaning::Pane(pane(5, 2))));
         assert!(!is_gone(session(5, 3)));
         assert!(is_gone(session(5, 4)));
-        // A respawned pane is another one.
+        // A respawned pane is a different one.
         let respawned = Identity {
             pane_pid: 9,
             ..pane(5, 1)
         };
         assert!(is_gone(Meaning::Pane(respawned)));
-        // Another server, one that has ended, and one whose process has the same number.
+        // Another server, one that has ended, and one whose process has the same id.
         assert!(!is_gone(Meaning::Pane(pane(6, 1))));
         assert!(is_gone(Meaning::Pane(pane(7, 1))));
         let before = Identity {
@@ -318,7 +318,7 @@ mod tests {
             ..pane(5, 1)
         };
         assert!(is_gone(Meaning::Pane(before)));
-        // Where nothing is listed, a server that runs may only have lost its socket.
+        // If nothing is listed, a running server may only have lost its socket.
         let nothing = Listed::default();
         assert!(!nothing.is_gone(&session(5, 3), runs));
         assert!(nothing.is_gone(&session(7, 3), runs));

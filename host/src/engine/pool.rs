@@ -1,9 +1,9 @@
-//! What the pools of sessions want: which sessions are to be started for the tasks that wait, and
-//! which are to be ended because nothing is left for them. Pure.
+//! What the pools of sessions want: which sessions to start for the tasks that wait, and which to
+//! end because nothing is left for them. Pure.
 //!
 //! ```text
 //! pending tasks -- matched with --> ready sessions, and those on their way
-//!       | the rest                        | those that nobody needs, for long
+//!       | the rest                        | those that nobody has needed for long
 //!     start                              end
 //! ```
 
@@ -19,41 +19,42 @@ use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::naming::Who;
 use crate::model::session::Activity;
 
-/// What the engine is told of pools.
+/// What the engine is told about pools.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolSettings {
-    /// The pools; none: no session is ever started or ended.
+    /// The pools. If there are none, no session is ever started or ended.
     pub pools: Vec<Pool>,
-    /// The data directory: it marks the sessions as those of this queue, and holds the worktrees.
+    /// The data directory. It marks the sessions as belonging to this queue, and holds the
+    /// worktrees.
     pub data_dir: PathBuf,
-    /// The tmux server, as `--tmux-socket` takes it.
+    /// The tmux server, as given to `--tmux-socket`.
     pub socket: String,
 }
 
 /// Sessions that are started when tasks wait for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
-    /// What it is called. Its sessions are called so, too, with a number behind: `codex-1`.
+    /// Its name. Its sessions have the same name with a number after it: `codex-1`.
     pub name: String,
     /// What runs in them.
     pub command: Launch,
-    /// What is expected to be recognised there.
+    /// The provider that is expected to be recognized there.
     pub provider: String,
-    /// Where they stand.
+    /// Where they are started.
     pub stand: Stand,
-    /// At most so many at a time.
+    /// The most sessions that it has at a time.
     pub max: u32,
-    /// They are ended after so long without a task.
+    /// They are ended after this long without a task.
     pub idle: Duration,
-    /// Each is for so many tasks, and is ended behind the last of them. 0: for any number.
+    /// How many tasks each session is for; after the last of them it is ended. 0: any number.
     pub tasks: u32,
-    /// Variables that they are given.
+    /// The variables that they are given.
     pub env: BTreeMap<String, String>,
-    /// They must be seen idle within so long.
+    /// They must be seen idle within this time.
     pub start_within: Duration,
 }
 
-/// What is run in a new session.
+/// What a new session runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launch {
     /// A line for the user's shell.
@@ -71,17 +72,17 @@ impl fmt::Display for Launch {
     }
 }
 
-/// Where a pool's sessions stand.
+/// Where a pool's sessions are started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stand {
-    /// All of them here.
+    /// All of them in this directory.
     Directory(PathBuf),
     /// Each in a worktree of its own of this repository.
     Worktree(PathBuf),
 }
 
 impl Stand {
-    /// The directory, or the repository.
+    /// Returns the directory, or the repository.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Directory(path) | Self::Worktree(path) => path,
@@ -89,11 +90,11 @@ impl Stand {
     }
 }
 
-/// The highest number of a session: those whose worktrees stay use theirs up.
+/// The highest number of a session. Worktrees that stay keep their session's number in use.
 const HIGHEST: u32 = 9_999;
 
 impl Pool {
-    /// Whether a session of the pool may be called so.
+    /// Whether a session of the pool may have this name.
     pub(super) fn could_call(&self, name: &str) -> bool {
         let rest = name.strip_prefix(self.name.as_str());
         let number = rest.and_then(|rest| rest.strip_prefix('-'));
@@ -106,7 +107,7 @@ impl Pool {
         })
     }
 
-    /// Whether a session that was given so many tasks takes no other one.
+    /// Whether a session that was given this many tasks takes no more.
     pub(super) fn is_spent(&self, given: u32) -> bool {
         self.tasks > 0 && given >= self.tasks
     }
@@ -119,22 +120,22 @@ impl Pool {
         }
     }
 
-    /// Returns the first name that is not taken.
+    /// Returns the first free name.
     pub(super) fn free_name(&self, taken: impl Fn(&str) -> bool) -> Option<String> {
         let mut names = (1..=HIGHEST).map(|number| format!("{}-{number}", self.name));
         names.find(|name| !taken(name))
     }
 }
 
-/// What is known when it is decided.
+/// What is known when the decision is made.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
     pub(super) pools: &'a [View<'a>],
     /// The sessions of pools.
     pub(super) members: &'a [Member<'a>],
-    /// What the tasks that may run now demand, those that are served first at the front.
+    /// What the tasks that may run now demand, in the order in which they are served.
     pub(super) tasks: &'a [Demand<'a>],
-    /// Every session that can be given a task now, of a pool or not.
+    /// Every session that can be given a task now, whether it belongs to a pool or not.
     pub(super) ready: &'a [Place<'a>],
     pub(super) now: Timestamp,
 }
@@ -143,14 +144,14 @@ pub(super) struct Scene<'a> {
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) pool: &'a Pool,
-    /// Whether it neither rests nor is paused.
+    /// Whether it is neither resting nor paused.
     pub(super) open: bool,
-    /// The sessions of which it could start one.
+    /// The sessions that it could start; it starts at most one of them.
     pub(super) offers: Vec<Offer>,
 }
 
 impl View<'_> {
-    /// Whether it could start a session for such a task, were there room.
+    /// Whether it could start a session for such a task if there were room.
     pub(super) fn serves(&self, demand: &Demand<'_>) -> bool {
         self.open && self.offer_for(demand).is_some()
     }
@@ -171,12 +172,12 @@ pub(super) struct Offer {
     pub(super) branch: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) admission: Admission,
-    /// Where it would stand; for a worktree, the repository.
+    /// Its directory; for a worktree, the repository.
     pub(super) directory: Option<String>,
 }
 
 impl Offer {
-    /// Returns what a task's demand looks at, if it is started.
+    /// Returns the place that a task's demand would look at, if the session is started.
     pub(super) fn place<'a>(&'a self, provider: &'a str) -> Place<'a> {
         Place {
             who: Who::named(&self.name),
@@ -193,9 +194,9 @@ impl Offer {
 /// A session of a pool.
 #[derive(Debug)]
 pub(super) struct Member<'a> {
-    /// The position of its pool.
+    /// The index of its pool.
     pub(super) pool: usize,
-    /// As what it was started, or as what it is seen.
+    /// The place that it was started as, or that it is seen as.
     pub(super) place: Place<'a>,
     pub(super) stage: Stage,
     pub(super) sight: Sight,
@@ -205,18 +206,18 @@ pub(super) struct Member<'a> {
     pub(super) used: Option<Timestamp>,
     /// Whether it has been given all the tasks that it is for.
     pub(super) spent: bool,
-    /// Whether it was to be ended a moment ago, and could not be.
+    /// Whether it was recently to be ended and could not be.
     pub(super) held: bool,
 }
 
-/// How far a session of a pool has come.
+/// The stage that a session of a pool has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its place is made ready.
+    /// Its place is being prepared.
     Preparing,
-    /// It was started then, and was not seen idle yet.
+    /// It was started at this time, and has not been seen idle yet.
     Starting(Timestamp),
-    /// It was not idle in time, and runs an agent that a person may look at.
+    /// It was not idle in time, and runs an agent that a person may want to look at.
     Stuck,
     /// It was seen idle.
     Up,
@@ -224,14 +225,14 @@ pub(super) enum Stage {
     Ending,
 }
 
-/// What there is of a session.
+/// What is seen of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// Nothing.
     Gone,
     /// Its program has ended.
     Dead,
-    /// A program that nobody knows.
+    /// A program that no profile knows.
     Stranger,
     /// A shell or an agent.
     Seen {
@@ -241,7 +242,7 @@ pub(super) enum Sight {
         agent: bool,
         activity: Activity,
         since: Timestamp,
-        /// Whether it has a task, or something is to be heard of it or undone in it.
+        /// Whether it has a task, or still has to report or undo something.
         engaged: bool,
         /// Whether it takes no tasks for now.
         paused: bool,
@@ -251,7 +252,7 @@ pub(super) enum Sight {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A session is to be started for a task.
+    /// Start a session for a task.
     Start {
         pool: usize,
         offer: usize,
@@ -259,11 +260,11 @@ pub(super) enum Step {
     },
     /// A session has come up.
     Arrived { member: usize },
-    /// A session is to be ended, or has ended.
+    /// End a session, or note that it has ended.
     End { member: usize, why: String },
-    /// The same, and it never came up: its pool rests.
+    /// The same for a session that never came up; its pool rests.
     Fail { member: usize, why: String },
-    /// A session did not come up in time and stays: its pool rests.
+    /// A session did not come up in time but stays; its pool rests.
     Stuck { member: usize, why: String },
 }
 
@@ -295,8 +296,8 @@ pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
         let found = pools
             .filter(|(index, view)| view.open && counts[*index] < view.pool.max)
             .find_map(|(index, view)| Some((index, view.offer_for(demand)?)));
-        // One more session a round in each pool; a task that one was started for does not go on
-        // to the next pool.
+        // Each pool starts at most one session per round. A task for which this pool already starts
+        // one does not go on to the next pool.
         if let Some((pool, offer)) = found
             && !begun[pool]
         {
@@ -321,7 +322,7 @@ fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
             let there = match member.sight {
                 Sight::Gone | Sight::Dead => false,
                 Sight::Stranger => true,
-                // One that is ready stands among the ready ones already.
+                // A ready session is already in the list of ready ones.
                 Sight::Seen {
                     expected,
                     activity,
@@ -335,7 +336,7 @@ fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
     }
 }
 
-/// Returns what becomes of a session. `wanted`: a task waits that it can be given.
+/// Returns what happens to a session. `wanted` means that a task waits that it can be given.
 fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> Option<Step> {
     let pool = scene.pools.get(member.pool)?.pool;
     let early = matches!(member.stage, Stage::Starting(_));
@@ -350,7 +351,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
     match (member.stage, member.sight) {
         (Stage::Preparing | Stage::Ending, _) => return None,
         (_, Sight::Gone) => return over("its session has ended"),
-        // A person who is attached may still read what it has said.
+        // A person who is attached may still be reading what it has printed.
         (_, Sight::Dead) if member.alone => return over("its program has ended"),
         (_, Sight::Dead) => return None,
         _ => {}
@@ -398,7 +399,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
     }
 }
 
-/// Returns what becomes of a session that should have come up.
+/// Returns what happens to a session that should have come up.
 fn late(
     pool: &Pool,
     member: &Member<'_>,
@@ -419,7 +420,7 @@ fn late(
                 (false, _) => "a shell runs something".to_owned(),
                 (true, activity) => format!("an agent is {activity}"),
             };
-            // It may be at work, or ask something that a person is to answer.
+            // It may be working, or asking something that a person is to answer.
             (what, agent && activity != Activity::Idle)
         }
         Sight::Stranger => ("it runs a program that no profile knows".to_owned(), false),
@@ -438,16 +439,16 @@ fn late(
     })
 }
 
-/// How the tasks are served by the sessions that there are.
+/// How the existing sessions serve the tasks.
 struct Served {
-    /// Which of the ready sessions serve one; behind them those that come.
+    /// Which of the ready sessions serve a task, followed by those on their way.
     seats: Vec<bool>,
-    /// The tasks that none is left for, in their order.
+    /// The tasks for which no session is left, in order.
     unserved: Vec<usize>,
 }
 
-/// Gives as many tasks as can be a session each: those that are ready, and those that come. A task
-/// that was given one keeps one, perhaps another.
+/// Gives as many tasks as possible a session each, from the ready ones and those on their way. A
+/// task that was given a session keeps one, though perhaps a different one.
 fn served(scene: &Scene<'_>, coming: &[Place<'_>]) -> Served {
     let seats: Vec<&Place<'_>> = scene.ready.iter().chain(coming).collect();
     let suits = |demand: &Demand<'_>| -> Vec<usize> {
@@ -469,7 +470,7 @@ fn served(scene: &Scene<'_>, coming: &[Place<'_>]) -> Served {
     }
 }
 
-/// Finds a seat for a task, if need be by moving others: breadth first, each seat looked at once.
+/// Finds a seat for a task, moving others if necessary: breadth first, looking at each seat once.
 fn seat(task: usize, choices: &[Vec<usize>], holders: &mut [Option<usize>]) -> bool {
     let mut came_from: Vec<Option<usize>> = vec![None; holders.len()];
     let mut next = std::collections::VecDeque::from([task]);
@@ -489,7 +490,8 @@ fn seat(task: usize, choices: &[Vec<usize>], holders: &mut [Option<usize>]) -> b
     false
 }
 
-/// Gives a free seat to the one that asked for it, whose own goes to the one that asked for that.
+/// Gives the free seat to the task that asked for it, and that task's old seat to the one that
+/// asked for that, and so on.
 fn hand_on(
     mut free: usize,
     task: usize,
@@ -509,15 +511,15 @@ fn hand_on(
     }
 }
 
-/// How long it is since, by a clock that may have been set back.
+/// Returns the time since then, by a clock that may have been set back.
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
-/// How long a pool rests after a session did not come up: first, and at most.
+/// How long a pool rests after a session did not come up: the first time, and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
-/// Returns how long a pool rests after so many sessions in a row that did not come up.
+/// Returns how long a pool rests after this many sessions in a row did not come up.
 pub(super) fn rest_after(failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
     REST.0
@@ -660,7 +662,7 @@ mod tests {
             };
             assert_eq!(decide(&waiting), []);
         }
-        // A session of anybody's that is ready is enough.
+        // Any ready session is enough, whoever started it.
         let ready = Scene {
             ready: &[place("mine", "codex")],
             ..scene
@@ -718,7 +720,7 @@ mod tests {
             pools: &[view(&codex, "codex-1")],
             members: &[],
             tasks: &tasks,
-            // The first task must not take `a`, which alone suits the second.
+            // The first task must not take `a`, which is the only one that suits the second.
             ready: &[place("a", "codex"), place("b", "codex")],
             now: at(0),
         };
@@ -809,7 +811,7 @@ mod tests {
             paused: false,
         };
         assert_eq!(one(&codex, spent(engaged), 1_000), []);
-        // It is no reason for its pool to rest.
+        // This is no reason for its pool to rest.
         let early = Member {
             stage: Stage::Starting(at(0)),
             ..spent(Sight::Seen {
@@ -859,7 +861,7 @@ mod tests {
                 steps.iter().filter(starts).count()
             };
             assert_eq!(starts(&[spent("codex-1")]), 1, "{stage:?}");
-            // They count towards the size all the same.
+            // They still count towards the pool's size.
             assert_eq!(starts(&[spent("codex-1"), spent("codex-2")]), 0);
         }
     }
@@ -875,7 +877,7 @@ mod tests {
         assert_eq!(one(&codex, starting(Sight::Stranger), 29), []);
         let steps = one(&codex, starting(Sight::Stranger), 30);
         assert!(matches!(&*steps, [Step::Fail { member: 0, .. }]));
-        // What a person may have to answer is never ended.
+        // An agent that a person may have to answer is never ended.
         let asks = Sight::Seen {
             expected: true,
             agent: true,
@@ -969,7 +971,7 @@ mod tests {
         )
     }
 
-    /// Which provider and which session a task asks for.
+    /// The provider and the session that a task asks for.
     fn any_task() -> impl Strategy<Value = (Option<usize>, Option<usize>)> {
         (prop::option::of(0..3_usize), prop::option::of(0..6_usize))
     }
@@ -977,9 +979,9 @@ mod tests {
     const NAMES: [&str; 6] = ["a-1", "a-2", "a-3", "b-1", "b-2", "mine"];
 
     proptest! {
-        /// Whatever there is: no pool exceeds its size or starts two at once, none starts while it
-        /// is closed, nothing is ended that is attached, at work, asking or unknown, and what has
-        /// had its tasks rests no pool while it can be seen.
+        /// In every situation: no pool exceeds its size or starts two at once, none starts while it
+        /// is closed, nothing is ended that is attached, working, asking or unknown, and a session
+        /// that has had its tasks makes no pool rest while it can be seen.
         #[test]
         fn pools_keep_within_their_rights(
             drawn in prop::collection::vec(any_member(), 0..6),
@@ -1064,8 +1066,8 @@ mod tests {
             prop_assert_eq!(all, touched.len(), "one step a session");
         }
 
-        /// Round after round, where each session is for one task, has had it and does not go: a
-        /// task that waits starts another one, while there is room.
+        /// Round after round, if each session is for one task, has had it and does not go away, a
+        /// waiting task starts another session while there is room.
         #[test]
         fn what_has_had_its_task_makes_room_for_none(spent in 0..6_u32, max in 1..6_u32) {
             let codex = Pool { tasks: 1, ..pool("codex", max) };
@@ -1087,8 +1089,8 @@ mod tests {
             prop_assert!(starts, "{:?}", steps);
         }
 
-        /// Round after round, with sessions that never come up and are never given up: as many as
-        /// there are tasks, and no more.
+        /// Round after round, if sessions never come up and are never given up, there are as many
+        /// as there are tasks, and no more.
         #[test]
         fn a_task_starts_one_session(tasks in 0..8_usize, max in 1..6_u32) {
             let codex = pool("codex", max);

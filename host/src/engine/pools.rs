@@ -1,10 +1,10 @@
-//! pools: starts sessions that tasks wait for, and ends those of its own that nobody needs. What is
-//! wanted is decided in `pool`; here it is looked at and done.
+//! pools: starts sessions that tasks wait for, and ends those of its own that nobody needs. `pool`
+//! decides what is wanted; this module observes and acts.
 //!
-//! A session is known by its mark in tmux, so that a new daemon knows those of the last one, and
-//! none but those of this data directory are ever ended. What is done stands in the history of the
-//! session before it is done. How many tasks one has been given is counted from the attempts: those
-//! of an earlier daemon before the first task is given to anybody.
+//! A session is known by its mark in tmux, so that a new daemon recognizes those of the last one,
+//! and only sessions of this data directory are ever ended. Each action is in the history of the
+//! session before it happens. How many tasks a session has been given is counted from the attempts;
+//! those of an earlier daemon are counted before anyone is given the first task.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::DirBuilderExt;
@@ -31,53 +31,54 @@ use crate::probe::look::{self, Watch};
 use crate::store::{Lane, SessionRow, Store, StoreError};
 use crate::tmux::{Error, Mark, NewSession, Pane, Session, Tmux};
 
-/// Rounds may follow each other quickly; pools have time.
+/// Rounds may follow each other quickly, but pools need not.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// For how long a round waits for the branch of a pool's directory.
+/// How long a round waits for the branch of a pool's directory.
 const BRANCH_WITHIN: Duration = Duration::from_millis(100);
 
-/// How long a directory may take to be looked at.
+/// How long a look at a directory may take.
 const DIRECTORY_WITHIN: Duration = Duration::from_secs(10);
 
-/// A session that was told to end and is still there is looked at as any other after this.
+/// A session that was told to end and is still there is treated as any other after this time.
 const GOES_WITHIN: Duration = Duration::from_secs(5);
 
-/// A session that has had its tasks, and where a person has to see what became of one, is looked at
-/// again after this.
+/// How long until another look at a session that has had its tasks, while a person has to see what
+/// became of one.
 const SEEN_AGAIN: Duration = Duration::from_secs(5);
 
-/// So many tasks at most are looked at.
+/// How many tasks are looked at, at most.
 const MOST_TASKS: usize = 256;
 
-/// So many tasks of which it is not known what became of them are looked at, before a session ends.
+/// How many uncertain tasks are looked at before a session ends.
 const MOST_UNCERTAIN: usize = 200;
 
-/// So many worktrees that a daemon left are looked at.
+/// How many worktrees that a daemon left are looked at.
 const MOST_WORKTREES: usize = 1_000;
 
-/// The last lines of a session that did not come up, and their length in characters.
+/// How many of the last lines of a session that did not come up are quoted, and their length in
+/// characters.
 const LAST_LINES: u32 = 5;
 const LONGEST_QUOTE: usize = 300;
 
-/// The pools' memory.
+/// What is remembered of pools.
 #[derive(Debug, Default)]
 pub(super) struct Pools {
-    /// The pools of which sessions did not come up.
+    /// The pools whose sessions did not come up.
     rests: BTreeMap<String, Rest>,
-    /// The sessions of pools, by their names.
+    /// The sessions of pools, by name.
     kept: BTreeMap<String, Kept>,
     looked: Option<Instant>,
     /// Whether the sessions that an earlier daemon started are among `kept`.
     known: bool,
-    /// What an earlier daemon left was looked for.
+    /// Whether what an earlier daemon left has been looked for.
     swept: bool,
     /// Worktrees that are being removed, by the name of their session.
     removals: BTreeMap<String, Removal>,
     branches: Branches,
 }
 
-/// The branches that directories of pools are on.
+/// The branches that pools' directories are on.
 #[derive(Debug)]
 struct Branches(Watch<Option<String>>);
 
@@ -89,10 +90,10 @@ impl Default for Branches {
     }
 }
 
-/// How a pool fares.
+/// How a pool is doing.
 #[derive(Debug, Default)]
 struct Rest {
-    /// So many sessions in a row did not come up.
+    /// How many sessions in a row did not come up.
     failures: u32,
     until: Option<Timestamp>,
 }
@@ -104,11 +105,11 @@ struct Kept {
     state: State,
     /// When a task or a person was last seen there.
     used: Option<Timestamp>,
-    /// So many tasks it has been given and has taken up.
+    /// How many tasks it has been given and has taken up.
     given: u32,
-    /// From this attempt on they are not counted yet.
+    /// Attempts from this one on are not counted yet.
     uncounted: Option<AttemptId>,
-    /// It could not be ended, and is not to be before.
+    /// It could not be ended, and must not be ended before this time.
     held: Option<Instant>,
 }
 
@@ -128,19 +129,19 @@ impl Kept {
 
 #[derive(Debug)]
 enum State {
-    /// Its directory is made ready, for this task.
+    /// Its directory is being prepared, for this task.
     Preparing(JoinHandle<Result<Ready, String>>, TaskId),
-    /// It is there, or was.
+    /// It exists, or existed.
     There(Stage),
     /// It was told to end.
     Ending(Instant),
 }
 
-/// A place that a session can start in.
+/// A place that a session can be started in.
 #[derive(Debug)]
 struct Ready {
     directory: String,
-    /// What is to be said of it.
+    /// What to say about it.
     note: String,
 }
 
@@ -155,7 +156,7 @@ struct Removal {
 /// The sessions of the tmux server, by name.
 type Sessions = HashMap<String, Session>;
 
-/// What is to be done, in names.
+/// What is to be done, by name.
 #[derive(Debug)]
 enum Todo {
     Start {
@@ -171,11 +172,11 @@ enum Todo {
 }
 
 impl<T: Tmux + 'static> Engine<T> {
-    /// Starts and ends sessions of pools, as the tasks that wait want it. What goes wrong with a
-    /// pool is written down, and ends no round.
+    /// Starts and ends sessions of pools as the waiting tasks require. A problem with a pool is
+    /// recorded, and does not end the round.
     ///
     /// # Errors
-    /// The store refused.
+    /// The store failed.
     pub(super) async fn keep_pools(
         &mut self,
         snapshot: &Snapshot,
@@ -214,11 +215,11 @@ impl<T: Tmux + 'static> Engine<T> {
                 Todo::Stuck(name, why) => self.leave_alone(&name, &why, now).await?,
             }
         }
-        // Last, for it is not in the list of this round.
+        // Last, because a new session is not in this round's list.
         self.start_prepared(now).await
     }
 
-    /// Returns the sessions of the tmux server; `None`: they are not known.
+    /// Returns the sessions of the tmux server, or `None` if they are not known.
     async fn list_sessions(&mut self) -> Option<Sessions> {
         let sessions = match self.tmux.sessions().await {
             Ok(sessions) => sessions,
@@ -234,10 +235,10 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Counts the tasks that sessions of pools have been given, where that may have changed.
-    /// `panes`: those that may be given one in this round.
+    /// `panes` are those that may be given one in this round.
     ///
     /// # Errors
-    /// The store refused.
+    /// The store failed.
     pub(super) async fn count_given(
         &mut self,
         panes: &[&Pane],
@@ -284,7 +285,7 @@ impl<T: Tmux + 'static> Engine<T> {
             };
             kept.uncounted = None;
             kept.given = kept.given.saturating_add(taken);
-            // Attempts may have been cleared since.
+            // Attempts may have been deleted since.
             if let Some(known) = self.tracker.get_mut(&identity) {
                 let ended = known.completed.saturating_add(known.failed);
                 kept.given = kept.given.max(ended);
@@ -293,7 +294,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(())
     }
 
-    /// Takes note that a session, of a pool or not, has been given a task.
+    /// Notes that a session, of a pool or not, has been given a task.
     pub(super) fn note_given(&mut self, session: &str, attempt: AttemptId) {
         let kept = &mut self.pools.kept;
         if let Some(name) = names(session).find(|name| kept.contains_key(*name))
@@ -303,7 +304,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Returns why a session can be given no task, as it has had those that it is for.
+    /// Returns why a session can be given no task, if it has had those that it is for.
     pub(super) fn spent(&self, session: &str) -> Option<String> {
         let Some(kept) = self.pools.kept.get(session) else {
             let mut pools = self.settings.pools.pools.iter();
@@ -330,13 +331,14 @@ impl<T: Tmux + 'static> Engine<T> {
         pools.find(|pool| pool.name == name)
     }
 
-    /// Returns the session of a pool as it is listed; one that somebody else has called so is none.
+    /// Returns the session of a pool as it is listed. A session that someone else has given this
+    /// name does not count.
     fn listed<'a>(&self, name: &str, sessions: &'a Sessions) -> Option<&'a Session> {
         let session = sessions.get(name)?;
         self.pool_of(session).is_some().then_some(session)
     }
 
-    /// Takes up sessions that bear the mark, and notes which of them are used.
+    /// Adopts sessions that bear the mark, and notes which of them are used.
     fn adopt(&mut self, sessions: &Sessions, snapshot: &Snapshot, now: Timestamp) {
         for (name, session) in sessions {
             let Some(pool) = self.pool_of(session).map(|pool| pool.name.clone()) else {
@@ -366,8 +368,8 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Whether a session has a task, also one that it was given in this round, or is to tell or
-    /// undo something.
+    /// Whether a session has a task, including one given in this round, or has to report or undo
+    /// something.
     fn is_engaged(&self, seen: &Seen) -> bool {
         let row = &seen.row;
         let written = self.tracker.written.get(&row.name);
@@ -377,7 +379,7 @@ impl<T: Tmux + 'static> Engine<T> {
             || self.tracker.is_unclean(&row.identity)
     }
 
-    /// Returns the sessions that can be given a task, or can be in a moment.
+    /// Returns the sessions that can be given a task now or in a moment.
     fn free_sessions<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Seen> {
         let given = |seen: &Seen| {
             let written = self.tracker.written.get(&seen.row.name);
@@ -387,8 +389,7 @@ impl<T: Tmux + 'static> Engine<T> {
         sessions.filter(move |seen| seen.asked || (seen.ready && !given(seen)))
     }
 
-    /// Returns the tasks that wait and that a session of a pool, one that there is or a new one,
-    /// could be given.
+    /// Returns the waiting tasks that an existing or a new session of a pool could be given.
     async fn tasks_for_pools(
         &mut self,
         lanes: &[Lane],
@@ -426,7 +427,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .await?)
     }
 
-    /// Returns each pool with the sessions that it could start, those among them that are asked for
+    /// Returns each pool with the sessions that it could start, including those that tasks ask for
     /// by name.
     fn pool_views<'a>(
         &self,
@@ -462,7 +463,7 @@ impl<T: Tmux + 'static> Engine<T> {
         views
     }
 
-    /// Returns what a session of that name would be.
+    /// Returns what a session with this name would be.
     fn offer(&self, pool: &Pool, name: String, branches: &BTreeMap<String, String>) -> Offer {
         let settings = &self.settings;
         let admission = if names(&name).any(|name| settings.exclude.is_match(name)) {
@@ -473,7 +474,7 @@ impl<T: Tmux + 'static> Engine<T> {
             Admission::Open
         };
         Offer {
-            // A worktree of a pool stands on a commit, and so on no branch.
+            // A pool's worktree is on a commit, and therefore on no branch.
             branch: branches.get(&pool.name).cloned(),
             directory: pool.stand.path().to_str().map(str::to_owned),
             labels: self.orders.labels(Who::named(&name)),
@@ -482,7 +483,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Returns the branch that each pool's directory is on, where a task asks for one.
+    /// Returns the branch that each pool's directory is on, if a task asks for a branch.
     async fn pool_branches(&mut self, lanes: &[Lane]) -> BTreeMap<String, String> {
         if lanes.iter().all(|lane| lane.branch.is_none()) {
             return BTreeMap::new();
@@ -502,7 +503,8 @@ impl<T: Tmux + 'static> Engine<T> {
             .collect()
     }
 
-    /// Whether no session of a pool can be called so: there is one, or its worktree has stayed.
+    /// Whether no new session of a pool can have this name: there is one, or its worktree has
+    /// stayed.
     fn is_taken(&self, pool: &Pool, name: &str, sessions: &Sessions) -> bool {
         let pools = &self.pools;
         let stays = || {
@@ -515,12 +517,12 @@ impl<T: Tmux + 'static> Engine<T> {
             || stays()
     }
 
-    /// Where the worktrees of all pools stand.
+    /// Returns the directory of all pools' worktrees.
     fn worktrees(&self) -> PathBuf {
         self.settings.pools.data_dir.join("worktrees")
     }
 
-    /// Where the worktree of a session stands; `None`: its pool has none.
+    /// Returns the path of a session's worktree, or `None` if its pool has none.
     fn worktree_of(&self, pool: &Pool, name: &str) -> Option<PathBuf> {
         match pool.stand {
             Stand::Worktree(_) => Some(self.worktrees().join(name)),
@@ -642,7 +644,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Makes the place of a new session ready, beside the rounds.
+    /// Prepares the place of a new session, alongside the rounds.
     fn prepare_session(&mut self, pool: Pool, name: String, task: TaskId, branch: Option<String>) {
         tracing::info!(session = ?name, pool = %pool.name, %task, "to be started");
         let path = self.worktrees().join(&name);
@@ -659,7 +661,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.pools.kept.insert(name, kept);
     }
 
-    /// Starts the sessions whose place is ready.
+    /// Starts the sessions whose place is prepared.
     async fn start_prepared(&mut self, now: Timestamp) -> Result<(), RoundError> {
         let kept = self.pools.kept.iter();
         let prepared = kept.filter_map(|(name, kept)| match &kept.state {
@@ -712,7 +714,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let settings = &self.settings.pools;
         let owner = settings.data_dir.to_string_lossy().into_owned();
         let mut variables = pool.env.clone();
-        // For what an agent there tells of itself.
+        // For the reports of an agent there.
         variables.insert("ASSIGNER_DATA_DIR".to_owned(), owner.clone());
         variables.insert("ASSIGNER_TMUX_SOCKET".to_owned(), settings.socket.clone());
         let details = format!(
@@ -732,7 +734,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.note_pool(name, "started", details, now).await?;
         Ok(match self.tmux.start_session(&new).await {
             Ok(()) => Ok(()),
-            // Whether it was started, the next list tells.
+            // The next list shows whether it was started.
             Err(error @ (Error::TimedOut(_) | Error::Closed | Error::Protocol(_))) => {
                 tracing::warn!(session = ?name, "its start is not confirmed: {error}");
                 Ok(())
@@ -741,7 +743,7 @@ impl<T: Tmux + 'static> Engine<T> {
         })
     }
 
-    /// Returns what is run in a new session: a shell has its integration from the beginning.
+    /// Returns the command of a new session. A shell has its integration from the beginning.
     fn command_of(&self, pool: &Pool) -> Vec<String> {
         // A line of plain words means the same without a shell that reads it.
         let is_plain = |char: char| char.is_ascii_alphanumeric() || " ./_-".contains(char);
@@ -760,13 +762,13 @@ impl<T: Tmux + 'static> Engine<T> {
         };
         match line {
             Some(line) if launched == words => vec![line.clone()],
-            // One word alone tmux would take for a line.
+            // tmux would take a single word for a shell line.
             None if launched.len() == 1 => [&["env".to_owned()], launched.as_slice()].concat(),
             _ => launched,
         }
     }
 
-    /// A session has come up.
+    /// Notes that a session has come up.
     async fn welcome(&mut self, name: &str, sessions: &Sessions) {
         let (Some(session), Some(kept)) = (sessions.get(name), self.pools.kept.get_mut(name))
         else {
@@ -775,13 +777,13 @@ impl<T: Tmux + 'static> Engine<T> {
         kept.state = State::There(Stage::Up);
         self.pools.rests.remove(&kept.pool);
         tracing::info!(session = ?name, "has come up");
-        // A daemon that does not find this gives it its time to come up once more.
+        // A daemon that does not find this mark gives the session its time to come up again.
         if let Err(error) = self.tmux.mark_up(session).await {
             tracing::debug!(session = ?name, "failed to mark it: {error}");
         }
     }
 
-    /// Ends a session that nobody needs, or takes note of one that has ended.
+    /// Ends a session that nobody needs, or records that one has ended.
     async fn end_session(
         &mut self,
         name: &str,
@@ -840,7 +842,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Leaves a session to a person that did not come up, and lets its pool rest.
+    /// Leaves a session that did not come up to a person, and lets its pool rest.
     async fn leave_alone(
         &mut self,
         name: &str,
@@ -881,8 +883,8 @@ impl<T: Tmux + 'static> Engine<T> {
         self.note_pool(name, "not_ended", details, now).await
     }
 
-    /// Counts a session as used, so that it is not ended before it was idle again; `pause`: nor,
-    /// where it has had its tasks, before that.
+    /// Counts a session as used, so that it is not ended before it has been idle again. If it has
+    /// had its tasks, it is not ended before `pause` is over either.
     fn use_now(&mut self, name: &str, now: Timestamp, pause: Duration) {
         if let Some(kept) = self.pools.kept.get_mut(name) {
             kept.used = Some(now);
@@ -893,7 +895,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Whether a task of which nobody knows what became of it was last tried in a session.
+    /// Whether a task with an unknown outcome was last tried in this session.
     async fn is_evidence(&mut self, name: &str) -> Result<bool, RoundError> {
         let name = name.to_owned();
         let found = self.ledger.run(move |store| {
@@ -908,7 +910,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(found.await?)
     }
 
-    /// Lets a pool rest, each time longer, and says so.
+    /// Lets a pool rest, longer each time, and returns a message that says so.
     fn rest_pool(&mut self, pool: &str, now: Timestamp) -> String {
         let rest = self.pools.rests.entry(pool.to_owned()).or_default();
         rest.failures = rest.failures.saturating_add(1);
@@ -934,8 +936,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(noted.await?)
     }
 
-    /// Writes a session down that no scan has seen before it failed, so that people find its
-    /// history.
+    /// Records a session that failed before any scan saw it, so that people find its history.
     async fn record_gone(
         &mut self,
         name: &str,
@@ -997,7 +998,8 @@ impl<T: Tmux + 'static> Engine<T> {
         self.pools.kept.remove(name);
     }
 
-    /// Removes the worktree of a session that has ended, beside the rounds. `pid`: what ran there.
+    /// Removes the worktree of a session that has ended, alongside the rounds. `pid` is the process
+    /// that ran there.
     fn remove_worktree(&mut self, name: &str, pid: Option<u32>) {
         let written = self.tracker.written.get(name);
         let pid = pid.or(written.map(|row| row.identity.pane_pid));
@@ -1028,7 +1030,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.pools.removals.insert(name.to_owned(), removal);
     }
 
-    /// Looks once for the worktrees of sessions that ended without us.
+    /// Looks once for worktrees of sessions that ended while no daemon was watching.
     fn sweep_worktrees(&mut self, sessions: &Sessions) {
         if std::mem::replace(&mut self.pools.swept, true) {
             return;
@@ -1049,7 +1051,7 @@ impl<T: Tmux + 'static> Engine<T> {
             let Stand::Worktree(repository) = pool.stand.clone() else {
                 continue;
             };
-            // It may run on another server than the one that is watched now.
+            // It may be running on a server other than the one that is watched now.
             let pid = self
                 .tracker
                 .written
@@ -1063,7 +1065,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    /// Writes down what became of worktrees.
+    /// Records what became of worktrees.
     async fn tell_of_removals(&mut self, now: Timestamp) -> Result<(), RoundError> {
         let ended =
             |(name, removal): (&String, &Removal)| removal.ends.is_finished().then(|| name.clone());
@@ -1078,7 +1080,7 @@ impl<T: Tmux + 'static> Engine<T> {
             let path = path.display();
             let (action, details) = match outcome {
                 Ok(()) => ("worktree_removed", format!("{path}")),
-                // That was said when its session ended.
+                // That was reported when its session ended.
                 Err(_) if old => continue,
                 Err(why) => ("worktree_kept", format!("{path} stays: {why}")),
             };
@@ -1088,7 +1090,7 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// Looks whether a directory is there.
+/// Checks whether a directory exists.
 async fn directory_ready(directory: PathBuf) -> Result<Ready, String> {
     let shown = directory.display().to_string();
     let looked = directory.clone();
@@ -1106,7 +1108,7 @@ async fn directory_ready(directory: PathBuf) -> Result<Ready, String> {
     }
 }
 
-/// Makes a worktree.
+/// Creates a worktree.
 async fn worktree_ready(
     repository: &Path,
     path: &Path,
@@ -1127,7 +1129,8 @@ async fn worktree_ready(
     })
 }
 
-/// The name that a task waits for; what it meant once is not started anew.
+/// Returns the name that a task waits for. If the name already meant a session once, that one is
+/// not started again.
 fn awaited(target: Option<&SessionRef>) -> Option<&str> {
     let target = target.filter(|target| target.meaning.is_none())?;
     Some(&target.name)
@@ -1139,7 +1142,7 @@ fn text(path: &Path) -> Result<String, String> {
         .ok_or_else(|| format!("`{}` is not UTF-8", path.display()))
 }
 
-/// Returns the last lines of a session in words, without what tmux itself writes there.
+/// Returns the last lines of a session on one line, without what tmux itself writes there.
 fn quote(lines: &str) -> String {
     let lines = lines
         .lines()

@@ -1,27 +1,27 @@
-//! Tells an empty prompt from a half-typed line, by the cursor's line of a shell that waits for
-//! input.
+//! Distinguishes an empty prompt from a half-typed line, by the cursor's line of a shell that waits
+//! for input.
 //!
-//! A shell that reads a line looks the same to the system whether a person has typed into it or
-//! not. What stands left of the cursor tells: a prompt nearly always ends in a sign and a blank.
-//! Where that is not clear the line counts as a person's, and the session is left alone.
+//! To the system, a shell that reads a line looks the same whether a person has typed into it or
+//! not. The text left of the cursor shows the difference: a prompt nearly always ends in a symbol
+//! and a blank. If that is not clear, the line counts as a person's, and the session is left alone.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::model::verdict::Says;
 use crate::tmux::CursorLine;
 
-/// How a prompt ends, before blanks.
+/// The last characters of prompts, before blanks.
 const SIGNS: &[char] = &[
     '$', '#', '%', '>', '❯', '➜', '✗', '✔', 'λ', '»', '›', '⟩', '▶', '→', '⇒', '⟫', '\u{e0b0}',
     '\u{e0b4}', '\u{e0bc}', ')', ']', '}', '|', ':', '~', '@', '┃', '╰', '─', '⚡', '∙', '⦕', '❱',
     '⮞', '🞂', '⋊', '⟶',
 ];
 
-/// The signs behind which what follows on the same line was typed. Others also stand inside of
-/// prompts.
+/// The symbols that end a prompt: text after them on the same line was typed. Others also appear
+/// inside prompts.
 const ENDS: &[char] = &['$', '#', '%', '>', '❯', '»', 'λ', '⟩', '❱'];
 
-/// What zsh shows in front of the second line of something unfinished, before `>`.
+/// What zsh shows at the beginning of the second line of something unfinished, before `>`.
 const UNFINISHED: &[&str] = &[
     "quote",
     "dquote",
@@ -63,30 +63,31 @@ const QUESTIONS: &[&str] = &[
     "(yes or no)?",
 ];
 
-/// What stands in a line that waits for input.
+/// What a line that waits for input contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A prompt, and nothing behind it.
+    /// A prompt, and nothing after it.
     Prompt,
     /// Something that a person has begun.
     Draft,
-    /// A search or a question of the line editor: what is pressed there is an answer.
+    /// A search or a question of the line editor: any key pressed there is an answer.
     Search,
 }
 
-/// What a shell says of its line itself.
+/// What a shell itself reports about its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
-    /// Its line editor reads a new line. What stands in it, it says when it is asked.
+    /// Its line editor reads a new line. The shell says whether that line is empty only when it is
+    /// asked.
     Reads,
-    /// It waits for keys, and not for a new line.
+    /// It waits for keys, but not for a new line.
     Elsewhere,
-    /// It was asked, and why it took nothing.
+    /// It was asked and took nothing, for this reason.
     Declined(&'static str),
 }
 
 impl Word {
-    /// Returns what it says of the shell.
+    /// Returns what this says about the shell.
     pub(super) fn says(self) -> (Says, &'static str) {
         match self {
             Self::Reads => (Says::Idle, "its line editor reads a new line"),
@@ -100,7 +101,7 @@ impl Word {
 }
 
 impl Line {
-    /// Returns what it says of its shell.
+    /// Returns what this says about its shell.
     pub(super) fn says(self) -> (Says, &'static str) {
         match self {
             Self::Prompt => (Says::Idle, "nothing stands behind the prompt"),
@@ -122,7 +123,8 @@ pub(super) fn read(line: &CursorLine, width: u32) -> Line {
         return Line::Search;
     }
     let (left, right) = (line.before.as_str(), line.after.as_str());
-    // A prompt on the right is far off; text at the cursor was typed, and the cursor moved back.
+    // A prompt on the right is far away. Text right at the cursor was typed, and the cursor moved
+    // back.
     if right
         .chars()
         .next()
@@ -143,16 +145,16 @@ pub(super) fn read(line: &CursorLine, width: u32) -> Line {
     if typed_behind_a_sign(left) {
         return Line::Draft;
     }
-    // A prompt without any sign ends in a blank at least.
+    // A prompt without any symbol at least ends in a blank.
     if text.ends_with(SIGNS) || left.ends_with(char::is_whitespace) {
         return Line::Prompt;
     }
     Line::Draft
 }
 
-/// Whether its line editor searches the history, or asks something. readline asks in front of the line,
-/// zsh and fish below it; each asks in the line whether a list is to be shown, a word to be corrected, or
-/// files to be deleted.
+/// Whether its line editor searches the history, or asks something. readline asks in front of the
+/// line, zsh and fish below it. Each asks in the line itself whether to show a list, to correct a
+/// word, or to delete files.
 fn searches(line: &CursorLine, width: u32) -> bool {
     let width = usize::try_from(width).unwrap_or(usize::MAX);
     let above = line.above.iter().rev();
@@ -166,8 +168,8 @@ fn searches(line: &CursorLine, width: u32) -> bool {
         || QUESTIONS.iter().any(|text| question.ends_with(text))
 }
 
-/// Reads what stands behind the arrow with which a widespread theme begins its prompt: the
-/// directory, then the branch as `git:(main)` and a sign. More was typed.
+/// Reads what follows the arrow with which a widespread theme begins its prompt: the directory,
+/// then the branch as `git:(main)` and a symbol. Anything more was typed.
 fn behind_an_arrow(tail: &str) -> Line {
     let mut words = tail.split_whitespace().skip(1).peekable();
     if words.peek().is_some_and(|word| word.starts_with("git:(")) {
@@ -180,7 +182,7 @@ fn behind_an_arrow(tail: &str) -> Line {
     }
 }
 
-/// Whether the line continues another one, or searches the history.
+/// Whether the line continues another one, or reads the input of a command.
 fn continues(text: &str) -> bool {
     // `read>` is how fish asks for the input of a command.
     if text == ">" || text.starts_with("read>") {
@@ -192,9 +194,9 @@ fn continues(text: &str) -> bool {
     })
 }
 
-/// Whether a sign that ends prompts has a blank and then text behind it, as in `$ make`.
+/// Whether a symbol that ends prompts is followed by a blank and then text, as in `$ make`.
 fn typed_behind_a_sign(left: &str) -> bool {
-    // These two also stand inside of prompts, as in `100% ~/src $ `: then the end decides.
+    // These two also appear inside prompts, as in `100% ~/src $ `; then the end decides.
     let inside = |sign| matches!(sign, '%' | '>');
     let ends = left.ends_with(' ') && left.trim_end().ends_with(['$', '#', '%', '❯']);
     left.char_indices().any(|(at, sign)| {

@@ -1,4 +1,4 @@
-//! A ledger that was cut at every point of an attempt, taken up by a new engine.
+//! A ledger that was cut off at every point of an attempt, and resumed by a new engine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::tmux::{
     Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Session, Tmux, Typed, TypedLine,
 };
 
-/// A tmux without sessions: whatever is typed would be a mistake.
+/// A tmux without sessions, so typing anything would be a mistake.
 struct NoSessions;
 
 impl Tmux for NoSessions {
@@ -99,7 +99,7 @@ struct Left {
     attempt: AttemptId,
 }
 
-/// The number of no process.
+/// An id that no process has.
 const NOBODY: u32 = i32::MAX.unsigned_abs();
 
 fn now() -> Timestamp {
@@ -145,7 +145,7 @@ impl Left {
         }
     }
 
-    /// The job's files are there and the ledger says so.
+    /// The job's files exist and the ledger says so.
     fn delivering() -> Self {
         let mut left = Self::claimed();
         let task = left.store.task(left.task).expect("the task");
@@ -193,8 +193,8 @@ impl Left {
         left
     }
 
-    /// Starts an engine over it, runs rounds until nothing is in flight, and returns where the task
-    /// stands.
+    /// Starts an engine over it, runs rounds until nothing is in flight, and returns the task's
+    /// status.
     fn take_up(&mut self) -> Status {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -264,7 +264,7 @@ fn typed_and_not_taken_up_goes_back_and_can_never_run() {
 
 #[test]
 fn taken_up_and_not_noted_is_never_sent_again() {
-    // Its pane is gone: what it did before is not known, so it has failed, once.
+    // Its pane is gone and what it did is not known, so it has failed, once.
     let mut left = Left::taken();
     assert_eq!(left.take_up(), Status::Failed);
     assert_eq!(left.tries(), 1);

@@ -1,4 +1,5 @@
-//! scan: tmux, the processes of each pane and git tell what sessions there are and what they do.
+//! scan: finds out from tmux, the processes of each pane and git which sessions there are and what
+//! they do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::take;
@@ -24,7 +25,7 @@ use crate::probe::{self, Directory, Standing};
 use crate::store::SessionRow;
 use crate::tmux::{self, Capture, Pane, Tmux};
 
-/// So many screens are asked for at once.
+/// How many screens are requested at once.
 const AT_ONCE: usize = 32;
 
 /// The sessions as one scan found them.
@@ -35,7 +36,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the session; `None`: it is gone.
+    /// Returns the session, or `None` if it is gone.
     pub(super) fn get(&self, identity: &Identity) -> Option<&Seen> {
         self.index
             .get(identity)
@@ -51,7 +52,7 @@ struct Candidate {
 
 /// What runs in it.
 enum Runs {
-    /// A shell, and how it stands.
+    /// A shell, and the state of its process.
     Shell(Shell, Standing),
     /// An agent, by its process.
     Agent(u32),
@@ -61,7 +62,7 @@ impl<T: Tmux + 'static> Engine<T> {
     pub(super) async fn scan(&mut self, now: Timestamp) -> Result<Snapshot, RoundError> {
         let panes = match self.tmux.panes().await {
             Ok(panes) => panes,
-            // Every session is gone, and what was in flight has to hear of it.
+            // Every session is gone, and attempts in flight must learn of it.
             Err(tmux::Error::NoServer) => Vec::new(),
             Err(error) => return Err(RoundError::Tmux(error)),
         };
@@ -108,7 +109,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(snapshot)
     }
 
-    /// Reads the cursor's lines of shells that wait for input, where they may have changed.
+    /// Reads the cursor's lines of shells that wait for input, if they may have changed.
     async fn lines(
         &mut self,
         candidates: &[Candidate],
@@ -157,8 +158,8 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(lines)
     }
 
-    /// Reads where each session stands, and on which branch. One whose file system gives no answer
-    /// keeps what was known of it.
+    /// Reads each session's directory, and the branch there. If a file system does not answer, the
+    /// session keeps what was known.
     async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
         let stand = candidates.iter().map(|candidate| match candidate.runs {
             Runs::Shell(..) => candidate.pane.identity.pane_pid,
@@ -201,7 +202,7 @@ impl<T: Tmux + 'static> Engine<T> {
             }
             Runs::Agent(_) => None,
         };
-        // What a job shows before its end is known is not learned from.
+        // What a job shows before its end is known teaches nothing about the prompt.
         let mut flying = self.driver.flying().values();
         let is_taken = flying.any(|flying| flying.identity == pane.identity);
         let known = self.tracker.get_mut(&pane.identity);
@@ -247,12 +248,12 @@ impl<T: Tmux + 'static> Engine<T> {
                 };
                 let line = read.as_ref().map(|read| ShellLine {
                     line: read.line,
-                    // It may hold a secret, and what is seen here is kept.
+                    // It may contain a secret, and what is seen here is kept.
                     row: None,
-                    // A shell that tells needs none.
+                    // A shell that reports needs no proof.
                     proof: word.is_none().then(|| proof(read)).flatten(),
                 });
-                // What is shown now is known later, whatever stands in front of it then.
+                // A prompt that is shown now will be recognized later, whatever precedes it then.
                 if let Some(read) = &read
                     && !is_taken
                     && line.as_ref().is_some_and(|line| line.proof.is_some())
@@ -308,7 +309,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .map_or(now, |row| row.context_at);
         let known = self.tracker.entry(&pane.identity, || Known {
             activity,
-            // How long it has been idle is not known: since its last output, at the most.
+            // How long it has been idle is not known: at most since its last output.
             since: Timestamp::from_second(pane.activity).map_or(now, |since| since.min(now)),
             env: BTreeMap::new(),
             live: None,
@@ -332,7 +333,7 @@ impl<T: Tmux + 'static> Engine<T> {
         known.memory = memory;
         known.drawn = drawn;
         known.attached = attached;
-        // A prompt that was drawn since has forgotten why an earlier one took nothing.
+        // At a new prompt, the reason why an earlier one took nothing no longer applies.
         let is_new =
             |declined: &Declined| told.is_some_and(|told| declined.is_before(told.prompts));
         known.declined = declined.filter(|declined| !is_new(declined));
@@ -393,7 +394,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 name,
                 homes,
                 identity: pane.identity.clone(),
-                // A session that has a task is busy, even where its shell has not begun it yet.
+                // A session that has a task is busy, even if its shell has not begun it yet.
                 activity: if current_task.is_some() && idle {
                     Activity::Busy
                 } else {
@@ -413,7 +414,7 @@ impl<T: Tmux + 'static> Engine<T> {
             },
             cursor: pane.cursor,
             piped: pane.piped,
-            // A question that the job asks may look like a prompt with something behind it.
+            // A question that the job asks may look like a prompt with something after it.
             at_prompt: matches!(standing, Some(Standing::Prompt)) && looks_free,
             tells: told.is_some(),
             foreground: match standing {
@@ -422,7 +423,7 @@ impl<T: Tmux + 'static> Engine<T> {
             },
             live: match &what {
                 What::Shell(_) => known.live.clone(),
-                // It changes its own variables for nobody to see.
+                // If it changes its own variables, nobody can see that.
                 What::Agent(agent) => Some(Arc::clone(&agent.env)),
             },
             active: pane.activity,
@@ -433,7 +434,8 @@ impl<T: Tmux + 'static> Engine<T> {
         })
     }
 
-    /// Returns what a pane is as a session; `None`: neither a shell nor an agent.
+    /// Returns a pane as a candidate for a session, or `None` if it is neither a shell nor an
+    /// agent.
     fn candidate(&mut self, pane: Pane) -> Option<Candidate> {
         if pane.dead {
             return None;
@@ -452,7 +454,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Some(Candidate { pane, runs })
     }
 
-    /// Reads what programs show that no profile knows by their processes.
+    /// Reads the screens of programs that no profile recognizes by their processes.
     async fn read_hints(&mut self, panes: &[Pane]) -> Result<(), RoundError> {
         if !self.catalog.knows_screens() {
             return Ok(());
@@ -468,7 +470,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(())
     }
 
-    /// Reads the screens of agents, where they may have changed.
+    /// Reads the screens of agents, if they may have changed.
     async fn read_screens(
         &mut self,
         candidates: &[Candidate],
@@ -488,7 +490,7 @@ impl<T: Tmux + 'static> Engine<T> {
         Ok(())
     }
 
-    /// Returns the screens of panes. One that cannot be read, for it is too large, is left out.
+    /// Returns the screens of panes. One that is too large to be read is left out.
     async fn captures<'a>(
         &mut self,
         panes: &[&'a Pane],
@@ -555,8 +557,9 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 }
 
-/// Returns the tmux sessions that show each pane, first the oldest, which names it; and what it is
-/// called there: as the session or, where several of the panes are in it, with window and pane.
+/// Returns the tmux sessions that show each pane, starting with the oldest, which names it. Also
+/// returns the pane's name in each: that of the session or, if several of the panes are in it, with
+/// window and pane.
 pub(super) fn homes<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<Vec<Home>> {
     let places = |pane: &'a Pane| {
         let first = (pane.session_id, pane.session.as_str(), pane.window_index);
@@ -580,7 +583,7 @@ pub(super) fn homes<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<Ve
         .collect()
 }
 
-/// Returns what a pane is called with these homes, and what it is.
+/// Returns the name of a pane with these homes, and its identity.
 fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
     Who {
         name: homes
@@ -594,8 +597,8 @@ fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
 /// A directory, the branch there, and its repository.
 pub(super) type Context = (Option<String>, Option<String>, Option<String>);
 
-/// For how long a round waits for a session's directory. One on a disk answers in microseconds, one on
-/// a network in milliseconds, one on a network that is gone never.
+/// How long a round waits for a session's directory. A disk answers in microseconds, a network in
+/// milliseconds, and a network that is gone never.
 const CONTEXT_WITHIN: Duration = Duration::from_millis(100);
 
 /// Returns what looks at the sessions' directories.
@@ -603,7 +606,7 @@ pub(super) fn contexts() -> Watch<Context> {
     Watch::new(CONTEXT_WITHIN, |stand| context(stand.to_owned()))
 }
 
-/// Returns the directory that a session stands in, and the branch there.
+/// Returns the directory of a session, the branch there, and its repository.
 fn context(stand: PathBuf) -> Context {
     match probe::directory_at(stand) {
         Directory::At(path) => {
@@ -619,11 +622,11 @@ fn context(stand: PathBuf) -> Context {
     }
 }
 
-/// Returns the context of a session whose directory gives no answer. `known`: what was last written of
-/// it.
+/// Returns the context of a session whose directory does not answer. `known` is what was last
+/// written about it.
 fn unseen(stand: &Path, known: Option<&SessionRow>) -> Context {
     let directory = stand.to_str().map(str::to_owned);
-    // The branch is known of the directory where it was seen, and of no other.
+    // The branch is known only for the directory in which it was seen.
     let known = known.filter(|row| row.current_dir == directory);
     let branch = known.and_then(|row| row.git_branch.clone());
     (

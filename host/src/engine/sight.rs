@@ -1,5 +1,5 @@
-//! One look at a session: what was read of its pane and its program becomes signals, and they are
-//! folded into a verdict. The scan and `doctor` both see by this, and by nothing else.
+//! One look at a session: what was read of its pane and its program becomes signals, which are
+//! folded into a verdict. The scan and `doctor` both use this, and nothing else.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use crate::model::verdict::{Detail, Obstacle, Says, Signal, Source, Verdict, fus
 use crate::probe::Standing;
 use crate::tmux::Pane;
 
-/// What was read of the program in a pane.
+/// What was read about the program in a pane.
 #[derive(Debug)]
 pub(super) enum Evidence<'a> {
     /// It is a shell.
     Shell {
-        /// How its process stands.
+        /// The state of its process.
         standing: &'a Standing,
-        /// What it says itself of its line, where it does.
+        /// What it reports about its line, if it does.
         word: Option<Word>,
-        /// The cursor's line, where it was read.
+        /// The cursor's line, if it was read.
         line: Option<ShellLine>,
     },
     /// It is an agent.
     Agent {
-        /// What it has told.
+        /// What it has reported.
         report: Option<Signal>,
-        /// What its record says.
+        /// What its transcript says.
         transcript: Option<Signal>,
         /// What its title says.
         title: (Says, String),
-        /// What its screen says, where it was read.
+        /// What its screen says, if it was read.
         screen: Option<(Says, String)>,
     },
 }
@@ -42,15 +42,15 @@ pub(super) enum Evidence<'a> {
 pub(super) struct ShellLine {
     /// What it looks like.
     pub(super) line: Line,
-    /// The row, in quotes, where a person is to be shown it.
+    /// The row in quotes, if a person is to see it.
     pub(super) row: Option<String>,
     /// What shows that nothing was typed there.
     pub(super) proof: Option<&'static str>,
 }
 
 impl ShellLine {
-    /// Returns what it says of its shell. What looks like a draft is none of ours to send, and what only
-    /// looks like a prompt is none to be typed behind.
+    /// Returns what the line says about its shell. We must not submit what looks like a draft, and
+    /// must not type after what only looks like a prompt.
     fn says(&self) -> (Says, String) {
         let (says, why) = match (self.line, self.proof) {
             (Line::Prompt, Some(proof)) => return (Says::Idle, proof.to_owned()),
@@ -63,17 +63,17 @@ impl ShellLine {
     }
 }
 
-/// What is to be seen of a session.
+/// What is seen of a session.
 #[derive(Debug, Clone)]
 pub(super) struct Sighting {
     /// The signals, best first.
     pub(super) signals: Vec<Signal>,
-    /// What they add up to.
+    /// The verdict that they add up to.
     pub(super) verdict: Verdict,
 }
 
-/// Since when signals say what they say, from one look to the next: what a pane shows bears no time of
-/// its own.
+/// Since when signals have said the same, from one look to the next: what a pane shows has no time
+/// of its own.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     since: HashMap<Kind, Timestamp>,
@@ -84,7 +84,7 @@ pub(super) struct Memory {
 struct Kind {
     source: Source,
     says: Says,
-    /// The pane may tell of several at once.
+    /// A pane may have several of these at once.
     barrier: Option<Obstacle>,
 }
 
@@ -103,12 +103,12 @@ impl Kind {
 }
 
 impl Memory {
-    /// Returns the memory of who looks only once: all that bears no time of its own is as of now.
+    /// Returns a memory for a single look: everything without a time of its own dates from now.
     pub(super) fn for_one_look() -> Self {
         Self::default()
     }
 
-    /// Dates what one look has seen, and forgets what it has not.
+    /// Dates what one look has seen, and forgets what it has not seen.
     fn date(&mut self, seen: Vec<(Source, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
         let before = std::mem::take(&mut self.since);
         let date = |(source, says, detail): (Source, Says, Detail)| {
@@ -126,7 +126,7 @@ impl Memory {
     }
 }
 
-/// Folds what one look has read of a session.
+/// Folds what one look has read about a session.
 pub(super) fn observe(
     memory: &mut Memory,
     pane: &Pane,
@@ -148,7 +148,8 @@ pub(super) fn observe(
                 seen.push((Source::Shell, says, detail.into()));
             }
             let (says, detail) = match line {
-                // A shell that tells needs no reading; what is no line of its own it does not see.
+                // A shell that reports need not be read, but it does not see what is not its own
+                // line.
                 Some(line) if word.is_none() || line.line == Line::Search => line.says(),
                 Some(_) => (
                     Says::Nothing,
@@ -175,7 +176,7 @@ pub(super) fn observe(
     Sighting { signals, verdict }
 }
 
-/// What the process of a shell says.
+/// Returns what the process of a shell says.
 fn process(standing: &Standing) -> (Source, Says, Detail) {
     let (says, detail) = match standing {
         Standing::Prompt => (Says::Idle, "the shell edits a line".into()),
@@ -189,8 +190,8 @@ fn process(standing: &Standing) -> (Source, Says, Detail) {
     (Source::Process, says, detail)
 }
 
-/// What tmux tells of a person at a pane, and of what keeps typed text from reaching its program alone:
-/// all that holds, or one signal that nothing does.
+/// Returns what tmux says about a person at a pane, and about what would keep typed text from
+/// reaching only its program: everything that applies, or one signal that nothing does.
 fn barriers(
     pane: &Pane,
     attended_for: Duration,
@@ -213,8 +214,8 @@ fn barriers(
         .chain(none.then(|| (Source::Pane, Says::Nothing, "".into())))
 }
 
-/// Whether a key that was pressed in this second may have been pressed less than `grace` ago. tmux tells
-/// the second alone: it is taken to have been the end of it.
+/// Whether a key that was pressed in this second may have been pressed less than `grace` ago. tmux
+/// only reports the second, so the key is assumed to have been pressed at its end.
 fn is_attended(second: i64, now: Timestamp, grace: Duration) -> bool {
     let end = second.saturating_add(1).saturating_mul(1000);
     let since = now.as_millisecond().saturating_sub(end);
@@ -360,7 +361,7 @@ mod tests {
         let barriers = seen.signals.iter();
         let barriers = barriers.filter(|signal| signal.source == Source::Pane);
         assert_eq!(barriers.count(), 4);
-        // Who typed there long ago is gone.
+        // A person who typed there long ago has left.
         let mut left = pane();
         left.watched_until = Some(94);
         assert_eq!(once(&Standing::Prompt, &left, prompt).obstacle, None);
@@ -402,15 +403,15 @@ mod tests {
         assert_eq!(age(&seen, Source::Process), 10);
         let seen = see(&mut memory, &pane(), empty, 40);
         assert_eq!(age(&seen, Source::Screen), 40);
-        // Who looks once sees the same, as of now.
+        // A single look sees the same, but dates it from now.
         let once = see(&mut Memory::for_one_look(), &pane(), empty, 40);
         assert_eq!(once.verdict, seen.verdict);
         assert_eq!(age(&once, Source::Process), 40);
     }
 
     proptest! {
-        /// However finely a key's time is known: a session is left alone for at least as long as was
-        /// asked, and for a second more at the most.
+        /// However precisely a key's time is known, a session is left alone for at least as long as
+        /// was asked, and for at most a second more.
         #[test]
         fn a_session_is_left_alone_for_no_less_than_was_asked(
             key in 0..10_000_i64,

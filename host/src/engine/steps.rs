@@ -1,5 +1,5 @@
-//! What could be changed of a task or a session to let the task run: how much it is to do, what it
-//! makes of both in thought, and how people are told.
+//! What could be changed about a task or a session to let the task run: how much effort it is, its
+//! hypothetical effect on both, and how people are told.
 
 use jiff::SignedDuration;
 use shell_quote::Sh;
@@ -13,20 +13,20 @@ use crate::model::session::Activity;
 use crate::model::task::Task;
 use crate::store::{Pause, SessionRow};
 
-/// What can be taken back or brought about, in thought.
+/// A change that can be made hypothetically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The session comes to its prompt by itself.
+    /// The session returns to its prompt by itself.
     Wait,
-    /// The pauses that hold it are ended.
+    /// The pauses that hold it back are ended.
     Resume(Vec<Pause>),
     /// It is given a label.
     Label(String, String),
-    /// The task names it: a protected session takes no others.
+    /// The task names it: a protected session takes no other tasks.
     Name,
-    /// It comes to a directory.
+    /// It changes to a directory.
     Directory(String),
-    /// It comes to a branch.
+    /// It changes to a branch.
     Branch(String),
     /// It exports variables.
     Export(Vec<String>),
@@ -34,7 +34,7 @@ pub(super) enum Step {
     Drop(Part),
     /// The task takes any session.
     Any,
-    /// The configuration excludes it no more.
+    /// The configuration no longer excludes it.
     Include,
 }
 
@@ -52,7 +52,7 @@ pub(super) enum Part {
 }
 
 impl Step {
-    /// How much it is to do: less comes first.
+    /// Returns the effort of the step; the least comes first.
     pub(super) fn effort(&self) -> usize {
         match self {
             Self::Wait => 0,
@@ -66,7 +66,8 @@ impl Step {
         }
     }
 
-    /// What of the task it is about: two steps for the same would undo each other.
+    /// Returns the part of the task that it concerns: two steps for the same part would undo each
+    /// other.
     pub(super) fn part(&self) -> Option<Part> {
         match self {
             Self::Name => Some(Part::Target),
@@ -78,13 +79,13 @@ impl Step {
         }
     }
 
-    /// Whether it is done to the task alone: then the policy may choose any session.
+    /// Whether it changes the task alone, so that the policy may choose any session.
     pub(super) fn is_of_task(&self) -> bool {
         matches!(self, Self::Drop(_) | Self::Any)
     }
 }
 
-/// Does a step to copies of the task and of its session.
+/// Applies a step to copies of the task and of its session.
 pub(super) fn do_in_thought(
     step: &Step,
     stage: &Stage<'_>,
@@ -171,7 +172,7 @@ pub(super) fn do_in_thought(
     }
 }
 
-/// Says what a step is, to a person.
+/// Describes a step to a person.
 pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String {
     let row = stage.rows[session];
     let name = &row.name;
@@ -266,7 +267,8 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
     }
 }
 
-/// A command to be copied, in backticks; none where an argument could not be read so.
+/// Returns a command to be copied, in backticks, or `None` if an argument could not be read that
+/// way.
 pub(super) fn command(args: &[&str]) -> Option<String> {
     let unfit = |text: &&str| text.chars().any(|c| c.is_control() || c == '`');
     if args.iter().any(unfit) {

@@ -1,4 +1,4 @@
-//! How sessions suit a task, outside of a round: asked of the policy, which alone knows.
+//! How well sessions suit a task, outside of a round. The policy is asked, because only it knows.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use crate::model::task::Task;
 use crate::policy::{Failure, Policy};
 use crate::probe::look;
 
-/// How long the directory that a task names may take to be looked at; then it is as it was written.
+/// How long a look at the directory that a task names may take; after that, its path is used as
+/// written.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Returns what the policy decides for a task where these sessions are ready and no others are.
+/// Returns what the policy decides for a task if exactly these sessions are ready.
 ///
 /// # Errors
 /// The policy failed.

@@ -16,8 +16,8 @@ use crate::probe;
 use crate::store::SessionRow;
 use crate::tmux::Pane;
 
-/// A shell draws its prompt some milliseconds after a job has ended: it is looked for again
-/// after each of these, so that the next task does not wait for a poll.
+/// A shell draws its prompt some milliseconds after a job has ended. It is looked for again after
+/// each of these delays, so that the next task does not wait for a poll.
 const SETTLE: [Duration; 6] = [
     Duration::from_millis(5),
     Duration::from_millis(10),
@@ -27,66 +27,67 @@ const SETTLE: [Duration; 6] = [
     Duration::from_millis(160),
 ];
 
-/// The memory of sessions.
+/// What is remembered of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     sessions: HashMap<Identity, Known>,
-    /// Rows as they stand in the store, by name: only what changed is written.
+    /// Rows as they are in the store, by name; only changes are written.
     pub(super) written: BTreeMap<String, SessionRow>,
     settling: Option<(Identity, usize)>,
 }
 
-/// What is known of one session.
+/// What is known about one session.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) activity: Activity,
     pub(super) since: Timestamp,
-    /// Variables that it was given through us, and those that a task asked for.
+    /// Variables that it was given through us, and those that a task asked about.
     pub(super) env: BTreeMap<String, String>,
-    /// All that it exported when it last told. It stays in memory.
+    /// Everything that it exported by its last report. It stays in memory.
     pub(super) live: Option<Arc<BTreeMap<String, String>>>,
     /// Whether `live` still holds.
     pub(super) fresh: Freshness,
-    /// It has ended a job and will have told of its variables when it is back at its prompt.
+    /// It has ended a job, and has reported its variables by the time that it is back at its
+    /// prompt.
     pub(super) telling: Option<Telling>,
-    /// It was asked and has not come back to its prompt.
+    /// It was asked and has not returned to its prompt.
     pub(super) asked: Option<Asked>,
-    /// When it was asked last, and for how long it is not to be asked again.
+    /// When it was last asked, and for how long it must not be asked again.
     pub(super) rest: Option<(Instant, Duration)>,
-    /// Variables that tasks have made of secret values: nobody is told of them.
+    /// Variables that tasks have made of secret values. Nobody is told about them.
     pub(super) tainted: BTreeSet<String>,
-    /// A task that was interrupted has left variables there which are to be undone.
+    /// An interrupted task has left variables there that must be undone.
     pub(super) unclean: bool,
     /// The secret values of such a task.
     pub(super) left: BTreeMap<String, String>,
     pub(super) completed: u32,
     pub(super) failed: u32,
-    /// Not to be assigned before, and why.
+    /// Not to be assigned before this time, and why.
     pub(super) hold: Option<(Instant, String)>,
-    /// The cursor's line as last read.
+    /// The cursor's line, as last read.
     pub(super) line: Option<ReadLine>,
     /// The prompt that its shell draws, as far as it was seen.
     pub(super) drawn: Option<Drawn>,
-    /// Whether a client was attached to it since it is known: panes move between sessions.
+    /// Whether a client was attached to it since it became known: panes move between sessions.
     pub(super) attached: bool,
-    /// Since when its shell's signals say what they say.
+    /// Since when its shell's signals have said the same.
     pub(super) memory: Memory,
-    /// At which of its prompts its shell has told last that it reads a new line.
+    /// The number of the prompt at which its shell last reported that it reads a new line.
     pub(super) prompts: Option<u64>,
-    /// Its shell was asked to take a job up, and did not.
+    /// Its shell was asked to take a job up and declined.
     pub(super) declined: Option<Declined>,
 }
 
-/// A shell that was asked and took nothing: it is asked again when something has changed, and ever
-/// more rarely.
+/// A shell that was asked and took nothing. It is asked again when something has changed, and less
+/// and less often.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Declined {
     /// Why.
     pub(super) why: &'static str,
-    /// Which prompt it was; `None`: it has not told since.
+    /// The number of the prompt; `None`: it has not reported since.
     prompts: Option<u64>,
-    /// How it stood when it was looked at next; `None`: it was not. What was typed or deleted between the
-    /// key and that look is not seen by it.
+    /// Its state at the next look; `None`: there was no look. This does not show what was typed or
+    /// deleted between the key and that look.
     stamp: Option<Stamp>,
     /// Whether it has declined at the same prompt before.
     again: bool,
@@ -95,7 +96,8 @@ pub(super) struct Declined {
 }
 
 impl Declined {
-    /// Returns it as of now, after an earlier one at the same prompt. `prompts`: at which it was asked.
+    /// Returns a refusal made now, after an earlier one at the same prompt. `prompts` is the number
+    /// of the prompt at which it was asked.
     pub(super) fn now(why: &'static str, before: Option<Self>, prompts: Option<u64>) -> Self {
         let rest = before.map_or(REST, |before| (before.rest * 2).min(LONGEST_REST));
         Self {
@@ -108,9 +110,10 @@ impl Declined {
         }
     }
 
-    /// Whether it still says so, by how it stands now. A new prompt has nothing in it that was there
-    /// before. Where something was typed or deleted it is asked again after a while; where nothing was,
-    /// after a long one; but the first time as if something had been, since that is not always seen.
+    /// Whether the shell would still decline, judging by its current state. A new prompt contains
+    /// nothing that was there before. If something was typed or deleted, the shell is asked again
+    /// after a while; otherwise, after a long time. The first time, a change is assumed, because it
+    /// is not always seen.
     pub(super) fn holds(&mut self, prompts: u64, stamp: Stamp) -> bool {
         let seen = *self.prompts.get_or_insert(prompts);
         let stood = *self.stamp.get_or_insert(stamp);
@@ -123,35 +126,35 @@ impl Declined {
         seen == prompts && left < within
     }
 
-    /// Whether it was about another prompt than this one.
+    /// Whether the refusal was at a different prompt from this one.
     pub(super) fn is_before(&self, prompts: u64) -> bool {
         self.prompts.is_some_and(|seen| seen != prompts)
     }
 }
 
-/// How long a shell that took nothing is left in peace: twice as long each time.
+/// How long a shell that took nothing is left alone: twice as long each time.
 const REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// How long one in whose line nothing has changed.
+/// How long a shell is left alone if nothing in its line has changed.
 const UNCHANGED: Duration = Duration::from_secs(600);
 
-/// The line of a shell's cursor, and how its pane stood when it was read.
+/// The cursor's line of a shell, and the state of its pane when it was read.
 #[derive(Debug, Clone)]
 pub(super) struct ReadLine {
     pub(super) line: Line,
-    /// The same as it stands there.
+    /// The row as it is on the screen.
     pub(super) row: Row,
-    /// Taken before the line was.
+    /// Taken before the line was read.
     pub(super) stamp: Stamp,
-    /// When, in seconds.
+    /// When it was read, in seconds.
     pub(super) at: i64,
 }
 
 impl ReadLine {
-    /// Whether it still stands there. tmux tells of activity by the second: within the same one
-    /// only the shell's own count tells that it has done nothing since. A search in the history,
-    /// for one, leaves the cursor where it is.
+    /// Whether the line is still the same. tmux reports activity only by the second; within that
+    /// second, only the shell's own count shows that it has done nothing since. A search in the
+    /// history, for example, leaves the cursor in place.
     pub(super) fn holds(&self, pane: &Pane) -> bool {
         let before = self.stamp;
         before.cursor == pane.cursor
@@ -161,21 +164,21 @@ impl ReadLine {
     }
 }
 
-/// Until when a shell's variables are as they were told.
+/// How long a shell's variables are as it reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Something may have changed them, or they were never told.
+    /// Something may have changed them, or they were never reported.
     Stale,
     /// Until something changes after it is next seen at its prompt.
     FromNextPrompt,
-    /// As long as its shell stands like this.
+    /// While the state of its shell is this one.
     While(Stamp),
 }
 
-/// How a shell stands: while it is the same, the shell has done nothing.
+/// The state of a shell. While it is the same, the shell has done nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp {
-    /// How often it has waited for something so far: exact, where the system tells.
+    /// How often the shell has waited for something so far; exact, if the system provides it.
     pub(super) waits: Option<u64>,
     pub(super) cursor: (u32, u32),
     /// When something last appeared in its window, in seconds.
@@ -193,54 +196,54 @@ impl PartialEq for Stamp {
 
 impl Eq for Stamp {}
 
-/// What a shell tells of its variables behind a job.
+/// What a shell reports about its variables after a job.
 #[derive(Debug, Clone)]
 pub(super) struct Telling {
-    /// Whose files hold it.
+    /// The attempt whose files hold it.
     pub(super) attempt: AttemptId,
-    /// All that it exported before the job, where that is known.
+    /// Everything that it exported before the job, if known.
     pub(super) before: Option<Arc<BTreeMap<String, String>>>,
-    /// Values that are not kept, nor what holds one of them.
+    /// Values that are not kept, nor any value that contains one of them.
     pub(super) secrets: BTreeMap<String, String>,
 }
 
-/// A question for a shell's variables.
+/// A question about a shell's variables.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     /// Its number in the spool.
     pub(super) question: u64,
-    /// When.
+    /// When it was asked.
     pub(super) at: Instant,
     /// What it was asked for.
     pub(super) names: BTreeSet<String>,
-    /// Not waited for any longer than this.
+    /// After this time, the answer is no longer waited for.
     pub(super) until: Instant,
 }
 
 /// A session as seen in one scan.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    /// What the store is told of it.
+    /// Its row for the store.
     pub(super) row: SessionRow,
     pub(super) what: What,
-    /// Whether the signals say that it is idle, whatever we have in flight there.
+    /// Whether the signals say that it is idle, regardless of what we have in flight there.
     pub(super) idle: bool,
     pub(super) cursor: (u32, u32),
-    /// The pane is piped to somebody else.
+    /// Whether the pane is piped to someone else.
     pub(super) piped: bool,
-    /// The shell waits for a line: whatever it was given has ended.
+    /// Whether the shell waits for a line, so whatever it was given has ended.
     pub(super) at_prompt: bool,
-    /// The shell tells of its line itself, and takes jobs up by a key.
+    /// Whether the shell itself reports on its line, and takes jobs up by a key.
     pub(super) tells: bool,
-    /// The process group in the foreground, where it is not the shell's own.
+    /// The process group in the foreground, unless it is the shell's own.
     pub(super) foreground: Option<u32>,
-    /// All that it exports, as it last told.
+    /// Everything that it exports, by its last report.
     pub(super) live: Option<Arc<BTreeMap<String, String>>>,
     /// When something last appeared in its window.
     pub(super) active: i64,
-    /// It was asked for its variables and is waited for.
+    /// Whether it was asked for its variables and the answer is still awaited.
     pub(super) asked: bool,
-    /// Idle, without a task, and not held back.
+    /// Whether it is idle, without a task, and not held back.
     pub(super) ready: bool,
 }
 
@@ -254,7 +257,7 @@ pub(super) enum What {
 }
 
 impl Stamp {
-    /// Returns how the shell of a pane stands now.
+    /// Returns the current state of a pane's shell.
     pub(super) fn of(pane: &Pane) -> Self {
         Self {
             waits: probe::waits(pane.identity.pane_pid),
@@ -265,7 +268,7 @@ impl Stamp {
 }
 
 impl Seen {
-    /// Returns how its shell stands now.
+    /// Returns the current state of its shell.
     pub(super) fn stamp(&self) -> Stamp {
         Stamp {
             waits: probe::waits(self.row.identity.pane_pid),
@@ -310,7 +313,7 @@ impl Tracker {
         tracker
     }
 
-    /// Returns what is known of a session, which is made known where it is new.
+    /// Returns what is known about a session, adding it if it is new.
     pub(super) fn entry(
         &mut self,
         identity: &Identity,
@@ -319,32 +322,33 @@ impl Tracker {
         self.sessions.entry(identity.clone()).or_insert_with(fresh)
     }
 
-    /// Returns what is known of a session.
+    /// Returns what is known about a session.
     pub(super) fn get_mut(&mut self, identity: &Identity) -> Option<&mut Known> {
         self.sessions.get_mut(identity)
     }
 
-    /// Whether a session was asked and has not come back.
+    /// Whether a session was asked and has not returned to its prompt.
     pub(super) fn is_asked(&self, identity: &Identity) -> bool {
         let known = self.sessions.get(identity);
         known.is_some_and(|known| known.asked.is_some())
     }
 
-    /// Whether a task that was interrupted has left something in a session that is to be undone.
+    /// Whether an interrupted task has left something in a session that must be undone.
     pub(super) fn is_unclean(&self, identity: &Identity) -> bool {
         let known = self.sessions.get(identity);
         known.is_some_and(|known| known.unclean && known.hold.is_none())
     }
 
-    /// Whether what is known of a session's variables still holds, or it cannot tell.
+    /// Whether what is known about a session's variables still holds, even if only that it could
+    /// not report them.
     pub(super) fn is_fresh(&self, seen: &Seen) -> bool {
         self.sessions.get(&seen.row.identity).is_some_and(
             |known| matches!(known.fresh, Freshness::While(stamp) if stamp == seen.stamp()),
         )
     }
 
-    /// Whether a session that has done something may be asked again by now: at once where its
-    /// cursor has moved, as it does where a person has entered a line.
+    /// Whether a session that has done something may be asked again: at once if its cursor has
+    /// moved, which it does when a person has entered a line.
     pub(super) fn may_be_asked(&self, seen: &Seen) -> bool {
         self.sessions.get(&seen.row.identity).is_some_and(|known| {
             let moved = match known.fresh {
@@ -355,19 +359,19 @@ impl Tracker {
         })
     }
 
-    /// Returns all that a session exports, as it last told.
+    /// Returns everything that a session exports, by its last report.
     pub(super) fn live(&self, identity: &Identity) -> Option<Arc<BTreeMap<String, String>>> {
         self.sessions.get(identity)?.live.clone()
     }
 
-    /// Returns the attempts of which something is still to be told.
+    /// Returns the attempts whose shells have yet to report.
     pub(super) fn told_later(&self) -> impl Iterator<Item = AttemptId> {
         let tellings = self.sessions.values();
         tellings.filter_map(|known| Some(known.telling.as_ref()?.attempt))
     }
 
-    /// Forgets sessions that are not `alive`, and returns the attempts of which nothing more is
-    /// told.
+    /// Forgets sessions that are not `alive`, and returns the attempts whose shells will no longer
+    /// report.
     pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) -> Vec<AttemptId> {
         let mut untold = Vec::new();
         self.sessions.retain(|identity, known| {
@@ -392,7 +396,7 @@ impl Tracker {
         self.settling = Some((identity.clone(), 0));
     }
 
-    /// Tells how the session that is expected to become idle was seen.
+    /// Notes how the session that is expected to become idle was seen.
     pub(super) fn settled(&mut self, seen: &Seen) {
         if let Some((identity, looks)) = &mut self.settling
             && *identity == seen.row.identity
@@ -404,7 +408,7 @@ impl Tracker {
         }
     }
 
-    /// Returns after how long to look again for a session that is expected to become idle.
+    /// Returns how long to wait before looking again for a session that is expected to become idle.
     pub(super) fn settling(&self) -> Option<Duration> {
         let (_, looks) = self.settling.as_ref()?;
         SETTLE.get(*looks).copied()
@@ -433,9 +437,9 @@ mod tests {
     fn a_shell_that_declined_is_asked_again_after_a_new_prompt_or_a_change() {
         let mut first = Declined::now("a draft", None, Some(7));
         assert!(first.holds(7, stamp(3)));
-        // What has changed before it was looked at shows as no change: it is asked once more.
+        // What changed before the look does not show as a change, so the shell is asked once more.
         assert!(!ago(first, 1).holds(7, stamp(3)));
-        // A new prompt, also one that was drawn before the look.
+        // A new prompt, even one that was drawn before the look.
         assert!(!first.holds(8, stamp(3)));
         assert!(!Declined::now("a draft", None, Some(7)).holds(8, stamp(3)));
         assert!(first.is_before(8) && !first.is_before(7));

@@ -1,5 +1,5 @@
-//! Worktrees for sessions of pools, made and removed by `git` itself, beside the rounds. What is
-//! not kept anywhere else is never removed.
+//! Worktrees for sessions of pools, created and removed by `git` itself, alongside the rounds. What
+//! is not kept anywhere else is never removed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,21 +10,21 @@ use tokio::process::Command;
 
 use crate::probe;
 
-/// How long `git` may take: a large tree is written out.
+/// How long `git` may take; a large tree takes a while to write.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// A worktree is removed when the program that stood there has ended, waited for this long.
+/// How long to wait for the program in a worktree to end before the worktree is removed.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often that is looked at.
+/// How often that is checked.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// So much of what `git` prints is read, in bytes.
+/// How much of `git`'s output is read, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// Makes a worktree on the commit that `branch` is at, else on that of the repository's HEAD, and
-/// returns in words where it stands. It is on no branch: one that is checked out elsewhere could
-/// not be checked out here.
+/// Creates a worktree at the commit of `branch`, or else at that of the repository's HEAD, and
+/// returns in words where it is. The worktree is on no branch, because a branch that is checked out
+/// elsewhere could not be checked out here.
 ///
 /// # Errors
 /// What `git` said.
@@ -58,7 +58,8 @@ pub(super) async fn add(
     Ok(stands)
 }
 
-/// Returns the commit of a branch: a name that is an option, or holds one, is none.
+/// Returns the commit of a branch. A name that is an option or contains control characters has
+/// none.
 async fn resolve(repository: &Path, name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {
         return None;
@@ -71,7 +72,8 @@ async fn resolve(repository: &Path, name: &str) -> Option<String> {
     (hex && commit.len() >= 40).then_some(commit)
 }
 
-/// Removes a worktree of which nothing would be lost. `pid`: what ran there, which must have ended.
+/// Removes a worktree if nothing would be lost. `pid` is the process that ran there, which must
+/// have ended.
 ///
 /// # Errors
 /// Why it stays.
@@ -86,7 +88,7 @@ pub(super) async fn remove(repository: &Path, path: &Path, pid: Option<u32>) -> 
             waited += LOOK;
         }
     }
-    // `git` looks at files alone: commits that no branch holds would be as good as lost.
+    // `git` looks only at files, but commits that are on no branch would be as good as lost.
     let mut command = git(path);
     command.args(["for-each-ref", "--count=1", "--contains", "HEAD"]);
     match run(command).await {
@@ -96,7 +98,7 @@ pub(super) async fn remove(repository: &Path, path: &Path, pid: Option<u32>) -> 
         Ok(_) => {}
         Err(why) => return Err(why),
     }
-    // What the person's configuration hides is lost as well as what it shows.
+    // Files that the person's configuration hides would be lost as well.
     let mut command = git(path);
     command.args([
         "status",
@@ -109,7 +111,7 @@ pub(super) async fn remove(repository: &Path, path: &Path, pid: Option<u32>) -> 
     }
     let mut command = git(repository);
     command.args(["-c", "status.showUntrackedFiles=all"]);
-    // Without --force it removes nothing that was changed or added.
+    // Without `--force`, it removes nothing that was changed or added.
     command.args(["worktree", "remove"]).arg(path);
     match run(command).await {
         Ok(_) => Ok(()),
@@ -125,12 +127,12 @@ fn git(directory: &Path) -> Command {
     command
         .arg("-C")
         .arg(directory)
-        // Another repository may be meant by these.
+        // These may refer to another repository.
         .env_remove("GIT_DIR")
         .env_remove("GIT_WORK_TREE")
         .env_remove("GIT_INDEX_FILE")
         .env_remove("GIT_COMMON_DIR")
-        // Its words are read, and nobody is there to be asked.
+        // Its messages are parsed, and nobody is there to answer questions.
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
         .stdin(Stdio::null())
@@ -140,7 +142,7 @@ fn git(directory: &Path) -> Command {
     command
 }
 
-/// Runs `git` and returns what it printed, or the last line of what it complained about.
+/// Runs `git` and returns what it printed, or the last line of its error output.
 async fn run(mut command: Command) -> Result<String, String> {
     let mut child = command
         .spawn()
@@ -155,7 +157,7 @@ async fn run(mut command: Command) -> Result<String, String> {
             output.read_to_end(&mut printed),
             errors.read_to_end(&mut complained)
         )?;
-        // What is more is not read by anybody.
+        // Nobody reads any further output.
         drop((output, errors));
         Ok::<_, std::io::Error>((child.wait().await?, printed, complained))
     };

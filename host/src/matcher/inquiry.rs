@@ -1,4 +1,4 @@
-//! Which shells are to be asked for their variables before tasks that name some are decided on.
+//! Which shells must be asked for their variables before tasks that name some are decided on.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use crate::model::ids::Identity;
 use crate::model::task::Task;
 use crate::store::SessionRow;
 
-/// Sessions whose shells are to be asked for variables.
+/// Sessions whose shells must be asked for variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Inquiry {
-    /// Which sessions.
+    /// The sessions.
     pub(crate) sessions: BTreeSet<Identity>,
     /// The names of the variables.
     pub(crate) names: BTreeSet<String>,
 }
 
-/// Returns how many of the tasks can be decided on now, those before the first that has to wait for
-/// an answer; and whom to ask, where anybody is to be.
+/// Returns how many of the tasks can be decided on now, which are those before the first that has
+/// to wait for an answer, and whom to ask, if anyone.
 ///
-/// `ready`: the sessions that can be given a task; `asked`: those whose answer is waited for;
-/// `is_stale`: whether what is known of a session's variables may have changed.
+/// `ready` are the sessions that can be given a task, and `asked` those whose answer is awaited.
+/// `is_stale` says whether what is known about a session's variables may be out of date.
 pub(super) fn needed(
     tasks: &[Task],
     ready: &[&SessionRow],
@@ -31,7 +31,7 @@ pub(super) fn needed(
     let mut sessions = BTreeSet::new();
     let mut to_ask: Vec<&SessionRow> = Vec::new();
     let mut decidable = tasks.len();
-    // Looked at once a session, however many tasks there are.
+    // Checked once per session, however many tasks there are.
     let mut stale = vec![None; ready.len()];
     for (position, task) in tasks.iter().enumerate() {
         let metadata = &task.metadata;
@@ -42,7 +42,7 @@ pub(super) fn needed(
         let demand = task.demand(&providers);
         let may = |row: &SessionRow| demand.excludes(&row.place()).is_none();
         for (row, stale) in ready.iter().zip(&mut stale) {
-            // A protected session is left in peace, unless it is named.
+            // A protected session is left alone, unless it is named.
             let target = task.target_session.as_ref();
             let named = target.is_some_and(|target| row.who().answers(target));
             let open = named || row.admission == Admission::Open;

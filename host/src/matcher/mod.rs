@@ -1,11 +1,11 @@
-//! The matcher: gives the tasks that may run now to the sessions that are ready, as the policy decides.
+//! The matcher: gives the tasks that may run now to ready sessions, as the policy decides.
 //!
 //! ```text
 //! sessions, pending tasks -> what the policy is asked -> decisions -> claims, reasons to wait
 //! ```
 //!
-//! It reads and writes rows, and looks at nothing itself: no file, no process, no tmux. What it
-//! needs to know of the machine it asks its [`Surroundings`]; who decides is a [`Decide`].
+//! It reads and writes rows, and looks at nothing itself: no file, no process, no tmux. It asks its
+//! [`Surroundings`] for what it needs to know about the machine; a [`Decide`] makes the decisions.
 
 mod inquiry;
 mod question;
@@ -29,48 +29,50 @@ pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
 
-/// The rests of so many tasks are timed at once, of the oldest first: the next ones are looked at when
-/// some of these are over.
+/// The rests of at most this many tasks are timed at once, the oldest tasks first. The next ones
+/// follow when some of these are over.
 const MOST_RESTING: usize = 10_000;
 
-/// What the matcher is told once.
+/// What the matcher is told once, when it starts.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The name of this machine, as policies see it.
     pub(crate) host: String,
-    /// How many rankings of a decision are kept as its explanation.
+    /// How many rankings of a decision are kept to explain it.
     pub(crate) explain: u32,
     /// Whether a shell may be asked for variables that a task names.
     pub(crate) ask_variables: bool,
 }
 
-/// A session as it is offered.
+/// A session on offer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offer<'a> {
-    /// As it was seen last.
+    /// Its row, as last seen.
     pub(crate) row: &'a SessionRow,
-    /// Whether nothing keeps it from a task.
+    /// Whether nothing keeps it from taking a task.
     pub(crate) ready: bool,
     /// Whether it was asked for its variables and has not answered yet.
     pub(crate) asked: bool,
 }
 
-/// What is known of the machine on which the sessions are.
+/// What is known about the machine that the sessions are on.
 pub(crate) trait Surroundings {
     /// Returns those of the variables `names` that a session exports, as far as is known.
     fn variables(&self, session: &SessionRow, names: &BTreeSet<String>)
     -> BTreeMap<String, String>;
 
-    /// Whether what is known of a session's variables may have changed, and its shell can be asked.
+    /// Whether what is known about a session's variables may be out of date, and its shell can be
+    /// asked.
     fn is_stale(&self, session: &SessionRow) -> bool;
 
-    /// Names directories as the system does, links resolved; what gives no answer is left out.
+    /// Resolves links in directories' paths, as the system does. Directories that do not answer are
+    /// left out.
     async fn resolve(&mut self, directories: Vec<PathBuf>) -> HashMap<PathBuf, Option<String>>;
 }
 
-/// Who decides which task goes where.
+/// Decides which task goes where.
 pub(crate) trait Decide {
-    /// Whether sessions that are not ready are to be listed, too.
+    /// Whether sessions that are not ready are to be listed as well.
     fn lists_busy(&self) -> bool;
 
     /// Answers a question; `None`: nobody answers any more.
@@ -82,7 +84,7 @@ pub(crate) trait Decide {
 pub(crate) struct Answer {
     /// One for each task.
     pub(crate) decisions: Vec<Decision>,
-    /// Who made them.
+    /// The policy that made them.
     pub(crate) by: PolicyId,
     /// Whether the policy that should have decided has failed.
     pub(crate) failed: bool,
@@ -91,7 +93,7 @@ pub(crate) struct Answer {
 /// Why a round could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MatchError {
-    /// The store did not do as asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Nobody decides any more.
@@ -99,52 +101,54 @@ pub(crate) enum MatchError {
     Nobody,
 }
 
-/// A task that was given to a session: the claim is on disk.
+/// A task that was given to a session, and whose claim is on disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
-    /// The try that begins.
+    /// The attempt that begins.
     pub(crate) attempt: AttemptId,
-    /// As it stood when it was decided on.
+    /// The task as it was when it was decided on.
     pub(crate) task: Task,
-    /// What the session is called.
+    /// The session's name.
     pub(crate) session: String,
     /// The session.
     pub(crate) identity: Identity,
 }
 
-/// What came of a round.
+/// The outcome of a round.
 #[derive(Debug, Default)]
 pub(crate) struct Matched {
     /// The tasks that were given away.
     pub(crate) given: Vec<Given>,
-    /// The sessions whose shells are to be asked before tasks that wait for it are decided on.
+    /// The sessions whose shells must be asked before the tasks that wait for their answers are
+    /// decided on.
     pub(crate) inquiries: Vec<Inquiry>,
-    /// Whether tasks name sessions that are there and that they were not bound to yet.
+    /// Whether tasks name sessions that exist but to which they were not bound yet.
     pub(crate) unbound: bool,
 }
 
-/// A task with the session that it goes to.
+/// A task and the session that it goes to.
 #[derive(Debug)]
 struct Assignment {
     task: Task,
     claim: Claim,
 }
 
-/// The matcher: what it remembers from one round to the next.
+/// The matcher, with what it remembers from one round to the next.
 pub(crate) struct Matcher {
     ledger: Ledger,
     settings: Settings,
     rests: Rests,
     seen: Option<Stand>,
-    /// When the next task is due whose sender has named a time.
+    /// When the next task with a time set by its sender is due.
     due: Option<Timestamp>,
-    /// When what the policy lets wait is to be asked about again: it may wait for time to pass.
+    /// When to ask again about tasks that the policy lets wait: it may be waiting for time to pass.
     again: Option<Tick>,
-    /// What was decided may not hold any more, though neither tasks nor sessions have changed.
+    /// Whether earlier decisions may no longer hold, although neither tasks nor sessions have
+    /// changed.
     changed: bool,
 }
 
-/// How tasks and sessions stood when they were last decided on.
+/// The state of tasks and sessions when they were last decided on.
 #[derive(Debug, PartialEq, Eq)]
 struct Stand {
     data_version: i64,
@@ -165,12 +169,12 @@ impl Matcher {
         }
     }
 
-    /// Has the next round decide anew, also where no other process has changed anything.
+    /// Makes the next round decide again, even if no other process has changed anything.
     pub(crate) fn touch(&mut self) {
         self.changed = true;
     }
 
-    /// Returns after how long a task is to be tried again.
+    /// Returns how long it is until a task is to be tried again.
     pub(crate) fn due_in(&self, now: Now) -> Option<Duration> {
         self.rests.due_in(now.tick)
     }
@@ -178,7 +182,7 @@ impl Matcher {
     /// Runs one round: decides, and claims what was decided.
     ///
     /// # Errors
-    /// The store failed, or nobody decides; what was committed stands.
+    /// The store failed, or nobody decides. What was committed remains.
     pub(crate) async fn round(
         &mut self,
         sessions: &[Offer<'_>],
@@ -204,7 +208,8 @@ impl Matcher {
                 store.lanes()
             })
             .await?;
-        // A name that a session has is bound first: what is claimed is what was meant, and stays so.
+        // Targets whose name a session now has are bound first, so that a claim is for what was
+        // meant.
         let (unbound, lanes): (Vec<Lane>, Vec<Lane>) = lanes
             .into_iter()
             .partition(|lane| is_unbound(lane, sessions));
@@ -228,8 +233,8 @@ impl Matcher {
         let mut assignments: Vec<Assignment> = Vec::new();
         let mut waits = false;
         let mut after = None;
-        // Tasks that the policy makes wait must not hide those after them: page by page, until the
-        // sessions or the tasks are used up.
+        // Tasks that the policy makes wait must not hide those after them, so the tasks are read
+        // page by page until no sessions or no tasks are left.
         while !ready.is_empty() && !lanes.is_empty() {
             let page = (ready.len() * 4).clamp(16, 256);
             let read = lanes.clone();
@@ -251,7 +256,7 @@ impl Matcher {
             if decidable < tasks.len() {
                 self.touch();
             }
-            // What comes after a task that waits for an answer must not overtake it.
+            // Tasks after one that waits for an answer must not overtake it.
             let full = tasks.len() == page && decidable == page;
             tasks.truncate(decidable);
             after = tasks.last().map(|task| (task.priority, task.id));
@@ -323,7 +328,7 @@ impl Matcher {
         Ok(changed)
     }
 
-    /// Asks the policy about one page of tasks and keeps why the others wait.
+    /// Asks the policy about one page of tasks, and records why the others wait.
     async fn decide(
         &mut self,
         tasks: Vec<Task>,
@@ -336,7 +341,7 @@ impl Matcher {
         }
         let mut listed = round.ready.to_vec();
         if policy.lists_busy() {
-            // What the configuration excludes is no session as far as policies are concerned.
+            // To policies, a session that the configuration excludes does not exist.
             let may_be_ready = |row: &&SessionRow| row.admission != Admission::Excluded;
             listed.extend(round.rest.iter().copied().filter(may_be_ready));
         }
@@ -344,7 +349,7 @@ impl Matcher {
         resolve(&mut question, surroundings).await;
         let answer = policy.decide(question).await.ok_or(MatchError::Nobody)?;
         if answer.failed {
-            // What a policy that failed left undecided is asked again.
+            // What a failed policy left undecided is asked again.
             self.touch();
         }
         let name = |ranking: &Ranking| {
@@ -403,7 +408,7 @@ impl Matcher {
         Ok(assignments)
     }
 
-    /// Puts tasks and sessions as a policy sees them.
+    /// Presents tasks and sessions as a policy sees them.
     async fn question(
         &self,
         tasks: &[Task],
@@ -468,7 +473,7 @@ impl Matcher {
             .run(move |store| Ok((store.claim(&claims, now)?, claims)))
             .await?;
         if attempts.iter().any(Option::is_none) {
-            // Something has changed since it was decided on: decided again as it stands now.
+            // Something has changed since the decision, so it is made again.
             self.touch();
         }
         let given = tasks.into_iter().zip(claims).zip(attempts);
@@ -484,18 +489,18 @@ impl Matcher {
     }
 }
 
-/// What one page of a round is decided by.
+/// What one page of a round is decided on.
 struct Round<'a> {
     /// The sessions that can be given a task.
     ready: &'a [&'a SessionRow],
     /// Those that cannot.
     rest: &'a [&'a SessionRow],
-    /// What was decided on the pages before.
+    /// What was decided on the earlier pages.
     before: &'a [Assignment],
     now: Timestamp,
 }
 
-/// Whether tasks are for a session that is there, and were not bound to it yet.
+/// Whether tasks are for a session that exists but to which they were not bound yet.
 fn is_unbound(lane: &Lane, sessions: &[Offer<'_>]) -> bool {
     let target = lane.target_session.as_ref();
     target.is_some_and(|target| {
@@ -504,20 +509,20 @@ fn is_unbound(lane: &Lane, sessions: &[Offer<'_>]) -> bool {
     })
 }
 
-/// How long after a decision what the policy lets wait is asked about again, where nothing else
-/// happens: seldom enough that it costs little, however long it takes.
+/// Returns how long after a decision to ask again about tasks that the policy lets wait, if nothing
+/// else happens: rarely enough that it costs little, however long a decision takes.
 fn ask_again_after(took: Duration) -> Duration {
     (took * 20).max(Duration::from_secs(2))
 }
 
-/// The sessions that cannot be given a task now.
+/// Returns the sessions that cannot be given a task now.
 fn rest_of<'a>(sessions: &[Offer<'a>], ready: &[&SessionRow]) -> Vec<&'a SessionRow> {
     let ready: HashSet<&Identity> = ready.iter().map(|row| &row.identity).collect();
     let rows = sessions.iter().map(|session| session.row);
     rows.filter(|row| !ready.contains(&row.identity)).collect()
 }
 
-/// Names the tasks' directories as the system does; one that gives no answer stays as it is.
+/// Resolves the paths of the tasks' directories. One that does not answer keeps its path.
 async fn resolve(question: &mut Question, surroundings: &mut impl Surroundings) {
     let named = question.tasks.iter();
     let named = named.filter_map(|task| task.working_dir.as_ref().map(PathBuf::from));

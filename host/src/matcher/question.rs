@@ -1,4 +1,4 @@
-//! How tasks and sessions are put to a policy, and why a session does not come into question.
+//! How tasks and sessions are presented to a policy, and why a session is out of the question.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,11 +11,12 @@ use crate::model::session::Activity;
 use crate::model::task::{Attempt, NamedRanking, Outcome, RuledOut, Task};
 use crate::store::{Claim, SessionRow};
 
-/// How many sessions that are ruled out an attempt remembers.
+/// How many sessions that were ruled out an attempt remembers.
 const MOST_RULED_OUT: usize = 50;
 
-/// Returns the sessions that a task could not be given, and why: those of tasks before it, those
-/// that its constraints exclude, those that were not ready. What is ranked is not among them.
+/// Returns the sessions that a task could not be given, and why: those given to earlier tasks,
+/// those that its constraints exclude, and those that were not ready. Ranked sessions are not among
+/// them.
 pub(super) fn ruled_out<'a>(
     task: &Task,
     rankings: &[NamedRanking],
@@ -56,10 +57,10 @@ pub(super) fn ruled_out<'a>(
         .collect()
 }
 
-/// What keeps a session from taking any task now; `None`: nothing.
+/// Returns what keeps a session from taking any task now, or `None` if nothing does.
 pub(crate) fn obstacle(row: &SessionRow) -> Option<String> {
     match row.activity {
-        // Idle, and yet held back: paused, asked, or left alone for a moment.
+        // Idle but held back: paused, asked, or left alone for a moment.
         Activity::Idle => row.reason.clone(),
         activity => Some(match &row.reason {
             Some(reason) => format!("{activity}: {reason}"),
@@ -68,7 +69,7 @@ pub(crate) fn obstacle(row: &SessionRow) -> Option<String> {
     }
 }
 
-/// Whether a session should rather not be given the task again because of this attempt.
+/// Whether this attempt is a reason to avoid its session when the task is tried again.
 pub fn has_failed(attempt: &Attempt) -> bool {
     matches!(
         attempt.outcome,
@@ -76,7 +77,7 @@ pub fn has_failed(attempt: &Attempt) -> bool {
     )
 }
 
-/// The positions of the sessions in which a task has failed.
+/// Returns the positions of the sessions in which a task has failed.
 pub(crate) fn avoid<'a>(
     listed: impl Iterator<Item = &'a SessionRow>,
     failed_in: &BTreeSet<Identity>,
@@ -87,8 +88,8 @@ pub(crate) fn avoid<'a>(
     failed.map(|(position, _)| position).collect()
 }
 
-/// Puts a session as a policy sees it, as if it were ready; `env`: the variables that it exports of
-/// those that tasks name.
+/// Presents a session as a policy sees it, as if it were ready. `env` holds those of the variables
+/// named by tasks that it exports.
 pub(crate) fn resource(
     row: &SessionRow,
     env: &BTreeMap<String, String>,
@@ -110,8 +111,8 @@ pub(crate) fn resource(
     }
 }
 
-/// Puts a task as a policy sees it, beside the sessions of the round, of which the first `ready` can
-/// be given a task.
+/// Presents a task as a policy sees it, together with the round's sessions, of which the first
+/// `ready` can be given a task.
 pub(crate) fn candidate<'a>(
     task: &Task,
     places: impl Iterator<Item = Place<'a>>,
@@ -136,12 +137,12 @@ pub(crate) fn candidate<'a>(
         eligible.push(position);
         let target = task.target_session.as_ref();
         let is_target = target.is_some_and(|target| place.who.answers(target));
-        // One that is busy is there, and yet others may stand in for it.
+        // A busy target is there, but others may stand in for it.
         if is_target && (position < ready || !demand.target_fallback) {
             targets.push(position);
         }
     }
-    // Where others may stand in for the target, it comes first while it is there.
+    // If others may stand in for the target, the target still comes first while it is there.
     if !targets.is_empty() {
         all &= eligible == targets;
         eligible = targets;

@@ -1,5 +1,5 @@
-//! How long failed tasks rest before their next try: measured by the clock that only goes forward, so
-//! that nobody who sets the clock of the machine makes a rest longer or shorter.
+//! How long failed tasks rest before their next try. This is measured by the clock that only goes
+//! forward, so that setting the machine's clock makes no rest longer or shorter.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use crate::model::clock::{Now, Tick};
 use crate::model::task::backoff;
 use crate::store::Rest;
 
-/// The rests that were seen, and when each is over.
+/// The known rests, and when each is over.
 #[derive(Debug, Default)]
 pub(super) struct Rests(BTreeMap<Rest, Tick>);
 
 impl Rests {
-    /// Takes up what rests now, and returns what has rested long enough.
+    /// Takes the current rests, and returns those that have lasted long enough.
     ///
-    /// What is seen for the first time has what is left by its row, and never more than a rest
-    /// after so many tries lasts: the clock may have been set while no daemon ran.
+    /// A rest that is seen for the first time lasts as its row says, but never longer than a rest
+    /// after this many tries: the clock may have been set while no daemon was running.
     pub(super) fn over(&mut self, resting: Vec<Rest>, now: Now) -> Vec<Rest> {
         let before = std::mem::take(&mut self.0);
         self.0 = resting
@@ -35,7 +35,7 @@ impl Rests {
         over.map(|(rest, _)| rest.clone()).collect()
     }
 
-    /// Returns after how long the next rest is over.
+    /// Returns how long it is until the next rest is over.
     pub(super) fn due_in(&self, now: Tick) -> Option<Duration> {
         self.0.values().min().map(|over| over.since(now))
     }
@@ -48,8 +48,8 @@ mod tests {
     use super::*;
     use crate::model::ids::TaskId;
 
-    /// So many seconds after the origin by the clock that goes forward, while the wall clock says
-    /// something else.
+    /// Returns a moment this many seconds after the origin by the clock that goes forward, while
+    /// the wall clock says something else.
     fn moment(tick: u64, wall: i64) -> Now {
         Now {
             wall: Timestamp::from_second(wall).expect("a time"),
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn what_a_daemon_finds_rests_no_longer_than_it_would_have() {
         let mut rests = Rests::default();
-        // Its row says that it rests for a day, and it was to rest for two seconds.
+        // Its row says that it rests for a day, but it should rest for two seconds.
         let long = rest(1, 100_000, 2);
         assert!(rests.over(vec![long.clone()], moment(0, 1_000)).is_empty());
         assert_eq!(rests.over(vec![long.clone()], moment(2, 0)), [long]);
-        // Its time has passed while no daemon ran.
+        // Its time has passed while no daemon was running.
         let past = rest(2, 999, 2);
         assert_eq!(rests.over(vec![past.clone()], moment(2, 1_000)), [past]);
     }

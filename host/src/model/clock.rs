@@ -1,6 +1,5 @@
-//! Time, of two kinds. How long something takes is measured by a clock that only goes forward: a
-//! person who sets the clock of the machine moves no time-out. Wall time is for people, for rows,
-//! and for `--at`.
+//! Time, of two kinds. Durations are measured by a clock that only goes forward, so that setting
+//! the machine's clock moves no time-out. Wall time is for people, for rows, and for `--at`.
 
 use std::time::Duration;
 
@@ -16,17 +15,17 @@ pub(crate) struct Now {
 }
 
 /// A moment on the clock that only goes forward: the time since some origin, which is the same for
-/// all moments of one process.
+/// all moments in one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(Duration);
 
 impl Tick {
-    /// Returns the moment so long after the origin.
+    /// Returns the moment this long after the origin.
     pub(crate) fn after_origin(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// Returns how long `earlier` is ago; zero where it is later than this moment.
+    /// Returns the time since `earlier`, or zero if that is later than this moment.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -43,14 +42,14 @@ impl std::ops::Add<Duration> for Tick {
 impl std::ops::Sub<Duration> for Tick {
     type Output = Self;
 
-    /// Before the origin there is nothing.
+    /// Stops at the origin.
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration))
     }
 }
 
-/// Where the time comes from.
+/// A source of the time.
 pub(crate) trait Clock {
-    /// Returns this moment.
+    /// Returns the current moment.
     fn now(&self) -> Now;
 }

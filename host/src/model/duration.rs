@@ -1,11 +1,12 @@
-//! Durations as people write them: one reader, and one rule for each option.
+//! Durations as people write them: one parser, and one rule for each option.
 //!
-//! A duration is a number with a unit, or several: `90s`, `1h 30m`, `500ms`, `7d`, `PT5M`; a day has 24
-//! hours, a week 7 days, and months and years are refused. On the command line and in a batch a bare
-//! number counts as minutes. It is kept to the millisecond; where whole seconds are stored or compared,
-//! a finer one is refused. So none is ever rounded down to nothing.
+//! A duration is a number with a unit, or several: `90s`, `1h 30m`, `500ms`, `7d`, `PT5M`. A day
+//! has 24 hours and a week 7 days; months and years are refused. On the command line and in a
+//! batch, a bare number means minutes. Durations are kept to the millisecond; where whole seconds
+//! are stored or compared, a finer one is refused. So none is ever rounded down to zero.
 //!
-//! Zero is refused wherever it could mean "never" as well as "at once". What it means where it is taken:
+//! Zero is refused wherever it could mean "never" as well as "at once". Where it is accepted, it
+//! means:
 //!
 //! | where | zero |
 //! |---|---|
@@ -21,7 +22,8 @@ use jiff::{Span, SpanRelativeTo};
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// The longest that any option takes. What is longer is a mistake, and could not be added to a time.
+/// The longest duration that any option accepts. A longer one is a mistake, and could not be added
+/// to a time.
 pub const LONGEST: Duration = Duration::from_secs(100 * 365 * DAY);
 
 const DAY: u64 = 86_400;
@@ -29,41 +31,42 @@ const DAY: u64 = 86_400;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What an option takes.
+/// What an option accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Zero is less, where it is refused.
+    /// The shortest duration. If it is not zero, zero is refused.
     least: Duration,
     most: Duration,
-    /// It is a multiple of this.
+    /// The duration must be a multiple of this.
     step: Duration,
-    /// Whether a bare number is one of minutes.
+    /// Whether a bare number means minutes.
     bare_minutes: bool,
 }
 
-/// `--timeout` and `--prereq-timeout` of a task, and `wait --timeout`: stored and compared in seconds.
+/// For `--timeout` and `--prereq-timeout` of a task, and `wait --timeout`: stored and compared in
+/// seconds.
 pub const TIMEOUT: Rule = Rule::of(SECOND, LONGEST).in_steps_of(SECOND).or_minutes();
-/// `--delay`.
+/// For `--delay`.
 pub const DELAY: Rule = Rule::of(MILLISECOND, LONGEST).or_minutes();
-/// `clear --older-than`.
+/// For `clear --older-than`.
 pub const AGE: Rule = Rule::of(Duration::ZERO, LONGEST);
-/// `watch --interval`.
+/// For `watch --interval`.
 pub const INTERVAL: Rule = Rule::of(Duration::from_millis(50), Duration::from_secs(3600));
 
-/// `start-within`, of the engine and of a pool, and `idle` of a pool.
+/// For `start-within`, of the engine and of a pool, and `idle` of a pool.
 pub const SETTING: Rule = Rule::of(MILLISECOND, LONGEST);
-/// `attended-for`. Zero: not at all.
+/// For `attended-for`. Zero: sessions are not left alone.
 pub const ATTENDED: Rule = Rule::of(Duration::ZERO, LONGEST);
-/// `prerequisite-timeout`: what `--prereq-timeout` is where a task does not say.
+/// For `prerequisite-timeout`, the default of `--prereq-timeout`.
 pub const PREREQUISITE: Rule = Rule::of(SECOND, LONGEST).in_steps_of(SECOND);
-/// `time` and `load-time` of policies: no call may take longer.
+/// For `time` and `load-time` of policies: no call may take longer.
 pub const POLICY: Rule = Rule::of(MILLISECOND, Duration::from_secs(3600));
 
-/// `settle` in a profile. Zero: there is no wait.
+/// For `settle` in a profile. Zero: there is no wait.
 pub const SETTLE: Rule = Rule::of(Duration::ZERO, Duration::from_secs(3600));
-/// `pause` in a profile, before the key that submits. Zero: there is no wait.
+/// For `pause` in a profile, before the key that submits. Zero: there is no wait.
 pub const PASTE_PAUSE: Rule = Rule::of(Duration::ZERO, Duration::from_secs(10));
-/// `limit-pause` in a profile.
+/// For `limit-pause` in a profile.
 pub const LIMIT_PAUSE: Rule = Rule::of(SECOND, Duration::from_secs(8 * DAY));
 
 impl Rule {
@@ -90,8 +93,8 @@ impl Rule {
     /// Reads a duration.
     ///
     /// # Errors
-    /// It is none, or none that the option takes: why, and what to write. The value and the option are
-    /// not named; who knows them names them.
+    /// The text is not a duration, or not one that the option accepts. Says why, and what to write.
+    /// The value and the option are not named; the caller knows them.
     pub fn read(&self, text: &str) -> Result<Duration, String> {
         let duration = if self.bare_minutes
             && let Ok(minutes) = text.parse::<u32>()
@@ -127,7 +130,7 @@ impl Rule {
         Duration::try_from(duration).map_err(|_| format!("it is negative: {}", self.advice()))
     }
 
-    /// What to write.
+    /// Returns what to write.
     fn advice(&self) -> String {
         let example = if self.most < SECOND * 60 {
             "`300ms` or `2s`"
@@ -151,10 +154,10 @@ impl Rule {
     }
 }
 
-/// Reads a duration of a file, where it is called `name`.
+/// Reads the duration of the setting `name` from a file.
 ///
 /// # Errors
-/// It is no text, or none that the rule takes; the name and the value are told.
+/// It is not a text, or not a duration that the rule accepts. Names the setting and the value.
 pub fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
     name: &'static str,
@@ -187,7 +190,7 @@ fn is_multiple(duration: Duration, step: Duration) -> bool {
     duration.as_nanos().is_multiple_of(step.as_nanos())
 }
 
-/// Says how long something is, to the millisecond: `10 s`, `1.5 s`, `900 ms`.
+/// Returns a duration for people, to the millisecond: `10 s`, `1.5 s`, `900 ms`.
 pub fn shown(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     match (seconds, millis) {
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_range() {
-        // What each takes at its ends, and what it refuses beyond them.
+        // What each rule accepts at its limits, and what it refuses beyond them.
         for (rule, taken, refused) in [
             (TIMEOUT, ["1s", "36500d"], ["999ms", "36501d"]),
             (DELAY, ["1ms", "36500d"], ["0s", "36501d"]),
@@ -365,7 +368,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is read is in the rule's range and of its grain, or there is one line that says why.
+        /// Whatever is read is in the rule's range and a multiple of its step; otherwise one line
+        /// says why.
         #[test]
         fn anything_is_read_or_refused(text in ".{0,24}") {
             for rule in RULES {
@@ -379,7 +383,7 @@ mod tests {
             }
         }
 
-        /// No duration is read as another one, and none that is longer than nothing as nothing.
+        /// No duration is read as a different one, and no duration but zero is read as zero.
         #[test]
         fn what_is_read_is_what_was_written(
             seconds in 0..LONGEST.as_secs(),

@@ -1,4 +1,4 @@
-//! The hard constraints: which sessions may run which tasks, whatever a policy says.
+//! The hard constraints: which sessions may run which tasks, regardless of the policy.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,21 +11,21 @@ use super::task::Kind;
 /// The provider of plain shells.
 pub const SHELL: &str = "shell";
 
-/// Which tasks a session takes at all, as its person has configured.
+/// Which tasks a session takes at all, as configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Admission {
     /// Every task that suits it.
     #[default]
     Open,
-    /// Only those that name it as their target.
+    /// Only tasks that name it as their target.
     Protected,
     /// None.
     Excluded,
 }
 
 impl Admission {
-    /// The name that users see and the database stores.
+    /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -34,7 +34,7 @@ impl Admission {
         }
     }
 
-    /// Returns the admission of that name; an unknown one counts as closed.
+    /// Returns the admission with that name. An unknown name counts as excluded.
     pub fn from_name(name: &str) -> Self {
         [Self::Open, Self::Protected]
             .into_iter()
@@ -43,7 +43,7 @@ impl Admission {
     }
 }
 
-/// What a task, or all tasks of a lane, demand of a session.
+/// What a task, or every task of a lane, demands of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
     /// What is to be run.
@@ -52,37 +52,38 @@ pub struct Demand<'a> {
     pub target_session: Option<&'a SessionRef>,
     /// Whether another one may run it, too.
     pub target_fallback: bool,
-    /// The providers that may; empty: any that suits the kind.
+    /// The providers that may run it; empty: any that suits the kind.
     pub providers: &'a [String],
-    /// The branch that the session must stand on.
+    /// The branch that the session must be on.
     pub branch: Option<&'a str>,
     /// The labels that it must have.
     pub labels: &'a BTreeMap<String, String>,
-    /// The repository, or the directory, in which or above which an agent must work.
+    /// The repository or directory that an agent must work in or above.
     pub within: Option<&'a str>,
 }
 
-/// A session as far as a demand looks at it.
+/// A session, as far as a demand looks at it.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// What it is called, and what it is.
+    /// Its name and its identity.
     pub who: Who<'a>,
     /// What runs in it.
     pub provider: &'a str,
-    /// The branch it stands on.
+    /// The branch that it is on.
     pub branch: Option<&'a str>,
     /// Its labels.
     pub labels: &'a BTreeMap<String, String>,
     /// Which tasks it takes.
     pub admission: Admission,
-    /// Where it stands.
+    /// Its directory.
     pub directory: Option<&'a str>,
-    /// The repository that this is in.
+    /// The repository that this directory is in.
     pub repository: Option<&'a str>,
 }
 
 impl Place<'_> {
-    /// Whether it is in `root`, in a worktree of it, or above it. One that is not known is not.
+    /// Whether it is in `root`, in a worktree of it, or above it. A session without a known
+    /// directory is not.
     pub fn is_within(&self, root: &str) -> bool {
         let is_near = |directory: &str| {
             let (directory, root) = (Path::new(directory), Path::new(root));
@@ -93,7 +94,7 @@ impl Place<'_> {
 }
 
 impl Demand<'_> {
-    /// Returns why such a session must not run it, as both stand; `None`: it may.
+    /// Returns why this session must not run it, as both are now, or `None` if it may.
     pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
         let is_target = self
             .target_session
@@ -109,7 +110,7 @@ impl Demand<'_> {
                 );
             }
             (Some(target), _) if !is_target && !self.target_fallback => {
-                // Another one that is called so now is told from it.
+                // If another session now has this name, the message distinguishes the two.
                 let target = if place.who.is_called(&target.name) {
                     target.in_full()
                 } else {
@@ -150,7 +151,8 @@ impl Demand<'_> {
         if let Some((name, value)) = missing {
             return Some(format!("the task requires the label {name}={value}"));
         }
-        // A command is brought to its directory, an agent is not. Who names a session has chosen it.
+        // A command is moved to its directory, but an agent is not. A sender who names a session
+        // has chosen it.
         let within = self
             .within
             .filter(|_| self.kind == Kind::Prompt && !is_target);
@@ -232,7 +234,7 @@ mod tests {
             assert_eq!(may(&prompt, &place), fits, "{directory:?} {repository:?}");
         }
         let elsewhere = at(Some("/src/web"), None);
-        // Who names a session has chosen it, and a command is brought to its directory.
+        // A sender who names a session has chosen it, and a command is moved to its directory.
         let named = SessionRef::from("x");
         let target = Demand {
             target_session: Some(&named),
@@ -324,7 +326,7 @@ mod tests {
         };
         assert!(may(&wanted, &called("m:0.0", Some(&meant))));
         assert!(!may(&wanted, &called("m:0.1", Some(&other))));
-        // Nor one that would be started under that name.
+        // Nor may one that would be started under that name.
         assert!(!may(&wanted, &called("m:0.1", None)));
     }
 

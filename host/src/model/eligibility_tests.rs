@@ -1,4 +1,4 @@
-//! The hard constraints in every combination, against a plain reading of them.
+//! The hard constraints in every combination, compared with a plain reading of them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether each of the constraints, read alone, lets the session run the task.
+/// Whether each of the constraints, read by itself, lets the session run the task.
 fn allows(demand: &Demand<'_>, place: &Place<'_>) -> bool {
     let named = demand.target_session.is_some_and(|target| {
         place.who.name == target.name || place.who.name.starts_with(&format!("{target}:"))
@@ -275,7 +275,7 @@ fn a_question_without_what_is_not_ready_names_the_same_sessions() {
         (Some(&[0, 1, 2, 3][..]), None),
         (Some(&[0, 2, 3]), None),
         (Some(&[1]), Some(vec![])),
-        // Twice the same is not all of them.
+        // Naming one session twice does not make it all of them.
         (Some(&[0, 0, 2]), Some(vec![0, 0, 1])),
         (Some(&[3, 2, 0]), Some(vec![2, 1, 0])),
     ] {

@@ -1,12 +1,12 @@
-//! Agents that are asked without a terminal of their own: as a command that reads the prompt from a file,
-//! prints JSON, and ends.
+//! Agents that are asked without a terminal of their own: as a command that reads the prompt from a
+//! file, prints JSON, and ends.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What stands for the conversation in the words that go on with one.
+/// Placeholder for the conversation in the command that continues one.
 const CONVERSATION: &str = "{conversation}";
 
 /// The longest name of a conversation, in bytes.
@@ -24,8 +24,8 @@ const LONGEST_ERROR: usize = 4_000;
 pub struct Spec {
     /// The command, word by word. It reads the prompt from its standard input.
     pub command: Vec<String>,
-    /// The command that goes on with a conversation, whose name stands for `{conversation}`; empty: each
-    /// prompt begins one.
+    /// The command that continues a conversation, whose name replaces `{conversation}`. Empty: each
+    /// prompt begins a new one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resume: Vec<String>,
     /// The response.
@@ -33,29 +33,29 @@ pub struct Spec {
     /// The name of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Field>,
-    /// What it has used.
+    /// What the agent has used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Field>,
-    /// Why it failed, where it did.
+    /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Field>,
 }
 
-/// Where something stands in what an agent prints.
+/// Where to find a value in what an agent prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Field {
     /// A JSON pointer: `/result`.
     pub at: String,
-    /// The values that must stand elsewhere in the same object, by their pointers.
+    /// Values that other fields of the same object must have, by their pointers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, Value>,
 }
 
-/// A prompt that is to be asked so.
+/// A prompt that is asked this way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headless {
-    /// The agent, as its profile is called.
+    /// The name of the agent's profile.
     pub provider: String,
     /// How it is asked.
     pub spec: Spec,
@@ -68,14 +68,14 @@ pub struct Said {
     pub response: Option<String>,
     /// The name of the conversation.
     pub conversation: Option<String>,
-    /// What it has used, as it says.
+    /// What it has used, by its own account.
     pub usage: Option<Value>,
     /// Why it failed.
     pub error: Option<String>,
 }
 
 impl Spec {
-    /// Returns the command, word by word, that goes on with a conversation where one is named.
+    /// Returns the words of the command. If a conversation is named, the command continues it.
     pub fn words(&self, conversation: Option<&str>) -> Vec<String> {
         match conversation {
             Some(name) if !self.resume.is_empty() => {
@@ -86,8 +86,8 @@ impl Spec {
         }
     }
 
-    /// Reads what was printed: one JSON value after the other, of which the last that has a field counts
-    /// for it. What is no JSON ends the reading.
+    /// Reads what was printed: a sequence of JSON values. For each field, the last value that has
+    /// it counts. Reading stops at anything that is not JSON.
     pub fn read(&self, printed: &[u8]) -> Said {
         let values = serde_json::Deserializer::from_slice(printed).into_iter::<Value>();
         let mut said = Said::default();
@@ -111,8 +111,8 @@ impl Spec {
     }
 }
 
-/// Whether a text can be the name of a conversation. It becomes a word of a command, and must be no
-/// option of it.
+/// Whether a text can be the name of a conversation. It becomes a word of a command, and must not
+/// be an option.
 fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     (1..=LONGEST_NAME).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(is_plain)
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(said.error, None);
         let said = spec.read(br#"{"result": "refused", "is_error": true}"#);
         assert_eq!(said.error.as_deref(), Some("refused"));
-        // What would be an option of the command that goes on, or more than a name, is none.
+        // A name that would be an option of the command, or is more than a name, does not count.
         for name in ["--dangerous", "a b", "$(x)", ""] {
             let printed = format!(r#"{{"result": "r", "session_id": "{name}"}}"#);
             assert_eq!(spec.read(printed.as_bytes()).conversation, None, "{name}");

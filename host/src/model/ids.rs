@@ -28,7 +28,7 @@ macro_rules! number_id {
 }
 
 number_id! {
-    /// A task's number, as people see it: unique in a data directory, never used again.
+    /// A task's number, as people see it: unique in a data directory, and never reused.
     TaskId
 }
 
@@ -37,20 +37,20 @@ number_id! {
     AttemptId
 }
 
-/// tmux's own name of a pane, such as `%12`: unique in the life of one tmux server.
+/// tmux's own name for a pane, such as `%12`: unique during the life of one tmux server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaneId(String);
 
 impl PaneId {
-    /// Returns the id where `text` is `%` and digits: only such a text is ever put behind `-t`.
+    /// Returns the id if `text` is `%` and digits. Only such a text is ever passed to `-t`.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('%')?;
         let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         valid.then(|| Self(text.to_owned()))
     }
 
-    /// The id as tmux takes it.
+    /// Returns the id as tmux takes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -62,14 +62,14 @@ impl fmt::Display for PaneId {
     }
 }
 
-/// tmux's own number of a session, `3` in `$3`: unique in the life of one tmux server, and higher
-/// for one that was made later.
+/// tmux's own number for a session, `3` in `$3`: unique during the life of one tmux server, and
+/// higher for sessions that were created later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TmuxSession(pub u32);
 
 impl TmuxSession {
-    /// Returns the number where `text` is `$` and digits.
+    /// Returns the number if `text` is `$` and digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('$')?;
         let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -83,7 +83,7 @@ impl fmt::Display for TmuxSession {
     }
 }
 
-/// What a session really is, whatever it is called: its pane in one life of one tmux server.
+/// What a session really is, whatever its name: its pane during one life of one tmux server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Process id of the tmux server.
@@ -92,6 +92,6 @@ pub struct Identity {
     pub server_start: i64,
     /// The pane.
     pub pane: PaneId,
-    /// Process id of the pane's first process: a respawned pane is another session.
+    /// Process id of the pane's first process: a respawned pane is a different session.
     pub pane_pid: u32,
 }

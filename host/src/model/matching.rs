@@ -1,8 +1,8 @@
 //! One matching round as the host sees it: what a policy is asked and what it answers.
 //!
 //! These types mirror `wit/policy.wit` without wasmtime, so that the engine, the store and the
-//! command line can speak of decisions while the component model stays inside `policy`.
-//! Positions (`usize`) count from 0 into the list that they name.
+//! command line can handle decisions while the component model stays inside `policy`. Positions
+//! (`usize`) are zero-based indices into the list that they refer to.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,30 +11,30 @@ use super::task::Kind;
 /// A name with a value: an environment variable, a label, or a fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribute {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it holds; may be any text.
+    /// Its value; may be any text.
     pub value: String,
 }
 
-/// What holds for a whole round, and everything there is to decide on.
+/// Everything that a policy is to decide on, and what holds for the whole round.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Seconds since 1970-01-01 UTC.
     pub now: u64,
-    /// At most so many rankings a task.
+    /// The most rankings that are wanted per task.
     pub explain: u32,
     /// Facts that hold for the whole round.
     pub facts: Vec<Attribute>,
     /// The tasks to decide on: highest priority first, then oldest.
     pub tasks: Vec<Candidate>,
-    /// The sessions there are.
+    /// The existing sessions.
     pub sessions: Vec<Resource>,
 }
 
 impl Question {
-    /// Returns the same question without the sessions that are not ready, and for each session that
-    /// remains its position here; `None`: all are ready.
+    /// Returns the same question without the sessions that are not ready, and the position here of
+    /// each session that remains. Returns `None` if all are ready.
     pub fn only_ready(&self) -> Option<(Self, Vec<usize>)> {
         let ready = |position: &usize| self.sessions[*position].ready;
         let kept: Vec<usize> = (0..self.sessions.len()).filter(ready).collect();
@@ -44,7 +44,7 @@ impl Question {
         let moved = |position: &usize| kept.binary_search(position).ok();
         let narrow = |task: &Candidate| {
             let all = |positions: &Vec<usize>| positions.iter().filter_map(moved).collect();
-            // All that are left is every ready one, which is what nothing means.
+            // If all ready sessions are left, that is written as `None`.
             let eligible = task.eligible.as_ref().map(all);
             let whole = |some: &Vec<usize>| {
                 some.len() == kept.len() && some.is_sorted_by(|one, other| one < other)
@@ -82,9 +82,9 @@ pub struct Candidate {
     pub priority: i32,
     /// Seconds since it was queued.
     pub waiting: u32,
-    /// 1 for the first try.
+    /// 1 for the first attempt.
     pub attempt: u32,
-    /// False where the sender asked for any session.
+    /// False if the sender accepts any session.
     pub match_context: bool,
     /// Absolute and normalised.
     pub working_dir: Option<String>,
@@ -94,7 +94,7 @@ pub struct Candidate {
     pub env: Vec<Attribute>,
     /// In the sender's order of preference.
     pub providers: Vec<String>,
-    /// The sessions its hard constraints allow; `None`: every ready one.
+    /// The sessions that its hard constraints allow; `None`: every ready one.
     pub eligible: Option<Vec<usize>>,
     /// The session that ran the task this one follows.
     pub follows: Option<usize>,
@@ -115,13 +115,13 @@ pub struct Resource {
     pub provider: String,
     /// Absolute and normalised.
     pub current_dir: Option<String>,
-    /// The branch of the repository it stands in.
+    /// The branch of the repository in that directory.
     pub git_branch: Option<String>,
     /// Only variables that a task of this round names.
     pub env: Vec<Attribute>,
     /// Whether it can be assigned.
     pub ready: bool,
-    /// Seconds since it became ready, or stopped being so.
+    /// Seconds since it became ready, or ceased to be.
     pub since: u32,
     /// Tasks that completed in it.
     pub completed: u32,
@@ -147,7 +147,7 @@ pub struct Ranking {
     pub session: usize,
     /// The sum of the terms.
     pub points: i32,
-    /// What the points are made of.
+    /// What the points consist of.
     pub terms: Vec<Term>,
 }
 

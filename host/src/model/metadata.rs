@@ -1,5 +1,5 @@
-//! What a sender asks of a task's surroundings: stored as one JSON text, under the names of the
-//! Python worker's database.
+//! What a sender asks of a task's surroundings: stored as one JSON text, under the names used in
+//! the Python worker's database.
 
 use std::collections::BTreeMap;
 
@@ -9,64 +9,65 @@ use super::headless::Headless;
 
 /// The surroundings and constraints of a task, stored as the JSON column `metadata`.
 ///
-/// The names are those of the Python worker's database, and keys that are not ours are kept.
+/// The names are those of the Python worker's database, and foreign keys are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metadata {
     /// Absolute and normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// The repository of that directory, or the directory itself where it is in none: an agent must
-    /// work there or above it. `None`: anywhere.
+    /// The repository of that directory, or the directory itself if it is in none. An agent must
+    /// work in it or above it. `None`: anywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Whether an agent that works elsewhere may take it, too.
+    /// Whether an agent that works elsewhere may also take it.
     #[serde(skip_serializing_if = "is_false")]
     pub anywhere: bool,
     /// The branch that the task prefers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_branch: Option<String>,
-    /// Whether the branch is a condition, and not only a preference.
+    /// Whether the branch is a requirement and not just a preference.
     #[serde(skip_serializing_if = "is_false")]
     pub require_branch: bool,
-    /// Exported before the task runs.
+    /// Variables that are exported before the task runs.
     #[serde(
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "plain_values"
     )]
     pub env_vars: BTreeMap<String, String>,
-    /// The agent that a prompt is for, which is asked in a shell, without a terminal of its own.
+    /// The agent that a prompt is for, if it is asked in a shell, without a terminal of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headless: Option<Headless>,
-    /// Names of variables whose values are kept apart; see [`NewTask::secrets`](super::task::NewTask::secrets).
+    /// Names of variables whose values are stored separately; see
+    /// [`NewTask::secrets`](super::task::NewTask::secrets).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secret_env: Vec<String>,
-    /// Whether all that the task changes of the environment is undone after it.
+    /// Whether everything that the task changes in the environment is undone after it.
     #[serde(skip_serializing_if = "is_false")]
     pub isolate_env: bool,
     /// Commands that must succeed first, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<String>,
-    /// After how many seconds each of them is ended, at least 1; `None`: as the engine is set.
+    /// How many seconds each of them may take, at least 1; `None`: as configured for the engine.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "some_seconds"
     )]
     pub prerequisite_timeout: Option<u64>,
-    /// False: any session will do.
+    /// If false, any session will do.
     pub prefer_context_match: bool,
-    /// In order of preference.
+    /// Providers, in order of preference.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preferred_providers: Vec<String>,
     /// Tried after the preferred ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallback_providers: Vec<String>,
-    /// Whether any other provider may take the task where the named ones are missing.
+    /// Whether any other provider may take the task if the named ones are missing.
     pub allow_fallback: bool,
-    /// Whether another session may take the task where the target cannot take it now.
+    /// Whether another session may take the task if the target cannot take it now.
     #[serde(skip_serializing_if = "is_false")]
     pub target_fallback: bool,
-    /// What people and policies know the task by.
+    /// Labels by which people and policies know the task.
     #[serde(
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "any_labels"
@@ -111,7 +112,7 @@ impl Metadata {
     /// wrote must not stop the queue.
     pub fn read(json: &str) -> (Self, Option<String>) {
         let read = serde_json::from_str::<serde_json::Map<_, _>>(json).and_then(|mut keys| {
-            // Other tools write `null` where they mean that nothing is asked.
+            // Other tools write `null` if nothing is asked.
             keys.retain(|_, value: &mut serde_json::Value| !value.is_null());
             serde_json::from_value(serde_json::Value::Object(keys))
         });
@@ -126,8 +127,8 @@ impl Metadata {
         self.working_dir.is_some() || self.git_branch.is_some() || !self.env_vars.is_empty()
     }
 
-    /// Returns the branch that a session must stand on to be given the task. Where the task names
-    /// a directory, the branch is that directory's, and no session's.
+    /// Returns the branch that a session must be on to be given the task. If the task names a
+    /// directory, the branch is that of the directory and not of a session.
     pub fn session_branch(&self) -> Option<&str> {
         if self.require_branch && self.working_dir.is_none() && self.prerequisites.is_empty() {
             self.git_branch.as_deref()
@@ -145,7 +146,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Reads a limit in whole seconds. Zero could mean "at once" as well as "never".
+/// Reads a limit in whole seconds. Zero could mean "at once" or "never".
 fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let seconds = number.as_u64().filter(|&seconds| seconds > 0);
@@ -156,7 +157,7 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     })
 }
 
-/// Reads values as other tools write them: a number or a truth value counts as its text.
+/// Reads values as other tools write them: a number or a boolean counts as its text.
 fn plain_values<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -173,8 +174,8 @@ fn plain_values<'de, D: Deserializer<'de>>(
         .collect()
 }
 
-/// Reads labels as other tools write them: names alone, or names with values. They ask for nothing,
-/// so that what is neither counts as none.
+/// Reads labels as other tools write them: names alone, or names with values. They require nothing,
+/// so anything else counts as no label.
 fn any_labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {

@@ -1,13 +1,13 @@
-//! What people call sessions, and what they mean by it.
+//! The names that people use for sessions, and what they mean by them.
 //!
-//! tmux uses names again: a pane that ends renumbers the others, panes are swapped, sessions are
-//! renamed. What a person says about a session (a pause, a label, a target) is therefore kept with
-//! the [`Meaning`] that the name had at that moment, and follows it.
+//! tmux reuses names: when a pane ends, the others are renumbered; panes are swapped; sessions are
+//! renamed. What a person says about a session (a pause, a label, a target) is therefore stored
+//! with the [`Meaning`] that the name had at that moment, and follows it.
 //!
 //! ```text
-//! `m:0.1`, `api`   the name of one session        -> its pane
-//! `m`              a tmux session with several    -> that tmux session, also its later panes
-//! `new`            no session is called so yet    -> the first tmux session that is
+//! `m:0.1`, `api`   the name of one session       -> its pane
+//! `m`              a tmux session with several   -> that tmux session, including later panes
+//! `new`            no session has this name yet  -> the first tmux session that gets it
 //! ```
 
 use std::fmt;
@@ -21,18 +21,18 @@ use super::session::names;
 /// A tmux session that shows a pane.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Home {
-    /// Which.
+    /// Its number in tmux.
     pub id: TmuxSession,
-    /// What the pane is called there.
+    /// The pane's name there.
     pub name: String,
 }
 
-/// What the name of a session meant when it was said.
+/// What the name of a session meant when it was used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Meaning {
-    /// A pane, wherever it is moved and whatever it is called.
+    /// A pane, wherever it is moved and whatever its name.
     Pane(Identity),
-    /// A tmux session with all its panes, also later ones.
+    /// A tmux session with all its panes, including later ones.
     Session {
         /// Process id of the tmux server.
         server_pid: u32,
@@ -44,7 +44,7 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// The tmux server: its process id, and when it started.
+    /// Returns the process id of the tmux server, and when it started.
     pub fn server(&self) -> (u32, i64) {
         match self {
             Self::Pane(pane) => (pane.server_pid, pane.server_start),
@@ -56,7 +56,7 @@ impl Meaning {
         }
     }
 
-    /// tmux's own name of it, for people: `%3` or `$1`.
+    /// Returns tmux's own name for it, for people: `%3` or `$1`.
     pub fn address(&self) -> String {
         match self {
             Self::Pane(pane) => pane.pane.to_string(),
@@ -76,7 +76,7 @@ impl fmt::Display for Meaning {
     }
 }
 
-/// A text that is no [`Meaning`].
+/// A text that is not a [`Meaning`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMeaning;
 
@@ -110,12 +110,12 @@ impl FromStr for Meaning {
     }
 }
 
-/// A session as a person has named it, and what that meant.
+/// A session as a person named it, and what that meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionRef {
-    /// What was said.
+    /// The name that was used.
     pub name: String,
-    /// What it meant; `None`: no session has been called so since.
+    /// What it meant; `None`: no session has had this name yet.
     pub meaning: Option<Meaning>,
 }
 
@@ -141,7 +141,8 @@ impl fmt::Display for SessionRef {
 }
 
 impl SessionRef {
-    /// The same with the address of what it meant, which tells it from others that were called so.
+    /// Returns the name with the address of what it meant, which distinguishes it from others that
+    /// had the same name.
     pub fn in_full(&self) -> String {
         match &self.meaning {
             Some(Meaning::Pane(pane)) => format!("{} (pane {})", self.name, pane.pane),
@@ -151,19 +152,19 @@ impl SessionRef {
     }
 }
 
-/// A session as far as its names go.
+/// A session, as far as its names matter.
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What it is; `None`: it is not there yet.
+    /// Its identity; `None`: it does not exist yet.
     pub identity: Option<&'a Identity>,
     /// The tmux sessions that show it, the one that names it first.
     pub homes: &'a [Home],
 }
 
 impl<'a> Who<'a> {
-    /// Returns a session of which nothing but the name is known.
+    /// Returns a session of which only the name is known.
     pub fn named(name: &'a str) -> Self {
         Self {
             name,
@@ -172,19 +173,19 @@ impl<'a> Who<'a> {
         }
     }
 
-    /// Returns its names where it is one session: its own, and one for each further tmux session
+    /// Returns the names that mean this one session: its own, and one for each further tmux session
     /// that shows it.
     pub fn labels(self) -> impl Iterator<Item = &'a str> {
         let further = self.homes.iter().map(|home| home.name.as_str());
         std::iter::once(self.name).chain(further.filter(move |name| *name != self.name))
     }
 
-    /// Returns all that it is called, also together with others: see [`names`].
+    /// Returns all its names, including those that it shares with others: see [`names`].
     pub fn names(self) -> impl Iterator<Item = &'a str> {
         self.labels().flat_map(names)
     }
 
-    /// Whether it is called so.
+    /// Whether it has this name.
     pub fn is_called(self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
@@ -203,7 +204,7 @@ impl<'a> Who<'a> {
         }
     }
 
-    /// Whether a person who has named that session speaks of this one.
+    /// Whether a person who named that session meant this one.
     pub fn answers(self, said: &SessionRef) -> bool {
         match &said.meaning {
             Some(meaning) => self.is(meaning),
@@ -211,7 +212,7 @@ impl<'a> Who<'a> {
         }
     }
 
-    /// The tmux session of that name that shows it.
+    /// Returns the tmux session of that name that shows it.
     fn home_called(self, name: &str) -> Option<Meaning> {
         let identity = self.identity?;
         let mut homes = self.homes.iter();
@@ -224,7 +225,7 @@ impl<'a> Who<'a> {
     }
 }
 
-/// Returns what a name means among the sessions that there are; `None`: none is called so.
+/// Returns what a name means among the existing sessions, or `None` if none has it.
 pub fn meaning<'a>(sessions: impl Iterator<Item = Who<'a>> + Clone, name: &str) -> Option<Meaning> {
     let labelled = |who: Who<'a>| who.labels().any(|label| label == name);
     let pane = sessions.clone().find(|who| labelled(*who));
@@ -234,8 +235,8 @@ pub fn meaning<'a>(sessions: impl Iterator<Item = Who<'a>> + Clone, name: &str) 
         .or_else(|| sessions.find_map(|who| who.home_called(name)))
 }
 
-/// Returns what a name means that was said before there was a session of that name. The one of a
-/// tmux session means all its panes: not all of them need be there yet.
+/// Returns what a name means that was used before there was a session of that name. The name of a
+/// tmux session means all its panes, because some of them may not exist yet.
 pub fn first_meaning<'a>(
     sessions: impl Iterator<Item = Who<'a>> + Clone,
     name: &str,
@@ -246,18 +247,18 @@ pub fn first_meaning<'a>(
         .or_else(|| meaning(sessions, name))
 }
 
-/// Where a session is that a person has named.
+/// The whereabouts of a session that a person has named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// There, and called so now.
+    /// It exists, and has this name now.
     Here(String),
-    /// Nowhere yet: the first session of that name will be it.
+    /// It does not exist yet: the first session of that name will be it.
     Awaited,
     /// What was meant is gone.
     Gone,
 }
 
-/// Returns where a session is among those that there are.
+/// Returns where a session is among the existing ones.
 pub fn whereabouts<'a>(
     mut sessions: impl Iterator<Item = Who<'a>>,
     said: &SessionRef,
@@ -277,8 +278,8 @@ pub fn whereabouts<'a>(
     }
 }
 
-/// Returns what was said of a session before that a person now names: by what the name means, by what
-/// it is called now, or else by the name that was said then.
+/// Returns what was said earlier about a session that a person now names: by what the name means,
+/// by the session's current name, or else by the name that was used then.
 pub fn found<'w, 's>(
     wishes: impl Iterator<Item = &'w SessionRef> + Clone,
     named: &SessionRef,
@@ -299,7 +300,7 @@ pub fn found<'w, 's>(
     wishes.filter(|wish| wish.name == named.name).collect()
 }
 
-/// The name of the tmux session in that of a session.
+/// Returns the name of the tmux session that is part of a session's name.
 fn session_part(name: &str) -> &str {
     names(name).last().unwrap_or(name)
 }
@@ -408,15 +409,15 @@ mod tests {
         ];
         let second = said(&before, "m:0.1");
         let all = said(&before, "m");
-        // The first has ended.
+        // The first pane has ended.
         let after = [shown(2, &[(0, "m:0.0")]), shown(3, &[(0, "m:0.1")])];
         assert_eq!(answering(&after, &second), ["m:0.0"]);
         assert_eq!(answering(&after, &all), ["m:0.0", "m:0.1"]);
-        // And the third: the one that is left bears the session's name.
+        // And the third: the remaining pane has the session's name.
         let after = [shown(2, &[(0, "m")])];
         assert_eq!(answering(&after, &second), ["m"]);
         assert_eq!(answering(&after, &all), ["m"]);
-        // And the second: another pane of that name is not it.
+        // And the second: another pane with that name is not the one that was meant.
         let after = [shown(4, &[(0, "m")])];
         assert_eq!(answering(&after, &second), [""; 0]);
         assert_eq!(answering(&after, &all), ["m"]);
@@ -489,7 +490,7 @@ mod tests {
         };
         assert_eq!(find("m:0.0"), [&wishes[0]]);
         assert_eq!(find("m:0.1"), [&wishes[1]]);
-        // What was said of a tmux session, which has one pane by now.
+        // Said about a tmux session that has only one pane now.
         assert_eq!(find("old"), [&wishes[2]]);
         assert_eq!(find("new"), [&wishes[2]]);
         assert_eq!(find("awaited"), [&wishes[3]]);
@@ -534,7 +535,7 @@ mod tests {
         ]
     }
 
-    /// Where each pane is, in order, and how often each session was renamed.
+    /// The number and home of each pane, in order, and how often each session was renamed.
     type Places = (Vec<(u32, u32)>, [u32; 3]);
 
     fn happen((panes, names): &mut Places, change: &Change) {
@@ -558,13 +559,13 @@ mod tests {
         }
     }
 
-    /// As tmux numbers and assigner names them.
+    /// Returns the panes as tmux numbers them and assigner names them.
     fn world((panes, names): &Places) -> Vec<Shown> {
         let mut counts = [0; 3];
         let mut world = Vec::new();
         for &(number, home) in panes {
             let several = panes.iter().filter(|(_, other)| *other == home).count() > 1;
-            // Names are used again: by the next session, and after two renames by the same.
+            // Names are reused: by the next session, and after two renames by the same one.
             let base = ["a", "b", "c"][(home + names[home as usize]) as usize % 3];
             let index = counts[home as usize];
             counts[home as usize] += 1;

@@ -1,4 +1,4 @@
-//! A session: a tmux pane that can take tasks, and what is known of it.
+//! A session: a tmux pane that can take tasks, and what is known about it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use super::eligibility::{Admission, Place, SHELL};
 use super::naming::Who;
 
-/// Returns what a session is called: by its label and, where its tmux session has several panes
-/// (`name:window.pane`), by that session's name. tmux allows no colon in a name.
+/// Returns the names of a session: its label and, if its tmux session has several panes
+/// (`name:window.pane`), that session's name. tmux allows no colon in a name.
 pub fn names(label: &str) -> impl Iterator<Item = &str> {
     let session = label.split_once(':').map(|(session, _)| session);
     std::iter::once(label).chain(session)
 }
 
-/// A session as far as it matters for which tasks it suits.
+/// A session, as far as this determines which tasks suit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionContext {
     /// Its name.
     pub name: String,
     /// What runs in it.
     pub provider: String,
-    /// Where it stands: absolute and normalised.
+    /// Its directory: absolute and normalised.
     pub current_dir: Option<String>,
     /// The branch of the repository there.
     pub git_branch: Option<String>,
@@ -32,12 +32,12 @@ pub struct SessionContext {
     pub labels: BTreeMap<String, String>,
     /// Which tasks it takes at all.
     pub admission: Admission,
-    /// For how many seconds it has been idle.
+    /// How many seconds it has been idle.
     pub idle: u32,
 }
 
 impl SessionContext {
-    /// Returns a shell of that name of which nothing is known.
+    /// Returns a shell with this name, about which nothing else is known.
     pub fn shell(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -51,7 +51,7 @@ impl SessionContext {
         }
     }
 
-    /// Returns what a task's demand looks at.
+    /// Returns the place that a task's demand looks at.
     pub fn place(&self) -> Place<'_> {
         Place {
             who: Who::named(&self.name),
@@ -65,7 +65,7 @@ impl SessionContext {
     }
 }
 
-/// The shells that assigner can hand a job to; each has its own syntax for one.
+/// The shells that assigner can give a job to; each has a syntax of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shell {
@@ -80,7 +80,7 @@ pub enum Shell {
 }
 
 impl Shell {
-    /// Returns the shell that a program of this file name is.
+    /// Returns the shell whose program has this file name.
     pub fn from_program(name: &str) -> Option<Self> {
         match name {
             "bash" => Some(Self::Bash),
@@ -91,7 +91,7 @@ impl Shell {
         }
     }
 
-    /// The program's usual name.
+    /// Returns the program's usual name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -102,14 +102,14 @@ impl Shell {
     }
 }
 
-/// The reason of a session that is idle and not held back by anything.
+/// The reason of a session that is idle and that nothing holds back.
 pub const AT_PROMPT: &str = "waits at its prompt";
 
-/// What a session is doing, as far as the signals tell.
+/// What a session is doing, as far as the signals show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// Waits at an empty prompt: the only state in which a session is assigned.
+    /// Waits at an empty prompt: the only state in which a session is given tasks.
     Idle,
     /// Runs something.
     Busy,
@@ -124,7 +124,7 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The name that users see and the database stores.
+    /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -136,7 +136,7 @@ impl Activity {
         }
     }
 
-    /// Returns the activity of that name.
+    /// Returns the activity with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [
             Self::Idle,

@@ -1,5 +1,5 @@
-//! A task's life: what a sender asks for, the states it passes, and the one function that
-//! holds every transition.
+//! A task's life: what a sender asks for, the states that it passes through, and the one function
+//! that holds every transition.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,21 +14,20 @@ use super::matching::{PolicyId, Term};
 pub use super::metadata::Metadata;
 use super::naming::SessionRef;
 
-/// The largest content of a task, in bytes: what is longer belongs into a file that the task
-/// names.
+/// The largest content of a task, in bytes. Anything longer belongs in a file that the task names.
 pub const MAX_CONTENT: usize = 1 << 20;
 
-/// What a task is made of, and so what may run it.
+/// What a task consists of, and therefore what may run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Words for an agent.
+    /// A text for an agent.
     Prompt,
     /// A command line for a shell.
     Command,
 }
 
-/// Where a task stands: the names that users see and the database stores.
+/// The state of a task: the names that users see and the database stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -40,13 +39,13 @@ pub enum Status {
     InProgress,
     /// Its agent waits for a person: it asks something, or shows a dialog.
     WaitingInput,
-    /// It ended well.
+    /// It succeeded.
     Completed,
-    /// It ended badly; `error` says why.
+    /// It failed; `error` says why.
     Failed,
     /// A person withdrew it.
     Cancelled,
-    /// Whether it ran cannot be established; only a person's word moves it on.
+    /// Whether it ran cannot be established; only a person can move it on.
     Uncertain,
 }
 
@@ -58,45 +57,45 @@ pub enum Event {
     Claim,
     /// Its session is about to be typed into.
     Deliver,
-    /// Its words stand in the agent's composer and are about to be submitted.
+    /// Its prompt is in the agent's composer and about to be submitted.
     Submit,
     /// Its session took it up.
     Start,
     /// Its agent waits for a person.
     Ask,
-    /// Its agent goes on.
+    /// Its agent continues.
     GoOn,
-    /// Its agent has come to a limit of its provider: it is not the task's fault.
+    /// Its agent has reached a limit of its provider, which is not the task's fault.
     Hold,
-    /// Its session did not take it: nothing of it was typed, or nothing that was typed ran.
+    /// Its session did not take it: nothing was typed, or nothing that was typed ran.
     Refuse,
     /// The daemon that had claimed it ended before anything was typed.
     Withdraw,
-    /// It ended well.
+    /// It succeeded.
     Complete,
-    /// It ended badly, for good.
+    /// It failed for good.
     Fail,
-    /// It ended badly, and tries are left.
+    /// It failed, and tries are left.
     Retry,
-    /// A person asks to end it.
+    /// A person asks for it to be ended.
     RequestCancel,
     /// It was cancelled.
     Cancel,
-    /// What became of it cannot be established.
+    /// Its outcome cannot be established.
     Lose,
-    /// A person says of an uncertain task: send it again.
+    /// A person decides that an uncertain task is sent again.
     Resend,
-    /// A person says of an uncertain task: it was done.
+    /// A person decides that an uncertain task was done.
     MarkDone,
-    /// A person says of an uncertain task: it failed.
+    /// A person decides that an uncertain task failed.
     MarkFailed,
-    /// A person wants a task that ended badly to be tried again.
+    /// A person wants a task that did not succeed to be tried again.
     Requeue,
-    /// A person gives it to another session: at once, or once it has been interrupted.
+    /// A person gives it to another session: at once, or after it has been interrupted.
     Reassign,
-    /// It was interrupted for another session.
+    /// It was interrupted to go to another session.
     Return,
-    /// A task that it follows did not end well.
+    /// A task that it follows did not succeed.
     Abandon,
 }
 
@@ -104,9 +103,9 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a task that is {from} cannot {event}")]
 pub struct IllegalTransition {
-    /// Where the task stands.
+    /// The state of the task.
     pub from: Status,
-    /// What was to happen to it.
+    /// The event that was to happen to it.
     pub event: Event,
 }
 
@@ -123,10 +122,10 @@ impl Status {
         Self::Uncertain,
     ];
 
-    /// Returns the state that follows `event`: the only place that knows.
+    /// Returns the state that follows `event`. This is the only place that knows.
     ///
     /// # Errors
-    /// An event that cannot happen in this state.
+    /// The event cannot happen in this state.
     pub fn after(self, event: Event) -> Result<Self, IllegalTransition> {
         use Event::*;
         use Status::*;
@@ -137,7 +136,7 @@ impl Status {
             (Assigned, Refuse | Withdraw) => Ok(Pending),
             (Assigned | InProgress | WaitingInput, Ask) => Ok(WaitingInput),
             (WaitingInput, GoOn) => Ok(InProgress),
-            // A job may be over before its start was noticed.
+            // A job may be over before its start is noticed.
             (Assigned | InProgress | WaitingInput, Complete) => Ok(Completed),
             (Assigned | InProgress | WaitingInput, Fail) => Ok(Failed),
             (Assigned | InProgress | WaitingInput, Retry | Hold) => Ok(Pending),
@@ -163,12 +162,12 @@ impl Status {
         )
     }
 
-    /// Whether it is known how the task ended: then the tasks that follow it may go on.
+    /// Whether it is known how the task ended, so that the tasks that follow it may start.
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// The name that users see and the database stores.
+    /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -182,7 +181,7 @@ impl Status {
         }
     }
 
-    /// Returns the state of that name.
+    /// Returns the state with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
@@ -195,7 +194,7 @@ impl fmt::Display for Status {
 }
 
 impl Event {
-    /// The name under which `assignment_history` keeps it.
+    /// Returns the name under which `assignment_history` keeps it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Claim => "claimed",
@@ -273,11 +272,11 @@ pub struct NewTask {
     pub max_retries: u32,
     /// After how many seconds an attempt is ended; `None` or 0: never.
     pub timeout_seconds: Option<u64>,
-    /// Not to be given to a session before.
+    /// Not to be given to a session before this time.
     pub not_before: Option<Timestamp>,
     /// The tasks that must have ended first.
     pub after: Vec<Parent>,
-    /// What becomes of this task where one of them does not complete.
+    /// What happens to this task if one of them does not complete.
     pub if_parent_fails: IfParentFails,
     /// Where the values of [`Metadata::secret_env`] are kept.
     pub secrets: Option<String>,
@@ -286,25 +285,26 @@ pub struct NewTask {
 /// A task that another one follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// One that is queued.
+    /// A task that is queued already.
     Task(TaskId),
-    /// The one at this position of those that are queued together; it stands before the follower.
+    /// The task at this position among those that are queued together; it comes before the
+    /// follower.
     Earlier(usize),
 }
 
-/// What becomes of a task whose parent failed or was cancelled.
+/// What happens to a task whose parent failed or was cancelled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IfParentFails {
     /// It fails, too.
     #[default]
     Fail,
-    /// It runs all the same.
+    /// It runs anyway.
     Release,
 }
 
 impl IfParentFails {
-    /// The name that users see and the database stores.
+    /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -314,7 +314,7 @@ impl IfParentFails {
 }
 
 impl NewTask {
-    /// Returns a command for a shell, with nothing asked of its surroundings.
+    /// Returns a command for a shell that asks nothing of its surroundings.
     pub fn command(content: impl Into<String>) -> Self {
         Self {
             kind: Kind::Command,
@@ -333,7 +333,7 @@ impl NewTask {
         }
     }
 
-    /// Returns words for an agent, with nothing asked of its surroundings.
+    /// Returns a prompt for an agent that asks nothing of its surroundings.
     pub fn prompt(content: impl Into<String>) -> Self {
         Self {
             kind: Kind::Prompt,
@@ -345,7 +345,7 @@ impl NewTask {
 /// What is wrong with the content of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ContentError {
-    /// Nothing to do.
+    /// There is nothing to do.
     #[error("the task is empty: say what is to be done")]
     Empty,
     /// See [`MAX_CONTENT`].
@@ -353,7 +353,7 @@ pub enum ContentError {
         "the task has {0} bytes, and at most {MAX_CONTENT} are taken: put it into a file and send a command that reads it"
     )]
     TooLong(usize),
-    /// No shell and no terminal takes a NUL.
+    /// No shell and no terminal accepts a NUL.
     #[error("the task holds a NUL byte at offset {0}: remove it")]
     Nul(usize),
     /// An agent is given its prompt as a paste, which a control character could end.
@@ -364,7 +364,7 @@ pub enum ContentError {
 /// Checks that `content` can be a task: not blank, at most [`MAX_CONTENT`] bytes, no NUL.
 ///
 /// # Errors
-/// The first of these that does not hold.
+/// The first of these conditions that does not hold.
 pub fn check_content(content: &str) -> Result<(), ContentError> {
     if content.trim().is_empty() {
         return Err(ContentError::Empty);
@@ -378,11 +378,11 @@ pub fn check_content(content: &str) -> Result<(), ContentError> {
     }
 }
 
-/// Checks that `content` can be a task of that kind: as [`check_content`], and a prompt holds no
-/// control characters but tab and the ends of lines.
+/// Checks that `content` can be a task of that kind: like [`check_content`], and a prompt must
+/// contain no control characters except tabs and line endings.
 ///
 /// # Errors
-/// The first of these that does not hold.
+/// The first of these conditions that does not hold.
 pub fn check_task(kind: Kind, content: &str) -> Result<(), ContentError> {
     check_content(content)?;
     match control(content).filter(|_| kind == Kind::Prompt) {
@@ -394,7 +394,7 @@ pub fn check_task(kind: Kind, content: &str) -> Result<(), ContentError> {
     }
 }
 
-/// Returns the first control character of a text that is neither a tab nor the end of a line.
+/// Returns the first control character of a text that is neither a tab nor a line ending.
 pub fn control(text: &str) -> Option<(usize, char)> {
     let mut chars = text.char_indices().peekable();
     while let Some((offset, char)) = chars.next() {
@@ -406,7 +406,7 @@ pub fn control(text: &str) -> Option<(usize, char)> {
     None
 }
 
-/// Whether `name` can be a variable of every shell: letters, digits and `_`, no digit first.
+/// Whether `name` can be a variable in every shell: letters, digits and `_`, with no digit first.
 pub fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes
@@ -415,8 +415,8 @@ pub fn is_variable_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// How long a variable may be, with its name, the `=` and the NUL at its end: with a longer one Linux
-/// starts no program (`MAX_ARG_STRLEN`, see `execve(2)`).
+/// How long a variable may be, including its name, the `=` and the final NUL. With a longer one,
+/// Linux starts no program (`MAX_ARG_STRLEN`, see `execve(2)`).
 pub const LONGEST_VARIABLE: usize = 128 << 10;
 
 /// Why a variable is refused.
@@ -425,7 +425,7 @@ pub enum VariableError {
     /// See [`is_variable_name`].
     #[error("the name may hold letters, digits and `_`, and begins with no digit")]
     Name,
-    /// A program could not be given it.
+    /// It could not be passed to a program.
     #[error("a value holds no NUL")]
     Nul,
     /// No program could be started with it.
@@ -435,10 +435,10 @@ pub enum VariableError {
     TooLong(usize),
 }
 
-/// Checks that every shell can be given this variable, and goes on starting programs with it.
+/// Checks that every shell can be given this variable, and can still start programs with it.
 ///
 /// # Errors
-/// The first of the rules that does not hold.
+/// The first rule that is broken.
 pub fn check_variable(name: &str, value: &str) -> Result<(), VariableError> {
     let length = name.len() + value.len() + 2;
     match value {
@@ -458,15 +458,15 @@ pub struct Task {
     pub kind: Kind,
     /// The command line or the prompt.
     pub content: String,
-    /// Where it stands.
+    /// Its state.
     pub status: Status,
     /// Higher goes first.
     pub priority: i32,
     /// The session that has it, or had it last.
     pub session: Option<String>,
-    /// Of the last attempt.
+    /// The exit code of the last attempt.
     pub exit_code: Option<i32>,
-    /// Why it failed, or why its last attempt did.
+    /// Why it failed, or why its last attempt failed.
     pub error: Option<String>,
     /// When it was queued.
     pub created_at: Timestamp,
@@ -476,28 +476,28 @@ pub struct Task {
     pub completed_at: Option<Timestamp>,
     /// Context, prerequisites and preferences.
     pub metadata: Metadata,
-    /// What is wrong with the stored metadata, which then counts as empty: such a task must not
-    /// run as if nothing had been asked.
+    /// What is wrong with the stored metadata, which then counts as empty. Such a task must not run
+    /// as if nothing had been asked.
     pub metadata_error: Option<String>,
     /// The one session that may run it.
     pub target_session: Option<SessionRef>,
     /// The one provider that may run it.
     pub target_provider: Option<String>,
-    /// Attempts that ended, refused ones not counted.
+    /// How many attempts have ended, not counting refused ones.
     pub attempts: u32,
-    /// Those of them that failed since a person last queued the task.
+    /// How many of them failed since a person last queued the task.
     pub tries: u32,
     /// How often a failed attempt is followed by another.
     pub max_retries: u32,
     /// After how many seconds an attempt is ended; `None` or 0: never.
     pub timeout_seconds: Option<u64>,
-    /// Not to be claimed before.
+    /// Not to be claimed before this time.
     pub not_before: Option<Timestamp>,
     /// How many of the tasks that it follows have not ended.
     pub blocked: u32,
-    /// Goes up whenever a person changes what is asked.
+    /// Increases whenever a person changes what is asked.
     pub revision: i64,
-    /// The session that ran the task it follows; of several the one that ended last.
+    /// The session that ran the task that it follows; of several, the one that ended last.
     pub follows: Option<Identity>,
     /// Where the values of [`Metadata::secret_env`] are kept.
     pub secrets: Option<String>,
@@ -505,9 +505,9 @@ pub struct Task {
     pub wait_reason: Option<String>,
     /// What its agent asks, while it waits for a person.
     pub asks: Option<String>,
-    /// How much of an agent's response is kept; none: no agent has ended a turn for it.
+    /// How much of an agent's response is kept; `None`: no agent has ended a turn for it.
     pub response: Option<Response>,
-    /// The conversation of the task that it follows, where that was headless.
+    /// The conversation of the task that it follows, if that was headless.
     pub conversation: Option<String>,
     /// When a person asked to cancel it.
     pub cancel_requested: Option<Timestamp>,
@@ -603,7 +603,7 @@ pub fn summary(content: &str) -> String {
     line.chars().take(200).collect()
 }
 
-/// How far an attempt has come. Written before the act that it names.
+/// The phase that an attempt has reached. Written before the act that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -611,7 +611,7 @@ pub enum Phase {
     Claimed,
     /// From here on bytes may have reached the pane.
     Delivering,
-    /// A prompt stands in its agent's composer: from here on it may have been submitted.
+    /// A prompt is in its agent's composer: from here on it may have been submitted.
     Submitted,
     /// The session took the job up.
     Running,
@@ -620,7 +620,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The name that the database stores.
+    /// Returns the name that the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
@@ -631,7 +631,7 @@ impl Phase {
         }
     }
 
-    /// Returns the phase of that name.
+    /// Returns the phase with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [
             Self::Claimed,
@@ -651,26 +651,27 @@ impl Phase {
 pub enum Outcome {
     /// Exit code 0.
     Completed,
-    /// Another exit code, none at all, or a preparation that failed.
+    /// Another exit code, none at all, or a failed preparation.
     Failed,
-    /// It took longer than its sender allows.
+    /// It took longer than its sender allowed.
     TimedOut,
     /// A person ended it.
     Cancelled,
-    /// The session did not take it; no attempt of the task's.
+    /// The session did not take it; this does not count as an attempt of the task.
     Refused,
-    /// Its daemon ended first; no attempt of the task's.
+    /// Its daemon ended first; this does not count as an attempt of the task.
     Withdrawn,
     /// A person gave the task to another session.
     Reassigned,
-    /// The agent has come to a limit of its provider; no attempt of the task's.
+    /// The agent has reached a limit of its provider; this does not count as an attempt of the
+    /// task.
     Limited,
-    /// Cannot be established.
+    /// The outcome cannot be established.
     Uncertain,
 }
 
 impl Outcome {
-    /// The name that users see and the database stores.
+    /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -685,7 +686,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome of that name.
+    /// Returns the outcome with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [
             Self::Completed,
@@ -702,8 +703,8 @@ impl Outcome {
         .find(|outcome| outcome.name() == name)
     }
 
-    /// Whether it is one of the task's tries: something of the task was typed and taken up, or
-    /// its own preparation failed.
+    /// Whether it counts as one of the task's tries: something of the task was typed and taken up,
+    /// or its own preparation failed.
     pub fn counts(self) -> bool {
         !matches!(self, Self::Refused | Self::Withdrawn | Self::Limited)
     }
@@ -714,24 +715,24 @@ impl Outcome {
     }
 }
 
-/// Retries come after 1 s, 2 s, 4 s and so on, at most after this.
+/// The longest rest before a retry; the first ones are 1 s, 2 s, 4 s and so on.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
-/// Returns how long a task rests after so many failed tries.
+/// Returns how long a task rests after this many failed tries.
 pub(crate) fn backoff(tries: u32) -> Duration {
     let doublings = tries.saturating_sub(1).min(16);
     Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF)
 }
 
-/// How well a session suited, kept with the attempt: names instead of positions, so that it can
-/// be read when the sessions are long gone.
+/// How well a session suited, kept with the attempt. It holds names instead of positions, so that
+/// it can be read long after the sessions are gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedRanking {
     /// The session.
     pub session: String,
     /// The sum of the terms.
     pub points: i32,
-    /// What the points are made of.
+    /// What the points consist of.
     pub terms: Vec<Term>,
 }
 
@@ -742,15 +743,15 @@ pub struct Attempt {
     pub id: AttemptId,
     /// 1 for the task's first try.
     pub number: u32,
-    /// What its session was called.
+    /// The session's name at the time.
     pub session: String,
-    /// Which session that was, whatever it is called by now.
+    /// The session itself, whatever its name is now.
     pub identity: Identity,
-    /// How far it has come.
+    /// The phase that it has reached.
     pub phase: Phase,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// What the command returned.
+    /// The exit code of the command.
     pub exit_code: Option<i32>,
     /// Why it failed.
     pub error: Option<String>,
@@ -760,9 +761,9 @@ pub struct Attempt {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// What is known of the agent's turn.
+    /// What is known about the agent's turn.
     pub turn: Option<TurnFacts>,
-    /// Who decided.
+    /// The policy that decided.
     pub policy: PolicyId,
     /// The session taken, then the runners-up.
     pub rankings: Vec<NamedRanking>,
@@ -770,24 +771,24 @@ pub struct Attempt {
     pub ruled_out: Vec<RuledOut>,
 }
 
-/// What is known of an agent's turn, kept with the attempt.
+/// What is known about an agent's turn, kept with the attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnFacts {
-    /// Where the response was read: `transcript`, `report`, `headless` or `screen`.
+    /// Where the response was read from: `transcript`, `report`, `headless` or `screen`.
     pub source: String,
     /// The agent's own record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcript: Option<String>,
-    /// When it began, as the agent says.
+    /// When it began, according to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Timestamp>,
-    /// When it ended, as the agent says.
+    /// When it ended, according to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
     /// The name of the conversation that a headless agent was asked in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
-    /// What it has used, as it says.
+    /// What it has used, by its own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<serde_json::Value>,
     /// The files that the agent changed, as it names them.
@@ -798,16 +799,16 @@ pub struct TurnFacts {
 /// How much of an agent's response is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Response {
-    /// All of it: the agent has told it, or written it down.
+    /// All of it: the agent has reported it, or written it down.
     #[serde(rename = "whole")]
     Whole,
-    /// What was to be seen of it on the screen.
+    /// What could be seen of it on the screen.
     #[serde(rename = "partial (screen)")]
     Partial,
 }
 
 impl Response {
-    /// As people see it.
+    /// Returns the name that people see.
     pub fn name(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -817,10 +818,10 @@ impl Response {
 }
 
 impl TurnFacts {
-    /// The source that shows no more than fits on it.
+    /// The source that shows no more than fits on the screen.
     pub const SCREEN: &str = "screen";
 
-    /// How much of the response is kept.
+    /// Returns how much of the response is kept.
     pub fn response(&self) -> Response {
         if self.source == Self::SCREEN {
             Response::Partial
@@ -835,7 +836,7 @@ impl TurnFacts {
 pub struct RuledOut {
     /// Its name.
     pub session: String,
-    /// Why not, in a line.
+    /// Why not, in one line.
     pub reason: String,
 }
 

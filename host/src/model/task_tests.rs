@@ -1,4 +1,4 @@
-//! Every transition there is, every name, and the limits of what is taken.
+//! Every possible transition, every name, and the limits of what is accepted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use super::session::{Activity, SessionContext, Shell};
 use super::task::*;
 use super::text::clean;
 
-/// An event, its two names, and what it makes of each state in which it can happen.
+/// An event, its two names, and what it turns each state into in which it can happen.
 type Moment = (Event, &'static str, &'static str, Vec<(Status, Status)>);
 
-/// Every event, with the name under which it is kept, how it is told, and where it leads from
-/// where; nothing else can happen.
+/// Every event, with the name under which it is kept, its name for people, and its transitions;
+/// nothing else can happen.
 fn life() -> Vec<Moment> {
     use Event::*;
     use Status::*;
@@ -316,7 +316,7 @@ fn a_context_is_a_directory_a_branch_or_variables() {
     }
 }
 
-/// What nobody asked for is not written, so that other tools find what they know.
+/// What nobody asked for is not written, so that other tools find only what they know.
 #[test]
 fn metadata_is_written_as_other_tools_know_it() {
     let plain = serde_json::to_string(&Metadata::default()).expect("JSON");

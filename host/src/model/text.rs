@@ -1,7 +1,8 @@
 //! Text from outside, made fit for a terminal or a log.
 
-/// Makes text from outside harmless to a terminal, and one line of a log: control characters (escape sequences among
-/// them) and characters that turn the writing direction are shown as escapes.
+/// Makes text from outside safe for a terminal and for one line of a log: control characters
+/// (including escape sequences) and characters that change the writing direction are shown as
+/// escapes.
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,9 +1,9 @@
 //! What a session is doing: signals, each from one source and with its age, folded into one verdict.
 //!
 //! No signal is always right: hooks are not called on Esc, screens scroll, titles stay, transcripts
-//! come late, a shell that reads a line looks the same with and without a draft. So a session is idle
-//! only where its screen shows a free line to type into and nothing that is newer says otherwise.
-//! Where signals contradict each other, it is unknown, which is never idle.
+//! come late, and a shell that reads a line looks the same with and without a draft. So a session
+//! is idle only if its screen shows an empty input line and nothing newer contradicts that. If
+//! signals contradict each other, it is unknown, which is never idle.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -14,23 +14,25 @@ use serde::{Serialize, Serializer};
 use super::ids::TaskId;
 use super::session::{AT_PROMPT, Activity};
 
-/// A transcript whose turn has not ended and to which nothing was written for this long, in seconds,
-/// contradicts a screen that is free.
+/// An open turn in a transcript contradicts a free screen if nothing was written to it for this
+/// long, in seconds.
 const QUIET: i64 = 10;
 
-/// After this long without a word, in seconds, a turn that has not ended was forgotten by its agent.
+/// A turn that is still open after being silent for this long, in seconds, was forgotten by its
+/// agent.
 const FORGOTTEN: i64 = 300;
 
-/// A report of work is believed against a free screen for this long, in seconds: Esc tells nobody.
+/// How long, in seconds, a report of work is believed although the screen is free: Esc is not
+/// reported.
 const BELIEVED: i64 = 30;
 
 /// Where a signal comes from, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// What the shell itself has told of its line.
+    /// What the shell itself has reported about its line.
     Shell,
-    /// What the agent itself has told.
+    /// What the agent itself has reported.
     Report,
     /// Its own record.
     Transcript,
@@ -38,7 +40,7 @@ pub enum Source {
     Title,
     /// The pane's screen.
     Screen,
-    /// What tmux tells of the pane.
+    /// What tmux says about the pane.
     Pane,
     /// Its processes.
     Process,
@@ -50,13 +52,13 @@ pub enum Source {
 pub enum Says {
     /// It is free.
     Idle,
-    /// It works.
+    /// It is working.
     Busy,
-    /// It waits for a person.
+    /// It is waiting for a person.
     Waiting,
-    /// A person is at it.
+    /// A person is using it.
     Attended,
-    /// Nothing that is known.
+    /// Nothing that is known to have a meaning.
     Nothing,
     /// It has ended.
     Gone,
@@ -67,7 +69,7 @@ pub enum Says {
 pub enum Detail {
     /// In words: a line of a screen, a title, a message.
     Words(String),
-    /// By itself it would be this obstacle.
+    /// The obstacle that this would be by itself.
     Obstacle(Obstacle),
 }
 
@@ -78,7 +80,7 @@ pub struct Signal {
     pub source: Source,
     /// What it says.
     pub says: Says,
-    /// Since when it says so.
+    /// Since when it has said so.
     pub since: Timestamp,
     /// What was seen.
     pub detail: Detail,
@@ -93,23 +95,23 @@ pub enum Obstacle {
     Mode,
     /// Input to its pane is switched off.
     InputOff,
-    /// What is typed into its pane goes to other panes as well.
+    /// Whatever is typed into its pane also goes to other panes.
     Synchronized,
     /// A person is typing there.
     PersonTyping,
-    /// Something was typed there and not submitted.
+    /// Something was typed there but not submitted.
     Draft {
         /// What was seen of it.
         seen: String,
     },
     /// Its shell runs something.
     Runs {
-        /// The program; `None`: the shell itself is at work.
+        /// The program; `None`: the shell itself is working.
         program: Option<String>,
     },
-    /// Its agent works.
+    /// Its agent is working.
     Works {
-        /// What tells so.
+        /// The source that shows this.
         by: Source,
         /// What was seen.
         seen: String,
@@ -128,7 +130,7 @@ pub enum Obstacle {
         /// How many seconds ago it said so.
         ago: i64,
     },
-    /// What it does cannot be told.
+    /// It cannot be determined what it is doing.
     Unread {
         /// Why.
         why: String,
@@ -139,7 +141,7 @@ pub enum Obstacle {
     Excluded,
     /// It is paused.
     Paused {
-        /// Until when its provider is; `None`: until a person resumes it.
+        /// Until when its provider is paused; `None`: until a person resumes it.
         until: Option<Timestamp>,
         /// Why.
         reason: Option<String>,
@@ -156,18 +158,18 @@ pub enum Obstacle {
     },
     /// It was asked for its variables.
     Asked,
-    /// It is to undo what an interrupted task has left.
+    /// It must undo what an interrupted task has left.
     Unclean,
 }
 
 /// What a session is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Its state: idle exactly where there is no obstacle.
+    /// Its state, which is idle exactly if there is no obstacle.
     pub activity: Activity,
-    /// How that is known, or why it is not idle, for people.
+    /// For people: how this is known, or why it is not idle.
     pub reason: String,
-    /// Why it is not idle; `None`: it is.
+    /// Why it is not idle; `None`: it is idle.
     pub obstacle: Option<Obstacle>,
 }
 
@@ -269,8 +271,8 @@ impl fmt::Display for Obstacle {
 }
 
 impl Obstacle {
-    /// What a session is doing where this stands in the way of tasks: idle only where it is we who
-    /// give it none.
+    /// Returns what a session with this obstacle is doing. It is idle only if the obstacle is that
+    /// we give it no task.
     pub fn activity(&self) -> Activity {
         match self {
             Self::Gone => Activity::Gone,
@@ -293,7 +295,7 @@ impl Obstacle {
 }
 
 impl Verdict {
-    /// Returns what an obstacle makes of a session; `None`: it is idle.
+    /// Returns the verdict for an obstacle, or for an idle session if there is none.
     pub fn of(obstacle: Option<Obstacle>) -> Self {
         let seen = obstacle.as_ref();
         Self {
@@ -309,7 +311,7 @@ impl Signal {
         now.as_second() - self.since.as_second()
     }
 
-    /// Returns the obstacle that it is, or the one that `otherwise` makes of its words.
+    /// Returns the obstacle in its detail, or the one that `otherwise` makes of its words.
     fn obstacle(&self, otherwise: impl FnOnce(String) -> Obstacle) -> Obstacle {
         match &self.detail {
             Detail::Obstacle(obstacle) if obstacle.activity() != Activity::Idle => obstacle.clone(),
@@ -337,14 +339,15 @@ impl Signal {
     }
 }
 
-/// Folds the signals there are into a verdict: for shells and agents alike, in whatever order.
+/// Folds the given signals into a verdict, for shells and agents alike, in whatever order they are
+/// given.
 pub fn fuse(signals: &[Signal], now: Timestamp) -> Verdict {
     Verdict::of(obstacle(signals, now))
 }
 
-/// What keeps a session from being idle.
+/// Returns what keeps a session from being idle.
 fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
-    // What was seen in this look: each such signal counts, the most weighty first.
+    // What was seen in this look: each such signal counts, the weightiest first.
     let seen = |source: Source, says: Says| {
         let fits = move |signal: &&Signal| signal.source == source && signal.says == says;
         signals.iter().filter(fits).min_by_key(|signal| {
@@ -359,7 +362,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         let mut sources = sources.iter();
         sources.find_map(|&source| seen(source, says))
     };
-    // What was told or written: the last word counts.
+    // What was reported or written: the latest counts.
     let last = |source: Source| {
         let fits = move |signal: &&Signal| signal.source == source && signal.says != Says::Nothing;
         signals.iter().filter(fits).max_by_key(|signal| {
@@ -393,8 +396,8 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
     if let Some(blocked) = told.filter(|told| told.says == Says::Waiting) {
         let later =
             |signal: Option<&Signal>| signal.is_some_and(|signal| signal.since > blocked.since);
-        // It was answered where something newer says that it works or has ended, or where a free line
-        // that is newer has been there for a while.
+        // The question was answered if something newer says that the agent works or has ended, or
+        // if a newer empty line has been there for a while.
         let free_since = free.is_some_and(|free| {
             blocked.age(now).min(free.age(now)) > BELIEVED
                 && (free.since >= blocked.since || blocked.age(now) > FORGOTTEN)
@@ -413,7 +416,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         return Some(person.obstacle(|seen| Obstacle::Draft { seen }));
     }
     let open = wrote.filter(|signal| signal.says != Says::Idle);
-    // What ended after it was the work that it told of.
+    // If something ended after the report, that was the reported work.
     let told = told.filter(|told| {
         told.says == Says::Busy && ended.is_none_or(|ended| ended.since < told.since)
     });
@@ -443,7 +446,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         if told.age(now).min(free.age(now)) <= BELIEVED {
             return Some(told.works());
         }
-        // It has told of work since the line appeared, and nothing was seen of its end.
+        // It has reported work since the line appeared, and nothing has shown the end of that work.
         if told.since > free.since && told.age(now) <= FORGOTTEN {
             return Some(told.contradicts(now));
         }
@@ -512,7 +515,7 @@ mod tests {
         assert_eq!(told(2, 1), Activity::Busy);
         assert_eq!(told(500, 2), Activity::Busy);
         assert_eq!(told(500, 60), Activity::Idle);
-        // The transcript tells of Esc at once.
+        // The transcript shows Esc at once.
         let interrupted = [
             signal(Told, Says::Busy, 9),
             signal(Wrote, Says::Idle, 2),
@@ -619,7 +622,7 @@ mod tests {
         ]
     }
 
-    /// Any signal at all, ones that no reader makes among them.
+    /// Any signal at all, including some that no reader produces.
     fn any_signal() -> impl Strategy<Value = Signal> {
         let source = prop::sample::select(SOURCES.to_vec());
         let says = prop::sample::select(SAYS.to_vec());
@@ -634,7 +637,7 @@ mod tests {
         prop::collection::vec(any_signal(), 0..9)
     }
 
-    /// Signals of which idle is a likely verdict: a free line, and a few others.
+    /// Signals that are likely to mean idle: an empty line, and a few others.
     fn likely_idle() -> impl Strategy<Value = Vec<Signal>> {
         let free = (0..100_i64).prop_map(|ago| signal(Shown, Says::Idle, ago));
         (free, prop::collection::vec(any_signal(), 0..3)).prop_map(|(free, mut others)| {
@@ -668,7 +671,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every set of signals has a verdict, which is idle exactly where nothing stands in the way.
+        /// Every set of signals has a verdict, which is idle exactly if there is no obstacle.
         #[test]
         fn folding_is_total(signals in any_signals()) {
             let verdict = fuse(&signals, at(NOW));
@@ -677,7 +680,7 @@ mod tests {
             prop_assert_eq!(verdict.reason, told);
         }
 
-        /// The order in which signals are given is of no account.
+        /// The order in which signals are given does not matter.
         #[test]
         fn the_order_is_of_no_account(
             (signals, shuffled) in any_signals()
@@ -686,8 +689,8 @@ mod tests {
             prop_assert_eq!(fuse(&signals, at(NOW)), fuse(&shuffled, at(NOW)));
         }
 
-        /// Idle takes a free line on the screen, and work, a dialog, a person or a draft that is seen
-        /// now rules it out, as does a process that has ended or cannot be told.
+        /// Idle requires an empty line on the screen. Work, a dialog, a person or a draft that is
+        /// seen now rules it out, and so does a process that has ended or whose state is unknown.
         #[test]
         fn no_idle_against_what_is_seen(signals in likely_idle()) {
             let against = signals.iter().any(|signal| matches!(
@@ -706,7 +709,7 @@ mod tests {
             prop_assert!(free || verdict(&signals) != Activity::Idle);
         }
 
-        /// What was told or written after the line appeared, and speaks against it, is not ignored
+        /// A contradiction that was reported or written after the line appeared is not ignored
         /// before its agent can have forgotten it.
         #[test]
         fn a_newer_contradiction_is_never_ignored(
@@ -717,14 +720,14 @@ mod tests {
             let ago = (free - newer).max(0);
             prop_assume!(ago <= FORGOTTEN && ago < free);
             let mut signals = vec![signal(Shown, Says::Idle, free), signal(source, says, ago)];
-            // What is newer still may answer it, and a line that has appeared since may, too.
+            // Anything newer may answer it, and so may a line that has appeared since.
             signals.extend(others.into_iter().filter(|other| {
                 other.since < at(NOW - ago) && !(other.source == Shown && other.says == Says::Idle)
             }));
             prop_assert!(verdict(&signals) != Activity::Idle, "{signals:?}");
         }
 
-        /// One more signal that says nothing makes nothing idle.
+        /// Adding a signal that says nothing never makes the verdict idle.
         #[test]
         fn nothing_makes_nothing_idle(
             signals in any_signals(), nothing in any_signal(), at_place in any::<prop::sample::Index>(),
@@ -736,12 +739,12 @@ mod tests {
             prop_assert!(before == Activity::Idle || verdict(&more) != Activity::Idle);
         }
 
-        /// One more signal that speaks against it, of what is seen now, makes nothing idle.
+        /// Adding a signal of the current look that contradicts idle never makes the verdict idle.
         #[test]
         fn an_objection_makes_nothing_idle(signals in likely_idle(), more in any_signal()) {
             let before = verdict(&signals);
             let objects = !matches!(more.says, Says::Idle) && is_seen_now(more.source);
-            // Work that is seen answers a question that was told of before.
+            // Visible work answers a question that was reported before.
             prop_assume!(objects);
             let mut all = signals;
             all.push(more);

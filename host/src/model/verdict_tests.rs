@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
-/// The verdict on signals, each of which has said so for so many seconds, in whatever order.
+/// Returns the verdict on signals that have said the same for this many seconds, in either order.
 fn verdict(signals: &[(Source, Says, i64)]) -> Activity {
     let mut signals: Vec<Signal> = signals
         .iter()
@@ -49,7 +49,7 @@ fn a_question_that_was_told_is_answered_by_what_is_newer() {
         let wrote = (Transcript, Says::Idle, ended);
         assert_eq!(verdict(&[told, free, wrote]), expected, "{ended}");
     }
-    // By a free line that is not older, after a while; by one that is older, after minutes.
+    // By an empty line that is not older, after a while; by an older one, after minutes.
     for (told, free, expected) in [
         (40, 30, Activity::WaitingInput),
         (30, 30, Activity::WaitingInput),

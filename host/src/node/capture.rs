@@ -1,9 +1,9 @@
-//! The reader at the other end of `pipe-pane`: takes a pane's bytes and keeps what stands
-//! between a job's marks.
+//! The reader at the other end of `pipe-pane`: takes a pane's bytes and keeps those between a job's
+//! marks.
 //!
-//! It runs as a process of its own (`assigner capture`), a child of the tmux server: it outlives
-//! the daemon, always drains the pipe, so that the server's buffers never grow, and ends with
-//! the job.
+//! It runs as a process of its own (`assigner capture`), a child of the tmux server. It outlives
+//! the daemon, always drains the pipe so that the server's buffers never grow, and ends with the
+//! job.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,10 +18,10 @@ use super::spool::Captured;
 /// How much of the preparation's output is kept for messages, in bytes.
 const PREPARATION: usize = 8 * 1024;
 
-/// Reads `input` to the job's end and writes what the command printed to `output`.
+/// Reads `input` up to the job's end and writes what the command printed to `output`.
 ///
-/// `output` holds the last `limit` bytes; beside it `.prepare` holds the end of what the
-/// preparation printed and `.done` appears, whole, when all is written.
+/// `output` holds the last `limit` bytes. Beside it, `.prepare` holds the end of what the
+/// preparation printed, and `.done` appears, complete, when everything is written.
 ///
 /// # Errors
 /// The files cannot be written.
@@ -42,13 +42,13 @@ pub fn run(mut input: impl Read, output: &Path, nonce: &str, limit: u64) -> io::
     sink.finish()
 }
 
-/// Takes the two parts of what a job prints.
+/// Takes the two parts of a job's output.
 trait Sink {
     fn preparation(&mut self, bytes: &[u8]) -> io::Result<()>;
     fn output(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Where in a job the stream stands.
+/// The part of a job that the stream has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Section {
     Before,
@@ -57,7 +57,7 @@ enum Section {
     Done,
 }
 
-/// Finds a job's marks in a stream that comes in pieces of any size.
+/// Finds a job's marks in a stream that arrives in pieces of any size.
 struct Splitter {
     section: Section,
     marks: [(Vec<u8>, Section); 3],
@@ -92,7 +92,7 @@ impl Splitter {
             self.section = next;
             rest = behind.get(length..).unwrap_or_default();
         }
-        // A mark may be cut by the end of the chunk, and so may a line's end.
+        // The end of the chunk may cut a mark or a line ending.
         let keep = self.unfinished(rest);
         let (whole, tail) = rest.split_at(rest.len() - keep);
         self.emit(whole, sink)?;
@@ -128,7 +128,7 @@ impl Splitter {
         cut_mark.max(usize::from(bytes.ends_with(b"\r")))
     }
 
-    /// Hands on bytes with the terminal's line ends turned back into the program's.
+    /// Passes bytes on, with the terminal's line endings turned back into the program's.
     fn emit(&mut self, bytes: &[u8], sink: &mut impl Sink) -> io::Result<()> {
         if matches!(self.section, Section::Before | Section::Done) || bytes.is_empty() {
             return Ok(());
@@ -148,8 +148,8 @@ impl Splitter {
     }
 }
 
-/// Writes the output as it comes, so that it can be read while the job runs, in at most two
-/// files of `limit` bytes: when the current one is full it replaces the older one.
+/// Writes the output as it arrives, so that it can be read while the job runs, to at most two files
+/// of `limit` bytes: when the current one is full, it replaces the older one.
 struct FileSink {
     path: PathBuf,
     current: File,
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// What a terminal makes of a program's line ends.
+    /// Returns what a terminal makes of a program's line endings.
     fn through_a_terminal(bytes: &[u8]) -> Vec<u8> {
         let mut sent = Vec::new();
         for &byte in bytes {
@@ -297,7 +297,7 @@ mod tests {
             prop_assert_eq!(kept.preparation, preparation.into_bytes());
         }
 
-        /// Of too much output exactly the last bytes are kept, and the whole is counted.
+        /// If there is too much output, exactly the last bytes are kept, and all bytes are counted.
         #[test]
         fn the_newest_output_is_kept(
             output in "[a-z]{0,300}",

@@ -1,5 +1,5 @@
 //! The node: what one machine does for the queue. It runs attempts in its sessions, and keeps the
-//! files by which jobs tell of themselves.
+//! files through which jobs report.
 
 pub(crate) mod attempt;
 pub mod capture;

@@ -1,5 +1,5 @@
-//! Prerequisites of a prompt: run beside the agent, in a shell of their own, since an agent is never
-//! typed commands into.
+//! Prerequisites of a prompt. They run alongside the agent in a shell of their own, because
+//! commands are never typed into an agent.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,17 +14,17 @@ use tokio::process::Command;
 use crate::model::task::Task;
 use crate::store::mask;
 
-/// So much of what a prerequisite prints is kept, in bytes.
+/// How much of what a prerequisite prints is kept, in bytes.
 const KEPT: u64 = 64 << 10;
 
-/// What a program has printed is read for so long behind its end.
+/// How long the output of a program is still read after it has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// The last lines that an error quotes.
+/// How many of the last lines an error quotes.
 const LAST_LINES: usize = 5;
 
-/// Returns what runs a task's prerequisites in order, in its directory and with its variables; one
-/// that fails ends it, with the command, its exit code and its last lines.
+/// Returns a future that runs a task's prerequisites in order, in its directory and with its
+/// variables. The first that fails ends it, with the command, its exit code and its last lines.
 pub(super) fn run(
     task: &Task,
     secrets: &BTreeMap<String, String>,
@@ -78,7 +78,7 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
     let mut group = Group(child.id());
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     let kept = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
-    // Read beside it: what it leaves in the background may keep the pipes open.
+    // Read concurrently: what the command leaves in the background may keep the pipes open.
     let readers = [
         tokio::spawn(keep_last(output, Arc::clone(&kept[0]))),
         tokio::spawn(keep_last(errors, Arc::clone(&kept[1]))),
@@ -91,7 +91,7 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
     };
     let status = status.map_err(|error| format!("cannot be waited for: {error}"))?;
     if status.success() {
-        // What it has started for the task may go on.
+        // Processes that it started for the task may go on.
         group.0 = None;
         return Ok(());
     }
@@ -116,7 +116,7 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
     }
 }
 
-/// The processes of a prerequisite: they end with it, unless it ended well.
+/// The processes of a prerequisite. They end with it, unless it succeeded.
 struct Group(Option<u32>);
 
 impl Drop for Group {
@@ -127,7 +127,7 @@ impl Drop for Group {
     }
 }
 
-/// Reads all, and keeps the end: a program that nobody reads would stand still.
+/// Reads everything and keeps the end: a program whose output nobody reads would block.
 async fn keep_last(pipe: Option<impl tokio::io::AsyncRead + Unpin>, kept: Arc<Mutex<Vec<u8>>>) {
     let Some(mut pipe) = pipe else {
         return;
@@ -149,7 +149,7 @@ fn plain(kept: &Mutex<Vec<u8>>) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// What was read is kept, whatever became of its reader.
+/// What was read is kept even if its reader panicked.
 fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,17 @@
-//! The script that a shell sources to run a task: pure text, one dialect for each shell.
+//! The script that a shell sources to run a task: pure text, in one dialect per shell.
 //!
 //! ```text
-//! claim -> cd -> export... -> prerequisite... -> branch -> command -> undo -> exit code -> variables
+//! claim -> cd -> export... -> prerequisite... -> branch -> command
+//!       -> undo -> exit code -> variables
 //! ```
 //!
-//! The script's first act is to create the claim file, which only one side can do: either the
-//! shell takes the job up, or the engine has withdrawn it. So it is always known whether a job
-//! may have run, and a line that a shell reads too late does nothing.
+//! The script first creates the claim file, which only one side can do: either the shell takes the
+//! job up, or the engine has withdrawn it. So it is always known whether a job may have run, and a
+//! line that a shell reads too late does nothing.
 //!
-//! It is sourced, not run: what it changes (directory, variables) is there for the task and
-//! stays in the session. The pieces that a person wrote are files of their own, so that a
-//! syntax error in one, or a `return`, ends that piece alone.
+//! It is sourced, not run: the directory and variables that it sets apply to the task and stay in
+//! the session. Each piece that a person wrote is a file of its own, so that a syntax error or a
+//! `return` in it ends only that piece.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,13 +29,14 @@ use super::spool::JobFiles;
 /// How the output of the command is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep<'a> {
-    /// The pane's output is piped to us: marks that hold this nonce tell where it begins and ends.
+    /// The pane's output is piped to us; marks with this nonce show where the output begins and
+    /// ends.
     Marks(&'a str),
-    /// The pane is piped to somebody else: the command writes into a file, shown when it ends.
+    /// The pane is piped to someone else; the command writes into a file, shown when it ends.
     File,
 }
 
-/// The step at which a script stood when it ended or was interrupted; see [`Step::read`].
+/// The step that a script had reached when it ended or was interrupted; see [`Step::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Changing the directory.
@@ -45,15 +47,15 @@ pub(crate) enum Step {
     Secrets,
     /// Running the prerequisite at this position.
     Prerequisite(usize),
-    /// Looking at the branch.
+    /// Checking the branch.
     Branch,
     /// Running the command.
     Command,
 }
 
 impl Step {
-    /// Reads back what the script wrote into the step file; `None`: nothing, or not whole. An exit code
-    /// may stand in its next line.
+    /// Reads back what the script wrote into the step file. Returns `None` if there is nothing, or
+    /// it is incomplete. The next line may hold an exit code.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut words = text.split_once('\n')?.0.split(' ');
         let step = match (words.next()?, words.next()) {
@@ -80,8 +82,8 @@ impl Step {
     }
 }
 
-/// Returns the line that is typed into the shell to source the script. The space in front keeps
-/// it out of the history of shells that are set so.
+/// Returns the line that is typed into the shell to source the script. The leading space keeps it
+/// out of the history of shells that are configured to skip such lines.
 pub(crate) fn typed_line(shell: Shell, script: &Path) -> String {
     let word = if shell == Shell::Fish { "source" } else { "." };
     format!(" {word} {}", quote(shell, script))
@@ -91,20 +93,20 @@ pub(crate) fn typed_line(shell: Shell, script: &Path) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan<'a> {
     pub(crate) shell: Shell,
-    /// What the shell loads to tell of its line, where it is to.
+    /// The integration that the shell loads to report on its line, if it is to load it.
     pub(crate) integration: Option<&'a Path>,
     pub(crate) task: &'a Task,
-    /// What is run: the task's command, or what asks a headless agent.
+    /// What is run: the task's command, or the one that asks a headless agent.
     pub(crate) command: &'a str,
-    /// Values of the task's secret variables.
+    /// The values of the task's secret variables.
     pub(crate) secrets: &'a BTreeMap<String, String>,
     pub(crate) keep: Keep<'a>,
-    /// Whether the shell tells what it exports before the task: needed where that is not known.
+    /// Whether the shell reports what it exports before the task, because that is not known yet.
     pub(crate) tell_before: bool,
 }
 
-/// Returns the command that asks a headless agent: the prompt comes from a file, so that no list of
-/// processes shows it, and what is printed goes into another.
+/// Returns the command that asks a headless agent. The prompt comes from a file, so that no process
+/// list shows it, and the output goes into another file.
 pub(crate) fn ask_headless(shell: Shell, words: &[String], files: &JobFiles) -> String {
     let words: Vec<String> = words
         .iter()
@@ -130,7 +132,7 @@ pub(crate) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
     script
 }
 
-/// Returns the piece that sets secret variables, and says how that is undone.
+/// Returns the piece that sets the secret variables and records how to undo that.
 pub(crate) fn secrets(plan: &Plan<'_>) -> String {
     let mut piece = String::new();
     let shell = plan.shell;
@@ -143,7 +145,7 @@ pub(crate) fn secrets(plan: &Plan<'_>) -> String {
             );
             let _ = writeln!(piece, "builtin set -gx {name} {value}");
         }
-        // Its last command sets no status of its own.
+        // `set` leaves the previous status in place.
         let _ = writeln!(piece, "builtin true");
         return piece;
     }
@@ -160,19 +162,19 @@ pub(crate) fn secrets(plan: &Plan<'_>) -> String {
             "case ${{{name}+set}} in set) __assigner_was_{name}=${name}; __assigner_undo=\"$__assigner_undo export {name}=\\\"\\$__assigner_was_{name}\\\"; unset __assigner_was_{name};\";; *) __assigner_undo=\"$__assigner_undo unset {name};\";; esac"
         );
         let _ = writeln!(piece, "{export}");
-        // Some shells go on where a variable is read-only.
+        // Some shells continue after failing to set a read-only variable.
         let _ = writeln!(
             piece,
             "{builtin} [ \"x${name}\" = x{value} ] || __assigner_bad=1"
         );
     }
-    // Not reached where the shell gave up on the way.
+    // Not reached if the shell gave up earlier.
     let _ = writeln!(piece, "__assigner_set=$__assigner_bad");
     piece
 }
 
-/// Returns a script that tells what the shell exports, once it has undone what a job that was
-/// interrupted has left.
+/// Returns a script that reports what the shell exports, after undoing what an interrupted job has
+/// left.
 pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     let after = quote(shell, files.after().as_path());
     let exit = quote(shell, files.exit().as_path());
@@ -191,18 +193,19 @@ pub(crate) fn question(shell: Shell, files: &JobFiles) -> String {
     )
 }
 
-/// The mark that the script prints where the preparation begins (`A`), where the output begins
-/// (`C`) and where it ends (`D`): a shell-integration sequence, which terminals do not show.
+/// Returns the mark that the script prints where the preparation begins (`A`), where the output
+/// begins (`C`) and where it ends (`D`): a shell-integration sequence, which terminals do not show.
 pub(crate) fn mark(letter: char, nonce: &str) -> String {
     format!("\x1b]133;{letter};assigner={nonce}\x07")
 }
 
-/// fish has no subshells: what is exported is kept beside itself.
+/// fish has no subshells, so exported variables are saved under other names.
 const ISOLATE_FISH: &str = "for __assigner_name in (builtin set -gxn); builtin set -g __assigner_old_$__assigner_name $$__assigner_name; end
 builtin set -g __assigner_isolated 1";
 
-/// Brings back what was kept, and removes what was not there. Some variables cannot be set: those
-/// no task has changed either. Interrupted at any point, it does no harm when it runs again.
+/// Restores what was saved, and removes what was not there before. Some variables cannot be set,
+/// but no task has changed those either. It can be interrupted at any point and run again without
+/// harm.
 const UNDO_FISH: &str = "if builtin set -q __assigner_isolated; builtin set -eg __assigner_isolated; for __assigner_name in (builtin set -gxn); if not builtin set -q __assigner_old_$__assigner_name; builtin set -eg $__assigner_name; end; end; end
 for __assigner_name in $__assigner_new; builtin set -eg $__assigner_name; end
 for __assigner_name in (builtin set -gn | builtin string match '__assigner_old_*' | builtin string sub -s 16); set __assigner_kept __assigner_old_$__assigner_name; builtin set -gx $__assigner_name $$__assigner_kept 2>/dev/null; builtin set -eg $__assigner_kept; end
@@ -236,7 +239,7 @@ impl Dialect<'_> {
             let source = self.source(&piece);
             let (slash, file) = (self.slash(), self.quote(piece.as_path()));
             let source = if is_fish {
-                // Tracing is off where this variable is empty.
+                // Tracing is off while this variable is empty.
                 format!("begin; builtin set -l fish_trace; {source}; end")
             } else {
                 format!("{source}; {} [ \"$__assigner_set\" = 0 ]", self.builtin())
@@ -249,7 +252,8 @@ impl Dialect<'_> {
             let kept = self.redirection(&self.files.preparation());
             steps.push((Step::Prerequisite(index), piece + &kept));
         }
-        // A prerequisite may check the branch out; without one it was looked at before.
+        // A prerequisite may check out the branch. Without prerequisites, the branch was checked
+        // before.
         if let Some(branch) = metadata.git_branch.as_deref()
             && metadata.require_branch
             && !metadata.prerequisites.is_empty()
@@ -263,8 +267,8 @@ impl Dialect<'_> {
         }
     }
 
-    /// Asks as the probe does, so that both say the same: the branch of the directory, whatever the
-    /// variables of this shell mean for `git`.
+    /// Returns a test for the branch. It asks as the probe does, so that both agree: about the
+    /// branch of the directory, whatever git variables this shell has set.
     fn is_on(&self, branch: &str) -> String {
         let slash = self.slash();
         let mut git = format!("{slash}command env");
@@ -296,8 +300,8 @@ impl Dialect<'_> {
         }
     }
 
-    /// bash, zsh and dash. `\` in front of a word passes by a person's aliases, `builtin` by
-    /// their functions; `>|` works where `noclobber` is set.
+    /// Writes the script for bash, zsh and dash. `\` before a word bypasses a person's aliases, and
+    /// `builtin` their functions; `>|` works even if `noclobber` is set.
     fn write_posix(
         &self,
         out: &mut String,
@@ -314,7 +318,8 @@ impl Dialect<'_> {
         let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
         let strict =
             format!("case $- in *e*) __assigner_e=1; {builtin} set +e;; *) __assigner_e=0;; esac");
-        // A shell that ends with what fails (`set -e`) ends with a prerequisite, and not with a step of ours.
+        // Under `set -e`, a failing prerequisite ends the shell, but a failing step of ours does
+        // not.
         let take = |(name, action): &(Step, String)| {
             let note = step(*name);
             match name {
@@ -333,7 +338,7 @@ impl Dialect<'_> {
             "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
         );
         self.write_integration(out, plan.integration);
-        // What a job before this one could not undo, since it was interrupted.
+        // Undoes what an earlier, interrupted job could not undo.
         let _ = writeln!(out, "{undo}");
         write_untrap_left(out, self.shell, self.files);
         let _ = writeln!(out, "__assigner=0");
@@ -345,8 +350,8 @@ impl Dialect<'_> {
             let _ = writeln!(out, "{}", take(step));
         }
         if isolated {
-            // What happens in a subshell stays there. A shell that ends with what fails (`set -e`)
-            // must not end with it; the task itself is to be as strict as its shell.
+            // What happens in a subshell stays there. A shell with `set -e` must not end because
+            // the subshell fails, but the task itself must be as strict as its shell.
             let _ = writeln!(out, "if {going}; then");
             let _ = writeln!(out, "{strict}");
             let _ = writeln!(out, "(");
@@ -355,7 +360,7 @@ impl Dialect<'_> {
         for step in steps {
             let _ = writeln!(out, "{}", take(step));
         }
-        // Nothing runs of which it could not be said before.
+        // Nothing runs unless the step could be recorded first.
         let _ = writeln!(
             out,
             "if {going}; then {} || __assigner=1; fi",
@@ -366,7 +371,7 @@ impl Dialect<'_> {
             write_trap(out, self.shell, self.files, &self.keep_code());
         }
         self.write_mark(out, 'C');
-        // What the person's shell shows of what it runs, it shows of the command alone.
+        // If the person's shell shows what it runs, it shows the command alone.
         let _ = writeln!(
             out,
             "{}; {}{}; {{ __assigner=$? __assigner_x=$-; {builtin} set +xv; }} 2>/dev/null",
@@ -420,7 +425,7 @@ impl Dialect<'_> {
         };
         let _ = writeln!(out, "if builtin true >? {claim}");
         self.write_integration(out, plan.integration);
-        // What a job before this one could not undo, since it was interrupted.
+        // Undoes what an earlier, interrupted job could not undo.
         let _ = writeln!(out, "{UNDO_FISH}");
         let _ = writeln!(out, "builtin set -g __assigner 0");
         self.write_mark(out, 'A');
@@ -436,7 +441,7 @@ impl Dialect<'_> {
         for step in steps {
             let _ = writeln!(out, "{}", take(step));
         }
-        // Nothing runs of which it could not be said before.
+        // Nothing runs unless the step could be recorded first.
         let _ = writeln!(
             out,
             "if builtin test $__assigner = 0; {}; or builtin set -g __assigner 1; end",
@@ -462,7 +467,8 @@ impl Dialect<'_> {
         let _ = writeln!(out, "end");
     }
 
-    /// Writes the exit code: where there is no room for its file, behind the step, whose file is there.
+    /// Returns code that keeps the exit code. If there is no room for its file, the code is
+    /// appended to the step file, which exists already.
     fn keep_code(&self) -> String {
         let builtin = self.builtin();
         let exit = self.quote(self.files.exit().as_path());
@@ -477,7 +483,8 @@ impl Dialect<'_> {
         )
     }
 
-    /// Has the shell tell when it is back at its prompt: by what it has loaded, or loads now.
+    /// Makes the shell report when it is back at its prompt, by the integration that it has loaded
+    /// or loads now.
     fn write_integration(&self, out: &mut String, integration: Option<&Path>) {
         let stem = self.quote(self.files.stem());
         let builtin = self.builtin();
@@ -512,7 +519,8 @@ impl Dialect<'_> {
         );
     }
 
-    /// Writes what the shell exports into `file`. A path, since a task may have changed `PATH`.
+    /// Writes what the shell exports into `file`. `env` is called by its path, since a task may
+    /// have changed `PATH`.
     fn write_tell(&self, out: &mut String, file: &Path) {
         let over = if self.shell == Shell::Fish { ">" } else { ">|" };
         let _ = writeln!(
@@ -522,10 +530,10 @@ impl Dialect<'_> {
         );
     }
 
-    /// Prints a mark, where the pane's output is piped to us.
+    /// Prints a mark if the pane's output is piped to us.
     fn write_mark(&self, out: &mut String, letter: char) {
         if let Keep::Marks(nonce) = self.keep {
-            // `printf` turns these into bytes.
+            // `printf` turns the escapes back into bytes.
             let mark = mark(letter, nonce)
                 .replace('\x1b', "\\033")
                 .replace('\x07', "\\007");
@@ -533,7 +541,7 @@ impl Dialect<'_> {
         }
     }
 
-    /// Shows the command's output in the pane, where it went into a file.
+    /// Shows the command's output in the pane if it went into a file.
     fn write_show(&self, out: &mut String) {
         if self.keep == Keep::File {
             let output = self.quote(self.files.raw_output().as_path());
@@ -545,7 +553,7 @@ impl Dialect<'_> {
         builtin(self.shell)
     }
 
-    /// What passes by a person's aliases, in front of a command.
+    /// Returns the prefix that bypasses a person's aliases for a command.
     fn slash(&self) -> &'static str {
         if self.shell == Shell::Fish { "" } else { "\\" }
     }
@@ -559,12 +567,12 @@ impl Dialect<'_> {
         format!("{} {word} {}", self.builtin(), self.quote(piece))
     }
 
-    /// Sources what a person wrote. An open `$(` at the end of a file that is sourced damages the memory of
-    /// bash 5.2, which dies of it at its next prompt: where a piece may have one, another bash reads it
-    /// first, and this one never does.
+    /// Sources what a person wrote. In bash 5.2, an open `$(` at the end of a sourced file corrupts
+    /// memory, and bash dies at its next prompt. If a piece may have one, another bash parses it
+    /// first, and this one never sources a piece that has one.
     fn run(&self, piece: &Path, text: &str) -> String {
         let source = self.source(piece);
-        // A newline behind a backslash may stand in front of the bracket.
+        // A backslash and a newline may come between `$` and `(`.
         if self.shell != Shell::Bash || !text.contains('(') {
             return source;
         }
@@ -574,7 +582,7 @@ impl Dialect<'_> {
         )
     }
 
-    /// Sends what a piece prints into `file`, where the pane's output is not piped to us.
+    /// Sends what a piece prints to `file` if the pane's output is not piped to us.
     fn redirection(&self, file: &Path) -> String {
         match self.keep {
             Keep::Marks(_) => String::new(),
@@ -590,7 +598,7 @@ impl Dialect<'_> {
     }
 }
 
-/// What undoes what the secrets of a job have changed, in a POSIX shell.
+/// Returns code that undoes what a job's secrets have changed, in a POSIX shell.
 fn undo(shell: Shell) -> String {
     let builtin = builtin(shell);
     format!(
@@ -598,8 +606,8 @@ fn undo(shell: Shell) -> String {
     )
 }
 
-/// What makes sure that the shell's own command is called. dash has no `builtin`, and zsh's
-/// `command` means an external program.
+/// Returns the prefix that makes sure that the shell's own command is called. dash has no
+/// `builtin`, and in zsh `command` means an external program.
 pub(super) fn builtin(shell: Shell) -> &'static str {
     match shell {
         Shell::Dash => "\\command",

@@ -1,5 +1,5 @@
-//! How a script behaves in a shell that its person has set up: their trap for its end is called, what the shell
-//! shows of what it runs is the command alone, and a variable that cannot be set is named.
+//! How a script behaves in a shell that a person has customized: their EXIT trap still runs,
+//! tracing shows only the command itself, and a variable that cannot be set is named.
 
 use std::fmt::Write as _;
 
@@ -8,17 +8,18 @@ use crate::model::session::Shell;
 use super::script::{builtin, quote};
 use super::spool::JobFiles;
 
-/// Stands in a trap of ours, and in no other. zsh takes comments out.
+/// Marks our own traps; no other trap contains it. It is not a comment because zsh removes
+/// comments.
 const OURS: &str = "__assigner_exit_trap";
 
-/// `exit` in the command ends the shell: a trap keeps its code, and goes on with the one that the person
-/// has. A shell whose terminal is gone was hung up and did not exit: there is no code. Where it cannot be
-/// read what the person has, theirs stays.
+/// Writes the trap that keeps the exit code when the command ends the shell with `exit`, and then
+/// runs the person's own trap. If the shell's terminal is gone, the shell was hung up and did not
+/// exit, so there is no code. If the person's trap cannot be read, it stays in place.
 pub(super) fn write_trap(out: &mut String, shell: Shell, files: &JobFiles, keep: &str) {
     let builtin = builtin(shell);
     let _ = writeln!(out, "__assigner_trap=; __assigner_function=");
     if shell == Shell::Zsh {
-        // Such a function is a trap, too.
+        // A function of this name is a trap, too.
         write_reading(out, shell, files, "functions TRAPEXIT");
         let _ = writeln!(
             out,
@@ -31,7 +32,8 @@ pub(super) fn write_trap(out: &mut String, shell: Shell, files: &JobFiles, keep:
         out,
         "case $__assigner_traps in trap*) {words}; {builtin} eval \"__assigner_words${{__assigner_traps#trap}}\" 2>/dev/null; {builtin} unset -f __assigner_words;; esac",
     );
-    // Either way the trap finds the code in `$?`, and `set -e` does not end it at that.
+    // Both branches run the person's trap with the code in `$?`. Inside the condition of an `if`, a
+    // nonzero code does not end the shell under `set -e`.
     let person = format!(
         "case $__assigner_trap in '') ;; *) __assigner_code() {{ return \"$__assigner\"; }}; {builtin} eval \"${{__assigner_function-}}\"; if __assigner_code; then {builtin} eval \"$__assigner_trap\"; else {builtin} eval \"$__assigner_trap\"; fi;; esac"
     );
@@ -46,12 +48,13 @@ pub(super) fn write_trap(out: &mut String, shell: Shell, files: &JobFiles, keep:
     );
 }
 
-/// Takes our trap out again, where it stands, and brings back the person's.
+/// Removes our trap if it is set, and restores the person's.
 pub(super) fn write_untrap(out: &mut String, shell: Shell, files: &JobFiles) {
     let builtin = builtin(shell);
     let file = quote(shell, files.traps().as_path());
     let show = show_traps(shell);
-    // Ours is the first that is printed, on one line. Where that cannot be written, ours stands.
+    // Our trap is the first that is printed, on one line. If the file cannot be written, ours is
+    // taken to be set.
     let _ = writeln!(
         out,
         "__assigner_traps={OURS}; if {{ {builtin} : >| {file}; }} 2>/dev/null; then {builtin} {show} >| {file}; {builtin} read -r __assigner_traps < {file} || {builtin} :; fi"
@@ -62,15 +65,15 @@ pub(super) fn write_untrap(out: &mut String, shell: Shell, files: &JobFiles) {
     );
 }
 
-/// The same where a job that was interrupted has left a trap of ours: one that came to its end has taken
-/// these variables with it.
+/// Does the same if an interrupted job has left our trap. A job that reached its end has unset
+/// these variables.
 pub(super) fn write_untrap_left(out: &mut String, shell: Shell, files: &JobFiles) {
     let _ = writeln!(out, "case ${{__assigner_trap+x}} in x)");
     write_untrap(out, shell, files);
     let _ = writeln!(out, ";; esac");
 }
 
-/// What prints the traps that are set; the one of EXIT is the first.
+/// Returns the command that prints the traps that are set; the one for EXIT comes first.
 fn show_traps(shell: Shell) -> &'static str {
     if shell == Shell::Bash {
         "trap -p EXIT"
@@ -79,8 +82,9 @@ fn show_traps(shell: Shell) -> &'static str {
     }
 }
 
-/// Has `__assigner_traps` hold what a builtin prints; `?`: that could not be written. `IFS` may be
-/// read-only, and a process more costs a millisecond.
+/// Stores what a builtin prints in `__assigner_traps`, or `?` if that could not be written. `IFS`
+/// may be read-only, so it is left alone. bash and zsh use `read`, because another process costs a
+/// millisecond.
 fn write_reading(out: &mut String, shell: Shell, files: &JobFiles, command: &str) {
     let builtin = builtin(shell);
     let file = quote(shell, files.traps().as_path());
@@ -90,15 +94,15 @@ fn write_reading(out: &mut String, shell: Shell, files: &JobFiles, command: &str
         }
         Shell::Dash | Shell::Fish => format!("__assigner_traps=\"$(\\command cat {file})\""),
     };
-    // `functions` fails where there is none of that name.
+    // `functions` fails if there is no function of that name.
     let _ = writeln!(
         out,
         "__assigner_traps='?'; if {{ {builtin} : >| {file}; }} 2>/dev/null; then {builtin} {command} >| {file} 2>/dev/null || {builtin} :; {read}; fi"
     );
 }
 
-/// Returns what exports a variable. A read-only one that has the value already is well; zsh would leave
-/// the script at another one, without a word.
+/// Returns code that exports a variable. A read-only variable that already has the value is
+/// accepted; with another value, zsh would leave the script silently.
 pub(super) fn export(shell: Shell, name: &str, value: &str) -> String {
     let value = quote(shell, value);
     let builtin = builtin(shell);
@@ -122,14 +126,14 @@ pub(super) fn export(shell: Shell, name: &str, value: &str) -> String {
     )
 }
 
-/// Keeps whether a POSIX shell shows what it runs and reads, and has it show nothing more. A job that was
-/// interrupted may have kept it already.
+/// Saves whether a POSIX shell shows what it reads and runs, and turns that off. An interrupted job
+/// may have saved it already.
 pub(super) fn quiet(shell: Shell) -> String {
     let builtin = builtin(shell);
     format!("{{ __assigner_x=${{__assigner_x-}}$-; {builtin} set +xv; }} 2>/dev/null")
 }
 
-/// Brings back what [`quiet`] has kept.
+/// Restores what [`quiet`] has saved.
 pub(super) fn loud(shell: Shell) -> String {
     let builtin = builtin(shell);
     let unset = format!("{builtin} unset __assigner_x; {builtin} set");

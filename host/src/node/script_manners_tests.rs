@@ -1,4 +1,5 @@
-//! What a script does in a shell that its person has set up: traps, options, variables that are read-only.
+//! What a script does in a shell that a person has customized: traps, options, and read-only
+//! variables.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use super::script_tests::{Job, shells, task};
 use crate::model::session::Shell;
 use crate::model::task::Metadata;
 
-/// Runs a command between `before` and `after`; returns its job, and what was printed.
+/// Runs a command between `before` and `after`. Returns its job, and what was printed.
 fn ran(shell: Shell, before: &str, command: &str, after: &str) -> (Job, String) {
     let job = Job::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
     let output = job.source_then(before, after);
@@ -19,7 +20,7 @@ fn posix_shells() -> impl Iterator<Item = Shell> {
     shells().into_iter().filter(|shell| *shell != Shell::Fish)
 }
 
-/// Ways to set a trap for the end of the shell, which says `bye` and the code.
+/// Returns ways to set a trap for the end of the shell that prints `bye` and the code.
 fn traps(shell: Shell) -> Vec<&'static str> {
     let mut traps = vec![
         "trap 'echo bye $?' EXIT",
@@ -78,7 +79,7 @@ fn a_trap_stands_as_before_after_a_command_that_goes_on() {
     }
 }
 
-/// No room and no inode are both met as a file that cannot be made.
+/// A file that cannot be created stands for both a full disk and a lack of inodes.
 #[test]
 fn a_trap_that_cannot_be_read_stays() {
     for shell in posix_shells() {
@@ -130,7 +131,7 @@ fn a_trap_of_a_job_that_was_interrupted_knows_the_persons() {
     }
 }
 
-/// `err_return` leaves the file that a job is, and an end without a code is not known.
+/// `err_return` leaves the file that a job is, and an end without a code is unknown.
 #[test]
 fn options_that_end_a_shell_leave_a_code_or_none() {
     for shell in posix_shells() {
@@ -158,7 +159,7 @@ fn options_that_end_a_shell_leave_a_code_or_none() {
     }
 }
 
-/// A shell that shows what it runs shows the command, and next to nothing of the script.
+/// A shell that shows what it runs shows the command and almost nothing of the script.
 #[test]
 fn a_shell_that_shows_what_it_runs_shows_the_command() {
     for shell in posix_shells() {
@@ -179,7 +180,7 @@ fn a_shell_that_shows_what_it_runs_shows_the_command() {
             let place = format!("{} {option}:\n{printed}", shell.name());
             assert!(printed.contains(shown), "{place}");
             let ours = printed.lines().filter(|line| {
-                // zsh's own trace cannot be sent elsewhere.
+                // zsh's own trace cannot be redirected.
                 line.contains("assigner") || line.contains("builtin") || line.contains("STAGE")
             });
             let most = if shell == Shell::Zsh { 8 } else { 3 };
@@ -229,7 +230,7 @@ fn a_variable_that_is_read_only_is_well_with_its_value_and_named_with_another() 
     }
 }
 
-/// A job that was interrupted has left our trap, and the next one does not come as far as to set one.
+/// An interrupted job has left our trap, and the next job does not get as far as setting one.
 #[test]
 fn a_persons_trap_comes_back_with_the_next_job_whatever_becomes_of_it() {
     for shell in posix_shells() {
@@ -263,7 +264,7 @@ fn a_persons_trap_comes_back_with_the_next_job_whatever_becomes_of_it() {
     }
 }
 
-/// What was kept when a job was interrupted comes back with the next one.
+/// What was saved when a job was interrupted is restored by the next job.
 #[test]
 fn what_a_shell_shows_comes_back_after_a_job_that_was_interrupted() {
     for shell in posix_shells() {
@@ -275,7 +276,7 @@ fn what_a_shell_shows_comes_back_after_a_job_that_was_interrupted() {
     }
 }
 
-/// zsh would leave the script at an array, without a word.
+/// zsh would leave the script silently at an array.
 #[test]
 fn a_variable_that_is_an_array_is_named() {
     if !shells().contains(&Shell::Zsh) {

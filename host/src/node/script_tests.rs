@@ -1,4 +1,4 @@
-//! The job script in the real shells, without tmux: what it leaves behind in each case.
+//! The job script in the real shells, without tmux: what it leaves in each case.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::probe;
 
 const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
 
-/// The shells that are installed; all of them where `CI` is set.
+/// Returns the shells that are installed; all of them if `CI` is set.
 pub(super) fn shells() -> Vec<Shell> {
     let installed = |shell: &Shell| {
         let found = Command::new(shell.name())
@@ -46,7 +46,7 @@ pub(super) fn task(content: &str, metadata: Metadata) -> Task {
     Task::queued(TaskId(1), &new, jiff::Timestamp::UNIX_EPOCH)
 }
 
-/// A job in a spool directory with a name that wants to be quoted.
+/// A job in a spool directory whose name needs quoting.
 pub(super) struct Job {
     root: TempDir,
     spool: Spool,
@@ -94,7 +94,8 @@ impl Job {
         self.root.path()
     }
 
-    /// Sources the job as a person's shell would, then runs `after` in the same shell.
+    /// Runs `before`, sources the job as a person's shell would, then runs `after`, all in one
+    /// shell.
     pub(super) fn source_then(&self, before: &str, after: &str) -> Output {
         let line = typed_line(self.shell, &self.files.script());
         let mut command = Command::new(self.shell.name());
@@ -121,7 +122,7 @@ fn run(shell: Shell, content: &str, metadata: Metadata) -> (Job, String) {
     (job, printed)
 }
 
-/// No room and no inode are both met as a file that cannot be made.
+/// A file that cannot be created stands for both a full disk and a lack of inodes.
 #[test]
 fn what_cannot_be_written_is_not_run_or_keeps_its_code() {
     for shell in shells() {
@@ -177,7 +178,7 @@ fn exit_in_the_command_ends_the_shell_and_its_code_is_kept() {
         );
         let output = job.source_then("", "echo still here");
         assert_eq!(job.files.exit_code(), Some(3), "in {}", shell.name());
-        // fish leaves only the file that it sources.
+        // In fish, `exit` leaves only the file that it sources.
         let printed = String::from_utf8_lossy(&output.stdout);
         assert_eq!(printed.contains("still here"), shell == Shell::Fish);
     }
@@ -237,7 +238,7 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
             "{}",
             shell.name()
         );
-        // A number that is given out again begins afresh.
+        // A number that is given out again starts afresh.
         job.spool
             .write_job(
                 AttemptId(7),
@@ -444,7 +445,7 @@ proptest! {
     }
 }
 
-/// What a task sets and changes in each way that it can, in a shell's own words.
+/// What a task sets and changes in every way that it can, in its shell's language.
 fn meddling(shell: Shell) -> &'static str {
     match shell {
         Shell::Fish => {
@@ -454,7 +455,7 @@ fn meddling(shell: Shell) -> &'static str {
     }
 }
 
-/// Prints what the tests look at, each between brackets.
+/// Prints what the tests look at, each value in brackets.
 const REPORT: &str = "for name in NEW OLD GONE SET TOKEN; \\printenv $name >/dev/null && \\printf '%s=[%s]\\n' $name (\\printenv $name | string collect); end; printf 'path=[%s]\\n' (string join : $PATH); set -n | string match '__assigner*'";
 
 fn report(shell: Shell) -> String {
@@ -698,7 +699,7 @@ fn a_task_does_not_run_with_another_value_than_the_secret_one() {
     let values = BTreeMap::from([("TOKEN".to_owned(), "new".to_owned())]);
     for shell in shells() {
         if shell == Shell::Fish {
-            // It has no read-only variables.
+            // fish has no read-only variables.
             continue;
         }
         let secret = Metadata {
@@ -716,7 +717,7 @@ fn a_task_does_not_run_with_another_value_than_the_secret_one() {
 fn an_isolated_task_that_fails_does_not_end_a_strict_shell() {
     for shell in shells() {
         if shell == Shell::Fish {
-            // It has no such mode.
+            // fish has no such mode.
             continue;
         }
         let isolated = Metadata {
@@ -738,7 +739,7 @@ fn an_isolated_task_that_fails_does_not_end_a_strict_shell() {
 fn a_variable_that_cannot_be_set_fails_the_task() {
     for shell in shells() {
         if shell == Shell::Fish {
-            // It has no read-only variables.
+            // fish has no read-only variables.
             continue;
         }
         let job = Job::write(

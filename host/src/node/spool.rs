@@ -1,7 +1,8 @@
-//! The directory where jobs stand and tell of their end: names, the claim, and reading back.
+//! The directory that holds jobs and through which they report their end: names, the claim, and
+//! reading back.
 //!
-//! One flat directory, so that one watch sees every end. The files of an attempt share its
-//! number: `17.run` is sourced, `17.claim` is the lock, `17.step`, `17.exit`, `17.out` and
+//! One flat directory, so that a single watch sees every end. The files of an attempt share its
+//! number: `17.run` is sourced, `17.claim` is the lock, and `17.step`, `17.exit`, `17.out` and
 //! `17.done` are what comes back.
 
 use std::collections::BTreeMap;
@@ -32,39 +33,39 @@ pub(crate) struct JobFiles {
     stem: PathBuf,
 }
 
-/// What the reader of a pane's output tells when it is done.
+/// What the reader of a pane's output reports when it is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Captured {
-    /// How many bytes the command printed; more than the file holds where there were too many.
+    /// How many bytes the command printed; this may be more than the file holds.
     pub(crate) total: u64,
 }
 
-/// What became of a job, as its claim file tells.
+/// Who has a job, as its claim file shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// No one has it yet.
     No,
     /// The shell has taken it up.
     ByShell,
-    /// It was withdrawn: no shell can run it any more.
+    /// It was withdrawn; no shell can run it any more.
     Withdrawn,
 }
 
-/// How much is read of what a shell exports: systems bound it at a few megabytes.
+/// How much is read of what a shell exports, in bytes. Systems limit it to a few megabytes.
 const LONGEST_ENVIRONMENT: u64 = 16 << 20;
 
 /// What the engine writes into the claim file; a shell leaves it empty.
 const WITHDRAWN: &[u8] = b"withdrawn\n";
 
-/// How long the claim of a withdrawn job is kept: far longer than any shell takes between reading
-/// a script and its first line, a suspended machine included.
+/// How long the claim of a withdrawn job is kept: far longer than any shell takes between reading a
+/// script and running its first line, even on a machine that is suspended.
 const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Spool {
-    /// Opens the spool directory in `data`, made where it is missing.
+    /// Opens the spool directory in `data`, and creates it if it is missing.
     ///
     /// # Errors
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     pub fn open(data: &Path) -> io::Result<Self> {
         let directory = data.join("spool");
         DirBuilder::new()
@@ -79,13 +80,14 @@ impl Spool {
         &self.directory
     }
 
-    /// Wakes a daemon that watches: something was queued or asked for. That none runs is no error.
+    /// Wakes a watching daemon because something was queued or requested. It is no error if none
+    /// runs.
     pub fn nudge(&self) {
-        // The daemon also polls, so that a nudge that fails costs a quarter of a second.
+        // The daemon also polls, so a nudge that fails costs only a quarter of a second.
         let _ = write_private(&self.directory.join("nudge"), "");
     }
 
-    /// The names of an attempt's files.
+    /// Returns the names of an attempt's files.
     pub(crate) fn files(&self, attempt: AttemptId) -> JobFiles {
         JobFiles {
             stem: self.directory.join(attempt.to_string()),
@@ -95,7 +97,7 @@ impl Spool {
     /// Writes the files of a job.
     ///
     /// # Errors
-    /// The disk is full or the directory is gone: nothing must be typed.
+    /// The disk is full or the directory is gone. Nothing may be typed then.
     pub(crate) fn write_job(&self, attempt: AttemptId, plan: &Plan<'_>) -> io::Result<JobFiles> {
         let task = plan.task;
         let files = self.files(attempt);
@@ -103,7 +105,7 @@ impl Spool {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
-        // A number that a restored database gives out again must not find old files.
+        // A restored database may give out a number again, and must not find old files.
         self.remove_where(|found, _| found == attempt);
         for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
             write_private(&files.prerequisite(index), &piece(prerequisite))?;
@@ -117,18 +119,18 @@ impl Spool {
             write_private(&files.secrets(), &script::secrets(plan))?;
         }
         if plan.keep == Keep::File {
-            // There from the start: it tells that no reader has to be waited for.
+            // Created up front: its presence shows that there is no reader to wait for.
             write_private(&files.raw_output(), "")?;
         }
         write_private(&files.script(), &script::script(plan, &files))?;
         Ok(files)
     }
 
-    /// Writes a script that makes a shell tell what it exports; returns the question's number and
-    /// the script.
+    /// Writes a script that makes a shell report what it exports. Returns the question's number and
+    /// the path of the script.
     ///
     /// # Errors
-    /// The disk is full or the directory is gone: nothing must be typed.
+    /// The disk is full or the directory is gone. Nothing may be typed then.
     pub(crate) fn write_question(&self, shell: Shell) -> io::Result<(u64, PathBuf)> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let question = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -139,11 +141,11 @@ impl Spool {
         Ok((question, script))
     }
 
-    /// Returns what a shell has answered; `None`: nothing yet.
+    /// Returns what a shell has answered, or `None` if it has not answered yet.
     pub(crate) fn answer(&self, question: u64) -> Option<BTreeMap<String, String>> {
         let files = self.question(question);
         files.exit_code()?;
-        // A shell that could not tell has answered, too: nothing.
+        // A shell that could not list its variables has answered, too: with nothing.
         Some(files.environment_after().unwrap_or_default())
     }
 
@@ -155,7 +157,7 @@ impl Spool {
         }
     }
 
-    /// Removes the questions that an engine before this one has left.
+    /// Removes the questions that an earlier engine has left.
     pub(crate) fn forget_questions(&self) {
         for entry in fs::read_dir(&self.directory)
             .into_iter()
@@ -177,12 +179,12 @@ impl Spool {
         }
     }
 
-    /// Removes what attempts other than `open` have left.
+    /// Removes the files of all attempts but `open`.
     pub(crate) fn sweep(&self, open: &[AttemptId]) {
         self.remove_where(|attempt, path| !open.contains(&attempt) && !is_tombstone(path));
     }
 
-    /// Returns what a job that runs has printed so far.
+    /// Returns what a running job has printed so far.
     pub fn live_output(&self, attempt: AttemptId) -> Option<Vec<u8>> {
         let files = self.files(attempt);
         fs::read(files.output())
@@ -190,20 +192,20 @@ impl Spool {
             .ok()
     }
 
-    /// Removes what an attempt has left. Where it was withdrawn the claim stays for a day: a shell
-    /// that had read the script already must still lose.
+    /// Removes an attempt's files. If it was withdrawn, the claim stays for a day: a shell that had
+    /// already read the script must still lose.
     pub(crate) fn remove(&self, attempt: AttemptId) {
         self.remove_where(|found, path| found == attempt && !is_tombstone(path));
     }
 
-    /// The same, but for what its shell tells of its variables: that comes last, and is read when
-    /// the shell is back at its prompt.
+    /// Does the same, but keeps the file in which the shell reports its variables: it is written
+    /// last, and read when the shell is back at its prompt.
     pub(crate) fn remove_job(&self, attempt: AttemptId) {
         let told = self.files(attempt).after();
         self.remove_where(|found, path| found == attempt && !is_tombstone(path) && path != told);
     }
 
-    /// Removes what a shell has told of its variables behind a job.
+    /// Removes what a shell has reported about its variables after a job.
     pub(crate) fn remove_told(&self, attempt: AttemptId) {
         let _ = fs::remove_file(self.files(attempt).after());
     }
@@ -288,7 +290,7 @@ impl JobFiles {
         self.with("out")
     }
 
-    /// Where the command itself writes its output, where the pane is piped to somebody else.
+    /// Where the command itself writes its output if the pane is piped to someone else.
     pub(crate) fn raw_output(&self) -> PathBuf {
         self.with("raw")
     }
@@ -305,12 +307,12 @@ impl JobFiles {
         self.stem.with_extension(extension)
     }
 
-    /// Withdraws the job, unless a shell has taken it up: exactly one side wins.
+    /// Withdraws the job, unless a shell has already taken it up: exactly one side wins.
     ///
     /// # Errors
-    /// The spool cannot be written, so that nothing is known.
+    /// The spool cannot be written, so nothing is known.
     pub(crate) fn withdraw(&self) -> io::Result<Taken> {
-        // Written aside and linked, so that the file is never seen half-written.
+        // Written under another name and linked, so that the claim is never seen half-written.
         let aside = self.with("withdrawn");
         fs::write(&aside, WITHDRAWN)?;
         match fs::hard_link(&aside, self.claim()) {
@@ -325,12 +327,13 @@ impl JobFiles {
         match fs::read(self.claim()) {
             Ok(content) if content == WITHDRAWN => Taken::Withdrawn,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Taken::No,
-            // What is there and cannot be read is not ours: a shell made it, with its own umask.
+            // A claim that exists but cannot be read is not ours: a shell made it, with its own
+            // umask.
             Ok(_) | Err(_) => Taken::ByShell,
         }
     }
 
-    /// Returns the exit code, once it is there and whole: in its file, or behind the step.
+    /// Returns the exit code once it is completely written: in its own file, or after the step.
     pub(crate) fn exit_code(&self) -> Option<i32> {
         let whole = |text: &str| text.strip_suffix('\n')?.trim().parse().ok();
         let own = read_small(&self.exit()).and_then(|text| whole(&text));
@@ -340,46 +343,46 @@ impl JobFiles {
         })
     }
 
-    /// Returns what the line has ended with by which the shell ran the job, where it is back at its
+    /// Returns the status of the line by which the shell ran the job, if the shell is back at its
     /// prompt and the job has left no code.
     pub(crate) fn back(&self) -> Option<i32> {
         read_small(&self.with("back"))?.trim().parse().ok()
     }
 
-    /// What a job is known by to its shell: its files without what tells them apart.
+    /// Returns what a job is known by to its shell: the path of its files without their extension.
     pub(crate) fn stem(&self) -> &Path {
         &self.stem
     }
 
-    /// Returns how far the script has come.
+    /// Returns the step that the script has reached.
     pub(crate) fn last_step(&self) -> Option<Step> {
         Step::read(&read_small(&self.step())?)
     }
 
-    /// Returns how far the script has come, and when it came there.
+    /// Returns the step that the script has reached, and when it was reached.
     pub(crate) fn step_since(&self) -> Option<(Step, SystemTime)> {
         let since = fs::metadata(self.step()).and_then(|file| file.modified());
         Some((self.last_step()?, since.ok()?))
     }
 
-    /// Returns what the shell exported before the task; `None`: it was not told, or not wholly.
+    /// Returns what the shell exported before the task, or `None` if no complete report exists.
     pub(crate) fn environment_before(&self) -> Option<BTreeMap<String, String>> {
         read_environment(&self.before())
     }
 
-    /// Returns what the shell exported after the task; `None`: it was not told, or not wholly.
+    /// Returns what the shell exported after the task, or `None` if no complete report exists.
     pub(crate) fn environment_after(&self) -> Option<BTreeMap<String, String>> {
         read_environment(&self.after())
     }
 
-    /// Returns what the reader of the output told, once it is done.
+    /// Returns what the reader of the output has reported, once it is done.
     pub(crate) fn capture_result(&self) -> Option<Captured> {
         serde_json::from_str(&read_small(&self.captured())?).ok()
     }
 }
 
-/// Reads what `env -0` printed. Names and values that are not UTF-8 are left out, and so are
-/// functions, which some shells export under odd names.
+/// Reads what `env -0` printed. Leaves out names and values that are not UTF-8, and functions,
+/// which some shells export under odd names.
 fn read_environment(path: &Path) -> Option<BTreeMap<String, String>> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -395,8 +398,8 @@ fn read_environment(path: &Path) -> Option<BTreeMap<String, String>> {
     Some(variables.collect())
 }
 
-/// A person's code as a file: with a final newline, so that a comment or a here-document that
-/// ends it is closed.
+/// Returns a person's code as the content of a file: with a final newline, so that a comment or a
+/// here-document at its end is closed.
 fn piece(code: &str) -> String {
     format!("{}\n", code.trim_end_matches('\n'))
 }

@@ -1,10 +1,10 @@
-//! The branch that a directory is on: what `git` says there, kept while nothing that its answer came
-//! from has changed.
+//! The branch that a directory is on: what `git` says there, cached until something that the answer
+//! came from has changed.
 //!
-//! `git` takes a millisecond or two, and a round asks about every session. What its answer came from is
-//! read again in microseconds: each `.git` on the way up, HEAD and what it refers to, the configuration.
-//! These files are compared and never understood: a kept answer can be old, and it cannot be another
-//! than that of `git`.
+//! `git` takes a millisecond or two, and a round asks about every session. The sources of its
+//! answer can be read again in microseconds: each `.git` on the way up, HEAD and what it refers to,
+//! the configuration. These files are compared but never interpreted: a cached answer can be old,
+//! but it can never differ from what `git` said.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -20,27 +20,28 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-/// How much is read of a file, or of what `git` says.
+/// How much of a file, or of the output of `git`, is read.
 const LONGEST: u64 = 4096;
 
-/// How long `git` may take to tell a branch.
+/// How long `git` may take to report a branch.
 const GIT_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long an answer is kept at most: what is not compared, a file that the configuration includes or
-/// a mount, shows after this time.
+/// How long an answer is kept at most. Changes in something that is not compared, such as a file
+/// that the configuration includes or a mount, show up after this time.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
-/// How long it is kept that `git` has refused: nothing of that repository is known to compare.
+/// How long a refusal of `git` is kept: nothing of that repository is known that could be compared.
 const REFUSAL_KEPT_FOR: Duration = Duration::from_secs(5);
 
-/// How many answers are kept.
+/// The maximum number of answers that are kept.
 const MOST_KEPT: usize = 4096;
 
-/// How many references are followed, as `git` does.
+/// The maximum number of references that are followed, the same as in `git`.
 const MOST_REFERENCES: usize = 5;
 
-/// Variables by which `git` looks elsewhere than in the directory and above it. The branch is that of the
-/// directory: a session, its shell and the daemon may each have others.
+/// Variables that make `git` look elsewhere than in the directory and above it. They are removed,
+/// because the branch belongs to the directory: a session, its shell and the daemon may each have
+/// other values.
 pub const REDIRECTING: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -53,29 +54,30 @@ pub const REDIRECTING: [&str; 9] = [
     "GIT_CONFIG_COUNT",
 ];
 
-/// Where a directory is checked out.
+/// What is checked out in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
-    /// The branch, or the first seven digits of the commit where none is. A reference that is no branch
-    /// is told in full.
+    /// The branch, or the first seven digits of the commit if there is none. A reference that is
+    /// not a branch is given in full.
     pub branch: String,
-    /// The repository's own directory, the same in each of its worktrees.
+    /// The repository's own directory, the same in all of its worktrees.
     pub repository: PathBuf,
 }
 
-/// Returns the branch that is checked out where `directory` is, as [`Checkout::branch`] has it; none: it
-/// is in no repository.
+/// Returns the branch that is checked out where `directory` is, as in [`Checkout::branch`]. `None`
+/// if the directory is not in a repository.
 ///
 /// # Errors
-/// Those of [`checkout`].
+/// The same as those of [`checkout`].
 pub fn branch(directory: &Path) -> Result<Option<String>, String> {
     Ok(checkout(directory)?.map(|checkout| checkout.branch))
 }
 
-/// Returns what is checked out where `directory` is; none: it is in no repository.
+/// Returns what is checked out where `directory` is. `None` if it is not in a repository.
 ///
 /// # Errors
-/// Why that is not known, in one line: `git` is missing, does not answer within seconds, or refuses.
+/// Why that is not known, in one line: `git` is missing, does not answer within seconds, or
+/// refuses.
 pub fn checkout(directory: &Path) -> Result<Option<Checkout>, String> {
     let directory = canonical(directory)?;
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,10 +92,10 @@ pub fn checkout(directory: &Path) -> Result<Option<Checkout>, String> {
     ask_and_keep(directory)
 }
 
-/// Does what [`branch`] does, and asks `git` in any case.
+/// Does the same as [`branch`], but always asks `git`.
 ///
 /// # Errors
-/// Those of [`checkout`].
+/// The same as those of [`checkout`].
 pub fn branch_now(directory: &Path) -> Result<Option<String>, String> {
     let checkout = ask_and_keep(canonical(directory)?)?;
     Ok(checkout.map(|checkout| checkout.branch))
@@ -129,10 +131,10 @@ fn ask_and_keep(directory: PathBuf) -> Told {
     answer
 }
 
-/// What is known of a directory, or why nothing is.
+/// What is known about a directory, or why nothing is.
 type Told = Result<Option<Checkout>, String>;
 
-/// What `git` has said, by directory.
+/// The answers of `git`, by directory.
 static KEPT: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug, Clone)]
@@ -142,9 +144,9 @@ struct Known {
     answer: Told,
 }
 
-/// Asks `git`, and notes what its answer comes from; none: the answer cannot be kept.
+/// Asks `git`, and notes the sources of its answer. `None` if the answer cannot be kept.
 fn ask(directory: &Path) -> (Told, Option<Vec<Source>>) {
-    // Noted before `git` reads it: what changes meanwhile differs from the note afterwards.
+    // Noted before `git` reads them: anything that changes meanwhile then differs from the note.
     let mut sources = above(directory);
     let places = match git(
         directory,
@@ -166,14 +168,14 @@ fn ask(directory: &Path) -> (Told, Option<Vec<Source>>) {
         sources.extend(of_repository(repository, common));
         (Some(sources), home_of(common))
     } else {
-        // A name with a newline in it.
+        // A name contains a newline.
         (None, directory.to_owned())
     };
     let checkout = checked_out(directory).map(|branch| Some(Checkout { branch, repository }));
     (checkout, sources)
 }
 
-/// Returns the directory in which a repository is at home: where it is not bare, its first worktree.
+/// Returns the home directory of a repository: unless it is bare, that is its first worktree.
 fn home_of(common: &Path) -> PathBuf {
     let common = common.canonicalize().unwrap_or_else(|_| common.to_owned());
     match common.parent() {
@@ -182,7 +184,7 @@ fn home_of(common: &Path) -> PathBuf {
     }
 }
 
-/// Asks `git` in a repository.
+/// Asks `git` for the branch in a repository.
 fn checked_out(directory: &Path) -> Result<String, String> {
     match git(directory, &["symbolic-ref", "--quiet", "HEAD"])? {
         Said::Answer(reference) => {
@@ -204,7 +206,7 @@ fn checked_out(directory: &Path) -> Result<String, String> {
     }
 }
 
-/// A file that an answer of `git` came from, as it was.
+/// A file that an answer of `git` came from, as it was then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
     path: PathBuf,
@@ -212,28 +214,28 @@ struct Source {
     was: Was,
 }
 
-/// What of a file counts.
+/// The aspect of a file that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// What it says, or that it is a directory.
+    /// Its content, or that it is a directory.
     Text,
     /// When it was written.
     Stamp,
-    /// What a reference refers to, and not which commit.
+    /// What a reference refers to, but not which commit it is at.
     Reference,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Was {
     Absent,
-    /// What it says, its rights and whose it is.
+    /// Its content, mode and owner.
     Text(Vec<u8>, u32, u32),
     Commit,
     Directory(Identity),
     Other(Identity, [i64; 5]),
 }
 
-/// Of a file: where it is, what kind it is, whose it is, and whether it is a link.
+/// The device, inode, mode and owner of a file, and whether it is a link.
 type Identity = (u64, u64, u32, u32, bool);
 
 impl Source {
@@ -267,14 +269,14 @@ impl Was {
             .flatten();
         match text {
             Some(text) if part == Part::Reference && is_commit(&text) => Self::Commit,
-            // Where a link leads can matter.
+            // The target of a link can matter.
             Some(text) if !is_link => Self::Text(text, found.mode(), found.uid()),
             _ => Self::Other(id, times(&found)),
         }
     }
 }
 
-/// A reference that `git` has written: what else stands in one can make it refuse.
+/// Whether this is a reference as `git` writes it: other content can make it refuse.
 fn is_commit(text: &[u8]) -> bool {
     let digits = text.trim_ascii_end();
     matches!(digits.len(), 40 | 64) && digits.iter().all(u8::is_ascii_hexdigit)
@@ -291,8 +293,9 @@ fn times(found: &Metadata) -> [i64; 5] {
     ]
 }
 
-/// What decides which repository a directory is in. A directory without `.git` may be a bare repository;
-/// one with it counts by its owner, and where it is whole.
+/// Returns what decides which repository a directory is in. A directory without `.git` may be a
+/// bare repository. One with `.git` counts depending on its owner and on whether the repository is
+/// complete.
 fn above(directory: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
     for place in directory.ancestors() {
@@ -311,14 +314,14 @@ fn above(directory: &Path) -> Vec<Source> {
     sources
 }
 
-/// What `git` takes a directory for a repository by.
+/// Returns the files by which `git` recognises a repository.
 fn whole(repository: &Path) -> impl Iterator<Item = Source> + '_ {
     ["HEAD", "objects", "refs", "commondir", "config"]
         .into_iter()
         .map(|name| Source::new(repository.join(name), Part::Stamp))
 }
 
-/// What decides about the branch in a repository.
+/// Returns what decides the branch in a repository.
 fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut note = |path: PathBuf, part| {
@@ -341,7 +344,7 @@ fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
     }
     let head = repository.join("HEAD");
     let mut says = note(head.clone(), Part::Text);
-    // An old form of it is a link, which names a reference and need not lead to a file.
+    // In an old form, HEAD is a link that names a reference and need not lead to a file.
     let mut named = head.read_link().ok().map(PathBuf::into_os_string);
     for _ in 0..MOST_REFERENCES {
         let name = named.take().or_else(|| {
@@ -363,7 +366,7 @@ fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
     sources
 }
 
-/// The configuration that counts in every repository.
+/// Returns the configuration files that count in every repository.
 fn person_configures() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let config = std::env::var_os("XDG_CONFIG_HOME")
@@ -381,7 +384,7 @@ fn person_configures() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Reads the beginning of a regular file; a device or a pipe is never waited for.
+/// Reads the beginning of a regular file; never waits for a device or a pipe.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let file: File = OpenOptions::new()
         .read(true)
@@ -396,12 +399,12 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What `git` has said.
+/// An answer of `git`.
 enum Said {
     Answer(Vec<u8>),
-    /// There is nothing to say: `--quiet`.
+    /// It has no answer, as with `--quiet`.
     Nothing,
-    /// It has failed: its message, in a line.
+    /// It failed, with this message on one line.
     Refused(String),
 }
 
@@ -420,7 +423,7 @@ fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
         Ok((status, told, _)) if status.code() == Some(1) && told.is_empty() => Ok(Said::Nothing),
         Ok((_, _, why)) => {
             let why = String::from_utf8_lossy(&why);
-            // Warnings and traces may stand before it.
+            // Warnings and traces may come before it.
             let fatal = why.lines().find_map(|line| line.strip_prefix("fatal: "));
             let line = fatal.or_else(|| why.lines().find(|line| !line.trim().is_empty()));
             Ok(Said::Refused(line.unwrap_or_default().trim().to_owned()))
@@ -432,8 +435,8 @@ fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
     }
 }
 
-/// Runs a command that reads nothing, and returns how it ended and the beginnings of what it wrote to its
-/// two outputs. It is killed where that takes longer than `limit`.
+/// Runs a command that reads nothing, and returns its exit status and the beginnings of its two
+/// outputs. It is killed if that takes longer than `limit`.
 fn answer(command: &mut Command, limit: Duration) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let deadline = Instant::now() + limit;
     let mut child = command
@@ -452,7 +455,7 @@ fn answer(command: &mut Command, limit: Duration) -> io::Result<(ExitStatus, Vec
             if Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // Both its outputs are closed: it is about to end.
+            // Both of its outputs are closed: it is about to end.
             thread::sleep(Duration::from_micros(100));
         }
     };
@@ -464,7 +467,7 @@ fn answer(command: &mut Command, limit: Duration) -> io::Result<(ExitStatus, Vec
     ended
 }
 
-/// Reads a pipe to its end, and keeps its beginning.
+/// Reads a pipe to its end and keeps the beginning.
 fn read_until(mut pipe: impl Read + std::os::fd::AsFd, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     let mut part = [0; 1024];
@@ -475,7 +478,8 @@ fn read_until(mut pipe: impl Read + std::os::fd::AsFd, deadline: Instant) -> io:
         match rustix::event::poll(&mut fds, Some(&left)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => {}
-            // A signal to this process, as the end of any child, says nothing about the pipe.
+            // A signal to this process, such as for the end of a child, says nothing about the
+            // pipe.
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! The branch against `git` itself, over repositories that are made and broken at random.
+//! The branch compared with `git` itself, in repositories that are created and broken at random.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Runs `git` as a person would; returns what it said, where it succeeded.
+/// Runs `git` as a person would. Returns its output if it succeeded.
 fn run(directory: &Path, args: &[&str]) -> Option<String> {
     let mut command = Command::new("git");
     command.current_dir(directory).args(args);
@@ -29,7 +29,7 @@ fn git_is_there() -> bool {
     found
 }
 
-/// What `git` says, asked in another way than by the code: none where it refuses.
+/// What `git` says, asked in another way than the code does. `None` if it refuses.
 fn oracle(directory: &Path) -> Option<String> {
     if let Some(branch) = run(directory, &["branch", "--show-current"])
         && !branch.is_empty()
@@ -52,11 +52,11 @@ enum Deed {
     Rename(u8),
     Pack,
     Tag(u8),
-    /// HEAD refers to a branch that is not there yet.
+    /// HEAD refers to a branch that does not exist yet.
     Unborn(u8),
-    /// HEAD refers to something that is no branch.
+    /// HEAD refers to something that is not a branch.
     NoBranch,
-    /// A branch refers to another.
+    /// A branch refers to another branch.
     Alias(u8, u8),
     LinkedHead(u8),
     Head(&'static str),
@@ -77,7 +77,7 @@ fn name() -> impl Strategy<Value = u8> {
     0..4u8
 }
 
-/// Most of it is done in one place.
+/// Most of the changes are made in one place.
 fn place() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(0), 1 => Just(3), 2 => 0..11usize]
 }
@@ -127,7 +127,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 impl Deed {
-    /// Does it in the repository of `place`, or where that is broken already, leaves it.
+    /// Performs it in the repository of `place`, unless that is already broken.
     fn perform(self, place: &Path) {
         let named = |name: u8| NAMES[usize::from(name)];
         let of = |name: u8| format!("refs/heads/{}", named(name));
@@ -201,7 +201,8 @@ impl Deed {
     }
 }
 
-/// Makes repositories of each kind, one below another's directory; returns the places to ask in.
+/// Creates repositories of each kind, some inside another's directory. Returns the places to ask
+/// in.
 fn repositories(root: &Path) -> Vec<PathBuf> {
     let init = |name: &str, more: &[&str]| {
         let place = root.join(name);
@@ -269,7 +270,7 @@ proptest! {
         }
         for (place, deed) in deeds {
             deed.perform(&places[place]);
-            // A worktree and what stands below see what is done to the whole.
+            // A worktree and what is below it are affected by changes to the whole.
             for place in &places {
                 for said in [branch(place), branch_now(place), branch(place)] {
                     let branch = said.clone().ok().flatten();

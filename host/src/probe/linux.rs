@@ -19,14 +19,14 @@ const READ: Option<u64> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// What the kernel appends to the path of something that was removed.
+/// The suffix that the kernel adds to the path of something that was removed.
 const DELETED: &str = " (deleted)";
 
 fn open(pid: u32) -> Option<Proc> {
     Proc::new(i32::try_from(pid).ok()?).ok()
 }
 
-/// Returns the file name of a process's program, and the name that it goes by.
+/// Returns the file name of a process's program, and the process's own name.
 pub(super) fn program(pid: u32) -> Option<(String, String)> {
     let process = open(pid)?;
     let name = process.stat().ok()?.comm;
@@ -34,7 +34,7 @@ pub(super) fn program(pid: u32) -> Option<(String, String)> {
         .exe()
         .ok()
         .and_then(|path| path.file_name()?.to_str().map(str::to_owned));
-    // An upgrade removes the file of a program that runs.
+    // An upgrade removes the file of a running program.
     let program = program.map_or_else(
         || name.clone(),
         |program| program.strip_suffix(DELETED).unwrap_or(&program).to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn program(pid: u32) -> Option<(String, String)> {
     Some((program, name))
 }
 
-/// Returns what is known of a process; `None`: it has ended.
+/// Returns what is known about a process. `None` if it has ended.
 pub(super) fn process(pid: u32) -> Option<Process> {
     let stat = open(pid)?.stat().ok()?;
     if matches!(stat.state, 'Z' | 'X' | 'x') {
@@ -57,9 +57,9 @@ pub(super) fn process(pid: u32) -> Option<Process> {
     })
 }
 
-/// Returns the second since 1970 in which a process began that began at this count.
+/// Returns the time of a process's start, in seconds since 1970, for this count of its start.
 pub(super) fn second(began: u64) -> Option<i64> {
-    // The clock may have been set since, and this with it.
+    // If the clock has been set since, this value has moved with it.
     let boot = procfs::boot_time_secs().ok()?;
     i64::try_from(boot + began / procfs::ticks_per_second()).ok()
 }
@@ -71,7 +71,7 @@ pub(super) fn words(pid: u32) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Returns the children of a process, whichever of its threads has started them.
+/// Returns the children of a process, whichever of its threads started them.
 pub(super) fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
@@ -98,18 +98,18 @@ pub(super) fn open_files(pid: u32) -> Vec<PathBuf> {
     targets.filter(|target| target.is_absolute()).collect()
 }
 
-/// Whether a process has opened its terminal by the general name, which what is only left running has
-/// no need of.
+/// Whether a process has opened its terminal by the general name `/dev/tty`, which a process that
+/// was merely left running does not need.
 pub(super) fn reads_terminal(pid: u32) -> bool {
     let files = open_files(pid);
     files.iter().any(|path| path == Path::new("/dev/tty"))
 }
 
-/// Returns whether a process waits for a line on its standard input: in `read` of more than the
+/// Returns whether a process waits for a line on its standard input: in a `read` of more than the
 /// one byte that the builtin `read` takes at a time.
 ///
 /// # Errors
-/// The kernel does not tell, in words.
+/// Why the kernel does not tell, in words.
 pub(super) fn reads_a_line(pid: u32) -> Result<bool, String> {
     let read = READ.ok_or("on this processor the kernel's answer is not understood")?;
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).map_err(|error| {
@@ -129,12 +129,12 @@ fn is_read_of_a_line(call: &str, read: u64) -> bool {
         && size.flatten().is_some_and(|size| size > 1)
 }
 
-/// Returns how often a process has given up the processor by itself.
+/// Returns how often a process has given up the processor voluntarily.
 pub(super) fn waits(pid: u32) -> Option<u64> {
     open(pid)?.status().ok()?.voluntary_ctxt_switches
 }
 
-/// Returns the link that stands for a process's directory.
+/// Returns the link for a process's directory.
 pub(super) fn working_directory(pid: u32) -> Option<PathBuf> {
     open(pid)?.cwd().ok()
 }
@@ -142,7 +142,7 @@ pub(super) fn working_directory(pid: u32) -> Option<PathBuf> {
 /// Returns what that link means.
 pub(super) fn directory_at(path: PathBuf) -> Directory {
     match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
-        // A directory may really be called so.
+        // A directory may really have such a name.
         Some(before) if !path.exists() => Directory::Deleted(Path::new(before).to_owned()),
         _ => Directory::At(path),
     }
@@ -164,11 +164,11 @@ pub(super) fn whole_environment(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Ends this process when the one that started it ends, also where it is stuck in a file system that
-/// lets itself be interrupted by that.
+/// Ends this process when the one that started it ends, even if it is stuck in a file system that
+/// such a signal can interrupt.
 pub(super) fn end_with_parent() {
     let signal = Some(rustix::process::Signal::KILL);
-    // Where it is refused, the process ends when its input does.
+    // If this is refused, the process ends when its input does.
     let _ = rustix::process::set_parent_process_death_signal(signal);
 }
 

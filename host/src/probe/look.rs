@@ -1,18 +1,18 @@
 //! Looks at file systems that may never answer: a network file system whose server is gone, a FUSE
 //! mount whose program hangs.
 //!
-//! A look runs on a thread of its own. Nobody waits for it longer than they say, and no runtime waits
-//! for it when it ends. A thread that is stuck cannot be ended; it is counted until its file system
-//! answers, and no second one joins it:
-//!
+//! A look runs on a thread of its own. Nobody waits for it longer than they choose, and no runtime
+//! waits for it when the runtime ends. A stuck thread cannot be ended; it is counted until its file
+//! system answers, and no second one joins it:
 //! ```text
-//! within, within_blocking     one look                  None: no answer in time, or none for long already
-//! Watch::all                  the same look at many,    the path that does not answer is set aside, the
-//!                             round after round         others are answered in the same call
+//! within, within_blocking   one look                None: no answer, or known to give none
+//! Watch::all                the same look at many,  a path without an answer is set aside, and
+//!                           round after round       the others are answered in the same call
 //! ```
 //!
-//! A thread that is stuck in a file system can keep its process from ending, whatever signal it gets. What
-//! has to end when it is told to, as a command does, has another process look: that tells a [`Place`].
+//! A thread that is stuck in a file system can keep its process from ending, whatever signal it
+//! gets. A process that has to end when it is told to, such as a command, lets another process look
+//! and return a [`Place`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -25,24 +25,24 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-/// How many threads may be stuck for each kind of look. A path takes one at most, so that these are
-/// very many dead directories.
+/// How many threads may be stuck for each kind of look. A path takes at most one, so this many
+/// means very many dead directories.
 const MOST_STUCK: usize = 256;
 
-/// Enough for a look at a repository, and a third of what a thread takes otherwise.
+/// Enough for a look at a repository, and a third of the default for a thread.
 const STACK: usize = 512 << 10;
 
-/// What a look at a directory tells.
+/// What a look at a directory reveals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Its path with links resolved, which is how the system names the directory of a process; none:
-    /// there is nothing of that name, or the path is not UTF-8.
+    /// Its path with links resolved, which is how the system names the directory of a process.
+    /// `None` if nothing has that name, or the path is not UTF-8.
     pub path: Option<String>,
     /// Whether it is a directory.
     pub is_directory: bool,
-    /// The branch there.
+    /// The branch that is checked out there.
     pub branch: Option<String>,
-    /// The repository that it is in, the same in each of its worktrees.
+    /// The repository that it is in, the same in all of its worktrees.
     #[serde(default)]
     pub repository: Option<String>,
 }
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// Returns a path with links resolved; `None`: there is nothing of that name, or it is not UTF-8.
+/// Returns a path with links resolved. `None` if nothing has that name, or it is not UTF-8.
 pub fn resolved(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     path.into_os_string().into_string().ok()
@@ -72,11 +72,12 @@ pub fn resolved(path: &Path) -> Option<String> {
 /// The looks of [`within`] and [`within_blocking`], wherever they come from.
 static LOOKS: LazyLock<Arc<Looks>> = LazyLock::new(Arc::default);
 
-/// Returns what `look`, which looks at `path`, returns; `None`: it does not within `limit`, or an
-/// earlier look at the same path has had no answer for that long already.
+/// Returns the result of `look`, which looks at `path`. `None` if there is no result within
+/// `limit`, or if an earlier look at the same path has already been without an answer for that
+/// long.
 ///
-/// Takes one thread for each call, and leaves it where it does not answer. Works in any tokio runtime
-/// with time enabled.
+/// Each call takes one thread, and leaves it behind if it does not answer. Works in any tokio
+/// runtime with time enabled.
 pub async fn within<R: Send + 'static>(
     path: &Path,
     limit: Duration,
@@ -90,7 +91,7 @@ pub async fn within<R: Send + 'static>(
     tokio::time::timeout(limit, told).await.ok()?.ok()
 }
 
-/// Does what [`within`] does where there is no runtime.
+/// Does the same as [`within`] where there is no runtime.
 pub fn within_blocking<R: Send + 'static>(
     path: &Path,
     limit: Duration,
@@ -104,26 +105,26 @@ pub fn within_blocking<R: Send + 'static>(
     told.recv_timeout(limit).ok()
 }
 
-/// The looks of one kind that have not come back.
+/// The looks of one kind that have not returned.
 #[derive(Debug, Default)]
 struct Looks(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    /// By number: at what, and since when.
+    /// By number: the path, and since when.
     looks: HashMap<u64, (PathBuf, Instant)>,
 }
 
-/// A look that runs; dropped by its thread when it has come back, or has panicked.
+/// A running look. Its thread drops this when the look has returned or panicked.
 struct Entry {
     looks: Arc<Looks>,
     number: u64,
 }
 
 impl Looks {
-    /// Runs `look` on a thread of its own and gives `answer` what it returns; `None`: that would be of
-    /// no use.
+    /// Runs `look` on a thread of its own and passes its result to `answer`. `None` if that would
+    /// be of no use.
     fn begin<R: Send + 'static>(
         self: &Arc<Self>,
         path: &Path,
@@ -141,8 +142,8 @@ impl Looks {
         start(run).ok()
     }
 
-    /// Notes a look; `None`: the path is known to give no answer for as long as `limit`, or too many
-    /// are stuck.
+    /// Notes a look. `None` if the path is known to have given no answer for as long as `limit`, or
+    /// if too many threads are stuck.
     fn enter(self: &Arc<Self>, path: &Path, limit: Duration) -> Option<Entry> {
         let mut running = lock(&self.0);
         let now = Instant::now();
@@ -179,10 +180,10 @@ fn start(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// The same look at many paths, round after round.
 ///
-/// They are looked at one after another, which costs a thread a call. A path that does not answer is
-/// set aside together with its thread: it costs that call the limit, and later ones nothing, until its
-/// answer comes. One that answers, but slowly, goes on being looked at beside the calls, which get its
-/// last answer when it is there.
+/// The paths are looked at one after another, which takes one thread per call. A path that does not
+/// answer is set aside together with its thread: it costs that call the limit, and later calls
+/// nothing, until its answer comes. A path that answers slowly is still looked at, in parallel with
+/// the calls, which get its last answer when it is there.
 pub struct Watch<V> {
     look: Look<V>,
     limit: Duration,
@@ -192,10 +193,10 @@ pub struct Watch<V> {
 
 type Look<V> = Arc<dyn Fn(&Path) -> V + Send + Sync>;
 
-/// Where answers come in: of which path, what, and how long it took.
+/// The channel of answers: the path, the answer, and how long it took.
 type Answers<V> = mpsc::UnboundedReceiver<(PathBuf, V, Duration)>;
 
-/// What came of looking at some paths: the answers, and the paths that have given none.
+/// The result of looking at some paths: the answers, and the paths that have given none.
 struct Found<V> {
     answers: Vec<(PathBuf, V)>,
     aside: Vec<(PathBuf, Answers<V>)>,
@@ -205,7 +206,7 @@ struct Found<V> {
 #[derive(Debug, Default)]
 struct Walk {
     rest: VecDeque<PathBuf>,
-    /// The one that it looks at.
+    /// The path that it is looking at.
     at: Option<PathBuf>,
 }
 
@@ -220,7 +221,8 @@ impl<V: Send + 'static> Watch<V> {
         }
     }
 
-    /// Looks at these paths and returns what was seen of each; what does not answer is left out.
+    /// Looks at these paths and returns what was seen of each. A path that does not answer is left
+    /// out.
     pub async fn all(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> HashMap<PathBuf, V> {
         let mut paths: BTreeSet<PathBuf> = paths.into_iter().collect();
         self.aside.retain(|path, _| paths.contains(path));
@@ -266,8 +268,8 @@ impl<V: Send + 'static> Watch<V> {
         }
     }
 
-    /// Looks at paths in order. Where one does not answer, the rest is divided between two threads:
-    /// so the time that many dead paths cost grows with the logarithm of their number.
+    /// Looks at paths in order. If one does not answer, the rest is divided between two threads, so
+    /// that the time for many dead paths grows with the logarithm of their number.
     fn walk(
         &self,
         paths: VecDeque<PathBuf>,
@@ -287,7 +289,7 @@ impl<V: Send + 'static> Watch<V> {
                 found.answers.push((path, seen));
             }
             let Walk { mut rest, at } = std::mem::take(&mut *lock(&walk));
-            // All were looked at, or no thread could be had.
+            // All were looked at, or no thread could be started.
             let Some(at) = at else {
                 return found;
             };
@@ -307,7 +309,7 @@ impl<V: Send + 'static> Watch<V> {
         })
     }
 
-    /// Starts a thread that looks at paths in order, until the rest is taken from it.
+    /// Starts a thread that looks at paths in order, until the rest is taken away from it.
     fn set_out(&self, paths: VecDeque<PathBuf>) -> (Arc<Mutex<Walk>>, Answers<V>) {
         let walk = Arc::new(Mutex::new(Walk {
             rest: paths,
@@ -318,7 +320,7 @@ impl<V: Send + 'static> Watch<V> {
         let (looks, limit) = (Arc::clone(&self.looks), self.limit);
         let run = move || {
             while let Some(path) = next(&mine) {
-                // One of an earlier call may be stuck there.
+                // A look of an earlier call may be stuck there.
                 let Some(entry) = looks.enter(&path, limit) else {
                     continue;
                 };
@@ -362,15 +364,14 @@ mod tests {
 
     use super::*;
 
-    /// Long enough for a look that answers on a machine that does other things, short enough to wait
-    /// for one that does not.
+    /// Long enough for a look that answers on a busy machine, short enough to wait for one that
+    /// does not.
     const LIMIT: Duration = Duration::from_millis(200);
 
-    /// Far longer than any look here takes, where what is meant to be shown is that nothing was waited
-    /// for.
+    /// Far longer than any look here takes, for tests that show that nothing was waited for.
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A file system of which some paths do not answer, until they do. Looks at it count themselves.
+    /// A file system in which some paths do not answer until they are revived. It counts the looks.
     #[derive(Clone, Default)]
     struct Disk(Arc<(Mutex<State>, Condvar)>);
 
@@ -428,7 +429,7 @@ mod tests {
         names.iter().map(PathBuf::from).collect()
     }
 
-    /// The names that were answered, in order; each answer is that of its path.
+    /// Returns the names that were answered, in order. Each answer is that of its path.
     fn answered(answers: &HashMap<PathBuf, String>) -> Vec<&str> {
         for (path, answer) in answers {
             assert_eq!(path, Path::new(answer));
@@ -469,7 +470,7 @@ mod tests {
             let began = Instant::now();
             assert_eq!(within(path, LIMIT, look()).await, None);
             assert!(began.elapsed() >= LIMIT);
-            // Known by now: neither way begins another look, nor waits.
+            // It is known by now: neither way starts another look, nor waits.
             let began = Instant::now();
             for _ in 0..1000 {
                 assert_eq!(within(path, LIMIT, look()).await, None);
@@ -477,7 +478,7 @@ mod tests {
             }
             assert!(began.elapsed() < LIMIT * 1000);
             assert_eq!(disk.looks("/probe-look/hangs"), 1);
-            // Another path is not concerned.
+            // Another path is not affected.
             let other = Path::new("/probe-look/other");
             assert_eq!(within(other, LONG, || 1).await, Some(1));
             disk.revive();
@@ -538,7 +539,7 @@ mod tests {
                 let seen = watch.all(paths(&["/a", "/b", "/c", "/d"])).await;
                 assert_eq!(answered(&seen), ["/a", "/c", "/d"]);
             }
-            // Once more would be 100 times the limit.
+            // Waiting for it in each call would take 100 times the limit.
             assert!(began.elapsed() < LIMIT * 50, "{:?}", began.elapsed());
             assert_eq!((disk.looks("/b"), disk.looks("/c")), (1, 101));
             disk.revive();
@@ -548,7 +549,7 @@ mod tests {
                 (answered(&seen) == all).then_some(())
             })
             .await;
-            // It is looked at with the others again, once it has answered quickly.
+            // Once it has answered quickly, it is looked at together with the others again.
             until(async || {
                 watch.all(paths(&all)).await;
                 watch.aside.is_empty().then_some(())
@@ -578,7 +579,7 @@ mod tests {
             let began = Instant::now();
             assert!(watch.all(paths(&names)).await.is_empty());
             assert!(began.elapsed() < LIMIT * 20, "{:?}", began.elapsed());
-            // What was left out of a call is not begun again by a later one.
+            // A later call does not start a second look at a path that was left out.
             watch.all(paths(&["/x"])).await;
             assert_eq!(answered(&watch.all(paths(&["/0", "/x"])).await), ["/x"]);
             assert!(names.iter().all(|name| disk.looks(name) == 1));
@@ -648,7 +649,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Whichever paths are dead: exactly the others are answered, in the first call and the next.
+        /// Whichever paths are dead, exactly the others are answered, in the first call and in the
+        /// next.
         #[test]
         fn exactly_what_lives_is_answered(dead in prop::collection::vec(any::<bool>(), 1..12)) {
             let name = |number: usize| format!("/{number:02}");

@@ -1,4 +1,4 @@
-//! macOS: libproc, and for what it does not offer the `sysinfo` crate.
+//! macOS: libproc, and the `sysinfo` crate for what that does not offer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn info(pid: u32) -> Option<BSDInfo> {
     pidinfo::<BSDInfo>(i32::try_from(pid).ok()?, 0).ok()
 }
 
-/// Returns the file name of a process's program, and the name that it goes by.
+/// Returns the file name of a process's program, and the process's own name.
 pub(super) fn program(pid: u32) -> Option<(String, String)> {
     let number = i32::try_from(pid).ok()?;
     let name = name(number).ok()?;
@@ -29,7 +29,7 @@ pub(super) fn program(pid: u32) -> Option<(String, String)> {
     Some((program, name))
 }
 
-/// Returns what is known of a process; `None`: it has ended.
+/// Returns what is known about a process. `None` if it has ended.
 pub(super) fn process(pid: u32) -> Option<Process> {
     let info = info(pid)?;
     (info.pbi_status != ZOMBIE).then_some(Process {
@@ -41,7 +41,7 @@ pub(super) fn process(pid: u32) -> Option<Process> {
     })
 }
 
-/// Returns the second since 1970 in which a process began that began at this count.
+/// Returns the time of a process's start, in seconds since 1970, for this count of its start.
 pub(super) fn second(began: u64) -> Option<i64> {
     i64::try_from(began / 1_000_000).ok()
 }
@@ -68,12 +68,12 @@ pub(super) fn children(pid: u32) -> Vec<u32> {
     pids_by_type(ProcFilter::ByParentProcess { ppid: pid }).unwrap_or_default()
 }
 
-/// macOS tells of open files only one by one: transcripts are found by what they say.
+/// macOS reports open files only one by one: transcripts are found by their content.
 pub(super) fn open_files(_pid: u32) -> Vec<PathBuf> {
     Vec::new()
 }
 
-/// macOS tells of open files only one by one: what reads the terminal is known by its modes alone.
+/// macOS reports open files only one by one: what reads the terminal is known by its modes alone.
 pub(super) fn reads_terminal(_pid: u32) -> bool {
     false
 }
@@ -105,7 +105,7 @@ pub(super) fn working_directory(pid: u32) -> Option<PathBuf> {
     process.cwd().map(Path::to_owned)
 }
 
-/// Returns whether it is still there.
+/// Returns what that path means: a directory, or one that was deleted.
 pub(super) fn directory_at(path: PathBuf) -> Directory {
     if path.exists() {
         Directory::At(path)
@@ -114,7 +114,7 @@ pub(super) fn directory_at(path: PathBuf) -> Directory {
     }
 }
 
-/// macOS has no such thing: the process ends when its input does.
+/// macOS does not support this: the process ends when its input does.
 pub(super) fn end_with_parent() {}
 
 /// Returns the variables `names` that a process was started with.

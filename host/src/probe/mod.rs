@@ -1,8 +1,8 @@
-//! What a pane's processes tell: which shell it is, whether it waits at its prompt, where it
-//! stands, its variables, and the git branch there.
+//! What a pane's processes reveal: which shell it is, whether it waits at its prompt, its directory
+//! and variables, and the git branch there.
 //!
-//! Reading only, tens of microseconds a pane. What is specific to a system stands in `linux` and
-//! `macos`; both offer the same few functions.
+//! This only reads, and takes tens of microseconds per pane. What is specific to a system is in
+//! `linux` and `macos`, which offer the same few functions.
 
 mod git;
 #[cfg(target_os = "linux")]
@@ -31,32 +31,32 @@ use linux as system;
 #[cfg(target_os = "macos")]
 use macos as system;
 
-/// How a shell stands.
+/// What a shell is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It waits for a line of input.
     Prompt,
     /// It runs something.
     Running {
-        /// The program in the foreground; `None`: the shell itself, in a loop of its own.
+        /// The program in the foreground. `None` if it is the shell itself, in a loop of its own.
         foreground: Option<String>,
-        /// That program's process group, where it is not the shell's own.
+        /// The process group of that program, if it is not the shell's own.
         group: Option<u32>,
     },
-    /// The system does not tell; why.
+    /// The system does not tell, for this reason.
     Unknown(String),
     /// Its process has ended.
     Gone,
 }
 
-/// Where a process stands.
+/// The directory of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {
-    /// Here; links are resolved.
+    /// It is here; links are resolved.
     At(PathBuf),
-    /// In a directory that was removed.
+    /// The directory was removed.
     Deleted(PathBuf),
-    /// Not to be read: another user's process, or none.
+    /// It cannot be read: the process is another user's, or does not exist.
     Unreadable,
 }
 
@@ -65,42 +65,43 @@ pub enum Directory {
 pub enum Signal {
     /// It may clean up.
     Terminate,
-    /// It may not.
+    /// It may not clean up.
     Kill,
 }
 
-/// What a system tells of a process; see [`system`].
+/// What a system reports about a process; see [`system`].
 struct Process {
     /// Its process group.
     group: u32,
-    /// The group in the foreground of its terminal; `None`: it has none.
+    /// The group in the foreground of its terminal. `None` if it has no terminal.
     foreground: Option<u32>,
     /// Whether it was stopped by a signal.
     stopped: bool,
-    /// When it began, in the system's own count.
+    /// When it began, in the system's own units.
     began: u64,
-    /// Changes when another program takes the process over; 0: the system does not tell.
+    /// Changes when the process executes another program. 0 if the system does not tell.
     image: u64,
 }
 
 impl Process {
-    /// Returns a number that, with the id, names a program's run for good.
+    /// Returns a number that, together with the id, identifies a run of a program for good.
     fn run(&self) -> u64 {
         self.began.rotate_left(32) ^ self.image
     }
 }
 
-/// Returns the shell that a process is, by the program that it runs, whatever it calls itself.
+/// Returns which shell a process is, by the program that it runs, whatever it calls itself.
 ///
-/// One that runs a script or `-c` is none: it never waits at a prompt, whatever its terminal looks like.
+/// A shell that runs a script or `-c` does not count: it never waits at a prompt, whatever its
+/// terminal looks like.
 pub fn shell(pid: u32) -> Option<Shell> {
     let shell = shell_program(pid)?;
     is_interactive(&system::words(pid)).then_some(shell)
 }
 
-/// Whether a shell of this command line reads its commands from its terminal.
+/// Whether a shell with this command line reads its commands from its terminal.
 fn is_interactive(words: &[String]) -> bool {
-    // `busybox sh` is the shell's name in two words.
+    // In `busybox sh`, the shell's name is two words.
     let names = 1 + usize::from(words.first().is_some_and(|word| word.ends_with("box")));
     let mut words = words.iter().skip(names);
     while let Some(word) = words.next() {
@@ -131,7 +132,7 @@ fn is_interactive(words: &[String]) -> bool {
 
 fn shell_program(pid: u32) -> Option<Shell> {
     let (program, name) = system::program(pid)?;
-    // One program for many names: the name tells, or its first word.
+    // One program has many names: its process name tells, or its first word.
     if !is_box(&program) {
         return shell_of(&program);
     }
@@ -149,20 +150,20 @@ fn is_box(program: &str) -> bool {
     matches!(program, "busybox" | "toybox")
 }
 
-/// Reads `zsh-5.9` and `zsh5` as well as `zsh`.
+/// Reads `zsh-5.9` and `zsh5` as `zsh`.
 fn shell_of(program: &str) -> Option<Shell> {
     let plain =
         program.trim_end_matches(|end: char| end.is_ascii_digit() || matches!(end, '.' | '-'));
     Shell::from_program(plain)
 }
 
-/// Returns how a shell stands, by the rule that was measured to be right: it waits at its prompt
-/// where its process group is the one in the foreground and its terminal is neither in canonical
-/// mode nor echoes, because a shell that reads a line edits and shows it itself. One that asks for
-/// a key (`read -n 1`, zsh's `read -q`) leaves the echo on.
+/// Returns what a shell is doing, by a rule that measurements have confirmed. It waits at its
+/// prompt if its process group is the one in the foreground and its terminal is neither in
+/// canonical mode nor echoes, because a shell that reads a line edits and displays it itself. A
+/// shell that asks for a key (`read -n 1`, zsh's `read -q`) leaves the echo on.
 ///
-/// A shell without line editing leaves the terminal in canonical mode. Of such a one Linux tells
-/// what it waits for; macOS does not, and the state is unknown.
+/// A shell without line editing leaves the terminal in canonical mode. Linux tells what such a
+/// shell waits for; macOS does not, so its state is unknown.
 pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
     let Some(process) = system::process(pid) else {
         return Standing::Gone;
@@ -180,15 +181,15 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
         };
     }
     let mode = match editing(tty) {
-        // The line editor of busybox takes even Ctrl-C for itself.
+        // The line editor of busybox handles even Ctrl-C itself.
         Ok(Editing::OfAllKeys) if system::program(pid).is_some_and(|(name, _)| is_box(&name)) => {
             Ok(Editing::ByShell)
         }
         mode => mode,
     };
     let standing = match mode {
-        // What a key of the line editor has called is in the shell's own group, as what fish leaves in
-        // the background is.
+        // A program that a key of the line editor has started is in the shell's own group. So is
+        // what fish leaves in the background.
         Ok(Editing::ByShell) => match helper(pid, process.group) {
             Some(helper) => Standing::Running {
                 foreground: Some(helper),
@@ -204,7 +205,8 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
         Ok(Editing::OfLines | Editing::OfKeys | Editing::OfAllKeys) => running_itself(),
         Err(error) => Standing::Unknown(format!("its terminal cannot be read: {error}")),
     };
-    // A program may have come to the foreground between the two looks, with the terminal its way.
+    // Between the two looks, a program may have come to the foreground with the terminal in its
+    // mode.
     match system::process(pid) {
         None => Standing::Gone,
         Some(now) if now.foreground != Some(foreground) => Standing::Running {
@@ -215,7 +217,8 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
     }
 }
 
-/// Whether a shell is in the foreground of its terminal, and nothing that it has called reads there.
+/// Whether a shell is in the foreground of its terminal, and no program that it started reads
+/// there.
 pub fn is_in_front(pid: u32) -> bool {
     system::process(pid).is_some_and(|process| {
         process.foreground == Some(process.group) && helper(pid, process.group).is_none()
@@ -230,9 +233,9 @@ pub fn stopped_children(pid: u32) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Returns the program that a shell has called in its own process group and that has opened the
-/// terminal: a search in the history, or another one that a key has called. What themes or jobs leave
-/// running has not.
+/// Returns the program that a shell has started in its own process group and that has opened the
+/// terminal: a history search, or another program that a key has started. Programs that themes or
+/// jobs leave running do not open it.
 fn helper(pid: u32, group: u32) -> Option<String> {
     system::children(pid).into_iter().find_map(|child| {
         let shares = system::process(child).is_some_and(|process| process.group == group);
@@ -250,26 +253,27 @@ fn running_itself() -> Standing {
     }
 }
 
-/// Who edits and shows what is typed.
+/// Who edits and displays what is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Editing {
-    /// The terminal, and it hands over whole lines.
+    /// The terminal, and it passes on whole lines.
     OfLines,
-    /// The terminal, and it hands over each key.
+    /// The terminal, and it passes on each key.
     OfKeys,
-    /// The same without showing them, Ctrl-C among them: full-screen programs want that.
+    /// The same without displaying them, Ctrl-C included, as full-screen programs want it.
     OfAllKeys,
-    /// The program: what a line editor wants.
+    /// The program, as line editors want it.
     ByShell,
 }
 
 fn editing(tty: &Path) -> rustix::io::Result<Editing> {
-    // Never to become our controlling terminal, never to wait.
+    // It must never become our controlling terminal, and we must never wait.
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let terminal = open(tty, flags, Mode::empty())?;
     let modes = tcgetattr(terminal)?;
-    // Line editors take Return as it is: readline and fish leave it alone, zsh exchanges it with the
-    // newline. A builtin that reads single keys without showing them (`read -s -n 1`) does not.
+    // Line editors read Return unchanged: readline and fish turn the translation off, zsh swaps
+    // Return and newline. A builtin that reads single keys without displaying them (`read -s -n 1`)
+    // does not.
     let is_newline = modes.input_modes.contains(InputModes::ICRNL)
         && !modes.input_modes.contains(InputModes::INLCR);
     Ok(if modes.local_modes.contains(LocalModes::ICANON) {
@@ -290,9 +294,9 @@ fn editing(tty: &Path) -> rustix::io::Result<Editing> {
 pub struct Member {
     /// Its id.
     pub pid: u32,
-    /// With the id, this names a run of a program for good.
+    /// Together with the id, this identifies a run of a program for good.
     pub began: u64,
-    /// How many parents stand between it and the pane's first process.
+    /// The number of ancestors between it and the pane's first process.
     pub depth: u32,
     /// The file name of its program.
     pub program: String,
@@ -300,12 +304,12 @@ pub struct Member {
     pub words: Vec<String>,
 }
 
-/// So many processes of a pane are looked at, and so deep.
+/// How many processes of a pane are looked at, and how deep in the tree.
 const MOST_MEMBERS: usize = 256;
 const DEEPEST: u32 = 16;
 
-/// Returns the processes of a pane that stand in the foreground of its terminal, or below one that
-/// does: the pane's first process is `pid`.
+/// Returns the processes of a pane that are in the foreground of its terminal, and all of their
+/// descendants. `pid` is the pane's first process.
 pub fn members(pid: u32) -> Vec<Member> {
     let Some(foreground) = system::process(pid).and_then(|process| process.foreground) else {
         return Vec::new();
@@ -339,56 +343,58 @@ pub fn members(pid: u32) -> Vec<Member> {
     found
 }
 
-/// Returns the group in the foreground of the terminal of a process.
+/// Returns the group in the foreground of a process's terminal.
 pub fn foreground(pid: u32) -> Option<u32> {
     system::process(pid)?.foreground
 }
 
-/// Returns a number that names, with the id, a run of a program; `None`: it has ended, or was stopped.
+/// Returns a number that, together with the id, identifies a run of a program. `None` if the
+/// process has ended or was stopped.
 pub fn began(pid: u32) -> Option<u64> {
     let process = system::process(pid)?;
     (!process.stopped).then(|| process.run())
 }
 
-/// Returns when a process began, a second or two too early rather than too late; `None`: it has ended,
-/// or the system does not tell.
+/// Returns when a process began, a second or two too early rather than too late. `None` if it has
+/// ended, or if the system does not tell.
 pub fn started_at(pid: u32) -> Option<jiff::Timestamp> {
     let began = system::process(pid)?.began;
     jiff::Timestamp::from_second(system::second(began)? - 2).ok()
 }
 
-/// Returns a number that names, with the id, a run of a program, also where it was stopped; `None`: it
-/// has ended.
+/// Returns a number that, together with the id, identifies a run of a program, even if it was
+/// stopped. `None` if it has ended.
 pub fn run(pid: u32) -> Option<u64> {
     Some(system::process(pid)?.run())
 }
 
-/// Whether a process is still that run of a program: when it began as the system counts that, and where
-/// its stack begins. 0: whoever noted it did not know; then it is taken to be so.
+/// Whether a process is still that run of a program. The two numbers are when it began, as the
+/// system counts that, and where its stack begins. 0 means that the number was not known when it
+/// was noted; then it matches anything.
 pub fn is_run(pid: u32, (began, image): (u64, u64)) -> bool {
     let fits = |noted, found| noted == 0 || found == 0 || noted == found;
     system::process(pid)
         .is_some_and(|process| fits(began, process.began) && fits(image, process.image))
 }
 
-/// Returns the files that a process has open; none where the system does not tell.
+/// Returns the files that a process has open; none if the system does not tell.
 pub fn open_files(pid: u32) -> Vec<PathBuf> {
     system::open_files(pid)
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process exists and has not ended.
 pub fn is_alive(pid: u32) -> bool {
     system::process(pid).is_some()
 }
 
-/// Returns how often a process has waited for something since it started; `None`: the system does
-/// not tell. While it stays the same, the process has done nothing.
+/// Returns how often a process has waited for something since it started. `None` if the system does
+/// not tell. While the number stays the same, the process has done nothing.
 pub fn waits(pid: u32) -> Option<u64> {
     system::waits(pid)
 }
 
-/// Returns the directory of a process as the system writes it, without a look at the file system; `None`:
-/// it is not to be read. See [`directory_at`].
+/// Returns the directory of a process as the system reports it, without looking at the file system.
+/// `None` if it cannot be read. See [`directory_at`].
 pub fn working_directory(pid: u32) -> Option<PathBuf> {
     system::working_directory(pid)
 }
@@ -398,18 +404,18 @@ pub fn directory_at(path: PathBuf) -> Directory {
     system::directory_at(path)
 }
 
-/// Returns where a process stands. Looks at the file system.
+/// Returns the directory of a process. Looks at the file system.
 pub fn directory(pid: u32) -> Directory {
     working_directory(pid).map_or(Directory::Unreadable, directory_at)
 }
 
-/// Ends this process at once when the one that started it ends, where the system can do that.
+/// Ends this process at once when the one that started it ends, if the system supports that.
 pub fn end_with_parent() {
     system::end_with_parent();
 }
 
 /// Returns the variables `names` that a process was started with. What a shell has exported since
-/// does not show here.
+/// then is not included.
 pub fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     system::environment(pid, names)
 }
@@ -419,7 +425,7 @@ pub fn whole_environment(pid: u32) -> BTreeMap<String, String> {
     system::whole_environment(pid)
 }
 
-/// Tells a process group to end; returns whether there was one to tell.
+/// Tells a process group to end. Returns whether there was such a group.
 pub fn signal_group(group: u32, signal: Signal) -> bool {
     let signal = match signal {
         Signal::Terminate => rustix::process::Signal::TERM,

@@ -1,4 +1,4 @@
-//! Real shells on a real tmux server, and repositories made by git.
+//! Real shells on a real tmux server, and repositories created by git.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// A tmux server of its own; dropping it ends it.
+/// A private tmux server. Dropping this ends it.
 struct Server(tempfile::TempDir);
 
 impl Server {
@@ -83,7 +83,7 @@ fn until<T: std::fmt::Debug>(
     }
 }
 
-/// The shells that are installed; all of them where `CI` is set.
+/// The shells that are installed, or all of them if `CI` is set.
 fn shells() -> Vec<(Shell, &'static str)> {
     let all = [
         (Shell::Bash, "bash --noprofile --norc"),
@@ -132,7 +132,7 @@ fn shells_are_told_by_their_program_and_their_prompt_is_seen() {
         server.type_in(name, "sleep 1000 &");
         until(name, look, |seen| *seen == Standing::Prompt);
 
-        // `exit` would be refused by a shell that has jobs.
+        // A shell with jobs would refuse `exit`.
         server.tmux(&["kill-session", "-t", name]);
         until(name, look, |seen| {
             *seen == Standing::Gone || matches!(seen, Standing::Unknown(_))
@@ -162,7 +162,7 @@ fn a_shell_that_works_itself_is_not_at_its_prompt() {
         fs::remove_file(going).expect("removed");
         until(name, look, |seen| *seen == Standing::Prompt);
 
-        // fish reads a command's input with its own line editor: it looks like a prompt.
+        // fish reads a command's input with its own line editor, so it looks like a prompt.
         if kind != Shell::Fish {
             server.type_in(name, "read answer");
             until(name, look, |seen| matches!(seen, Standing::Running { .. }));

@@ -1,5 +1,5 @@
-//! Simulated agents: what was typed comes to them after a while, their turns take their time, ask, fail
-//! and end, they die, and people are at them.
+//! Simulated agents: what was typed reaches them after a while; their turns take time, ask, fail
+//! and end; they die; and people use them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,33 +14,33 @@ use crate::agents::report::{Report, State as Told};
 use crate::agents::transcript::How;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 
-/// What an agent does by its nature.
+/// What kind of agent it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habits {
-    /// It keeps a record.
+    /// Whether it keeps a record.
     pub(super) records: bool,
-    /// It has its record open all the time.
+    /// Whether it has its record open all the time.
     pub(super) open: bool,
-    /// It reports, and whether what it reports comes late now and then.
+    /// Whether it reports, and whether its reports are sometimes late.
     pub(super) reports: Option<Late>,
-    /// Its reports hold its messages.
+    /// Whether its reports contain its messages.
     pub(super) messages: bool,
-    /// Its title tells of its state.
+    /// Whether its title shows its state.
     pub(super) titles: bool,
 }
 
-/// Whether reports come late.
+/// Whether reports are sometimes late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Late(pub(super) bool);
 
-/// What an agent does.
+/// What an agent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Doing {
     /// It waits for a prompt.
     Nothing,
-    /// It has taken this prompt, and shows no work yet.
+    /// It has taken this prompt, but does not show any work yet.
     Beginning(String),
-    /// It works.
+    /// It is working.
     Working,
     /// It shows a dialog with this question.
     Asking(String),
@@ -51,24 +51,24 @@ pub(super) enum Doing {
 pub(super) enum Happens {
     /// Its turn begins.
     Begin,
-    /// Its turn goes on.
+    /// Its turn continues.
     Go,
-    /// A person starts it again.
+    /// A person restarts it.
     Restart,
 }
 
-/// What was typed and has not come to the program yet.
+/// Something that was typed and has not reached the program yet.
 #[derive(Debug)]
 pub(super) enum Typing {
     /// A paste.
     Paste(Arc<str>),
-    /// Words of a person's.
+    /// A person's words.
     Words(String),
-    /// All that stands there is deleted.
+    /// Everything in the composer is deleted.
     Clear,
     /// The key that submits, by an attempt or a person.
     Submit(Option<AttemptId>),
-    /// An answer to a dialog: what is typed as it is, and whether it is entered.
+    /// An answer to a dialog: the literal text, and whether Enter follows.
     Answer(String, bool),
     /// A person interrupts.
     Escape,
@@ -78,13 +78,13 @@ pub(super) enum Typing {
 #[derive(Debug, Clone)]
 pub(super) struct Submission {
     pub(super) text: String,
-    /// The attempt whose text it is and that was in flight.
+    /// The attempt that its text belongs to, if that was in flight.
     pub(super) attempt: Option<AttemptId>,
-    /// It was taken back before the agent began.
+    /// Whether it was taken back before the agent began.
     pub(super) annulled: bool,
 }
 
-/// A turn, as it truly is.
+/// The truth about a turn.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) pid: u32,
@@ -93,10 +93,10 @@ pub(super) struct Turn {
     pub(super) task: Option<TaskId>,
     pub(super) began: Timestamp,
     pub(super) last: Timestamp,
-    /// From when on its prompt stands in the record.
+    /// From when on its prompt is in the record.
     pub(super) written: u64,
     pub(super) ended: Option<(How, Timestamp)>,
-    /// From when on its end does.
+    /// From when on its end is in the record.
     pub(super) closed: u64,
     pub(super) answer: String,
     /// How many dialogs are still to come.
@@ -108,43 +108,43 @@ pub(super) struct Turn {
 pub(super) struct AgentPane {
     pub(super) identity: Identity,
     pub(super) lives: bool,
-    /// Not seen before this.
+    /// It is not seen before this time.
     pub(super) hidden: u64,
     pub(super) profile: Arc<Profile>,
     pub(super) habits: Habits,
-    /// Whether its process is there.
+    /// Whether its process is running.
     pub(super) runs: bool,
     pub(super) pid: u32,
-    /// When its process began.
+    /// When its process started.
     pub(super) since: u64,
-    /// Its line to type into is drawn from then on.
+    /// From when on its input line is drawn.
     pub(super) drawn: u64,
-    /// It is behind an editor until then.
+    /// Until when an editor hides it.
     pub(super) behind: u64,
     /// The pane is in copy mode until then.
     pub(super) mode: u64,
-    /// When a person pressed a key there last.
+    /// When a person last pressed a key there.
     pub(super) touched: Option<u64>,
     pub(super) composer: String,
     pub(super) doing: Doing,
     pub(super) turns: Vec<Turn>,
-    /// What it has told last.
+    /// Its last report.
     pub(super) report: Option<Report>,
-    /// The attempt that it was given to last.
+    /// The last attempt that it was given to.
     pub(super) claimed: Option<AttemptId>,
-    /// The attempt that has pressed the key that submits last.
+    /// The last attempt that pressed the key that submits.
     pub(super) pressed: Option<AttemptId>,
-    /// Who has pasted there last, and for which task.
+    /// The last attempt that pasted there, and for which task.
     pub(super) pasted_by: Option<AttemptId>,
     pub(super) pasted_for: Option<TaskId>,
-    /// Nobody answers there any more once it is calm.
+    /// Whether nobody answers there any more once it is calm.
     pub(super) ignored: bool,
     /// What the daemon remembers of it.
     pub(super) memory: Memory,
     pub(super) typed: VecDeque<Typing>,
-    /// When the last of what was typed comes to the program.
+    /// When the last of what was typed reaches the program.
     arrives: u64,
-    /// Submitted while it worked.
+    /// Prompts that were submitted while it worked.
     queued: VecDeque<String>,
     /// Counts what it does.
     step: u64,
@@ -185,13 +185,15 @@ impl AgentPane {
         }
     }
 
-    /// Where the cursor stands: elsewhere whenever it does something else, or something is typed.
+    /// Returns the position of the cursor, which changes whenever the agent does something else or
+    /// something is typed.
     pub(super) fn cursor(&self) -> (u32, u32) {
         let typed = u32::try_from(self.composer.len()).unwrap_or(0);
         (2 + typed, self.row)
     }
 
-    /// Whether its agent waits for a person: it shows a dialog, or its last answer ends in a question.
+    /// Whether its agent is waiting for a person: it shows a dialog, or its last answer ends in a
+    /// question.
     pub(super) fn waits(&self, task: TaskId) -> bool {
         if !self.runs || !self.lives {
             return false;
@@ -215,7 +217,7 @@ impl Turn {
 }
 
 impl State {
-    /// Something is typed at an agent, and comes to it behind all that was typed before.
+    /// Types something at an agent. It arrives after everything that was typed before.
     pub(super) fn type_at(&mut self, index: usize, typing: Typing) {
         let after = if self.chance(15) {
             self.rng.u64(1..3_000)
@@ -230,7 +232,7 @@ impl State {
         self.at(after, Event::Input(index));
     }
 
-    /// What was typed comes to the agent.
+    /// Delivers what was typed to the agent.
     pub(super) fn take_input(&mut self, index: usize) {
         let swallowed = self.chance(20);
         let now = self.now;
@@ -238,7 +240,7 @@ impl State {
         let Some(typing) = pane.typed.pop_front() else {
             return;
         };
-        // Otherwise it comes to another program.
+        // Otherwise, another program receives it.
         if !pane.runs || !pane.lives || pane.behind > now {
             return;
         }
@@ -260,7 +262,7 @@ impl State {
         }
     }
 
-    /// What stands in the composer is submitted.
+    /// Submits the content of the composer.
     fn submit(&mut self, index: usize, by: Option<AttemptId>) {
         let pane = &mut self.agents[index];
         if pane.composer.is_empty() {
@@ -272,7 +274,7 @@ impl State {
             pasted.is_some_and(|pasted| text.contains(&**pasted))
                 && !self.ends.contains_key(attempt)
         };
-        // What a person has added to it is a prompt of theirs.
+        // With a person's additions, it is a prompt of theirs.
         let as_pasted = |attempt: &AttemptId| {
             by.is_some()
                 || self
@@ -305,7 +307,8 @@ impl State {
         self.happens(index, after, Happens::Begin);
     }
 
-    /// Lets an agent go on after so many milliseconds, if it does nothing else before.
+    /// Schedules an agent's next step after this many milliseconds, unless it does something else
+    /// before.
     fn happens(&mut self, index: usize, after: u64, what: Happens) {
         let pane = &mut self.agents[index];
         pane.step += 1;
@@ -313,7 +316,7 @@ impl State {
         self.at(after, Event::Agent(index, step, what));
     }
 
-    /// An agent goes on.
+    /// Takes an agent's next step.
     pub(super) fn agent_goes_on(&mut self, index: usize, step: u64, what: Happens) {
         let pane = &self.agents[index];
         if pane.step != step || !pane.lives {
@@ -352,7 +355,8 @@ impl State {
             let digits = rest.split(|sign: char| !sign.is_ascii_digit()).next();
             digits.and_then(|digits| digits.parse().ok()).map(TaskId)
         });
-        // A reply is about the task that it was given for, and what follows a question about the same.
+        // A reply is about the task that it was given for, and what follows a question is about the
+        // same task.
         let pasted = pane.pasted_by.and_then(|by| self.pasted.get(&by));
         let replied = pane
             .pasted_for
@@ -379,7 +383,7 @@ impl State {
         self.go_on(index);
     }
 
-    /// It works for a while.
+    /// Lets it work for a while.
     fn go_on(&mut self, index: usize) {
         let lasts = if self.chance(10) {
             self.rng.u64(1..20_000)
@@ -465,7 +469,7 @@ impl State {
         }
     }
 
-    /// A person interrupts: a prompt that was not begun stands in the composer again.
+    /// A person interrupts: a prompt that was not begun returns to the composer.
     fn escape(&mut self, index: usize) {
         let pane = &mut self.agents[index];
         match std::mem::replace(&mut pane.doing, Doing::Nothing) {
@@ -483,7 +487,7 @@ impl State {
         }
     }
 
-    /// Its process ends.
+    /// Ends its process.
     pub(super) fn die(&mut self, index: usize) {
         let after = self.rng.u64(300..12_000);
         let pane = &mut self.agents[index];
@@ -507,7 +511,7 @@ impl State {
         pane.memory = Memory::default();
     }
 
-    /// An agent reports, by a program that may take its time.
+    /// An agent reports, through a program that may take a while.
     fn tell(&mut self, index: usize, state: Told, message: Option<String>) {
         let Some(Late(late)) = self.agents[index].habits.reports else {
             return;
@@ -534,7 +538,7 @@ impl State {
         }
     }
 
-    /// A report arrives.
+    /// Delivers a report.
     pub(super) fn told(&mut self, index: usize, report: Report) {
         let known = &mut self.agents[index].report;
         if known.as_ref().is_none_or(|known| known.at <= report.at) {

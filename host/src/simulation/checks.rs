@@ -1,4 +1,4 @@
-//! What has happened in a run, held against what is promised.
+//! Compares what has happened in a run with what is promised.
 
 use super::run::Run;
 use super::world::State;
@@ -9,9 +9,9 @@ use crate::model::task::{Kind, Outcome, Status, Task};
 use crate::store::{REPLY_DROPPED, Store};
 
 impl Run {
-    /// Returns what has happened and must not.
+    /// Returns everything that has happened but must not happen.
     pub(super) fn check(&mut self) -> Vec<String> {
-        // Shells read what stands on their lines, however late.
+        // Shells read what is on their lines, however late.
         for index in 0..SHELLS {
             for _ in 0..8 {
                 let mut state = self.state.borrow_mut();
@@ -35,7 +35,7 @@ impl Run {
         faults
     }
 
-    /// Tells what has happened to each task, and what was submitted to each agent.
+    /// Prints what happened to each task, and what was submitted to each agent.
     pub(super) fn story(&mut self) {
         for id in self.tasks.clone() {
             for row in self.store.history(id).expect("a history") {
@@ -62,10 +62,10 @@ impl Run {
         }
     }
 
-    /// The last row tells how the task stands.
+    /// Checks that the last row shows the task's status.
     fn check_history(&mut self, task: &Task, faults: &mut Vec<String>) {
         let history = self.store.history(task.id).expect("a history");
-        // That an answer was not given takes back that it was.
+        // A dropped reply revokes the row that says it was given.
         let dropped = history
             .last()
             .is_some_and(|row| row.action == REPLY_DROPPED);
@@ -89,7 +89,7 @@ impl Run {
         }
     }
 
-    /// A command ran at most as often as it may, and was done at most once.
+    /// Checks that a command ran at most as often as allowed, and was done at most once.
     fn check_command(&mut self, task: &Task, faults: &mut Vec<String>) {
         let state = self.state.borrow();
         let attempts = self.store.attempts(task.id).expect("attempts");
@@ -115,8 +115,8 @@ impl Run {
         }
     }
 
-    /// What was refused or withdrawn never runs, all that ran is known, and none that has ended waits
-    /// for another to be seen to have ended.
+    /// Checks that no refused or withdrawn job ever runs, that every job that ran is known, and
+    /// that the end of a job is noticed in time, whatever other attempts do.
     fn check_jobs(&mut self, faults: &mut Vec<String>) {
         let attempts = |store: &mut crate::store::Sqlite, id| store.attempts(id).expect("attempts");
         let tasks = self.tasks.clone().into_iter();
@@ -139,8 +139,9 @@ impl Run {
         }
     }
 
-    /// A prompt is submitted at most once an attempt, and again only after one that is known to have
-    /// failed; it is completed only by its own turn, with that turn's answer.
+    /// Checks that a prompt is submitted at most once per attempt, and again only after an attempt
+    /// that is known to have failed, and that it is completed only by its own turn, with that
+    /// turn's answer.
     fn check_prompt(&mut self, task: &Task, faults: &mut Vec<String>) {
         let output = self.store.output(task.id).expect("an output");
         let output = output.map(|output| String::from_utf8_lossy(&output.bytes).into_owned());
@@ -167,7 +168,7 @@ impl Run {
         if task.status != Status::Completed {
             return;
         }
-        // What an agent says last counts: a reply may have followed a turn that failed.
+        // The last turn counts: a reply may have followed a turn that failed.
         let turns: Vec<(&str, &How)> = turns(&state, task.id).collect();
         let received = turns.iter().any(|(text, _)| text.contains(&task.content));
         let went_well = turns
@@ -186,7 +187,7 @@ impl Run {
     }
 }
 
-/// Returns the attempts that have submitted a task, in order.
+/// Returns the attempts that submitted a task, in order.
 fn submitted(state: &State, task: &Task) -> Vec<AttemptId> {
     let all = state.submissions.iter();
     all.filter(|given| !given.annulled && given.text.contains(&task.content))
@@ -194,7 +195,7 @@ fn submitted(state: &State, task: &Task) -> Vec<AttemptId> {
         .collect()
 }
 
-/// Returns the turns that were about a task and have ended, in the order in which they ended: what was
+/// Returns the turns about a task that have ended, in the order in which they ended: what was
 /// submitted, and how it ended.
 fn turns(state: &State, task: TaskId) -> impl Iterator<Item = (&str, &How)> {
     let all = state.agents.iter().flat_map(|pane| pane.turns.iter());

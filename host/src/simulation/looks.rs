@@ -1,5 +1,5 @@
-//! What the daemon sees of simulated agents, and how tmux types at them: the truth, read as late and as
-//! poorly as the real readers do, and folded by the real fold.
+//! What the daemon sees of simulated agents, and how tmux types at them: the truth, read as late
+//! and as poorly as by the real readers, and folded by the real fold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,16 @@ use crate::tmux::{Error, Refusal, Typed};
 /// How often the record of a turn is looked for, in milliseconds.
 const SEARCH_EVERY: u64 = 300;
 
-/// What was said is told of a turn that has been quiet for so long, in seconds.
+/// What was said is reported for an open turn that has been quiet for this long, in seconds.
 const QUIET: i64 = 300;
 
-/// A program that has just drawn the line to type into is given this long, in milliseconds.
+/// How long a program may take to be ready after it has drawn its input line, in milliseconds.
 const SETTLE_IN: u64 = 1_000;
 
-/// A person who has pressed a key counts as being there for so long, in milliseconds.
+/// How long a person who has pressed a key counts as present, in milliseconds.
 const ATTENDED_FOR: u64 = 4_000;
 
-/// What one attempt holds on to.
+/// What one attempt keeps from step to step.
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     /// Whether the record was found.
@@ -47,12 +47,12 @@ impl Hands {
     }
 }
 
-/// What a daemon remembers of an agent from look to look.
+/// What a daemon remembers of an agent from one look to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// It follows the agent's record.
+    /// Whether it follows the agent's record.
     pub(super) follows: bool,
-    /// A turn ended of which no record told.
+    /// Whether a turn ended that no record contained.
     pub(super) keeps_none: bool,
     since: Vec<(Source, Says, Timestamp)>,
     appeared: Option<u64>,
@@ -60,7 +60,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Dates what one look has seen, and forgets what it has not.
+    /// Dates what one look has seen, and forgets what it has not seen.
     fn date(&mut self, seen: Vec<(Source, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
         let before = std::mem::take(&mut self.since);
         let date = |(source, says, detail): (Source, Says, Detail)| {
@@ -81,19 +81,19 @@ impl Memory {
 }
 
 impl AgentPane {
-    /// Whether the agent is seen to run there.
+    /// Whether the agent is seen running there.
     fn is_seen(&self, now: u64) -> bool {
         self.runs && self.behind <= now
     }
 
-    /// What its screen says, in words, too.
+    /// Returns what its screen says, also in words.
     fn screen(&self, now: u64) -> (Says, String) {
         if !self.is_seen(now) || self.drawn > now {
             return (Says::Nothing, "no line to type into".to_owned());
         }
         match &self.doing {
             Doing::Asking(question) => (Says::Waiting, question.clone()),
-            // With a draft, the footer is gone, and the title alone tells.
+            // With a draft, the footer is gone, and only the title shows it.
             Doing::Working if !self.habits.titles || self.composer.is_empty() => {
                 (Says::Busy, "(esc to interrupt)".to_owned())
             }
@@ -110,7 +110,7 @@ impl AgentPane {
         }
     }
 
-    /// Returns the screen as an attempt reads it that wants to see this text.
+    /// Returns the screen as read by an attempt that looks for this text.
     fn shown(&self, text: &str, now: u64) -> Shown {
         let (says, detail) = self.screen(now);
         let has_composer = !matches!(says, Says::Waiting | Says::Nothing);
@@ -135,7 +135,7 @@ impl AgentPane {
         }
     }
 
-    /// For how long nothing has appeared: since the last turn ended.
+    /// Returns how long nothing has appeared: since the last turn ended.
     fn quiet(&self, wall: Timestamp) -> Duration {
         if self.doing != Doing::Nothing {
             return Duration::ZERO;
@@ -145,18 +145,18 @@ impl AgentPane {
         quiet.map_or(Duration::from_secs(3_600), Result::unwrap_or_default)
     }
 
-    /// How often a text is to be seen as one that was given.
+    /// Returns how often a text is shown as one that was given.
     fn given(&self, text: &str) -> usize {
         let shown = |turn: &&Turn| turn.pid == self.pid && turn.text == text;
         self.turns.iter().filter(shown).count()
     }
 
-    /// When its process began, by the wall clock as it stands now.
+    /// Returns when its process started, by the current wall clock.
     fn started(&self, now: u64, wall: Timestamp) -> Timestamp {
         wall - Duration::from_millis(now - self.since)
     }
 
-    /// What the record says of its state, where it is followed.
+    /// Returns what the record says about its state, if it is followed.
     fn transcript(&self, now: u64, started: Timestamp) -> Option<Signal> {
         if !self.habits.records || !(self.habits.open || self.memory.follows) {
             return None;
@@ -173,7 +173,7 @@ impl AgentPane {
         fuse::transcript(&turn).filter(|signal| signal.since >= started)
     }
 
-    /// Makes nothing of a line to type into that has just appeared.
+    /// Ignores an input line that has just appeared.
     fn settled(&mut self, (says, detail): (Says, String), now: u64) -> (Says, String) {
         let memory = &mut self.memory;
         if says == Says::Nothing {
@@ -233,7 +233,7 @@ impl AgentPane {
         }
     }
 
-    /// Returns what a look tells of the pane.
+    /// Returns what a look shows of the pane.
     pub(super) fn sight(&mut self, now: u64, wall: Timestamp) -> PaneSight {
         let agent = self.is_seen(now).then(|| self.agent_sight(now, wall));
         let idle = agent
@@ -254,7 +254,7 @@ impl AgentPane {
         }
     }
 
-    /// Returns what the record tells of a text.
+    /// Returns what the record contains about a text.
     fn record(&self, hands: &mut Hands, query: &Query, now: u64, wall: Timestamp) -> Record {
         let mine = self.turns.iter().rev();
         let mut turns = mine.filter(|turn| turn.pid == query.pid && turn.written <= now);
@@ -295,7 +295,7 @@ impl AgentPane {
         }
     }
 
-    /// Returns the answer that is shown below a prompt, and what stands there besides.
+    /// Returns the answer that is shown below a prompt, and everything that is shown there.
     fn answer(&self, text: &str) -> (String, String) {
         let mut turns = self.turns.iter().rev();
         let turn = turns.find(|turn| turn.text.contains(text));
@@ -316,7 +316,7 @@ impl AgentPane {
 }
 
 impl State {
-    /// An attempt looks at its agent.
+    /// Lets an attempt look at its agent.
     pub(super) fn look_at_agent(
         &mut self,
         index: usize,
@@ -383,7 +383,7 @@ impl State {
         }
     }
 
-    /// tmux compares that a pane is still as it was seen.
+    /// tmux checks that a pane is still as it was seen.
     fn compare(&self, index: usize, cursor: (u32, u32), command: &str) -> Result<(), Refusal> {
         let pane = &self.agents[index];
         if !pane.lives {
@@ -443,7 +443,7 @@ impl State {
         }
     }
 
-    /// tmux types; its answer may be lost, and then it may have typed or not.
+    /// tmux types. Its answer may be lost, and then it may have typed or not.
     fn send(&mut self, index: usize, typing: Typing) -> Typed {
         let lost = self.chance(12);
         if lost && self.rng.bool() {

@@ -1,15 +1,17 @@
-//! A simulated world: the real matcher, the real machines of attempts, their real driver and the real
-//! store, beside shells, agents, tmux and people that are made up, in virtual time, from one seed.
+//! A simulated world: the real matcher, the real machines of attempts, their real driver and the
+//! real store, together with made-up shells, agents, tmux and people, in virtual time, from one
+//! seed.
 //!
-//! People type and take back drafts, run commands and submit prompts of their own, press Ctrl-C and Esc,
-//! answer dialogs, cancel tasks and close panes; directories are slow or dead; answers of tmux are lost;
-//! a session is not seen for a while; agents hang, die, and tell late or nothing of what they do; the
-//! wall clock jumps; the daemon is killed before, in and after each act. A seed that fails is one number:
-//! `ASSIGNER_SIMULATION=SEED` runs it alone and tells its story; `ASSIGNER_SIMULATIONS=N` runs as many as
-//! that, from the seed `ASSIGNER_SIMULATIONS_FROM` on.
+//! People type and delete drafts, run commands and submit prompts of their own, press Ctrl-C and
+//! Esc, answer dialogs, cancel tasks and close panes. Directories are slow or dead; tmux's answers
+//! get lost; a session is not seen for a while; agents hang, die, and report what they do late or
+//! not at all; the wall clock jumps; the daemon is killed before, during and after each act. A
+//! failing seed is a single number: `ASSIGNER_SIMULATION=SEED` runs it alone and prints its story;
+//! `ASSIGNER_SIMULATIONS=N` runs N seeds, starting with `ASSIGNER_SIMULATIONS_FROM`.
 //!
-//! [`rounds`] has the matcher give tasks away, [`world`] is the world as the driver sees it, [`shells`] and [`agents`] what is in it, [`people`]
-//! who disturbs it, [`looks`] what is seen of agents, [`run`] the daemons, and [`checks`] what is promised.
+//! [`rounds`] has the matcher give tasks away, [`world`] is the world as the driver sees it,
+//! [`shells`] and [`agents`] are what is in it, [`people`] disturb it, [`looks`] says what is seen
+//! of agents, [`run`] runs the daemons, and [`checks`] verifies what is promised.
 
 mod agents;
 mod checks;
@@ -32,29 +34,30 @@ const AGENTS: usize = 3;
 const COMMANDS: usize = 6;
 const PROMPTS: usize = 6;
 
-/// After this nobody disturbs anything any more, in milliseconds.
+/// After this time, in milliseconds, nobody disturbs anything any more.
 const CALM: u64 = 12_000;
 
-/// Then everything must have come to its end within so many looks at the sessions; what only waits for
-/// its time takes none.
+/// How many looks at the sessions it may then take until everything has ended. Waiting for a time
+/// to come takes none.
 const LAST: u64 = 6_000;
 
-/// After so many looks it is asked whether it has: what was under way when it became calm is over then.
+/// After how many looks to check whether everything has ended: what was under way when it became
+/// calm is over by then.
 const RESTS: u64 = 20;
 
 /// How often the sessions are looked at, in milliseconds.
 const SCAN: u64 = 100;
 
-/// A job that has left its exit code is seen to have ended within this, in milliseconds, whatever
-/// other attempts wait for.
+/// A job that has left its exit code is seen to have ended within this time, in milliseconds,
+/// whatever other attempts are waiting for.
 const ENDS_WITHIN: u64 = 4_000;
 
-/// A number that whoever runs the tests has set.
+/// Returns a number that the person who runs the tests has set.
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Runs a seed to its end, and returns what it was, too.
+/// Runs a seed to its end, and returns the run and its faults.
 fn run_to_the_end(seed: u64) -> (Run, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -8,10 +8,10 @@ use crate::model::task::Status;
 use crate::store::{Answer, Manage, Store};
 
 impl State {
-    /// A person does something at an agent.
+    /// Lets a person do something at an agent.
     pub(super) fn person_at_agent(&mut self, index: usize) {
-        // Where nothing but the screen and reports tell of a turn, another one right after it cannot be
-        // told from it: people leave an agent without a record alone while it has a task.
+        // If only the screen and reports show a turn, another turn right after it cannot be told
+        // apart from it. So people leave an agent without a record alone while it has a task.
         let pane = &self.agents[index];
         let has_task = pane.claimed.is_some_and(|by| !self.ends.contains_key(&by));
         let pane_records = pane.habits.records;
@@ -44,7 +44,8 @@ impl State {
         }
     }
 
-    /// A person answers what an agent asks, if it asks anything; `said`: also where it has said it.
+    /// Lets a person answer what an agent asks, if it asks anything; if `said`, also a question
+    /// that ended its turn.
     pub(super) fn answer_in_pane(&mut self, index: usize, said: bool) {
         let pane = &self.agents[index];
         let asked = pane.turns.last().is_some_and(Turn::asks);
@@ -59,7 +60,7 @@ impl State {
         }
     }
 
-    /// People leave an agent.
+    /// Makes people leave an agent.
     pub(super) fn calm_agent(&mut self, index: usize) {
         let ignored = index > 0 && self.rng.bool();
         let pane = &mut self.agents[index];
@@ -70,7 +71,7 @@ impl State {
 }
 
 impl Run {
-    /// A person does something, cancels a task or answers one.
+    /// Lets a person do something, cancel a task or answer one.
     pub(super) fn person(&mut self) {
         let (cancels, answers, which) = {
             let mut state = self.state.borrow_mut();
@@ -86,7 +87,7 @@ impl Run {
         let task = self.tasks[which];
         if cancels {
             let wall = self.now().wall;
-            // One that has ended cannot be cancelled.
+            // A task that has ended cannot be cancelled.
             let _ = self.store.cancel(task, wall);
         }
         if answers {
@@ -94,7 +95,7 @@ impl Run {
         }
     }
 
-    /// A person answers what the agent of a task asks, in its pane or from elsewhere.
+    /// Lets a person answer what the agent of a task asks, in its pane or from elsewhere.
     fn answer(&mut self, id: TaskId) {
         let task = self.store.task(id).expect("a task");
         let Some(asks) = task.asks.filter(|_| task.status == Status::WaitingInput) else {
@@ -122,7 +123,8 @@ impl Run {
         }
     }
 
-    /// It is calm: people have left, but for one who answers, and who clears what was left standing.
+    /// It is calm: people have left, except for one who answers and who clears what was left in
+    /// composers.
     pub(super) fn calm(&mut self) {
         if !std::mem::replace(&mut self.is_calm, true) {
             self.state.borrow_mut().calm();
@@ -139,7 +141,7 @@ impl Run {
             let pane = &mut state.agents[index];
             let task = flying.iter().find(|(it, _)| *it == pane.identity);
             let task = task.map(|(_, task)| *task);
-            // What is left standing is taken away by somebody, but for what is just being given.
+            // Someone removes whatever was left in a composer, unless it is just being given.
             let foreign = pane.composer.contains("own") || pane.composer.contains('x');
             let known = task.map(|task| self.store.task(task).expect("a task").status);
             let runs = matches!(known, Some(Status::WaitingInput | Status::InProgress));

@@ -1,5 +1,5 @@
-//! Rounds of the real matcher over the sessions as they were seen, by a policy that takes what it can
-//! and lets a task wait now and then.
+//! Rounds of the real matcher over the sessions as they were seen, with a policy that takes what it
+//! can and occasionally lets a task wait.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,7 +23,7 @@ use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{Brief, Machine, PaneSight};
 use crate::store::{Ledger, Pause, SessionRow, Store};
 
-/// Returns the matcher of a daemon.
+/// Returns a daemon's matcher.
 pub(super) fn matcher(ledger: Ledger) -> Matcher {
     let settings = Settings {
         host: "simulated".to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn matcher(ledger: Ledger) -> Matcher {
     Matcher::new(ledger, settings)
 }
 
-/// A machine of which nothing is to be known: no task names a directory or a variable.
+/// A machine about which nothing needs to be known: no task names a directory or a variable.
 struct Nothing;
 
 impl Surroundings for Nothing {
@@ -50,9 +50,10 @@ impl Surroundings for Nothing {
     }
 }
 
-/// A policy that gives each task the first session that it may go to, and lets every so many wait.
+/// A policy that gives each task the first session that it may go to, and occasionally lets one
+/// wait.
 struct FirstCome {
-    /// How many tasks are decided on before the next that waits.
+    /// How many tasks are decided on up to and including the next one that waits; 0: none waits.
     until: Cell<u32>,
 }
 
@@ -99,7 +100,7 @@ impl Decide for FirstCome {
 }
 
 impl Run {
-    /// Has tasks given to the sessions that are ready, and their attempts run. A daemon may be killed
+    /// Has tasks given to the ready sessions, and starts their attempts. The daemon may be killed
     /// at each step of it.
     pub(super) fn give(&mut self, sessions: &BTreeMap<Identity, Arc<PaneSight>>) {
         let rows = self.rows(sessions);
@@ -127,7 +128,7 @@ impl Run {
         let mut surroundings = Nothing;
         let matched = {
             let round = matcher.round(&offers, &policy, &mut surroundings, &clock);
-            // Nothing in it takes any time: only a daemon that was killed goes no further.
+            // Nothing in it takes any time, so only the round of a killed daemon stops.
             match pin!(round).poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(matched) => matched.expect("a round"),
                 Poll::Pending => return,
@@ -138,7 +139,7 @@ impl Run {
         }
     }
 
-    /// Returns the sessions as rows, and whether each can be given a task.
+    /// Returns the sessions as rows, each with whether it can be given a task.
     fn rows(&mut self, sessions: &BTreeMap<Identity, Arc<PaneSight>>) -> Vec<(SessionRow, bool)> {
         let state = self.state.borrow();
         let pauses = self.store.pauses().expect("pauses");

@@ -1,5 +1,5 @@
-//! One run: a daemon after another over one store, looks at the sessions, and tasks given to those that
-//! are ready.
+//! One run: one daemon after another over one store, looks at the sessions, and tasks given to
+//! those that are ready.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{Machine, Note, PaneSight, Refusals, Scan};
 use crate::store::{Ledger, Sqlite, Store};
 
-/// So many looks and acts at one moment are far more than any needs that lets time pass.
+/// A limit for looks and acts at one moment, far above what anything needs that lets time pass.
 const AT_ONCE: u32 = 5_000;
 
 /// The profiles of the agents, and whether they keep records.
@@ -34,7 +34,7 @@ const PROFILES: [(&str, bool); 3] = [("claude", true), ("codex", true), ("gemini
 
 /// A look at the sessions, on its way to the attempts.
 pub(super) struct Round {
-    /// The daemon that has looked.
+    /// The daemon that looked.
     daemon: u32,
     at: Tick,
     sessions: BTreeMap<Identity, Arc<PaneSight>>,
@@ -45,26 +45,26 @@ pub(super) struct Run {
     pub(super) state: Rc<RefCell<State>>,
     pub(super) store: Sqlite,
     pub(super) driver: Option<Driver<Simulated>>,
-    /// Of the same daemon.
+    /// The matcher of the same daemon.
     pub(super) matcher: Option<Matcher>,
     pub(super) tasks: Vec<TaskId>,
     left: Arc<AtomicU32>,
     asked: Rc<Cell<u64>>,
-    /// It goes on at one moment for ever.
+    /// Whether it goes on forever without letting time pass.
     stuck: Cell<bool>,
     directory: tempfile::TempDir,
-    /// Which daemon this is.
+    /// The number of the current daemon.
     daemon: u32,
     /// Until when sessions are skipped.
     pub(super) held: BTreeMap<Identity, u64>,
     pub(super) refusals: BTreeMap<TaskId, Refusals>,
     scanned: u64,
-    /// How often the sessions were looked at since it is calm.
+    /// How often the sessions were looked at since it became calm.
     rounds: u64,
     pub(super) is_calm: bool,
 }
 
-/// A directory whose files need no disk, where there is one.
+/// Returns a directory whose files need no disk, if there is one.
 fn shared_memory() -> std::path::PathBuf {
     let memory = std::path::PathBuf::from("/dev/shm");
     if memory.is_dir() {
@@ -83,7 +83,7 @@ fn identity(index: usize) -> Identity {
     }
 }
 
-/// Returns the tasks: commands, and prompts each with its number in it.
+/// Returns the tasks: commands, and prompts that each contain their number.
 fn tasks(rng: &mut Rng, prompts: usize) -> Vec<NewTask> {
     let mut task = |new: NewTask| NewTask {
         max_retries: rng.u32(0..3),
@@ -93,7 +93,7 @@ fn tasks(rng: &mut Rng, prompts: usize) -> Vec<NewTask> {
     let commands: Vec<NewTask> = (0..COMMANDS)
         .map(|index| task(NewTask::command(format!("command {index}"))))
         .collect();
-    // The numbers of tasks begin with 1, and those of the commands come first.
+    // Task numbers begin at 1, and those of the commands come first.
     let prompts = (0..prompts).map(|index| {
         let number = COMMANDS + index + 1;
         let prepared = index == 0;
@@ -109,7 +109,7 @@ fn tasks(rng: &mut Rng, prompts: usize) -> Vec<NewTask> {
 }
 
 fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
-    // All patterns of all profiles: they are read once.
+    // All patterns of all profiles are parsed only once.
     static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
     let agent = |index: usize| {
         let (name, keeps) = PROFILES[rng.usize(0..PROFILES.len())];
@@ -131,7 +131,7 @@ fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
 }
 
 impl Run {
-    /// Returns the run of a seed, of which nothing has happened yet.
+    /// Returns the run of a seed, in which nothing has happened.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let directory = tempfile::tempdir_in(shared_memory()).expect("a directory");
@@ -180,7 +180,7 @@ impl Run {
         self.world().now()
     }
 
-    /// Starts a daemon, which takes up what the last one left.
+    /// Starts a daemon, which resumes what the last one left.
     fn start(&mut self) {
         let left = {
             let mut state = self.state.borrow_mut();
@@ -222,7 +222,7 @@ impl Run {
         self.driver = Some(driver);
     }
 
-    /// Looks at the sessions: what is seen is told now, or a moment later.
+    /// Looks at the sessions. What is seen is reported now, or a moment later.
     fn look(&mut self) {
         let at = self.now().tick;
         let mut state = self.state.borrow_mut();
@@ -250,7 +250,7 @@ impl Run {
         state.at(late, Event::Seen(Box::new(round)));
     }
 
-    /// Tells what was seen, and gives tasks to the sessions that are ready.
+    /// Reports what was seen, and gives tasks to the sessions that are ready.
     fn tell(&mut self, round: Round) {
         let now = self.now();
         if round.daemon != self.daemon || self.driver.is_none() {
@@ -271,7 +271,7 @@ impl Run {
         self.give(&sessions);
     }
 
-    /// Hears what attempts have told since.
+    /// Takes what attempts have reported since the last time.
     fn hear(&mut self) {
         let told = self.driver.as_mut().map(Driver::take_told);
         let mut state = self.state.borrow_mut();
@@ -309,7 +309,7 @@ impl Run {
         }
     }
 
-    /// Lets everything run that can.
+    /// Runs everything that can run.
     pub(super) async fn settle(&self) {
         for count in 0.. {
             if count > AT_ONCE {
@@ -327,14 +327,14 @@ impl Run {
             }
             let first = self.state.borrow_mut().looking.pop_first();
             match first {
-                // One of a daemon that was killed waits no more.
+                // An attempt of a killed daemon no longer waits.
                 Some((_, look)) => drop(look.send(())),
                 None => return,
             }
         }
     }
 
-    /// Runs until everything has come to its end.
+    /// Runs until everything has ended.
     pub(super) async fn run(&mut self) {
         self.start();
         loop {
@@ -343,7 +343,7 @@ impl Run {
                 return;
             }
             if self.left.load(Ordering::Relaxed) == 0 {
-                // Killed: what it was at stays as it is.
+                // Killed: what it was doing stays as it is.
                 self.driver = None;
                 self.matcher = None;
                 self.settle().await;
@@ -361,7 +361,7 @@ impl Run {
             if self.state.borrow().is_calm() {
                 self.calm();
                 self.rounds += 1;
-                // To ask the store takes its time.
+                // Asking the store takes a while.
                 if !self.rounds.is_multiple_of(RESTS) {
                     continue;
                 }
@@ -381,7 +381,7 @@ impl Run {
         state.now = state.now.max(at);
         match event {
             Event::Wake(wake) => {
-                // Who has waited may have been dropped.
+                // The receiver may have been dropped.
                 let _ = wake.send(());
             }
             Event::Read(pane) => state.read(pane),
@@ -400,7 +400,7 @@ impl Run {
         }
     }
 
-    /// Goes on to the time for which all that is left waits, where nothing runs.
+    /// If nothing is running, skips to the time that everything left is waiting for.
     fn skip(&mut self) {
         let open = self.store.open_attempts().expect("attempts");
         if open.into_iter().any(|open| !self.is_settled(open.task.id)) {
@@ -431,8 +431,8 @@ impl Run {
         tasks.into_iter().all(|id| self.is_settled(id))
     }
 
-    /// Whether nothing more happens to a task by itself: it has ended, or its agent truly waits, and
-    /// nobody answers.
+    /// Whether nothing more happens to a task by itself: it has ended, or its agent really is
+    /// waiting and nobody answers.
     pub(super) fn is_settled(&mut self, id: TaskId) -> bool {
         let task = self.store.task(id).expect("a task");
         let open = self.store.open_attempts().expect("attempts");

@@ -1,4 +1,4 @@
-//! Simulated shells: they read the lines that were typed, run jobs, and have people at them.
+//! Simulated shells: they read the lines that were typed, run jobs, and are used by people.
 
 use std::collections::VecDeque;
 
@@ -26,12 +26,12 @@ pub(super) struct Spooled {
 pub(super) struct Terminal {
     pub(super) identity: Identity,
     pub(super) lives: bool,
-    /// Not seen before this.
+    /// It is not seen before this time.
     pub(super) hidden: u64,
     draft: String,
-    /// What was typed and not read yet.
+    /// What was typed and has not been read yet.
     lines: VecDeque<AttemptId>,
-    /// What runs: a job, or a command of a person's.
+    /// What runs: a job, or a person's command.
     pub(super) runs: Option<Option<AttemptId>>,
     column: u32,
 }
@@ -61,7 +61,7 @@ impl Terminal {
         self.lives && self.draft.is_empty() && self.runs.is_none() && self.lines.is_empty()
     }
 
-    /// Returns what a look tells of it.
+    /// Returns what a look shows of it.
     pub(super) fn sight(&self) -> PaneSight {
         PaneSight {
             idle: self.is_idle(),
@@ -78,14 +78,14 @@ impl Terminal {
         }
     }
 
-    /// People leave, and take their drafts with them.
+    /// People leave, and delete their drafts.
     pub(super) fn calm(&mut self) {
         self.draft.clear();
     }
 }
 
 impl State {
-    /// A shell reads its next line.
+    /// Lets a shell read its next line.
     pub(super) fn read(&mut self, index: usize) {
         let pane = &mut self.shells[index];
         if !pane.lives || pane.runs.is_some() {
@@ -96,7 +96,7 @@ impl State {
         };
         pane.column += 1;
         let Some(job) = self.jobs.get_mut(&attempt).filter(|job| job.written) else {
-            // There is no such file: nothing happens.
+            // There is no such file, so nothing happens.
             return;
         };
         if job.taken.is_some() {
@@ -109,7 +109,7 @@ impl State {
         self.at(lasts, Event::Over(index));
     }
 
-    /// What runs in a pane has ended.
+    /// Ends what runs in a pane.
     pub(super) fn over(&mut self, index: usize) {
         let pane = &mut self.shells[index];
         let Some(ran) = pane.runs.take().filter(|_| pane.lives) else {
@@ -123,7 +123,7 @@ impl State {
         self.at(1, Event::Read(index));
     }
 
-    /// Ctrl-C: what runs is dropped, and leaves no code; at the prompt the line is.
+    /// Presses Ctrl-C: what runs is dropped and leaves no code; at the prompt, the line is dropped.
     pub(super) fn interrupt(&mut self, index: usize) {
         let pane = &mut self.shells[index];
         if pane.runs.is_none() {
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// A person does something at a shell.
+    /// Lets a person do something at a shell.
     pub(super) fn person_at_shell(&mut self, index: usize) {
         let what = self.rng.u32(0..12);
         let pane = &mut self.shells[index];
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    /// A job is written into the spool.
+    /// Writes a job into the spool.
     pub(super) fn write_job(&mut self, attempt: AttemptId, line: TypedLine) -> Done {
         let succeeds = self.rng.u8(0..4) > 0;
         let job = self.jobs.entry(attempt).or_default();
@@ -165,7 +165,7 @@ impl State {
         Done::Written(Ok(line))
     }
 
-    /// A job is taken back, unless its shell has it.
+    /// Withdraws a job, unless its shell has it.
     pub(super) fn withdraw(&mut self, attempt: AttemptId) -> Done {
         let job = self.jobs.entry(attempt).or_default();
         let by_shell = *job.taken.get_or_insert(false);
@@ -176,7 +176,7 @@ impl State {
         }))
     }
 
-    /// tmux types a line, where the pane still stands as it was seen.
+    /// tmux types a line, if the pane is still as it was seen.
     pub(super) fn type_line(&mut self, line: &TypedLine, attempt: AttemptId) -> Typed {
         let index = self.shell(&line.identity);
         let Some(index) = index.filter(|&index| self.shells[index].lives) else {

@@ -1,4 +1,4 @@
-//! The simulated world: its time, what is going to happen in it, and what the driver sees and does.
+//! The simulated world: its time, its future events, and what the driver sees and does.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,27 +27,27 @@ use crate::node::spool::Taken;
 use crate::store;
 use crate::tmux::{Typed, TypedLine};
 
-/// What is going to happen.
+/// A future event.
 pub(super) enum Event {
-    /// Somebody has waited long enough.
+    /// Something has slept long enough.
     Wake(oneshot::Sender<()>),
     /// A shell reads a line.
     Read(usize),
-    /// What a shell runs is over.
+    /// What a shell runs has ended.
     Over(usize),
     /// An agent reads what was typed.
     Input(usize),
-    /// An agent goes on, unless it has done something else since.
+    /// An agent goes on, unless it has done something else in the meantime.
     Agent(usize, u64, Happens),
-    /// A report of an agent's arrives.
+    /// A report from an agent arrives.
     Told(usize, Report),
     /// A person does something.
     Person,
-    /// What was seen of the sessions is told.
+    /// Attempts are told what was seen of the sessions.
     Seen(Box<Round>),
 }
 
-/// All that there is outside of the daemon.
+/// Everything outside the daemon.
 pub(super) struct State {
     pub(super) rng: Rng,
     pub(super) now: u64,
@@ -60,21 +60,21 @@ pub(super) struct State {
     pub(super) agents: Vec<AgentPane>,
     /// All prompts that were submitted, in order.
     pub(super) submissions: Vec<Submission>,
-    /// What each attempt has pasted last.
+    /// The last text that each attempt pasted.
     pub(super) pasted: BTreeMap<AttemptId, Arc<str>>,
-    /// What was asked when a person answered last, by task.
+    /// The question when a person last answered, by task.
     pub(super) answered: BTreeMap<TaskId, String>,
     /// How each attempt ended, and when.
     pub(super) ends: BTreeMap<AttemptId, (Outcome, u64)>,
     pub(super) faults: Vec<String>,
-    /// What daemons have done, where that is to be told.
+    /// What daemons have done, if that is to be printed.
     pub(super) acts: Option<Vec<String>>,
     /// The attempts that are about to look.
     pub(super) looking: BTreeMap<AttemptId, oneshot::Sender<()>>,
 }
 
 impl State {
-    /// Returns a world in which nothing has happened yet.
+    /// Returns a world in which nothing has happened.
     pub(super) fn new(rng: Rng, shells: Vec<Terminal>, agents: Vec<AgentPane>) -> Self {
         Self {
             rng,
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// Lets something happen after so many milliseconds.
+    /// Schedules an event after this many milliseconds.
     pub(super) fn at(&mut self, after: u64, event: Event) {
         self.next += 1;
         self.events.insert((self.now + after, self.next), event);
@@ -106,12 +106,12 @@ impl State {
         self.now >= CALM
     }
 
-    /// Whether one of so many disturbances happens now.
+    /// Returns true by chance, once in `of` times, while it is not calm.
     pub(super) fn chance(&mut self, of: u64) -> bool {
         !self.is_calm() && self.rng.u64(0..of) == 0
     }
 
-    /// Keeps what has happened, where that is to be told.
+    /// Records what has happened, if that is to be printed.
     pub(super) fn record(&mut self, what: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(acts) = &mut self.acts {
@@ -119,34 +119,35 @@ impl State {
         }
     }
 
-    /// Notes that something was done that must not be.
+    /// Records that something forbidden was done.
     pub(super) fn fault(&mut self, fault: &str) {
         self.faults.push(format!("{} ms: {fault}", self.now));
     }
 
-    /// What the wall clock shows.
+    /// Returns the time on the wall clock.
     pub(super) fn wall(&self) -> Timestamp {
         let origin = Timestamp::from_second(EPOCH + self.skew).expect("a time");
         origin + Duration::from_millis(self.now)
     }
 
-    /// The shell of that identity.
+    /// Returns the index of the shell with this identity.
     pub(super) fn shell(&self, identity: &Identity) -> Option<usize> {
         let mut panes = self.shells.iter();
         panes.position(|pane| pane.identity == *identity)
     }
 
-    /// The agent's pane of that identity.
+    /// Returns the index of the agent's pane with this identity.
     pub(super) fn agent(&self, identity: &Identity) -> Option<usize> {
         let mut panes = self.agents.iter();
         panes.position(|pane| pane.identity == *identity)
     }
 
-    /// A person does something, somewhere.
+    /// Lets a person do something somewhere.
     pub(super) fn person(&mut self) {
         let shells = self.shells.len();
         let index = self.rng.usize(0..shells + self.agents.len());
-        // Nobody sets the clock where agents are: all that they tell of themselves bears its time.
+        // The clock is not set if there are agents, because everything that they report is dated by
+        // it.
         if self.agents.is_empty() && self.rng.u8(0..12) == 0 {
             self.skew += self.rng.i64(-3..4) * 3_600;
         } else if index < shells {
@@ -156,7 +157,7 @@ impl State {
         }
     }
 
-    /// Everybody leaves.
+    /// Makes everyone leave.
     pub(super) fn calm(&mut self) {
         for pane in &mut self.shells {
             pane.calm();
@@ -189,17 +190,17 @@ impl State {
     }
 }
 
-/// The world, as the driver sees it.
+/// The world as the driver sees it.
 pub(super) struct Simulated {
     pub(super) state: Rc<RefCell<State>>,
-    /// How many acts and commits there are before the daemon is killed.
+    /// How many acts and commits are left before the daemon is killed.
     pub(super) left: Arc<AtomicU32>,
-    /// How often something was asked of it: where nothing is, all wait.
+    /// How often anything was asked of it. If this does not change, everything is waiting.
     pub(super) asked: Rc<Cell<u64>>,
 }
 
 impl Simulated {
-    /// Whether the daemon is still there; counts an act.
+    /// Counts an act, and returns whether the daemon is still alive.
     fn lives(&self) -> bool {
         counts(&self.left)
     }
@@ -208,7 +209,7 @@ impl Simulated {
         self.asked.set(self.asked.get() + 1);
     }
 
-    /// Completes after some time, of which there may be none.
+    /// Completes after this many milliseconds, possibly zero.
     async fn pass(&self, ms: u64) {
         if ms > 0 {
             self.sleep(Duration::from_millis(ms)).await;
@@ -216,7 +217,7 @@ impl Simulated {
     }
 }
 
-/// Counts an act or a commit; whether the daemon is still there.
+/// Counts an act or a commit, and returns whether the daemon is still alive.
 pub(super) fn counts(left: &AtomicU32) -> bool {
     let now = left.load(Ordering::Relaxed).saturating_sub(1);
     left.store(now, Ordering::Relaxed);
@@ -241,15 +242,15 @@ impl World for Simulated {
         self.note();
         let (wake, woken) = oneshot::channel();
         let after = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        // Nothing takes no time at all.
+        // Every sleep takes some time.
         self.state.borrow_mut().at(after.max(1), Event::Wake(wake));
         let _ = woken.await;
     }
 
     async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, _: &Scan) -> Look {
         self.note();
-        // In which order a channel wakes those who wait is left to chance: they step by their number,
-        // one after the other.
+        // The order in which a channel wakes its receivers is random, so attempts step in the order
+        // of their numbers, one after another.
         let (look, turn) = oneshot::channel();
         self.state.borrow_mut().looking.insert(brief.attempt, look);
         let _ = turn.await;
@@ -265,7 +266,7 @@ impl World for Simulated {
             if let Some(index) = agent.filter(|_| wants.profile.is_some()) {
                 state.look_at_agent(index, hands, wants, &mut look);
             }
-            // What was read may come a moment later.
+            // The result of a look may arrive a moment later.
             let late = if wants.screen && state.chance(20) {
                 state.rng.u64(1..400)
             } else {
@@ -317,7 +318,7 @@ impl World for Simulated {
             return std::future::pending().await;
         }
         if matches!(act, Act::Paste { .. } | Act::Press { .. }) {
-            // tmux is asked, and compares when it comes to it.
+            // tmux takes a moment, and compares only then.
             let takes = {
                 let mut state = self.state.borrow_mut();
                 let most = if state.chance(10) { 500 } else { 10 };
@@ -353,7 +354,7 @@ impl World for Simulated {
                 }
                 act => state.act_on_agent(brief, hands, act),
             };
-            // An answer that is lost is waited for.
+            // A lost answer is waited for.
             let waits = if matches!(done, Done::Typed(Typed::Unknown(_))) {
                 state.rng.u64(1..3_000)
             } else {
@@ -394,7 +395,7 @@ impl World for Simulated {
             job.written = false;
         }
         if let Some(index) = state.agent(&brief.identity) {
-            // The engine goes on following the record that was found.
+            // The engine continues to follow the record that was found.
             state.agents[index].memory.follows |= hands.has_found();
         }
     }

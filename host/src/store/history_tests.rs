@@ -3,7 +3,7 @@
 use super::tests::*;
 use super::*;
 
-/// A row of history: action, session, cause, and after how many seconds.
+/// A history row: action, session, cause, and time in seconds.
 type Row = (String, Option<String>, String, i64);
 
 fn row(action: &str, session: Option<&str>, details: &str, seconds: i64) -> Row {
@@ -25,7 +25,7 @@ fn rows(store: &mut Sqlite, task: TaskId) -> Vec<Row> {
     history.into_iter().map(told).collect()
 }
 
-/// The rows that are about no task.
+/// The rows that are not about a task.
 fn rows_of_none(directory: &tempfile::TempDir) -> Vec<Row> {
     let connection = other(directory);
     let mut query = connection
@@ -43,7 +43,7 @@ fn rows_of_none(directory: &tempfile::TempDir) -> Vec<Row> {
     rows.expect("rows").map(|row| row.expect("a row")).collect()
 }
 
-/// Brings a queued task to a state, and returns the attempt that stands open then.
+/// Brings a queued task to a state and returns the attempt that is open then.
 fn bring(store: &mut Sqlite, task: TaskId, to: Status) -> Option<AttemptId> {
     if to == Status::Pending {
         return None;
@@ -72,7 +72,7 @@ fn bring(store: &mut Sqlite, task: TaskId, to: Status) -> Option<AttemptId> {
     None
 }
 
-/// A store with one task that stands so, and how many rows it has.
+/// A store with one task in the given state, and the number of its rows.
 fn standing(status: Status) -> (tempfile::TempDir, Sqlite, TaskId, Option<AttemptId>, usize) {
     let (directory, mut store) = store();
     let task = queue(&mut store, &[NewTask::prompt("x")])[0];
@@ -117,7 +117,7 @@ fn a_claim_says_who_decided_and_each_phase_is_a_row() {
         assert_eq!(open.submitted_at, reached(3));
         assert_eq!(open.started_at, reached(4));
     }
-    // The first phase comes with the claim, the last with the end.
+    // The claim sets the first phase, and the end the last.
     for phase in [Phase::Claimed, Phase::Ended] {
         let refused = store.advance(attempt, phase, "", later(5));
         assert!(matches!(refused, Err(StoreError::NoAttempt(id)) if id == attempt));
@@ -249,7 +249,7 @@ fn a_question_and_what_follows_are_rows() {
     let read = store.task(task).expect("a task");
     assert_eq!((read.status, read.asks), (Status::InProgress, None));
     let open = store.open_attempts().expect("open").remove(0);
-    // A dialog is a part of the turn.
+    // A dialog is part of the turn.
     assert!(open.answered && !open.has_said);
     assert_eq!(open.started_at, Some(later(2)));
     assert_eq!(
@@ -304,7 +304,7 @@ fn a_cancellation_is_a_row_wherever_the_task_stands() {
                 assert_eq!(cancelled.expect("asked"), status);
                 assert_eq!(new, [row("cancel_requested", None, "by a person", 4)]);
                 assert_eq!(read.cancel_requested, Some(later(4)));
-                // A second word does not move the first.
+                // A second request does not move the first.
                 store.cancel(task, later(9)).expect("asked again");
                 let read = store.task(task).expect("a task");
                 assert_eq!(read.cancel_requested, Some(later(4)));
@@ -341,7 +341,7 @@ fn a_persons_word_on_an_uncertain_task_is_a_row() {
             assert_eq!(read.status, to);
             let again = to == Status::Pending;
             assert_eq!(read.completed_at, (!again).then(|| later(5)));
-            // What is sent again starts anew; of the others it is known what they were.
+            // A task that is sent again starts anew; the others keep what is known about them.
             assert_eq!(read.error.is_none(), again);
             assert_eq!(read.session.is_none(), again);
         }
@@ -486,7 +486,8 @@ fn one_that_fails_with_another_says_with_which() {
     }
 }
 
-/// A round may have seen the session before a person said something of it, and the task after.
+/// A round may have looked at the session before a person set something for it, and at the task
+/// after.
 #[test]
 fn what_was_said_before_a_claim_holds_for_it() {
     let (_directory, mut store) = store();

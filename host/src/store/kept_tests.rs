@@ -1,4 +1,4 @@
-//! The thread that writes, the log of policies, and values that are kept apart.
+//! The thread that writes, the log of policies, and secret values.
 
 use serde_json::json;
 
@@ -28,13 +28,13 @@ async fn what_was_not_committed_is_told_to_nobody_as_done() {
         matches!(broken, Err(StoreError::NotCommitted)),
         "{broken:?}"
     );
-    // It goes on, and what was undone has left nothing.
+    // The thread continues, and the failed operation has left nothing.
     assert_eq!(queue("b").await.expect("queued"), [TaskId(2)]);
     let nobody = ledger.run(|store| store.task(TaskId(9))).await;
     assert!(matches!(nobody, Err(StoreError::NoTask(TaskId(9)))));
 }
 
-/// More than share a transaction, all at once: each hears of its own.
+/// More operations than share a transaction, all at once: each caller gets its own result.
 #[tokio::test]
 async fn each_caller_hears_of_its_own_work() {
     let (_directory, store) = store();
@@ -62,8 +62,8 @@ async fn each_caller_hears_of_its_own_work() {
     assert_eq!(seen.len(), 600);
 }
 
-/// Those that share a transaction are kept together or not at all: a reader waits for so many at
-/// most.
+/// Operations that share a transaction are kept together or not at all. Their number is bounded, so
+/// that a reader does not wait for long.
 #[tokio::test]
 async fn what_waits_together_is_committed_together_up_to_a_bound() {
     let (_directory, store) = store();
@@ -149,7 +149,7 @@ fn what_became_of_a_policy_is_read_as_it_was_written() {
         .map(|event| event.id)
         .collect();
     assert_eq!(log, [14, 15, 16]);
-    // What is known of it already stays, where nothing else is told.
+    // What is already known stays if nothing else is reported.
     store
         .settle_policy(1, Refused, None, None)
         .expect("settled");
@@ -165,7 +165,7 @@ fn what_became_of_a_policy_is_read_as_it_was_written() {
     let read = store.policy_event(1).expect("read").expect("there");
     assert_eq!((read.outcome, read.policy), (Live, Some(other_policy)));
     assert_eq!(read.reason.as_deref(), Some("so"));
-    // What a later version has written orders nothing.
+    // A value that a later version wrote orders nothing.
     other(&directory)
         .execute_batch(
             "UPDATE policy_log SET cause = 'new', outcome = 'new', policy_name = NULL WHERE id = 1",
@@ -252,7 +252,7 @@ fn only_a_name_of_ours_is_a_file_of_values() {
         (secrets.values(&name), secrets.values(&second)),
         (None, None)
     );
-    // Nothing is there yet.
+    // Nothing exists there yet.
     let nothing = Secrets::of(&data.path().join("nowhere"));
     nothing.sweep(&BTreeSet::new());
     std::fs::write(data.path().join("file"), "").expect("written");

@@ -1,4 +1,4 @@
-//! The engine's way to the store: one thread that owns the connection and commits in groups, so
+//! The engine's access to the store: one thread that owns the connection and commits in groups, so
 //! that no blocking SQL runs on the async threads and many small writes share one `fsync`.
 
 use std::sync::mpsc;
@@ -8,27 +8,27 @@ use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
 
-/// At most so many operations share a transaction: a reader should not wait for long.
+/// At most this many operations share a transaction, so that a reader does not wait for long.
 const GROUP: usize = 256;
 
 type Job = Box<dyn FnOnce(&mut dyn Store) -> Reply + Send>;
-/// Tells the caller what its operation returned, given whether the group was committed.
+/// Passes the result of its operation to the caller, given whether the group was committed.
 type Reply = Box<dyn FnOnce(bool) + Send>;
 
-/// A handle to the thread; clones share it. It ends with the last handle.
+/// A handle to the thread, shared by its clones. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Ledger {
     jobs: mpsc::Sender<Job>,
-    /// In tests, a store without a thread, so that what happens repeats.
+    /// In tests, a store without a thread, so that a run is reproducible.
     #[cfg(test)]
     here: Option<std::sync::Arc<Here>>,
 }
 
-/// A store that is used where its caller stands.
+/// A store that is used on the caller's own thread.
 #[cfg(test)]
 pub(crate) struct Here {
     store: std::sync::Mutex<Box<dyn Store + Send>>,
-    /// Asked before and after each operation: whether its caller is to hear of it.
+    /// Called before and after each operation: whether the caller gets the result.
     lives: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -36,7 +36,7 @@ impl Ledger {
     /// Starts the thread that owns `store`.
     ///
     /// # Errors
-    /// The system starts no more threads.
+    /// The system cannot start another thread.
     pub fn start(mut store: impl Store + Send + 'static) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()
@@ -68,8 +68,8 @@ impl Ledger {
         })
     }
 
-    /// Uses `store` on the caller's own thread. Once `lives` is false nobody hears of anything any more,
-    /// as where the process was killed before an operation, or right after it.
+    /// Uses `store` on the caller's own thread. Once `lives` returns false, no caller gets a result
+    /// any more, as if the process had been killed before an operation, or right after it.
     #[cfg(test)]
     pub(crate) fn here(
         store: impl Store + Send + 'static,
@@ -85,10 +85,10 @@ impl Ledger {
         }
     }
 
-    /// Runs `work` on the store and returns what it returned, once that is on disk.
+    /// Runs `work` on the store and returns its result once its changes are on disk.
     ///
     /// # Errors
-    /// What `work` returned, or [`StoreError::NotCommitted`] where its transaction failed.
+    /// The error of `work`, or [`StoreError::NotCommitted`] if its transaction failed.
     pub async fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
@@ -119,7 +119,7 @@ impl Ledger {
                 } else {
                     Err(StoreError::NotCommitted)
                 };
-                // The caller may have gone away; its work is done all the same.
+                // The caller may no longer exist; its operation is complete all the same.
                 let _ = tell.send(result);
             })
         });

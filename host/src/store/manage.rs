@@ -1,4 +1,4 @@
-//! What people ask of the queue and of sessions, apart from what the engine does.
+//! What people ask of the queue and of sessions, apart from the operations of the engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,15 +17,15 @@ use crate::model::naming::{Meaning, SessionRef};
 use crate::model::session::Activity;
 use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
-/// What people ask; each is one transaction.
+/// What people ask for. Each method is one transaction.
 pub trait Manage: Store {
-    /// Queues a failed or cancelled task once more; its tries are counted anew. `secrets`: where
-    /// the values of its secret variables are kept now. `release`: it runs also where what it follows
-    /// did not complete.
+    /// Queues a failed or cancelled task again and starts counting its tries anew. `secrets` names
+    /// where the values of its secret variables are stored now. With `release`, it runs even if a
+    /// task that it follows did not complete.
     ///
     /// # Errors
-    /// There is no such task, it is in another state, it is to fail with one that has failed, or it
-    /// has secret variables and nothing keeps their values.
+    /// There is no such task, it is in another state, it is to fail with a parent that has failed,
+    /// or it has secret variables whose values are no longer stored.
     fn retry(
         &mut self,
         id: TaskId,
@@ -34,16 +34,17 @@ pub trait Manage: Store {
         now: Timestamp,
     ) -> Result<Status, StoreError>;
 
-    /// The same with every failed task. Returns those that were queued, and why others were not.
+    /// Does the same for every failed task. Returns those that were queued, and why others were
+    /// not.
     ///
     /// # Errors
-    /// The database refused: then none is queued.
+    /// The database refused: no task is queued.
     fn retry_all_failed(
         &mut self,
         now: Timestamp,
     ) -> Result<(Vec<TaskId>, Vec<StoreError>), StoreError>;
 
-    /// Gives a task to a session (`None`: to any), also one that runs or has ended badly.
+    /// Gives a task to a session (`None`: to any), even one that is running or has ended badly.
     ///
     /// # Errors
     /// There is no such task, or it has completed or is uncertain.
@@ -60,8 +61,8 @@ pub trait Manage: Store {
     /// There is no such task, or it is not pending.
     fn edit(&mut self, id: TaskId, edit: &Edit, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Deletes tasks in one of `statuses` that ended before `before`, and returns them. Their
-    /// history stays. One that a task which has not ended follows is left.
+    /// Deletes the tasks in one of `statuses` that ended before `before`, and returns them. Their
+    /// history stays. A task is kept if a task that has not ended follows it.
     ///
     /// # Errors
     /// The database refused.
@@ -72,19 +73,19 @@ pub trait Manage: Store {
         now: Timestamp,
     ) -> Result<Vec<Task>, StoreError>;
 
-    /// Answers an agent that waits for a person; a daemon that runs gives it the answer.
+    /// Answers an agent that waits for a person. The running daemon delivers the answer.
     ///
     /// # Errors
-    /// There is no such task, its agent waits for nobody, or it was answered already.
+    /// There is no such task, its agent is not waiting, or it was already answered.
     fn reply(&mut self, id: TaskId, answer: &Answer, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lets sessions take no new tasks, or take them again.
+    /// Pauses or resumes sessions.
     ///
     /// # Errors
     /// The database refused.
     fn pause(&mut self, what: &[Pause], paused: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Sets and removes labels of a session, whether it is there or not.
+    /// Sets and removes labels of a session, whether or not the session exists.
     ///
     /// # Errors
     /// The database refused.
@@ -96,11 +97,11 @@ pub trait Manage: Store {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Returns the session that has that name, or one of its further names; where there is none any
-    /// more, the one that had it last.
+    /// Returns the session with that name, or with that name as one of its others. If there is no
+    /// such session any more, returns the last one that had the name.
     ///
     /// # Errors
-    /// None was ever seen.
+    /// No session with that name was ever seen.
     fn session(&mut self, name: &str) -> Result<SessionRow, StoreError>;
 
     /// Returns the last `limit` rows of a session's history, oldest first.
@@ -109,10 +110,10 @@ pub trait Manage: Store {
     /// The database refused.
     fn session_history(&mut self, name: &str, limit: usize) -> Result<Vec<HistoryRow>, StoreError>;
 
-    /// Tells what a session's variables are now; a daemon that runs takes it up.
+    /// Reports the current values of a session's variables to the running daemon.
     ///
     /// # Errors
-    /// No such session was ever seen.
+    /// No session with that name was ever seen.
     fn update_env(
         &mut self,
         session: &str,
@@ -123,22 +124,22 @@ pub trait Manage: Store {
     /// Merges a database of the Python worker into this one.
     ///
     /// # Errors
-    /// It is none, or cannot be read: nothing has changed.
+    /// It is not one, or it cannot be read: nothing has changed.
     fn import(&mut self, path: &Path, now: Timestamp) -> Result<Imported, StoreError>;
 }
 
-/// A pending task as it is to be.
+/// The changes to a pending task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edit {
-    /// All of it; [`NewTask::after`] holds what it is to follow besides.
+    /// The complete task. [`NewTask::after`] holds the tasks that it follows in addition.
     pub task: NewTask,
-    /// As it was when it was read; see [`Task::revision`].
+    /// Its revision when it was read; see [`Task::revision`].
     pub revision: i64,
-    /// Whether it follows no task any more, but those of `task`.
+    /// Whether it stops following the tasks that it follows so far.
     pub unfollow: bool,
-    /// What becomes of it where a task that it follows already does not complete; `None`: as before.
+    /// What becomes of it if a task that it already follows does not complete. `None`: as before.
     pub if_parent_fails: Option<IfParentFails>,
-    /// What was changed, for the history.
+    /// A description of the changes, for the history.
     pub what: String,
 }
 
@@ -175,7 +176,7 @@ impl Manage for Sqlite {
                 .query_map([], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             let (mut queued, mut left) = (Vec::new(), Vec::new());
-            // A parent comes before those that follow it.
+            // Ids are in ascending order, so a parent comes before its followers.
             for id in ids.into_iter().map(TaskId) {
                 match requeue(connection, id, None, now) {
                     Ok(_) => queued.push(id),
@@ -319,7 +320,7 @@ impl Manage for Sqlite {
             if status != Status::WaitingInput {
                 return Err(StoreError::NotAsking { id, status });
             }
-            // A second one would answer what is asked next, which nobody has seen.
+            // A second answer would go to the next question, which nobody has seen.
             if connection
                 .prepare_cached("SELECT 1 FROM replies WHERE task_id = ?1")?
                 .exists([id.0])?
@@ -438,14 +439,14 @@ impl Manage for Sqlite {
     }
 }
 
-/// Returns the session of that name: as it is called now, or was.
+/// Returns the session with that name, current or former.
 fn read_session(connection: &rusqlite::Connection, name: &str) -> Result<SessionRow, StoreError> {
     let rows = read_sessions(connection)?;
     let there = |row: &&SessionRow| row.activity != Activity::Gone;
     let labelled = |row: &&SessionRow| row.who().labels().any(|label| label == name);
     let last = rows.iter().find(|row| row.name == name);
     let now = rows.iter().filter(there).find(labelled);
-    // It may be there under another name.
+    // The last one may still exist under another name.
     let renamed = last.and_then(|last| {
         let mut there = rows.iter().filter(there);
         there.find(|row| row.identity == last.identity)

@@ -1,4 +1,4 @@
-//! The durable queue: what is kept, and the narrow trait behind which it is kept.
+//! The durable queue: what is stored, and the narrow trait in front of the storage.
 //!
 //! ```text
 //! cli ----------------> Store (one connection, blocking)
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Every change of a task is one transaction that also writes a row of `assignment_history`.
-//! rusqlite's types stay in here.
+//! rusqlite's types stay inside this module.
 
 #[cfg(test)]
 mod history_tests;
@@ -60,39 +60,39 @@ use crate::model::task::{
 };
 use crate::model::verdict::Obstacle;
 
-/// Why the store could not do what it was asked.
+/// Why the store could not do what it was asked to.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The directory of the data cannot be made or written.
+    /// The data directory cannot be created or written.
     #[error(
         "cannot use the data directory `{path}`: {source}; name another with --data-dir",
         path = path.display()
     )]
     Directory {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The database cannot be opened, or is no database.
+    /// The database cannot be opened, or the file is not a database.
     #[error("cannot open the database `{path}`: {source}", path = path.display())]
     Open {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// A later assigner has changed the schema.
+    /// A newer assigner has changed the schema.
     #[error(
         "the database `{path}` has version {found}, and this assigner knows versions up to {known}: install the newer assigner again",
         path = path.display()
     )]
     Newer {
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// Its `user_version`.
         found: i64,
-        /// Ours.
+        /// The newest version that this assigner knows.
         known: i64,
     },
     /// The database belongs to another program.
@@ -101,125 +101,125 @@ pub enum StoreError {
         path = path.display()
     )]
     Foreign {
-        /// Which.
+        /// Its path.
         path: PathBuf,
     },
     /// The database cannot be copied before it is changed.
     #[error("cannot copy the database to `{path}`: {source}", path = path.display())]
     Copy {
-        /// Where to.
+        /// The path of the copy.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Not what `import` takes.
+    /// The file is not one that `import` accepts.
     #[error(
         "`{path}` is no database of the Python worker (it has no table `prompts` of its kind)",
         path = path.display()
     )]
     NotOriginal {
-        /// Which.
+        /// Its path.
         path: PathBuf,
     },
-    /// Values that are kept apart cannot be written.
+    /// Secret values cannot be written.
     #[error("cannot keep secret values in `{path}`: {source}", path = path.display())]
     Secrets {
-        /// Where.
+        /// Their directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A task may follow those that were queued before it.
+    /// A task can only follow tasks that were queued before it.
     #[error("task {id} cannot follow task {parent}, which was queued later")]
     FollowsLater {
         /// The task.
         id: TaskId,
-        /// What it was to follow.
+        /// The task it was to follow.
         parent: TaskId,
     },
-    /// A task that is to fail with its parent cannot be queued again before that.
+    /// A task that fails with its parent cannot be queued again before its parent is.
     #[error(
         "task {id} follows task {parent}, which is {status}: `assigner retry {parent}` first, or `assigner retry --release {id}` to run it all the same"
     )]
     ParentFailed {
         /// The task.
         id: TaskId,
-        /// What it follows.
+        /// The task it follows.
         parent: TaskId,
-        /// How that stands.
+        /// The state of that task.
         status: Status,
     },
-    /// The secret values of a task are not kept any more.
+    /// The secret values of a task are no longer stored.
     #[error(
         "the secret values of task {id} were deleted when it ended: export {names} and `assigner retry {id}`",
         names = names.join(", ")
     )]
     SecretsGone {
-        /// Which task.
+        /// The task.
         id: TaskId,
-        /// The variables.
+        /// The names of the variables.
         names: Vec<String>,
     },
-    /// Somebody else was faster.
+    /// Somebody else changed the task first.
     #[error("task {0} was changed by somebody else in between: look at it and try again")]
     Changed(TaskId),
-    /// Only a task that waits can be changed.
+    /// Only a pending task can be changed.
     #[error("task {id} is {status}: only a pending task can be changed")]
     NotPending {
-        /// Which.
+        /// The task.
         id: TaskId,
-        /// How it stands.
+        /// Its state.
         status: Status,
     },
-    /// An answer is on its way.
+    /// The task was already answered, and its agent has not continued yet.
     #[error("task {0} was answered already, and its agent has not gone on yet")]
     Answered(TaskId),
-    /// Nobody asks anything.
+    /// The agent of the task is not asking anything.
     #[error("task {id} is {status}: its agent waits for no answer")]
     NotAsking {
-        /// Which.
+        /// The task.
         id: TaskId,
-        /// How it stands.
+        /// Its state.
         status: Status,
     },
-    /// No session of that name was ever seen.
+    /// No session with that name was ever seen.
     #[error("there is no session `{0}`: `assigner sessions` shows those there are")]
     NoSession(String),
-    /// The task is in a state in which that cannot happen.
+    /// The state of the task does not allow it.
     #[error("task {id}: {source}")]
     Illegal {
-        /// Which task.
+        /// The task.
         id: TaskId,
-        /// Why.
+        /// The transition that is not allowed.
         source: IllegalTransition,
     },
     /// There is no such task.
     #[error("there is no task {0}: `assigner list` shows those there are")]
     NoTask(TaskId),
-    /// There is no such attempt, or it has ended.
+    /// There is no such attempt, or it has already ended.
     #[error("attempt {0} has ended or never was")]
     NoAttempt(AttemptId),
     /// SQLite refused.
     #[error("the database refused: {0}")]
     Sql(#[from] rusqlite::Error),
-    /// The disk is full, or fails.
+    /// The disk is full or failing.
     #[error("the change could not be committed to the database: is the disk full?")]
     NotCommitted,
-    /// The thread that writes is gone.
+    /// The thread that writes has ended.
     #[error("the store has stopped")]
     Stopped,
 }
 
-/// What a store can do. A method that changes something is one transaction, or part of the one
-/// that [`Store::group`] holds open.
+/// What a store can do. A method that changes something is one transaction, or part of the one that
+/// [`Store::group`] holds open.
 pub trait Store: PolicyLog {
-    /// Runs `work` in one transaction; what it does is kept unless committing fails.
+    /// Runs `work` in one transaction. Its changes are kept unless the commit fails.
     ///
     /// # Errors
-    /// The transaction could not be begun or committed: nothing of `work` is kept.
+    /// The transaction could not be started or committed: none of `work`'s changes are kept.
     fn group(&mut self, work: &mut dyn FnMut(&mut dyn Store)) -> Result<(), StoreError>;
 
-    /// Queues tasks, all or none, and returns their numbers in order.
+    /// Queues tasks, either all or none, and returns their ids in order.
     ///
     /// # Errors
     /// The database refused.
@@ -228,17 +228,17 @@ pub trait Store: PolicyLog {
     /// Returns a task.
     ///
     /// # Errors
-    /// There is none of that number.
+    /// There is no task with that id.
     fn task(&mut self, id: TaskId) -> Result<Task, StoreError>;
 
-    /// Returns the tasks in one of `statuses` (all where empty), the newest `limit` of them,
-    /// oldest first.
+    /// Returns the newest `limit` tasks whose state is one of `statuses` (any state if it is
+    /// empty), oldest first.
     ///
     /// # Errors
     /// The database refused.
     fn tasks(&mut self, statuses: &[Status], limit: usize) -> Result<Vec<Task>, StoreError>;
 
-    /// Returns a task's attempts, those that count, oldest first.
+    /// Returns a task's attempts, oldest first, leaving out those that do not count.
     ///
     /// # Errors
     /// The database refused.
@@ -250,13 +250,13 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn history(&mut self, id: TaskId) -> Result<Vec<HistoryRow>, StoreError>;
 
-    /// Returns the output of a task's last attempt that has one.
+    /// Returns the output of the last attempt of a task that has any.
     ///
     /// # Errors
     /// The database refused.
     fn output(&mut self, id: TaskId) -> Result<Option<Output>, StoreError>;
 
-    /// Returns how many tasks stand in each state.
+    /// Returns the number of tasks in each state.
     ///
     /// # Errors
     /// The database refused.
@@ -274,34 +274,34 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn parents(&mut self, id: TaskId) -> Result<Vec<ParentRow>, StoreError>;
 
-    /// Lets tasks run whose time has come: the time that their sender named.
+    /// Releases the tasks whose time, as named by their sender, has come.
     ///
     /// # Errors
     /// The database refused.
     fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns the failed tasks that rest before their next try. When a rest is over is for the
-    /// caller to say: it is a time that passes, whatever the clock of the machine is set to. At most
-    /// so many are returned, the oldest tasks first.
+    /// Returns at most `limit` failed tasks that rest before their next try, the oldest first. The
+    /// caller decides when a rest is over, because a rest is measured as elapsed time, independent
+    /// of the wall clock.
     ///
     /// # Errors
     /// The database refused.
     fn resting(&mut self, limit: usize) -> Result<Vec<Rest>, StoreError>;
 
-    /// Ends rests, of tasks that still rest as they did.
+    /// Ends rests that have not changed since they were read.
     ///
     /// # Errors
     /// The database refused.
     fn release(&mut self, rested: &[Rest]) -> Result<(), StoreError>;
 
-    /// Returns the groups into which hard constraints divide the tasks that are pending.
+    /// Returns the groups of pending tasks that share the same hard constraints.
     ///
     /// # Errors
     /// The database refused.
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError>;
 
-    /// Returns at most `limit` tasks of `lanes` that may run now, behind `after`, in the order in
-    /// which they are to be served.
+    /// Returns at most `limit` tasks of `lanes` that may run now, starting after `after`, in the
+    /// order in which they are to be served.
     ///
     /// # Errors
     /// The database refused.
@@ -312,15 +312,15 @@ pub trait Store: PolicyLog {
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError>;
 
-    /// Returns when the next pending task is due whose sender has named a time.
+    /// Returns when the next pending task is due for which the sender named a time.
     ///
     /// # Errors
     /// The database refused.
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Reserves sessions for tasks in one transaction and returns an attempt for each claim;
-    /// `None` where the task may not run any more or was changed since it was decided on, or the
-    /// session is taken.
+    /// Reserves sessions for tasks in one transaction and returns an attempt for each claim. A
+    /// claim yields `None` if the task may no longer run, if it was changed after the decision, or
+    /// if the session is taken.
     ///
     /// # Errors
     /// The database refused: nothing is claimed.
@@ -330,7 +330,7 @@ pub trait Store: PolicyLog {
         now: Timestamp,
     ) -> Result<Vec<Option<AttemptId>>, StoreError>;
 
-    /// Records that an attempt has come to `phase`, before the act that it names.
+    /// Records that an attempt has reached `phase`, before the act that the phase names.
     ///
     /// # Errors
     /// The attempt has ended, or the database refused: the act must not happen.
@@ -348,8 +348,8 @@ pub trait Store: PolicyLog {
     /// The attempt has ended already, or the database refused.
     fn end(&mut self, end: &End, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Records that the agent of an attempt waits for a person, and for what; `said`: all that it has
-    /// said.
+    /// Records that the agent of an attempt waits for a person, and for what. `said` is everything
+    /// that the agent has said.
     ///
     /// # Errors
     /// The attempt has ended, or the database refused.
@@ -361,7 +361,7 @@ pub trait Store: PolicyLog {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Records that the agent of an attempt goes on.
+    /// Records that the agent of an attempt continues.
     ///
     /// # Errors
     /// The attempt has ended, or the database refused.
@@ -372,14 +372,15 @@ pub trait Store: PolicyLog {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Returns what people have answered and was not given to an agent yet, oldest first.
+    /// Returns the answers that people have given and no agent has received yet, oldest first.
     ///
     /// # Errors
     /// The database refused.
     fn replies(&mut self) -> Result<Vec<Reply>, StoreError>;
 
-    /// Takes up a reply, with what becomes of it: before it is typed, so that none is typed twice. Until
-    /// its agent goes on, or [`Store::drop_replies`], no other is accepted.
+    /// Takes a reply and records what becomes of it, before it is typed, so that no reply is typed
+    /// twice. No other reply is accepted until the agent continues or [`Store::drop_replies`] is
+    /// called.
     ///
     /// # Errors
     /// The database refused: the reply must not be typed.
@@ -390,8 +391,8 @@ pub trait Store: PolicyLog {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Deletes the replies to a task that were not given, and says why; `None`: of all tasks those that
-    /// an earlier daemon was just giving.
+    /// Deletes the replies to a task that were not delivered, and records why. With `None`, deletes
+    /// the replies to all tasks that an earlier daemon was delivering when it ended.
     ///
     /// # Errors
     /// The database refused.
@@ -408,38 +409,38 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError>;
 
-    /// Returns how many tasks a session has taken up, of the attempts that have ended, from `from`
-    /// on. Those that it refused or was not given after all are none.
+    /// Returns how many tasks a session has taken, counting the attempts from `from` on that have
+    /// ended. Tasks that it refused or was not given after all do not count.
     ///
     /// # Errors
     /// The database refused.
     fn taken_up(&mut self, identity: &Identity, from: AttemptId) -> Result<u32, StoreError>;
 
-    /// Returns what people ask for tasks in flight.
+    /// Returns what people have requested for tasks in flight.
     ///
     /// # Errors
     /// The database refused.
     fn requests(&mut self) -> Result<BTreeMap<TaskId, Request>, StoreError>;
 
-    /// Keeps why tasks wait, where it changed.
+    /// Stores why tasks wait, for those whose reason has changed.
     ///
     /// # Errors
     /// The database refused.
     fn note_waiting(&mut self, reasons: &[Waiting]) -> Result<(), StoreError>;
 
-    /// Cancels a pending or uncertain task; of one that runs, records that it is to be.
+    /// Cancels a pending or uncertain task, or records that a running one is to be cancelled.
     ///
     /// # Errors
-    /// There is no such task, or it is settled.
+    /// There is no such task, or it has already ended.
     fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<Status, StoreError>;
 
-    /// Moves an uncertain task on by a person's word.
+    /// Moves an uncertain task on, as a person decided.
     ///
     /// # Errors
     /// There is no such task, or it is not uncertain.
     fn resolve(&mut self, id: TaskId, event: Event, now: Timestamp) -> Result<Status, StoreError>;
 
-    /// Keeps what changed of sessions.
+    /// Stores what has changed about sessions.
     ///
     /// # Errors
     /// The database refused.
@@ -451,13 +452,13 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn sessions(&mut self) -> Result<Vec<SessionRow>, StoreError>;
 
-    /// Marks sessions as gone that only the Python worker has ever seen.
+    /// Marks as gone the sessions that only the Python worker has ever seen.
     ///
     /// # Errors
     /// The database refused.
     fn retire_unseen(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns what is paused.
+    /// Returns the pauses that are in force.
     ///
     /// # Errors
     /// The database refused.
@@ -475,31 +476,31 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn session_labels(&mut self) -> Result<Vec<SessionLabel>, StoreError>;
 
-    /// Returns the names of sessions that pending tasks are for and that have meant nothing yet.
+    /// Returns the session names that pending tasks target and that no session has had yet.
     ///
     /// # Errors
     /// The database refused.
     fn awaited_targets(&mut self) -> Result<Vec<String>, StoreError>;
 
-    /// Keeps what names have come to mean that pauses, labels and pending tasks have waited for.
+    /// Stores what names mean now, for the pauses, labels and pending tasks that waited for it.
     ///
     /// # Errors
     /// The database refused.
     fn bind(&mut self, meanings: &[(String, Meaning)]) -> Result<(), StoreError>;
 
-    /// Ends the pauses and the labels of what is gone, and says so in the history.
+    /// Ends the pauses and labels of sessions that are gone, and records that in the history.
     ///
     /// # Errors
     /// The database refused.
     fn end_wishes(&mut self, gone: &[Meaning], now: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns what programs have told of sessions since this was asked last.
+    /// Returns what programs have reported about sessions since the last call.
     ///
     /// # Errors
     /// The database refused.
     fn take_context_updates(&mut self) -> Result<Vec<ContextUpdate>, StoreError>;
 
-    /// Writes a history row of a session that is about no task.
+    /// Writes a history row that is about a session and not about a task.
     ///
     /// # Errors
     /// The database refused.
@@ -517,25 +518,25 @@ pub trait Store: PolicyLog {
     /// The database refused.
     fn secrets_in_use(&mut self) -> Result<BTreeSet<String>, StoreError>;
 
-    /// Returns the secrets of tasks that have ended, to be deleted.
+    /// Returns the secrets of tasks that have ended, which can be deleted.
     ///
     /// # Errors
     /// The database refused.
     fn settled_secrets(&mut self) -> Result<Vec<String>, StoreError>;
 
-    /// Notes that secrets were deleted.
+    /// Records that secrets were deleted.
     ///
     /// # Errors
     /// The database refused.
     fn forget_secrets(&mut self, names: &[String]) -> Result<(), StoreError>;
 
-    /// Keeps what the daemon tells of itself.
+    /// Stores what the daemon reports about itself.
     ///
     /// # Errors
     /// The database refused.
     fn record_daemon(&mut self, facts: &DaemonFacts) -> Result<(), StoreError>;
 
-    /// Returns what the last daemon told of itself.
+    /// Returns what the last daemon reported about itself.
     ///
     /// # Errors
     /// The database refused.
@@ -548,34 +549,34 @@ pub trait Store: PolicyLog {
     fn data_version(&mut self) -> Result<i64, StoreError>;
 }
 
-/// A task that another one follows.
+/// A task that another task follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParentRow {
-    /// Which.
+    /// Its id.
     pub id: TaskId,
-    /// How it stands.
+    /// Its state.
     pub status: Status,
-    /// What becomes of the follower where it does not complete.
+    /// What becomes of the follower if this task does not complete.
     pub if_fails: IfParentFails,
 }
 
-/// What a person asks for a task in flight.
+/// What a person requests for a task in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// To end it.
     Cancel,
-    /// To give it to this session, or to any.
+    /// To give it to this session, or to any session if `None`.
     Reassign(Option<String>),
 }
 
-/// What takes no new tasks.
+/// Which sessions take no new tasks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pause {
     /// Every session.
     All,
-    /// Those of a provider.
+    /// All sessions of a provider.
     Provider(String),
-    /// A session.
+    /// One session.
     Session(SessionRef),
 }
 
@@ -596,7 +597,7 @@ impl Pause {
         }
     }
 
-    /// Whether it holds for a session in which that provider runs.
+    /// Whether it applies to a session that runs that provider.
     pub fn covers(&self, who: Who<'_>, provider: &str) -> bool {
         match self {
             Self::All => true,
@@ -629,10 +630,10 @@ impl std::fmt::Display for Pause {
     }
 }
 
-/// A label that was given to a session.
+/// A label set on a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionLabel {
-    /// Which one.
+    /// The session.
     pub session: SessionRef,
     /// The label's name.
     pub name: String,
@@ -640,8 +641,8 @@ pub struct SessionLabel {
     pub value: String,
 }
 
-/// Returns the labels of a session among all that were given: what is set for one pane counts more
-/// than what is set for all panes of its tmux session.
+/// Picks the labels of one session out of all labels. A label set for one pane takes precedence
+/// over one set for all panes of its tmux session.
 pub fn labels_of(given: &[SessionLabel], who: Who<'_>) -> BTreeMap<String, String> {
     let of_one = |said: &SessionRef| match &said.meaning {
         Some(meaning) => matches!(meaning, Meaning::Pane(_)),
@@ -657,12 +658,12 @@ pub fn labels_of(given: &[SessionLabel], who: Who<'_>) -> BTreeMap<String, Strin
         .collect()
 }
 
-/// What a program tells of a session's variables.
+/// What a program reports about a session's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextUpdate {
     /// The session.
     pub session: SessionRef,
-    /// Variables with their new values; `None`: it does not have them any more.
+    /// Variables with their new values. `None` means that the variable is no longer set.
     pub env: BTreeMap<String, Option<String>>,
 }
 
@@ -671,29 +672,29 @@ pub struct ContextUpdate {
 pub struct Imported {
     /// Tasks.
     pub tasks: usize,
-    /// Sessions that were not known here.
+    /// Sessions that were not known to this database.
     pub sessions: usize,
-    /// Rows of history.
+    /// History rows.
     pub history: usize,
-    /// Those of the tasks that were in flight there.
+    /// How many of the tasks were in flight in the other database.
     pub uncertain: usize,
-    /// Tasks that were merged before.
+    /// Tasks that had already been merged.
     pub skipped: usize,
 }
 
-/// The action of a row that tells why an answer did not reach its agent.
+/// The action of a history row that says why an answer did not reach its agent.
 pub const REPLY_DROPPED: &str = "reply_dropped";
 
 /// One row of `assignment_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
-    /// The task that it is about; `None`: it is about a session.
+    /// The task that it is about. `None` if it is about a session.
     pub task: Option<TaskId>,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
     /// What happened; see [`Event::name`].
     pub action: String,
-    /// Where, if a session had the task.
+    /// The session that had the task, if any.
     pub session: Option<String>,
     /// The cause, for people.
     pub details: String,
@@ -702,36 +703,36 @@ pub struct HistoryRow {
 /// What a task printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The bytes as printed, the newest where there were too many.
+    /// The bytes as printed; only the newest ones if there were too many.
     pub bytes: Vec<u8>,
-    /// How many there were.
+    /// How many bytes there were in all.
     pub total: u64,
 }
 
 /// The hard constraints that a group of pending tasks shares.
 ///
 /// The engine asks only for lanes that a ready session can serve, so that a hundred thousand
-/// prompts without an agent cost nothing.
+/// prompts cost nothing while there is no agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// The store's own key.
     pub(crate) key: Vec<u8>,
     /// What may run the tasks.
     pub kind: Kind,
-    /// The session that they are for.
+    /// The session that the tasks target.
     pub target_session: Option<SessionRef>,
-    /// Whether others may run them, too.
+    /// Whether other sessions may run them, too.
     pub target_fallback: bool,
-    /// The providers that may, preferred ones first; empty: any that suits the kind.
+    /// The providers that may run them, preferred ones first. Empty means any that suits the kind.
     pub providers: Vec<String>,
-    /// The branch that a session must stand on.
+    /// The branch that a session must be on.
     pub branch: Option<String>,
     /// The labels that a session must have.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Lane {
-    /// Returns what its tasks demand of a session.
+    /// Returns what the tasks of this lane require of a session.
     pub fn demand(&self) -> Demand<'_> {
         Demand {
             kind: self.kind,
@@ -740,7 +741,8 @@ impl Lane {
             providers: &self.providers,
             branch: self.branch.as_deref(),
             labels: &self.labels,
-            // A task's own: it would make a lane of each repository.
+            // This belongs to each task: in the key, it would make a separate lane for each
+            // repository.
             within: None,
         }
     }
@@ -751,7 +753,7 @@ impl Lane {
 pub struct Claim {
     /// The task.
     pub task: TaskId,
-    /// As it was decided on; see [`Task::revision`].
+    /// Its revision when the decision was made; see [`Task::revision`].
     pub revision: i64,
     /// The session's label.
     pub session: String,
@@ -759,21 +761,21 @@ pub struct Claim {
     pub identity: Identity,
     /// The tmux sessions that show it.
     pub homes: Vec<Home>,
-    /// What runs in it.
+    /// The provider that runs in it.
     pub provider: String,
-    /// Its labels, as they were when it was decided on.
+    /// Its labels when the decision was made.
     pub labels: BTreeMap<String, String>,
-    /// Who decided.
+    /// The policy that decided.
     pub policy: PolicyId,
-    /// The session taken, then the runners-up.
+    /// The chosen session, then the runners-up.
     pub rankings: Vec<NamedRanking>,
     /// The sessions that could not be taken, and why.
     pub ruled_out: Vec<RuledOut>,
 }
 
 impl Claim {
-    /// Whether what people have said of its session still allows it: no pause covers the session, and
-    /// its labels are those that were decided on.
+    /// Whether what people have set for its session still allows it: no pause covers the session,
+    /// and its labels are the ones that the decision was based on.
     pub fn is_allowed(&self, pauses: &[PauseRow], labels: &[SessionLabel], now: Timestamp) -> bool {
         let who = Who {
             name: &self.session,
@@ -791,28 +793,28 @@ impl Claim {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
-    /// Which.
+    /// The attempt.
     pub attempt: AttemptId,
-    /// How.
+    /// How it ended.
     pub outcome: Outcome,
     /// What becomes of the task.
     pub event: Event,
-    /// What the command returned.
+    /// The exit code of the command.
     pub exit_code: Option<i32>,
-    /// Why, for people; `None` where it went well.
+    /// The reason, for people. `None` if it went well.
     pub error: Option<String>,
-    /// What it printed.
+    /// What the attempt printed.
     pub output: Option<Output>,
-    /// Not to be tried again before.
+    /// The earliest time of the next try.
     pub not_before: Option<Timestamp>,
-    /// What is known of the agent's turn.
+    /// What is known about the agent's turn.
     pub turn: Option<TurnFacts>,
-    /// A limit that the agent came to: its provider is paused in the same transaction.
+    /// A limit that the agent reached. Its provider is paused in the same transaction.
     pub limit: Option<Limit>,
 }
 
 impl End {
-    /// Returns an end that leaves nothing but its reason.
+    /// Returns an end that has only a reason.
     pub fn new(attempt: AttemptId, outcome: Outcome, event: Event) -> Self {
         Self {
             attempt,
@@ -827,7 +829,7 @@ impl End {
         }
     }
 
-    /// The same with why it ended so, for people.
+    /// Adds the reason, for people.
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self {
             error: Some(reason.into()),
@@ -836,38 +838,38 @@ impl End {
     }
 }
 
-/// A limit of a provider that an agent came to.
+/// A usage limit of a provider that an agent reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// Whose.
+    /// The provider.
     pub provider: String,
     /// When it ends.
     pub until: Timestamp,
-    /// As the agent says.
+    /// The reason, as the agent states it.
     pub reason: String,
 }
 
-/// What a person answers to an agent that asks.
+/// A person's answer to an agent that asks, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// Its number.
     pub id: i64,
     /// The task whose agent asks.
     pub task: TaskId,
-    /// What.
+    /// The answer.
     pub answer: Answer,
-    /// What was asked when it was said.
+    /// The question that was open when the answer was given.
     pub asks: Option<String>,
 }
 
 /// What a person says to an agent that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Words: for a dialog they are typed, and entered where they are more than one sign.
+    /// Text. In a dialog it is typed, followed by Enter if it is longer than one character.
     Words(String),
-    /// Keys, by tmux's names of them.
+    /// Keys, by their tmux names.
     Keys(Vec<String>),
-    /// Nothing: what it said last is the response.
+    /// Nothing: the agent's last message is accepted as the response.
     Accept,
 }
 
@@ -889,20 +891,20 @@ impl Answer {
     }
 }
 
-/// A pause as it stands.
+/// A pause that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PauseRow {
     /// What takes no new tasks.
     pub what: Pause,
-    /// When it ends by itself; `None`: by a person's word.
+    /// When it ends by itself. `None` if only a person can end it.
     pub until: Option<Timestamp>,
-    /// Why, where no person asked for it.
+    /// The reason, if no person asked for it.
     pub reason: Option<String>,
 }
 
 impl PauseRow {
-    /// Returns the pause that holds for a session in which that provider runs: one that a person has
-    /// asked for before one that ends by itself.
+    /// Returns the pause that applies to a session that runs that provider. One that a person asked
+    /// for takes precedence over one that ends by itself.
     pub fn over<'a>(pauses: &'a [Self], who: Who<'_>, provider: &str) -> Option<&'a Self> {
         pauses
             .iter()
@@ -910,7 +912,7 @@ impl PauseRow {
             .min_by_key(|pause| pause.until.is_some())
     }
 
-    /// Returns what it is to a session that it covers.
+    /// Returns the obstacle that it is for a session it covers.
     pub fn obstacle(&self) -> Obstacle {
         Obstacle::Paused {
             until: self.until,
@@ -919,53 +921,54 @@ impl PauseRow {
     }
 }
 
-/// An attempt that has not ended, with its task: what recovery starts from.
+/// An attempt that has not ended, with its task. Recovery starts from this.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenAttempt {
-    /// Which.
+    /// Its id.
     pub id: AttemptId,
     /// The session's label.
     pub session: String,
     /// The session.
     pub identity: Identity,
-    /// How far it has come.
+    /// The phase it has reached.
     pub phase: Phase,
-    /// When bytes may first have reached the pane.
+    /// When the first bytes may have reached the pane.
     pub delivered_at: Option<Timestamp>,
-    /// When its session took it up.
+    /// When its session started on it.
     pub started_at: Option<Timestamp>,
     /// When a prompt may first have been submitted.
     pub submitted_at: Option<Timestamp>,
-    /// Whether its agent has asked something that was answered.
+    /// Whether its agent asked something that was answered.
     pub answered: bool,
-    /// Whether a turn of its agent's has ended in a question: what follows the answer is another turn.
+    /// Whether a turn of its agent ended in a question: then what follows the answer is another
+    /// turn.
     pub has_said: bool,
-    /// What it is a try of.
+    /// The task that it is a try of.
     pub task: Task,
 }
 
-/// A failed task that is left alone before its next try.
+/// A failed task that rests before its next try.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rest {
-    /// Which task.
+    /// The task.
     pub task: TaskId,
-    /// Until when, by the clock of the moment at which it failed; the origin of time where what is
-    /// written is no time.
+    /// When the rest ends, by the wall clock at the time of the failure. The Unix epoch if the
+    /// stored value is not a time.
     pub until: Timestamp,
-    /// The same as it stands in its row: other tools may write a time in another form.
+    /// The same as it is written in its row, because other tools may write a time in another form.
     pub written: Vec<u8>,
-    /// How often it was tried.
+    /// How often the task was tried.
     pub tries: u32,
 }
 
 /// Why a task waits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waiting {
-    /// Which task.
+    /// The task.
     pub task: TaskId,
-    /// For people.
+    /// The reason, for people.
     pub reason: String,
-    /// How far off the best sessions are.
+    /// How close the best sessions come.
     pub rankings: Vec<NamedRanking>,
 }
 
@@ -974,25 +977,25 @@ pub struct Waiting {
 pub struct SessionRow {
     /// Its label.
     pub name: String,
-    /// What it is.
+    /// Its identity.
     pub identity: Identity,
-    /// What it does.
+    /// What it is doing.
     pub activity: Activity,
-    /// Why it takes no task now; `None`: nothing keeps it from one.
+    /// Why it takes no task now. `None` if nothing prevents it.
     pub reason: Option<String>,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: Timestamp,
-    /// What runs in it.
+    /// The provider that runs in it.
     pub provider: String,
-    /// Where it stands.
+    /// Its current directory.
     pub current_dir: Option<String>,
-    /// The branch there.
+    /// The branch of that directory.
     pub git_branch: Option<String>,
-    /// The repository that this is in: the same in each of its worktrees.
+    /// The repository of that directory; the same for all of its worktrees.
     pub repository: Option<String>,
-    /// Variables that it was given through us.
+    /// Variables that were set through us.
     pub env: BTreeMap<String, String>,
-    /// The task that it has.
+    /// The task that it is running.
     pub current_task: Option<TaskId>,
     /// Tasks that completed in it.
     pub completed: u32,
@@ -1000,18 +1003,18 @@ pub struct SessionRow {
     pub failed: u32,
     /// When its directory or branch last changed.
     pub context_at: Timestamp,
-    /// Which tasks it takes, as configured.
+    /// Which tasks it accepts, as configured.
     pub admission: Admission,
-    /// Whether a person has it take no new tasks for now.
+    /// Whether a person has paused it.
     pub paused: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The tmux sessions that show it, the one that names it first.
+    /// The tmux sessions that show it, starting with the one that it is named after.
     pub homes: Vec<Home>,
 }
 
 impl SessionRow {
-    /// Returns why it takes no task now, or that it waits for one.
+    /// Returns why it takes no task now, or that it is waiting for one.
     pub fn reason(&self) -> &str {
         match (&self.reason, self.activity) {
             (Some(reason), _) => reason,
@@ -1020,7 +1023,7 @@ impl SessionRow {
         }
     }
 
-    /// Returns what it is called, and what it is.
+    /// Returns its names and identity.
     pub fn who(&self) -> Who<'_> {
         Who {
             name: &self.name,
@@ -1029,7 +1032,7 @@ impl SessionRow {
         }
     }
 
-    /// Returns what a task's demand looks at.
+    /// Returns what a task's requirements are compared with.
     pub fn place(&self) -> Place<'_> {
         Place {
             who: self.who(),
@@ -1043,70 +1046,70 @@ impl SessionRow {
     }
 }
 
-/// Returns the sessions that have not ended, as far as their names go.
+/// Returns the names and identities of the sessions that have not ended.
 pub fn present(rows: &[SessionRow]) -> impl Iterator<Item = Who<'_>> + Clone {
     rows.iter()
         .filter(|row| row.activity != Activity::Gone)
         .map(SessionRow::who)
 }
 
-/// What a daemon tells of itself.
+/// What a daemon reports about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DaemonFacts {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// Since when it runs.
+    /// When it was started.
     pub started_at: Timestamp,
     /// The tmux server that it watches, for people.
     pub tmux: String,
-    /// What it waits for, where it cannot work; for people.
+    /// What it waits for if it cannot work, for people.
     pub waiting_for: Option<String>,
-    /// The policy it was told to use.
+    /// The policy that it was told to use.
     pub policy: PolicyId,
-    /// How that policy was named, for others to load it again.
+    /// How that policy was named, so that others can load it as well.
     pub policy_source: String,
-    /// The settings that it was given, a JSON object.
+    /// The settings that the policy was given, as a JSON object.
     pub policy_settings: serde_json::Value,
-    /// How long it took to load it, in milliseconds.
+    /// How long it took to load the policy, in milliseconds.
     pub policy_load_ms: f64,
-    /// Whether it was compiled at an earlier start.
+    /// Whether the policy had been compiled at an earlier start.
     pub policy_cached: bool,
-    /// How often it, or one that stood in, has failed since.
+    /// How often that policy, or one that replaced it, has failed since.
     pub policy_failures: u64,
-    /// How it failed last.
+    /// The last failure.
     pub policy_last_failure: Option<String>,
-    /// The policy that stands in.
+    /// The policy that is used in its place, if any.
     pub policy_in_use: Option<PolicyId>,
-    /// The rounds that are recorded.
+    /// How many rounds are recorded.
     pub recording: Option<Recording>,
-    /// The policy that decides beside the live one.
+    /// The policy that runs as a shadow beside the live one.
     pub shadow: Option<ShadowFacts>,
 }
 
 /// How much is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
-    /// Rounds that this daemon has recorded.
+    /// The number of rounds that this daemon has recorded.
     pub rounds: u64,
-    /// Bytes that all recorded rounds take.
+    /// The size of all recorded rounds, in bytes.
     pub bytes: u64,
 }
 
-/// What a policy would have done that decides beside the live one.
+/// What a shadow policy would have decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowFacts {
-    /// Which.
+    /// The policy.
     pub policy: PolicyId,
-    /// Rounds that it decided.
+    /// The number of rounds that it decided.
     pub rounds: u64,
-    /// Tasks in them.
+    /// The number of tasks in them.
     pub tasks: u64,
-    /// Tasks that it decided otherwise than the live one.
+    /// The number of tasks for which it decided differently from the live policy.
     pub different: u64,
-    /// Rounds in which it failed.
+    /// The number of rounds in which it failed.
     pub failures: u64,
-    /// Rounds that it was not asked about, because it was still at another.
+    /// The number of rounds that it was not given because it was still busy with another.
     pub skipped: u64,
-    /// How it failed last.
+    /// The last failure.
     pub last_failure: Option<String>,
 }

@@ -1,5 +1,4 @@
-//! Every change of a task's state, with its row of history, and what it means for the tasks that
-//! follow.
+//! Changes the state of tasks: every change writes a history row and updates the tasks that follow.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -9,8 +8,8 @@ use super::rows::{stamp, status_of};
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, IfParentFails, Status};
 
-/// Moves a task to the state that follows `event` and writes the history row: the only way in
-/// which a status ever changes. Those that follow the task hear of its end.
+/// Moves a task to the state that follows `event` and writes the history row. A status never
+/// changes in any other way. The task's followers are updated when it ends.
 pub(super) fn move_task(
     connection: &Connection,
     id: TaskId,
@@ -56,15 +55,15 @@ fn status(connection: &Connection, id: TaskId) -> Result<Status, StoreError> {
         .ok_or(StoreError::NoTask(id))
 }
 
-/// Counts down what those wait for that follow a task (or up again, where it was queued once
-/// more), and ends those that were to fail with it, and those behind them.
+/// Updates how many open parents the followers of a task wait for: one fewer when it has ended, one
+/// more when it is queued again. Followers that are to fail with it end, and so do their own.
 fn tell_followers(
     connection: &Connection,
     id: TaskId,
     status: Status,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // A list and no recursion: a chain may be long.
+    // A list instead of recursion, because a chain can be long.
     let mut moved = vec![(id, status)];
     while let Some((parent, status)) = moved.pop() {
         connection
@@ -91,7 +90,7 @@ fn tell_followers(
     Ok(())
 }
 
-/// Ends a pending task whose parent has ended badly.
+/// Ends a pending task because its parent failed or was cancelled.
 fn abandon(
     connection: &Connection,
     id: TaskId,
@@ -114,11 +113,11 @@ fn abandon(
     Ok(())
 }
 
-/// Makes a pending task wait for others; where one of them has ended badly already, it ends as
-/// well.
+/// Makes a pending task wait for others. If one of them has already failed or was cancelled, the
+/// task may end with it.
 ///
 /// # Errors
-/// There is no such task, or it was queued later: so no task ever waits for itself.
+/// There is no such task, or a parent was queued later than the task. This rules out cycles.
 pub(super) fn follow(
     connection: &Connection,
     id: TaskId,

@@ -1,5 +1,5 @@
-//! The Python worker's database: recognised in each of its stages, taken over in place behind a
-//! copy, or merged into a running installation. No row of it is lost.
+//! The Python worker's database: recognised at each stage of its schema, taken over in place after
+//! copying it, or merged into a running installation. No row is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,19 +14,19 @@ use sha2::{Digest, Sha256};
 use super::rows::stamp;
 use super::{Imported, StoreError};
 
-/// What its tables are called while their rows are copied.
+/// The prefix of its tables while their rows are copied.
 const ASIDE: &str = "original_";
 
-/// What the copy is called, behind the name of the database.
+/// The suffix that the copy adds to the name of the database.
 const BACKUP: &str = "before-migration";
 
-/// Making a copy takes seconds.
+/// When an unfinished copy counts as abandoned. Making one takes seconds.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// Why a task that was in flight there is uncertain here.
 const IN_FLIGHT: &str = "it was in flight when its database was taken over: whether it ran is not known; `assigner resolve` moves it on";
 
-/// Ours, in the order in which [`Source`] selects what goes into them.
+/// Our columns, in the order in which [`Source`] selects the values for them.
 const TASK: &str = "kind, content, source, priority, status, session, error, created_at, \
     assigned_at, completed_at, metadata, target_session, target_provider, attempts, tries, \
     max_retries, timeout_seconds, response";
@@ -34,16 +34,16 @@ const HISTORY: &str = "session_name, action, created_at, details";
 const SESSION: &str = "status, last_activity, working_dir, is_claude, provider, last_output, \
     updated_at, current_dir, git_branch, last_context_update, env_vars";
 
-/// A copy of the database, made before anything is changed; gone when dropped, unless it is kept.
+/// A copy of the database, made before anything is changed. Deleted when dropped, unless kept.
 pub(super) struct Backup {
     aside: PathBuf,
     path: PathBuf,
-    /// SQLite's counter of changes by others, when it was made.
+    /// SQLite's counter of changes by other connections when the copy was made.
     data_version: i64,
 }
 
 impl Backup {
-    /// Copies the database at `path` beside itself.
+    /// Copies the database at `path` into its own directory.
     ///
     /// # Errors
     /// The disk is full, or SQLite refused: nothing has changed.
@@ -58,12 +58,12 @@ impl Backup {
         Ok(backup)
     }
 
-    /// Whether nothing has changed since it was made.
+    /// Whether the database has not changed since the copy was made.
     pub(super) fn is_current(&self, connection: &Connection) -> Result<bool, StoreError> {
         Ok(data_version(connection)? == self.data_version)
     }
 
-    /// Gives it its name. A copy that is there already stays, and this one has a number.
+    /// Gives the copy its final name, with a number added if an earlier copy has that name.
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -80,7 +80,7 @@ impl Backup {
 
 impl Drop for Backup {
     fn drop(&mut self) {
-        // It is not there any more where it was kept.
+        // If it was kept, it no longer has this name.
         let _ = fs::remove_file(&self.aside);
     }
 }
@@ -113,7 +113,7 @@ pub(super) fn set_aside(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Copies the rows of the tables that were set aside into ours, numbers and all, and removes
+/// Copies the rows of the tables that were set aside into ours, keeping their ids, and removes
 /// those tables.
 pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
     let source = Source::of(connection, "main", ASIDE)?;
@@ -136,7 +136,7 @@ pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
             source.session()
         ))?;
     }
-    // Numbers that were given out once are not given out again.
+    // Ids that were used once are not used again.
     for (table, old) in [
         ("tasks", "prompts"),
         ("assignment_history", "assignment_history"),
@@ -158,18 +158,18 @@ pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
             SELECT id, session, 'uncertain', ?1 FROM tasks WHERE status = 'uncertain'",
         [IN_FLIGHT],
     )?;
-    // Those that refer to prompts go first.
+    // Tables that refer to prompts go first.
     for table in ["sessions", "assignment_history", "prompts"] {
         connection.execute_batch(&format!("DROP TABLE IF EXISTS main.{ASIDE}{table}"))?;
     }
     Ok(())
 }
 
-/// Merges the database at `path` into the one of `connection`, in one transaction. Its tasks get
-/// new numbers; what was merged before is left out.
+/// Merges the database at `path` into that of `connection` in one transaction. Its tasks get new
+/// ids. What was already merged is left out.
 ///
 /// # Errors
-/// It cannot be read or is none of the Python worker: nothing has changed.
+/// It cannot be read, or is not a database of the Python worker: nothing has changed.
 pub(super) fn import(
     connection: &mut Connection,
     path: &Path,
@@ -188,7 +188,7 @@ pub(super) fn import(
     if !is_one(&source).map_err(unusable)? {
         return Err(foreign());
     }
-    // A copy: the worker may still write into the file, and is not to be locked out.
+    // A copy, because the worker may still write to the file and must not be locked out.
     let copy = Snapshot(directory.join(format!("import.{}", unique())));
     copy_into(&source, &copy.0)?;
     drop(source);
@@ -199,7 +199,7 @@ pub(super) fn import(
     merged
 }
 
-/// A file that goes when it is dropped.
+/// A file that is deleted when this is dropped.
 struct Snapshot(PathBuf);
 
 impl Drop for Snapshot {
@@ -267,7 +267,7 @@ fn merge(connection: &mut Connection, now: Timestamp) -> Result<Imported, StoreE
         counts.history += merge_orphans(&transaction, &source)?;
     }
     if !source.sessions.is_empty() {
-        // A session that is known here is known better.
+        // What we know about a session takes precedence.
         counts.sessions = transaction.execute(
             &format!(
                 "INSERT OR IGNORE INTO sessions (name, {SESSION})
@@ -281,7 +281,7 @@ fn merge(connection: &mut Connection, now: Timestamp) -> Result<Imported, StoreE
     Ok(counts)
 }
 
-/// Merges what is known of prompts that were deleted.
+/// Merges the history of prompts that were deleted.
 fn merge_orphans(transaction: &Connection, source: &Source) -> Result<usize, StoreError> {
     let rows: Vec<(i64, String)> = {
         let mut query = transaction.prepare(
@@ -313,7 +313,7 @@ fn merge_orphans(transaction: &Connection, source: &Source) -> Result<usize, Sto
     Ok(count)
 }
 
-/// Returns what a row is recognised by; `None`: it was merged before.
+/// Returns the fingerprint of a row. `None` if it was already merged.
 fn new_fingerprint(
     connection: &Connection,
     kind: &str,
@@ -328,7 +328,7 @@ fn new_fingerprint(
     Ok((!known).then_some(fingerprint))
 }
 
-/// Where rows come from, with the columns that this stage has.
+/// Where rows come from, with the columns that exist at its stage of the schema.
 struct Source {
     prompts: BTreeSet<String>,
     sessions: BTreeSet<String>,
@@ -353,7 +353,7 @@ impl Source {
         pick(&self.sessions, column, missing)
     }
 
-    /// The values of [`TASK`].
+    /// Returns the values of [`TASK`].
     fn task(&self) -> String {
         let column = |name, missing| self.of_prompt(name, missing);
         let known = "status IN ('pending', 'completed', 'failed', 'cancelled')";
@@ -381,11 +381,11 @@ impl Source {
             format!("coalesce({}, '{{}}')", column("metadata", "NULL")),
             format!("CAST({} AS TEXT)", column("target_session", "NULL")),
             format!("CAST({} AS TEXT)", column("target_provider", "NULL")),
-            // How often it was tried: a pending one as often as it was put back.
+            // The number of tries: a pending task was tried as often as it was put back.
             format!("{retries} + (status IS NOT 'pending')"),
             format!("{retries} + (status IS NOT 'pending')"),
             format!("coalesce({}, 0)", column("max_retries", "3")),
-            // None at all was written as 0.
+            // The worker wrote 0 for no limit.
             format!(
                 "CASE WHEN {minutes} > 0 THEN {minutes} * 60 END",
                 minutes = column("timeout_minutes", "30")
@@ -395,7 +395,7 @@ impl Source {
         .join(", ")
     }
 
-    /// The values of [`HISTORY`].
+    /// Returns the values of [`HISTORY`].
     fn history(&self) -> String {
         let column = |name, missing| pick(&self.history, name, missing);
         [
@@ -407,7 +407,7 @@ impl Source {
         .join(", ")
     }
 
-    /// The values of [`SESSION`].
+    /// Returns the values of [`SESSION`].
     fn session(&self) -> String {
         let column = |name| self.of_session(name, "NULL");
         [
@@ -435,7 +435,7 @@ fn pick(columns: &BTreeSet<String>, column: &str, missing: &str) -> String {
     }
 }
 
-/// Its times have no zone and mean UTC; ours are RFC 3339. What is no time stays as it is.
+/// Its times have no zone and mean UTC; ours are RFC 3339. A value that is not a time is kept.
 fn time(column: &str) -> String {
     format!("coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}), {column})")
 }
@@ -446,7 +446,7 @@ fn some_time(column: &str) -> String {
     )
 }
 
-/// Returns the columns of a table; none where there is no such table.
+/// Returns the columns of a table; none if there is no such table.
 fn columns(
     connection: &Connection,
     schema: &str,
@@ -461,7 +461,7 @@ fn data_version(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
-/// Deletes copies that a process which was killed has left half-written, an hour ago or more.
+/// Deletes copies that a killed process left unfinished an hour ago or more.
 fn sweep(path: &Path) {
     let start = with_end(path, BACKUP);
     let start = start.file_name().unwrap_or_default().to_string_lossy();
@@ -481,7 +481,7 @@ fn sweep(path: &Path) {
     }
 }
 
-/// Writes a whole and consistent copy of a database, for its owner alone.
+/// Writes a complete and consistent copy of a database, readable only by its owner.
 fn copy_into(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Copy {
         path: path.to_owned(),
@@ -502,7 +502,7 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A name that nobody else uses, also where process numbers begin anew with each start.
+/// Returns a name that nobody else uses, even if process ids are reused after a restart.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);

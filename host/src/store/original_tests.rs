@@ -1,5 +1,5 @@
-//! The Python worker's database: taken over where it stands, merged from elsewhere, and copied
-//! before either.
+//! The Python worker's database: taken over in place, merged from elsewhere, and copied before
+//! either.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use super::original::Backup;
 use super::tests::*;
 use super::*;
 
-/// What the last version of the worker keeps: a prompt of which everything is known, one that is in
-/// flight and of which nothing is, and the history also of what was deleted.
+/// What the last version of the worker stores: a prompt with every field known, one in flight with
+/// nothing known, and history that includes a deleted prompt.
 const WORKER: &str = r#"
     CREATE TABLE prompts (id INTEGER PRIMARY KEY AUTOINCREMENT, content TEXT, status TEXT,
         source TEXT, priority INTEGER, assigned_session TEXT, error TEXT, created_at TEXT,
@@ -40,7 +40,7 @@ const WORKER: &str = r#"
         (5, NULL, 's2', 'noted', '2025-01-01 11:00:00', 'of no prompt');
 "#;
 
-/// Makes a database of the worker.
+/// Creates a database of the worker.
 fn worker(path: &Path, tables: &str) -> Connection {
     let theirs = Connection::open(path).expect("a database");
     theirs.execute_batch(tables).expect("tables");
@@ -51,7 +51,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// What stands in a column, a line each.
+/// The values of a column, one per line.
 fn column(connection: &Connection, query: &str) -> Vec<String> {
     let mut query = connection.prepare(query).expect("a query");
     let rows = query.query_map([], |row| Ok(rows::text(row, 0)?.unwrap_or_default()));
@@ -59,7 +59,7 @@ fn column(connection: &Connection, query: &str) -> Vec<String> {
     rows.expect("text")
 }
 
-/// Holds the prompts of [`WORKER`] against what they have become.
+/// Compares the prompts of [`WORKER`] with what they have become.
 fn is_all_there(store: &mut Sqlite, failed: TaskId, in_flight: TaskId) {
     let task = store.task(failed).expect("a task");
     assert_eq!((task.kind, task.status), (Kind::Command, Status::Failed));
@@ -126,9 +126,9 @@ fn the_workers_database_is_taken_over_where_it_stands() {
             "s2 unknown 0 {}",
         ]
     );
-    // A number that was given out is not given out again.
+    // An id that was used once is not used again.
     assert_eq!(queue(&mut store, &[NewTask::command("x")]), [TaskId(9)]);
-    // Nothing of the worker's is left but the copy.
+    // Nothing of the worker is left except the copy.
     let left = "SELECT name FROM sqlite_schema WHERE name LIKE 'original%'";
     assert_eq!(column(&store.connection, left), [""; 0]);
     let copy = Connection::open(directory.path().join("assigner.db.before-migration"));
@@ -146,7 +146,7 @@ fn prompts_alone_are_a_database_of_the_worker() {
     let mut store = Sqlite::open(directory.path()).expect("taken over");
     let task = store.task(TaskId(5)).expect("a task");
     assert_eq!((task.content.as_str(), task.tries), ("x", 0));
-    // What the worker did where nothing else was said.
+    // What the worker did if nothing else was specified.
     assert_eq!((task.max_retries, task.timeout_seconds), (3, Some(1800)));
     let age = Timestamp::now().duration_since(task.created_at);
     assert!(age.as_secs().abs() < 3600, "{}", task.created_at);
@@ -174,7 +174,7 @@ fn what_is_merged_is_counted_and_recognised() {
     let (directory, mut store) = store();
     let path = directory.path().join("theirs.db");
     let theirs = worker(&path, WORKER);
-    // What is known here is known better.
+    // What is known here takes precedence.
     let here = session_row("s1");
     store.record_sessions(&[here], now()).expect("recorded");
     let first = store.import(&path, later(1)).expect("merged");
@@ -219,7 +219,7 @@ fn what_is_merged_is_counted_and_recognised() {
     let names = "SELECT name || status FROM sessions ORDER BY name";
     assert_eq!(column(&store.connection, names), ["s1idle", "s2unknown"]);
 
-    // The worker goes on writing; what is new comes along, once.
+    // The worker continues to write; new rows are merged once.
     theirs
         .execute_batch(
             "INSERT INTO prompts (content, status) VALUES ('new', 'pending');
@@ -258,13 +258,13 @@ fn each_copy_is_kept_under_a_name_of_its_own() {
         names.sort();
         names
     };
-    // Two that are made at once do not meet.
+    // Two copies made at the same time do not collide.
     let first = Backup::make(&theirs, &path).expect("a copy");
     let second = Backup::make(&theirs, &path).expect("another");
     let third = Backup::make(&theirs, &path).expect("a third");
     assert_eq!(there().len(), 3);
     for name in there() {
-        // A process that is killed now leaves what the next one recognises.
+        // A process killed at this point leaves a file that the next one recognises.
         assert!(name.to_string_lossy().ends_with(".tmp"), "{name:?}");
         let mode = name.metadata().expect("a file").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);

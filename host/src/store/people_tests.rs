@@ -1,4 +1,4 @@
-//! What people ask of the queue, in the cases that its rows do not show.
+//! What people ask of the queue, in cases that its history rows do not cover.
 
 use super::tests::*;
 use super::*;
@@ -26,14 +26,14 @@ fn what_is_tried_again_keeps_its_targets() {
     assert_eq!(read.target_session, Some("api".into()));
     assert!(read.metadata.target_fallback);
     assert_eq!(read.not_before, Some(later(5)));
-    // A person's word takes its place, and the preference with it.
+    // A person's choice replaces the target and drops its fallback.
     store
         .reassign(task, Some(&"web".into()), now())
         .expect("given");
     let read = store.task(task).expect("a task");
     assert_eq!(read.target_session, Some("web".into()));
     assert!(!read.metadata.target_fallback);
-    // What is no JSON stays as it is.
+    // Metadata that is not JSON stays as it is.
     other(&directory)
         .execute_batch("UPDATE tasks SET metadata = 'x'")
         .expect("spoiled");
@@ -64,7 +64,7 @@ fn a_request_ends_with_its_attempt() {
     store
         .reassign(task, Some(&"web".into()), now())
         .expect("asked");
-    // It was faster.
+    // The task completed first.
     let done = end(attempt, Outcome::Completed, Event::Complete);
     store.end(&done, now()).expect("ended");
     let read = store.task(task).expect("a task");
@@ -74,7 +74,7 @@ fn a_request_ends_with_its_attempt() {
     );
     assert!(read.metadata.target_fallback);
     assert!(store.requests().expect("requests").is_empty());
-    // Cancelling outweighs giving away.
+    // A cancellation outweighs a reassignment.
     let task = queue(&mut store, &[NewTask::command("x")])[0];
     let attempt = claimed(&mut store, task, 1);
     store
@@ -98,7 +98,7 @@ fn a_request_ends_with_its_attempt() {
         store.end(&ended, now()).expect("ended");
         assert_eq!(status(&mut store, task), Status::Cancelled, "{event:?}");
     }
-    // What has ended otherwise has.
+    // A task that ended otherwise keeps its end.
     for (event, to) in [
         (Event::Complete, Status::Completed),
         (Event::Fail, Status::Failed),
@@ -156,7 +156,7 @@ fn a_task_with_secret_values_is_queued_again_only_with_them() {
         .expect("queued");
     let read = store.task(task).expect("a task");
     assert_eq!(read.secrets.as_deref(), Some("values-c"));
-    // One that is not queued again anyway says so instead.
+    // A task that cannot be queued again anyway reports that instead.
     let illegal = store.retry(task, None, false, now());
     assert!(matches!(illegal, Err(StoreError::Illegal { .. })));
 }
@@ -183,7 +183,7 @@ fn all_failed_tasks_are_queued_again_but_those_behind_a_cancelled_one() {
         panic!("{left:?}");
     };
     assert_eq!((*id, *parent, *at), (child, cancelled, Status::Cancelled));
-    // One that is not to fail with another needs no release; one that was released stays so.
+    // A task that is not to fail with its parent needs no release; a released one stays released.
     let released = store.retry(child, None, true, later(2)).expect("queued");
     assert_eq!(released, Status::Pending);
     let if_fails = store.parents(child).expect("parents")[0].if_fails;
@@ -228,7 +228,7 @@ fn what_ended_when_it_was_to_be_cleared_is_cleared_and_nothing_later() {
     assert_eq!(clear(&mut store, &[Status::Cancelled], 2), ids[..2]);
     assert_eq!(clear(&mut store, &[Status::Cancelled], 2), []);
     assert_eq!(clear(&mut store, &[Status::Cancelled], 3), ids[2..]);
-    // Their numbers are never used again.
+    // Their ids are never used again.
     let next = queue(&mut store, &[NewTask::command("x")])[0];
     assert_eq!(next, TaskId(4));
 }
@@ -265,7 +265,7 @@ fn one_answer_is_given_to_one_question() {
             matches!(twice, Err(StoreError::Answered(_))),
             "it is on its way"
         );
-        // A daemon that ended while it was giving it.
+        // A daemon ended while it was delivering the reply.
         store
             .drop_replies(None, "the daemon ended", later(2))
             .expect("dropped");
@@ -328,7 +328,8 @@ fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
             assert_eq!((left.len(), left[0].task), (1, bystander), "{why}");
             let history = store.history(task).expect("history");
             let told: Vec<_> = history.iter().filter(|row| row.details == why).collect();
-            // One that was given is not told to be lost, but where somebody says so.
+            // A reply that was delivered is not reported as lost, except where that is said
+            // explicitly.
             let expected = usize::from(!taken || why.ends_with("there"));
             assert_eq!(told.len(), expected, "{why} {taken}");
             assert!(

@@ -1,5 +1,5 @@
-//! What became of policies: every start, exchange and refusal is a row, and so is the order that a
-//! person gives to a daemon.
+//! The log of policies: every start, change and refusal is a row, and so is an order that a person
+//! gives to a daemon.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
@@ -18,57 +18,57 @@ pub enum PolicyCause {
     Start,
     /// A person asked for it.
     Use,
-    /// A person asked for what is configured.
+    /// A person asked for the configured policy.
     Reset,
     /// Its file changed.
     File,
 }
 
-/// What became of it.
+/// What became of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOutcome {
-    /// No daemon has taken it up yet.
+    /// No daemon has processed it yet.
     Waiting,
-    /// It decided from then on.
+    /// It has decided from then on.
     Live,
-    /// It could not be used; what decided before goes on.
+    /// It could not be used. The previous policy continues to decide.
     Refused,
-    /// Another one was named on the daemon's command line.
+    /// The daemon's command line named another one.
     Overruled,
 }
 
 /// A policy that was to be used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyOrder {
-    /// How it is named: a path, a name, or `default.wasm`.
+    /// How the policy is named: a path, a name, or `default.wasm`.
     pub source: String,
-    /// For its `configure`, as the configuration was then: a JSON object.
+    /// The settings for its `configure` at the time, as a JSON object.
     pub settings: Value,
-    /// Of these, what was set on the command line, and counts with whatever is configured later.
+    /// The settings among them that the command line gave. They apply whatever is configured later.
     pub set_by_hand: Value,
 }
 
 /// One row of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyEvent {
-    /// In the order of the rows; 0 before it is written.
+    /// Ascending with each row; 0 before it is written.
     pub id: i64,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Why.
+    /// Why the policy was to be used.
     pub cause: PolicyCause,
-    /// Which.
+    /// The policy that was to be used.
     pub order: PolicyOrder,
     /// What became of it.
     pub outcome: PolicyOutcome,
-    /// Why it was refused, in a line.
+    /// Why it was refused, on one line.
     pub reason: Option<String>,
-    /// What it says of itself, where it was loaded.
+    /// How the policy identifies itself, if it was loaded.
     pub policy: Option<PolicyId>,
 }
 
-/// The log of policies, which is also how a person tells a daemon.
+/// The log of policies. It also carries the orders of people to a daemon.
 pub trait PolicyLog {
     /// Writes an event and returns its number.
     ///
@@ -76,13 +76,13 @@ pub trait PolicyLog {
     /// The database refused.
     fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError>;
 
-    /// Returns the orders that no daemon has taken up, oldest first.
+    /// Returns the orders that no daemon has processed, oldest first.
     ///
     /// # Errors
     /// The database refused.
     fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError>;
 
-    /// Writes down what became of an order.
+    /// Records what became of an order.
     ///
     /// # Errors
     /// The database refused.
@@ -100,21 +100,21 @@ pub trait PolicyLog {
     /// The database refused.
     fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError>;
 
-    /// Returns the last so many events, oldest first.
+    /// Returns the last `last` events, oldest first.
     ///
     /// # Errors
     /// The database refused.
     fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError>;
 
-    /// Returns a person's last word: a policy ([`PolicyCause::Use`]), or what is configured
-    /// ([`PolicyCause::Reset`], or none).
+    /// Returns the last choice of a person: a policy ([`PolicyCause::Use`]), or the configured one
+    /// ([`PolicyCause::Reset`], or `None`).
     ///
     /// # Errors
     /// The database refused.
     fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError>;
 }
 
-/// Starts and changed files that are older than so many rows are forgotten.
+/// Starts and changed files are forgotten once the log has this many newer rows.
 const LONGEST_LOG: i64 = 10_000;
 
 const COLUMNS: &str = "id, at, cause, source, settings, outcome, reason, policy_name,
@@ -208,7 +208,7 @@ impl PolicyLog for Sqlite {
     }
 }
 
-/// The name under which a unit variant is stored: the one that it has in JSON.
+/// Returns the name under which a unit variant is stored, which is its name in JSON.
 fn name(variant: impl Serialize) -> String {
     json(&variant).trim_matches('"').to_owned()
 }
@@ -239,7 +239,7 @@ fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
     Ok(PolicyEvent {
         id: row.get(0)?,
         at: time(row, 1)?.unwrap_or_default(),
-        // What a later version has written says nothing here, and does no harm.
+        // A value that a later version wrote means nothing here, and does no harm.
         cause: *causes
             .iter()
             .find(|known| name(known) == cause)

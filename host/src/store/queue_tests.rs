@@ -1,4 +1,4 @@
-//! What is queued is read as it was written, and served in order, page by page, each task once.
+//! Queued tasks are read as they were written, and served in order, page by page, each once.
 
 use std::cmp::Reverse;
 
@@ -8,7 +8,7 @@ use super::tests::*;
 use super::*;
 use crate::model::task::{Metadata, Parent};
 
-/// A task of which nothing is as it would be by default.
+/// A task in which no field has its default.
 fn full() -> NewTask {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     NewTask {
@@ -98,7 +98,7 @@ fn an_edit_is_read_as_it_was_written() {
     };
     store.edit(id, &again, later(1)).expect("edited");
     assert_eq!(parents(&mut store), [row(IfParentFails::Release)]);
-    // It follows nobody any more, but one that is named anew.
+    // It no longer follows any task except the one that is named now.
     let other = Edit {
         task: NewTask {
             after: vec![Parent::Task(parent)],
@@ -120,7 +120,7 @@ fn an_edit_is_read_as_it_was_written() {
     store.edit(id, &free, later(1)).expect("edited");
     assert_eq!(parents(&mut store), []);
     assert_eq!(store.task(id).expect("a task").blocked, 0);
-    // Nobody stands before an edited task but those that are queued.
+    // An edited task has no earlier task in its batch to follow.
     let nobody = Edit {
         task: NewTask {
             after: vec![Parent::Earlier(0)],
@@ -311,7 +311,7 @@ fn one_that_follows_others_is_not_claimed_before() {
     assert!(may_run(&mut store, child));
 }
 
-/// Serves all tasks in pages of at most that many.
+/// Serves all tasks in pages of at most `limit` tasks.
 fn served(store: &mut Sqlite, lanes: &[Lane], limit: usize) -> Vec<TaskId> {
     let (mut served, mut after) = (Vec::new(), None);
     loop {
@@ -330,7 +330,7 @@ fn served(store: &mut Sqlite, lanes: &[Lane], limit: usize) -> Vec<TaskId> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Against a plain sort, with many tasks of the same priority, in several lanes.
+    /// Compared with a plain sort, with many tasks of the same priority, in several lanes.
     #[test]
     fn pages_serve_each_task_once_and_in_order(
         tasks in prop::collection::vec(
@@ -368,7 +368,7 @@ proptest! {
     }
 }
 
-/// Other tools write what they like: none of it makes a page begin anew, or leaves a task out.
+/// Other tools write what they like: none of it makes a page repeat tasks or leaves one out.
 #[test]
 fn odd_priorities_of_other_tools_are_served_once_each() {
     let (directory, mut store) = store();

@@ -1,11 +1,11 @@
-//! A failed task rests for a time that passes, not until a time of the wall clock; and what is known
-//! of a session belongs to its pane, whatever it is called.
+//! A failed task rests for an elapsed time, not until a time of the wall clock; and what is known
+//! about a session belongs to its pane, whatever the pane is called.
 
 use super::rows::stamp;
 use super::tests::*;
 use super::*;
 
-/// A task that has failed once and rests until then.
+/// A task that has failed once and rests until `until`.
 fn resting(store: &mut Sqlite, until: Timestamp) -> TaskId {
     let task = NewTask {
         max_retries: 3,
@@ -77,7 +77,7 @@ fn a_time_that_a_person_names_is_no_rest() {
     assert_eq!(store.next_due(now()).expect("read"), Some(later(60)));
     store.release_due(later(60)).expect("released");
     assert!(may_run(&mut store, id));
-    // Nor is one that is named for a task that was tried.
+    // A time that is named for a task that was tried is not a rest either.
     edited(&mut store, id, Some(later(90)));
     assert!(store.resting(100).expect("rests").is_empty());
     assert_eq!(store.next_due(now()).expect("read"), Some(later(90)));
@@ -85,7 +85,7 @@ fn a_time_that_a_person_names_is_no_rest() {
 
 #[test]
 fn a_rest_that_another_tool_has_written_ends_too() {
-    // Forms of a time, and what is none; a number of tries that is none.
+    // Forms of a time, and values that are not a time; numbers of tries that are not a number.
     let forms = [
         "'2026-01-01 12:00:04'",
         "'2026-01-01T12:00:04+00:00'",
@@ -201,10 +201,10 @@ fn a_session_is_found_by_the_name_that_it_had() {
     ];
     store.record_sessions(&sessions, now()).expect("recorded");
     let found = |store: &mut Sqlite, name| store.session(name).expect("a session").name;
-    // It is called otherwise by now.
+    // The session has another name now.
     assert_eq!(found(&mut store, "a"), "b");
     assert_eq!(found(&mut store, "b"), "b");
-    // One that has ended is all that there is of that name.
+    // A session that has ended is the only one with that name.
     assert_eq!(found(&mut store, "c"), "c");
     assert_eq!(found(&mut store, "d"), "d");
     let rows = store.sessions().expect("sessions");

@@ -1,5 +1,5 @@
-//! Rows as values: reading what stands in the database, also where another tool wrote it, and the
-//! forms in which it is written.
+//! Rows as values: how to read what the database holds, even if another tool wrote it, and the
+//! formats in which it is written.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -31,7 +31,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
         WHERE dependencies.task_id = tasks.id AND turn IS NOT NULL \
         ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1)";
 
-/// Reads a task, also where another tool wrote values of odd types: one such row must not stop
+/// Reads a task, even if another tool wrote values of unexpected types: one such row must not stop
 /// the queue.
 pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
     let metadata = text(row, 11)?.unwrap_or_else(|| "{}".to_owned());
@@ -81,7 +81,7 @@ pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
     })
 }
 
-/// Reads which pane a [`Meaning`] is.
+/// Returns the pane that a [`Meaning`] names, if it names one.
 fn pane_of(meaning: &str) -> Option<Identity> {
     match meaning.parse() {
         Ok(Meaning::Pane(identity)) => Some(identity),
@@ -89,7 +89,7 @@ fn pane_of(meaning: &str) -> Option<Identity> {
     }
 }
 
-/// Reads text, whatever type the value has; `None`: there is none.
+/// Reads text, whatever type the value has. `None` if the value is null.
 pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqlite::Error> {
     Ok(match row.get_ref(index)? {
         ValueRef::Null => None,
@@ -101,34 +101,34 @@ pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqli
     })
 }
 
-/// Puts together what a person called a session, and what that meant.
+/// Combines the name that a person used for a session with what it meant.
 pub(super) fn said(name: Option<String>, meaning: Option<String>) -> Option<SessionRef> {
     let meaning = meaning.and_then(|meaning| meaning.parse().ok());
     name.map(|name| SessionRef { name, meaning })
 }
 
-/// Reads a whole number, whatever type the value has; `None`: it is none.
+/// Reads a whole number, whatever type the value has. `None` if it is not a number.
 pub(super) fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqlite::Error> {
     Ok(match row.get_ref(index)? {
         ValueRef::Null | ValueRef::Blob(_) => None,
         ValueRef::Integer(number) => Some(number),
-        // A cast saturates, which is what is wanted of a number out of range.
+        // A cast saturates, which is right for a number out of range.
         ValueRef::Real(number) => Some(number as i64),
         ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
     })
 }
 
-/// Reads a limit in seconds, which is never rounded down; `None`: there is none.
+/// Reads a limit in seconds, rounded up. `None` if there is none.
 fn limit(row: &Row<'_>, index: usize) -> Result<Option<u64>, rusqlite::Error> {
     let seconds = match row.get_ref(index)? {
-        // Other tools may have divided; a cast saturates.
+        // Other tools may have stored a fraction. The cast saturates.
         ValueRef::Real(seconds) => Some(seconds.ceil() as i64),
         _ => integer(row, index)?,
     };
     Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()))
 }
 
-/// Reads a lane's constraints back from the key that the generated column made of them.
+/// Reads a lane's constraints back from the key that the generated column built from them.
 pub(super) fn lane_of(key: Vec<u8>) -> Lane {
     let readable = String::from_utf8_lossy(&key);
     let parts: Vec<serde_json::Value> = serde_json::from_str(&readable).unwrap_or_default();
@@ -138,7 +138,7 @@ pub(super) fn lane_of(key: Vec<u8>) -> Lane {
             .and_then(|part| part.as_str())
             .map(str::to_owned)
     };
-    // json_extract gives an array as text inside the array.
+    // json_extract embeds an array as text inside the outer array.
     let list = |index: usize| -> Vec<String> {
         match parts.get(index) {
             Some(serde_json::Value::Array(items)) => items
@@ -185,13 +185,13 @@ pub(super) const SESSION: &str = "name, status, reason, since, provider, current
     env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
     server_pid, server_start, pane, pane_pid, homes, repository";
 
-/// Reads a session that was seen by us.
+/// Reads a session that we have seen ourselves.
 pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     let activity: String = row.get(1)?;
     Ok(SessionRow {
         name: row.get(0)?,
         activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
-        // No reason is written as none.
+        // The absence of a reason is stored as empty text.
         reason: text(row, 2)?.filter(|reason| !reason.is_empty()),
         since: time(row, 3)?.unwrap_or_default(),
         provider: text(row, 4)?.unwrap_or_default(),
@@ -211,7 +211,7 @@ pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     })
 }
 
-/// Reads a row of history: time, action, session, details and task, in this order.
+/// Reads a history row: time, action, session, details and task, in this order.
 pub(super) fn history_of(row: &Row<'_>) -> Result<HistoryRow, rusqlite::Error> {
     Ok(HistoryRow {
         at: time(row, 0)?.unwrap_or_default(),
@@ -274,7 +274,7 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(
     })
 }
 
-/// Reads JSON that other tools may have written; what it is not counts as nothing.
+/// Reads JSON that other tools may have written. Anything else counts as the default.
 pub(super) fn from_json_or_default<T: serde::de::DeserializeOwned + Default>(
     row: &Row<'_>,
     index: usize,
@@ -291,7 +291,7 @@ fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
     )
 }
 
-/// Serialises values of our own types, which cannot fail: they hold no maps with odd keys.
+/// Serialises values of our own types. This cannot fail: their maps have only strings as keys.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
@@ -300,13 +300,13 @@ pub(super) fn saturating(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Writes a time as the database keeps it: RFC 3339 in UTC with milliseconds, so that text
-/// order is the order of time.
+/// Writes a time as the database stores it: RFC 3339 in UTC with milliseconds, so that sorting the
+/// text sorts by time.
 pub(super) fn stamp(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// Reads a time, also in the forms that other tools write (no zone means UTC).
+/// Reads a time, including the formats that other tools write (no zone means UTC).
 pub(super) fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
     Ok(text(row, index)?.and_then(|text| {
         Timestamp::from_str(&text).ok().or_else(|| {

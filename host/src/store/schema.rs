@@ -1,4 +1,4 @@
-//! The schema and its migrations: an append-only list, one exclusive transaction for each.
+//! The schema and its migrations: an append-only list, applied in one exclusive transaction.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use super::original::{self, Backup};
 /// The schema that this assigner writes, as SQLite's `user_version`.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Every step from an empty file to [`VERSION`]. A step that was released is never edited.
+/// Every step from an empty file to [`VERSION`]. A released step is never edited.
 const MIGRATIONS: &[&str] = &[
-    // 1: the first schema. `prompts`, `sessions` and `assignment_history` carry the names and
-    // columns of the Python worker's database, so that its users' queries go on answering.
+    // 1: the first schema. `prompts`, `sessions` and `assignment_history` have the names and
+    // columns of the Python worker's database, so that its users' queries keep working.
     r"
 CREATE TABLE tasks (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -152,9 +152,9 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
-    // 2: context management: tasks that follow others, tasks whose time is to come, labels, pauses,
+    // 2: context management: tasks that follow others, tasks that wait for a time, labels, pauses,
     // and what came from the Python worker's database. `lane` holds more constraints, and its index
-    // only tasks that may run now.
+    // contains only tasks that may run now.
     r"
 DROP TRIGGER prompts_insert;
 DROP VIEW prompts;
@@ -278,7 +278,8 @@ CREATE TABLE policy_log (
 CREATE INDEX policy_orders ON policy_log (id) WHERE outcome = 'waiting';
 ",
     // 4: agents: a task may wait for a person, an attempt is submitted before it runs, a provider
-    // is paused until its limit ends. SQLite changes no CHECK in place: the tables are made anew.
+    // is paused until its limit ends. SQLite cannot change a CHECK in place, so the tables are
+    // created anew.
     r"
 DROP TRIGGER IF EXISTS prompts_insert;
 DROP VIEW IF EXISTS prompts;
@@ -448,9 +449,10 @@ CREATE TRIGGER prompts_insert INSTEAD OF INSERT ON prompts BEGIN
     VALUES (last_insert_rowid(), 'queued', 'inserted into prompts');
 END;
 ",
-    // 5: what people say of sessions is bound to what the name meant, as tmux uses names again: the
-    // text of a `Meaning`, empty (a target: NULL) until a session of that name was seen. `lane` holds
-    // it as well. A session is shown by several tmux sessions where they form a group.
+    // 5: what people set for sessions is bound to what the name meant, because tmux reuses names.
+    // The column holds the text of a `Meaning`, and is empty (NULL for a target) until a session
+    // with that name was seen. `lane` includes it as well. Several tmux sessions show one session
+    // if they form a group.
     r"
 DROP INDEX tasks_pending;
 ALTER TABLE tasks DROP COLUMN lane;
@@ -508,9 +510,9 @@ ALTER TABLE sessions ADD COLUMN homes TEXT NOT NULL DEFAULT '[]';
 UPDATE sessions SET reason = ''
     WHERE status = 'idle' AND reason = 'waits at its prompt';
 ",
-    // 6: a priority is a whole number that fits, whoever wrote it. Pages of the queue go on behind
-    // the last task's priority: one that is read otherwise than it is sorted would begin a page
-    // anew, or leave tasks out.
+    // 6: a priority is a whole number within range, whoever wrote it. A page of the queue starts
+    // after the priority of the last task: if that were read differently from how it is sorted, a
+    // page could repeat tasks or leave some out.
     r"
 UPDATE tasks SET priority = max(-2147483648, min(2147483647, CAST(priority AS INTEGER)))
     WHERE typeof(priority) <> 'integer' OR priority NOT BETWEEN -2147483648 AND 2147483647;
@@ -527,8 +529,8 @@ CREATE TRIGGER priority_of_task AFTER UPDATE OF priority ON tasks
         WHERE id = NEW.id;
 END;
 ",
-    // 7: a failed task rests before its next try. How long is measured by a clock that nobody sets;
-    // the time in `not_before` is for people then.
+    // 7: a failed task rests before its next try. The rest is measured by a monotonic clock; the
+    // time in `not_before` is only for people.
     r"
 ALTER TABLE tasks ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX sessions_of_pane ON sessions (server_pid, pane);
@@ -536,23 +538,23 @@ CREATE INDEX tasks_resting ON tasks (id)
     WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL;
 UPDATE tasks SET rests = 1 WHERE status = 'pending' AND not_before IS NOT NULL AND tries > 0;
 ",
-    // 8: an agent that works in another repository is no place for a prompt.
+    // 8: an agent that works in another repository is not a suitable place for a prompt.
     r"
 ALTER TABLE sessions ADD COLUMN repository TEXT;
 ",
 ];
 
-/// Brings the database of `connection` to [`VERSION`]; one of the Python worker is taken over,
-/// behind a copy of it.
+/// Brings the database of `connection` to [`VERSION`]. A database of the Python worker is first
+/// copied and then taken over.
 ///
 /// # Errors
-/// It is newer than this assigner, belongs to another program, or SQLite refused: then nothing
-/// has changed.
+/// It is newer than this assigner or belongs to another program, or SQLite refused: nothing has
+/// changed.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if version(connection)? == VERSION {
         return Ok(());
     }
-    // Tables change their names, and views of other tools may speak of what is not there yet.
+    // Tables are renamed, and views of other tools may refer to something that does not exist yet.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "legacy_alter_table", true)?;
     while !step(connection, path)? {}
@@ -560,14 +562,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
-/// Migrates, unless another process was in between: then it is to be tried again.
+/// Migrates and returns true, or returns false if another process came in between: then try again.
 fn step(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
     let backup = original::is_one(connection)?
         .then(|| Backup::make(connection, path))
         .transpose()?;
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
-    // Asked again behind the lock: another process may have migrated in between.
+    // Checked again once the lock is held: another process may have migrated in between.
     let found = version(&transaction)?;
     if found > VERSION {
         return Err(StoreError::Newer {
@@ -604,11 +606,11 @@ fn step(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// A view or a trigger of another tool: what makes it.
+/// The SQL that creates a view or a trigger of another tool.
 struct Other(String);
 
-/// Removes views and triggers that are not ours: SQLite changes no table while one of them speaks
-/// of what is not there at the moment.
+/// Removes views and triggers that are not ours: SQLite does not change a table while one of them
+/// refers to something that does not exist at the moment.
 fn take_down(transaction: &Connection) -> Result<Vec<Other>, StoreError> {
     let mut query = transaction.prepare(
         "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')
@@ -625,7 +627,7 @@ fn take_down(transaction: &Connection) -> Result<Vec<Other>, StoreError> {
     Ok(others)
 }
 
-/// Makes them again. A trigger on a table that is a view now cannot be: it stays in the copy.
+/// Creates them again. A trigger on a table that is now a view cannot be: it remains in the copy.
 fn put_up(transaction: &Connection, others: &[Other]) -> Result<(), StoreError> {
     // Views come before the triggers on them.
     for Other(sql) in others {
@@ -656,7 +658,7 @@ mod tests {
     use crate::model::task::Status;
     use crate::store::{Pause, Sqlite, Store};
 
-    /// As the first release wrote it: every later one must open it.
+    /// A database as the first release wrote it. Every later release must open it.
     #[test]
     fn a_database_of_the_first_version_is_brought_up() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -720,7 +722,7 @@ mod tests {
         assert_eq!(priority, i64::from(i32::MAX));
     }
 
-    /// What was said by name alone stands, and waits for a session of that name.
+    /// What was set by name alone is kept, and waits for a session with that name.
     #[test]
     fn what_was_said_by_name_is_kept_and_bound_later() {
         let directory = tempfile::tempdir().expect("a directory");

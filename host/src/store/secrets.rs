@@ -1,5 +1,5 @@
-//! Secret values of tasks, kept apart from the database: one file a task, readable by its owner
-//! alone, deleted once no try of the task can need it any more.
+//! Secret values of tasks, kept apart from the database: one file per task, readable only by its
+//! owner, and deleted once no try of the task can need it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,24 +10,26 @@ use std::time::Duration;
 
 use super::StoreError;
 
-/// A file that no task names may be one whose task is just being queued.
+/// A newer file that no task names may belong to a task that is still being queued.
 const QUEUED_WITHIN: Duration = Duration::from_secs(3600);
 
-/// The directory of secret values of a data directory.
+/// The directory of secret values inside a data directory.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     directory: PathBuf,
 }
 
 impl Secrets {
-    /// Returns those of the data directory `data`; nothing is made before there is a value.
+    /// Returns the secrets of the data directory `data`. Nothing is created before there is a
+    /// value.
     pub fn of(data: &Path) -> Self {
         Self {
             directory: data.join("secrets"),
         }
     }
 
-    /// Keeps values, by the name of their variable, and returns the name under which they are.
+    /// Stores values by the names of their variables, and returns the name of the file that holds
+    /// them.
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -41,7 +43,7 @@ impl Secrets {
             .mode(0o700)
             .create(&self.directory)
             .map_err(failed)?;
-        // Its mode is 0600 from the start.
+        // The file is created with mode 0600.
         let mut file = tempfile::Builder::new()
             .prefix("values-")
             .rand_bytes(16)
@@ -55,27 +57,28 @@ impl Secrets {
         Ok(name.unwrap_or_default().to_owned())
     }
 
-    /// Returns the values kept under `name`; `None`: they are gone.
+    /// Returns the values stored under `name`. `None` if they are gone.
     pub fn values(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let text = fs::read_to_string(self.file(name)?).ok()?;
         serde_json::from_str(&text).ok()
     }
 
-    /// Deletes the values kept under `name`.
+    /// Deletes the values stored under `name`.
     pub fn forget(&self, name: &str) {
         if let Some(path) = self.file(name) {
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Deletes the values kept under each of `names`.
+    /// Deletes the values stored under each of `names`.
     pub fn forget_all(&self, names: &[String]) {
         for name in names {
             self.forget(name);
         }
     }
 
-    /// Deletes what no task needs any more: what a process that was killed has left.
+    /// Deletes the files that no task needs any more, such as those left by a process that was
+    /// killed.
     pub fn sweep(&self, in_use: &BTreeSet<String>) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;
@@ -92,7 +95,7 @@ impl Secrets {
         }
     }
 
-    /// The database may hold anything: a name is no path.
+    /// Returns the path of a file. The database may hold anything, so the name must not be a path.
     fn file(&self, name: &str) -> Option<PathBuf> {
         let plain = name.starts_with("values-")
             && name
@@ -102,10 +105,10 @@ impl Secrets {
     }
 }
 
-/// Shorter values, in bytes, stand everywhere: they cannot be told from other text.
+/// Shorter values, in bytes, can occur anywhere: they cannot be told apart from other text.
 pub const SHORTEST_SECRET: usize = 4;
 
-/// Replaces each of `values` in `bytes` by `***`, the longer ones first, but for those that are
+/// Replaces each of `values` in `bytes` by `***`, longer ones first, leaving out those that are
 /// shorter than [`SHORTEST_SECRET`].
 pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
     let mut long: Vec<&str> = values

@@ -1,11 +1,11 @@
-//! Sessions, pauses and what else the daemon keeps; and how the file itself is kept.
+//! Sessions, pauses and whatever else the daemon stores; and how the file itself is kept.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::tests::*;
 use super::*;
 
-/// A session of which nothing is as it would be by default.
+/// A session in which no field has its default.
 fn full() -> SessionRow {
     let pairs = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
     SessionRow {
@@ -41,7 +41,7 @@ fn a_session_is_read_as_it_was_seen() {
     for part in ["full", "claude", "dev", "team", "Protected"] {
         assert!(place.contains(part), "{place}");
     }
-    // What the Python worker's users ask for.
+    // What the Python worker's users query.
     let asked: (i64, String, String) = other(&directory)
         .query_row(
             "SELECT is_claude, working_dir, last_activity FROM sessions WHERE name = 'full'",
@@ -50,7 +50,7 @@ fn a_session_is_read_as_it_was_seen() {
         )
         .expect("a row");
     assert_eq!(asked, (1, "/srv".to_owned(), rows::stamp(later(-5))));
-    // Seen otherwise, all of it is replaced.
+    // When the session is seen differently, all of it is replaced.
     let renamed = SessionRow {
         name: "full".to_owned(),
         ..session_row("full")
@@ -253,7 +253,7 @@ fn a_pause_covers_what_it_names() {
     );
 }
 
-/// Who has paused a provider decides how long: a person over a limit, and of limits the longest.
+/// How long a provider is paused: a person outranks a limit, and the longest limit wins.
 #[test]
 fn a_limit_never_shortens_a_pause() {
     let limited = |store: &mut Sqlite, seconds| {
@@ -275,7 +275,7 @@ fn a_limit_never_shortens_a_pause() {
     assert_eq!(limited(&mut store, 50).0, Some(later(50)));
     assert_eq!(limited(&mut store, 90).0, Some(later(90)));
     assert_eq!(limited(&mut store, 10).0, Some(later(90)));
-    // A person takes it over, for good.
+    // A person takes it over, indefinitely.
     let codex = [Pause::Provider("codex".to_owned())];
     store.pause(&codex, true, now()).expect("paused");
     assert_eq!(limited(&mut store, 99), (None, None));
@@ -390,7 +390,7 @@ fn the_daemons_word_is_replaced_and_one_of_another_version_is_none() {
     assert_eq!(store.daemon().expect("read"), None);
 }
 
-/// What a change is worth that was told to somebody: it outlives a power cut.
+/// A change that was reported to somebody survives a power cut.
 #[test]
 fn the_file_is_kept_as_it_is_promised() {
     let root = tempfile::tempdir().expect("a directory");
@@ -420,7 +420,7 @@ fn the_file_is_kept_as_it_is_promised() {
     };
     assert_eq!(mode(&data), 0o700);
     assert_eq!(mode(&data.join("assigner.db")), 0o600);
-    // What is there already is its owner's business.
+    // The mode of an existing directory is left to its owner.
     std::fs::set_permissions(&data, PermissionsExt::from_mode(0o750)).expect("set");
     drop(Sqlite::open(&data).expect("a store"));
     assert_eq!(mode(&data), 0o750);
@@ -468,7 +468,7 @@ fn a_row_that_is_deleted_takes_its_own_with_it() {
     );
 }
 
-/// A step that fails half-way leaves nothing of itself, alone and in a group.
+/// A step that fails half-way leaves nothing behind, alone and in a group.
 #[test]
 fn an_operation_is_kept_whole_or_not_at_all() {
     let (_directory, mut store) = store();
@@ -496,7 +496,7 @@ fn an_operation_is_kept_whole_or_not_at_all() {
              CREATE TABLE c (id REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)",
         )
         .expect("made");
-    // Nor is there anything of a group that cannot be committed.
+    // Nor is anything left of a group that cannot be committed.
     store
         .connection
         .execute_batch(
@@ -514,7 +514,7 @@ fn an_operation_is_kept_whole_or_not_at_all() {
     assert!(store.task(TaskId(2)).is_err());
 }
 
-/// A pause ends with its row, or not at all.
+/// A pause ends together with its row, or not at all.
 #[test]
 fn a_pause_that_could_not_be_ended_is_not_told_to_be_over() {
     let (directory, mut store) = store();

@@ -29,8 +29,8 @@ use crate::model::task::{
     TurnFacts,
 };
 
-/// How long a busy database is waited for before an operation is given up. Writers hold it for
-/// milliseconds; a minute means that something is badly stuck.
+/// How long an operation waits for a busy database. Writers hold it for milliseconds; a minute
+/// means that something is badly stuck.
 const BUSY: Duration = Duration::from_secs(60);
 
 /// One connection to the database of a data directory.
@@ -40,11 +40,11 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database `assigner.db` in `directory`, both made where they are missing
-    /// (readable by their owner alone), and brings it to the current schema.
+    /// Opens the database `assigner.db` in `directory` and brings it to the current schema. Creates
+    /// both if they are missing, readable only by their owner.
     ///
     /// # Errors
-    /// The directory cannot be used, or the file is no database of ours or a newer one.
+    /// The directory cannot be used, or the file is not one of our databases, or is a newer one.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Directory {
             path: directory.to_owned(),
@@ -101,15 +101,15 @@ impl Sqlite {
         let result = work(&self.connection)
             .and_then(|done| Ok(self.connection.execute_batch(commit).map(|()| done)?));
         if result.is_err() {
-            // The error that led here is the one to report.
+            // Report the error that led here, not one of the rollback.
             let _ = self.connection.execute_batch(undo);
         }
         result
     }
 }
 
-/// Tries again while another connection is just making the file: SQLite does not wait by itself
-/// where two of them change its journal mode.
+/// Tries again while another connection is creating the file: SQLite itself does not wait when two
+/// connections change the journal mode.
 fn patiently<R>(
     mut open: impl FnMut() -> Result<R, rusqlite::Error>,
 ) -> Result<R, rusqlite::Error> {
@@ -168,7 +168,7 @@ impl Store for Sqlite {
                 write_history(connection, id, None, "queued", &details, now)?;
                 let parents = task.after.iter().map(|parent| match parent {
                     Parent::Task(id) => *id,
-                    // One that stands behind its follower is no task yet.
+                    // A parent that comes after its follower is not a task yet.
                     Parent::Earlier(index) => ids.get(*index).copied().unwrap_or(TaskId(0)),
                 });
                 let parents: Vec<TaskId> = parents.collect();
@@ -184,7 +184,7 @@ impl Store for Sqlite {
     }
 
     fn tasks(&mut self, statuses: &[Status], limit: usize) -> Result<Vec<Task>, StoreError> {
-        // Without a filter the newest are found by the key alone, however many tasks there are.
+        // Without a filter, the primary key alone finds the newest, however many tasks there are.
         let filter = if statuses.is_empty() {
             String::new()
         } else {
@@ -265,7 +265,7 @@ impl Store for Sqlite {
         if output.is_some() {
             return Ok(output);
         }
-        // What the Python worker had kept as its response.
+        // The response that the Python worker had stored.
         let response = self
             .connection
             .query_row("SELECT response FROM tasks WHERE id = ?1", [id.0], |row| {
@@ -361,7 +361,7 @@ impl Store for Sqlite {
 
     fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
         let mut query = self.connection.prepare_cached(LANES)?;
-        // Other tools may have written what is no text: the key stays as it is.
+        // Other tools may have written something other than text: the key stays as it is.
         let keys = query.query_map([], |row| {
             let key = row.get_ref(0)?;
             Ok(key.as_bytes().unwrap_or_default().to_vec())
@@ -379,7 +379,7 @@ impl Store for Sqlite {
         let (priority, id) = after.map_or((i64::MAX, TaskId(0)), |(priority, id)| {
             (priority.into(), id)
         });
-        // One bounded index range a lane: the cost is that of what may run now.
+        // One bounded index range per lane, so that the cost depends only on what may run now.
         let mut query = self.connection.prepare_cached(&format!(
             "SELECT {TASK} FROM tasks INDEXED BY tasks_pending
              WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
@@ -423,8 +423,8 @@ impl Store for Sqlite {
     ) -> Result<Vec<Option<AttemptId>>, StoreError> {
         self.atomically(|connection| {
             let mut claimed = Vec::with_capacity(claims.len());
-            // Read here and not when the round began: what a person said before the task was sent holds
-            // for it, also where the round had seen the session already.
+            // Read here rather than at the start of the round: what a person set before sending the
+            // task applies to it, even if the round had already looked at the session.
             let pauses = wishes::pauses(connection)?;
             let labels = wishes::labels(connection)?;
             for claim in claims {
@@ -438,7 +438,7 @@ impl Store for Sqlite {
                             AND server_start = ?2 AND pane = ?3 AND pane_pid = ?4",
                     )?
                     .exists(identity_params(&claim.identity))?;
-                // Changed by a person since: what was decided was about another task.
+                // A person has changed the task since, so the decision was about a different task.
                 let same = connection
                     .prepare_cached(
                         "SELECT 1 FROM tasks WHERE id = ?1 AND revision = ?2 AND blocked = 0
@@ -529,7 +529,7 @@ impl Store for Sqlite {
                 Phase::Delivering => ("delivered_at", Event::Deliver),
                 Phase::Submitted => ("submitted_at", Event::Submit),
                 Phase::Running => ("started_at", Event::Start),
-                // The first phase comes with the claim, the last with the end.
+                // The claim sets the first phase, and the end the last.
                 Phase::Claimed | Phase::Ended => return Err(StoreError::NoAttempt(attempt)),
             };
             connection
@@ -782,8 +782,8 @@ impl Store for Sqlite {
 
     fn taken_up(&mut self, identity: &Identity, from: AttemptId) -> Result<u32, StoreError> {
         let [server_pid, server_start, pane, pane_pid] = identity_params(identity);
-        // What a person took back before it was typed has left nothing there. A preparation that
-        // failed may have, though nothing was typed behind it.
+        // A task that a person took back before it was typed has left nothing in the session. A
+        // preparation that failed may have, even though no prompt or command was typed after it.
         let count = self
             .connection
             .prepare_cached(
@@ -1057,7 +1057,7 @@ impl Store for Sqlite {
                 row.get::<_, String>(0)
             })
             .optional()?;
-        // A daemon of another version may have told other things: then nothing is known.
+        // A daemon of another version may have stored different facts: then nothing is known.
         Ok(facts.and_then(|facts| serde_json::from_str(&facts).ok()))
     }
 
@@ -1068,8 +1068,8 @@ impl Store for Sqlite {
     }
 }
 
-/// The lanes of pending tasks by a loose index scan: one look-up a lane, however many tasks stand
-/// in each. Without being told, SQLite reads every pending task instead.
+/// Selects the lanes of pending tasks with a loose index scan: one look-up per lane, however many
+/// tasks are in each. Without `INDEXED BY`, SQLite would read every pending task instead.
 const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
         SELECT min(lane) FROM tasks INDEXED BY tasks_pending
             WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
@@ -1081,7 +1081,7 @@ const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
     )
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
-/// How the meaning of a task's target is stored.
+/// Returns how the meaning of a task's target is stored.
 pub(super) fn meaning_of(task: &NewTask) -> Option<String> {
     let target = task.target_session.as_ref()?;
     target.meaning.as_ref().map(Meaning::to_string)
@@ -1107,7 +1107,7 @@ fn keep_output(
     Ok(())
 }
 
-/// Deletes answers that come too late, and says so.
+/// Deletes answers that come too late, and records that.
 fn drop_replies(
     connection: &Connection,
     task: TaskId,
@@ -1127,7 +1127,7 @@ fn drop_replies(
     Ok(())
 }
 
-/// Pauses a provider until its limit ends; one that a person has paused stays so.
+/// Pauses a provider until its limit ends. A pause set by a person stays as it is.
 fn hold_provider(connection: &Connection, limit: &Limit, now: Timestamp) -> Result<(), StoreError> {
     connection.execute(
         "INSERT INTO pauses (scope, name, since, until, reason)
@@ -1185,7 +1185,7 @@ mod tests {
     use super::*;
     use crate::model::task::Kind;
 
-    /// How many steps SQLite takes to find the lanes of so many prompts and one command.
+    /// How many steps SQLite takes to find the lanes of `prompts` prompts and one command.
     fn steps_for_lanes(prompts: usize) -> i32 {
         let directory = tempfile::tempdir().expect("a directory");
         let mut store = Sqlite::open(directory.path()).expect("a store");

@@ -1,5 +1,5 @@
-//! The store against its own promises: every change is a row, nothing is claimed twice, what
-//! cannot run is not read, and other tools may write.
+//! The store against its own promises: every change is a row, nothing is claimed twice, what cannot
+//! run is not read, and other tools may write.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -187,7 +187,7 @@ fn what_a_session_has_taken_up_is_counted() {
         (Outcome::Cancelled, Event::Cancel, true),
         (Outcome::Limited, Event::Hold, true),
         (Outcome::Uncertain, Event::Lose, true),
-        // These have left nothing there.
+        // These have left nothing in the session.
         (Outcome::Cancelled, Event::Cancel, false),
         (Outcome::Refused, Event::Refuse, true),
         (Outcome::Withdrawn, Event::Withdraw, true),
@@ -584,8 +584,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Whatever is asked in whatever order: a session and a task have at most one attempt in
-    /// flight, a task is in flight exactly when its state says so, and every change of state
-    /// stands in the history.
+    /// flight, a task is in flight exactly when its state says so, and every change of state is in
+    /// the history.
     #[test]
     fn the_ledger_holds_under_any_history(steps in prop::collection::vec(step(), 1..40)) {
         let (directory, mut store) = store();
@@ -686,7 +686,7 @@ fn a_task_runs_when_all_that_it_follows_has_ended() {
     assert!(may_run(&mut store, child));
     let read = store.task(child).expect("the child");
     assert_eq!(read.follows, Some(identity(1)));
-    // One that has ended already is not waited for.
+    // A parent that has already ended is not waited for.
     let late = queue(&mut store, &[following(&parents, IfParentFails::Fail)])[0];
     assert!(may_run(&mut store, late));
 }
@@ -706,10 +706,10 @@ fn a_failed_parent_fails_or_releases_its_children() {
     assert!(error.contains(&format!("task {fails}")), "{error}");
     assert_eq!(actions(&mut store, fails), ["queued", "abandoned"]);
     assert!(may_run(&mut store, runs));
-    // Queued behind a parent that has failed: it fails at once.
+    // Queued after its parent has failed, a task fails at once.
     let late = queue(&mut store, &[following(&[parent], IfParentFails::Fail)])[0];
     assert_eq!(status(&mut store, late), Status::Failed);
-    // One child is not queued again before its parent is.
+    // A child is not queued again before its parent is.
     assert!(matches!(
         store.retry(fails, None, false, now()),
         Err(StoreError::ParentFailed { .. })
@@ -784,8 +784,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever happens in whatever order: the counter of open parents is what counting gives, and
-    /// no pending task is left behind a parent with which it was to fail.
+    /// Whatever happens in whatever order: the counter of open parents equals their actual number,
+    /// and no task stays pending that was to fail with its parent.
     #[test]
     fn what_a_task_waits_for_is_always_what_is_open(
         edges in proptest::collection::vec((0..6_usize, 0..6_usize, any::<bool>()), 0..12),
@@ -860,7 +860,7 @@ fn a_task_is_given_to_another_session_wherever_it_stands() {
         .expect("pending");
     let task = store.task(ids[0]).expect("read");
     assert_eq!(task.target_session, Some("web".into()));
-    // One in flight is asked to end, and is for the other session then.
+    // A task in flight is asked to end, and then targets the other session.
     let attempt = claimed(&mut store, ids[1], 1);
     let status = store
         .reassign(ids[1], Some(&"web".into()), now())
@@ -877,7 +877,7 @@ fn a_task_is_given_to_another_session_wherever_it_stands() {
     assert_eq!(task.target_session, Some("web".into()));
     assert_eq!((task.attempts, task.tries), (1, 0));
     assert!(store.requests().expect("none").is_empty());
-    // One that has ended badly is queued again; one that is done is not.
+    // A task that ended badly is queued again; one that is done is not.
     finish(&mut store, ids[1], Outcome::Failed, Event::Fail);
     store.reassign(ids[1], None, now()).expect("failed");
     let task = store.task(ids[1]).expect("read");
@@ -947,7 +947,7 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
         .expect("given");
     let late = store.edit(other, &edit, now());
     assert!(matches!(late, Err(StoreError::Changed(_))));
-    // A child is released for good.
+    // A released child stays released.
     assert!(store.retry(last, None, false, now()).is_err());
     store.retry(last, None, true, now()).expect("queued");
     let history = store.history(last).expect("history");
@@ -955,7 +955,7 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
         history.iter().any(|row| row.action == "released"),
         "{history:?}"
     );
-    // What cannot be queued is not released either.
+    // A task that cannot be queued is not released either.
     assert!(store.retry(last, None, true, now()).is_err());
     assert!(may_run(&mut store, last));
 }
@@ -1007,7 +1007,7 @@ fn what_a_person_changed_since_the_decision_is_not_claimed() {
     let attempts = store.claim(&decided, now()).expect("claimed");
     let taken: Vec<bool> = attempts.iter().map(Option::is_some).collect();
     assert_eq!(taken, [false, false, true]);
-    // As it is now, it may be.
+    // With the current revision, it can be claimed.
     assert!(may_run(&mut store, ids[0]));
     claimed(&mut store, ids[0], 1);
 }

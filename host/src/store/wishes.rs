@@ -1,5 +1,5 @@
-//! What people say of sessions, by what they meant: pauses, labels, and the names that wait for a
-//! session.
+//! What people have set for sessions, bound to what the session's name meant: pauses, labels, and
+//! the names that still wait for a session.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -9,7 +9,7 @@ use super::{Pause, PauseRow, SessionLabel, SessionRow, StoreError, labels_of, pr
 use crate::model::naming::{Meaning, SessionRef, found};
 use crate::model::session::Activity;
 
-/// How a meaning is stored: the text of one that is not known is empty.
+/// Returns how a meaning is stored: as its text, which is empty if it is not known.
 pub(super) fn key(meaning: Option<&Meaning>) -> String {
     meaning.map(Meaning::to_string).unwrap_or_default()
 }
@@ -47,7 +47,7 @@ pub(super) fn labels(connection: &Connection) -> Result<Vec<SessionLabel>, Store
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Pauses something, or extends the pause that it has already.
+/// Pauses something, or makes its existing pause indefinite.
 pub(super) fn pause(
     connection: &Connection,
     pause: &Pause,
@@ -55,7 +55,7 @@ pub(super) fn pause(
 ) -> Result<(), StoreError> {
     let (scope, name, meaning) = pause.row();
     let key = key(meaning);
-    // It may have been paused under another name.
+    // It may already have been paused under another name.
     let known = connection.execute(
         "UPDATE pauses SET until = NULL, reason = NULL
          WHERE scope = ?1 AND meaning = ?3 AND (name = ?2 OR meaning <> '')",
@@ -70,7 +70,7 @@ pub(super) fn pause(
     Ok(())
 }
 
-/// Ends the pauses of something, and returns whether there were any.
+/// Ends the pauses of something and returns whether there were any.
 pub(super) fn resume(connection: &Connection, pause: &Pause) -> Result<bool, StoreError> {
     let mut delete = connection
         .prepare_cached("DELETE FROM pauses WHERE scope = ?1 AND name = ?2 AND meaning = ?3")?;
@@ -92,7 +92,7 @@ pub(super) fn resume(connection: &Connection, pause: &Pause) -> Result<bool, Sto
     Ok(!found.is_empty())
 }
 
-/// Gives a session a label.
+/// Sets a label of a session.
 pub(super) fn set_label(
     connection: &Connection,
     session: &SessionRef,
@@ -112,7 +112,7 @@ pub(super) fn set_label(
     Ok(())
 }
 
-/// Takes a label from a session, and returns whether it had it.
+/// Removes a label from a session and returns whether it had it.
 pub(super) fn remove_label(
     connection: &Connection,
     session: &SessionRef,
@@ -132,7 +132,7 @@ pub(super) fn remove_label(
     Ok(!found.is_empty())
 }
 
-/// The sessions that there are.
+/// Returns the sessions that exist.
 fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
     let mut query = connection.prepare_cached(&format!(
         "SELECT {} FROM sessions WHERE pane IS NOT NULL AND status <> ?1",
@@ -142,7 +142,7 @@ fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Writes the labels of each session that is there, as they are now, into its row.
+/// Writes the current labels of each existing session into its row.
 pub(super) fn show_labels(connection: &Connection) -> Result<(), StoreError> {
     let given = labels(connection)?;
     for row in sessions(connection)? {
@@ -157,8 +157,8 @@ pub(super) fn show_labels(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The names that pending tasks are for and that have meant nothing yet, by a loose index scan: one
-/// look-up a name, however many tasks wait for it.
+/// Selects the names that pending tasks target and that have no meaning yet, with a loose index
+/// scan: one look-up per name, however many tasks wait for it.
 const AWAITED: &str = "WITH RECURSIVE names (name) AS (
         SELECT min(target_session) FROM tasks INDEXED BY tasks_awaiting
             WHERE status = 'pending' AND target_session IS NOT NULL AND target_meaning IS NULL
@@ -176,8 +176,8 @@ pub(super) fn awaited_targets(connection: &Connection) -> Result<Vec<String>, St
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-/// Gives a name its meaning wherever one has waited for it. What was said last holds where the
-/// same was said of that meaning before.
+/// Gives a name its meaning wherever something has waited for it. If the same was already set for
+/// that meaning, the later setting replaces it.
 pub(super) fn bind(
     connection: &Connection,
     name: &str,
@@ -218,7 +218,7 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// Ends what was said of something that is gone.
+/// Ends the pauses and labels of something that is gone.
 pub(super) fn end(
     connection: &Connection,
     gone: &Meaning,
@@ -259,7 +259,7 @@ pub(super) fn end(
     Ok(())
 }
 
-/// Writes a row of history about a session.
+/// Writes a history row about a session.
 pub(super) fn note(
     connection: &Connection,
     session: &SessionRef,
@@ -336,13 +336,13 @@ mod tests {
     fn panes_that_bore_one_name_are_paused_and_resumed_each() {
         let (_directory, mut store) = store();
         set(&mut store, &of("m:0.1", 1), true);
-        // The pane is renumbered, and paused once more under its new name.
+        // The pane is renumbered and paused again under its new name.
         set(&mut store, &of("m:0.0", 1), true);
         set(&mut store, &of("m:0.1", 2), true);
         assert_eq!(paused(&mut store), ["m:0.1 (pane %1)", "m:0.1 (pane %2)"]);
         set(&mut store, &of("m:0.1", 2), false);
         assert_eq!(paused(&mut store), ["m:0.1 (pane %1)"]);
-        // The pane that is called so now is not paused: the name leads to the one that was meant.
+        // The pane that now has this name is not paused: the name leads to the one that was meant.
         set(&mut store, &of("m:0.1", 2), false);
         assert_eq!(paused(&mut store), [""; 0]);
         // A provider is resumed by its name.
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(paused(&mut store), ["api (pane %1)"]);
         assert_eq!(target(&mut store, ids[0]), Some(of("api", 1)));
         assert_eq!(store.awaited_targets().expect("names"), [""; 0]);
-        // What was said last holds.
+        // The last setting applies.
         let who = identity(1);
         let who = Who {
             identity: Some(&who),
@@ -389,7 +389,7 @@ mod tests {
         let labels = labels_of(&given, who);
         let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
         assert_eq!(labels, [("a", "new"), ("b", "old")]);
-        // The next of that name is another.
+        // The next session with that name is a different one.
         let next = [("api".to_owned(), Meaning::Pane(identity(2)))];
         store.bind(&next).expect("nothing");
         assert_eq!(target(&mut store, ids[1]), Some(of("api", 1)));
@@ -471,7 +471,7 @@ mod tests {
         }
     }
 
-    /// How many steps SQLite takes to find the names that so many tasks wait for.
+    /// How many steps SQLite takes to find the names that `tasks` tasks wait for.
     fn steps(tasks: usize) -> i32 {
         let (_directory, mut store) = store();
         let task = NewTask {

@@ -1,4 +1,4 @@
-//! The one place where a `tmux` command line is built, with the reason of each flag.
+//! The one place where a `tmux` command line is built, with the reason for each flag.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use tokio::process::Command;
 
-/// Which tmux server is meant.
+/// Which tmux server to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Socket {
     /// The one that plain `tmux` reaches.
@@ -20,8 +20,8 @@ pub enum Socket {
     Path(PathBuf),
 }
 
-/// Reads a socket as people give it: a text with a slash is a path, any other a name; nothing at
-/// all is the default.
+/// Reads a socket as people give it: a text with a slash is a path, any other is a name, and an
+/// empty one is the default.
 impl FromStr for Socket {
     type Err = Infallible;
 
@@ -37,7 +37,7 @@ impl FromStr for Socket {
 }
 
 impl Socket {
-    /// Returns it as a person would name it to a program that stands elsewhere.
+    /// Returns it as a person would name it to a program in another directory.
     pub fn option(&self) -> String {
         match self {
             Self::Default => String::new(),
@@ -61,7 +61,7 @@ impl std::fmt::Display for Socket {
     }
 }
 
-/// The `tmux` program and the server it is to reach.
+/// The `tmux` program and the server to use.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
@@ -77,19 +77,19 @@ impl Program {
         }
     }
 
-    /// The program's file.
+    /// Returns the program's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns a command that asks the server; the caller adds what.
+    /// Returns a command that talks to the server. The caller adds the request.
     pub(super) fn command(&self) -> Command {
         let mut command = plain(&self.path);
         command.args(self.flags());
         command
     }
 
-    /// Returns a command as [`Program::command`] does that starts a server where none runs: only for
+    /// Returns a command like [`Program::command`] that also starts a server if none runs: only for
     /// sessions that assigner is to start.
     pub(super) fn starting(&self) -> Command {
         let mut command = plain(&self.path);
@@ -97,23 +97,24 @@ impl Program {
         command
     }
 
-    /// Returns a command as [`Program::command`] does, whose output is read to the end even when
-    /// assigner is killed. A control client that ends while its answers cannot be written stays in
-    /// tmux 3.3a for ever, and with it the session that it is attached to. The processes form a
-    /// group of their own.
+    /// Returns a command like [`Program::command`], whose output is read to the end even when
+    /// assigner is killed. In tmux 3.3a, a control client that ends while its answers cannot be
+    /// written never goes away, and neither does the session that it is attached to. The processes
+    /// form a group of their own.
     pub(super) fn relayed(&self) -> Command {
         let mut command = plain(Path::new("sh"));
-        // The first `cat` ends when nobody reads what it writes.
+        // The first `cat` ends when nobody reads its output.
         command.args(["-c", "\"$@\" | { cat; exec cat >/dev/null; }", "sh"]);
         command.arg(&self.path).args(self.flags());
         command
     }
 
-    /// Returns what every request begins with. `-f` is never among it: the server that is reached
-    /// has its configuration.
+    /// Returns the flags that every request begins with. `-f` is never one of them: the server
+    /// already has its configuration.
     fn flags(&self) -> Vec<&OsStr> {
         // -u: without it, and without a UTF-8 locale, every non-ASCII byte comes back as `_`.
-        // -N: a server must never come into being because assigner looked for one.
+        //
+        // -N: a server must never be started just because assigner looked for one.
         let mut flags = vec![OsStr::new("-u"), OsStr::new("-N")];
         flags.extend(self.server());
         flags
@@ -132,14 +133,13 @@ impl Program {
 pub(super) fn plain(path: &Path) -> Command {
     let mut command = Command::new(path);
     command
-        // They would name another server and pane than the ones meant, and make tmux refuse to
-        // nest.
+        // They would name a different server and pane, and make tmux refuse to nest.
         .env_remove("TMUX")
         .env_remove("TMUX_PANE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // Ctrl-C in the terminal of assigner is for assigner alone: it still has to say goodbye.
+        // Ctrl-C in the terminal of assigner is only for assigner, which still has to say goodbye.
         .process_group(0)
         // A request that is given up leaves no process behind.
         .kill_on_drop(true);

@@ -15,10 +15,10 @@ use super::command::Program;
 use super::parse::{self, Event, Framing, MAX_ANSWER, Reply};
 use super::script::{HOLDER, Script};
 
-/// How long an answer may take. A healthy server takes milliseconds, for a thousand panes too.
+/// How long an answer may take. A healthy server takes milliseconds, even for a thousand panes.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// A connection that works. Dropping it ends the client, and with it the holder session.
+/// A working connection. Dropping it ends the client, and with it the holder session.
 pub(super) struct Control {
     child: Child,
     input: ChildStdin,
@@ -30,8 +30,8 @@ pub(super) struct Control {
 impl Control {
     /// Connects to a running server. Returns once the client has answered.
     pub(super) async fn connect(program: &Program) -> Result<Self, Error> {
-        // The holder keeps the client off people's sessions: attaching to one of those would
-        // count as looking at it, and detaching can destroy it.
+        // The holder keeps the client away from people's sessions: attaching to one of those would
+        // count as looking at it, and detaching could destroy it.
         let hello = Script::new();
         let holder = hello.short_name();
         let mut child = program
@@ -39,18 +39,18 @@ impl Control {
             .args(["-C", "new-session", "-s", holder])
             // Nobody looks at it.
             .args(["-x", "10", "-y", "3"])
-            // It must not hold on to a directory, nor take variables over from assigner.
+            // It must not keep a directory in use or inherit variables from assigner.
             .args(["-c", "/", "-E"])
             // A client that is sent output and does not read it freezes the programs of its
-            // session; and its size is nobody's concern.
+            // session; and its size does not matter to anybody.
             .args(["-f", "no-output,ignore-size"])
             // Two words, so that tmux starts no shell. It waits for input that never comes.
             .args(["cat", "-"])
             // The same step marks the holder, so that no list ever shows it as a session.
             .args([";", "set-option", HOLDER, "1"])
-            // It goes when the client goes, however that ends. `destroy-unattached` would do the
-            // same, and bring down the server of tmux 3.3a, with all sessions, when a control
-            // client ends with answers outstanding: so it is off here, whatever people have it at.
+            // It ends with the client, however the client ends. `destroy-unattached` would do the
+            // same, but crashes the server of tmux 3.3a, with all sessions, when a control client
+            // ends while answers are outstanding: so it is off here, whatever people set it to.
             .args([
                 ";",
                 "set-hook",
@@ -58,7 +58,7 @@ impl Control {
                 &format!("kill-session -t ={holder}:"),
             ])
             .args([";", "set-option", "destroy-unattached", "off"])
-            // Should somebody kill it, the client must not move on to a session of theirs.
+            // If somebody kills it, the client must not move on to one of their sessions.
             .args([";", "set-option", "detach-on-destroy", "on"])
             .stderr(Stdio::null())
             .spawn()
@@ -77,8 +77,8 @@ impl Control {
         Ok(control)
     }
 
-    /// Sends a request in one write and returns what came of it. After a failure the connection is
-    /// of no further use, nor is it where the future was dropped.
+    /// Sends a request in one write and returns the reply. After a failure, or if the future was
+    /// dropped, the connection cannot be used any more.
     pub(super) async fn ask(&mut self, script: &Script) -> Reply {
         let Self {
             input,
@@ -131,7 +131,7 @@ impl Control {
         reply
     }
 
-    /// Forgets what was announced so far, for it is in the list that was just read.
+    /// Forgets the changes announced so far, because the list that was just read includes them.
     pub(super) fn settle(&mut self) {
         self.changed = false;
     }
@@ -156,7 +156,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // At once, and also where tmux does not react: the client and its relay are one group.
+        // At once, and even if tmux does not react: the client and its relay are one group.
         let group = self
             .child
             .id()
@@ -173,7 +173,7 @@ struct Lines {
     buffer: Vec<u8>,
     /// Where the next line begins.
     start: usize,
-    /// Up to where no newline was found.
+    /// The end of the part in which there is no newline.
     searched: usize,
 }
 

@@ -1,12 +1,12 @@
-//! The step that types, without a tmux: what its guard lets through, and what is made of each
-//! answer to it, however far that came.
+//! The step that types, without a tmux: what its guard lets through, and how each answer to it is
+//! read, even if it is cut off.
 
 use super::parse::{self, Reply};
 use super::script::{Script, Wanted};
 use super::world::World;
 use super::*;
 
-/// What types into a pane.
+/// A request that types into a pane.
 #[derive(Debug, Clone)]
 enum Request {
     Line(TypedLine),
@@ -35,7 +35,7 @@ impl Request {
         }
     }
 
-    /// Whether it is of no account to this request how that variable stands.
+    /// Whether this request does not depend on that variable.
     fn ignores(&self, name: &str) -> bool {
         match (name, self) {
             ("#{cursor_x}" | "#{cursor_y}", request) => matches!(request, Self::Interrupt(_)),
@@ -49,7 +49,7 @@ impl Request {
         }
     }
 
-    /// What becomes of it in such a world, and what was done there.
+    /// Returns its outcome in such a world, and what was done there.
     fn outcome(&self, mut world: World) -> (Typed, Vec<String>) {
         let script = self.script();
         world.carry_out(&script);
@@ -110,7 +110,7 @@ fn requests() -> Vec<Request> {
         line(Some("/bin/cat")),
         paste(Some("claude")),
         paste(None),
-        // What could mean something in a format is not compared.
+        // A name that could mean something in a format is not compared.
         paste(Some("a,b}")),
         paste(Some("")),
         press("y", &[]),
@@ -120,7 +120,7 @@ fn requests() -> Vec<Request> {
     ]
 }
 
-/// Every way in which a pane may stand otherwise, the most weighty first.
+/// Every way in which a pane may have changed, most important first.
 fn changes() -> Vec<(&'static str, &'static str, Refusal)> {
     vec![
         ("#{pid}", "11", Refusal::Gone),
@@ -128,7 +128,7 @@ fn changes() -> Vec<(&'static str, &'static str, Refusal)> {
         ("#{pane_id}", "%4", Refusal::Gone),
         ("#{pane_pid}", "78", Refusal::Respawned),
         ("#{pane_dead}", "1", Refusal::Dead),
-        // A count of modes, one above the other.
+        // The number of modes on top of each other.
         ("#{pane_in_mode}", "1", Refusal::Mode),
         ("#{pane_in_mode}", "2", Refusal::Mode),
         ("#{pane_in_mode}", "10", Refusal::Mode),
@@ -215,8 +215,8 @@ fn what_is_done_is_what_was_asked_for_and_no_more() {
     }
 }
 
-/// Once typing may have begun, an answer that is cut tells nothing; and before it, neither: the
-/// rest of the request may have been carried out unheard.
+/// Once typing may have begun, an answer that is cut off proves nothing. The same holds before
+/// that, because the rest of the request may have been carried out without our knowledge.
 #[test]
 fn of_a_cut_answer_only_what_it_says_is_believed() {
     let mut worlds = vec![World::new()];
@@ -258,7 +258,7 @@ fn of_a_cut_answer_only_what_it_says_is_believed() {
     }
 }
 
-/// tmux ends a list of commands with the first that fails, and goes on behind it.
+/// tmux ends a list of commands at the first that fails, and continues after the list.
 #[test]
 fn a_command_that_fails_before_the_typing_is_a_refusal_and_after_it_is_not() {
     for request in requests() {
@@ -309,7 +309,7 @@ fn what_was_never_sent_was_not_typed() {
     assert!(!reply.sent && reply.records.is_empty());
 }
 
-/// What stands in a batch for one pane says nothing of another.
+/// A batch's answer for one pane says nothing about another.
 #[test]
 fn each_line_of_a_batch_has_an_outcome_of_its_own() {
     let script = Script::new();
@@ -364,7 +364,7 @@ fn a_pane_is_read_and_its_pipe_closed_only_where_it_is_the_same() {
         ("#{start_time}", "1"),
         ("#{pane_id}", "%4"),
         ("#{pane_pid}", "78"),
-        // Of no account: a dead pane is read, too.
+        // Does not matter: a dead pane is read, too.
         ("#{pane_dead}", "1"),
         ("#{pane_in_mode}", "2"),
         ("#{cursor_x}", "9"),

@@ -1,13 +1,13 @@
-//! Answers that are lost on the way, both ways: a program stands in for tmux that answers as far
-//! as it is told and then ends.
+//! Answers that are lost on the way, for both ways: a program in place of tmux answers up to a
+//! given point and then ends.
 
 use std::path::Path;
 
 use super::tests::write_program;
 use super::*;
 
-/// Notes each call, reads the request, and answers with `answer`, in which `NONCE` is the
-/// request's. As a control client it answers the greeting first.
+/// Records each call, reads the request, and answers with `answer`, with `NONCE` replaced by that
+/// of the request. As a control client, it first answers the greeting.
 const STAND_IN: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 nonce() { sed -n "s/.*\(assigner-[0-9a-f]\{32\}\) end.*/\1/p"; }
@@ -40,7 +40,7 @@ case " $* " in
 esac
 "#;
 
-/// A directory with the program that stands in.
+/// A directory with the program that replaces tmux.
 struct StandIn(tempfile::TempDir);
 
 impl StandIn {
@@ -56,7 +56,7 @@ impl StandIn {
         self.0.path().join(name)
     }
 
-    /// Has it answer so from now on.
+    /// Makes it give this answer from now on.
     fn says(&self, answer: &str, complaint: &str) {
         for (name, text) in [("answer", answer), ("complaint", complaint)] {
             std::fs::write(self.path(name), text).expect("written");
@@ -141,7 +141,7 @@ async fn a_process_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() 
         (format!("{TYPING}{TYPED}{END}"), "", "done"),
         (REFUSED.to_owned(), "", MODE),
         (format!("{REFUSED}{END}"), "", MODE),
-        // What was carried out to the end without typing.
+        // The request was carried out to the end without typing.
         (
             END.to_owned(),
             "no such pane\n",
@@ -152,7 +152,7 @@ async fn a_process_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() 
             "no buffer\n",
             "unknown: use tmux: no buffer",
         ),
-        // No server was reached; or one was, and ended over it.
+        // No server was reached; or one was, and ended while answering.
         (String::new(), "no server running on /tmp/x\n", GONE),
         (
             String::new(),
@@ -207,7 +207,7 @@ async fn a_client_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
         assert_eq!(stand_in.calls(), "client", "{answer:?}");
         assert_eq!(server.is_connected(), answer.ends_with(END), "{answer:?}");
     }
-    // A request that reads is asked again, by a process.
+    // A request that reads is repeated by a process.
     let mut server = stand_in.connected().await;
     stand_in.says(TYPING, "");
     assert!(server.panes().await.is_err());

@@ -1,9 +1,9 @@
-//! The driver of tmux: what the project reads from panes and does to them.
+//! The tmux driver: what the project reads from panes and does to them.
 //!
-//! [`Tmux`] is all that the rest of the project knows. [`Server`] implements it over one control
-//! client, and over one `tmux` process a request where that client is missing or fails. Both are
-//! sent the same text: `script` writes it, `quote` quotes what goes into it, and `parse` reads
-//! what comes back; these three are pure.
+//! [`Tmux`] is all that the rest of the project knows. [`Server`] implements it with one control
+//! client, or with one `tmux` process per request if that client is missing or fails. Both are sent
+//! the same text: `script` writes it, `quote` quotes what goes into it, and `parse` reads what
+//! comes back. These three are pure.
 
 mod command;
 mod control;
@@ -51,56 +51,56 @@ pub use writer::PaneLock;
     reason = "the engine is generic and runs on one thread: no Send bound is wanted"
 )]
 pub trait Tmux {
-    /// Returns all panes of the server, each once; holder sessions of assigner are left out.
+    /// Returns all panes of the server, each once. Holder sessions of assigner are left out.
     ///
     /// # Errors
     ///
-    /// [`Error::NoServer`] where none runs.
+    /// [`Error::NoServer`] if no server runs.
     async fn panes(&mut self) -> Result<Vec<Pane>, Error>;
 
-    /// Returns the line that each pane's cursor stands in, in the order of `panes`. It is `None`
-    /// where the cursor has moved since the pane was listed, or the pane is gone.
+    /// Returns the line that each pane's cursor is in, in the order of `panes`. It is `None` if the
+    /// cursor has moved since the pane was listed, or if the pane is gone.
     async fn cursor_lines(&mut self, panes: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error>;
 
-    /// Types one short line into each pane and submits it, and returns what became of each, in
-    /// order. tmux itself compares, in one step with the typing, that the pane is still as it was
+    /// Types one short line into each pane and submits it, and returns the outcomes in order. tmux
+    /// itself checks, in the same step as the typing, that the pane has not changed since it was
     /// listed. Nothing is ever tried twice.
     async fn type_lines(&mut self, lines: &[TypedLine]) -> Vec<Typed>;
 
-    /// Returns the screen of each pane, in the order of `panes`; `None` where the pane is gone.
+    /// Returns the screen of each pane, in the order of `panes`. `None` if the pane is gone.
     ///
     /// # Errors
     ///
     /// tmux could not be asked.
     async fn screens(&mut self, panes: &[&Identity]) -> Result<Vec<Option<Capture>>, Error>;
 
-    /// Pastes a text into a pane, in brackets where its program asked for them, guarded as
-    /// [`Tmux::type_lines`] is. Nothing is submitted, and nothing is ever tried twice.
+    /// Pastes a text into a pane, bracketed if its program asked for that, with the same guard as
+    /// [`Tmux::type_lines`]. Nothing is submitted, and nothing is ever tried twice.
     async fn paste(&mut self, paste: &Paste) -> Typed;
 
-    /// Presses keys in a pane, guarded in the same way.
+    /// Presses keys in a pane, with the same guard.
     async fn press(&mut self, keys: &Keys) -> Typed;
 
-    /// Sends Ctrl-C to a pane, guarded as [`Tmux::type_lines`] is, but wherever its cursor stands.
+    /// Sends Ctrl-C to a pane, with the guard of [`Tmux::type_lines`], but wherever its cursor is.
     async fn interrupt(&mut self, identity: &Identity) -> Typed;
 
-    /// Ends what a pane's output is piped to; nothing happens where the pane is gone.
+    /// Ends the pipe of a pane's output. Does nothing if the pane is gone.
     async fn close_pipe(&mut self, identity: &Identity) -> Result<(), Error>;
 
-    /// Returns the last `lines` lines of a pane that are not blank, for messages: plain text,
+    /// Returns the last `lines` lines of a pane that are not blank, for messages: plain text, with
     /// wrapped lines joined, without control characters other than the newline.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] where this pane is not there any more.
+    /// [`Error::Gone`] if this pane no longer exists.
     async fn tail(&mut self, identity: &Identity, lines: u32) -> Result<String, Error>;
 
-    /// Returns the last `lines` lines of a pane's history and its screen, wrapped lines joined: plain
-    /// text.
+    /// Returns the last `lines` lines of a pane's history and its screen as plain text, with
+    /// wrapped lines joined.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] where this pane is not there any more.
+    /// [`Error::Gone`] if this pane no longer exists.
     async fn history(&mut self, identity: &Identity, lines: u32) -> Result<String, Error>;
 
     /// Rings the bell of each terminal that shows tmux.
@@ -110,39 +110,39 @@ pub trait Tmux {
     /// tmux could not be asked.
     async fn bell(&mut self) -> Result<(), Error>;
 
-    /// Returns the sessions of the server; holder sessions of assigner are left out.
+    /// Returns the sessions of the server. Holder sessions of assigner are left out.
     ///
     /// # Errors
     ///
-    /// [`Error::NoServer`] where none runs.
+    /// [`Error::NoServer`] if no server runs.
     async fn sessions(&mut self) -> Result<Vec<Session>, Error>;
 
-    /// Starts a session with its mark, and a server where none runs. Nothing is ever tried twice:
-    /// after [`Error::TimedOut`], [`Error::Closed`] or [`Error::Protocol`] the next list tells
+    /// Starts a session with its mark, and a server if none runs. Nothing is ever tried twice:
+    /// after [`Error::TimedOut`], [`Error::Closed`] or [`Error::Protocol`], the next list shows
     /// whether it was started.
     ///
     /// # Errors
     ///
-    /// tmux could not be asked, or said no.
+    /// tmux could not be asked, or it refused.
     async fn start_session(&mut self, new: &NewSession) -> Result<(), Error>;
 
-    /// Adds to the mark of a session that it has come up; returns whether it is still there.
+    /// Adds to the mark of a session that it has come up. Returns whether the session still exists.
     ///
     /// # Errors
     ///
     /// tmux could not be asked.
     async fn mark_up(&mut self, session: &Session) -> Result<bool, Error>;
 
-    /// Ends a session with all that runs in it, where tmux finds it in the same step as it was listed:
-    /// nobody attached, one window, one pane, the same program, the cursor where it was. Returns
-    /// whether it did.
+    /// Ends a session with everything that runs in it, if tmux finds in the same step that it has
+    /// not changed since it was listed: nobody attached, one window, one pane, the same program,
+    /// the cursor in the same place. Returns whether it was ended.
     ///
     /// # Errors
     ///
     /// tmux could not be asked.
     async fn end_session(&mut self, session: &Session) -> Result<bool, Error>;
 
-    /// Completes when tmux says that sessions, windows or panes may have changed since the last
+    /// Completes when tmux reports that sessions, windows or panes may have changed since the last
     /// [`Tmux::panes`]. It may never complete: a notification only makes the next look earlier.
     /// Dropping the future loses nothing.
     async fn changed(&mut self);
@@ -151,18 +151,18 @@ pub trait Tmux {
 /// A pane as it was when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pane {
-    /// Which pane of which server, and its first process.
+    /// The pane, its server, and its first process.
     pub identity: Identity,
-    /// Name of its session as tmux shows it: a label, never an address. Where several show it, as in
-    /// a session group, the oldest of them.
+    /// The name of its session as tmux shows it: a label, never an address. If several sessions
+    /// show the pane, as in a session group, this is the oldest of them.
     pub session: String,
-    /// tmux's number of that session.
+    /// tmux's number for that session.
     pub session_id: TmuxSession,
-    /// Number of its window in the session.
+    /// The number of its window in the session.
     pub window_index: u32,
-    /// Number of the pane in its window.
+    /// The number of the pane in its window.
     pub pane_index: u32,
-    /// The further sessions that show it, the oldest first.
+    /// The other sessions that show it, oldest first.
     pub further: Vec<Further>,
     /// Its terminal.
     pub tty: PathBuf,
@@ -172,222 +172,224 @@ pub struct Pane {
     pub in_mode: bool,
     /// Whether input to it is switched off (`select-pane -d`).
     pub input_off: bool,
-    /// Whether what is typed there goes to other panes as well (`synchronize-panes`).
+    /// Whether what is typed in it goes to other panes as well (`synchronize-panes`).
     pub synchronized: bool,
     /// Whether its output is piped somewhere.
     pub piped: bool,
     /// Whether the program shows the alternate screen.
     pub alternate: bool,
-    /// How many columns it has.
+    /// Its width in columns.
     pub width: u32,
     /// Whether a client was ever attached to a session that shows it.
     pub attached: bool,
-    /// Column and row of its cursor, from 0.
+    /// The column and row of its cursor, counted from 0.
     pub cursor: (u32, u32),
-    /// When a person last did something in a client that shows this very pane as the active one,
-    /// in seconds since 1970-01-01 UTC; `None` where no client shows it.
+    /// When a person last did something in a client that shows this very pane as the active one, in
+    /// seconds since 1970-01-01 UTC. `None` if no client shows it.
     pub watched_until: Option<i64>,
     /// When something last appeared in its window, in seconds since 1970-01-01 UTC.
     pub activity: i64,
-    /// Exit status of its program, where tmux knows one. tmux 3.3a may know it late or never.
+    /// The exit status of its program, if tmux knows it. tmux 3.3a may know it late or never.
     pub dead_status: Option<i32>,
-    /// The program in the foreground, by the name it gives itself: any text.
+    /// The program in the foreground, by the name that it gives itself: any text.
     pub command: String,
     /// The title that the program set: any text without a newline.
     pub title: String,
 }
 
-/// A further session that shows a pane.
+/// Another session that shows a pane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Further {
     /// Its name.
     pub session: String,
-    /// tmux's number of it.
+    /// tmux's number for it.
     pub session_id: TmuxSession,
-    /// Number of the pane's window there.
+    /// The number of the pane's window there.
     pub window_index: u32,
 }
 
 /// A session as it was when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// tmux's own name of it, such as `$3`: unique in the life of one server.
+    /// tmux's own name for it, such as `$3`: unique during the life of a server.
     pub id: SessionId,
     /// Its name as tmux shows it: a label, never an address.
     pub name: String,
-    /// How many clients are attached to it, control clients among them.
+    /// The number of clients attached to it, including control clients.
     pub clients: u32,
-    /// How many windows it has.
+    /// The number of its windows.
     pub windows: u32,
-    /// How many panes its current window has.
+    /// The number of panes in its current window.
     pub panes: u32,
-    /// Whether others show its windows, too: it is in a group, or its window is linked.
+    /// Whether other sessions show its windows, too: it is in a group, or its window is linked.
     pub shared: bool,
     /// Its active pane.
     pub pane: Identity,
-    /// Column and row of the cursor there, from 0.
+    /// The column and row of the cursor there, counted from 0.
     pub cursor: (u32, u32),
     /// Whether the program there has ended while the pane remains.
     pub dead: bool,
-    /// The exit status of that program, where tmux knows one.
+    /// The exit status of that program, if tmux knows it.
     pub dead_status: Option<i32>,
-    /// When it was made, in seconds since 1970-01-01 UTC.
+    /// When it was created, in seconds since 1970-01-01 UTC.
     pub created: i64,
-    /// Its mark, where assigner has started it.
+    /// Its mark, if assigner started it.
     pub mark: Option<Mark>,
-    /// Whether it was marked as one that has come up.
+    /// Whether it was marked as having come up.
     pub up: bool,
 }
 
 impl Session {
-    /// Whether nobody is attached to it, and nobody has added a window or a pane.
+    /// Whether nobody is attached to it and nobody has added a window or a pane.
     pub fn is_alone(&self) -> bool {
         self.clients == 0 && !self.shared && self.windows == 1 && self.panes == 1
     }
 }
 
-/// tmux's own name of a session.
+/// tmux's own name for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(String);
 
-/// What tells that assigner has started a session.
+/// The mark of a session that assigner has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// For which pool: letters, digits, `-` and `_`.
+    /// The pool that it belongs to: letters, digits, `-` and `_`.
     pub pool: String,
-    /// Which assigner, by its data directory.
+    /// The assigner that started it, identified by its data directory.
     pub owner: String,
 }
 
-/// A session to be started. None of its texts has a control character.
+/// A session to be started. None of its texts contains a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSession {
     /// Its name: letters, digits, `-` and `_`.
     pub name: String,
-    /// Where its program starts: an absolute path that exists, for tmux takes another one silently.
+    /// The directory in which its program starts: an absolute path that exists, because otherwise
+    /// tmux silently uses another one.
     pub directory: String,
-    /// What runs in it: one text is a line for the user's shell, several are a program with its
+    /// What runs in it: a single text is a line for the user's shell, several are a program and its
     /// arguments.
     pub command: Vec<String>,
-    /// Variables that it is given.
+    /// Variables to set for it.
     pub variables: BTreeMap<String, String>,
-    /// How it is marked.
+    /// Its mark.
     pub mark: Mark,
 }
 
-/// The line that a pane's cursor stands in, split at the cursor.
+/// The line that a pane's cursor is in, split at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CursorLine {
-    /// What stands left of the cursor, padded with spaces up to it.
+    /// The text to the left of the cursor, padded with spaces up to it.
     pub before: String,
-    /// What stands from the cursor on, without trailing spaces.
+    /// The text from the cursor on, without trailing spaces.
     pub after: String,
-    /// The lines above it, the nearest last, without trailing spaces: at most [`CursorLine::ABOVE`].
-    /// Of the spaces some are a draft's and some are what fish and zsh clear a row with: tmux does not tell.
+    /// The lines above it, nearest last, without trailing spaces: at most [`CursorLine::ABOVE`].
+    /// Some of the trailing spaces belong to a draft, and others are what fish and zsh clear a row
+    /// with: tmux does not tell them apart.
     pub above: Vec<String>,
-    /// The lines below it, without trailing spaces: at most [`CursorLine::BELOW`]. A shell shows there
-    /// what it searches for.
+    /// The lines below it, without trailing spaces: at most [`CursorLine::BELOW`]. A shell shows
+    /// there what it searches for.
     pub below: Vec<String>,
 }
 
 impl CursorLine {
-    /// So many lines above it are read.
+    /// The number of lines above it that are read.
     pub const ABOVE: u32 = 8;
-    /// So many below it.
+    /// The number of lines below it that are read.
     pub const BELOW: u32 = 4;
 }
 
 /// One line to type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedLine {
-    /// Where it goes.
+    /// The pane that it goes to.
     pub identity: Identity,
-    /// Where the cursor must still stand.
+    /// Where the cursor must still be.
     pub cursor: (u32, u32),
     /// The line: 1 to [`MAX_LINE`] bytes without control characters.
     pub text: String,
-    /// The key that is pressed instead, where the program in the pane knows the line already.
+    /// A key that is pressed instead of typing, if the program in the pane already knows the line.
     pub key: Option<&'static [u8]>,
-    /// Where the pane's output goes from this line on; the pane must not be piped already.
+    /// Where the pane's output goes from this line on. The pane must not be piped already.
     pub pipe: Option<Pipe>,
 }
 
 /// A pane's screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
-    /// Its lines, with the sequences of their colours.
+    /// Its lines, with escape sequences for their colours.
     pub text: String,
-    /// Column and row of its cursor, from 0.
+    /// The column and row of its cursor, counted from 0.
     pub cursor: (u32, u32),
-    /// Whether the cursor is shown.
+    /// Whether the cursor is visible.
     pub cursor_shown: bool,
     /// Whether the pane is in copy mode or another mode, where keys do not reach the program.
     pub in_mode: bool,
 }
 
-/// A pane as it was when it was looked at, which it must still be when something is typed.
+/// A pane as it was when it was looked at, and as it must still be when something is typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aim {
     /// The pane.
     pub identity: Identity,
-    /// Where its cursor must stand.
+    /// Where its cursor must be.
     pub cursor: (u32, u32),
-    /// The program that must be in the foreground, by the name that tmux shows; `None`: any.
+    /// The program that must be in the foreground, by the name that tmux shows. `None` means any.
     pub command: Option<String>,
 }
 
 /// A text to paste.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paste {
-    /// Where it goes.
+    /// The pane that it goes to.
     pub aim: Aim,
-    /// The text: no control characters but tab and newline.
+    /// The text: no control characters except tab and newline.
     pub text: String,
 }
 
 /// Keys to press.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Where they go.
+    /// The pane that they go to.
     pub aim: Aim,
-    /// What is typed as it is, first: no control characters.
+    /// Text that is typed literally, first: no control characters.
     pub literal: String,
-    /// tmux's names of keys: letters, digits and `-`.
+    /// Keys by their tmux names: letters, digits and `-`.
     pub names: Vec<String>,
 }
 
 /// A program that receives the output of a pane on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pipe {
-    /// The program and its arguments, as they are: quoting is done here. Together at most
-    /// [`MAX_PIPE`] bytes, without control characters.
+    /// The program and its arguments, unquoted: they are quoted here. Together at most [`MAX_PIPE`]
+    /// bytes, without control characters.
     pub argv: Vec<String>,
 }
 
-/// What became of a line, or of a key.
+/// The outcome of typing a line or pressing a key.
 #[derive(Debug, Clone)]
 pub enum Typed {
-    /// tmux gave it to the pane. What the program does with it is for others to see.
+    /// tmux gave it to the pane. What the program does with it is not known here.
     Done,
     /// Nothing was typed.
     Refused(Refusal),
-    /// It cannot be told whether it was typed.
+    /// It is not known whether it was typed.
     Unknown(Error),
 }
 
 /// Why nothing was typed into a pane: one line for people.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// No such pane on this server, or no such server.
+    /// There is no such pane on this server, or no such server.
     #[error("the pane is gone")]
     Gone,
-    /// The pane's first process is another one.
+    /// The pane's first process is a different one.
     #[error("the pane was respawned")]
     Respawned,
     /// Its program has ended.
     #[error("the program in the pane has ended")]
     Dead,
-    /// Copy mode, or another.
+    /// It is in copy mode or another mode.
     #[error("the pane is in copy mode or another tmux mode")]
     Mode,
     /// `select-pane -d`.
@@ -399,24 +401,24 @@ pub enum Refusal {
     /// Somebody typed there, or the program wrote something.
     #[error("the cursor has moved since the pane was read")]
     CursorMoved,
-    /// The program in the foreground is another one.
+    /// A different program is in the foreground.
     #[error("another program has come to the foreground of the pane")]
     OtherProgram,
-    /// Another process is just writing there.
+    /// Another process is writing to it.
     #[error("another assigner writes into the pane")]
     Writer,
-    /// Another pipe is open, and a pane has but one.
+    /// Another pipe is open, and a pane can have only one.
     #[error("the output of the pane is already piped elsewhere")]
     Piped,
     /// The text or the pipe breaks the rules of [`TypedLine`].
     #[error("{0}")]
     Unfit(&'static str),
-    /// tmux did not carry out what precedes the typing, and said this.
+    /// tmux did not carry out what comes before the typing, and printed this.
     #[error("tmux refused: {0}")]
     Tmux(String),
 }
 
-/// Why tmux could not be asked, or its answer not be used.
+/// Why tmux could not be asked, or why its answer could not be used.
 #[derive(Debug, Clone, Error)]
 pub enum Error {
     /// No server runs on the socket.
@@ -425,31 +427,31 @@ pub enum Error {
     /// There is no such program.
     #[error("run `{0}`: tmux is not installed (try `apt install tmux` or `brew install tmux`)")]
     Missing(PathBuf),
-    /// The installed one lacks what is needed here.
+    /// The installed version lacks something that is needed here.
     #[error("use {0}: tmux 3.2 or newer is needed")]
     TooOld(Version),
     /// The program could not be run.
     #[error("run `{0}`: {1}")]
     Run(PathBuf, #[source] Arc<io::Error>),
-    /// tmux ran and said no.
+    /// tmux ran and refused.
     #[error("use tmux: {0}")]
     Tmux(String),
-    /// No answer in time.
+    /// There was no answer in time.
     #[error("hear from tmux within {} s", .0.as_secs())]
     TimedOut(Duration),
     /// The connection ended before the answer did.
     #[error("hear from tmux: the connection has ended")]
     Closed,
-    /// An answer that cannot be understood, or is too long to be kept.
+    /// The answer cannot be understood, or is too long to be kept.
     #[error("understand tmux: {0}")]
     Protocol(&'static str),
-    /// The pane is not there any more.
+    /// The pane no longer exists.
     #[error("find the pane {0}: it is gone")]
     Gone(PaneId),
 }
 
 impl Error {
-    /// Returns what it means that `program` could not be started.
+    /// Returns the error for a `program` that could not be started.
     fn run(program: &std::path::Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing(program.to_owned()),

@@ -1,4 +1,4 @@
-//! What tmux answers: pure, and safe on any bytes.
+//! The answers of tmux: pure, and safe on any bytes.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use super::script::{END, State, Wanted, split_at_column};
 use super::{Capture, CursorLine, Error, Further, Mark, Pane, Refusal, Session, SessionId, Typed};
 use crate::model::ids::{Identity, PaneId, TmuxSession};
 
-/// The most bytes of one answer: some 50,000 panes, or a screen of any size.
+/// The maximum number of bytes in one answer: some 50,000 panes, or a screen of any size.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
 
-/// Messages are kept up to this length, in bytes.
+/// The length to which messages are kept, in bytes.
 const MAX_MESSAGE: usize = 1_000;
 
-/// What came back for a request.
+/// The reply to a request.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// The answers, in order, however far they came.
+    /// The answers in order, as far as they came.
     pub(super) records: Vec<Record>,
     /// What tmux complained about.
     pub(super) errors: String,
-    /// Whether any of the request may have reached the server.
+    /// Whether any part of the request may have reached the server.
     pub(super) sent: bool,
     /// Why the answer is not complete.
     pub(super) failure: Option<Error>,
@@ -34,7 +34,7 @@ impl Reply {
         }
     }
 
-    /// Adds a line of what tmux complained about.
+    /// Adds a line of tmux's complaints.
     pub(super) fn add_error(&mut self, line: &str) {
         let line = plain(line);
         if !line.is_empty() && self.errors.len() < MAX_MESSAGE {
@@ -43,7 +43,7 @@ impl Reply {
         }
     }
 
-    /// Returns the answers where all have come.
+    /// Returns the answers if all of them have come.
     pub(super) fn complete(self) -> Result<Vec<Record>, Error> {
         match self.failure {
             Some(failure) => Err(failure),
@@ -52,7 +52,7 @@ impl Reply {
     }
 }
 
-/// One answer: a line that began with the nonce, and the lines up to the next.
+/// One answer: a line that began with the nonce, and the lines up to the next one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// The first line without the nonce.
@@ -62,7 +62,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Returns the index and the rest of the head where the record is of this name.
+    /// Returns the index and the rest of the head if the record has this name.
     fn marked(&self, name: &str) -> Option<(usize, &str)> {
         let rest = self.head.strip_prefix(name)?.strip_prefix(' ')?;
         let (index, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -70,8 +70,8 @@ impl Record {
     }
 }
 
-/// Splits an output at its nonces. Returns also whether the last record is the end mark. A last
-/// line without its newline did not come whole, and is left out: `typed 1` may be `typed 10`.
+/// Splits an output at its nonces. Also returns whether the last record is the end mark. A last
+/// line without a newline is incomplete and is left out: `typed 1` may be `typed 10`.
 pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<Record>, bool) {
     let mut records: Vec<Record> = Vec::new();
     let output = String::from_utf8_lossy(output);
@@ -98,7 +98,7 @@ pub(super) fn is_end(output: &[u8], nonce: &str) -> bool {
     output == format!("{nonce} {END}\n").as_bytes()
 }
 
-/// Returns the panes of a list, and `None` in place of them where there are only holders.
+/// Returns the panes of a list, or `None` if there are only holders.
 pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
     let mut panes: Vec<Pane> = Vec::new();
     let mut known: HashMap<PaneId, usize> = HashMap::new();
@@ -107,7 +107,7 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
         let Some(rest) = record.head.strip_prefix("pane\t") else {
             continue;
         };
-        // A command may hold newlines: what follows the first stands in the body.
+        // A command may contain newlines: what follows the first one is in the body.
         let text = [rest]
             .into_iter()
             .chain(record.body.iter().map(String::as_str))
@@ -116,7 +116,7 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
         match pane(&text, nonce).ok_or(Error::Protocol("it lists a pane in an unknown form"))? {
             Row::Holder => holders = true,
             Row::Empty => {}
-            // A window may be linked to several sessions: each lists its panes.
+            // A window may be linked to several sessions, and each lists its panes.
             Row::Pane(pane) => match known.get(&pane.identity.pane) {
                 Some(&index) => {
                     if let Some(first) = panes.get_mut(index) {
@@ -151,15 +151,15 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
     Ok((!panes.is_empty() || !holders).then_some(panes))
 }
 
-/// Adds a further listing of a pane to the first. The oldest session names the pane: tmux lists
-/// sessions by name, and a name that is given later must not change that of the pane.
+/// Adds another listing of a pane to the first. The oldest session names the pane: tmux lists
+/// sessions by name, and a name that is given later must not change the pane's name.
 fn join(first: &mut Pane, mut other: Pane) {
     if other.session_id < first.session_id {
         std::mem::swap(first, &mut other);
         first.further = std::mem::take(&mut other.further);
     }
     first.attached |= other.attached;
-    // A session that shows the window twice calls it by the first of its numbers.
+    // A session that shows the window twice uses the first of its numbers.
     let known = first.session_id == other.session_id
         || first
             .further
@@ -205,7 +205,7 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
         window_index: next()?.parse().ok()?,
         pane_index: next()?.parse().ok()?,
         dead: next()? == "1",
-        // The number of modes, one above the other.
+        // The number of modes on top of each other.
         in_mode: next()? != "0",
         input_off: next()? != "0",
         synchronized: next()? != "0",
@@ -237,7 +237,7 @@ pub(super) fn sessions(records: &[Record]) -> Result<Vec<Session>, Error> {
         let Some(rest) = record.head.strip_prefix("session\t") else {
             continue;
         };
-        // What follows a newline stands in the body, and with it no mark of ours.
+        // What follows a newline is in the body, and then the mark is not ours.
         let whole = record.body.is_empty();
         let unknown = Error::Protocol("it lists a session in an unknown form");
         sessions.extend(session(rest, whole).ok_or(unknown)?);
@@ -245,7 +245,7 @@ pub(super) fn sessions(records: &[Record]) -> Result<Vec<Session>, Error> {
     Ok(sessions)
 }
 
-/// Returns a session, or nothing for a holder.
+/// Returns a session, or `Some(None)` for a holder.
 fn session(text: &str, whole: bool) -> Option<Option<Session>> {
     let mut fields = text.splitn(9, '\t');
     let mut next = || fields.next();
@@ -294,7 +294,7 @@ fn session(text: &str, whole: bool) -> Option<Option<Session>> {
 }
 
 impl SessionId {
-    /// Returns the id where `text` is `$` and digits: only such a text is ever put behind `-t`.
+    /// Returns the id if `text` is `$` and digits: only such a text is ever passed to `-t`.
     fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('$')?;
         let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -302,12 +302,12 @@ impl SessionId {
     }
 }
 
-/// Whether tmux has told that it did what was asked, under that name.
+/// Whether tmux reported under that name that it did what was asked.
 pub(super) fn is_done(records: &[Record], name: &str) -> bool {
     records.iter().any(|record| record.marked(name).is_some())
 }
 
-/// Returns what became of a session that was to be started.
+/// Returns an error unless the session was started.
 pub(super) fn started(reply: Reply) -> Result<(), Error> {
     if is_done(&reply.records, "started") {
         return Ok(());
@@ -318,7 +318,7 @@ pub(super) fn started(reply: Reply) -> Result<(), Error> {
     }
 }
 
-/// Returns the line that each pane's cursor stands in.
+/// Returns the line that each pane's cursor is in.
 pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<CursorLine>> {
     let mut lines = vec![None; panes.len()];
     for record in records {
@@ -365,7 +365,7 @@ pub(super) fn screens(records: &[Record], panes: &[&Identity]) -> Vec<Option<Cap
     screens
 }
 
-/// Returns what became of the requests to type, of which the `index`th asked for `wanted`.
+/// Returns the outcome of the `index`th request to type, which asked for `wanted`.
 pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
     if !reply.sent {
         return Typed::Refused(match &reply.failure {
@@ -392,7 +392,7 @@ pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
     } else if find("typing").is_some() {
         Typed::Unknown(Error::Tmux(reply.errors.clone()))
     } else {
-        // The whole request was carried out, and what precedes the typing was not.
+        // The whole request was carried out, but not what comes before the typing.
         Typed::Refused(Refusal::Tmux(reply.errors.clone()))
     }
 }
@@ -403,8 +403,8 @@ pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Resul
         .iter()
         .find(|record| record.marked("tail").is_some())
         .ok_or_else(|| Error::Gone(identity.pane.clone()))?;
-    // Below what a program that has ended showed, tmux writes a line at the foot of the screen:
-    // blank lines would push the rest out.
+    // Below the output of a program that has ended, tmux writes a line at the bottom of the screen:
+    // the blank lines in between would push the output out.
     let lines: Vec<String> = record
         .body
         .iter()
@@ -418,7 +418,7 @@ pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Resul
     Ok(lines[lines.len().saturating_sub(count as usize)..].join("\n"))
 }
 
-/// Returns the terminals that show something; a control client has none.
+/// Returns the terminals that show tmux. A control client has none.
 pub(super) fn terminals(records: &[Record]) -> impl Iterator<Item = &str> {
     let paths = records
         .iter()
@@ -436,7 +436,7 @@ pub(super) fn history(records: &[Record], identity: &Identity) -> Result<String,
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Returns `text` fit for a message: without control characters.
+/// Returns `text` without control characters, fit for a message.
 pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).collect()
 }
@@ -449,19 +449,19 @@ pub(super) struct Framing {
 
 #[derive(Debug)]
 struct Block {
-    /// What the end of the block repeats.
+    /// The text that the end of the block repeats.
     guard: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// What a line of a control client says.
+/// The meaning of a line of a control client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// Nothing by itself, or nothing that matters here.
     Nothing,
-    /// A command has printed this.
+    /// A command printed this.
     Output(Vec<u8>),
-    /// A command has failed, with this message.
+    /// A command failed with this message.
     Failed(Vec<u8>),
     /// Sessions, windows or panes may have changed.
     Changed,
@@ -474,8 +474,8 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// [`Error::Protocol`] where the line cannot stand there: a pane may show lines that look like
-    /// the end of a block, and then nothing that follows can be relied on.
+    /// [`Error::Protocol`] if the line cannot occur there: a pane may show lines that look like the
+    /// end of a block, and then nothing that follows can be relied on.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<Event, Error> {
         let Some(mut block) = self.block.take() else {
             return self.outside(line);
@@ -623,7 +623,7 @@ mod tests {
             TmuxSession(3),
             ["main", "b", "a"].map(str::to_owned).to_vec(),
         );
-        // tmux lists sessions by name, and one that links a window twice lists it twice.
+        // tmux lists sessions by name, and lists a session twice if it links a window twice.
         for order in [
             [("$12", "a"), ("$4", "b"), ("$3", "main"), ("$3", "main")],
             [("$3", "main"), ("$12", "a"), ("$12", "a"), ("$4", "b")],

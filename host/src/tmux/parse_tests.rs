@@ -1,4 +1,4 @@
-//! What is made of answers, line by line.
+//! How answers are read, line by line.
 
 use super::parse::*;
 use super::script::Wanted;
@@ -16,7 +16,7 @@ fn identity() -> Identity {
     }
 }
 
-/// The records of lines of which those that begin with `@` bear the nonce.
+/// Returns the records of lines in which `@` stands for the nonce.
 fn read(text: &str) -> Vec<Record> {
     records(text.replace('@', &format!("{NONCE} ")).as_bytes(), NONCE).0
 }
@@ -42,13 +42,13 @@ fn an_answer_is_complete_with_its_end_mark_alone() {
     assert_eq!(heads("@a\n@end\n@b\n"), told(&["a", "end", "b"], false));
     assert_eq!(heads("@a\n@ended\n"), told(&["a", "ended"], false));
     assert_eq!(heads(""), told(&[], false));
-    // Another request's, or what a pane shows.
+    // Another request's answer, or what a pane shows.
     assert_eq!(heads("assigner-00fe end\n"), told(&[], false));
     assert_eq!(
         heads(&format!("{NONCE}end\n x {NONCE} end\n")),
         told(&[], false)
     );
-    // A line that did not come whole says nothing: `typed 1` may have been `typed 10`.
+    // An incomplete line says nothing: `typed 1` may have been `typed 10`.
     assert_eq!(heads("@a\n@en"), told(&["a"], false));
     assert_eq!(heads("@a\n@end"), told(&["a"], false));
     assert_eq!(read("@a\nx\n\ny\n@b\n")[0].body, ["x", "", "y"]);
@@ -110,7 +110,7 @@ fn a_list_that_is_not_ours_is_refused() {
     let list = |text: &str| panes(&read(text), NONCE);
     assert_eq!(list(&good).expect("a list").expect("panes").len(), 1);
     let fields: Vec<&str> = good.trim_end().split('\t').collect();
-    // A number that is none, a field that is missing, a title without its end.
+    // An invalid number, a missing field, a title without its end.
     for index in [1, 2, 3, 4, 6, 7, 14, 16, 17, 18] {
         let mut fields = fields.clone();
         fields[index] = "x";
@@ -126,7 +126,7 @@ fn a_list_that_is_not_ours_is_refused() {
     for client in ["@client\tx\t%3\n", "@client\t\t%3\n"] {
         assert!(list(&format!("{good}{client}")).is_err(), "{client}");
     }
-    // What is no row of ours is passed over.
+    // Rows that are not ours are ignored.
     let others = list(&format!("{good}@client\n@panes\t1\n@client\t4\t%9\n"));
     let others = others.expect("a list").expect("panes");
     assert_eq!((others.len(), others[0].watched_until), (1, None));
@@ -197,7 +197,7 @@ fn the_line_of_a_cursor_is_that_of_its_pane_alone() {
         format!("@cursors 0 {STATE}\n$\n"),
         format!("@screen 0 {STATE}\n$\n"),
         "@cursor 0\n$\n".to_owned(),
-        // It has moved; it is another pane.
+        // The cursor has moved; it is another pane.
         "@cursor 0 10 1700000000 %3 77 0 0 0 0 4 1 0\n$\n".to_owned(),
         "@cursor 0 10 1700000000 %3 78 0 0 0 0 5 1 0\n$\n".to_owned(),
     ] {
@@ -225,7 +225,7 @@ fn a_screen_is_that_of_its_pane_alone() {
         ..shown.clone()
     };
     assert_eq!(found, [Some(shown), Some(hidden), None]);
-    // A count of modes.
+    // The number of modes.
     for modes in ["1", "2"] {
         let text = format!("@screen 0 1 10 1700000000 %3 77 0 {modes} 0 0 5 1 0\n");
         let found = screens(&read(&text), &[&identity()]).remove(0);
@@ -283,7 +283,7 @@ fn a_session_was_started_where_tmux_says_so() {
         started(reply)
     };
     assert!(reply("@started 0\n@end\n", None).is_ok());
-    // Told before the connection ended.
+    // Reported before the connection ended.
     assert!(reply("@started 0\n", Some(Error::Closed)).is_ok());
     assert!(matches!(reply("@end\n", None), Err(Error::Tmux(said)) if said == "duplicate session"));
     assert!(matches!(reply("", Some(Error::Closed)), Err(Error::Closed)));
@@ -336,7 +336,7 @@ fn an_answer_of_any_length_is_bounded() {
     let mut framing = Framing::default();
     framing.line(b"%begin 1 1 1").expect("begun");
     framing.line(&vec![b'x'; MAX_ANSWER / 2]).expect("kept");
-    // With its newline, to the byte.
+    // Counted with its newline, to the byte.
     let rest = MAX_ANSWER - MAX_ANSWER / 2 - 1;
     framing.line(&vec![b'x'; rest]).expect("kept");
     assert!(matches!(framing.line(b"x"), Err(Error::Protocol(_))));
@@ -460,7 +460,7 @@ fn each_request_to_type_is_told_what_became_of_itself() {
     .iter()
     .enumerate()
     {
-        // What was told before the connection ended holds.
+        // What was reported before the connection ended holds.
         assert_eq!(told(&text, index, None), *expected);
         assert_eq!(told(&text, index, Some(Error::Closed)), *expected);
     }

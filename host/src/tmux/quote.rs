@@ -1,8 +1,8 @@
-//! Quoting of what goes into a tmux command: pure.
+//! Quotes what goes into a tmux command: pure.
 
 use shell_quote::Sh;
 
-/// Returns `text` as one word of a tmux command line. In single quotes tmux expands nothing, and
+/// Returns `text` as one word of a tmux command line. In single quotes, tmux expands nothing, and
 /// `;`, `{` and `}` mean nothing. A text with a newline cannot be quoted for tmux: callers refuse
 /// control characters.
 pub(super) fn word(text: &str) -> String {
@@ -11,8 +11,8 @@ pub(super) fn word(text: &str) -> String {
 
 /// Returns the shell command for `pipe-pane` that runs `argv`, safe from the two expansions that
 /// tmux applies to it first: `strftime`, so `%` is doubled; and formats, so `#` is doubled. tmux
-/// leaves `##` alone before `[`, so an empty pair of quotes keeps whatever follows apart. (That
-/// holds inside the single quotes that `Sh` uses, and outside of quotes.)
+/// leaves `##` alone before `[`, so an empty pair of quotes separates it from whatever follows.
+/// (That works inside the single quotes that `Sh` uses, and outside of quotes.)
 pub(super) fn pipe(argv: &[String]) -> String {
     let words: Vec<_> = argv
         .iter()
@@ -24,8 +24,8 @@ pub(super) fn pipe(argv: &[String]) -> String {
         .replace('#', "##''")
 }
 
-/// Returns a format that stands for `text` itself. tmux leaves `##` alone before `[`, so that is
-/// named in another way.
+/// Returns a format that expands to `text` itself. tmux leaves `##` alone before `[`, so that case
+/// is written in another way.
 pub(super) fn format(text: &str) -> String {
     text.replace('#', "##").replace("#[", "##{l:[}")
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads single-quoted tmux words back: what tmux's lexer does with quotes and backslashes.
+    /// Reads single-quoted tmux words back, as tmux's lexer does with quotes and backslashes.
     fn lex(text: &str) -> String {
         let mut out = String::new();
         let mut quoted = false;
@@ -54,7 +54,7 @@ mod tests {
         out
     }
 
-    /// What tmux does to the command of `pipe-pane`, as far as quoting here relies on it.
+    /// Does what tmux does to the command of `pipe-pane`, as far as the quoting relies on it.
     fn expand(text: &str) -> String {
         let mut out = String::new();
         let text = text.replace("%%", "\u{1}");

@@ -1,8 +1,8 @@
-//! What tmux is told: the text of a request, the same for the control client and for
+//! The requests to tmux: their text, which is the same for the control client and for
 //! `source-file`. Pure.
 //!
 //! Every answer begins with a line that carries the request's nonce, so that nothing a pane shows
-//! can be taken for an answer; the last line of a complete answer is the nonce and `end`.
+//! can be mistaken for an answer. The last line of a complete answer is the nonce and `end`.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::model::ids::{Identity, PaneId};
 
-/// The longest line that is typed, in bytes: half of what a terminal in canonical mode takes.
+/// The longest line that is typed, in bytes: half of what a terminal in canonical mode accepts.
 pub const MAX_LINE: usize = 2_048;
 
-/// The most bytes of all arguments of a pipe: quoted, they fit the 8 KiB of tmux's `strftime`,
-/// behind which it would run nothing and say nothing.
+/// The maximum number of bytes in all arguments of a pipe. Quoted, they fit the 8 KiB of tmux's
+/// `strftime`; beyond that, tmux would silently run nothing.
 pub const MAX_PIPE: usize = 1_600;
 
 /// The option that marks a session as a holder of some assigner.
@@ -26,22 +26,22 @@ pub(super) const HOLDER: &str = "@assigner_holder";
 /// The last record of a complete answer.
 pub(super) const END: &str = "end";
 
-/// How a pane stands, in the order that [`State`] reads.
+/// The state of a pane, in the order that [`State`] reads.
 const STATE: &str = "#{pid} #{start_time} #{pane_id} #{pane_pid} #{pane_dead} #{pane_in_mode} \
     #{pane_input_off} #{pane_synchronized} #{cursor_x} #{cursor_y} #{pane_pipe}";
 
-/// How a session stands: what must still be so when it is ended, for nobody may be disturbed.
+/// The state of a session, which must be the same when it is ended, so that nobody is disturbed.
 const SESSION: &str = "#{pid} #{start_time} #{session_id} #{session_attached} #{session_windows} \
     #{window_panes} #{?session_grouped,#{session_group_size},1} #{?window_linked,1,0} \
     #{pane_id} #{pane_pid} #{cursor_x} #{cursor_y}";
 
-/// The options that mark a session that assigner has started: its pool, whose it is, and whether it
+/// The options that mark a session that assigner has started: its pool, its owner, and whether it
 /// has come up.
 const POOL: &str = "@assigner_pool";
 const OWNER: &str = "@assigner_pool_of";
 const UP: &str = "@assigner_pool_up";
 
-/// The most bytes of all texts of a session to be started.
+/// The maximum number of bytes in all texts of a session to be started.
 const MAX_SESSION: usize = 64 << 10;
 
 /// A request under construction.
@@ -53,7 +53,7 @@ pub(super) struct Script {
 impl Script {
     /// Returns an empty request with a nonce of its own.
     pub(super) fn new() -> Self {
-        // The hasher's keys are random, and differ from call to call.
+        // The hasher's keys are random and differ from call to call.
         let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
         Self {
             nonce: format!("assigner-{first:016x}{second:016x}"),
@@ -61,12 +61,12 @@ impl Script {
         }
     }
 
-    /// What begins each line of an answer to this request.
+    /// Returns the text that begins each line of an answer to this request.
     pub(super) fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// A name that no other request has, nor one of another assigner on this server.
+    /// Returns a name that no other request has, including those of other assigners on this server.
     pub(super) fn short_name(&self) -> &str {
         &self.nonce[..17]
     }
@@ -79,8 +79,8 @@ impl Script {
     /// Asks for every pane, and for what each client shows.
     pub(super) fn panes(&mut self) {
         let nonce = &self.nonce;
-        // Numbers first, then what cannot hold a tab, then what a program can set: a command may
-        // hold tabs and newlines, but not the nonce.
+        // Numbers first, then values that cannot contain a tab, then values that a program can set:
+        // a command may contain tabs and newlines, but not the nonce.
         let pane = format!(
             "{nonce} pane\t#{{pid}}\t#{{start_time}}\t#{{pane_id}}\t#{{pane_pid}}\t#{{?{HOLDER},1,0}}\
              \t#{{window_index}}\t#{{pane_index}}\t#{{pane_dead}}\t#{{pane_in_mode}}\
@@ -96,7 +96,7 @@ impl Script {
 
     /// Asks for every session.
     pub(super) fn sessions(&mut self) {
-        // Numbers first, free text last: an option may hold anything.
+        // Numbers first, free text last: an option may contain anything.
         let session = format!(
             "{} session\t#{{?{HOLDER},1,0}}\t{SESSION}\t#{{pane_dead}}\t#{{pane_dead_status}}\
              \t#{{session_created}}\t#{{?{UP},1,0}}\t#{{session_name}}\t#{{{POOL}}}\t#{{{OWNER}}}",
@@ -109,14 +109,14 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// It has a text that cannot be put so; then nothing was added.
+    /// One of its texts is not allowed; nothing was added.
     pub(super) fn start_session(&mut self, new: &NewSession) -> Result<(), Error> {
         let unfit = |what: &str| Err(Error::Tmux(format!("{what} of a new session is unfit")));
         let plain = |text: &str| {
             let char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             !text.is_empty() && text.bytes().all(char)
         };
-        // tmux makes other names of those with `:` and `.`, and expands formats in them.
+        // tmux changes names with `:` and `.`, and expands formats in names.
         if !plain(&new.name) || !plain(&new.mark.pool) {
             return unfit("the name");
         }
@@ -138,8 +138,8 @@ impl Script {
             return unfit("the command");
         }
         let name = &new.name;
-        // -E: variables of assigner's own surroundings are not for it. The size is for the time
-        // until somebody attaches; a wide one breaks fewer lines.
+        // -E: it must not get variables of assigner's own environment. The size applies until
+        // somebody attaches; a wide one breaks fewer lines.
         let mut line = format!(
             "new-session -d -E -x 160 -y 48 -P -F {} -s {name} -c {}",
             self.mark("started", 0, ""),
@@ -156,9 +156,9 @@ impl Script {
         for (option, value) in [(POOL, &new.mark.pool), (OWNER, &new.mark.owner)] {
             line += &format!(" ; set-option -t ={name}: {option} {}", word(value));
         }
-        // It must not go with the first client that leaves it.
+        // It must not end with the first client that leaves it.
         line += &format!(" ; set-option -t ={name}: destroy-unattached off");
-        // A program that ends at once leaves what it said.
+        // If a program ends at once, its output stays.
         line += &format!(" ; set-option -w -t ={name}: remain-on-exit on");
         self.push(&line);
         Ok(())
@@ -185,13 +185,13 @@ impl Script {
         let Session {
             id, pane, cursor, ..
         } = session;
-        // Nobody attached, one window with one pane, in no group, linked nowhere.
+        // Nobody attached, one window with one pane, in no group, not linked.
         let condition = format!(
             "#{{==:{SESSION},{} {} {} 0 1 1 1 0 {} {} {} {}}}",
             pane.server_pid, pane.server_start, id.0, pane.pane, pane.pane_pid, cursor.0, cursor.1,
         );
         let done = self.mark("done", 0, "");
-        // Told before it is done: with its last session the server may end.
+        // Reported before it is done: with its last session, the server may end.
         self.push(&format!(
             "if-shell -F -t '{}:' {} {{ display-message -p {done} ; kill-session -t {} }}",
             id.0,
@@ -200,7 +200,7 @@ impl Script {
         ));
     }
 
-    /// Asks for the line that the cursor stood in when the pane was listed, with those around it.
+    /// Asks for the line that the cursor was in when the pane was listed, and the lines around it.
     pub(super) fn cursor_line(&mut self, index: usize, pane: &Pane) {
         let (id, row) = (&pane.identity.pane, pane.cursor.1);
         let mark = self.mark("cursor", index, STATE);
@@ -214,7 +214,7 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unfit`]; then nothing was added.
+    /// [`Refusal::Unfit`]; nothing was added.
     pub(super) fn type_line(&mut self, index: usize, line: &TypedLine) -> Result<(), Refusal> {
         if line.text.len() > MAX_LINE {
             return Err(Refusal::Unfit("the line is too long to be typed"));
@@ -230,7 +230,7 @@ impl Script {
             None => String::new(),
         };
         let buffer = format!("{}-{index}", self.nonce);
-        // -p: in brackets where the program asked for them; -r: as it is; -d: no copy stays.
+        // -p: bracketed if the program asked for that; -r: unchanged; -d: no copy stays.
         let enter = match line.key {
             Some(key) => {
                 let bytes: String = key.iter().map(|byte| format!(" {byte:02x}")).collect();
@@ -264,8 +264,8 @@ impl Script {
         format!("{}-0", self.nonce)
     }
 
-    /// Asks to paste the buffer into a pane; it is gone afterwards in either case, for a prompt must
-    /// not stay behind where everybody can paste it.
+    /// Asks to paste the buffer into a pane. The buffer is deleted in either case, because a prompt
+    /// must not be left where everybody can paste it.
     pub(super) fn paste(&mut self, paste: &Paste) {
         let (pane, buffer) = (&paste.aim.identity.pane, self.buffer());
         let then = format!(
@@ -282,7 +282,7 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unfit`]; then nothing was added.
+    /// [`Refusal::Unfit`]; nothing was added.
     pub(super) fn press(&mut self, keys: &Keys) -> Result<(), Refusal> {
         let is_name = |name: &String| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -325,7 +325,7 @@ impl Script {
         self.guard(index, &Wanted::key(identity), &then);
     }
 
-    /// Asks for the terminals that show something.
+    /// Asks for the terminals that show tmux.
     pub(super) fn terminals(&mut self) {
         let client = format!("{} terminal\t#{{client_tty}}", self.nonce);
         self.push(&format!("list-clients -F {}", word(&client)));
@@ -348,9 +348,9 @@ impl Script {
         self.guard(0, &Wanted::pane(identity), &then);
     }
 
-    /// Does `then` where the pane is as wanted, and otherwise tells how it is: in one step, for
-    /// tmux reads nothing from any terminal in between. That also keeps `paste-buffer` off dead
-    /// panes, where it brings down the server of tmux 3.3a.
+    /// Does `then` if the pane is as wanted, and otherwise reports its state. This is one step,
+    /// because tmux reads nothing from any terminal in between. It also keeps `paste-buffer` away
+    /// from dead panes, where it crashes the server of tmux 3.3a.
     fn guard(&mut self, index: usize, wanted: &Wanted<'_>, then: &str) {
         let (pane, condition) = (&wanted.identity.pane, wanted.condition());
         let refused = self.mark("refused", index, STATE);
@@ -366,7 +366,7 @@ impl Script {
     }
 
     fn push(&mut self, line: &str) {
-        // Infallible for a String; a blank line, which detaches a control client, cannot arise.
+        // Infallible for a String. A blank line, which detaches a control client, cannot occur.
         let _ = writeln!(self.text, "{line}");
     }
 }
@@ -381,20 +381,20 @@ fn pipe_command(pipe: &Pipe) -> Result<String, Refusal> {
     Ok(word(&quote::pipe(&pipe.argv)))
 }
 
-/// How a pane must stand for something to be done to it.
+/// The state in which a pane must be for something to be done to it.
 pub(super) struct Wanted<'a> {
     identity: &'a Identity,
-    /// Whether keys must reach its program, and its alone.
+    /// Whether keys must reach its program, and only its program.
     open: bool,
     cursor: Option<(u32, u32)>,
     unpiped: bool,
-    /// What must be in the foreground.
+    /// The program that must be in the foreground.
     command: Option<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
     pub(super) fn aimed(aim: &'a Aim) -> Self {
-        // Other names could mean something in a format: then the name is not compared.
+        // Other names could mean something in a format, so they are not compared.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let command = aim.command.as_deref();
         Self {
@@ -436,8 +436,8 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// Returns the tmux format that is true where the pane stands so: a comparison of two texts,
-    /// with nothing in it but numbers and a pane's id.
+    /// Returns the tmux format that is true if the pane is in this state: a comparison of two texts
+    /// that contain only numbers and a pane's id.
     fn condition(&self) -> String {
         let Identity {
             server_pid,
@@ -466,7 +466,7 @@ impl<'a> Wanted<'a> {
         format!("#{{==:{is},{must}}}")
     }
 
-    /// Returns what is wrong with a pane that stands so, most weighty first.
+    /// Returns what is wrong with a pane in this state, most important first.
     pub(super) fn refusal(&self, state: &State) -> Option<Refusal> {
         let here = self.identity;
         let same_server =
@@ -488,7 +488,7 @@ impl<'a> Wanted<'a> {
         } else if self.unpiped && state.piped {
             Refusal::Piped
         } else if self.command.is_some() {
-            // All else is as wanted.
+            // Everything else is as wanted.
             Refusal::OtherProgram
         } else {
             return None;
@@ -496,7 +496,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// How a pane stands, as tmux printed it for [`STATE`].
+/// The state of a pane, as tmux printed it for [`STATE`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) server_pid: u32,
@@ -512,8 +512,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Returns `None` where tmux knows no such pane: then fields are empty, or those of the
-    /// control client's own pane.
+    /// Returns `None` if tmux knows no such pane: then fields are empty, or those of the control
+    /// client's own pane.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(' ');
         let mut next = || fields.next();
@@ -523,7 +523,7 @@ impl State {
             pane: PaneId::parse(next()?)?,
             pane_pid: next()?.parse().ok()?,
             dead: next()? != "0",
-            // The number of modes, one above the other.
+            // The number of modes on top of each other.
             in_mode: next()? != "0",
             input_off: next()? != "0",
             synchronized: next()? != "0",
@@ -533,12 +533,12 @@ impl State {
         fields.next().is_none().then_some(state)
     }
 
-    /// Whether this is the state of `pane`, its cursor where it was.
+    /// Whether this is the state of `pane` with its cursor in the same place.
     pub(super) fn still(&self, pane: &Pane) -> bool {
         self.is_of(&pane.identity) && self.cursor == pane.cursor
     }
 
-    /// Whether this is the state of that pane, with its first process.
+    /// Whether this is the state of that pane with its first process.
     pub(super) fn is_of(&self, identity: &Identity) -> bool {
         (self.server_pid, self.server_start) == (identity.server_pid, identity.server_start)
             && self.pane == identity.pane
@@ -546,8 +546,8 @@ impl State {
     }
 }
 
-/// Splits a line of a screen at a column. Characters are as wide as Unicode says, which is what
-/// tmux holds too, but for a few symbols; there the split is off by a column.
+/// Splits a line of a screen at a column. Characters are as wide as Unicode says. tmux agrees
+/// except for a few symbols; there the split is off by a column.
 pub(super) fn split_at_column(line: &str, column: u32) -> CursorLine {
     use unicode_width::UnicodeWidthChar;
 
@@ -556,7 +556,7 @@ pub(super) fn split_at_column(line: &str, column: u32) -> CursorLine {
     let mut at = line.len();
     for (index, char) in line.char_indices() {
         let next = width + char.width().unwrap_or(0);
-        // A combining character on the border belongs to what stands before it.
+        // A combining character on the border belongs to the character before it.
         if next > column {
             at = index;
             break;
@@ -646,7 +646,7 @@ mod tests {
             let _ = State::parse(&text);
         }
 
-        /// The longest pipe that is let through still fits what tmux expands.
+        /// The longest pipe that is accepted still fits what tmux expands.
         #[test]
         fn a_pipe_fits_what_tmux_expands(word in r"[#'%$a]{1600}") {
             prop_assert!(quote::pipe(&[word]).len() < 8_000);

@@ -1,4 +1,4 @@
-//! The text of requests, and that an answer is read as it was asked for.
+//! The text of requests, and that an answer is read in the form in which it was requested.
 
 use super::parse;
 use super::script::{END, MAX_LINE, MAX_PIPE, Script, State, Wanted};
@@ -14,7 +14,7 @@ fn identity() -> Identity {
     }
 }
 
-/// A pane in which no two values are alike.
+/// A pane in which no two values are equal.
 fn pane() -> Pane {
     Pane {
         identity: identity(),
@@ -68,7 +68,7 @@ fn world() -> World {
     world
 }
 
-/// What is listed in such a world.
+/// Returns the panes listed in such a world.
 fn listed(mut world: World) -> Option<Vec<Pane>> {
     let mut script = Script::new();
     script.panes();
@@ -125,8 +125,8 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
         let found = listed(world().with(name, value));
         assert_eq!(found, Some(vec![expected]), "{name} {value}");
     }
-    // Its own client is in another pane; a pane without a process is no pane, a holder none of
-    // ours to show.
+    // Its own client is in another pane; a pane without a process is not listed, and a holder is
+    // not shown.
     let other = listed(world().with("#{pane_id}", "%8")).expect("a list");
     assert_eq!(other[0].identity.pane.as_str(), "%8");
     for pid in ["0", "-1"] {
@@ -192,7 +192,7 @@ fn each_field_of_a_session_is_read_where_it_was_asked_for() {
         ("#{session_created}", "9", true, |it| it.created = 9),
         ("#{?@assigner_pool_up,1,0}", "1", true, |it| it.up = true),
         ("#{@assigner_pool}", "", true, |it| it.mark = None),
-        // What goes on in another line is no mark of ours.
+        // A mark with a second line is not ours.
         ("#{@assigner_pool_of}", "/da\nta", true, |it| it.mark = None),
     ];
     for (name, value, alone, change) in changes {
@@ -260,7 +260,7 @@ fn each_field_of_a_state_is_read() {
         assert_eq!(State::parse(&fields[..end].join(" ")), None, "{end}");
     }
     assert_eq!(State::parse(&format!("{text} 0")), None);
-    // Of a pane that is not there tmux prints nothing.
+    // tmux prints nothing about a pane that does not exist.
     assert_eq!(State::parse("10 1700000000       "), None);
 }
 
@@ -295,7 +295,7 @@ fn a_request_that_reads_asks_for_what_is_read() {
     assert_eq!(script.buffer(), format!("{nonce}-0"));
 }
 
-/// A session with texts at the limits of what is taken.
+/// A session with texts at the limits of what is allowed.
 fn session() -> NewSession {
     NewSession {
         name: "p-1_A".to_owned(),
@@ -366,7 +366,7 @@ fn a_session_that_cannot_be_told_to_tmux_is_refused() {
         assert_eq!(error.to_string(), said);
         assert_eq!(script.finish(), empty, "nothing was added");
     }
-    // Of all texts together, to the byte.
+    // All texts together, to the byte.
     let mut new = session();
     let others = new.directory.len() + new.mark.owner.len() + "A=b c".len();
     for (length, fits) in [

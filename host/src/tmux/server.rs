@@ -1,4 +1,4 @@
-//! [`Tmux`] as it is: by the control client, and by spawning where that one fails.
+//! The implementation of [`Tmux`]: with the control client, or by spawning if that fails.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use super::{
 };
 use crate::model::ids::Identity;
 
-/// The pause after a connection failed: the first, and the longest that doubling leads to.
+/// The first pause after a connection failed, and the longest one that doubling leads to.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A tmux server that is driven.
 pub struct Server {
     program: Program,
-    /// There is none at first, after a failure, and while no session but holders exists.
+    /// `None` at first, after a failure, and while only holder sessions exist.
     control: Option<Control>,
     pause: Duration,
     resume: Option<Instant>,
 }
 
-/// What follows when a request fails after it was sent.
+/// What to do when a request fails after it was sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retry {
-    /// It reads, or does what can be done twice: ask again by spawning.
+    /// It reads, or does something that can be done twice: ask again by spawning.
     Yes,
     /// It types.
     Never,
@@ -53,7 +53,7 @@ impl Server {
     }
 
     async fn ask(&mut self, script: &Script, retry: Retry) -> Reply {
-        // Taken out, so that a request that is dropped half-way drops the connection as well.
+        // Taken out, so that dropping a request half-way drops the connection as well.
         if let Some(mut control) = self.control.take() {
             let reply = control.ask(script).await;
             let Some(failure) = &reply.failure else {
@@ -69,8 +69,8 @@ impl Server {
         spawn::ask(&self.program, script).await
     }
 
-    /// Connects where that is due. Called only when the server is known to have sessions: a holder
-    /// would keep a server alive that wants to end.
+    /// Connects if it is time to. Called only when the server is known to have sessions: a holder
+    /// would keep a server alive that is about to end.
     async fn connect(&mut self) {
         if self.control.is_some() || self.resume.is_some_and(|resume| Instant::now() < resume) {
             return;
@@ -97,7 +97,7 @@ impl Server {
         self.resume = None;
     }
 
-    /// Returns a driver that never connects: for a look or two, it makes no holder session.
+    /// Returns a driver that never connects: for a look or two, without a holder session.
     pub fn spawning(program: Program) -> Self {
         let far = Instant::now() + Duration::from_secs(86_400);
         Self {
@@ -186,7 +186,7 @@ impl Tmux for Server {
             ));
         }
         let mut script = Script::new();
-        // A command line of tmux cannot hold every text, the standard input of a process can.
+        // A tmux command line cannot hold every text, but the standard input of a process can.
         if let Err(error) = spawn::load_buffer(&self.program, &script.buffer(), &paste.text).await {
             return Typed::Refused(match error {
                 Error::NoServer => Refusal::Gone,
@@ -283,14 +283,14 @@ impl Tmux for Server {
     }
 
     async fn end_session(&mut self, session: &Session) -> Result<bool, Error> {
-        // Whatever was listed: one that somebody uses is not ended.
+        // Whatever was listed, a session that somebody uses is not ended.
         if !session.is_alone() {
             return Ok(false);
         }
         let mut script = Script::new();
         script.end_session(session);
         let reply = self.ask(&script, Retry::Never).await;
-        // With its last session the server may be gone before the answer is complete.
+        // With its last session, the server may be gone before the answer is complete.
         if parse::is_done(&reply.records, "done") {
             return Ok(true);
         }

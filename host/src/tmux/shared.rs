@@ -1,4 +1,4 @@
-//! One driver of tmux for many tasks: requests are carried out one after another, each by itself.
+//! One tmux driver for many tasks: requests are carried out one after another.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -15,12 +15,12 @@ use crate::model::ids::Identity;
 type Answer<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 type Request<T> = Box<dyn for<'t> FnOnce(&'t mut T) -> Answer<'t>>;
 
-/// A handle to a driver that a task of its own owns. It ends with the last handle.
+/// A handle to a driver that a task of its own owns. The task ends with the last handle.
 pub struct Shared<T> {
     requests: mpsc::UnboundedSender<Request<T>>,
-    /// Notified when tmux says that something may have changed.
+    /// Notified when tmux reports that something may have changed.
     changed: Rc<Notify>,
-    /// Whether the panes were listed since tmux said so.
+    /// Whether the panes have been listed since tmux reported a change.
     listed: Rc<Cell<bool>>,
 }
 
@@ -65,7 +65,7 @@ impl<T: Tmux + 'static> Shared<T> {
         }
     }
 
-    /// Carries out a request; `None`: the driver has ended.
+    /// Carries out a request. `None` if the driver has ended.
     async fn ask<R: 'static>(
         &self,
         request: impl for<'t> FnOnce(&'t mut T) -> Pin<Box<dyn Future<Output = R> + 't>> + 'static,
@@ -73,7 +73,7 @@ impl<T: Tmux + 'static> Shared<T> {
         let (tell, told) = oneshot::channel();
         let request: Request<T> = Box::new(move |tmux| {
             Box::pin(async move {
-                // Whoever asked may have gone away; what was asked is done all the same.
+                // The caller may no longer exist; the request is carried out all the same.
                 let _ = tell.send(request(tmux).await);
             })
         });

@@ -1,4 +1,4 @@
-//! The fallback: one short-lived `tmux` process a request.
+//! The fallback: one short-lived `tmux` process per request.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::command::Program;
 use super::parse::{self, MAX_ANSWER, Reply};
 use super::script::Script;
 
-/// How long an answer may take; a process has to start, perhaps on a busy machine.
+/// How long an answer may take: a process has to start, perhaps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Sends a request and returns what came of it.
+/// Sends a request and returns the reply.
 pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
-    // `source-file -` takes the text that a control client takes, of any length, and so the two
-    // ways cannot drift apart.
+    // `source-file -` accepts the same text as a control client, of any length, so the two ways
+    // cannot drift apart.
     exchange(
         program,
         program.command().args(["source-file", "-"]),
@@ -26,7 +26,7 @@ pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
     .await
 }
 
-/// Sends a request to a server that is started for it, where none runs.
+/// Sends a request to a server that is started for it if none runs.
 pub(super) async fn begin(program: &Program, script: &Script) -> Reply {
     let mut command = program.starting();
     let command = command.args(["start-server", ";", "source-file", "-"]);
@@ -47,7 +47,7 @@ async fn exchange(program: &Program, command: &mut Command, script: &Script) -> 
     let exchange = async {
         let text = script.finish();
         let write = async {
-            // A tmux that finds no server reads nothing: what it prints says so.
+            // A tmux that finds no server reads nothing: its output says so.
             let _ = input.write_all(text.as_bytes()).await;
             drop(input);
             Ok(0)
@@ -92,7 +92,7 @@ async fn exchange(program: &Program, command: &mut Command, script: &Script) -> 
 ///
 /// # Errors
 ///
-/// tmux could not be run, or said no.
+/// tmux could not be run, or it refused.
 pub(super) async fn load_buffer(program: &Program, name: &str, text: &str) -> Result<(), Error> {
     let mut command = program.command();
     let mut child = command
@@ -101,7 +101,7 @@ pub(super) async fn load_buffer(program: &Program, name: &str, text: &str) -> Re
         .map_err(|error| Error::run(program.path(), error))?;
     let mut input = child.stdin.take().ok_or(Error::Closed)?;
     let exchange = async {
-        // A tmux that finds no server reads nothing: how it ends says so.
+        // A tmux that finds no server reads nothing: its exit status says so.
         let _ = input.write_all(text.as_bytes()).await;
         drop(input);
         child.wait_with_output().await
@@ -118,13 +118,13 @@ pub(super) async fn load_buffer(program: &Program, name: &str, text: &str) -> Re
     Err(unreachable(&complaints).unwrap_or_else(|| Error::Tmux(parse::plain(first))))
 }
 
-/// Returns why tmux could not reach a server, where that is what it says.
+/// Returns why tmux could not reach a server, if that is what it says.
 fn unreachable(complaints: &str) -> Option<Error> {
     let line = complaints.lines().next()?;
     if line.starts_with("no server running on ") {
         return Some(Error::NoServer);
     }
-    // tmux prints the system's message in English whatever the locale: it sets LC_CTYPE only.
+    // tmux prints the system's message in English whatever the locale: it sets only LC_CTYPE.
     line.starts_with("error connecting to ").then(|| {
         if line.ends_with("(No such file or directory)") {
             Error::NoServer

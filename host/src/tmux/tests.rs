@@ -12,8 +12,8 @@ use super::*;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Writes a program. Another process does it: a test beside this one that starts a process has for a
-/// moment whatever is open here, and a file that is open for writing cannot be run.
+/// Writes a program. Another process does it: a concurrent test that starts a process briefly
+/// inherits every file that is open here, and a file that is open for writing cannot be run.
 pub(super) fn write_program(path: &Path, text: &str) {
     let written = Command::new("sh")
         .args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"])
@@ -24,17 +24,17 @@ pub(super) fn write_program(path: &Path, text: &str) {
     assert!(written.success(), "{}", path.display());
 }
 
-/// A private tmux server, gone with this value.
+/// A private tmux server that ends with this value.
 struct Sandbox {
     dir: TempDir,
     socket: PathBuf,
 }
 
 impl Sandbox {
-    /// No server yet.
+    /// Without a server yet.
     fn empty() -> Self {
         let dir = TempDir::new().expect("a directory");
-        // The socket's path is short: sockets allow 108 bytes.
+        // The socket's path is short: socket paths are limited to 108 bytes.
         Self {
             socket: dir.path().join("s"),
             dir,
@@ -77,7 +77,7 @@ impl Sandbox {
         Program::new("tmux", Socket::Path(self.socket.clone()))
     }
 
-    /// A driver for each of the two ways.
+    /// Returns a driver for each of the two ways.
     async fn drivers(&self) -> [Server; 2] {
         [self.connected().await, Server::spawning(self.program())]
     }
@@ -98,7 +98,7 @@ impl Sandbox {
         .await;
     }
 
-    /// Kills the one control client there is.
+    /// Kills the only control client.
     fn kill_client(&self) {
         let pid = self
             .tmux(&["list-clients", "-F", "#{client_pid}"])
@@ -108,7 +108,7 @@ impl Sandbox {
         kill_process(pid, Signal::KILL).expect("killed");
     }
 
-    /// A path that is hostile to quoting.
+    /// Returns a path that is hard to quote.
     fn hostile(&self, name: &str) -> PathBuf {
         let dir = self
             .dir
@@ -152,7 +152,7 @@ async fn awake(server: &mut Server) -> Pane {
     .await
 }
 
-/// Returns the pane once its shell shows a prompt and has drawn it.
+/// Returns the pane once its shell has drawn its prompt.
 async fn at_prompt(server: &mut Server, prompt: &str) -> Pane {
     wait_for("the prompt", async || {
         let pane = only(server).await;
@@ -386,7 +386,7 @@ async fn lines_arrive_in_every_shell_and_run() {
                     .to_string()
                     .replace('\\', r"\\")
                     .replace('\'', r"\'");
-                // fish and POSIX shells agree on nothing but this much.
+                // fish and POSIX shells have only this much syntax in common.
                 let text = if pane.session == "fish" {
                     format!("echo ran '~ #{{pid}} %H;' > '{quoted}'")
                 } else {
@@ -616,7 +616,7 @@ async fn each_refusal_is_provoked() {
             );
         }
         assert_eq!(sandbox.tmux(&["list-buffers"]), "");
-        // One bad line in a batch does not harm the others.
+        // One invalid line in a batch does not affect the others.
         let typed = server
             .type_lines(&[
                 line(pane, ""),
@@ -805,7 +805,7 @@ async fn cursor_lines_are_those_of_the_list() {
     }
 }
 
-/// A pane can print what looks like the end of an answer; it cannot make itself believed.
+/// A pane can print what looks like the end of an answer, but it is not believed.
 #[tokio::test]
 async fn a_screen_cannot_forge_an_answer() {
     let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
@@ -864,11 +864,11 @@ async fn the_holder_goes_with_its_client() {
     drop(server);
 }
 
-/// When assigner itself is killed, nobody drops anything: the client sees its input end.
+/// When assigner itself is killed, nothing is dropped: the client sees its input end.
 #[tokio::test]
 async fn the_holder_goes_with_its_process() {
     let sandbox = Sandbox::with("work", &["cat", "-"]);
-    // Each time it is killed at another point of its work.
+    // It is killed at another point of its work each time.
     for _ in 0..10 {
         let mut assigner = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "tmux::tests::a_process_that_connects"])
@@ -887,13 +887,13 @@ async fn the_holder_goes_with_its_process() {
 
 const CONNECT_TO: &str = "ASSIGNER_TEST_CONNECT_TO";
 
-/// The process that the test above starts; without its variable there is nothing to do.
+/// The process that the test above starts. Without its variable, it does nothing.
 #[tokio::test]
 async fn a_process_that_connects() {
     if let Some(socket) = std::env::var_os(CONNECT_TO) {
         let mut server = Server::new(Program::new("tmux", Socket::Path(socket.into())));
         let deadline = Instant::now() + PATIENCE;
-        // Answers must be outstanding when it is killed: that brought a server down once.
+        // Answers must be outstanding when it is killed: that once crashed a server.
         while Instant::now() < deadline {
             server.panes().await.expect("a list");
             assert!(server.is_connected());
@@ -908,7 +908,8 @@ async fn a_killed_client_is_replaced_and_nothing_is_lost() {
     let pane = awake(&mut server).await;
     for (turn, text) in ["one", "two"].into_iter().enumerate() {
         sandbox.kill_client();
-        // Wait until tmux has noticed, or the outcome of a line could rightly be unknown.
+        // Wait until tmux has noticed, because otherwise the outcome of a line could rightly be
+        // unknown.
         wait_for("the end of the client", async || {
             sandbox.tmux(&["list-clients"]).is_empty().then_some(())
         })
@@ -922,7 +923,7 @@ async fn a_killed_client_is_replaced_and_nothing_is_lost() {
         )
         .await;
         match typed {
-            // Written to a pipe whose other end tmux had not closed: never sent again.
+            // Written to a pipe whose other end tmux had not closed yet: it is never sent again.
             Typed::Unknown(_) => {}
             Typed::Done => {
                 wait_for("the text", async || {
@@ -957,13 +958,13 @@ fn only_cursor(sandbox: &Sandbox) -> (u32, u32) {
     )
 }
 
-/// A client that does not answer is given up in time; reading goes on, typing is not repeated.
+/// A client that does not answer is given up in time. Reading continues, typing is not repeated.
 #[tokio::test]
 async fn a_wedged_client_is_given_up() {
     let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
     let mut servers = [sandbox.connected().await, sandbox.connected().await];
     let pane = awake(&mut servers[0]).await;
-    // Stopping the server wedges both ways at once; it wakes while the second one waits.
+    // Stopping the server blocks both ways at once; it resumes while the second one waits.
     let stop = |signal| {
         let pid = Pid::from_raw(pane.identity.server_pid.cast_signed()).expect("a pid");
         kill_process(pid, signal).expect("signalled");
@@ -982,7 +983,7 @@ async fn a_wedged_client_is_given_up() {
         "{typed:?}"
     );
     assert!(!reader.is_connected() && !writer.is_connected());
-    // Whether tmux took it after all is open; twice is not.
+    // tmux may have received it after all, but not twice.
     let tail = writer.tail(&pane.identity, 9).await.expect("a tail");
     assert!(tail.matches("once").count() <= 1, "{tail}");
 }
@@ -1003,7 +1004,7 @@ async fn changes_are_announced() {
     let sandbox = Sandbox::with("work", &["cat", "-"]);
     let mut server = sandbox.connected().await;
     server.panes().await.expect("a list");
-    // What the connection itself caused has been told by now.
+    // The changes that the connection itself caused have been reported by now.
     while tokio::time::timeout(Duration::from_millis(100), server.changed())
         .await
         .is_ok()
@@ -1069,7 +1070,7 @@ async fn a_server_may_end_while_assigner_watches() {
     .await;
 }
 
-/// A session to be started whose texts are hostile to quoting.
+/// A session to be started whose texts are hard to quote.
 fn new_session(sandbox: &Sandbox, name: &str, command: &[&str]) -> NewSession {
     let file = sandbox.hostile("file");
     let directory = file.parent().expect("a directory");
@@ -1086,7 +1087,7 @@ fn new_session(sandbox: &Sandbox, name: &str, command: &[&str]) -> NewSession {
     }
 }
 
-/// Waits until a session is there whose pane shows a text, and returns it.
+/// Waits until there is a session whose pane shows a text, and returns it.
 async fn session_that_shows(server: &mut Server, name: &str, text: &str) -> Session {
     wait_for(&format!("{name} to show {text:?}"), async || {
         let sessions = server.sessions().await.ok()?;
@@ -1114,7 +1115,7 @@ async fn a_session_is_started_as_it_is_told() {
     assert!(session.is_alone() && !session.dead && !session.up);
     for (index, mut driver) in sandbox.drivers().await.into_iter().enumerate() {
         let name = format!("q-{index}");
-        // tmux may lose what a program has said that ends at once.
+        // tmux may lose the output of a program that ends at once.
         let script = "printf '%s|' \"$@\"; sleep 0.3;";
         let words = ["sh", "-c", script, "sh", "a;", "b #{pid}", ";"];
         let new = new_session(&sandbox, &name, &words);
@@ -1146,7 +1147,7 @@ async fn a_session_is_started_as_it_is_told() {
             );
         }
     }
-    // What others have made bears no mark, and holders are left out.
+    // Sessions of others have no mark, and holders are left out.
     sandbox.session("theirs", &["cat"]);
     let sessions = server.sessions().await.expect("a list");
     let unmarked = sessions.iter().filter(|session| session.mark.is_none());
@@ -1173,7 +1174,7 @@ async fn a_session_is_ended_only_as_it_was_listed() {
         };
         assert!(driver.mark_up(&session).await.expect("an answer"));
         assert!(listed(&mut driver).await.is_some_and(|session| session.up));
-        // Somebody types there, adds a window, links it, attaches, or it is another program.
+        // Somebody types there, adds a window, links it or attaches, or it is another program.
         sandbox.tmux(&["send-keys", "-t", &target, "x"]);
         sandbox.tmux(&["run-shell", "sleep 0.3"]);
         refused(&mut driver, &session).await;
@@ -1223,7 +1224,7 @@ async fn a_session_is_ended_only_as_it_was_listed() {
         refused(&mut driver, &session).await;
         assert!(!driver.mark_up(&session).await.expect("an answer"));
     }
-    // The last one takes the server with it.
+    // The last session takes the server with it.
     let mut server = Server::spawning(sandbox.program());
     sandbox.tmux(&["kill-session", "-t", "keeper"]);
     let only = new_session(&sandbox, "p-9", &["exec cat"]);

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::{Error, command, parse};
 
-/// The oldest tmux whose commands do all that is used here (`new-session -f`).
+/// The oldest tmux whose commands support everything that is used here (`new-session -f`).
 const OLDEST: (u32, u32) = (3, 2);
 
-/// `tmux -V` only prints.
+/// How long `tmux -V` may take: it only prints.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the version of the tmux at `program` (a bare name is looked up in `PATH`).
@@ -33,11 +33,11 @@ pub async fn version(program: &Path) -> Result<Version, Error> {
     }
 }
 
-/// A version of tmux as it calls itself, such as `tmux 3.3a` or `tmux next-3.4`.
+/// A version of tmux as it names itself, such as `tmux 3.3a` or `tmux next-3.4`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     text: String,
-    /// `None`: a build from the tip of development, or a part of OpenBSD, which counts otherwise.
+    /// `None` for a development build, or the tmux of OpenBSD, which has other numbers.
     number: Option<(u32, u32)>,
 }
 
@@ -57,7 +57,7 @@ impl Version {
         })
     }
 
-    /// Whether it can be driven. An OpenBSD is taken at its word: it has had 3.2 since 6.9.
+    /// Whether it can be driven. An OpenBSD version is assumed to be: it has had 3.2 since 6.9.
     fn is_supported(&self) -> bool {
         self.number.is_none_or(|number| number >= OLDEST)
     }

@@ -1,4 +1,4 @@
-//! A small interpreter of what requests are made of: a tmux with one pane, for tests.
+//! A small interpreter of the commands that requests consist of: a tmux with one pane, for tests.
 
 use std::collections::BTreeMap;
 
@@ -48,18 +48,18 @@ fn tokens(line: &str) -> Vec<Token> {
 /// A tmux with one pane.
 #[derive(Clone)]
 pub(super) struct World {
-    /// What each variable of a format holds.
+    /// The value of each variable of a format.
     pub(super) variables: BTreeMap<&'static str, String>,
     /// The command that fails.
     pub(super) failing: Option<&'static str>,
-    /// The commands that were carried out, but for those that only print.
+    /// The commands that were carried out, except those that only print.
     pub(super) done: Vec<String>,
     pub(super) printed: String,
     pub(super) errors: Vec<String>,
 }
 
 impl World {
-    /// As every request here wants it.
+    /// Returns a world in the state that every request here expects.
     pub(super) fn new() -> Self {
         let variables = [
             ("#{pid}", "10"),
@@ -120,7 +120,7 @@ impl World {
         is == must
     }
 
-    /// Carries out a list of commands; one that fails ends it, as in tmux.
+    /// Carries out a list of commands. A command that fails ends it, as in tmux.
     fn run(&mut self, tokens: &[Token]) {
         let mut rest = tokens;
         while !rest.is_empty() {

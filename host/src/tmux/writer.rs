@@ -1,4 +1,4 @@
-//! One writer a pane, across processes: a lock file a pane, which ends with the process that holds it.
+//! One writer per pane, across processes: a lock file per pane, released when its process ends.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use crate::model::ids::Identity;
 
-/// The right to write into a pane. It ends when this is dropped, and when the process ends.
+/// The right to write into a pane. It ends when this is dropped or when the process ends.
 #[derive(Debug)]
 pub struct PaneLock {
     _file: File,
 }
 
 impl PaneLock {
-    /// Takes the right to write into a pane; `None`: another process has it.
+    /// Takes the right to write into a pane. `None` if another process has it.
     ///
     /// # Errors
     ///
@@ -37,8 +37,8 @@ impl PaneLock {
     }
 }
 
-/// Returns the directory of the locks: every process of this user finds the same one, whatever its
-/// variables say, and nobody else can write there.
+/// Returns the directory of the locks. Every process of this user finds the same one, whatever its
+/// environment, and nobody else can write there.
 fn directory() -> io::Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let path = PathBuf::from(format!("/tmp/assigner-{user}"));
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_pane_has_one_writer() {
         let identity = |pane: &str| Identity {
-            // Of no tmux server that there could be.
+            // No tmux server can have this process id.
             server_pid: u32::MAX - std::process::id(),
             server_start: 0,
             pane: PaneId::parse(pane).expect("an id"),

@@ -1,34 +1,35 @@
 //! The chat history of Aider: Markdown, without times.
 //!
 //! ```text
-//! #### the prompt, each line of it so
+//! #### the prompt, each line like this
 //!
 //! the response
 //!
-//! > Tokens: what it took, and all else that the program says
+//! > Tokens: the usage, and everything else that the program says
 //! ```
 //!
 //! Lines of prompts and of the program end in two blanks; a heading or a quotation in a response
-//! does not. A model that imitates both is believed: its response is cut there.
+//! does not. If a model imitates both, its response is cut there.
 //!
-//! The end of a turn is not marked. `Tokens` stands behind each response; the program may go on by
-//! itself (to mend what it has broken), and so does the turn then. Edits are applied behind it.
+//! The end of a turn is not marked. `Tokens` comes after each response; the program may continue by
+//! itself (to fix what it has broken), and then so does the turn. Edits are applied after that
+//! line.
 
 use super::{Entry, How, limited};
 
-/// So much is kept of a prompt or a response, in bytes, and the line that goes beyond it.
+/// How much of a prompt or a response is kept, in bytes, not counting the rest of its last line.
 const LONGEST: usize = 16 << 20;
-/// What stands behind each line that a model did not write.
+/// The end of each line that a model did not write.
 const END: &str = "  ";
-/// Commands that are a prompt, too; all others are done without a turn.
+/// Commands that are also prompts. All others are carried out without a turn.
 const PROMPTS: [&str; 6] = ["/ask", "/code", "/architect", "/context", "/help", "/ok"];
 
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     open: bool,
-    /// The first lines are from the middle of a file, and may be from the middle of a turn.
+    /// The first lines come from the middle of a file, and may come from the middle of a turn.
     middle: bool,
-    /// The line before was blank, or there was none.
+    /// The previous line was blank, or there was none.
     behind_blank: bool,
     /// The prompt that is being read.
     prompt: Option<String>,
@@ -38,9 +39,9 @@ pub(super) struct Parser {
     said: Option<String>,
     /// An error that ends the turn, unless another try follows.
     failure: Option<How>,
-    /// The failure is that of the program itself: its last line tells what it is.
+    /// The failure is an exception in the program itself: the last line says what it is.
     traces: bool,
-    /// It was interrupted: what follows is the part that was there.
+    /// It was interrupted: what follows is the partial response.
     interrupted: bool,
 }
 
@@ -84,7 +85,7 @@ impl Parser {
         }
     }
 
-    /// Nothing has followed for a while: a prompt is whole, and no other try follows an error.
+    /// Nothing has followed for a while: the prompt is complete, and no other try follows an error.
     pub(super) fn still(&mut self, entries: &mut Vec<Entry>) {
         self.prompted(entries);
         if let Some(how) = self.failure.take()
@@ -114,7 +115,7 @@ impl Parser {
         } else if said.starts_with("Retrying in ") {
             self.failure = None;
         } else if said == "^C again to exit" || said == "^C KeyboardInterrupt" {
-            // At its prompt, it interrupts nothing.
+            // While it shows its prompt, this interrupts nothing.
             if self.open {
                 self.interrupted = true;
                 self.end(How::Interrupted, entries);
@@ -140,7 +141,7 @@ impl Parser {
         }
     }
 
-    /// A prompt was read to its end.
+    /// Handles a prompt that was read completely.
     fn prompted(&mut self, entries: &mut Vec<Entry>) {
         let Some(text) = self.prompt.take() else {
             return;
@@ -167,7 +168,7 @@ impl Parser {
         }
     }
 
-    /// A message was read to its end.
+    /// Handles a message that was read completely.
     fn message(&mut self, entries: &mut Vec<Entry>) {
         let text = std::mem::take(&mut self.text);
         let text = text.trim();
@@ -176,7 +177,7 @@ impl Parser {
         }
         self.in_a_turn(entries);
         if self.said.is_none() && !self.open {
-            // Before the first prompt, nobody was answered.
+            // Before the first prompt, there is nobody to answer.
             return;
         }
         self.open = true;
@@ -185,7 +186,7 @@ impl Parser {
         entries.push(Entry::Said { at: None, text });
     }
 
-    /// What happens shows that a turn is open that began before the lines that were read.
+    /// Opens a turn if what happens shows that one began before the first line that was read.
     fn in_a_turn(&mut self, entries: &mut Vec<Entry>) {
         if std::mem::take(&mut self.middle) {
             self.open = true;
@@ -193,7 +194,7 @@ impl Parser {
         }
     }
 
-    /// Ends a turn behind which another one begins, or the program itself.
+    /// Ends a turn because another one begins, or the program itself ends.
     fn close(&mut self, entries: &mut Vec<Entry>) {
         if self.open {
             let how = match (self.failure.take(), &self.said) {
@@ -215,9 +216,9 @@ impl Parser {
     }
 }
 
-/// Returns the lines of a prompt, as far as they are kept.
+/// Returns the lines of a prompt, as far as Aider keeps them.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    // What the program divides lines at.
+    // The characters at which Aider splits lines.
     let ends = [
         '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}',
         '\u{2029}',

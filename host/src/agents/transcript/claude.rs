@@ -1,14 +1,14 @@
-//! The sessions of Claude Code: a JSON object a line, with a time.
+//! The sessions of Claude Code: one JSON object per line, with a time.
 //!
 //! ```text
 //! user (a string or pieces)  (assistant (text | tool_use)  user (tool_result))*
-//!     assistant (text, with the reason of its end)  system (turn_duration)
+//!     assistant (text, with the reason for its end)  system (turn_duration)
 //! ```
 //!
-//! Each line names itself and the one before it, and that is their order: some versions write an answer
-//! before its prompt. A turn begins with what a person said. Much else stands there as `user`: results of tools,
-//! what the program told the model, output of local commands. A message of the agent takes a line
-//! for each of its pieces, with one `id`.
+//! Each line names itself and the one before it, which defines their order: some versions write an
+//! answer before its prompt. A turn begins with what a person said. Much else is also recorded as
+//! `user`: results of tools, what the program told the model, output of local commands. A message
+//! of the agent takes one line for each of its pieces, all with the same `id`.
 
 use std::collections::HashMap;
 
@@ -19,9 +19,9 @@ use super::linked::{Linked, Names, name};
 use super::tolerant::{Content, Flag, List, Object, Word};
 use super::{Entry, How, limited};
 
-/// Changes of files that wait for their results, at most.
+/// The maximum number of file changes that wait for their results.
 const MOST_PENDING: usize = 1_000;
-/// What begins so is no person's word.
+/// A text that begins in this way was not written by a person.
 const NO_PROMPTS: [&str; 13] = [
     "<local-command-",
     "<bash-input>",
@@ -42,17 +42,17 @@ const NO_PROMPTS: [&str; 13] = [
 pub(super) struct Parser {
     linked: Linked<Line>,
     open: bool,
-    /// The first lines are from the middle of a file, and may be from the middle of a turn.
+    /// The first lines come from the middle of a file, and may come from the middle of a turn.
     middle: bool,
     /// The latest message of the agent: its id, and its text so far.
     message: (String, Vec<String>),
-    /// It calls a tool: it is not the final one.
+    /// The message calls a tool, so it is not the final one.
     calls: bool,
-    /// Changes of files, by the calls that make them.
+    /// File changes, by the calls that make them.
     changes: HashMap<String, String>,
     /// The call that waits for an answer.
     asked: Option<String>,
-    /// A command that was typed: many are done without a turn.
+    /// A command that was typed. Many are carried out without a turn.
     command: Option<String>,
 }
 
@@ -104,7 +104,7 @@ struct Piece {
     is_error: Flag,
 }
 
-/// The arguments of the tools that matter.
+/// The arguments of those tools that matter here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Input {
@@ -137,8 +137,8 @@ struct Attachment {
 }
 
 impl Line {
-    /// Returns what it is called, and what stands before it. A prompt waits for nothing: a turn begins
-    /// with it, whatever was before.
+    /// Returns its name and the name of the line before it. A prompt waits for nothing: it begins a
+    /// turn, whatever came before.
     fn names(&self) -> Names {
         let is_prompt = self.kind.as_str() == "user"
             && self.message.0.as_ref().is_some_and(|message| {
@@ -177,7 +177,7 @@ impl Parser {
         at
     }
 
-    /// Nothing has followed for a while: what a line comes after will not come any more.
+    /// Nothing has followed for a while: the lines that others wait for will not come any more.
     pub(super) fn still(&mut self, entries: &mut Vec<Entry>) {
         for line in self.linked.release() {
             self.take(line, entries);
@@ -193,7 +193,7 @@ impl Parser {
                 self.end(How::Done, at, entries);
             }
             "attachment" => {
-                // Said while it worked, and handed to it in the middle of the turn.
+                // Said while the agent worked, and passed to it in the middle of the turn.
                 if let Some(attachment) = line.attachment.0
                     && attachment.kind.as_str() == "queued_command"
                     && matches!(attachment.mode.as_str(), "" | "prompt")
@@ -242,7 +242,7 @@ impl Parser {
         entries.push(Entry::Prompt { at, text, id });
     }
 
-    /// Reads the results of tools; returns whether there are any.
+    /// Reads the results of tools and returns whether there are any.
     fn results(
         &mut self,
         content: &Content<Piece>,
@@ -287,7 +287,7 @@ impl Parser {
             }
             return;
         }
-        // Put there by the program, and said by nobody.
+        // Inserted by the program, not said by the model.
         if message.model.as_str() == "<synthetic>" {
             return;
         }
@@ -298,7 +298,8 @@ impl Parser {
             self.calls = false;
         }
         if self.open || !continues {
-            // It may have gone on by itself: for a hook, or for what ran in the background.
+            // The agent may have continued by itself: because of a hook, or of something in the
+            // background.
             self.in_a_turn(at, entries);
         }
         let pieces = match message.content {
@@ -327,7 +328,7 @@ impl Parser {
                 _ => {}
             }
         }
-        // A line with its thoughts alone bears the same reason, and what it says is yet to come.
+        // A line with only its thoughts has the same reason, and the text is still to come.
         let ends = spoke || silent;
         match message.stop_reason.as_str() {
             "end_turn" | "stop_sequence" if ends => self.end(How::Done, at, entries),
@@ -379,7 +380,7 @@ impl Parser {
         }
     }
 
-    /// What happens belongs to a turn: where none is open, one has begun.
+    /// Begins a turn if none is open, because what happens belongs to one.
     fn in_a_turn(&mut self, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         if self.open {
             return;
@@ -406,7 +407,7 @@ impl Parser {
         entries.push(Entry::Began { at });
     }
 
-    /// Ends a turn whose end is not written: some versions do not write it.
+    /// Ends a turn whose end was not written: some versions do not write it.
     fn close(&mut self, entries: &mut Vec<Entry>) {
         if self.open {
             let how = match self.calls || self.message.1.is_empty() {
@@ -427,7 +428,7 @@ impl Parser {
     }
 }
 
-/// Returns whether it is certain that a person spoke; none where it was somebody else.
+/// Returns whether it is certain that a person spoke. `None` if it was somebody else.
 fn person(origin: Option<Origin>) -> Option<bool> {
     match origin.unwrap_or_default().kind.as_str() {
         "" => Some(false),
@@ -436,7 +437,7 @@ fn person(origin: Option<Origin>) -> Option<bool> {
     }
 }
 
-/// Returns what was said, without what the program put beside it.
+/// Returns what was said, without what the program added to it.
 fn spoken(content: Content<Piece>, certain: bool) -> Option<String> {
     let is_spoken = |text: &String| {
         let text = text.trim_start();

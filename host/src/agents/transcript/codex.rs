@@ -1,13 +1,13 @@
-//! The rollouts of Codex: a JSON object a line, with a time.
+//! The rollouts of Codex: one JSON object per line, with a time.
 //!
 //! ```text
 //! task_started  UserMessage  (AgentMessage | function_call | FileChange ...)*  task_complete
 //!                                                                            | turn_aborted
 //! ```
 //!
-//! Messages stand there twice: as they went to the model (among what the program itself told it),
-//! and as items. Only items count. Older versions wrote `user_message` and `agent_message` instead
-//! of them.
+//! Messages are recorded twice: as they were sent to the model (among what the program itself told
+//! it), and as items. Only items count. Older versions wrote `user_message` and `agent_message`
+//! instead of items.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -15,26 +15,26 @@ use serde::Deserialize;
 use super::tolerant::{Content, Flag, List, Named, Names, Number, Object, Word};
 use super::{Entry, How, limited};
 
-/// How full a window is that has come to its limit, in percent.
+/// The usage of a window that has reached its limit, in percent.
 const FULL: f64 = 100.0;
 /// The longest limit that is believed, in seconds.
 const FURTHEST: i64 = 8 * 24 * 3600;
 
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// The turn that is open, by its name; it is empty where that is not known.
+    /// The name of the open turn; empty if it is not known.
     open: Option<String>,
-    /// The first lines are from the middle of a file, and may be from the middle of a turn.
+    /// The first lines come from the middle of a file, and may come from the middle of a turn.
     middle: bool,
-    /// How messages of this turn are written: what else they are written as is passed over.
+    /// Whether messages of this turn are written as items. The other form is then ignored.
     items: Option<bool>,
     /// The call that waits for an approval or an answer.
     asked: Option<String>,
-    /// Nobody is ever asked.
+    /// The agent never asks anybody.
     never_asks: bool,
-    /// When the window that is full begins anew.
+    /// When the full window starts anew.
     reset: Option<i64>,
-    /// An error that may be the reason of the end.
+    /// An error that may be the reason for the end.
     error: Option<How>,
 }
 
@@ -115,7 +115,7 @@ struct Window {
     resets_in_seconds: Number,
 }
 
-/// What a call asks for.
+/// The arguments of a call that asks for something.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Arguments {
@@ -199,7 +199,7 @@ impl Parser {
                 let error = self.error.take();
                 let how = match payload.error.0 {
                     Some(failure) => self.failed(failure, at),
-                    // Older versions told of it in a line of its own.
+                    // Older versions reported the error on a line of its own.
                     None => error.filter(|_| text.is_none()).unwrap_or(How::Done),
                 };
                 self.end(how, text, at, entries);
@@ -237,7 +237,7 @@ impl Parser {
         }
     }
 
-    /// Reads what went to the model and came from it: of interest for its calls alone.
+    /// Reads what was sent to the model and came from it. Only the calls are of interest.
     fn response(&mut self, payload: &Payload, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         match payload.kind.as_str() {
             "function_call" => {
@@ -263,12 +263,12 @@ impl Parser {
         }
     }
 
-    /// Whether messages are written as items here, or (`items` is false) as events.
+    /// Whether messages are written here as items or, if `items` is false, as events.
     fn writes(&mut self, items: bool) -> bool {
         *self.items.get_or_insert(items) == items
     }
 
-    /// What happens shows that a turn is open that began before the lines that were read.
+    /// Opens a turn if what happens shows that one began before the first line that was read.
     fn in_a_turn(&mut self, entries: &mut Vec<Entry>) {
         if std::mem::take(&mut self.middle) {
             self.open = Some(String::new());
@@ -279,14 +279,14 @@ impl Parser {
     fn is_of_another(&self, turn: &Word) -> bool {
         match self.open.as_deref() {
             Some(open) => !open.is_empty() && !turn.as_str().is_empty() && open != turn.as_str(),
-            // The end of one that began before the lines that were read is told.
+            // The end of a turn that began before the first line that was read is reported.
             None => !self.middle,
         }
     }
 
     fn begin(&mut self, turn: Word, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         if self.open.is_some() {
-            // It was ended together with the program.
+            // The turn ended together with the program.
             self.end(How::Interrupted, None, None, entries);
         }
         self.middle = false;
@@ -361,7 +361,7 @@ impl Parser {
             codex_error_info: info,
         } = failure;
         let message = readable(message.said());
-        // Both ways of writing it are in use.
+        // Both spellings are in use.
         let name = info.name.replace('_', "").to_ascii_lowercase();
         let refused = info
             .holds
@@ -385,7 +385,7 @@ impl Parser {
 }
 
 impl Limits {
-    /// Returns when the last of the full windows begins anew.
+    /// Returns when the last of the full windows starts anew.
     fn reset(self, at: Option<Timestamp>) -> Option<i64> {
         let now = at.unwrap_or_else(Timestamp::now).as_second();
         [self.primary.0, self.secondary.0]
@@ -450,7 +450,7 @@ fn touched(changes: Names, entries: &mut Vec<Entry>) {
     entries.extend(changes.0.into_iter().map(|path| Entry::Touched { path }));
 }
 
-/// Returns a message for people: some are the body of the server's answer.
+/// Returns a message for people: some messages are the body of a server's response.
 fn readable(message: Option<String>) -> String {
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]

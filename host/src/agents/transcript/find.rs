@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{Format, opencode};
 
-/// Files that are returned at most: the newest.
+/// The maximum number of files that are returned, newest first.
 const MOST: usize = 64;
-/// Entries of directories that are looked at, at most.
+/// The maximum number of directory entries that are looked at.
 const BUDGET: usize = 100_000;
-/// Directories below each other, at most.
+/// The maximum depth of nested directories.
 const DEEPEST: usize = 16;
-/// Directories above an agent's in which a repository is looked for, at most.
+/// The maximum number of parent directories in which a repository is looked for.
 const HIGHEST: usize = 64;
-/// Claude Code shortens longer names of directories, and appends a hash.
+/// Claude Code shortens longer directory names and appends a hash.
 const LONGEST_SLUG: usize = 200;
 
-/// Where an agent keeps its transcripts, as its profile says it.
+/// Where an agent keeps its transcripts, according to its profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spec {
-    /// How they are written.
+    /// Their format.
     pub format: Format,
-    /// The directory that they are below of.
+    /// The directory that contains them.
     pub home: Home,
     /// A glob below `home`. `{cwd}` is the agent's directory, `{slug}` the same with everything
-    /// but letters and digits as `-`, `{root}` the directory of the repository around it, or else
-    /// itself.
+    /// except letters and digits replaced by `-`, `{root}` the root of the repository that contains
+    /// it, or the directory itself if there is none.
     pub files: String,
 }
 
@@ -44,14 +44,15 @@ pub struct Home {
     /// The variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
-    /// Where it is not set: `~` is the agent's `HOME`; `{cwd}` and `{root}` as in `files`.
+    /// The directory if the variable is not set. `~` is the agent's `HOME`; `{cwd}` and `{root}` as
+    /// in `files`.
     pub default: String,
 }
 
-/// Returns transcripts that were changed at or after `since`, newest first, at most 64.
+/// Returns at most 64 transcripts that were changed at or after `since`, newest first.
 ///
-/// `env` are variables of the agent's process, `cwd` is where it stands. Links are followed, but
-/// each directory is looked into once; at most 100,000 entries are looked at.
+/// `env` are variables of the agent's process, `cwd` is its directory. Links are followed, but each
+/// directory is visited once. At most 100,000 entries are looked at.
 pub fn candidates(
     spec: &Spec,
     env: &BTreeMap<String, String>,
@@ -63,7 +64,7 @@ pub fn candidates(
     };
     let mut found = place.walk(match spec.format {
         Format::Codex | Format::Claude | Format::Aider => since,
-        // What is new stands in another file until it is merged.
+        // New rows are in a second file until they are merged, so this one's time says nothing.
         Format::Opencode => SystemTime::UNIX_EPOCH,
     });
     found.sort_unstable_by(|one, other| other.cmp(one));
@@ -78,8 +79,8 @@ pub fn candidates(
     }
 }
 
-/// Whether `path` could be a transcript by `spec`, as it is called. A database is none: it holds those of
-/// many agents, and that one has it open tells nothing.
+/// Whether `path` could be a transcript according to `spec`, judging by its name. A database never is:
+/// it holds the conversations of many agents, so an agent that has it open says nothing about its own.
 pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &Path) -> bool {
     if spec.format.lines().is_none() {
         return false;
@@ -87,7 +88,7 @@ pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &P
     let Some(place) = Place::new(spec, env, cwd) else {
         return false;
     };
-    // The system tells paths without links.
+    // The system reports paths with links resolved.
     let real = fs::canonicalize(&place.base).unwrap_or_default();
     [place.base.as_path(), real.as_path()]
         .into_iter()
@@ -96,13 +97,13 @@ pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &P
         .any(|below| place.matches(below))
 }
 
-/// Where to look, and for what.
+/// Where to look, and what for.
 struct Place {
-    /// The directory, or the one file.
+    /// The directory, or the single file.
     base: PathBuf,
-    /// What files below it are called; none: `base` is the file.
+    /// The names of files below it. `None` if `base` is the file.
     below: Option<GlobMatcher>,
-    /// Directories below each other that a match may lie in.
+    /// How many directories deep a match may be.
     depth: usize,
 }
 
@@ -189,7 +190,7 @@ impl Place {
                 .map(|entry| entry.file_name())
                 .collect();
             budget = budget.saturating_sub(names.len());
-            // The last is looked at first: where names are dates, the newest are never missed.
+            // The last is visited first: if the names are dates, the newest are never missed.
             names.sort_unstable();
             places.extend(names.into_iter().map(|name| (below.join(name), depth + 1)));
         }
@@ -217,7 +218,7 @@ fn home(home: &Home, env: &BTreeMap<String, String>, cwd: &Path) -> Option<PathB
     Some(cwd.join(path))
 }
 
-/// Puts what depends on an agent's directory into a text.
+/// Replaces the placeholders that depend on an agent's directory.
 fn fill(text: &str, cwd: &Path, glob: bool) -> Option<String> {
     let put = |path: &Path| {
         let name = path.to_str()?;
@@ -247,7 +248,7 @@ fn fill(text: &str, cwd: &Path, glob: bool) -> Option<String> {
     Some(filled)
 }
 
-/// Returns the directory of the repository that `cwd` is in, or else `cwd`.
+/// Returns the root of the repository that `cwd` is in, or else `cwd`.
 fn root(cwd: &Path) -> &Path {
     cwd.ancestors()
         .take(HIGHEST)
@@ -256,7 +257,7 @@ fn root(cwd: &Path) -> &Path {
 }
 
 fn slug(cwd: &str) -> String {
-    // It is counted in UTF-16 there.
+    // Claude Code counts in UTF-16 units.
     let slug: String = cwd
         .encode_utf16()
         .map(|unit| match u8::try_from(unit).map(char::from) {
@@ -270,12 +271,12 @@ fn slug(cwd: &str) -> String {
     }
 }
 
-/// Returns a part of a glob as the name that it stands for alone, if it does.
+/// Returns the only name that a part of a glob can match, if there is just one.
 fn literal(part: &str) -> Option<String> {
     let mut name = String::with_capacity(part.len());
     let mut rest = part;
     while let Some(letter) = rest.chars().next() {
-        // As `globset::escape` writes them.
+        // The form that `globset::escape` writes.
         let bracketed = rest
             .strip_prefix('[')
             .and_then(|behind| {

@@ -10,7 +10,7 @@ use super::{Entry, Format, Turn, Wanted};
 
 /// Follows one record while it grows.
 ///
-/// It keeps the latest turn, and the last ones before it that somebody asked for.
+/// The follower keeps the latest turn, and the last ones before it that have a prompt.
 #[derive(Debug)]
 pub struct Follower {
     format: Format,
@@ -76,7 +76,7 @@ impl Follower {
         }
     }
 
-    /// Marks all turns that there are as older than what follows.
+    /// Marks all turns so far as older than what follows.
     pub fn age(&mut self) {
         match &mut self.source {
             Source::Lines(lines) => lines.age(),
@@ -84,18 +84,18 @@ impl Follower {
         }
     }
 
-    /// The latest turn, unless it is one of those that were marked by [`Follower::age`].
+    /// Returns the latest turn, unless [`Follower::age`] has marked it.
     pub fn fresh(&self) -> Option<&Turn> {
         self.turns().fresh()
     }
 
-    /// The latest turn.
+    /// Returns the latest turn.
     pub fn turn(&self) -> Option<&Turn> {
         self.turns().latest()
     }
 
-    /// Returns the latest turn that is wanted. A text that was said while a turn was open belongs to
-    /// that turn, too.
+    /// Returns the latest turn that matches `wanted`. A text that was said while a turn was open
+    /// belongs to that turn, too.
     pub fn turn_of(&self, wanted: Wanted<'_>) -> Option<&Turn> {
         self.turns().of(self.format, wanted)
     }
@@ -107,7 +107,7 @@ impl Follower {
         }
     }
 
-    /// Behaves as after a while in which nothing was written.
+    /// Acts as if nothing had been written for a while.
     #[cfg(test)]
     pub(super) fn settle_now(&mut self) -> Vec<Entry> {
         match &mut self.source {

@@ -1,4 +1,4 @@
-//! A file of lines, followed while it grows.
+//! Follows one file of lines while it grows.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,46 +11,45 @@ use rustix::fs::OFlags;
 use super::turns::Turns;
 use super::{Entry, LineFormat, Parser};
 
-/// What is read in one call, in bytes: a long file takes several, and nobody waits for it.
+/// How much one call reads, in bytes: a long file takes several calls, so that nobody has to wait.
 const AT_ONCE: usize = 4 << 20;
-/// The longest line that is read; none of what matters is near it.
+/// The longest line that is read. No line that matters comes near it.
 const LONGEST_LINE: usize = 16 << 20;
-/// How far back the state of a turn is looked for, in bytes; more only where that shows nothing.
+/// How far back the state of a turn is looked for, in bytes; further only if that shows nothing.
 const TAILS: [usize; 3] = [256 << 10, 1 << 20, 4 << 20];
-/// Nothing written for so long: the writer has said what it had to say at once.
+/// After nothing was written for this long, the writer has finished what it wrote in one go.
 const STILL: Duration = Duration::from_secs(1);
-/// The last bytes that were read are held against the file again: a file that was written anew in
-/// its place is not taken for one that grew.
+/// The number of bytes before the offset that are compared with the file again, so that a file that
+/// was rewritten in place is not mistaken for one that grew.
 const MARK: usize = 64;
 
 /// Follows one file while it grows.
 ///
-/// Whole lines only: a last line without its end is kept for later. A file that was truncated or
-/// replaced is begun anew. It keeps the latest turn, and the last ones before it that somebody
-/// asked for.
+/// Reads only whole lines: an unfinished last line is kept for later. A file that was truncated or
+/// replaced is read from its start.
 #[derive(Debug)]
 pub(super) struct Lines {
     format: LineFormat,
     path: PathBuf,
     parser: Parser,
     turns: Turns,
-    /// The device and the number of the file.
+    /// The device and inode of the file.
     identity: Option<(u64, u64)>,
     /// Where the next read begins.
     offset: u64,
     /// The bytes before `offset`, at most `MARK` of them.
     mark: Vec<u8>,
-    /// A line without its end.
+    /// A line whose end has not been read yet.
     partial: Vec<u8>,
-    /// In the middle of a line that is passed over.
+    /// In the middle of a line that is skipped.
     skipping: bool,
-    /// When it was seen to grow.
+    /// When it was last seen to grow.
     grew: Instant,
     settled: bool,
 }
 
 impl Lines {
-    /// Follows a file from its beginning; it need not be there yet.
+    /// Follows a file from its beginning. The file need not exist yet.
     pub(super) fn new(format: LineFormat, path: PathBuf) -> Self {
         Self {
             format,
@@ -67,9 +66,10 @@ impl Lines {
         }
     }
 
-    /// Follows a file from its end: [`Lines::read`] returns only what comes.
+    /// Follows a file from its end: [`Lines::read`] returns only what is added.
     ///
-    /// [`Lines::turn`] knows the turn that is open, or was the last, from the end of the file.
+    /// [`Lines::turn`] returns the turn that is open or was the last, read from the end of the
+    /// file.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Lines {
         Ok(follower)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -99,7 +99,7 @@ impl Lines {
     ///
     /// # Errors
     ///
-    /// The file is not there, is no file, or cannot be read. A later call may succeed.
+    /// The file does not exist, is not a regular file, or cannot be read. A later call may succeed.
     pub(super) fn read(&mut self) -> io::Result<Vec<Entry>> {
         let (file, identity, length) = open(&self.path)?;
         let other = self.identity.is_some_and(|known| known != identity);
@@ -124,17 +124,17 @@ impl Lines {
         Ok(entries)
     }
 
-    /// Marks all turns that there are as older than what follows.
+    /// Marks all turns so far as older than what follows.
     pub(super) fn age(&mut self) {
         self.turns.age();
     }
 
-    /// The turns that it tells of.
+    /// Returns the turns that were read.
     pub(super) fn turns(&self) -> &Turns {
         &self.turns
     }
 
-    /// As after a while in which nothing was written.
+    /// Acts as if nothing had been written for a while.
     #[cfg(test)]
     pub(super) fn settle_now(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
@@ -190,7 +190,7 @@ impl Lines {
         }
     }
 
-    /// Reads the last `tail` bytes; returns whether no more is needed.
+    /// Reads the last `tail` bytes and returns whether they are enough.
     fn look_back(&mut self, file: &File, length: u64, tail: usize) -> io::Result<bool> {
         let start = length.saturating_sub(tail as u64);
         let bytes = read_at(file, start, tail)?;
@@ -202,7 +202,7 @@ impl Lines {
         self.offset = start + last as u64;
         self.skipping = start > 0 && last == 0;
         if self.skipping {
-            // Not even the end of a line: this one is passed over.
+            // They do not contain even one line end: the line is skipped.
             self.offset = start + bytes.len() as u64;
         }
         let mut entries = Vec::new();
@@ -226,7 +226,7 @@ impl Lines {
     }
 }
 
-/// Opens a file; what is none (a pipe has no end) is refused.
+/// Opens a file. Anything but a regular file is refused (a pipe has no end).
 fn open(path: &Path) -> io::Result<(File, (u64, u64), u64)> {
     let file = OpenOptions::new()
         .read(true)

@@ -1,38 +1,38 @@
-//! Lines that name themselves and the one that they come after, put into that order.
+//! Puts lines that name themselves and their predecessor into order.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// So many lines wait at most; more, and what they wait for is not going to come.
+/// The maximum number of waiting lines. If there are more, their predecessors will not come.
 const MOST_WAITING: usize = 64;
 
-/// The names of so many lines are remembered, and of as many before them.
+/// The number of line names in one generation. The latest two generations are remembered.
 const GENERATION: usize = 1 << 16;
 
-/// A name, as short as it need be to be told from others.
+/// A name, just long enough to be distinguished from others.
 pub(super) type Name = u64;
 
-/// What a line calls itself, and what it comes after.
+/// A line's own name and that of its predecessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Names {
-    /// None: nothing comes after it.
+    /// `None` if nothing comes after it.
     pub(super) own: Option<Name>,
-    /// None: it comes after nothing, or whatever that is does not matter.
+    /// `None` if it comes after nothing, or after something that does not matter.
     pub(super) before: Option<Name>,
 }
 
-/// Returns a name for a text; none for an empty one.
+/// Returns a name for a text. `None` for an empty text.
 pub(super) fn name(text: &str) -> Option<Name> {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     (!text.is_empty()).then(|| hasher.hash_one(text))
 }
 
-/// Lines on their way into their order.
+/// Lines that are being put into order.
 #[derive(Debug)]
 pub(super) struct Linked<T> {
-    /// The names of the lines that were passed on, the latest generation and the one before.
+    /// The names of the lines that were passed on: the latest generation and the one before.
     passed: [HashSet<Name>; 2],
-    /// What came before that which it comes after, in the order in which it came.
+    /// Lines that came before their predecessor, in the order in which they came.
     waiting: Vec<(Names, T)>,
 }
 
@@ -46,7 +46,7 @@ impl<T> Default for Linked<T> {
 }
 
 impl<T> Linked<T> {
-    /// Takes the next line; returns what its turn has come for, in order.
+    /// Takes the next line and returns the lines that can now be passed on, in order.
     pub(super) fn take(&mut self, names: Names, line: T) -> Vec<T> {
         if names.before.is_some_and(|before| !self.has_passed(before)) {
             self.waiting.push((names, line));
@@ -66,11 +66,11 @@ impl<T> Linked<T> {
         passed
     }
 
-    /// Returns what waits, in order as far as that is known: what it waits for will not come.
+    /// Returns the waiting lines, in order as far as it is known: their predecessors will not come.
     pub(super) fn release(&mut self) -> Vec<T> {
         let mut released = Vec::new();
         while !self.waiting.is_empty() {
-            // One that comes after none of those that wait is the first.
+            // A line that comes after none of the waiting ones is the first.
             let waits = |names: &Names| {
                 let mut others = self.waiting.iter();
                 names.before.is_some() && others.any(|(other, _)| other.own == names.before)
@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order in which a chain is written, it is passed on from its first line on.
+        /// In whatever order a chain is written, it is passed on from its first line.
         #[test]
         fn a_chain_is_passed_on_in_its_order(
             order in Just((0..20_usize).collect::<Vec<_>>()).prop_shuffle(),
@@ -130,7 +130,7 @@ mod tests {
             prop_assert_eq!(passed, (0..20).collect::<Vec<_>>());
         }
 
-        /// Where its beginning is missing as well, once that is given up.
+        /// If its beginning is missing as well, once that is given up.
         #[test]
         fn a_chain_without_its_beginning_is_released_in_its_order(
             order in Just((1..20_usize).collect::<Vec<_>>()).prop_shuffle(),
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn nothing_waits_without_end() {
         let mut linked = Linked::default();
-        // Two that wait for each other.
+        // Two lines that wait for each other.
         assert!(linked.take(names(1, Some(2)), 1).is_empty());
         assert!(linked.take(names(2, Some(1)), 2).is_empty());
         assert_eq!(linked.release().len(), 2);

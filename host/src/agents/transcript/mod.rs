@@ -1,12 +1,12 @@
-//! What agents write down themselves: the turns, and the exact responses.
+//! What agents record themselves: the turns and the exact responses.
 //!
 //! ```text
 //! find:  a profile's place, the agent's variables and directory --> files that may be the one
 //! Follower:  a file that grows --> whole lines --> codex | claude | aider --> entries --> turns
 //! ```
 //!
-//! Transcripts belong to other programs, which change them as they like. What is not known is
-//! passed over, and nothing that stands in a file can do more harm than to be read wrongly.
+//! Transcripts belong to other programs, which change the format as they like. Anything unknown is
+//! skipped, and the worst that any content of a file can cause is a wrong reading.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,13 +29,13 @@ pub use follow::Follower;
 pub(crate) use turns::MOST_BEFORE;
 pub use turns::{Further, Turn};
 
-/// How a transcript is written.
+/// The format of a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// The rollouts of Codex: a JSON object a line.
+    /// The rollouts of Codex: one JSON object per line.
     Codex,
-    /// The sessions of Claude Code: a JSON object a line.
+    /// The sessions of Claude Code: one JSON object per line.
     Claude,
     /// The chat history of Aider: Markdown, without times.
     Aider,
@@ -68,52 +68,53 @@ impl Format {
 pub enum Entry {
     /// A turn began.
     Began {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
     },
-    /// Somebody spoke to the agent. In a turn that has a prompt already: while it worked.
+    /// Somebody spoke to the agent. If the turn already has a prompt, this was while the agent
+    /// worked.
     Prompt {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
-        /// What was said, without what the agent puts around it.
+        /// What was said, without what the agent adds around it.
         text: String,
-        /// What the agent calls it, which its hooks tell as well.
+        /// The agent's name for it, which its hooks report as well.
         id: Option<String>,
     },
-    /// A whole message of the agent. Behind an end, the turn goes on.
+    /// A complete message of the agent. If it comes after an end, the turn continues.
     Said {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
         /// The message.
         text: String,
     },
     /// A file was changed.
     Touched {
-        /// As the transcript names it.
+        /// Its path, as the transcript names it.
         path: String,
     },
     /// The agent may be waiting for an approval or an answer.
     ///
-    /// A transcript does not tell whether a rule has approved it already: [`Entry::Answered`]
-    /// follows then only when the command is done.
+    /// A transcript does not show whether a rule has already approved it. If one has,
+    /// [`Entry::Answered`] follows only when the command is done.
     Asked {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
         /// What it asks.
         text: String,
     },
-    /// It waits no more.
+    /// The agent no longer waits.
     Answered {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
     },
-    /// A turn ended. A second one corrects the first.
+    /// A turn ended. A second end corrects the first.
     Ended {
-        /// When.
+        /// When it happened.
         at: Option<Timestamp>,
-        /// How.
+        /// How it ended.
         how: How,
-        /// The final message, whole.
+        /// The complete final message.
         text: Option<String>,
     },
 }
@@ -121,9 +122,9 @@ pub enum Entry {
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
-    /// As it should.
+    /// Normally.
     Done,
-    /// By a person, or because the agent itself was ended.
+    /// By a person, or because the agent itself ended.
     Interrupted,
     /// By an error.
     Failed {
@@ -134,33 +135,34 @@ pub enum How {
     Limited {
         /// What the agent says about it.
         message: String,
-        /// When the limit ends, where that is told and understood.
+        /// When the limit ends, if the message says so and was understood.
         until: Option<Timestamp>,
     },
 }
 
-/// What a turn is looked for by.
+/// What a turn is identified by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// What its agent calls it, where that is known: then it counts alone for turns that bear a name.
+    /// The agent's name for it, if known. For turns that have a name, only the name counts.
     pub id: Option<&'a str>,
     /// Its prompt, as [`same`] compares.
     pub text: &'a str,
-    /// It was said at or after this; where no times are known, while the transcript was followed.
+    /// The prompt was given at or after this time. If there are no times, it was given while the
+    /// transcript was being followed.
     pub since: Timestamp,
 }
 
 /// Whether a transcript's prompt is the text that was delivered.
 ///
-/// White space at the ends does not count, and neither do the kinds of line ends. Claude Code makes
-/// blanks of tabs, and puts tags around what was pasted. Aider puts two blanks at the end of each line,
-/// and divides more than lines.
+/// White space at the ends and the kind of line ends do not count. Claude Code turns tabs into
+/// blanks, and puts tags around what was pasted. Aider puts two blanks at the end of each line, and
+/// also splits lines at other characters.
 pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
     let (prompt, delivered) = (prompt::plain(prompt), prompt::plain(delivered));
     match format {
         Format::Codex | Format::Opencode => prompt.trim() == delivered.trim(),
         Format::Claude => {
-            // A prompt may have such tags itself.
+            // A prompt may itself contain such tags.
             let plain = prompt::unescaped(&prompt::unwrapped(&prompt));
             prompt::lines(&prompt).eq(prompt::lines(&delivered))
                 || prompt::lines(&plain).eq(prompt::lines(&delivered))
@@ -178,7 +180,7 @@ enum Parser {
 }
 
 impl Parser {
-    /// Returns one for the lines of a file, or for those from somewhere in its `middle`.
+    /// Returns a parser for the lines of a file from its start, or from somewhere in its `middle`.
     fn new(format: LineFormat, middle: bool) -> Self {
         match format {
             LineFormat::Codex => Self::Codex(codex::Parser::new(middle)),
@@ -187,7 +189,7 @@ impl Parser {
         }
     }
 
-    /// Reads a line, without its end; returns the time that it bears.
+    /// Reads a line without its line end, and returns the time that it contains.
     fn line(&mut self, line: &str, entries: &mut Vec<Entry>) -> Option<Timestamp> {
         match self {
             Self::Codex(parser) => parser.line(line, entries),
@@ -199,7 +201,7 @@ impl Parser {
         }
     }
 
-    /// Nothing has followed for a while: what only the next line would have shown is so.
+    /// Nothing has followed for a while: settles what otherwise only the next line would show.
     fn still(&mut self, entries: &mut Vec<Entry>) {
         match self {
             Self::Codex(_) => {}
@@ -209,7 +211,7 @@ impl Parser {
     }
 }
 
-/// Returns how a turn ended that came to a limit, `at` that time.
+/// Returns the end of a turn that reached a limit at the time `at`.
 fn limited(message: String, at: Option<Timestamp>) -> How {
     let now = at
         .unwrap_or_else(Timestamp::now)

@@ -1,9 +1,9 @@
-//! What agents make of the text of a prompt, undone.
+//! Undoes what agents do to the text of a prompt.
 
 use std::borrow::Cow;
 
-/// The lines of a prompt as Claude Code keeps them: it makes four blanks of a tab, and takes blanks away
-/// at the ends. Signs without a width, which come and go on the way, do not count.
+/// Returns the lines of a prompt as Claude Code keeps them: it turns a tab into four blanks and
+/// removes trailing blanks. Zero-width characters, which may get lost on the way, do not count.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.trim().lines().map(|line| {
         let line = line.trim_end();
@@ -19,13 +19,13 @@ fn is_unseen(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// Returns a text with line ends of one kind.
+/// Returns a text with uniform line ends.
 pub(super) fn plain(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Returns a prompt without the tags that Claude Code puts around what was pasted (since 2.1.327,
-/// where that is long): `<pasted_content id="9b3c">`, and at the end one with the same id.
+/// Returns a prompt without the tags that Claude Code puts around pasted text (since 2.1.327, if it
+/// is long): `<pasted_content id="9b3c">`, and at the end one with the same id.
 pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     let mut plain = String::new();
     let mut rest = text;
@@ -41,13 +41,13 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Returns a prompt with such tags of its own as they were: Claude Code makes other words of them.
+/// Restores such tags that were part of the prompt itself: Claude Code escapes them.
 pub(super) fn unescaped(text: &str) -> String {
     text.replace("<\\pasted_content", "<pasted_content")
         .replace("<\\/pasted_content", "</pasted_content")
 }
 
-/// Returns what stands before, inside and after the next tags.
+/// Returns the text before, inside and after the next tags.
 fn next_pasted(text: &str) -> Option<[&str; 3]> {
     let (before, tag) = text.split_once("<pasted_content id=\"")?;
     let (id, inside) = tag.split_once("\">")?;

@@ -1,4 +1,4 @@
-//! Transcripts as they are, as they are cut, and as nobody would write them.
+//! Transcripts as they are, as they are when cut off, and as nobody would write them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -61,7 +61,7 @@ fn prompts(turns: &[Turn]) -> Vec<&str> {
         .collect()
 }
 
-/// Without the times that depend on when it was read.
+/// Removes the times that depend on when an entry was read.
 fn timeless(mut entries: Vec<Entry>) -> Vec<Entry> {
     for entry in &mut entries {
         if let Entry::Ended {
@@ -121,7 +121,7 @@ fn codex_asks_until_it_is_answered() {
     assert_eq!(asked.last, Some(time("2026-11-23T03:58:21.028Z")));
     let answered = turns(Format::Codex, &lines[..17].join("\n"));
     assert_eq!(answered.last().expect("a turn").asked, None);
-    // Where nobody is asked, it does not wait.
+    // If nobody is ever asked, it does not wait.
     let never = CODEX.replace("on-request", "never");
     let lines: Vec<&str> = never.lines().collect();
     let runs = turns(Format::Codex, &lines[..16].join("\n"));
@@ -139,7 +139,7 @@ fn older_codex() {
     assert_eq!(limited.files, ["/p/a"]);
     let until = Some(time("2026-01-01T00:00:24Z"));
     assert!(matches!(&limited.how, Some(How::Limited { until: end, .. }) if *end == until));
-    // Another one began: it was ended with the program.
+    // Another turn began: this one ended with the program.
     assert_eq!(dropped.how, Some(How::Interrupted));
     assert_eq!(open.how, None);
 }
@@ -277,7 +277,7 @@ fn the_same_prompt() {
     assert!(same(Format::Aider, "a\nb", "a\u{c}b"));
 }
 
-/// What Claude Code 2.1.332 writes for four lines with a tab in them.
+/// What Claude Code 2.1.332 records for four lines with a tab in them.
 #[test]
 fn a_prompt_that_was_pasted_into_claude_is_known() {
     let delivered = "one\n\ttwo \n\nfour  \n";
@@ -286,7 +286,7 @@ fn a_prompt_that_was_pasted_into_claude_is_known() {
     assert!(same(Format::Claude, kept, delivered));
     assert!(!same(Format::Codex, kept, delivered));
     assert!(!same(Format::Claude, kept, "one\n\ttwo\nfour"));
-    // One that speaks of such tags is kept as it is, or with a sign in them.
+    // A prompt that mentions such tags is kept as it is, or with an escape character in them.
     let spoken = "<pasted_content id=\"1\">\nx\n</pasted_content id=\"1\">";
     let kept_so = "<\\pasted_content id=\"1\">\nx\n<\\/pasted_content id=\"1\">";
     assert!(same(Format::Claude, kept_so, spoken));
@@ -386,12 +386,12 @@ fn what_was_said_is_found() {
             .turn_of(wanted("slow", time("2026-11-23T03:58:33.832Z")))
             .is_none()
     );
-    // A turn that nobody asked for displaces neither.
+    // A turn without a prompt displaces neither.
     scratch.append(include_str!("samples/codex-unasked.jsonl"));
     read_all(&mut follower);
     assert_eq!(follower.turn().expect("a turn").prompt, None);
     assert!(follower.turn_of(wanted("slow", early)).is_some());
-    // What is said while it works belongs to its turn.
+    // What is said while the agent works belongs to its turn.
     scratch.append(include_str!("samples/codex-further.jsonl"));
     read_all(&mut follower);
     assert!(
@@ -469,17 +469,17 @@ fn truncated_or_replaced_it_is_begun_anew() {
     let scratch = Scratch::new();
     let mut follower = Follower::new(Format::Codex, scratch.write(CODEX));
     let whole = read_all(&mut follower);
-    // Shorter.
+    // The file is shorter.
     scratch.write(&CODEX.as_bytes()[..CODEX.find("t2").expect("there")]);
     assert!(read_all(&mut follower).len() < whole.len());
     scratch.write(CODEX);
     read_all(&mut follower);
-    // Another one of its name.
+    // Another file has its name.
     let other = scratch.directory.path().join("other");
     fs::write(&other, format!("{CODEX}{CODEX}")).expect("written");
     fs::rename(other, scratch.path()).expect("renamed");
     assert_eq!(read_all(&mut follower).len(), 2 * whole.len());
-    // Written anew in its place, and longer.
+    // It was rewritten in place, and is longer.
     scratch.write(format!("{{}}\n{CODEX}{CODEX}"));
     assert_eq!(read_all(&mut follower).len(), 2 * whole.len());
     fs::remove_file(scratch.path()).expect("removed");
@@ -586,7 +586,7 @@ fn the_newest_come_first() {
     }
     fs::write(day.join("notes.jsonl"), "").expect("written");
     fs::create_dir(day.join("rollout-d.jsonl")).expect("made");
-    // A circle.
+    // A cycle.
     std::os::unix::fs::symlink(home, home.join("sessions/again")).expect("linked");
     let env: BTreeMap<_, _> = [(
         "AGENT_HOME".to_owned(),
@@ -620,7 +620,7 @@ fn the_newest_come_first() {
         cwd,
         Path::new("/elsewhere/sessions/rollout-a.jsonl")
     ));
-    // By the agent's own HOME, which is not set.
+    // The default depends on the agent's own HOME, which is not set.
     assert!(candidates(&spec, &BTreeMap::new(), cwd, SystemTime::UNIX_EPOCH).is_empty());
 }
 
@@ -863,7 +863,7 @@ proptest! {
         prop_assert_eq!(read_all(&mut anew), once);
     }
 
-    /// A prompt that Aider wrote down is the one that was delivered.
+    /// A prompt that Aider recorded is the same as the one that was delivered.
     #[test]
     fn aider_keeps_prompts(text in "[a-z #>\t]{1,8}(\n[a-z #>\t]{0,8}){0,5}") {
         prop_assume!(!text.trim().is_empty() && !text.trim_start().starts_with(['/', '!']));
@@ -877,7 +877,7 @@ proptest! {
     }
 }
 
-/// Puts a value wherever an object has a field of that name.
+/// Puts a value into every field with that name.
 fn put(into: &mut serde_json::Value, name: &str, value: &serde_json::Value) {
     match into {
         serde_json::Value::Object(fields) => {
@@ -898,7 +898,7 @@ fn put(into: &mut serde_json::Value, name: &str, value: &serde_json::Value) {
     }
 }
 
-/// A person may have several prompts of their own waiting behind one of ours.
+/// A person may have several prompts of their own queued after one of ours.
 #[test]
 fn a_turn_is_known_behind_many_that_followed_it() {
     let scratch = Scratch::new();
@@ -937,7 +937,7 @@ fn wanted(text: &str, since: Timestamp) -> Wanted<'_> {
     }
 }
 
-/// Claude Code 2.1.231 may write a first turn's answer and its end before its prompt.
+/// Claude Code 2.1.231 may record the first turn's answer and end before its prompt.
 #[test]
 fn an_answer_that_is_written_before_its_prompt_belongs_to_it() {
     let line = |kind: &str, own: &str, before: &str, rest: &str| {
@@ -981,7 +981,8 @@ fn an_answer_that_is_written_before_its_prompt_belongs_to_it() {
         assert_eq!(turn.how, Some(How::Done), "{order:?}");
         assert_eq!(turn.response.as_deref(), Some("done"), "{order:?}");
         assert_eq!(turn.id.as_deref(), Some("p1"));
-        // By its name whatever its words, and not by its words where the name is another.
+        // It is found by its name whatever its words are, and not by its words if the name is
+        // different.
         let by_name = |id: &'static str, text: &'static str| Wanted {
             id: Some(id),
             text,

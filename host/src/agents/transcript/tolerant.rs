@@ -1,8 +1,8 @@
-//! Fields of JSON lines that another program writes: one that is missing, or holds what it never
-//! held before, reads as empty, and the rest of its line is still read.
+//! Fields of JSON lines that another program writes: a field that is missing or has an unexpected
+//! value reads as empty, and the rest of its line is still read.
 //!
-//! A line is read into these without a tree of all its values: what nobody asks for takes no
-//! memory, however long the line is.
+//! A line is read into these types without a tree of all its values: fields that are not asked for
+//! take no memory, however long the line is.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Items of a list, and names of an object, that are kept; the rest is passed over.
+/// How many items of a list and names of an object are kept; the rest is skipped.
 const KEPT: usize = 1000;
 
 /// A string.
@@ -32,7 +32,7 @@ impl Word {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Number(pub(super) Option<f64>);
 
-/// True, or not.
+/// True or not.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flag(pub(super) bool);
 
@@ -56,11 +56,11 @@ impl<T> Default for List<T> {
     }
 }
 
-/// The first names of an object's fields.
+/// The names of an object's first fields.
 #[derive(Debug, Default)]
 pub(super) struct Names(pub(super) Vec<String>);
 
-/// Pieces of content: a list of objects, or a string instead of it.
+/// Pieces of content: a list of objects, or a string in its place.
 #[derive(Debug)]
 pub(super) enum Content<T> {
     Text(String),
@@ -89,7 +89,7 @@ impl<T> Default for Named<T> {
     }
 }
 
-/// What a field may turn out to be; each reads as empty unless it says otherwise.
+/// The kinds of value that a field may hold. Each reads as empty unless overridden.
 trait Part<'de>: Default {
     fn text(_text: &str) -> Self {
         Self::default()

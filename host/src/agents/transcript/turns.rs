@@ -1,4 +1,4 @@
-//! Turns, folded from what a transcript says.
+//! Turns, built from the entries of a transcript.
 
 use std::collections::VecDeque;
 
@@ -6,78 +6,79 @@ use jiff::Timestamp;
 
 use super::{Entry, Format, How, Wanted, same};
 
-/// Bytes of an agent's messages that are kept of a turn, and of all turns before the latest; the oldest go
-/// first.
+/// The number of bytes of an agent's messages that are kept for one turn, and for all turns before
+/// the latest. The oldest are dropped first.
 const LONGEST_SAID: usize = 16 << 20;
-/// Changed files that are kept of a turn.
+/// The number of changed files that are kept for a turn.
 const MOST_FILES: usize = 2_000;
-/// What was said to the agent while it worked: so much of it is kept.
+/// The number of texts said to the agent while it worked that are kept.
 const MOST_FURTHER: usize = 64;
 
-/// Turns that are kept before the latest: a person may have several more prompts waiting behind one.
+/// The number of turns kept before the latest: a person may have several more prompts queued after
+/// one.
 pub(crate) const MOST_BEFORE: usize = 32;
 
 /// One turn of a transcript.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// What it was asked to do; none where nobody asked, or where that is not known.
+    /// What it was asked to do. `None` if nobody asked, or if it is not known.
     pub prompt: Option<String>,
-    /// What its agent calls it.
+    /// The agent's name for it.
     pub id: Option<String>,
     /// When it began.
     pub began: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How it ended; `None`: it is still open.
+    /// How it ended. `None` if it is still open.
     pub how: Option<How>,
     /// Its messages.
     pub said: Vec<String>,
-    /// Once it has ended: its final message, else all that it said.
+    /// Once it has ended, its final message, or else everything that it said.
     pub response: Option<String>,
-    /// The files that it changed, each once.
+    /// The files that it changed, without duplicates.
     pub files: Vec<String>,
     /// What it may be waiting for.
     pub asked: Option<String>,
-    /// When something of it was written last.
+    /// When something of it was last written.
     pub last: Option<Timestamp>,
     /// What else was said to the agent while it worked.
     pub further: Vec<Further>,
-    /// When the prompt was said.
+    /// When the prompt was given.
     prompted: Option<Timestamp>,
-    /// Bytes of all of `said`.
+    /// The size of all of `said`, in bytes.
     size: usize,
 }
 
 /// What was said to an agent in the middle of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Further {
-    /// When.
+    /// When it was said.
     pub at: Option<Timestamp>,
-    /// What.
+    /// The text.
     pub text: String,
-    /// What its agent calls it.
+    /// The agent's name for it.
     pub id: Option<String>,
-    /// It stood there before anybody followed.
+    /// It was there before the transcript was followed.
     old: bool,
 }
 
-/// The latest turn, and the last ones before it that somebody asked for.
+/// The latest turn, and the last ones before it that have a prompt.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     latest: Option<Entered>,
-    /// The oldest first.
+    /// Oldest first.
     before: VecDeque<Entered>,
 }
 
 #[derive(Debug, Default)]
 struct Entered {
     turn: Turn,
-    /// Its prompt stood there before anybody followed.
+    /// Its prompt was there before the transcript was followed.
     old: bool,
 }
 
 impl Turns {
-    /// The latest turn, unless it was there when all that there was was marked as old.
+    /// Returns the latest turn, unless it was marked as old.
     pub(super) fn fresh(&self) -> Option<&Turn> {
         let latest = self.latest.as_ref().filter(|entered| !entered.old);
         latest.map(|entered| &entered.turn)
@@ -87,16 +88,16 @@ impl Turns {
         self.latest.as_ref().map(|entered| &entered.turn)
     }
 
-    /// Returns the later turn that is wanted.
+    /// Returns the latest turn that matches `wanted`.
     ///
-    /// Without times, what was there before it was followed is before `since`.
+    /// Without times, everything from before the transcript was followed counts as before `since`.
     pub(super) fn of(&self, format: Format, wanted: Wanted<'_>) -> Option<&Turn> {
         let is_it = |said: Option<&str>, id: Option<&str>, at: Option<Timestamp>, old: bool| {
             if let (Some(wanted), Some(id)) = (wanted.id, id) {
                 return wanted == id;
             }
             let late = match at {
-                // Transcripts leave away what is finer.
+                // Transcripts drop anything finer than milliseconds.
                 Some(at) => at.as_millisecond() >= wanted.since.as_millisecond(),
                 None => !old,
             };
@@ -120,7 +121,7 @@ impl Turns {
         turns.find(is_of).map(|entered| &entered.turn)
     }
 
-    /// Marks all that there is as older than the following.
+    /// Marks everything so far as older than what follows.
     pub(super) fn age(&mut self) {
         for entered in self.latest.iter_mut().chain(&mut self.before) {
             entered.old = entered.turn.prompt.is_some();
@@ -155,7 +156,7 @@ impl Turns {
                 ..Turn::default()
             };
             let begun = Entered { turn, old: false };
-            // What nobody asked for does not displace what somebody did.
+            // A turn without a prompt does not displace one that has a prompt.
             if let Some(ended) = self.latest.replace(begun)
                 && ended.turn.prompt.is_some()
             {

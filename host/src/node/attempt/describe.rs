@@ -1,4 +1,4 @@
-//! What is wrong with a task or went wrong with a job, in words. Pure.
+//! Describes in words what is wrong with a task or went wrong with a job. Pure.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use super::{Brief, Files};
 use crate::agents::{Profile, payload};
 use crate::model::task::{Task, check_content, check_task, check_variable};
 
-/// Checks what `send` checks, once more: other tools write into the database, too, and what they
-/// wrote becomes part of a script.
+/// Checks again what `send` checks: other tools write into the database, too, and what they wrote
+/// becomes part of a script.
 ///
 /// # Errors
 /// What is wrong, for people.
@@ -32,7 +32,7 @@ pub(super) fn check(task: &Task) -> Result<(), String> {
     }
 }
 
-/// Why a task does not run that requires a branch.
+/// Returns why a task that requires a branch does not run.
 pub(super) fn wrong_branch(
     path: &Path,
     required: &str,
@@ -50,7 +50,7 @@ pub(super) fn wrong_branch(
     }
 }
 
-/// Why a shell stands at its prompt and its job has left no code.
+/// Returns why a shell is at its prompt although its job has left no code.
 pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
     let at = match (files.step, files.back) {
         (Some((Step::Command, _)), Some(130)) => {
@@ -79,7 +79,7 @@ pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
     format!("interrupted {at}: the shell is back at its prompt and left no exit code")
 }
 
-/// What failed before the command ran, with the last lines that were printed.
+/// Returns what failed before the command ran, with the last lines that were printed.
 pub(super) fn unprepared(brief: &Brief, step: Step, code: i32, lines: &[String]) -> String {
     let reason = format!("{} exited with code {code}", describe(brief, step));
     if lines.is_empty() {
@@ -89,7 +89,7 @@ pub(super) fn unprepared(brief: &Brief, step: Step, code: i32, lines: &[String])
     }
 }
 
-/// What a step does.
+/// Returns what a step does.
 pub(super) fn describe(brief: &Brief, step: Step) -> String {
     let metadata = &brief.task.metadata;
     match step {
@@ -117,11 +117,11 @@ pub(super) fn describe(brief: &Brief, step: Step) -> String {
     }
 }
 
-/// Returns what the prompt is to say of surroundings that the agent does not have. `wanted` is the
-/// task's directory as the system names it.
+/// Returns what the prompt must say about surroundings that the agent does not have. `wanted` is
+/// the resolved path of the task's directory.
 ///
 /// # Errors
-/// It cannot be said.
+/// It cannot be told to the agent.
 pub(super) fn surroundings(
     task: &Task,
     profile: &Profile,

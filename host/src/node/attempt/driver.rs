@@ -1,8 +1,8 @@
-//! The driver: commits what attempts decide and has it done. It decides nothing itself.
+//! The driver: commits what attempts decide, and has it carried out. It decides nothing itself.
 //!
-//! Each attempt is a task of its own, so that none waits for another: a directory that does not
-//! answer, a slow prerequisite or a reader that does not end holds up only its own attempt. What it
-//! hears of the sessions comes by a look that all share ([`Scan`]); what it has to tell goes back as
+//! Each attempt runs as an async task of its own, so that none waits for another: a directory that
+//! does not answer, a slow prerequisite or a reader that does not end holds up only its own
+//! attempt. All attempts learn of the sessions from one shared look ([`Scan`]), and report back by
 //! notes.
 
 use std::cell::{Cell, RefCell};
@@ -25,18 +25,18 @@ use crate::model::task::{Outcome, TurnFacts};
 use crate::model::text::clean;
 use crate::store::{End, Ledger, Output, StoreError};
 
-/// How often it is looked whether attempts have done what they were at.
+/// How often to check whether attempts have finished their acts.
 const SETTLE_LOOK: Duration = Duration::from_millis(5);
 
-/// Something that takes its time, and that may be dropped before it is done.
+/// Work that takes a while, and that may be dropped before it is done.
 pub(crate) type Work = Pin<Box<dyn Future<Output = Done>>>;
 
-/// What surrounds an attempt: panes, files, processes.
+/// The surroundings of an attempt: panes, files, processes.
 pub(crate) trait World: Clock + 'static {
-    /// What one attempt holds on to from step to step.
+    /// What one attempt keeps from step to step.
     type Hands: Default;
 
-    /// Completes after that time.
+    /// Completes after this time.
     async fn sleep(&self, duration: Duration);
 
     /// Looks at what a machine wants to know. Every look ends within seconds.
@@ -48,16 +48,16 @@ pub(crate) trait World: Clock + 'static {
         scan: &Scan,
     ) -> Look;
 
-    /// Starts what takes its time; `None`: this act does not.
+    /// Starts an act that takes a while; `None`: this act does not.
     fn start(&self, brief: &Brief, act: &Act) -> Option<Work>;
 
-    /// Does what is no commit. Every act ends within seconds.
+    /// Performs an act that is no commit. Every act ends within seconds.
     async fn perform(&self, brief: &Brief, hands: &mut Self::Hands, act: &Act) -> Done;
 
     /// Collects what is kept of an attempt that is about to end.
     async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected;
 
-    /// Removes what an attempt has left whose end is on disk, and the secrets that nobody needs.
+    /// Removes the files of an attempt whose end is on disk, and the secrets that nobody needs.
     fn clean_up(&self, brief: &Brief, hands: &mut Self::Hands, ending: &Ending, secrets: &[String]);
 }
 
@@ -67,18 +67,18 @@ pub(crate) struct Look {
     pub(crate) files: Option<Files>,
     pub(crate) screen: Option<Shown>,
     pub(crate) record: Record,
-    /// Whether the process that was asked about is there.
+    /// Whether the process that was asked about still runs.
     pub(crate) process_lives: bool,
-    /// Whether the pane's process and its tmux server are there.
+    /// Whether the pane's process and its tmux server still run.
     pub(crate) pane_lives: bool,
 }
 
 /// What is kept of an attempt.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Collected {
-    /// Why it ended so, without secret values.
+    /// Why it ended that way, without secret values.
     pub(crate) reason: Option<String>,
-    /// What is known of an agent's turn.
+    /// What is known about an agent's turn.
     pub(crate) turn: Option<TurnFacts>,
     /// What it printed, without secret values.
     pub(crate) output: Option<Output>,
@@ -88,7 +88,7 @@ pub(crate) struct Collected {
     pub(crate) secrets: BTreeMap<String, String>,
 }
 
-/// What an attempt tells.
+/// A report from an attempt.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) attempt: AttemptId,
@@ -97,14 +97,14 @@ pub(crate) struct Told {
     pub(crate) what: News,
 }
 
-/// What there is to tell of an attempt.
+/// What an attempt reports.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// What its machine has to say.
+    /// A note from its machine.
     Note(Note),
     /// Its end is on disk.
     Ended(Box<Over>),
-    /// A commit was refused: nothing more was done, and its row tells how it stands.
+    /// A commit was refused. Nothing more was done; the attempt's row shows its state.
     Broken,
 }
 
@@ -112,9 +112,9 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) struct Over {
     pub(crate) outcome: Outcome,
-    /// What its session is left with.
+    /// What it leaves in its session.
     pub(crate) leaves: super::Leaves,
-    /// Variables that it has given its session.
+    /// The variables that it has set in its session.
     pub(crate) given: BTreeMap<String, String>,
     /// What was known of the session's variables before it.
     pub(crate) before: Option<BTreeMap<String, String>>,
@@ -135,11 +135,11 @@ pub(crate) struct Driver<W: World> {
     due: Rc<RefCell<BTreeMap<AttemptId, Tick>>>,
     /// Notified when an attempt has ended.
     ended: Rc<Notify>,
-    /// How many attempts are in the middle of their acts.
+    /// How many attempts are performing acts.
     acting: Rc<Cell<usize>>,
 }
 
-/// An attempt that runs.
+/// An attempt that is running.
 pub(crate) struct Flying {
     pub(crate) task: TaskId,
     /// What its session was called when the task was given to it.
@@ -172,7 +172,7 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// Runs an attempt from here on. Must be called on a thread that runs local tasks.
+    /// Starts running an attempt. Must be called on a thread that runs local tasks.
     pub(crate) fn start(&mut self, machine: Machine) {
         let brief = machine.brief().clone();
         let attempt = brief.attempt;
@@ -207,23 +207,24 @@ impl<W: World> Driver<W> {
         self.scan.send_replace(Rc::new(scan));
     }
 
-    /// Has all attempts look again: something has happened.
+    /// Makes all attempts look again, because something has happened.
     pub(crate) fn wake(&self) {
         self.wakes.send_replace(());
     }
 
-    /// The attempts that run.
+    /// Returns the attempts that are running.
     pub(crate) fn flying(&self) -> &BTreeMap<AttemptId, Flying> {
         &self.flying
     }
 
-    /// Returns after how long an attempt wants to look again.
+    /// Returns the time until the first attempt wants to look again.
     pub(crate) fn due_in(&self) -> Option<Duration> {
         let earliest = self.due.borrow().values().min().copied()?;
         Some(earliest.since(self.world.now().tick))
     }
 
-    /// Returns what attempts have told since, oldest first. Those that have ended fly no more.
+    /// Returns what attempts have reported since the last call, oldest first, and forgets those
+    /// that have ended.
     pub(crate) fn take_told(&mut self) -> Vec<Told> {
         let mut all = Vec::new();
         while let Ok(told) = self.told.try_recv() {
@@ -232,7 +233,7 @@ impl<W: World> Driver<W> {
             }
             all.push(told);
         }
-        // One that has ended without a word has met a fault of ours: its row tells how it stands.
+        // An attempt that ended without a report has hit a bug of ours; its row shows its state.
         self.flying.retain(|&attempt, flying| {
             let silent = flying.handle.is_finished();
             if silent {
@@ -248,15 +249,15 @@ impl<W: World> Driver<W> {
         all
     }
 
-    /// Waits until no attempt is in the middle of its acts, and not longer than `limit`: who stops then
-    /// leaves nothing half done.
+    /// Waits until no attempt is performing acts, but no longer than `limit`. Stopping then leaves
+    /// nothing half done.
     pub(crate) async fn settle(&self, limit: Duration) {
         let settled = async {
             while self.acting.get() > 0 {
                 tokio::time::sleep(SETTLE_LOOK).await;
             }
         };
-        // What is not done by then is found by the next daemon.
+        // The next daemon finds what is not done by then.
         let _ = tokio::time::timeout(limit, settled).await;
     }
 
@@ -266,7 +267,7 @@ impl<W: World> Driver<W> {
     }
 }
 
-/// One attempt on its way.
+/// A running attempt.
 struct Errand<W: World> {
     world: Rc<W>,
     ledger: Ledger,
@@ -295,7 +296,7 @@ impl<W: World> Errand<W> {
         let mut done = None;
         let mut work: Option<Work> = None;
         loop {
-            // What comes from here on is seen by the next look.
+            // The next look sees whatever arrives from here on.
             scans.mark_unchanged();
             wakes.mark_unchanged();
             let wants = machine.wants();
@@ -310,7 +311,7 @@ impl<W: World> Errand<W> {
             machine = stepped;
             let acted = !next.acts.is_empty();
             if acted {
-                // Whatever went on is not wanted any more.
+                // Work in progress is no longer wanted.
                 work = None;
             }
             match self.perform(next.acts).await {
@@ -334,7 +335,7 @@ impl<W: World> Errand<W> {
         }
     }
 
-    /// Waits until there is something new to be seen.
+    /// Waits until there is something new to see.
     async fn wait(
         &self,
         work: &mut Option<Work>,
@@ -358,7 +359,7 @@ impl<W: World> Errand<W> {
                 *work = None;
                 *done = Some(finished);
             }
-            // The sender lives as long as the driver, and this task no longer.
+            // The sender lives as long as the driver, and this task does not outlive it.
             _ = scans.changed() => {}
             _ = wakes.changed() => {}
             () = async {
@@ -395,7 +396,7 @@ impl<W: World> Errand<W> {
         }
     }
 
-    /// Performs acts in order, up to the first that does not succeed.
+    /// Performs acts in order, up to the first that fails.
     async fn perform(&mut self, acts: Vec<Act>) -> Result<Performed, StoreError> {
         let _acting = Acting::begin(&self.acting);
         let mut last = None;
@@ -405,7 +406,7 @@ impl<W: World> Errand<W> {
             }
             let done = self.act(act).await?;
             let goes_on = done.is_fine();
-            // What only tells hides no result.
+            // An act without a result of its own does not hide an earlier result.
             if !matches!(done, Done::Fine) || last.is_none() {
                 last = Some(done);
             }
@@ -523,7 +524,7 @@ impl<W: World> Errand<W> {
     }
 
     fn tell(&self, what: News) {
-        // Where nobody listens any more, nobody wants to know.
+        // If nobody listens any more, nobody wants to know.
         let _ = self.tell.send(Told {
             attempt: self.brief.attempt,
             task: self.brief.task.id,
@@ -533,7 +534,7 @@ impl<W: World> Errand<W> {
     }
 }
 
-/// Counts an attempt as one that acts.
+/// Counts an attempt as performing acts.
 struct Acting(Rc<Cell<usize>>);
 
 impl Acting {
@@ -549,10 +550,10 @@ impl Drop for Acting {
     }
 }
 
-/// What has become of acts.
+/// The result of performing acts.
 enum Performed {
-    /// They were performed; what became of the last that tells.
+    /// They were performed, and this is the last result.
     Done(Option<Done>),
-    /// The last takes its time.
+    /// The last act takes a while.
     Started(Work),
 }

@@ -1,4 +1,4 @@
-//! The hands of this machine: what attempts have done in real panes, files and processes.
+//! The hands of this machine: carry out what attempts decide, in real panes, files and processes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -37,37 +37,37 @@ const DIRECTORY_WITHIN: Duration = Duration::from_secs(3);
 /// How long the reader of a pane's output may take to end.
 const READER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often it is looked for then.
+/// How often to check whether it has ended.
 const READER_LOOK: Duration = Duration::from_millis(5);
 
-/// A command that notifies a person is ended after this.
+/// After how long a command that notifies a person is ended.
 const NOTIFY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Lines of a pane's history that are searched for an answer.
+/// How many lines of a pane's history are searched for an answer.
 const HISTORY: u32 = 2_000;
 
-/// So much of what a preparation has printed is read for them, in bytes: where the pane is piped to
-/// somebody else, nobody else bounds it.
+/// How much of a preparation's output is read for an error, in bytes. If the pane is piped to
+/// someone else, nothing else limits it.
 const LONGEST_PREPARATION: u64 = 64 << 10;
 
-/// How much is read of what a headless agent has printed.
+/// How much of a headless agent's output is read, in bytes.
 const LONGEST_PRINTED: u64 = 64 << 20;
 
-/// The last lines of a failed preparation that an error quotes.
+/// How many of the last lines of a failed preparation an error quotes.
 const LAST_LINES: usize = 5;
 
-/// What is configured.
+/// The configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     /// The program that reads a pane's output: this one, called with `capture`.
     pub(crate) program: PathBuf,
-    /// The last so many bytes of a task's output are kept.
+    /// How many of the last bytes of a task's output are kept.
     pub(crate) output_limit: u64,
-    /// Whether shells load what tells of their line, with their first job.
+    /// Whether shells load the integration with their first job.
     pub(crate) integrate: bool,
-    /// After how long a prerequisite is ended, where its task does not say.
+    /// How long a prerequisite may take if its task does not say.
     pub(crate) prerequisite_within: Duration,
-    /// Run by `sh -c` when an agent begins to wait for a person.
+    /// The command that `sh -c` runs when an agent begins to wait for a person.
     pub(crate) notify: Option<String>,
     /// Whether the terminals that show tmux ring their bell then.
     pub(crate) bell: bool,
@@ -87,21 +87,22 @@ pub(crate) struct Local<T> {
     followers: RefCell<Vec<(Identity, Box<Follower>)>>,
 }
 
-/// What one attempt holds on to.
+/// What one attempt keeps from step to step.
 #[derive(Default)]
 pub(crate) struct Hands {
     /// The right to write into the pane.
     lock: Option<PaneLock>,
     reader: Reader,
-    /// By which profile its screens are read.
+    /// The profile by which its screens are read.
     profile: Option<std::sync::Arc<Profile>>,
-    /// Where its record is noted for others.
+    /// The entry that marks its record as taken, for others to see.
     noted: Option<Noted>,
-    /// What its shell had started and stood stopped before the job; none: an earlier daemon wrote it.
+    /// Children of its shell that were already stopped before the job; `None`: an earlier daemon
+    /// wrote the job.
     stopped: Option<BTreeSet<u32>>,
 }
 
-/// A record that is noted as one attempt's.
+/// A record that is marked as one attempt's.
 struct Noted {
     attempt: AttemptId,
     records: Rc<RefCell<BTreeMap<AttemptId, PathBuf>>>,
@@ -114,7 +115,7 @@ impl Drop for Noted {
 }
 
 impl<T: Tmux + 'static> Local<T> {
-    /// Returns what acts on this machine.
+    /// Returns the world of this machine.
     pub(crate) fn new(
         tmux: Shared<T>,
         spool: Spool,
@@ -134,7 +135,8 @@ impl<T: Tmux + 'static> Local<T> {
         }
     }
 
-    /// Returns the records that agents were found to write, in turns that have ended since.
+    /// Returns the records that agents were found to write to, of turns that have ended since the
+    /// last call.
     pub(crate) fn take_followers(&self) -> Vec<(Identity, Box<Follower>)> {
         self.followers.take()
     }
@@ -176,7 +178,7 @@ impl<T: Tmux + 'static> Local<T> {
         tells: bool,
     ) -> Result<TypedLine, Unwritten> {
         let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
-        // Two daemons may watch one tmux server: the process is part of the mark.
+        // Two daemons may watch one tmux server, so the process id is part of the mark.
         let nonce = format!("{}-{}", std::process::id(), brief.attempt);
         let keep = if piped {
             Keep::File
@@ -188,7 +190,7 @@ impl<T: Tmux + 'static> Local<T> {
         } else {
             Ok(None)
         };
-        // The job runs without.
+        // The job runs without the integration.
         let integration = integration.unwrap_or_else(|error| {
             tracing::warn!("cannot write what shells load: {error}");
             None
@@ -242,7 +244,7 @@ impl<T: Tmux + 'static> Local<T> {
         })
     }
 
-    /// Offers a line to a shell that takes it by a key, where it still reads a new one.
+    /// Offers a line to a shell that takes it by a key, if it still reads a new line.
     fn offer(&self, line: &TypedLine) -> Result<(), Refusal> {
         let pid = line.identity.pane_pid;
         if !self.shells.reads(pid) {
@@ -254,7 +256,7 @@ impl<T: Tmux + 'static> Local<T> {
         })
     }
 
-    /// Reads a pane's screen as it is this moment.
+    /// Reads a pane's screen as it is now.
     async fn screen(&self, identity: &Identity, profile: &Profile, text: &str) -> Option<Shown> {
         let mut tmux = self.tmux.clone();
         let captures = tmux.screens(&[identity]).await.ok()?;
@@ -276,8 +278,8 @@ impl<T: Tmux + 'static> Local<T> {
         })
     }
 
-    /// Returns what the pane shows, its history included, but for that of an alternate screen: that
-    /// history is not this program's.
+    /// Returns what the pane shows, including its history. For an alternate screen, the history is
+    /// left out, because it is not this program's.
     async fn shown(&self, identity: &Identity, alternate: bool) -> Option<Vec<String>> {
         let lines = if alternate { 0 } else { HISTORY };
         let text = self.tmux.clone().history(identity, lines).await.ok()?;
@@ -288,10 +290,10 @@ impl<T: Tmux + 'static> Local<T> {
         )
     }
 
-    /// Ends the reader of a job that printed no end mark, so that what it has is whole.
+    /// Ends the reader of a job that printed no end mark, so that its output is complete.
     async fn close_reader(&self, brief: &Brief) {
         let files = self.spool.files(brief.attempt);
-        // A pane that is piped to somebody else has no reader of ours.
+        // A pane that is piped to someone else has no reader of ours.
         if files.raw_output().exists() {
             return;
         }
@@ -307,7 +309,7 @@ impl<T: Tmux + 'static> Local<T> {
         }
     }
 
-    /// Lets a person know that an agent waits, in the ways that were configured.
+    /// Notifies a person that an agent waits, in the ways that are configured.
     async fn tell_person(&self, brief: &Brief, question: &str) {
         if self.setup.bell
             && let Err(error) = self.tmux.clone().bell().await
@@ -317,7 +319,7 @@ impl<T: Tmux + 'static> Local<T> {
         let Some(command) = &self.setup.notify else {
             return;
         };
-        // What the agent says is a variable's value, and never part of the command.
+        // What the agent says is the value of a variable, and never part of the command.
         let told = tokio::process::Command::new("sh")
             .args(["-c", command])
             .env("ASSIGNER_TASK", brief.task.id.to_string())
@@ -329,7 +331,7 @@ impl<T: Tmux + 'static> Local<T> {
             .process_group(0)
             .spawn();
         match told {
-            // Waited for, so that no dead process stays, and ended where it never ends.
+            // Waited for, so that no zombie process remains, and killed if it never ends.
             Ok(mut child) => {
                 tokio::spawn(async move {
                     if tokio::time::timeout(NOTIFY_WITHIN, child.wait())
@@ -375,7 +377,8 @@ impl<T: Tmux + 'static> World for Local<T> {
         if wants.files {
             let said = self.shells.said(brief.identity.pane_pid);
             let mut seen = files(&self.spool.files(brief.attempt), said);
-            // What stood behind it in the command went on.
+            // If a part of the command is stopped, the shell continues with the rest and may leave
+            // a code.
             if let (Some(_), Some(before)) = (seen.exit, &hands.stopped) {
                 seen.stopped |= !probe::stopped_children(brief.identity.pane_pid).is_subset(before);
             }
@@ -466,7 +469,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                     return Done::Typed(Typed::Refused(refusal));
                 }
                 let typed = tmux.type_lines(std::slice::from_ref(line)).await;
-                // An answer that is not there tells nothing.
+                // A missing answer shows nothing.
                 let typed = typed.into_iter().next();
                 Done::Typed(typed.unwrap_or(Typed::Unknown(Error::Closed)))
             }
@@ -573,7 +576,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 self.tell_person(brief, question).await;
                 Done::Fine
             }
-            // The driver's own.
+            // These are performed by the driver or started separately.
             Act::LookAtPlace { .. }
             | Act::RunPrerequisites { .. }
             | Act::Advance { .. }
@@ -643,7 +646,7 @@ impl<T: Tmux + 'static> World for Local<T> {
     }
 }
 
-/// Whether shells tell by this exit code that a program was stopped (Ctrl-Z).
+/// Whether shells use this exit code for a program that was stopped (Ctrl-Z).
 fn is_of_stopped(code: i32) -> bool {
     use rustix::process::Signal;
     [Signal::TSTP, Signal::STOP, Signal::TTIN, Signal::TTOU]
@@ -663,18 +666,19 @@ fn files(files: &JobFiles, said: Option<Said>) -> Files {
         back: files.back(),
         said,
         step: files.step_since().map(|(step, since)| (step, age(since))),
-        // Only where it matters.
+        // Only checked when it matters.
         output_whole: exit.is_some()
             && (files.raw_output().exists() || files.capture_result().is_some()),
         exit,
     }
 }
 
-/// Looks whether a task's directory can be entered, and at the branch there where that is a condition.
+/// Checks whether a task's directory can be entered, and the branch there if it is a condition.
 fn look_at_place(task: &Task, stands: Option<String>) -> Work {
     let metadata = &task.metadata;
     let wanted = metadata.working_dir.clone();
-    // A prerequisite may check the branch out: then the shell looks, after it.
+    // A prerequisite may check out the branch; if there is one, the shell checks the branch after
+    // it.
     let branch = metadata
         .git_branch
         .clone()
@@ -719,7 +723,7 @@ fn enterable(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Reads what a failed preparation has said, and where its shell stands.
+/// Reads what a failed preparation has printed, and where its shell is.
 fn preparation(printed: &Path, stands: PathBuf) -> Done {
     let end = read_end(printed, LONGEST_PREPARATION);
     let plain = strip_ansi_escapes::strip(end.map(|(bytes, _)| bytes).unwrap_or_default());
@@ -737,7 +741,6 @@ fn preparation(printed: &Path, stands: PathBuf) -> Done {
     }
 }
 
-/// Reads what a job printed, at most the last `limit` bytes.
 /// What a headless agent has left.
 struct HeadlessTurn {
     output: Option<store::Output>,
@@ -745,8 +748,8 @@ struct HeadlessTurn {
     error: Option<String>,
 }
 
-/// Reads what a headless agent has printed. Where that has no response, all of it is kept, beside what
-/// the pane showed, and the response is not whole.
+/// Reads what a headless agent has printed. If that contains no response, all of it is kept
+/// together with what the pane showed, and the response is not complete.
 fn headless_turn(headless: &Headless, files: &JobFiles, limit: u64) -> HeadlessTurn {
     let printed = read_end(&files.response(), limit.max(LONGEST_PRINTED));
     let printed = printed.map_or_else(Vec::new, |(bytes, _)| bytes);
@@ -798,7 +801,7 @@ fn last_of(text: &str, limit: u64) -> store::Output {
     }
 }
 
-/// Cuts off what a job that was interrupted did not print: the prompt after its last line, and the
+/// Cuts off what an interrupted job did not print itself: the prompt after its last line, and the
 /// terminal's echo of the key.
 fn cut_prompt(files: &JobFiles) {
     let Ok(mut output) = std::fs::read(files.output()) else {
@@ -823,7 +826,7 @@ fn cut_prompt(files: &JobFiles) {
     }
 }
 
-/// Returns the last `limit` bytes of a file, and how many it has.
+/// Returns the last `limit` bytes of a file, and its size.
 fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
     let mut file = File::open(path).ok()?;
     let total = file.metadata().ok()?.len();

@@ -6,9 +6,9 @@
 //!                                                      Withdrawing   Failing
 //! ```
 //!
-//! The shell takes the job up by a file that only one side can make, so that the machine always
-//! knows whether a job may have run: what the shell has is waited for, what it does not have is
-//! withdrawn first.
+//! The shell takes the job up by creating a file that only one side can create, so the machine
+//! always knows whether a job may have run. It waits for a job that the shell has, and withdraws
+//! one that the shell does not have before it gives it up.
 
 use std::time::Duration;
 
@@ -27,28 +27,28 @@ use crate::probe;
 use crate::store::{OpenAttempt, Request};
 use crate::tmux::{Typed, TypedLine};
 
-/// A shell that is at its prompt and left no code has dropped the job, once it was seen so twice,
-/// this far apart: right after a job its last write may not have reached us.
+/// A shell that is at its prompt and left no code has dropped the job once it was seen in this
+/// state twice, this far apart: right after a job, its last write may not have reached us.
 const TWICE: Duration = Duration::from_millis(50);
 
-/// For so long a shell is to say that it is at its prompt, where nothing else tells of the end of its job.
+/// How long a shell must say that it is at its prompt if nothing else shows that its job has ended.
 const UNTOLD: Duration = Duration::from_secs(2);
 
-/// How long the output may come after the exit code, through the tmux server and the reader.
+/// How long the output may arrive after the exit code, through the tmux server and the reader.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often the answer of a shell is looked for that was asked, and for how long at that rate.
+/// How often the answer of a shell that was asked is looked for, and for how long at that rate.
 const ANSWER_LOOK: Duration = Duration::from_millis(20);
 const ANSWERS: Duration = Duration::from_secs(2);
 
-/// How often the output is looked for then.
+/// How often the output is looked for after the exit code has appeared.
 const OUTPUT_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a job is given after each step of being told to end.
+/// How long to wait after a job was told to end before it is told again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A line is typed only into a session that was seen ready so recently: what was seen before a
-/// directory was waited for proves nothing.
+/// A line is typed only into a session that was seen ready this recently. A look from before
+/// waiting for a directory proves nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// An attempt in a shell.
@@ -59,26 +59,26 @@ pub(crate) struct Job {
     state: State,
 }
 
-/// How far it has come.
+/// How far the attempt has come.
 #[derive(Debug, Clone)]
 enum State {
-    /// Its session is reserved. `resumed`: by a daemon that has ended.
+    /// Its session is reserved; if `resumed`, by a daemon that has ended.
     Claimed { resumed: bool },
-    /// Its directory is being looked at.
+    /// Its directory is being checked.
     Looking,
     /// Its files are being written.
     Writing,
-    /// They are written, and nothing was typed.
+    /// They are written, and nothing has been typed.
     Written { line: TypedLine },
     /// The line is being typed.
     Typing { asked: bool },
     /// The line was typed, or may have been.
     Delivered(Delivered),
-    /// It is being withdrawn, for this reason.
+    /// The job is being withdrawn, for this reason.
     Withdrawing { since: Tick, cause: Cause },
     /// Its shell has it.
     Running(Running),
-    /// A step before the command has failed, and what it said is being read.
+    /// A step before the command has failed, and its output is being read.
     Failing {
         running: Running,
         step: Step,
@@ -101,7 +101,7 @@ enum Cause {
     Late,
     /// The daemon that typed it has ended.
     Resumed,
-    /// Its shell says why it does not take it up.
+    /// Its shell says why it does not take the job up.
     Declined(&'static str),
 }
 
@@ -109,28 +109,28 @@ enum Cause {
 #[derive(Debug, Clone, Copy)]
 struct Delivered {
     since: Tick,
-    /// By a daemon that has ended.
+    /// Whether a daemon that has ended typed it.
     resumed: bool,
-    /// By the key that its shell takes jobs up by: then it says so, whatever it does.
+    /// Whether the shell was asked by its key; it then always responds.
     asked: bool,
 }
 
-/// What is known of a job that runs.
+/// What is known about a running job.
 #[derive(Debug, Clone, Copy)]
 struct Running {
     /// When its shell took it up.
     since: Tick,
-    /// The step that it is at, and since when.
+    /// The step that it has reached, and since when.
     step: Option<(Step, Tick)>,
     /// When the exit code was first seen.
     exit_seen: Option<Tick>,
     /// When its shell was first seen at its prompt without an exit code.
     prompt_seen: Option<Tick>,
-    /// It is being told to end.
+    /// How it is being told to end.
     telling: Option<Telling>,
 }
 
-/// A job is told to end, ever more firmly.
+/// A job is told to end, with increasing force.
 #[derive(Debug, Clone, Copy)]
 struct Telling {
     cause: EndCause,
@@ -139,14 +139,14 @@ struct Telling {
     last: Option<Tick>,
 }
 
-/// Why a job that runs is told to end.
+/// Why a running job is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EndCause {
     /// A person cancelled the task.
     Cancelled,
     /// A person wants it in another session.
     Reassigned,
-    /// The command, or a step before it, takes longer than it may.
+    /// The command, or a step before it, takes longer than allowed.
     TimedOut { step: Step, limit: Duration },
 }
 
@@ -172,9 +172,9 @@ impl Job {
         }
     }
 
-    /// Returns the machine of an attempt as its row tells of it: an earlier daemon has begun it.
+    /// Returns the machine of an attempt that an earlier daemon began, rebuilt from its row.
     pub(crate) fn resume(open: OpenAttempt, rules: Rules, now: Now) -> Self {
-        // How long it has run by now only the wall clock can tell.
+        // Only the wall clock can tell how long it has run.
         let begun = |at: Option<jiff::Timestamp>| {
             let ago = at.map(|at| now.wall.duration_since(at));
             let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
@@ -204,7 +204,7 @@ impl Job {
         }
     }
 
-    /// Returns what it is about.
+    /// Returns what the attempt is about.
     pub(crate) fn brief(&self) -> &Brief {
         &self.brief
     }
@@ -214,7 +214,7 @@ impl Job {
         matches!(self.state, State::Ended)
     }
 
-    /// Returns what is to be looked at before the next step.
+    /// Returns what must be looked at before the next step.
     pub(crate) fn wants(&self) -> Wants {
         let files = matches!(
             self.state,
@@ -229,10 +229,10 @@ impl Job {
         }
     }
 
-    /// Takes the attempt a step further.
+    /// Takes the attempt one step further.
     pub(crate) fn step(mut self, seen: &Observation, now: Now) -> (Self, Next) {
         if seen.sight.is_none() {
-            // Nothing is decided before the sessions were looked at.
+            // Nothing is decided before the first look at the sessions.
             return (self, Next::wait());
         }
         let state = std::mem::replace(&mut self.state, State::Ended);
@@ -319,8 +319,8 @@ impl Job {
         }
     }
 
-    /// Types the line where the session was seen ready a moment ago. tmux compares in the same step
-    /// that it still stands so.
+    /// Types the line if the session was seen ready a moment ago. tmux checks in the same step that
+    /// nothing has changed.
     fn type_line(&self, line: TypedLine, seen: &Observation, now: Now) -> (State, Next) {
         if let Some(end) = asked_to_end(seen) {
             return end_now(end);
@@ -346,7 +346,7 @@ impl Job {
             ..line
         };
         let acts = [
-            // Written before the first byte goes to the pane.
+            // Committed before the first byte goes to the pane.
             Act::Advance {
                 phase: Phase::Delivering,
                 details: format!("into pane {}", self.brief.identity.pane),
@@ -365,13 +365,14 @@ impl Job {
         });
         match &seen.done {
             Some(Done::Typed(Typed::Refused(refusal))) => self.refused(refusal.to_string()),
-            // Where it is not known, the claim file tells whether the shell has it.
+            // If it is not known whether the line was typed, the claim file shows whether the shell
+            // has the job.
             Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, answers(asked)),
             _ => (State::Typing { asked }, Next::wait()),
         }
     }
 
-    /// The line was typed, or may have been, and no shell was seen to take the job up yet.
+    /// The line was typed, or may have been, but no shell has been seen to take the job up.
     fn delivered(&self, delivered: Delivered, seen: &Observation, now: Now) -> (State, Next) {
         let here = State::Delivered(delivered);
         let Delivered {
@@ -419,7 +420,7 @@ impl Job {
             _ => return (State::Withdrawing { since, cause }, Next::wait()),
         };
         let (outcome, event, reason) = match (result, cause) {
-            // Between the look and now, the shell did.
+            // Between the look and now, the shell took it.
             (Ok(Taken::ByShell), _) => {
                 let state = State::Delivered(Delivered {
                     since,
@@ -490,7 +491,7 @@ impl Job {
         let pane = seen.sight.as_ref().and_then(Sight::pane);
         if let Some(code) = files.exit {
             let since = *running.exit_seen.get_or_insert(now.tick);
-            // Where nothing reads the pane any more, no more comes.
+            // If nothing reads the pane any more, no more output will come.
             let unread = seen.sight.as_ref().is_some_and(|sight| sight.at > since)
                 && pane.is_some_and(|pane| !pane.piped);
             let waits = !files.output_whole && !unread;
@@ -499,7 +500,7 @@ impl Job {
             }
             return self.exited(running, code, files.stopped);
         }
-        // What was seen before the job began says nothing about it.
+        // A look from before the job began says nothing about it.
         let fresh = seen
             .sight
             .as_ref()
@@ -510,8 +511,9 @@ impl Job {
                               or the command had replaced the shell (`exec`) and ended";
                 end_now(self.ended_without_code(running, files, None, reason.to_owned()))
             }
-            // Not seen is not ended: the command may have replaced the shell, or another server is
-            // being watched now. What may still run is not tried elsewhere.
+            // An unseen session has not necessarily ended: the command may have replaced the shell,
+            // or another server is being watched now. A job that may still run is not tried
+            // elsewhere.
             Some(Presence::Missing { lives: true }) | None => {
                 self.end_where_asked(running, seen, None, now)
             }
@@ -532,8 +534,8 @@ impl Job {
 
     /// The job has left an exit code.
     fn exited(&self, running: Running, code: i32, stopped: bool) -> (State, Next) {
-        // Also where the reader has ended: tmux sees that only at the pane's next output, and until
-        // then the pane would seem to be piped.
+        // This is needed even if the reader has ended: tmux notices that only at the pane's next
+        // output, and until then the pane would seem to be piped.
         let close = Act::CloseReader;
         let step = running.step.map(|(step, _)| step);
         if let Some(step) = step.filter(|step| *step != Step::Command) {
@@ -545,7 +547,7 @@ impl Job {
             return (state, Next::act([close, Act::ReadPreparation]));
         }
         let end = if stopped && running.telling.is_none() {
-            // It may be continued, and end later: where and how is not seen.
+            // It may be continued, and end later; that end will not be seen.
             let reason = "a part of its command stands stopped (Ctrl-Z, or it used the terminal from \
                           the background) and has not ended: `fg` in its pane continues it";
             Ending {
@@ -621,9 +623,9 @@ impl Job {
         (State::Ended, Next::act(acts))
     }
 
-    /// Returns the end of a try that has left no code. A command that was not begun has failed, and one
-    /// whose line has ended with a failure; of any other it is not known how it ended, and it is not run
-    /// again.
+    /// Returns the end of a try that has left no code. It has failed if the command was not begun
+    /// or its line ended with a failure. Otherwise it is not known how the command ended, and it is
+    /// not run again.
     fn ended_without_code(
         &self,
         running: Running,
@@ -634,8 +636,8 @@ impl Job {
         let begun = files.step.is_some_and(|(step, _)| step == Step::Command);
         let failed = match files.back {
             Some(code) => code != 0,
-            // The kernel tells exactly when this one reads a line of its own, and it comes to that
-            // early by Ctrl-C or an error of syntax alone.
+            // For this shell, the kernel shows exactly when it reads a line of its own. That
+            // happens early only after Ctrl-C or a syntax error.
             None => shell == Some(Shell::Dash) && !files.exit_empty,
         };
         if !begun || failed || running.telling.is_some() {
@@ -647,7 +649,7 @@ impl Job {
         }
     }
 
-    /// Tells a job to end whose time is over or that a person wants ended: Ctrl-C, then the signals.
+    /// Tells a job to end if its time is over or a person asked for it: by Ctrl-C, then by signals.
     fn end_where_asked(
         &self,
         mut running: Running,
@@ -661,7 +663,7 @@ impl Job {
             None => None,
         };
         match &mut running.telling {
-            // Whatever it was to be ended for before.
+            // A cancellation replaces any earlier reason.
             Some(telling) if asked == Some(EndCause::Cancelled) => {
                 telling.cause = EndCause::Cancelled;
             }
@@ -698,9 +700,10 @@ impl Job {
         (State::Running(running), next)
     }
 
-    /// Returns what takes longer than it may: the command, or a step before it.
+    /// Returns what takes longer than allowed: the command, or a step before it.
     fn overdue(&self, running: &Running, now: Now) -> Option<EndCause> {
-        // Each step has its own time; one that was not noted yet began with the job.
+        // Each step has its own limit. If no step has been recorded yet, the first began with the
+        // job.
         let (step, since) = running.step.unwrap_or((Step::Directory, running.since));
         let task = &self.brief.task;
         let limit = match step {
@@ -717,7 +720,7 @@ impl Job {
         over.then_some(EndCause::TimedOut { step, limit })
     }
 
-    /// Returns the end of a try that failed, or for which it was told to end.
+    /// Returns the end of a try that failed, or that was told to end.
     fn ended_by(&self, running: Running, reason: String) -> Ending {
         let end = match running.telling.map(|telling| telling.cause) {
             Some(EndCause::Cancelled) => Ending::new(Outcome::Cancelled, Event::Cancel)
@@ -749,7 +752,7 @@ impl Job {
         Ending::failed(&self.brief, Outcome::Failed).because(reason)
     }
 
-    /// Returns the task to the queue: nothing of it was typed. That is no try of the task's, and the
+    /// Returns the task to the queue when nothing was typed. It does not count as a try, and the
     /// session is skipped for a moment.
     fn refused(&self, reason: String) -> (State, Next) {
         let end = Ending::new(Outcome::Refused, Event::Refuse).because(reason.clone());
@@ -757,7 +760,7 @@ impl Job {
         (State::Ended, Next::act(acts))
     }
 
-    /// Ends an attempt of which it cannot be established what became of it.
+    /// Ends an attempt whose outcome cannot be established.
     fn uncertain(&self, reason: String) -> (State, Next) {
         let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason.clone());
         let acts = [
@@ -770,8 +773,8 @@ impl Job {
 }
 
 impl Running {
-    /// Notes the step that the script has come to. How long ago that was, the file tells where it is
-    /// the first that is seen; from then on our own clock does.
+    /// Records the step that the script has reached. For the first step seen, the file shows how
+    /// long ago that was; after that, our own clock does.
     fn note_step(&mut self, files: &Files, now: Now) {
         let Some((step, age)) = files.step else {
             return;
@@ -784,16 +787,16 @@ impl Running {
     }
 }
 
-/// Returns for how long a shell has to be seen at its prompt until its job has ended there; `None`: it is
-/// not there.
+/// Returns how long a shell must be seen at its prompt before its job counts as ended, or `None` if
+/// it is not there.
 fn back_within(files: &Files, pane: &PaneSight) -> Option<Duration> {
     let here = files.back.is_some() || (pane.at_prompt && (!pane.tells || files.exit_empty));
-    // One that tells writes how its line has ended before it tells of its prompt, where there is room.
+    // A shell that reports writes its line's status before it reports its prompt, if there is room.
     let untold = (pane.tells && pane.idle).then_some(UNTOLD);
     if here { Some(TWICE) } else { untold }
 }
 
-/// A shell that was asked answers at once: nobody is woken by that.
+/// A shell that was asked answers at once, but its answer wakes nobody.
 fn answers(asked: bool) -> Next {
     if asked {
         Next::again(ANSWER_LOOK)
@@ -802,7 +805,7 @@ fn answers(asked: bool) -> Next {
     }
 }
 
-/// Returns how an attempt ends of which nothing was typed, where a person wants that.
+/// Returns how an attempt that has typed nothing ends if a person requests it.
 fn asked_to_end(seen: &Observation) -> Option<Ending> {
     match seen.request.as_ref()? {
         Request::Cancel => Some(

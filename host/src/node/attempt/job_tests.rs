@@ -39,7 +39,7 @@ impl Run {
         }
     }
 
-    /// Steps at so many milliseconds.
+    /// Steps at this many milliseconds.
     fn step(mut self, observation: &Observation, ms: u64) -> Self {
         let (job, next) = self.job.step(observation, at(ms));
         self.job = job;
@@ -47,7 +47,7 @@ impl Run {
         self
     }
 
-    /// The job as it is once its line was typed, at 100 ms.
+    /// A job whose line was typed at 100 ms.
     fn delivered() -> Self {
         let run = Self::new()
             .step(&seen(shell()), 100)
@@ -58,7 +58,7 @@ impl Run {
         run.step(&done(Done::Typed(Typed::Done), 100), 100)
     }
 
-    /// The job as it is once its shell has it, at 200 ms.
+    /// A job that its shell took up at 200 ms.
     fn running() -> Self {
         Self::running_of(Self::delivered())
     }
@@ -132,7 +132,7 @@ fn exited(code: i32) -> Files {
     }
 }
 
-/// A command runs.
+/// A pane in which a command runs.
 fn busy() -> Presence {
     pane(|pane| {
         pane.idle = false;
@@ -198,11 +198,11 @@ fn a_line_is_typed_only_into_a_session_that_was_seen_ready_a_moment_ago() {
             .step(&done(Done::Place(Ok(None)), 0), 0)
             .step(&done(Done::Written(Ok(typed_line())), 0), 0)
     };
-    // Seen before a directory was waited for: it is looked at again first.
+    // A look from before waiting for a directory: another look is needed first.
     let run = written().step(&seen_at(shell(), 0), 9_000);
     assert!(run.next.acts.is_empty());
     assert!(run.next.again.is_some());
-    // Ready still, and its cursor is where it is by now.
+    // Still ready, and the line goes to where the cursor is now.
     let moved = pane(|pane| pane.cursor = (7, 3));
     let run = run.step(&seen_at(moved, 9_000), 9_010);
     let Some(Act::Type(line)) = run.next.acts.last() else {
@@ -230,7 +230,7 @@ fn only_what_tmux_says_it_refused_was_not_typed() {
     let run = typing().step(&done(refused, 0), 0);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
     assert_eq!(held(&run.next), Some(Duration::from_millis(500)));
-    // A lost answer tells nothing: the claim file does.
+    // A lost answer shows nothing, but the claim file does.
     let lost = Done::Typed(Typed::Unknown(Error::Closed));
     let run = typing().step(&done(lost, 0), 0);
     assert!(run.next.acts.is_empty());
@@ -260,7 +260,7 @@ fn what_the_shell_does_not_take_up_is_withdrawn_before_it_is_given_back() {
 
 #[test]
 fn a_session_that_is_gone_gives_the_job_back_once_it_is_withdrawn() {
-    // What was seen before the line was typed says nothing.
+    // A look from before the line was typed says nothing.
     let before = with_files(untaken(), gone(false), 90);
     assert!(Run::delivered().step(&before, 300).next.acts.is_empty());
     let run = Run::delivered().step(&with_files(untaken(), gone(false), 200), 300);
@@ -285,7 +285,7 @@ fn an_exit_code_is_kept_whole() {
     }
 }
 
-/// What was stopped may be continued and end then: it is not run a second time.
+/// A stopped command may be continued and end then, so it is not run a second time.
 #[test]
 fn a_command_that_was_stopped_has_not_ended() {
     let stopped = Files {
@@ -319,11 +319,11 @@ fn the_output_is_waited_for_as_long_as_somebody_reads_it() {
     assert!(run.next.acts.is_empty());
     let run = run.step(&read(true, 6_000), 6_000);
     assert_eq!(run.outcome(), (Outcome::Completed, Event::Complete));
-    // Nobody reads: it has ended without a word.
+    // Nobody reads: the reader has ended without reporting.
     let run = Run::running().step(&read(true, 1_000), 1_000);
     let run = run.step(&read(false, 1_001), 1_001);
     assert_eq!(run.outcome(), (Outcome::Completed, Event::Complete));
-    // A look from before the end does not tell that.
+    // A look from before the end does not show that.
     let run = Run::running().step(&read(true, 1_000), 1_000);
     assert!(run.step(&read(false, 999), 1_001).next.acts.is_empty());
 }
@@ -345,7 +345,7 @@ fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
     let run = run.step(&prompt(350), 900);
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
     assert!(run.next.acts.contains(&Act::CutPrompt));
-    // It went on in between: an editor of the job's, and not a prompt.
+    // It continued in between: an editor of the job, not a prompt.
     let run = Run::running().step(&prompt(300), 300);
     let run = run.step(&with_files(taken(), busy(), 310), 310);
     let run = run.step(&prompt(360), 360);
@@ -382,10 +382,10 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         (Shell::Bash, true, unwritten.clone(), unknown),
         (Shell::Dash, false, unwritten, unknown),
         (Shell::Dash, false, command.clone(), failed),
-        // An editor of the command's looks like a prompt.
+        // An editor started by the command looks like a prompt.
         (Shell::Bash, true, command.clone(), None),
         (Shell::Bash, false, command.clone(), unknown),
-        // Nothing of the command was begun.
+        // The command was not begun.
         (Shell::Bash, false, at_step(Step::Directory, 0), failed),
     ] {
         let seen = |ms| with_files(files.clone(), at_prompt(kind, tells), ms);
@@ -394,7 +394,7 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         let ended = run.job.has_ended().then(|| run.outcome());
         assert_eq!(ended, wanted, "{kind:?} {tells} {files:?}");
     }
-    // There was no room to say how the line has ended, and the shell says that it is at its prompt.
+    // There was no room to write the line's status, and the shell says that it is at its prompt.
     let seen = |idle, ms| {
         let Presence::Here(pane) = at_prompt(Shell::Bash, true) else {
             panic!("a shell");
@@ -411,7 +411,7 @@ fn a_command_has_failed_only_where_its_line_says_so() {
     let run = Run::running().step(&seen(false, 300), 300);
     let run = run.step(&seen(false, 90_000), 90_000);
     assert!(!run.job.has_ended());
-    // Its shell is gone: no other try, whatever the task allows.
+    // Its shell is gone: there is no other try, whatever the task allows.
     let run = Run::running().step(&with_files(command, gone(false), 300), 300);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
 }
@@ -422,7 +422,7 @@ fn a_shell_that_takes_nothing_gives_the_job_back_with_its_reason() {
         said: Some(said),
         ..untaken()
     };
-    // Of a line that was typed, nothing that a shell says is an answer to it.
+    // For a line that was typed, nothing that a shell says is an answer.
     let run = Run::delivered().step(&with_files(said(Said::Draft), shell(), 300), 300);
     assert!(!run.next.acts.contains(&Act::Withdraw));
     let asked = || {
@@ -470,7 +470,7 @@ fn what_is_not_seen_and_lives_may_still_run() {
     assert!(run.next.acts.is_empty() && !run.job.has_ended());
     let run = run.step(&with_files(taken(), gone(true), 90_000), 90_000);
     assert!(!run.job.has_ended());
-    // What was seen before it ran says nothing about it.
+    // A look from before it ran says nothing about it.
     let run = run.step(&with_files(taken(), gone(false), 199), 90_001);
     assert!(!run.job.has_ended());
     let run = run.step(&with_files(taken(), gone(false), 90_002), 90_002);
@@ -478,7 +478,7 @@ fn what_is_not_seen_and_lives_may_still_run() {
     assert!(run.reason().contains("shell is gone"));
 }
 
-/// Steps every second from `from` on, and returns what was done to the process.
+/// Steps every second in `seconds`, and returns what was done to the process.
 fn told(
     mut run: Run,
     seconds: std::ops::Range<u64>,
@@ -546,7 +546,7 @@ fn a_time_limit_counts_from_the_command_and_not_by_the_wall_clock() {
     };
     let look = |ms| with_files(command.clone(), busy(), ms);
     run = run.step(&look(1_000), 1_000);
-    // The wall clock goes forward by a day, and back by a year.
+    // The wall clock jumps forward by a day, and back by a year.
     for days in [1, -365] {
         let mut now = at(60_000);
         now.wall += jiff::SignedDuration::from_hours(24 * days);
@@ -629,7 +629,7 @@ fn a_cancelled_job_that_ends_by_itself_is_cancelled_unless_it_completed() {
     let run = Run::running().step(&cancelled, 300);
     let ended = run.step(&files(exited(0)), 400);
     assert_eq!(ended.outcome(), (Outcome::Completed, Event::Complete));
-    // A person who cancels after they had it given to another session means the later.
+    // If a person first requests another session and then cancels, the cancellation counts.
     let moved = asked(Request::Reassign(None), with_files(taken(), busy(), 300));
     let run = Run::running().step(&moved, 300).step(&cancelled, 310);
     let ended = run.step(&files(exited(130)), 400);
@@ -700,7 +700,7 @@ fn what_keeps_a_job_from_being_written_is_whose_fault_it_is() {
     let place = Done::Place(Err("there is none".into()));
     let run = Run::new().step(&seen(shell()), 0).step(&done(place, 0), 0);
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
-    // Another program has taken the shell's place.
+    // Another program has replaced the shell.
     let agent = pane(|pane| pane.shell = None);
     let looked = Observation {
         done: Some(Done::Place(Ok(None))),
@@ -754,7 +754,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     assert_eq!(run.outcome(), (Outcome::Withdrawn, Event::Withdraw));
     let run = resumed(Phase::Claimed).step(&asked(Request::Cancel, seen(shell())), 50_000);
     assert_eq!(run.outcome(), (Outcome::Cancelled, Event::Cancel));
-    // Nobody has it: nobody is to have it any more.
+    // Nobody has it, and nobody must get it any more.
     let run = resumed(Phase::Delivering).step(&files(untaken()), 50_000);
     assert_eq!(run.next.acts, [Act::Withdraw]);
     let run = run.step(&done(Done::Withdrawn(Ok(Taken::Withdrawn)), 50_000), 50_000);
@@ -762,7 +762,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     // Its shell has it.
     let run = resumed(Phase::Delivering);
     Run::running_of(run);
-    // Its files are gone: nobody knows.
+    // Its files are gone, so nobody knows.
     let missing = Files {
         script: false,
         ..untaken()
@@ -772,7 +772,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     let run = resumed(Phase::Delivering).step(&files(untaken()), 50_000);
     let run = run.step(&done(Done::Withdrawn(Err("EROFS".into())), 50_000), 50_000);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
-    // Its end came while nobody looked.
+    // It ended while nobody looked.
     let run = resumed(Phase::Running).step(&files(exited(0)), 50_000);
     assert_eq!(run.outcome(), (Outcome::Completed, Event::Complete));
 }
@@ -805,7 +805,7 @@ fn secrets_of_an_interrupted_job_are_to_be_undone() {
     }
 }
 
-/// An attempt at this task whose shell has had it since the origin.
+/// A task's attempt, whose shell has had it since the origin.
 fn resumed(task: crate::model::task::Task, now: u64) -> Run {
     let attempt = crate::store::OpenAttempt {
         task,
@@ -823,7 +823,7 @@ fn at_step(step: Step, age: u64) -> Files {
 
 #[test]
 fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
-    // As old as a look may be at which a line is typed.
+    // The oldest look after which a line is still typed.
     let written = || {
         Run::new()
             .step(&seen(shell()), 0)
@@ -834,17 +834,17 @@ fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
     assert!(matches!(run.next.acts.last(), Some(Act::Type(_))));
     let run = written().step(&seen_at(shell(), 0), 1_001);
     assert!(run.next.acts.is_empty());
-    // A session that was gone at the very moment of the line: it was there for the line.
+    // A session that was gone at the very moment of the line: that look does not count.
     let run = Run::delivered().step(&with_files(untaken(), gone(false), 100), 300);
     assert!(run.next.acts.is_empty());
     let run = Run::delivered().step(&with_files(untaken(), gone(false), 101), 300);
     assert_eq!(run.next.acts, [Act::Withdraw]);
-    // A shell that is gone at the moment at which the job was seen to run, and no earlier.
+    // A shell counts as gone from the moment at which the job was seen to run, and no earlier.
     let run = Run::running().step(&with_files(taken(), gone(false), 199), 300);
     assert!(!run.job.has_ended());
     let run = Run::running().step(&with_files(taken(), gone(false), 200), 300);
     assert!(run.job.has_ended());
-    // A pane that nobody reads, later than the exit code.
+    // A pane that nobody reads counts only if seen later than the exit code.
     let partial = Files {
         output_whole: false,
         ..exited(0)
@@ -858,7 +858,7 @@ fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
         let run = run.step(&look(false, ms), 1_001);
         assert_eq!(run.job.has_ended(), ends, "{ms}");
     }
-    // A session that is not seen tells nothing of who reads it.
+    // A session that is not seen does not show who reads it.
     let run = Run::running().step(&look(true, 1_000), 1_000);
     let run = run.step(&with_files(partial, gone(true), 1_001), 1_001);
     assert!(!run.job.has_ended());
@@ -940,7 +940,7 @@ fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
         assert_eq!(run.reason(), reason);
         let rest = left_alone.then(|| Duration::from_secs(30));
         assert_eq!(held(&run.next), rest, "{reason}");
-        // Whether the shell has it cannot be known, and what keeps us from knowing is told.
+        // It cannot be known whether the shell has it, and the reason states why.
         let unknown = done(Done::Withdrawn(Err("EIO".into())), 10_101);
         let run = stage().step(&unknown, 10_101);
         assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose), "{reason}");
@@ -996,7 +996,7 @@ fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
         let Some(limit) = limit else { continue };
         let run = run().step(&look(limit), limit);
         assert_eq!(run.next.acts, [Act::Interrupt], "{step:?}");
-        // What took too long is told.
+        // The reason says what took too long.
         let run = run.step(&with_files(exited(130), busy(), limit), limit);
         assert_eq!(run.outcome(), (Outcome::TimedOut, Event::Fail));
         let told = format!("took longer than {} s", limit / 1_000);
@@ -1019,7 +1019,7 @@ fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
 fn the_first_age_of_a_step_is_the_files_and_what_follows_is_ours() {
     let mut task = command("true");
     task.timeout_seconds = Some(10);
-    // Noted 4 s ago when it is first seen, and the same however old it says to be later.
+    // Recorded 4 s ago when first seen; the age that it claims later does not matter.
     let look = |age, ms| with_files(at_step(Step::Command, age), busy(), ms);
     let run = resumed(task.clone(), 5_000).step(&look(4_000, 5_000), 5_000);
     let run = run.step(&look(90_000, 10_999), 10_999);

@@ -1,4 +1,4 @@
-//! An attempt: one try to run a task in a session, as a machine that decides and never acts.
+//! An attempt: one try to run a task in a session, as a machine that decides but never acts.
 //!
 //! ```text
 //!            +---------------------------------------------------+
@@ -8,10 +8,11 @@
 //!
 //! `step` is a pure function of the state, an observation and the time: no I/O, no clock, no await.
 //! [`job`] is the machine for a command in a shell, [`turn`] the one for a prompt at an agent. Only
-//! the [`driver`] commits an attempt's rows and touches its pane; it does so through a [`World`](driver::World),
-//! of which there are two: the real one ([`hands`]) and the simulated one of the tests.
+//! the [`driver`] commits an attempt's rows and touches its pane. It does so through a
+//! [`World`](driver::World), of which there are two: the real one ([`hands`]) and the simulated one
+//! of the tests.
 //!
-//! After a restart a machine is built again from its row and steps on from there.
+//! After a restart, a machine is rebuilt from its row and steps on from there.
 
 mod describe;
 pub(crate) mod driver;
@@ -48,18 +49,18 @@ use crate::store::{Limit, Reply, Request};
 use crate::tmux::{Typed, TypedLine};
 
 /// A session that did not take a task is skipped for a moment, so that a pane whose cursor never
-/// stands still does not become a busy loop.
+/// stays still does not cause a busy loop.
 const HOLD: Duration = Duration::from_millis(500);
 
 /// A session that gave no sign of life is skipped for longer.
 const UNRESPONSIVE: Duration = Duration::from_secs(30);
 
-/// What an attempt is about. It never changes.
+/// What an attempt is about. This never changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Brief {
-    /// Which attempt.
+    /// The attempt's id.
     pub(crate) attempt: AttemptId,
-    /// The task that it is a try of.
+    /// The task that it tries to run.
     pub(crate) task: Task,
     /// What the session was called when the task was given to it.
     pub(crate) session: String,
@@ -72,7 +73,7 @@ pub(crate) struct Brief {
 pub(crate) struct Rules {
     /// How long a session may take to take up what it was given.
     pub(crate) start_within: Duration,
-    /// After how long a prerequisite is ended, where its task does not say.
+    /// How long a prerequisite may take if its task does not say.
     pub(crate) prerequisite_within: Duration,
 }
 
@@ -86,7 +87,7 @@ pub(crate) enum Machine {
 }
 
 impl Machine {
-    /// Returns what it is about.
+    /// Returns what the attempt is about.
     pub(crate) fn brief(&self) -> &Brief {
         match self {
             Self::Job(job) => job.brief(),
@@ -94,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Returns what is to be looked at before the next step.
+    /// Returns what must be looked at before the next step.
     pub(crate) fn wants(&self) -> Wants {
         match self {
             Self::Job(job) => job.wants(),
@@ -102,7 +103,7 @@ impl Machine {
         }
     }
 
-    /// Takes the attempt a step further.
+    /// Takes the attempt one step further.
     pub(crate) fn step(self, seen: &Observation, now: Now) -> (Self, Next) {
         match self {
             Self::Job(job) => {
@@ -128,9 +129,9 @@ impl Machine {
 /// What a step has decided.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Next {
-    /// What is to be done, in order. The first act that does not succeed is the last.
+    /// What to do, in order. The first act that fails is the last.
     pub(crate) acts: Vec<Act>,
-    /// After how long to look again at the latest; `None`: when the sessions are next looked at.
+    /// After how long to look again at the latest; `None`: at the next look at the sessions.
     pub(crate) again: Option<Duration>,
 }
 
@@ -157,21 +158,21 @@ impl Next {
 /// What a machine needs to know before its next step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
-    /// The files that a job leaves.
+    /// Whether the files that a job leaves are read.
     pub(crate) files: bool,
-    /// The screen of the pane, read against this profile and this text.
+    /// Whether the pane's screen is read, against the profile and the text below.
     pub(crate) screen: bool,
-    /// What the agent has written down since about this text.
+    /// What to look for in the agent's own record.
     pub(crate) record: Option<Query>,
     /// Whether this process still runs the same program.
     pub(crate) process: Option<(u32, u64)>,
-    /// What stands in the composer is held against this text.
+    /// The text that the content of the composer is compared with.
     pub(crate) text: Option<Arc<str>>,
-    /// By which profile a screen is read.
+    /// The profile by which the screen is read.
     pub(crate) profile: Option<SameProfile>,
 }
 
-/// A profile, the same one only where it is the very same.
+/// A profile that equals another only if it is the very same one.
 #[derive(Debug, Clone)]
 pub(crate) struct SameProfile(pub(crate) Arc<Profile>);
 
@@ -183,25 +184,25 @@ impl PartialEq for SameProfile {
 
 impl Eq for SameProfile {}
 
-/// A question for an agent's own record.
+/// A question to an agent's own record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     /// The agent's process.
     pub(crate) pid: u32,
     /// The prompt.
     pub(crate) text: Arc<str>,
-    /// Nothing older is about it.
+    /// When the prompt was given; nothing older is about it.
     pub(crate) since: Timestamp,
-    /// Whether an earlier daemon has given the prompt.
+    /// Whether an earlier daemon gave the prompt.
     pub(crate) resumed: bool,
-    /// What the agent calls the turn, where that is known.
+    /// What the agent calls the turn, if known.
     pub(crate) turn: Option<Arc<str>>,
-    /// The record that the agent says it writes.
+    /// The record that the agent says it writes to.
     pub(crate) transcript: Option<Arc<PathBuf>>,
 }
 
 impl Query {
-    /// Returns what the turn is looked for by.
+    /// Returns what identifies the turn.
     pub(crate) fn wanted(&self) -> Wanted<'_> {
         Wanted {
             id: self.turn.as_deref(),
@@ -214,21 +215,21 @@ impl Query {
 /// What was seen of an attempt at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observation {
-    /// Its session, as the sessions were last looked at; `None`: they were not yet.
+    /// Its session at the last look at all sessions; `None`: there was no look yet.
     pub(crate) sight: Option<Sight>,
     /// What its job has left.
     pub(crate) files: Option<Files>,
-    /// The pane's screen, read this moment; `None`: it was not asked for, or cannot be read.
+    /// The pane's screen, read just now; `None`: it was not asked for, or cannot be read.
     pub(crate) screen: Option<Shown>,
     /// What the agent has written down.
     pub(crate) record: Record,
-    /// Whether the process that was asked about is there.
+    /// Whether the process that was asked about still runs.
     pub(crate) process_lives: bool,
-    /// What a person asks.
+    /// What a person has requested.
     pub(crate) request: Option<Request>,
     /// What people have answered, oldest first.
     pub(crate) replies: Vec<Reply>,
-    /// What became of the last act that was performed since the last step.
+    /// The result of the last act since the last step.
     pub(crate) done: Option<Done>,
 }
 
@@ -250,68 +251,68 @@ impl Sight {
     }
 }
 
-/// Whether a session is there.
+/// Whether a session was found.
 #[derive(Debug, Clone)]
 pub(crate) enum Presence {
     /// It is.
     Here(Arc<PaneSight>),
     /// It is not among the sessions.
     Missing {
-        /// Whether the pane's process and its tmux server are still there: then it is only not seen.
+        /// Whether the pane's process and its tmux server still run; if so, it is only not seen.
         lives: bool,
     },
 }
 
-/// What a look tells of a session.
+/// What a look shows of a session.
 #[derive(Debug, Clone)]
 pub(crate) struct PaneSight {
-    /// Whether nothing runs there and nobody is at it.
+    /// Whether nothing runs there and nobody is using it.
     pub(crate) idle: bool,
-    /// Whether its shell waits for a line: whatever it was given has ended.
+    /// Whether its shell waits for a line, so whatever it was given has ended.
     pub(crate) at_prompt: bool,
-    /// Whether its shell tells of its line itself, and takes a job up by a key.
+    /// Whether its shell itself reports on its line, and takes a job up by a key.
     pub(crate) tells: bool,
-    /// The process group in the foreground, where it is not the shell's own.
+    /// The process group in the foreground, unless it is the shell's own.
     pub(crate) foreground: Option<u32>,
-    /// Column and row of the cursor.
+    /// The cursor's column and row.
     pub(crate) cursor: (u32, u32),
     /// Whether its output is piped somewhere.
     pub(crate) piped: bool,
-    /// Where it stands.
+    /// Its working directory.
     pub(crate) directory: Option<String>,
-    /// The shell, where it is one.
+    /// The shell, if it is one.
     pub(crate) shell: Option<Shell>,
-    /// Whether what the shell exports is to be told before a job: it is not known.
+    /// Whether the shell must report what it exports before a job, because that is not known.
     pub(crate) untold: bool,
-    /// The agent, where it is one.
+    /// The agent, if it is one.
     pub(crate) agent: Option<AgentSight>,
 }
 
-/// What a look tells of an agent.
+/// What a look shows of an agent.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentSight {
     pub(crate) profile: Arc<Profile>,
-    /// Its process.
+    /// The id of its process.
     pub(crate) pid: u32,
-    /// With the id it names the process for good.
+    /// Together with the id, this identifies the process for good.
     pub(crate) began: u64,
-    /// When that process began.
+    /// When that process started.
     pub(crate) started: Option<Timestamp>,
     /// The program in the foreground, as tmux calls it.
     pub(crate) command: String,
-    /// What it has told itself, last.
+    /// What it has last reported itself.
     pub(crate) report: Option<Report>,
-    /// The turns that it has told of by their names.
+    /// The turns that it has reported by their names.
     pub(crate) told: ToldTurns,
     pub(crate) signals: Vec<Signal>,
     pub(crate) verdict: Verdict,
-    /// It is known to keep no record, whatever its profile says.
+    /// Whether it is known to keep no record, whatever its profile says.
     pub(crate) keeps_none: bool,
-    /// For how long at least nothing has appeared there.
+    /// How long nothing has appeared there, at least.
     pub(crate) quiet: Duration,
-    /// The record that it writes, where that is known.
+    /// The record that it writes to, if known.
     pub(crate) record: Option<PathBuf>,
-    /// It shows the alternate screen.
+    /// Whether it shows the alternate screen.
     pub(crate) alternate: bool,
 }
 
@@ -327,51 +328,51 @@ impl AgentSight {
 pub(crate) struct Files {
     /// Who has the job.
     pub(crate) taken: Option<Taken>,
-    /// Whether the script is there.
+    /// Whether the script exists.
     pub(crate) script: bool,
-    /// The exit code, once it is there and whole.
+    /// The exit code, once it is completely written.
     pub(crate) exit: Option<i32>,
-    /// Whether something of the job stands stopped, or the exit code says that it was.
+    /// Whether a process of the job is stopped, or the exit code says that it was.
     pub(crate) stopped: bool,
-    /// Whether the file of the exit code is there and nothing stands in it.
+    /// Whether the file of the exit code exists but is empty.
     pub(crate) exit_empty: bool,
-    /// What the line has ended with by which the shell ran the job, once it is back at its prompt and
-    /// the job has left no code.
+    /// The status of the line by which the shell ran the job, if the shell is back at its prompt
+    /// and the job has left no code.
     pub(crate) back: Option<i32>,
-    /// What the shell has said to the key.
+    /// How the shell has responded to the key.
     pub(crate) said: Option<Said>,
-    /// The step that was noted last, and how long ago by the clock of the file system.
+    /// The step that was last recorded, and how long ago by the clock of the file system.
     pub(crate) step: Option<(Step, Duration)>,
-    /// Whether its output is whole: the reader has ended, or there is none.
+    /// Whether its output is complete: the reader has ended, or there is none.
     pub(crate) output_whole: bool,
 }
 
-/// A screen of an agent, read.
+/// An agent's screen, interpreted.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     pub(crate) says: Says,
     /// What was seen, for people.
     pub(crate) detail: String,
-    /// Whether our text, and nothing else, stands in the composer.
+    /// Whether the composer holds our text and nothing else.
     pub(crate) holds_text: bool,
-    /// Whether our text, or a part of it, and nothing else stands in the composer.
+    /// Whether the composer holds our text or a part of it, and nothing else.
     pub(crate) part_of_text: bool,
-    /// Whether what stands in the composer has to do with our text.
+    /// Whether the content of the composer has to do with our text.
     pub(crate) near_text: bool,
-    /// Whether our text is the last that is shown, of a program that has no composer.
+    /// Whether our text is the last that is shown, for a program that has no composer.
     pub(crate) ends_with_text: bool,
-    /// How often our text is to be seen as one that was given.
+    /// How often our text is shown as one that was given.
     pub(crate) given: usize,
-    /// What stands in the composer.
+    /// The content of the composer.
     pub(crate) draft: Option<String>,
-    /// The pane is in copy mode or another one.
+    /// Whether the pane is in copy mode or another mode.
     pub(crate) in_mode: bool,
-    /// Where the cursor stands, shown or not.
+    /// The cursor's position, whether it is shown or not.
     pub(crate) cursor: (u32, u32),
 }
 
 impl Shown {
-    /// Why nothing may be typed there.
+    /// Returns why nothing may be typed there.
     fn reason(&self) -> &str {
         if self.in_mode {
             "the pane is in copy mode"
@@ -381,83 +382,83 @@ impl Shown {
     }
 }
 
-/// What an agent's own record tells.
+/// What an agent's own record says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
     /// The turn of the text that was asked about.
     pub(crate) own: Option<Written>,
-    /// The latest turn that began since.
+    /// The latest turn that began since then.
     pub(crate) latest: Option<Written>,
-    /// Where it stands.
+    /// The path of the record.
     pub(crate) path: Option<PathBuf>,
     /// Whether the text was ever found in it.
     pub(crate) found: bool,
-    /// Several records tell of the text, and none is believed.
+    /// Whether several records contain the text, so that none is believed.
     pub(crate) several: bool,
 }
 
-/// A turn as an agent's own record tells of it.
+/// A turn as an agent's own record describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     /// What the agent calls it.
     pub(crate) id: Option<String>,
-    /// How it ended; `None`: it is still open.
+    /// How it ended; `None`: it has not ended.
     pub(crate) how: Option<How>,
-    /// Once it has ended: its final message, else all that it said.
+    /// After it has ended, its final message, or everything that it said.
     pub(crate) response: Option<String>,
     pub(crate) began: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
-    /// When something of it was written last.
+    /// When anything about it was last written.
     pub(crate) last: Option<Timestamp>,
     /// The files that it changed.
     pub(crate) files: Vec<String>,
-    /// All that it said, of one that nobody has written to for minutes.
+    /// Everything that it said, if nothing has been written to it for minutes.
     pub(crate) said: Option<String>,
 }
 
 /// What a machine wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Act {
-    /// Look whether the task's directory can be entered, and at the branch there where it is required.
-    /// May take its time: a request of a person's ends it.
+    /// Check whether the task's directory can be entered, and the branch there if one is required.
+    /// This may take a while; a person's request ends it.
     LookAtPlace {
-        /// Where the session stands.
+        /// The session's working directory.
         stands: Option<String>,
     },
     /// Write the files of a job.
     WriteJob {
-        /// For which shell.
+        /// The shell for which they are written.
         shell: Shell,
-        /// Where its cursor stands.
+        /// The position of its cursor.
         cursor: (u32, u32),
-        /// Whether the pane is piped to somebody else.
+        /// Whether the pane is piped to someone else.
         piped: bool,
-        /// Whether the shell is to tell what it exports before.
+        /// Whether the shell is to report what it exports before the job.
         untold: bool,
         /// Whether the shell takes the job up by a key.
         tells: bool,
     },
-    /// Run the task's prerequisites beside the agent. May take its time.
+    /// Run the task's prerequisites alongside the agent. This may take a while.
     RunPrerequisites {
-        /// Where the session stands.
+        /// The session's working directory.
         stands: Option<String>,
     },
-    /// Commit that the attempt has come to a phase.
+    /// Commit that the attempt has reached a phase.
     Advance {
-        /// Which.
+        /// The phase.
         phase: Phase,
         /// The cause, for people.
         details: String,
     },
     /// Type the line of a job.
     Type(TypedLine),
-    /// Take a job back, unless its shell has it.
+    /// Withdraw a job, unless its shell has it.
     Withdraw,
-    /// End the reader of the pane's output, and wait for it a moment.
+    /// End the reader of the pane's output, and wait for it briefly.
     CloseReader,
-    /// Cut off what an interrupted job did not print.
+    /// Cut off what an interrupted job did not print itself.
     CutPrompt,
-    /// Read what a failed preparation has said.
+    /// Read what a failed preparation has printed.
     ReadPreparation,
     /// Press Ctrl-C.
     Interrupt,
@@ -465,33 +466,33 @@ pub(crate) enum Act {
     Signal(u32, probe::Signal),
     /// Take the right to write into the pane.
     TakePane,
-    /// Give that back.
+    /// Give up that right.
     LeavePane,
-    /// Follow an agent's record from now on, where it tells no times.
+    /// Follow an agent's record from now on, if its entries have no times.
     FollowFromNow {
         /// The agent's process.
         pid: u32,
     },
-    /// What stands in the record by now is old.
+    /// Treat everything that is in the record by now as old.
     AgeRecord,
     /// Paste a text.
     Paste {
         /// The text.
         text: Arc<str>,
-        /// Where the cursor must stand.
+        /// The required position of the cursor.
         cursor: (u32, u32),
-        /// The program that must be in the foreground.
+        /// The required program in the foreground.
         command: String,
     },
     /// Press keys.
     Press {
-        /// What is typed as it is, first.
+        /// Literal text, typed first.
         literal: String,
-        /// tmux's names of keys.
+        /// Keys by tmux's names.
         names: Vec<String>,
-        /// Where the cursor must stand.
+        /// The required position of the cursor.
         cursor: (u32, u32),
-        /// The program that must be in the foreground.
+        /// The required program in the foreground.
         command: String,
     },
     /// Read the answer that the pane shows below the prompt.
@@ -501,50 +502,50 @@ pub(crate) enum Act {
         /// Whether the pane shows the alternate screen.
         alternate: bool,
     },
-    /// Read the prompts that the pane shows as given.
+    /// Read which prompts the pane shows as given.
     ReadGiven {
-        /// The one below which others are looked for.
+        /// The prompt below which others are looked for.
         text: Arc<str>,
         /// Whether the pane shows the alternate screen.
         alternate: bool,
     },
     /// Commit that the agent waits for a person.
     Ask {
-        /// For what.
+        /// What it asks.
         question: String,
-        /// All that it has said.
+        /// Everything that it has said.
         said: Option<String>,
     },
-    /// Let a person know of it, in the ways that were configured.
+    /// Notify a person of it, in the ways that are configured.
     TellPerson {
-        /// What is asked.
+        /// What it asks.
         question: String,
     },
-    /// Commit that the agent goes on.
+    /// Commit that the agent continues.
     GoOn {
         /// The cause, for people.
         details: String,
     },
     /// Commit that a reply is being given.
     TakeReply {
-        /// Which.
+        /// The reply.
         reply: Reply,
-        /// How, for people.
+        /// How it is given, for people.
         details: String,
     },
-    /// Commit that the replies to the task are not given.
+    /// Commit that the replies to the task are discarded.
     DropReplies {
         /// Why, for people.
         why: String,
     },
     /// Commit a row about the session.
     NoteSession {
-        /// What happens.
+        /// The row's action.
         action: &'static str,
-        /// For people.
+        /// Details, for people.
         details: String,
     },
-    /// Tell what chooses sessions.
+    /// Inform the part that chooses sessions.
     Tell(Note),
     /// Commit the end.
     End(Box<Ending>),
@@ -556,17 +557,17 @@ pub(crate) struct Ending {
     pub(crate) outcome: Outcome,
     pub(crate) event: Event,
     pub(crate) exit_code: Option<i32>,
-    /// Why, for people; `None`: it went well.
+    /// Why, for people; `None`: it succeeded.
     pub(crate) reason: Option<String>,
-    /// How long the task is left alone before its next try.
+    /// How long the task rests before its next try.
     pub(crate) backoff: Option<Duration>,
     /// Where its output is.
     pub(crate) output: Output,
-    /// What is known of an agent's turn.
+    /// What is known about an agent's turn.
     pub(crate) turn: Option<TurnFacts>,
-    /// A limit that the agent came to.
+    /// A limit that the agent has reached.
     pub(crate) limit: Option<Limit>,
-    /// What the session is left with.
+    /// What the job leaves in the session.
     pub(crate) leaves: Leaves,
 }
 
@@ -577,7 +578,7 @@ pub(crate) enum Output {
     None,
     /// In the files of the job.
     Files,
-    /// Here.
+    /// This text.
     Text(String),
 }
 
@@ -586,9 +587,9 @@ pub(crate) enum Output {
 pub(crate) enum Leaves {
     /// Nothing that matters.
     Nothing,
-    /// The shell will tell of its variables when it is back at its prompt.
+    /// The shell will report its variables when it is back at its prompt.
     Variables,
-    /// Something that is to be undone.
+    /// Something that must be undone.
     Unclean,
 }
 
@@ -614,7 +615,7 @@ impl Ending {
         }
     }
 
-    /// Ends a failed try: tried again where tries are left, else for good.
+    /// Ends a failed try: the task is tried again if tries are left, and otherwise fails for good.
     fn failed(brief: &Brief, outcome: Outcome) -> Self {
         let tries = brief.task.tries + 1;
         let retry = tries <= brief.task.max_retries;
@@ -626,62 +627,62 @@ impl Ending {
     }
 }
 
-/// What an attempt tells the part that chooses sessions.
+/// What an attempt reports to the part that chooses sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note {
-    /// Its session was typed into: what runs there may change its variables.
+    /// Its session was typed into; what runs there may change the session's variables.
     Typed,
-    /// Its session is to be skipped for so long, and why.
+    /// Its session must be skipped for this long, for this reason.
     Hold(Duration, String),
-    /// Its shell was asked to take the job up, and why it did not.
+    /// Its shell was asked to take the job up and declined, for this reason.
     Declined(&'static str),
-    /// Its session did not take the prompt; whether it was pasted already.
+    /// Its session did not take the prompt.
     Refused {
-        /// It was.
+        /// Whether it was pasted already.
         pasted: bool,
     },
     /// Its turn has begun.
     Begun,
-    /// No record told of its turn.
+    /// No record contained its turn.
     NoRecord,
-    /// What was set for sessions has changed: a pause of a provider.
+    /// The settings of sessions have changed: a provider was paused.
     Orders,
 }
 
-/// What became of an act.
+/// The result of an act.
 #[derive(Debug, Clone)]
 pub(crate) enum Done {
     /// It was carried out.
     Fine,
-    /// The place: the directory as the system names it, or why the task cannot run there.
+    /// The resolved path of the directory, or why the task cannot run there.
     Place(Result<Option<String>, String>),
-    /// The job was written; the line to type.
+    /// The line to type, now that the job is written.
     Written(Result<TypedLine, Unwritten>),
     /// The prerequisites have ended.
     Prerequisites(Result<(), String>),
-    /// The line, the text, the keys.
+    /// Whether the line, the text or the keys were typed.
     Typed(Typed),
     /// Who has the job.
     Withdrawn(Result<Taken, String>),
-    /// What a failed preparation has said, where the shell stands, and the branch there.
+    /// What a failed preparation has printed, and where its shell is.
     Preparation {
         /// Its last lines.
         lines: Vec<String>,
-        /// A directory.
+        /// The shell's directory.
         stands: PathBuf,
-        /// Its branch, or why that is not known.
+        /// The branch there, or why it is not known.
         branch: Result<Option<String>, String>,
     },
-    /// Whether the right to write into the pane was had.
+    /// Whether the right to write into the pane was obtained.
     Pane(Result<bool, String>),
-    /// The answer, and all that stands below the prompt; `None`: it cannot be read.
+    /// The answer, and everything below the prompt; `None`: it cannot be read.
     Answer(Option<(String, String)>),
     /// The prompts that are shown; `None`: they cannot be read.
     Given(Option<screen::Given>),
 }
 
 impl Done {
-    /// Whether the acts after it are to be performed, too.
+    /// Whether the acts after it are to be performed.
     fn is_fine(&self) -> bool {
         match self {
             Self::Fine | Self::Answer(_) | Self::Given(_) => true,
@@ -699,29 +700,29 @@ impl Done {
 /// Why a job was not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unwritten {
-    /// Its secret values are not there: the task cannot run.
+    /// Its secret values are missing; the task cannot run.
     Secrets(String),
-    /// The spool cannot be written: no fault of the task's.
+    /// The spool cannot be written; this is not the task's fault.
     Spool(String),
 }
 
 /// How often sessions did not take a prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Refusals {
-    /// In all.
+    /// In total.
     pub(crate) all: u32,
     /// After it was pasted.
     pub(crate) pasted: u32,
 }
 
-/// What all attempts are told when the sessions were looked at.
+/// What all attempts are told after a look at the sessions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scan {
     /// When the look began; `None`: there was none yet.
     pub(crate) at: Option<Tick>,
-    /// The sessions that there are.
+    /// The sessions that exist.
     pub(crate) sessions: BTreeMap<Identity, Arc<PaneSight>>,
-    /// What people ask for tasks in flight.
+    /// What people request for tasks in flight.
     pub(crate) requests: BTreeMap<TaskId, Request>,
     /// What people have answered, oldest first.
     pub(crate) replies: Vec<Reply>,

@@ -1,5 +1,5 @@
-//! An agent's own record, found and followed for one turn. All that is read here may take its time,
-//! and so it is read beside everything else.
+//! An agent's own record, found and followed for one turn. Reading it may take a while, so that
+//! happens alongside everything else.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::probe::{self, Directory};
 /// How often the record of a turn is looked for.
 const SEARCH_EVERY: Duration = Duration::from_millis(300);
 
-/// How long a look at a record that is known may take.
+/// How long a look at a known record may take.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
-/// Of a larger record only the end is read, in bytes.
+/// Only the end of a larger record is read, in bytes.
 const READ_WHOLE: u64 = 16 << 20;
 
-/// File systems tell the time of a change less finely.
+/// File systems record the time of a change less precisely.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What was said is told of a turn that has been quiet for so long, in seconds, and has not ended.
+/// What was said is reported for an open turn that has been quiet for this long, in seconds.
 const QUIET: i64 = 300;
 
 /// The variable that `~` stands for.
@@ -36,28 +36,28 @@ const HOME: &str = "HOME";
 #[derive(Default)]
 pub(crate) struct Reader {
     follower: Option<Box<Follower>>,
-    /// Whether the text was found in what is followed.
+    /// Whether the text was found in the followed record.
     found: bool,
-    /// Whether what is followed was followed since before the text was given.
+    /// True if we were already following the record when the text was given.
     watched: bool,
     several: bool,
     searched: Option<Tick>,
     searching: Option<oneshot::Receiver<Found>>,
-    /// A read that has not ended.
+    /// A read that has not finished.
     reading: Option<oneshot::Receiver<Option<Box<Follower>>>>,
 }
 
-/// What a search has come to.
+/// The result of a search.
 enum Found {
-    /// Nothing tells of the text.
+    /// No record contains the text.
     None,
-    /// One record does.
+    /// One record contains it.
     One(Box<Follower>),
-    /// Several do, and none is believed.
+    /// Several records contain it, so none is believed.
     Several,
 }
 
-/// Runs something on a thread of its own.
+/// Runs something on its own thread.
 fn beside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> oneshot::Receiver<R> {
     let (tell, told) = oneshot::channel();
     let spawned = std::thread::Builder::new()
@@ -66,14 +66,14 @@ fn beside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> onesh
             let _ = tell.send(work());
         });
     if let Err(error) = spawned {
-        // The receiver sees that nothing comes.
+        // The receiver notices that nothing will come.
         tracing::warn!("cannot read a record: {error}");
     }
     told
 }
 
 impl Reader {
-    /// Looks at what the record tells. Records that are `taken` are others'.
+    /// Looks at what the record says. Records in `taken` belong to others.
     pub(crate) async fn look(
         &mut self,
         profile: &Profile,
@@ -92,7 +92,7 @@ impl Reader {
         self.record(query, now)
     }
 
-    /// Reads what was written since.
+    /// Reads what was written since the last read.
     async fn read(&mut self) {
         let mut reading = match (self.reading.take(), self.follower.take()) {
             (Some(reading), _) => reading,
@@ -107,7 +107,7 @@ impl Reader {
         };
         match tokio::time::timeout(READ_WITHIN, &mut reading).await {
             Ok(read) => self.follower = read.ok().flatten(),
-            // Its file system gives no answer: what is known of it is all that there is.
+            // Its file system does not answer, so what is known of it must do.
             Err(_) => self.reading = Some(reading),
         }
     }
@@ -121,7 +121,7 @@ impl Reader {
         now: Now,
     ) {
         if self.reading.is_some() || (self.follower.is_some() && (self.found || self.watched)) {
-            // What tells no times is not read anew: what is old would be taken for new.
+            // A record without times is not read again from the start: old entries would look new.
             return;
         }
         let due = self
@@ -171,7 +171,7 @@ impl Reader {
         let latest = follower.turn().and_then(|turn| {
             match turn.began.or(turn.last) {
                 Some(began) => (began >= query.since).then_some(turn),
-                // It tells no times: what was there when it was asked is old.
+                // It has no times, so what was there when the prompt was given is old.
                 None => follower.fresh(),
             }
         });
@@ -184,21 +184,21 @@ impl Reader {
         }
     }
 
-    /// The record that is known to be of this turn.
+    /// Returns the path of the record that is known to contain this turn.
     pub(crate) fn path(&self) -> Option<&Path> {
         let follower = self.follower.as_ref().filter(|_| self.found)?;
         Some(follower.path())
     }
 
-    /// Marks all that stands in the record as older than what follows.
+    /// Marks everything in the record as older than what follows.
     pub(crate) fn age(&mut self) {
         if let Some(follower) = &mut self.follower {
             follower.age();
         }
     }
 
-    /// Follows a record that tells no times from before the text is given: what stands there already is
-    /// about others, also where it is word for word the same.
+    /// Follows a record without times from before the text is given. What it already contains is
+    /// about other prompts, even if the words are the same.
     pub(crate) async fn follow_from_now(&mut self, profile: &Profile, pid: u32) {
         let Some(spec) = profile.transcript.clone() else {
             return;
@@ -217,7 +217,7 @@ impl Reader {
         self.watched = self.follower.is_some();
     }
 
-    /// Gives the record away that was found.
+    /// Gives away the record that was found.
     pub(crate) fn into_follower(self) -> Option<Box<Follower>> {
         self.follower.filter(|_| self.found)
     }
@@ -248,8 +248,8 @@ struct Search {
 }
 
 impl Search {
-    /// Finds the record in which the text stands: of the files that the agent has open or has written
-    /// to since, the one that tells of this very text.
+    /// Finds the record that contains the text: of the files that the agent has open or has written
+    /// to since, the one with this very text.
     fn run(self) -> Found {
         let spec = &self.spec;
         let query = &self.query;
@@ -275,13 +275,13 @@ impl Search {
             } else {
                 continue;
             };
-            // A record is read in several goes, of 4 MiB.
+            // A record is read in several steps of 4 MiB.
             for _ in 0..READ_WHOLE.div_ceil(4 << 20) {
                 if follower.read().is_err() {
                     break;
                 }
             }
-            // Where an earlier daemon has given it, answers may have followed it.
+            // If an earlier daemon gave it, answers may have followed it.
             let latest = follower.turn().and_then(|turn| turn.began);
             let follows = query.turn.is_none()
                 && query.resumed
@@ -298,8 +298,8 @@ impl Search {
     }
 }
 
-/// Returns the records that an agent's processes have open: what is recognised may be a wrapper of the
-/// one that writes.
+/// Returns the records that an agent's processes have open. The process that was recognized may
+/// only be a wrapper of the one that writes.
 pub(crate) fn open_records(
     spec: &transcript::Spec,
     pane_pid: u32,
@@ -313,7 +313,7 @@ pub(crate) fn open_records(
         .collect()
 }
 
-/// Returns the variables that say where an agent keeps its records, and where it stands.
+/// Returns the variables that determine where an agent keeps its records, and its directory.
 pub(crate) fn surroundings(
     pid: u32,
     spec: &transcript::Spec,

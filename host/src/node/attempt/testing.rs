@@ -13,10 +13,10 @@ use crate::model::task::{Event, NewTask, Outcome, Phase, Task};
 use crate::store::OpenAttempt;
 use crate::tmux::TypedLine;
 
-/// Where the wall clock stands at the origin, in seconds.
+/// The wall clock at the origin, in seconds.
 pub(crate) const EPOCH: i64 = 1_800_000_000;
 
-/// The moment so many milliseconds after the origin.
+/// Returns the moment this many milliseconds after the origin.
 pub(super) fn at(ms: u64) -> Now {
     Now {
         wall: wall(ms),
@@ -24,7 +24,7 @@ pub(super) fn at(ms: u64) -> Now {
     }
 }
 
-/// The same by the wall clock.
+/// Returns the same moment by the wall clock.
 pub(super) fn wall(ms: u64) -> Timestamp {
     let origin = Timestamp::from_second(EPOCH).expect("a time");
     origin + Duration::from_millis(ms)
@@ -58,7 +58,7 @@ pub(super) fn brief(task: Task) -> Brief {
     }
 }
 
-/// An attempt as its row tells of it.
+/// Returns an attempt as its row describes it.
 pub(super) fn open(phase: Phase) -> OpenAttempt {
     OpenAttempt {
         id: AttemptId(5),
@@ -91,7 +91,7 @@ pub(super) fn typed_line() -> TypedLine {
     }
 }
 
-/// A shell at its prompt, but for what `change` says.
+/// Returns a shell at its prompt, with the changes that `change` makes.
 pub(super) fn pane(change: impl FnOnce(&mut PaneSight)) -> Presence {
     let mut pane = PaneSight {
         idle: true,
@@ -119,7 +119,7 @@ pub(super) fn seen(pane: Presence) -> Observation {
     seen_at(pane, 0)
 }
 
-/// A look that began at so many milliseconds.
+/// Returns a look that began at this many milliseconds.
 pub(super) fn seen_at(pane: Presence, ms: u64) -> Observation {
     Observation {
         sight: Some(Sight {
@@ -130,7 +130,7 @@ pub(super) fn seen_at(pane: Presence, ms: u64) -> Observation {
     }
 }
 
-/// The end that was decided.
+/// Returns the end that was decided.
 pub(super) fn end(next: &Next) -> &Ending {
     let end = next.acts.iter().find_map(|act| match act {
         Act::End(end) => Some(&**end),
@@ -144,7 +144,7 @@ pub(super) fn outcome(next: &Next) -> (Outcome, Event) {
     (end.outcome, end.event)
 }
 
-/// For how long the session is to be skipped.
+/// Returns how long the session is to be skipped.
 pub(super) fn held(next: &Next) -> Option<Duration> {
     next.acts.iter().find_map(|act| match act {
         Act::Tell(Note::Hold(rest, _)) => Some(*rest),
@@ -152,7 +152,7 @@ pub(super) fn held(next: &Next) -> Option<Duration> {
     })
 }
 
-/// What is done to the process.
+/// Returns what is done to the process.
 pub(super) fn acts(next: &Next) -> Vec<Act> {
     let acts = next.acts.iter();
     acts.filter(|act| matches!(act, Act::Interrupt | Act::Signal(..)))

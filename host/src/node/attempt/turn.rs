@@ -6,13 +6,15 @@
 //!                                      +- reply --+
 //! ```
 //!
-//! A prompt is pasted, seen to stand in the composer, submitted, and seen to be taken up. Each act
-//! stands in the ledger before it happens, and each look is taken just before the act; tmux itself
-//! compares that the pane is still as it was looked at. Nothing is ever cleared or cancelled, no key
-//! goes into a dialog without a person's word, and the key that submits is pressed again only while
-//! our own text still stands there.
+//! A prompt is pasted, seen in the composer, submitted, and seen to be taken up. Each act is
+//! recorded in the ledger before it happens, and each look is taken just before the act; tmux
+//! itself checks that the pane has not changed since the look. Nothing is ever cancelled, and
+//! nothing but our own unsubmitted text is ever cleared. No key goes into a dialog unless a person
+//! says so, and the key that submits is pressed again only while our own text is still in the
+//! composer.
 //!
-//! [`giving`] is the way to the agent, [`running`] what follows, [`ending`] how that ends.
+//! [`giving`] brings a text to the agent, [`running`] handles what follows, and [`ending`] decides
+//! how a turn ended.
 
 mod ending;
 mod giving;
@@ -45,13 +47,13 @@ use taking_back::{TakingBack, Then};
 /// How often a pane is looked at while a prompt is on its way.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// A daemon that takes up a paste looks for it this long.
+/// How long a daemon that resumes an attempt looks for what was pasted.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
 
-/// The record of an agent that has ended is read for so long.
+/// How long the record of an agent that has ended is still read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// An agent may be behind an editor of its own for so long.
+/// How long an agent may be hidden by an editor that it has started.
 const BEHIND: Duration = Duration::from_secs(300);
 
 /// An attempt at an agent.
@@ -59,100 +61,101 @@ const BEHIND: Duration = Duration::from_secs(300);
 pub(crate) struct Turn {
     brief: Brief,
     rules: Rules,
-    /// How often sessions did not take this prompt before.
+    /// How often sessions refused this prompt before.
     refusals: Refusals,
-    /// The phase that its row tells of.
+    /// The phase in its row.
     phase: Phase,
     state: State,
-    /// The last reply that was looked at: it is given once, or never.
+    /// The last reply that was considered; each is given once or never.
     heard_reply: i64,
 }
 
-/// How far it has come.
+/// How far the attempt has come.
 #[derive(Debug, Clone)]
 enum State {
-    /// Its session is reserved. `resumed`: by a daemon that has ended.
+    /// Its session is reserved; if `resumed`, by a daemon that has ended.
     Claimed { resumed: bool },
-    /// Its directory is being looked at.
+    /// Its directory is being checked.
     Looking { to: Box<Agent> },
-    /// Its prerequisites run, beside the agent.
+    /// Its prerequisites are running alongside the agent.
     Preparing { to: Box<Agent> },
-    /// An earlier daemon has begun it, and its agent is not seen yet.
+    /// An earlier daemon began it, and its agent has not been seen yet.
     Lost(Lost),
-    /// An earlier daemon has begun it, and its directory is being looked at.
+    /// An earlier daemon began it, and its directory is being checked.
     Finding { lost: Lost, to: Box<Agent> },
     /// A text is on its way to the agent.
     Giving(Box<Agent>, Giving),
     /// The agent has it.
     Running(Box<Agent>, Running),
-    /// What was pasted and not submitted is taken out of the composer again.
+    /// A text that was pasted but not submitted is being removed from the composer.
     TakingBack(Box<Agent>, TakingBack),
     /// Nothing more happens.
     Ended,
 }
 
-/// What is known of an attempt that an earlier daemon has begun.
+/// What is known about an attempt that an earlier daemon began.
 #[derive(Debug, Clone)]
 struct Lost {
-    /// When this daemon took it up.
+    /// When this daemon resumed it.
     since: Tick,
     /// When bytes may first have reached the pane.
     given: Timestamp,
-    /// When the key that submits was pressed last, where it was.
+    /// When the key that submits was last pressed, if it was.
     submitted: Option<Timestamp>,
     /// When it was last known to run.
     started: Tick,
-    /// A turn of its agent's had ended in a question, and that was answered.
+    /// Whether a turn of its agent had ended in a question that was then answered.
     answered: bool,
 }
 
-/// The agent that has the prompt, and what it was given last.
+/// The agent that has the prompt, and what it was last given.
 #[derive(Debug, Clone)]
 struct Agent {
     profile: Arc<Profile>,
     pid: u32,
     began: u64,
-    /// The text that was or is to be pasted; empty: it is not known, or a person has typed it.
+    /// The text that was or is to be pasted. Empty if it is unknown or a person typed it.
     text: Arc<str>,
-    /// When it was given at the earliest: nothing older is about it.
+    /// The earliest time at which it was given; nothing older is about it.
     given: Timestamp,
     /// When it was submitted.
     submitted: Option<Timestamp>,
-    /// An earlier daemon saw its turn run.
+    /// Whether an earlier daemon saw its turn running.
     ran_before: bool,
-    /// When the last report was made that is about something before it.
+    /// The time of the last report that is about something earlier.
     heard: Option<Timestamp>,
-    /// An earlier daemon has given it.
+    /// Whether an earlier daemon gave it.
     resumed: bool,
-    /// It is an answer to what the agent asked.
+    /// Whether it is an answer to a question of the agent.
     is_reply: bool,
-    /// What the agent calls the text's turn, once it has told.
+    /// What the agent calls the text's turn, once it has said so.
     turn: Option<Arc<str>>,
-    /// How often the text was to be seen as given before it was pasted.
+    /// How often the text was shown as given before it was pasted.
     shown: usize,
-    /// The record that it says it writes.
+    /// The record that the agent says it writes to.
     transcript: Option<Arc<PathBuf>>,
     /// When its process was first seen to have ended.
     gone: Option<Tick>,
 }
 
-/// What an agent waits for.
+/// What an agent is waiting for.
 #[derive(Debug, Clone)]
 struct Question {
-    /// What it asks, as the store was told.
+    /// What it asks, in the words that the store was given.
     asks: String,
-    /// When the store was told.
+    /// When the store was told about it.
     since: Tick,
-    /// What it said, where its turn has ended in a question.
+    /// What it said, if its turn ended in a question.
     said: Option<(String, TurnFacts)>,
-    /// The prompts that were to be seen then.
+    /// The prompts that were shown then.
     shown: Option<screen::Given>,
-    /// When they were looked at last.
+    /// When they were last looked at.
     shown_at: Tick,
 }
 
 impl Agent {
-    /// Takes what the agent has told up to a moment for heard: it is about nothing that comes later.
+    /// Marks what the agent has reported up to a moment as heard, so it is about nothing that comes
+    /// later.
     fn hear_until(&mut self, sight: &AgentSight, moment: Timestamp) {
         let told = sight.report.as_ref().map(|report| report.at);
         if let Some(told) = told.filter(|&told| told <= moment) {
@@ -179,7 +182,7 @@ impl Agent {
         }
     }
 
-    /// Learns what the agent calls the text's turn: its hooks tell, or its record.
+    /// Learns what the agent calls the text's turn, from its hooks or from its record.
     fn learn_turn(&mut self, seen: &Observation) {
         let told = self
             .seen(seen)
@@ -194,7 +197,7 @@ impl Agent {
             .seen(seen)
             .into_iter()
             .flat_map(|agent| agent.told.iter());
-        // The earliest since it was given: the same words may follow once more.
+        // The earliest one since the text was given: the same words may be given again later.
         let told = told.filter(|told| {
             let began = told.began.is_some_and(|began| began >= self.given);
             let prompt = told.prompt.as_deref();
@@ -206,34 +209,34 @@ impl Agent {
         self.turn = told.or_else(written);
     }
 
-    /// The text is another from here on.
+    /// Forgets the name of the turn, because the text is a different one from here on.
     fn forget_turn(&mut self) {
         self.turn = None;
     }
 
-    /// Returns what the agent's hooks have told of the text's turn.
+    /// Returns what the agent's hooks have reported about the text's turn.
     fn told<'s>(&self, seen: &'s Observation) -> Option<&'s Told> {
         let turn = self.turn.as_deref()?;
         self.seen(seen)?.told.iter().find(|told| &*told.id == turn)
     }
 
-    /// Whether this is the agent's process still.
+    /// Whether this is still the agent's process.
     fn is(&self, seen: &AgentSight) -> bool {
         (self.pid, self.began) == (seen.pid, seen.began)
     }
 
-    /// Returns the agent as it was seen, where it is this one.
+    /// Returns the agent as it was seen, if it is this one.
     fn seen<'s>(&self, seen: &'s Observation) -> Option<&'s AgentSight> {
         let pane = seen.sight.as_ref()?.pane()?;
         pane.agent.as_ref().filter(|agent| self.is(agent))
     }
 
-    /// Returns the agent as it was seen, where it is this one and its process is there still.
+    /// Returns the agent as it was seen, if it is this one and its process still runs.
     fn alive<'s>(&self, seen: &'s Observation) -> Option<&'s AgentSight> {
         self.seen(seen).filter(|_| seen.process_lives)
     }
 
-    /// Returns what is to be looked at, but for the screen.
+    /// Returns what must be looked at, except for the screen.
     fn wants(&self) -> Wants {
         Wants {
             process: Some((self.pid, self.began)),
@@ -251,14 +254,15 @@ impl Agent {
         }
     }
 
-    /// Whether an agent that has ended may have written what was not read yet.
+    /// Whether an agent that has ended may have written something that was not read yet.
     fn may_still_tell(&mut self, now: Now) -> bool {
         let gone = *self.gone.get_or_insert(now.tick);
         self.profile.transcript.is_some() && now.tick.since(gone) < LAST_WORDS
     }
 
-    /// Returns what the record says of a turn that is to begin: of the text's own, or of an answer the
-    /// latest. Before it is known to have begun, whatever else was written is somebody else's.
+    /// Returns what the record says of a turn that is about to begin: the latest turn if the text
+    /// is an answer, and otherwise the text's own. Until it is known to have begun, anything else
+    /// in the record is someone else's.
     fn begins<'s>(&self, seen: &'s Observation, answers: bool) -> Option<&'s Written> {
         if answers || self.is_reply {
             seen.record.latest.as_ref()
@@ -267,10 +271,11 @@ impl Agent {
         }
     }
 
-    /// Returns what the record says of the text's turn: of an answer, and after a question, the latest.
+    /// Returns what the record says of the text's turn. For an answer, and after a question, this
+    /// is the latest turn.
     fn written<'s>(&self, seen: &'s Observation, asks: bool) -> Option<&'s Written> {
         let own = seen.record.own.as_ref();
-        // Where an earlier daemon saw it run, a question may have been answered since.
+        // If an earlier daemon saw it running, a question may have been answered since.
         let asked = own.is_none_or(|own| {
             let response = own.response.as_deref();
             own.how == Some(How::Done) && response.is_some_and(ending::asks)
@@ -296,7 +301,7 @@ impl Turn {
         }
     }
 
-    /// Returns the machine of an attempt as its row tells of it: an earlier daemon has begun it.
+    /// Returns the machine of an attempt that an earlier daemon began, rebuilt from its row.
     pub(crate) fn resume(open: OpenAttempt, rules: Rules, refusals: Refusals, now: Now) -> Self {
         let state = match open.phase {
             Phase::Claimed => State::Claimed { resumed: true },
@@ -329,7 +334,7 @@ impl Turn {
         }
     }
 
-    /// Returns what it is about.
+    /// Returns what the attempt is about.
     pub(crate) fn brief(&self) -> &Brief {
         &self.brief
     }
@@ -339,7 +344,7 @@ impl Turn {
         matches!(self.state, State::Ended)
     }
 
-    /// Returns what is to be looked at before the next step.
+    /// Returns what must be looked at before the next step.
     pub(crate) fn wants(&self) -> Wants {
         match &self.state {
             State::Claimed { .. }
@@ -363,10 +368,10 @@ impl Turn {
         }
     }
 
-    /// Takes the attempt a step further.
+    /// Takes the attempt one step further.
     pub(crate) fn step(mut self, seen: &Observation, now: Now) -> (Self, Next) {
         if seen.sight.is_none() {
-            // Nothing is decided before the sessions were looked at.
+            // Nothing is decided before the first look at the sessions.
             return (self, Next::wait());
         }
         let state = std::mem::replace(&mut self.state, State::Ended);
@@ -424,7 +429,7 @@ impl Turn {
         self.end(end)
     }
 
-    /// Ends an attempt of which it cannot be established what became of it.
+    /// Ends an attempt whose outcome cannot be established.
     fn lose(self, reason: impl Into<String>) -> (Self, Next) {
         let reason = reason.into();
         let hold = Act::Tell(Note::Hold(UNRESPONSIVE, reason.clone()));
@@ -432,8 +437,8 @@ impl Turn {
         self.end_after(vec![hold], end)
     }
 
-    /// Returns how an attempt ends that a person wants to end, or whose time is over. The agent is left
-    /// to itself: no key is right for every state that it may be in.
+    /// Returns how an attempt ends if a person asks for it or its time is over. The agent is left
+    /// alone: no key is right for every state that it may be in.
     fn asked_to_end(&self, state: &State, seen: &Observation, now: Now) -> Option<Ending> {
         let left = match (state, self.phase) {
             (State::Ended | State::TakingBack(..), _) => return None,
@@ -454,7 +459,7 @@ impl Turn {
             }
             None => {}
         }
-        // While a person is waited for, no time runs.
+        // No time is counted while the agent waits for a person.
         let since = match state {
             State::Running(_, running) if !running.waits() => running.since,
             State::Lost(lost) if self.phase == Phase::Running && self.brief.task.asks.is_none() => {
@@ -540,11 +545,11 @@ impl Turn {
         }
     }
 
-    /// Takes up a turn that an earlier daemon left, where its agent is still there.
+    /// Resumes a turn that an earlier daemon left, if its agent is still there.
     fn lost(self, lost: Lost, seen: &Observation, now: Now) -> (Self, Next) {
         let pane = seen.sight.as_ref().and_then(Sight::pane);
         let agent = pane.and_then(|pane| pane.agent.as_ref());
-        // One that began later was not given anything.
+        // An agent that started later was not given anything.
         let agent = agent.filter(|agent| agent.started.is_none_or(|began| began <= lost.given));
         if let (Some(pane), Some(agent)) = (pane, agent) {
             let look = Act::LookAtPlace {
@@ -553,7 +558,7 @@ impl Turn {
             let to = Box::new(Agent::of(agent, String::new(), lost.given));
             return self.to(State::Finding { lost, to }, Next::act([look]));
         }
-        // An agent may be behind an editor of its own for a while.
+        // An agent may be hidden for a while by an editor that it has started.
         let lives = seen.sight.as_ref().is_some_and(|sight| match &sight.pane {
             super::Presence::Here(_) => true,
             super::Presence::Missing { lives } => *lives,
@@ -566,7 +571,7 @@ impl Turn {
         if seen.sight.is_none() || now.tick.since(lost.since) < within {
             return self.to(State::Lost(lost), Next::again(LOOK * 4));
         }
-        // What was pasted a person may have submitted before the agent ended.
+        // A person may have submitted the pasted text before the agent ended.
         if self.phase == Phase::Claimed {
             let reason = "the agent ended before the prompt was submitted";
             let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
@@ -575,9 +580,10 @@ impl Turn {
         self.lose("the agent ended while no daemon ran: what became of the prompt is not known")
     }
 
-    /// The agent of a turn that an earlier daemon left is there: goes on from the phase of its row.
+    /// The agent of a turn that an earlier daemon left is there; continues from the phase in the
+    /// row.
     fn found(self, lost: Lost, mut to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
-        // Where the directory gives no answer, its name as it was written has to do.
+        // If the directory does not answer, its name must do as it was written.
         let wanted = match &seen.done {
             Some(Done::Place(place)) => place.as_ref().ok().and_then(Option::as_deref),
             _ => return self.to(State::Finding { lost, to }, Next::wait()),
@@ -600,11 +606,11 @@ impl Turn {
             shown_at: now.tick,
         });
         if lost.answered && question.is_none() {
-            // It is at an answer, and what that was is not known any more.
+            // The agent is working on an answer, and its text is no longer known.
             to.is_reply = true;
             to.text = Arc::from("");
         }
-        // What was reported before is about something else.
+        // Earlier reports are about something else.
         to.submitted = lost.submitted;
         let stage = match self.phase {
             Phase::Delivering => Stage::pasted(),

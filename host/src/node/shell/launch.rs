@@ -1,4 +1,5 @@
-//! A shell that we start loads the integration by itself, after the files that its person has it read.
+//! Makes a shell that we start load the integration by itself, after its person's own startup
+//! files.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
@@ -10,22 +11,22 @@ use crate::node::script::quote;
 
 use super::{Shells, write};
 
-/// So much of a file of the system is read.
+/// How much of a system file is read, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// What of a command line can be changed: the shell, and how it is made to load a file.
+/// Which shell a command line starts, and how that shell is made to load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// bash reads another file instead of `~/.bashrc`, which sources that first.
+    /// bash reads another file instead of `~/.bashrc`; that file sources `~/.bashrc` first.
     RcFile,
-    /// zsh looks for its files elsewhere, and finds the person's again from there.
+    /// zsh looks for its files elsewhere, and finds the person's own from there.
     Directory,
-    /// fish runs a command when it has read its configuration.
+    /// fish runs a command after it has read its configuration.
     Command,
 }
 
-/// Returns how this command line could be changed; `None`: it is no shell, or one that is started in a way of
-/// its own.
+/// Returns how this command line can be changed, or `None` if it starts no shell, or starts one
+/// with options that we do not know.
 fn way(words: &[String]) -> Option<Way> {
     let (program, options) = words.split_first()?;
     let name = Path::new(program).file_name()?.to_str()?;
@@ -56,8 +57,8 @@ fn rc_file(integration: &str) -> String {
     format!("[[ -r ~/.bashrc ]] && \\builtin . ~/.bashrc\n\\builtin . {integration}\n")
 }
 
-/// What zsh reads first: it looks for everything else where it would have. The integration comes last,
-/// before the first prompt.
+/// Returns what zsh reads first. It has zsh look for everything else where it would have looked
+/// anyway. The integration comes last, before the first prompt.
 fn zshenv(integration: &str) -> String {
     format!(
         r#"if [[ -n "${{__assigner_zdotdir-}}" ]]; then
@@ -79,12 +80,12 @@ precmd_functions+=(__assigner_load)
     )
 }
 
-/// `ZDOTDIR` may be set where only the new session sees it.
+/// The person's `ZDOTDIR` may be set only inside the new session, so it is saved there.
 const WITH_DIRECTORY: &str =
     r#"export __assigner_zdotdir="${ZDOTDIR-}" ZDOTDIR="$1"; shift; exec "$@""#;
 
-/// Whether a file of the system has zsh look for a person's files elsewhere: then it must find `ZDOTDIR` as it
-/// is.
+/// Whether a system file makes zsh look for a person's files elsewhere. That file must then find
+/// `ZDOTDIR` unchanged.
 fn names_directory(file: &&str) -> bool {
     let mut text = Vec::new();
     let read = File::open(file).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
@@ -92,8 +93,9 @@ fn names_directory(file: &&str) -> bool {
 }
 
 impl Shells {
-    /// Returns the command line that starts the same shell, which tells of its line from its first prompt on;
-    /// the same one where that cannot be: it is another program, or the files cannot be written.
+    /// Returns a command line that starts the same shell so that it reports on its line from its
+    /// first prompt on. Returns the same command line if it starts another program or the files
+    /// cannot be written.
     pub(crate) fn launch(&self, words: Vec<String>) -> Vec<String> {
         match self.launched(&words) {
             Ok(Some(launched)) => launched,

@@ -1,15 +1,15 @@
-//! What a shell itself tells of its line: the integration that it loads, and the files by which it
-//! and the daemon talk.
+//! What a shell itself reports about its line: the integration that it loads, and the files through
+//! which it and the daemon communicate.
 //!
 //! ```text
-//! PID        the shell: whether its line editor reads a primary prompt, which one, what the last line ended with
-//! PID.job    the daemon: the line that is to be taken up
-//! PID.said   the shell: what became of the key
+//! PID        the shell: whether its line editor reads a primary prompt, which one, the last status
+//! PID.job    the daemon: the line to take up
+//! PID.said   the shell: how it responded to the key
 //! ```
 //!
-//! The key is atomic in the shell. At a primary prompt with nothing in the line it takes up what is
-//! offered; anywhere else of the line editor it changes nothing and says why. A person who types at
-//! that moment types before it or after it.
+//! The key is atomic in the shell. At a primary prompt with an empty line, it takes up what is
+//! offered; anywhere else in the line editor, it changes nothing and says why. What a person types
+//! at that moment comes either before it or after it.
 
 mod launch;
 
@@ -22,43 +22,43 @@ use super::script::quote;
 use crate::model::session::Shell;
 use crate::probe;
 
-/// What is pressed: a sequence that no keyboard sends. `ESC` comes first, since the questions that
+/// The key: a sequence that no keyboard sends. `ESC` comes first because the questions that
 /// readline asks without its line editor ignore it.
 pub(crate) const KEY: &[u8] = b"\x1b[9907~";
 
-/// Where a shell tells, in the texts of the integration.
+/// Stands for the directory of the shells' reports in the texts of the integration.
 const DIRECTORY: &str = "@DIRECTORY@";
 
-/// A file of these is one short line.
+/// How much is read of such a file, in bytes; each is one short line.
 const LONGEST: u64 = 256;
 
-/// What a shell has told of itself last.
+/// What a shell has last reported about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Which shell it is: another program may have taken its process since.
+    /// Which shell it is. Another program may have taken over its process since.
     pub(crate) shell: Shell,
-    /// Whether its line editor reads a primary prompt. bash tells when that begins, and not when it
-    /// ends: the terminal does.
+    /// Whether its line editor reads a primary prompt. bash reports when that begins but not when
+    /// it ends; the terminal shows the end.
     pub(crate) at_prompt: bool,
     /// How many prompts it has drawn.
     pub(crate) prompts: u64,
 }
 
-/// What a shell has said to the key.
+/// How a shell has responded to the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Said {
     /// It takes up the job.
     Taken,
-    /// Something stands in its line.
+    /// There is something in its line.
     Draft,
-    /// It reads the rest of something unfinished, or asks for the input of a command.
+    /// It is reading the rest of something unfinished, or asking for the input of a command.
     Unfinished,
-    /// Nothing was offered any more.
+    /// Nothing was offered any more when it looked.
     Nothing,
 }
 
 impl Said {
-    /// Why a job was not taken up; `None`: it was.
+    /// Returns why a job was not taken up, or `None` if it was.
     pub(crate) fn refusal(self) -> Option<&'static str> {
         match self {
             Self::Taken => None,
@@ -69,17 +69,18 @@ impl Said {
     }
 }
 
-/// The directory in which the shells of this user tell. Without one nothing is ever told.
+/// The directory in which this user's shells report. Without one, nothing is ever reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shells {
     directory: Option<PathBuf>,
 }
 
 impl Shells {
-    /// Opens the directory: every process of this user finds the same one, whatever its variables say.
+    /// Opens the directory. Every process of this user finds the same one, whatever its environment
+    /// says.
     ///
     /// # Errors
-    /// It cannot be made, or it is somebody else's, or others can write there.
+    /// It cannot be created, it belongs to someone else, or others can write to it.
     pub fn open() -> io::Result<Self> {
         let user = rustix::process::getuid().as_raw();
         let parent = PathBuf::from(format!("/tmp/assigner-{user}"));
@@ -99,8 +100,8 @@ impl Shells {
         })
     }
 
-    /// Returns what a shell of this kind loads to tell of its line; `None`: it has no line editor that
-    /// could be asked.
+    /// Returns what a shell of this kind loads to report on its line, or `None` if it has no line
+    /// editor that could be asked.
     pub fn integration(&self, shell: Shell) -> Option<String> {
         let text = match shell {
             Shell::Bash => include_str!("integration.bash"),
@@ -112,7 +113,8 @@ impl Shells {
         Some(text.replace(DIRECTORY, &quote(shell, directory)))
     }
 
-    /// Writes the integration into a file of ours that jobs load it from; returns its path.
+    /// Writes the integration into a file of ours, from which jobs load it. Returns the file's
+    /// path.
     ///
     /// # Errors
     /// The disk is full or the directory is gone.
@@ -128,15 +130,15 @@ impl Shells {
         Ok(Some(path))
     }
 
-    /// Returns what a shell has told of itself; `None`: it never has, or what it wrote is not whole, or
-    /// was told by another program that had this process or its number before.
+    /// Returns what a shell has reported about itself. Returns `None` if it never has, if its
+    /// report is incomplete, or if another program that had this process or its id before wrote it.
     pub(crate) fn told(&self, pid: u32) -> Option<Told> {
         let (told, which) = parse(&read(&self.file(pid, "")?)?)?;
         probe::is_run(pid, which).then_some(told)
     }
 
-    /// Whether a shell reads a new line by what it has told last, and is in the foreground with nothing
-    /// that it has called.
+    /// Whether a shell reads a new line according to its last report, and is in the foreground
+    /// itself rather than something that it called.
     pub(crate) fn reads(&self, pid: u32) -> bool {
         self.told(pid).is_some_and(|told| told.at_prompt) && probe::is_in_front(pid)
     }
@@ -144,14 +146,14 @@ impl Shells {
     /// Offers a shell a line, which it takes when the key is pressed.
     ///
     /// # Errors
-    /// The disk is full or the directory is gone: nothing must be pressed.
+    /// The disk is full or the directory is gone. The key must not be pressed then.
     pub(crate) fn offer(&self, pid: u32, line: &str) -> io::Result<()> {
         self.forget(pid);
         let path = self.file(pid, ".job").ok_or(io::ErrorKind::NotFound)?;
         write(&path, &format!("{line}\n"))
     }
 
-    /// Returns what a shell has said since it was offered something.
+    /// Returns how a shell has responded since it was offered something.
     pub(crate) fn said(&self, pid: u32) -> Option<Said> {
         match read(&self.file(pid, ".said")?)?.as_str() {
             "taken\n" => Some(Said::Taken),
@@ -162,7 +164,7 @@ impl Shells {
         }
     }
 
-    /// Takes back what was offered to a shell, and forgets what it has said.
+    /// Takes back what was offered to a shell, and forgets its response.
     pub(crate) fn forget(&self, pid: u32) {
         for path in [".job", ".said", ".line"]
             .into_iter()
@@ -172,7 +174,7 @@ impl Shells {
         }
     }
 
-    /// Removes what shells have told that are gone.
+    /// Removes the files of shells that are gone.
     pub(crate) fn sweep(&self, is_alive: impl Fn(u32) -> bool) {
         let entries = self.directory.as_deref().map(fs::read_dir);
         for entry in entries.into_iter().flatten().flatten().flatten() {
@@ -191,7 +193,7 @@ impl Shells {
     }
 }
 
-/// Writes aside and renames, so that no shell ever reads half of it.
+/// Writes under another name and renames, so that no shell ever reads half of it.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let aside = path.with_extension(format!("aside-{}", std::process::id()));
     let _ = fs::remove_file(&aside);
@@ -204,7 +206,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&aside, path)
 }
 
-/// Reads a short file of this directory, and follows no link out of it.
+/// Reads a short file of this directory, without following a link out of it.
 fn read(path: &Path) -> Option<String> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
     let mut options = OpenOptions::new();
@@ -218,7 +220,7 @@ fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
-/// Returns what was told, and by which run of a program: see [`probe::is_run`].
+/// Returns what was reported, and by which run of a program; see [`probe::is_run`].
 fn parse(text: &str) -> Option<(Told, (u64, u64))> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let told = Told {

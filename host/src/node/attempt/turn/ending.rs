@@ -1,4 +1,4 @@
-//! How a turn ended, by what tells it best, and what becomes of its task.
+//! How a turn ended, by the best evidence, and what becomes of its task.
 
 use std::time::Duration;
 
@@ -15,53 +15,56 @@ use crate::model::session::Activity;
 use crate::model::task::{Event, Outcome, Response, TurnFacts};
 use crate::store::Limit;
 
-/// A record that does not tell of the prompt this long after its turn began is not waited for.
+/// A record that does not contain the prompt this long after the turn began is no longer waited
+/// for.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
 
-/// One that was to tell of it, and is not read yet where the agent has told its answer itself.
+/// How long to wait for the record if the agent has already reported its answer itself.
 const RECORD_SOON: Duration = Duration::from_secs(2);
 
-/// A record that tells of no end, of an agent that has been idle for so long, in seconds, will not.
+/// A record that shows no end will not show one if its agent has been idle for this long, in
+/// seconds.
 const NO_END: i64 = 300;
 
-/// A screen on which something still changes after so long always changes.
+/// A screen on which something still changes after this long always changes.
 const MOVES_ON: Duration = Duration::from_secs(60);
 
-/// An agent that has said nothing at all may not have begun to show its work.
+/// How long an agent that has said nothing at all must be idle: it may not have begun to show its
+/// work.
 const SAYS_NOTHING: Duration = Duration::from_secs(20);
 
 /// The longest message of an agent that is kept as a reason, in characters.
 const LONGEST_REASON: usize = 4_000;
 
-/// A provider is paused at least this long.
+/// The shortest time for which a provider is paused.
 const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What the question of a turn begins with that has ended in one.
+/// The question of a turn that has ended in one begins with this.
 const ASKS: &str = "asks: ";
 
-/// How a turn ended, and what is known of it.
+/// How a turn ended, and what is known about it.
 pub(super) struct Ended {
     pub(super) how: How,
     pub(super) response: Option<String>,
     pub(super) facts: TurnFacts,
 }
 
-/// An end that the agent has told of.
+/// An end that the agent has reported.
 #[derive(Debug, Clone, Copy)]
 struct Done<'s> {
     at: Timestamp,
-    /// Its answer, where it told that.
+    /// Its answer, if reported.
     message: Option<&'s str>,
-    /// It says which task or turn it is about.
+    /// Whether it says which task or turn it is about.
     is_named: bool,
 }
 
-/// What is known of a turn's end before the screen is read for its answer.
+/// What is known about a turn's end before the screen is read for its answer.
 #[derive(Debug, Clone)]
 pub(super) enum Known {
-    /// Its agent has reported the end.
+    /// The agent has reported the end.
     Reported(Box<TurnFacts>),
-    /// Its agent has been idle for so long.
+    /// The agent has been idle for this long.
     Idle(Duration),
 }
 
@@ -69,16 +72,17 @@ pub(super) enum Known {
 pub(super) enum Verdict {
     /// It has.
     Ended(Box<Ended>),
-    /// The answer is to be read from the screen first.
+    /// The answer must be read from the screen first.
     Read(Known),
     /// It has not.
     NotYet,
-    /// Nothing tells any more whether it has; and what was said until then.
+    /// Nothing will show any more whether it has; includes why, and what was said until then.
     Unknown(&'static str, Option<String>),
 }
 
 impl Turn {
-    /// Returns whether the turn has ended, by what tells it best; `read`: what was read from the screen.
+    /// Returns whether the turn has ended, by the best evidence. `read` is what was read from the
+    /// screen.
     pub(super) fn ended(
         &self,
         agent: &Agent,
@@ -117,8 +121,8 @@ impl Turn {
             .and_then(|pane| pane.agent.as_ref());
         let report = report.and_then(|agent| agent.report.as_ref());
         let report = report.filter(|report| self.is_about(report, agent));
-        // One that names no task must be newer than the turn's beginning: it may be a late one. After
-        // a question it is about what was asked.
+        // A report that names no task may be a late one, so it must be newer than the turn's
+        // beginning. After a question, a report is about what was asked.
         let report = report.filter(|report| {
             let late = report.task.is_some()
                 || agent
@@ -126,7 +130,7 @@ impl Turn {
                     .is_some_and(|submitted| report.at >= submitted);
             late && !said
         });
-        // An end was told, and what is to tell more of it has so long to come.
+        // An end was reported, and more evidence about it has this long to arrive.
         let waits = |running: &mut Running, within| {
             let told = *running.told.get_or_insert(now.tick);
             now.tick.since(told) < within
@@ -144,7 +148,7 @@ impl Turn {
                 is_named: true,
             })
         });
-        // While it shows a dialog its turn is still its own, whatever began since.
+        // While the agent shows a dialog, its turn is still its own, whatever has begun since.
         if let Some(written) = agent.written(seen, said) {
             let facts = TurnFacts {
                 source: "transcript".to_owned(),
@@ -166,15 +170,15 @@ impl Turn {
                     facts: facts.clone(),
                 }))
             };
-            // Where another turn has begun since, what is reported later is about that one.
+            // If another turn has begun since, later reports are about that one.
             let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
             let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
             let done = done.filter(|done| other.is_none_or(|other| done.at < other));
-            // And what was reported before it began is about one before it.
+            // Reports from before it began are about an earlier turn.
             let done = done.filter(|done| written.began.is_none_or(|own| own <= done.at));
             return match (written.how.clone(), told.or(done)) {
                 (Some(how), _) => ended(how, response),
-                // The record has every byte, and is about to have this end as well.
+                // The record has the complete text, and is about to contain this end as well.
                 (None, Some(_)) if told.is_some() && waits(running, RECORD_SOON) => Verdict::NotYet,
                 (None, Some(done)) => {
                     ended(How::Done, done.message.map(str::to_owned).or(response))
@@ -192,13 +196,13 @@ impl Turn {
                 }
             };
         }
-        // Where a record is to come, it tells whose end was reported: a prompt of a person's may have been
-        // submitted before, or in between.
+        // If a record is expected, it shows whose end was reported: a person may have submitted a
+        // prompt before, or in between.
         let keeps_none = agent
             .seen(seen)
             .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
         let done = told.or(done);
-        // One that names the task, or its turn, is about it.
+        // A report that names the task or its turn is about it.
         let within = match done {
             Some(done) if told.is_some() && done.message.is_some() => RECORD_SOON,
             Some(done) if told.is_none() && done.is_named => Duration::ZERO,
@@ -223,7 +227,7 @@ impl Turn {
                 None => Verdict::Read(Known::Reported(Box::new(facts))),
             };
         }
-        // While its record is looked for, or has been found, the screen is not asked.
+        // While its record is looked for, or has been found, the screen is not consulted.
         let within = if keeps_none {
             Duration::ZERO
         } else {
@@ -239,7 +243,8 @@ impl Turn {
             return Verdict::NotYet;
         }
         let quiet = agent.seen(seen).map_or(Duration::ZERO, |agent| agent.quiet);
-        // An earlier daemon may have seen it idle: it has been at least for as long as it is quiet.
+        // An earlier daemon may have seen it idle: it has been idle at least for as long as it is
+        // quiet.
         let began = if agent.resumed {
             now.tick - quiet
         } else {
@@ -248,8 +253,8 @@ impl Turn {
         let since = *running.idle.get_or_insert(began);
         let idle = now.tick.since(since);
         let settle = agent.profile.turn.settle;
-        // What streams an answer without a sign of work looks idle between two pieces of it. Where
-        // something always moves, a clock, it is believed in the end.
+        // An agent that streams an answer without showing that it works looks idle between two
+        // pieces. If something always moves, such as a clock, it counts as idle in the end.
         let is_still = quiet >= settle || idle >= MOVES_ON;
         if idle < settle || !is_still {
             return Verdict::NotYet;
@@ -257,17 +262,17 @@ impl Turn {
         Verdict::Read(Known::Idle(idle))
     }
 
-    /// Whether a report is about this turn: it says so, or it names no task and came after the prompt.
-    /// One that was there before was not, whatever time the wall clock had.
+    /// Whether a report is about this turn: it says so, or it names no task and came after the
+    /// prompt. A report that was there before is not, whatever the wall clock said then.
     fn is_about(&self, report: &Report, agent: &Agent) -> bool {
         report.at >= agent.given
             && Some(report.at) != agent.heard
             && report.task.is_none_or(|task| task == self.brief.task.id.0)
-            // One that names its turn is told by that name.
+            // A report that names its turn is handled by that name.
             && report.turn.is_none()
     }
 
-    /// The turn has ended; `accepted`: a person takes what was said as the response.
+    /// The turn has ended. `accepted` means that a person takes what was said as the response.
     #[expect(
         clippy::too_many_arguments,
         reason = "all that a turn's end depends on"
@@ -291,7 +296,7 @@ impl Turn {
             && agent.profile.transcript.is_some()
             && !seen.record.several
         {
-            // The next turn there is not waited for in vain as long as this one.
+            // The next turn there should not wait in vain for as long as this one did.
             acts.push(Act::Tell(Note::NoRecord));
         }
         let end = match how {
@@ -317,7 +322,7 @@ impl Turn {
             }
             How::Limited { message, until } => {
                 let message = short(&message);
-                // A limit that ends at once would be come to again at once.
+                // A limit that ends at once would be reached again at once.
                 let until = until.unwrap_or_else(|| now.wall + agent.profile.turn.limit_pause);
                 let until = until.max(now.wall + LEAST_PAUSE);
                 acts.push(Act::Tell(Note::Orders));
@@ -347,7 +352,7 @@ impl Turn {
     }
 }
 
-/// The agent is idle, and only its screen tells what it has answered.
+/// The agent is idle, and only its screen shows what it has answered.
 fn ended_on_screen(
     agent: &Agent,
     idle: Duration,
@@ -406,7 +411,7 @@ pub(super) fn asks(response: &str) -> bool {
     })
 }
 
-/// Returns the last paragraph of a response, in a line.
+/// Returns the last paragraph of a response, on one line.
 fn question(response: &str) -> String {
     let paragraph = response
         .trim_end()
@@ -418,7 +423,7 @@ fn question(response: &str) -> String {
     format!("{ASKS}{line}")
 }
 
-/// Whether a question is that of a turn that has ended in it, and not that of a dialog.
+/// Whether a question is that of a turn that ended in it, and not that of a dialog.
 pub(super) fn is_said(question: &str) -> bool {
     question.starts_with(ASKS)
 }

@@ -1,4 +1,4 @@
-//! The way of a text to an agent: pasted, seen, submitted, and seen to be taken up.
+//! Brings a text to an agent: it is pasted, seen, submitted, and seen to be taken up.
 
 use std::time::Duration;
 
@@ -12,59 +12,59 @@ use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::tmux::{Refusal, Typed};
 
-/// The key that submits is pressed again after this, while our own text still stands there.
+/// The key that submits is pressed again after this time, while our own text is still there.
 const PRESS_AGAIN: Duration = Duration::from_millis(1_000);
 
-/// It is pressed so often at most.
+/// How often it is pressed at most.
 const MOST_PRESSES: u32 = 5;
 
-/// A prompt that was pasted so often without being submitted has failed.
+/// A prompt that was pasted this often without being submitted has failed.
 const MOST_PASTED: u32 = 3;
 
-/// A session is skipped at most so long because it did not take a prompt.
+/// The longest time for which a session is skipped because it did not take a prompt.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-/// A text on its way.
+/// A text on its way to the agent.
 #[derive(Debug, Clone)]
 pub(super) struct Giving {
     pub(super) stage: Stage,
     /// When this stage began.
     pub(super) since: Tick,
-    /// When the text was to be given first.
+    /// When the text was first to be given.
     began: Tick,
-    /// Since when it was not seen in the composer any more, once it was submitted.
+    /// Since when the text, once submitted, is no longer seen in the composer.
     gone: Option<Tick>,
-    /// Whether something else was seen there since.
+    /// Whether something else has been seen there since.
     replaced: bool,
-    /// What it answers.
+    /// The question that it answers.
     answers: Option<Question>,
-    /// When the task's time began, of an answer.
+    /// For an answer, when the task's time began.
     running_since: Option<Tick>,
 }
 
 /// How far a text has come.
 #[derive(Debug, Clone)]
 pub(super) enum Stage {
-    /// It may be pasted; whether the right to write into the pane was had.
+    /// It may be pasted; `locked`: the right to write into the pane was obtained.
     Ready { locked: bool },
     /// It is being pasted.
     Pasting,
-    /// It was pasted, and is to be seen in the composer.
+    /// It was pasted, and must be seen in the composer.
     Pasted {
-        /// What was seen there, and since when.
+        /// The last content of the composer, and since when.
         draft: Option<String>,
         draft_since: Option<Tick>,
-        /// Whether anything was seen there.
+        /// Whether the composer was ever seen with any text.
         stood: bool,
     },
-    /// The key that submits is being pressed, after so many times.
+    /// The key that submits is being pressed, after this many presses.
     Pressing { presses: u32 },
-    /// It was pressed so often, and when last; it is to be seen that the turn began.
+    /// It was pressed this often, and last at this time. The turn must now be seen to begin.
     Submitted { presses: u32, last: Tick },
 }
 
 impl Stage {
-    /// The text was pasted just now.
+    /// Returns the stage right after the text was pasted.
     pub(super) fn pasted() -> Self {
         Self::Pasted {
             draft: None,
@@ -74,22 +74,22 @@ impl Stage {
     }
 }
 
-/// How far a text was given.
+/// How far a text has been given.
 enum Given {
     /// It is on its way.
     NotYet(Box<Giving>, Next),
     /// Its turn has begun.
     Begun,
-    /// It was not submitted; why, and for how long the session is skipped.
+    /// It was not submitted, for this reason; the session is to be skipped for this long.
     Refused(String, Duration),
-    /// It was not submitted, for the agent makes something else of it.
+    /// It was not submitted, because the agent turns it into something else.
     Unfit(String),
     /// It may have been submitted.
     Unclear(String),
 }
 
 impl Giving {
-    /// Returns the way of a text that may be pasted.
+    /// Returns the state of a text that may be pasted.
     pub(super) fn new(now: Now, answers: Option<(Question, Tick)>) -> Self {
         let running_since = answers.as_ref().map(|(_, since)| *since);
         Self {
@@ -103,7 +103,7 @@ impl Giving {
         }
     }
 
-    /// Returns the way of a text that an earlier daemon has brought so far.
+    /// Returns the state of a text that an earlier daemon brought to this stage.
     pub(super) fn at(stage: Stage, now: Now) -> Self {
         Self {
             stage,
@@ -111,7 +111,7 @@ impl Giving {
         }
     }
 
-    /// Whether the screen is to be read.
+    /// Whether the screen must be read.
     pub(super) fn looks(&self) -> bool {
         match self.stage {
             Stage::Ready { locked } => locked,
@@ -124,7 +124,7 @@ impl Giving {
         !matches!(self.stage, Stage::Ready { .. })
     }
 
-    /// Whether it may stand in the composer.
+    /// Whether the text may be in the composer.
     pub(super) fn is_left_standing(&self) -> bool {
         match self.stage {
             // A key that is being pressed may submit it.
@@ -148,7 +148,7 @@ impl Giving {
 }
 
 impl Turn {
-    /// Takes a text a step further, as far as it has not been taken up.
+    /// Takes a text one step further, until it has been taken up.
     pub(super) fn give(
         mut self,
         mut agent: Box<Agent>,
@@ -180,7 +180,7 @@ impl Turn {
         match given {
             Given::NotYet(giving, next) => self.to(State::Giving(agent, *giving), next),
             Given::Begun => self.begun(agent, answers.is_some(), now),
-            // Nothing was typed, and what was in the way may pass.
+            // Nothing was typed, and whatever was in the way may pass.
             Given::Refused(_, rest)
                 if agent.is_reply && !pasted && tried_for < self.rules.start_within =>
             {
@@ -194,7 +194,7 @@ impl Turn {
                 self.to(State::Giving(agent, giving), next)
             }
             Given::Refused(why, _) | Given::Unfit(why) if agent.is_reply => {
-                // The task goes on waiting, and its person hears of it.
+                // The task keeps waiting, and its person is told.
                 let running = Running::waiting(running_since.unwrap_or(now.tick), answers);
                 if !pasted || is_pasting {
                     let acts = [Act::DropReplies { why }, Act::LeavePane];
@@ -209,7 +209,7 @@ impl Turn {
             }
             Given::Refused(reason, rest) => self.refused(reason, rest, pasted),
             Given::Unfit(reason) => {
-                // Another session would make the same of it, and so would another try.
+                // Neither another session nor another try would change that.
                 let end = Ending::new(Outcome::Failed, Event::Fail).because(reason);
                 let acts = vec![Act::Tell(Note::Begun)];
                 self.take_back(agent, Then::End(acts, Box::new(end)), true, seen, now)
@@ -218,8 +218,8 @@ impl Turn {
         }
     }
 
-    /// Returns the task to the queue: nothing of it was submitted, and its session is skipped for a
-    /// while, longer from time to time.
+    /// Returns the task to the queue when nothing was submitted. The session is skipped for a
+    /// while, longer each time.
     pub(super) fn refused(self, reason: String, rest: Duration, pasted: bool) -> (Self, Next) {
         let (acts, end) = self.refusal(reason, rest, pasted);
         self.end_after(acts, end)
@@ -228,7 +228,7 @@ impl Turn {
     fn refusal(&self, reason: String, rest: Duration, pasted: bool) -> (Vec<Act>, Ending) {
         let all = self.refusals.all + 1;
         let left_standing = self.refusals.pasted + u32::from(pasted);
-        // One that no composer takes must not be left standing in every session.
+        // A prompt that no composer takes must not be left in every session.
         if left_standing >= MOST_PASTED {
             let reason = format!("it was pasted several times and never submitted: {reason}");
             let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
@@ -257,7 +257,7 @@ impl Turn {
         }
         self.phase = Phase::Running;
         acts.extend([Act::LeavePane, Act::Tell(Note::Begun)]);
-        // The time for which a person was waited for is not the task's.
+        // The time spent waiting for a person does not count as the task's.
         let running = Running::waiting(now.tick, None);
         self.to(State::Running(agent, running), Next::act(acts))
     }
@@ -291,7 +291,7 @@ impl Turn {
         let Some(screen) = &seen.screen else {
             return Given::Refused("its screen cannot be read".to_owned(), HOLD);
         };
-        // The sessions were looked at some milliseconds ago.
+        // The look at the sessions is some milliseconds old.
         if screen.says != Says::Idle || screen.in_mode {
             let reason = format!("it is not free any more: {}", screen.reason());
             return Given::Refused(reason, HOLD);
@@ -321,7 +321,7 @@ impl Turn {
         Given::NotYet(Box::new(giving.enter(Stage::Pasting, now)), Next::act(acts))
     }
 
-    /// Submits the text, once it is seen to stand in the composer.
+    /// Submits the text, once it is seen in the composer.
     fn submit(
         &mut self,
         agent: &mut Agent,
@@ -331,11 +331,11 @@ impl Turn {
         now: Now,
     ) -> Given {
         if seen.record.own.is_some() || agent.told(seen).is_some() {
-            // A person was faster than the looks at the screen.
+            // A person was faster than our looks at the screen.
             return Given::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
-            // A person may have submitted it in its last moment: its record tells.
+            // A person may have submitted it at the last moment; the record shows that.
             if agent.may_still_tell(now) {
                 return giving.again();
             }
@@ -362,14 +362,14 @@ impl Turn {
             self.phase = Phase::Submitted;
         }
         acts.push(press(agent, screen, &sight.command));
-        // What is reported from here on may be about it.
+        // Reports from here on may be about it.
         agent.submitted = Some(now.wall);
         let stage = Stage::Pressing { presses: 0 };
         Given::NotYet(Box::new(giving.enter(stage, now)), Next::act(acts))
     }
 
-    /// The text is not seen to stand in the composer: it is still to come, or something else is there,
-    /// or a person has submitted it, or has taken it away.
+    /// The text is not seen in the composer: it is still to come, something else is there, or a
+    /// person has submitted it or removed it.
     fn seek_text(
         &self,
         agent: &Agent,
@@ -392,8 +392,8 @@ impl Turn {
         let keeps_record = agent.profile.transcript.is_some() && !keeps_none;
         if stood || agent.resumed {
             let written = agent.begins(seen, giving.answers.is_some());
-            // Where it still stands there, what the agent works on is something else; where a record is
-            // to come, that tells whether it is something of a person's.
+            // If the text is still there, the agent is working on something else. If a record is
+            // expected, it will show whether that is a person's prompt.
             let is_gone = stood && !screen.holds_text;
             if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
                 return Given::Begun;
@@ -430,13 +430,14 @@ impl Turn {
                 "it works on something: whether a person has submitted the prompt is not known";
             return Given::Unclear(reason.to_owned());
         }
-        // One that an earlier daemon pasted, or was about to, stands there now or never.
+        // If an earlier daemon pasted the text or was about to, it is there by now or never.
         let within = if agent.resumed {
             FIND_AGAIN
         } else {
             self.rules.start_within
         };
-        // An agent that was stuck reads all at once: the text, and a person's Enter that waited behind it.
+        // An agent that was stuck reads everything at once: the text, and a person's Enter that was
+        // waiting after it.
         let last = if keeps_record {
             LAST_WORDS
         } else {
@@ -464,7 +465,7 @@ impl Turn {
         Given::Refused(reason, UNRESPONSIVE)
     }
 
-    /// Looks for proof that the turn began.
+    /// Looks for proof that the turn has begun.
     fn seek_begin(
         &mut self,
         agent: &mut Agent,
@@ -477,17 +478,17 @@ impl Turn {
         if agent.begins(seen, giving.answers.is_some()).is_some() || agent.told(seen).is_some() {
             return Given::Begun;
         }
-        // What it works on is another prompt where a person had time to type one.
+        // If a person had time to type another prompt, the agent may be working on that.
         let is_late = giving
             .gone
             .is_some_and(|gone| now.tick.since(gone) > FIND_AGAIN);
         let is_ours = !giving.replaced && !is_late && !agent.resumed;
-        // One that is idle may tell of what was before.
+        // An idle report may be about what came before.
         let sighted = seen.sight.as_ref().and_then(super::Sight::pane);
         let sighted = sighted.and_then(|pane| pane.agent.as_ref());
         let reported = sighted.and_then(|agent| agent.report.as_ref());
         let begun = reported.is_some_and(|report| {
-            // What names no task and came before the key may be about a prompt of a person's.
+            // A report that names no task and came before the key may be about a person's prompt.
             let since = match report.task {
                 Some(_) => agent.given,
                 None => agent.submitted.unwrap_or(agent.given),
@@ -497,17 +498,17 @@ impl Turn {
                 && report.at <= now.wall
                 && Some(report.at) != agent.heard
                 && report.task.map_or(is_ours, |task| task == self.brief.task.id.0)
-                // One that names its turn tells its prompt as well.
+                // A report that names its turn contains its prompt as well, and counts by that.
                 && report.turn.is_none()
         });
-        // Where the text still stands there, it was another prompt that was reported.
+        // If the text is still there, the report was about another prompt.
         let screen = seen.screen.as_ref();
         let still = screen.is_some_and(|screen| screen.holds_text && !screen.in_mode);
         if begun && presses > 0 && !still {
             return Given::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
-            // Its record may tell of the turn, and was not read yet.
+            // Its record may contain the turn, and has not been read yet.
             if agent.may_still_tell(now) {
                 return giving.again();
             }
@@ -519,7 +520,7 @@ impl Turn {
             return giving.again();
         };
         let says = screen.says;
-        // What was seen before the key was pressed tells of something else.
+        // What was seen before the key was pressed is about something else.
         let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
         let titled = fresh && sight.says(Source::Title, Says::Busy).is_some();
         let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
@@ -532,10 +533,11 @@ impl Turn {
             } else {
                 giving.gone.or(Some(now.tick))
             };
-            // A program that reads lines leaves ours standing where it was entered.
+            // A program that reads lines leaves ours visible where it was entered.
             giving.replaced |= says == Says::Attended && !screen.near_text;
         }
-        // That it is gone proves nothing: a list may have taken the key, and a person the text.
+        // That it is gone proves nothing: a menu may have taken the key, and a person may have
+        // removed the text.
         if presses > 0 && !still && screen.given > agent.shown {
             return Given::Begun;
         }
@@ -544,7 +546,7 @@ impl Turn {
             && says == Says::Waiting
             && now.tick.since(giving.since) > PRESS_AGAIN
         {
-            // A question came at once. Whether it is about the prompt, the record may tell yet.
+            // A question came at once. The record may still show whether it is about the prompt.
             return Given::Begun;
         }
         let patience = if presses == 0 { LOOK } else { PRESS_AGAIN };
@@ -561,7 +563,7 @@ impl Turn {
                 });
             }
             acts.push(press(agent, screen, &sight.command));
-            // It still stands there: what was reported until now was about something else.
+            // The text is still there, so all reports until now were about something else.
             agent.submitted = Some(now.wall);
             let stage = Stage::Pressing { presses };
             return Given::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
@@ -601,7 +603,7 @@ fn first_line(draft: &str) -> String {
 fn pasting(giving: Giving, seen: &Observation, now: Now) -> Given {
     match &seen.done {
         Some(Done::Typed(Typed::Refused(refusal))) => Given::Refused(refusal.to_string(), HOLD),
-        // Where it is not known, the screen tells whether it was pasted.
+        // If it is not known whether it was pasted, the screen shows it.
         Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => {
             giving.enter(Stage::pasted(), now).again()
         }
@@ -613,7 +615,7 @@ fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given
     let Some(Done::Typed(typed)) = &seen.done else {
         return Given::NotYet(Box::new(giving), Next::wait());
     };
-    // Where it is not known whether it was pressed, it may have been.
+    // If it is not known whether the key was pressed, it may have been.
     let presses = presses + u32::from(!matches!(typed, Typed::Refused(_)));
     let stage = Stage::Submitted {
         presses,
@@ -622,8 +624,8 @@ fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given
     Giving { stage, ..giving }.again()
 }
 
-/// Whether a program that reads lines shows the line that was typed: it has no composer whose draft
-/// could be told from its prompt in another way.
+/// Whether a program that reads lines shows the line that was typed. It has no composer, so its
+/// draft cannot be told apart from its prompt in any other way.
 fn is_line_shown(agent: &Agent, screen: &Shown) -> bool {
     agent.profile.composer.is_none() && screen.says != Says::Idle && screen.ends_with_text
 }

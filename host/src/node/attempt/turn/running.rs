@@ -17,47 +17,48 @@ use crate::model::task::{Event, Outcome, TurnFacts};
 use crate::store::{Answer, Reply};
 use crate::tmux::Typed;
 
-/// A dialog that changes is told of again after this: what it shows may count seconds.
+/// A changed dialog is reported again only after this time, because it may show a count of seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
-/// A turn that runs.
+/// A running turn.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     /// When the task's time began.
     pub(super) since: Tick,
-    /// When this began.
+    /// When this state began.
     pub(super) entered: Tick,
-    /// Since when its agent has seemed idle.
+    /// Since when the agent has seemed idle.
     pub(super) idle: Option<Tick>,
-    /// When its end was first heard to have been reported.
+    /// When a report of its end was first seen.
     pub(super) told: Option<Tick>,
-    /// What its agent waits for.
+    /// What the agent is waiting for.
     pub(super) question: Option<Question>,
-    /// When a dialog of its agent was answered.
+    /// When a dialog of the agent was answered.
     answered: Option<Tick>,
-    /// What is being looked for.
+    /// What is being read or done.
     reading: Option<Reading>,
 }
 
-/// What a turn that runs is having done.
+/// What a running turn is having read or done.
 #[derive(Debug, Clone)]
 enum Reading {
-    /// The prompts that are shown when a question is heard.
+    /// Reading the prompts that are shown when a question is noticed.
     Asked,
-    /// The prompts that are shown later: there is one more where a person has answered there.
+    /// Reading the prompts that are shown later: there is one more if a person has answered in the
+    /// pane.
     Later,
-    /// The answer on the screen.
+    /// Reading the answer on the screen.
     Answer(Known),
-    /// There is a reply: the screen is read for it.
+    /// There is a reply, and the screen is being read for it.
     Reply,
-    /// The right to write into the pane, for this reply.
+    /// The right to write into the pane is being taken for this reply.
     Lock(i64),
-    /// Its keys.
+    /// The keys of the reply are being pressed.
     Keys,
 }
 
 impl Running {
-    /// A turn whose agent waits for this, where it does.
+    /// Returns a turn whose agent may be waiting for an answer to `question`.
     pub(super) fn waiting(since: Tick, question: Option<Question>) -> Self {
         Self {
             since,
@@ -70,7 +71,7 @@ impl Running {
         }
     }
 
-    /// A turn that an earlier daemon has begun.
+    /// Returns a turn that an earlier daemon began.
     pub(super) fn resumed(since: Tick, question: Option<Question>, now: Now) -> Self {
         Self {
             entered: now.tick,
@@ -78,12 +79,12 @@ impl Running {
         }
     }
 
-    /// Whether its agent waits for a person.
+    /// Whether the agent is waiting for a person.
     pub(super) fn waits(&self) -> bool {
         self.question.is_some()
     }
 
-    /// Whether the screen is to be read: a reply is to be given.
+    /// Whether the screen must be read because a reply is to be given.
     pub(super) fn looks(&self) -> bool {
         matches!(self.reading, Some(Reading::Reply | Reading::Lock(_)))
     }
@@ -94,15 +95,15 @@ impl Running {
             .map(|question| question.asks.as_str())
     }
 
-    /// Whether its agent has said something that ends in a question.
+    /// Whether the agent has said something that ends in a question.
     fn has_said(&self) -> bool {
         let question = self.question.as_ref();
         question.is_some_and(|question| question.said.is_some())
     }
 
-    /// The agent goes on: what it does now is another turn where it had said something.
+    /// The agent continues. If it had said something, it is now working on another turn.
     fn go_on(mut self, agent: &mut Agent, now: Now) -> Self {
-        // An earlier daemon may have heard it.
+        // An earlier daemon may have noticed the question.
         if self.has_said() || self.asks().is_some_and(is_said) {
             agent.is_reply = true;
             agent.text = Arc::from("");
@@ -118,7 +119,7 @@ impl Running {
 }
 
 impl Turn {
-    /// Looks after a turn that runs.
+    /// Takes a running turn one step further.
     pub(super) fn run(
         mut self,
         mut agent: Box<Agent>,
@@ -137,7 +138,8 @@ impl Turn {
             (Some(Reading::Later), Some(Done::Given(shown))) => {
                 let question = running.question.as_ref();
                 let before = question.and_then(|question| question.shown.as_ref());
-                // What was given while no daemon looked stands there from the first look on.
+                // A prompt that was given while no daemon looked is on the screen from the first
+                // look on.
                 let is_new =
                     |shown: &Given| shown.followed || before.is_some_and(|before| before != shown);
                 if shown.as_ref().is_some_and(is_new) {
@@ -151,15 +153,15 @@ impl Turn {
             (Some(Reading::Keys), Some(Done::Typed(typed))) => {
                 return self.answered(agent, running, typed, now, seen);
             }
-            // A look that the person's answer needs.
+            // This look was taken for the person's answer.
             (Some(reading @ (Reading::Reply | Reading::Lock(_))), _) => {
                 running.reading = Some(reading);
             }
             _ => {}
         }
         let locked = matches!(running.reading, Some(Reading::Lock(_)));
-        // What was read is judged first: a reply that cannot be given yet would ask for another look,
-        // again and again.
+        // What was read is judged first: a reply that cannot be given yet would ask for another
+        // look again and again.
         let heard = if read.is_some() {
             Heard::Nothing
         } else {
@@ -223,7 +225,7 @@ impl Turn {
                 self.to(State::Running(agent, running), Next::act([act]))
             }
             Verdict::NotYet => self.look_on(agent, running, seen, now),
-            // What is not proved to have ended has not failed, and is not tried again.
+            // What has not provably ended has not failed, and is not tried again.
             Verdict::Unknown(reason, said) => {
                 let end = Ending {
                     output: said.map_or(Output::None, Output::Text),
@@ -234,7 +236,7 @@ impl Turn {
         }
     }
 
-    /// The turn has not ended: the agent works, or waits for a person, or has ended itself.
+    /// The turn has not ended: the agent is working, is waiting for a person, or has ended itself.
     fn look_on(
         self,
         mut agent: Box<Agent>,
@@ -243,9 +245,10 @@ impl Turn {
         now: Now,
     ) -> (Self, Next) {
         let mut acts = Vec::new();
-        // What runs in the foreground may be another program, for a while: an editor of the agent's.
+        // The program in the foreground may be another one for a while, such as an editor that the
+        // agent started.
         if !seen.process_lives {
-            // Its record may tell of an end that was not read yet.
+            // Its record may contain an end that has not been read yet.
             if agent.may_still_tell(now) {
                 return self.to(State::Running(agent, running), Next::again(LOOK));
             }
@@ -253,7 +256,7 @@ impl Turn {
             let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
             return self.end(end);
         }
-        // A record that grows wakes nobody.
+        // No event wakes us when a record grows.
         let again = (!running.waits()).then_some(LOOK * 4);
         let fresh = seen
             .sight
@@ -266,7 +269,7 @@ impl Turn {
         let verdict = &sight.verdict;
         let shows_dialog = sight.says(Source::Screen, Says::Waiting).is_some();
         match (verdict.activity, running.question.as_mut()) {
-            // A dialog that was answered may be seen a moment longer.
+            // An answered dialog may be visible a moment longer.
             (Activity::WaitingInput, None)
                 if running
                     .answered
@@ -282,7 +285,7 @@ impl Turn {
                 acts.extend(ask(&question.asks, None));
                 running.question = Some(question);
             }
-            // It was answered, and asks the next. A title that blinks asks nothing new.
+            // It was answered, and asks its next question. A blinking title asks nothing new.
             (Activity::WaitingInput, Some(question))
                 if shows_dialog
                     && question.asks != verdict.reason
@@ -298,8 +301,8 @@ impl Turn {
                     shown_at: now.tick,
                 };
             }
-            // A person has answered in the pane itself. What the agent does at the end of a turn is
-            // no new one: it must have begun to work since.
+            // A person has answered in the pane itself. What the agent still does at the end of a
+            // turn is not a new turn: it must have begun to work since.
             (Activity::Busy, Some(question)) => {
                 let since = question.said.as_ref().map(|_| agent.given);
                 let works = sight.signals.iter().filter(|signal| {
@@ -308,13 +311,14 @@ impl Turn {
                         && since.is_none_or(|since| signal.since > since)
                 });
                 if let Some(since) = works.map(|signal| signal.since).max() {
-                    // What was told before it worked again is the end of what was asked.
+                    // What was reported before it worked again is the end of what was asked.
                     agent.hear_until(sight, since);
                     let details = "the agent goes on".to_owned();
                     return self.goes_on(agent, running, details, false, now, seen);
                 }
             }
-            // The same, so quickly that it was not seen to work: only the screen tells.
+            // The same, but so quickly that the agent was not seen working: only the screen shows
+            // it.
             (Activity::Idle, Some(question))
                 if question.shown.is_some() && now.tick.since(question.shown_at) >= ASK_AGAIN =>
             {
@@ -336,8 +340,8 @@ impl Turn {
         }
     }
 
-    /// The agent goes on after a question, by what a person did in the pane; `other`: with another
-    /// turn, whatever it had said.
+    /// The agent continues after a question, because of what a person did in the pane. `other`
+    /// means that it is another turn, whatever the agent had said.
     fn goes_on(
         self,
         mut agent: Box<Agent>,
@@ -358,7 +362,7 @@ impl Turn {
             .to(State::Running(agent, running), Next::act(acts))
     }
 
-    /// The replies that there are were to a question that is no longer asked.
+    /// The present replies answered a question that is no longer asked.
     fn skip_replies(mut self, seen: &Observation) -> Self {
         let newest = seen.replies.iter().map(|reply| reply.id).max();
         self.heard_reply = self.heard_reply.max(newest.unwrap_or_default());
@@ -381,7 +385,7 @@ impl Turn {
                 .skip_replies(seen)
                 .to(State::Running(agent, running), Next::act(acts));
         }
-        // Answered: another answer would be one to what comes next.
+        // Answered: another reply would answer whatever comes next.
         running.question = None;
         running.answered = Some(now.tick);
         running.since = now.tick;
@@ -393,7 +397,7 @@ impl Turn {
         self.to(State::Running(agent, running), next)
     }
 
-    /// Looks for a person's answer.
+    /// Considers a person's answer.
     fn hear_reply(&mut self, agent: &Agent, running: &mut Running, seen: &Observation) -> Heard {
         let heard = self.heard_reply;
         let Some(reply) = seen.replies.iter().find(|reply| reply.id > heard) else {
@@ -402,7 +406,7 @@ impl Turn {
         let sight = agent.seen(seen);
         let shows_dialog =
             sight.is_some_and(|agent| agent.says(Source::Screen, Says::Waiting).is_some());
-        // Something else is asked by now, or nothing: that was not seen by who has answered.
+        // By now, something else is asked, or nothing; the person who answered had not seen that.
         let why = match running.asks() {
             None => Some("the agent asks nothing any more"),
             Some(asks) if reply.asks.as_deref() != Some(asks) => {
@@ -418,7 +422,7 @@ impl Turn {
         }
         if reply.answer == Answer::Accept {
             if !running.has_said() {
-                // An earlier daemon heard the question: it is read anew.
+                // An earlier daemon noticed the question, and it must be read again.
                 return Heard::Nothing;
             }
             self.heard_reply = reply.id;
@@ -428,7 +432,8 @@ impl Turn {
             return Heard::Nothing;
         };
         let Some(screen) = &seen.screen else {
-            // Read for it first; where that was tried, it is tried again with the next look.
+            // The screen is read for the reply first. If that failed, it is tried again at the next
+            // look.
             if running.looks() {
                 return Heard::Nothing;
             }
@@ -437,13 +442,13 @@ impl Turn {
         };
         let titled = sight.says(Source::Title, Says::Waiting).is_some();
         let is_keys = matches!(reply.answer, Answer::Keys(_));
-        // A title may be older than the screen, which has just been read.
+        // A title may be older than the screen, which was just read.
         let dialog = screen.says == Says::Waiting || (titled && screen.says == Says::Nothing);
         let waits = sight.verdict.activity == Activity::WaitingInput;
-        // What is asked anew first is seen by who answers.
+        // A changed question is first asked again, so that the person who answers has seen it.
         let is_other = waits && Some(sight.verdict.reason.as_str()) != running.asks();
-        // Keys are for a dialog, or for what cannot be read and was told to be one: in a composer they
-        // would be left standing.
+        // Keys are for a dialog, or for something that cannot be read but was reported as one. In a
+        // composer they would remain as text.
         let takes_keys = dialog || (waits && screen.says == Says::Nothing);
         if (dialog && (running.has_said() || (is_other && shows_dialog)))
             || (is_keys && !takes_keys)
@@ -478,7 +483,7 @@ impl Turn {
             return Heard::Press(vec![take(reply, details), press]);
         }
         if screen.says != Says::Idle {
-            // It works, or a person types there: the answer waits.
+            // The agent is working, or a person is typing there, so the answer waits.
             return Heard::Nothing;
         }
         let Answer::Words(words) = &reply.answer else {
@@ -517,7 +522,8 @@ impl Turn {
         if is_new {
             acts.extend(ask(&asks, Some(response.clone())));
         }
-        // What comes next is another turn, and may have begun already where the question is heard anew.
+        // The next turn is a different one. It may already have begun if the question is noticed
+        // again.
         agent.given = facts.ended.map_or(now.wall, |ended| ended.min(now.wall));
         if let Some(sight) = agent.seen(seen) {
             let given = agent.given;
@@ -551,19 +557,19 @@ impl Turn {
     }
 }
 
-/// What a look for a reply has come to.
+/// The result of considering a reply.
 enum Heard {
-    /// There is none that can be given now.
+    /// There is no reply that can be given now.
     Nothing,
-    /// There is one, and it needs a look first.
+    /// There is a reply, and something must be looked at first.
     Look(Vec<Act>),
     /// It is not given.
     Acts(Vec<Act>),
-    /// Keys, for a dialog.
+    /// Press keys, in a dialog.
     Press(Vec<Act>),
-    /// Words, for the composer.
+    /// Give words, in the composer.
     Words(Act, Arc<str>),
-    /// What was said is the response.
+    /// What was said is accepted as the response.
     Accepted(Act),
 }
 
@@ -586,8 +592,8 @@ fn ask(question: &str, said: Option<String>) -> [Act; 2] {
     ]
 }
 
-/// Returns the keys for a dialog: what is typed as it is, and then names. A single sign answers by
-/// itself, words are entered.
+/// Returns the keys for a dialog: literal text, and then keys by name. A single character answers
+/// by itself; words are followed by Enter.
 fn dialog_keys(answer: &Answer) -> (String, Vec<String>) {
     let text = match answer {
         Answer::Words(text) => text.trim(),

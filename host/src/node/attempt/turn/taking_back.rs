@@ -1,5 +1,5 @@
-//! A text that was pasted and not submitted is taken out of the composer again, where nothing but ours
-//! stands there.
+//! Removes a text that was pasted but not submitted from the composer, if nothing but ours is
+//! there.
 
 use std::time::Duration;
 
@@ -10,48 +10,48 @@ use crate::agents::fuse::Says;
 use crate::model::clock::{Now, Tick};
 use crate::tmux::Typed;
 
-/// A key that has taken nothing away for so long does not work here.
+/// A key that has removed nothing for this long does not work here.
 const WITHOUT_EFFECT: Duration = Duration::from_millis(500);
 
-/// In all it may take so long.
+/// The longest time that it may take in total.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// So much of what is left standing is told, in characters.
+/// How much of what is left is quoted, in characters.
 const SHOWN: usize = 60;
 
-/// What is done once nothing of ours stands there, or what does cannot be taken out.
+/// What to do once nothing of ours is there, or what is there cannot be removed.
 #[derive(Debug, Clone)]
 pub(super) enum Then {
     /// The attempt ends.
     End(Vec<Act>, Box<Ending>),
-    /// It goes on as a turn that waits, and its person hears why.
+    /// It continues as a turn that waits, and its person is told why.
     Run(Vec<Act>, Box<Running>, String),
 }
 
-/// A text that is taken out.
+/// A text that is being removed.
 #[derive(Debug, Clone)]
 pub(super) struct TakingBack {
     then: Then,
     since: Tick,
-    /// Whether it was looked at for long enough before: nothing is on its way any more.
+    /// Whether it was looked at for long enough before, so that nothing more is on its way.
     settled: bool,
     /// Whether a key is being pressed.
     presses: bool,
-    /// Whether one was.
+    /// Whether a key was pressed.
     pressed: bool,
-    /// What stood there when the last key was pressed, and since when that has not changed.
+    /// The composer's content when the last key was pressed, and since when it has not changed.
     stood: Option<(String, Tick)>,
 }
 
-/// What has become of it.
+/// The result.
 enum Left {
-    /// Nothing stands there any more, by our keys.
+    /// Nothing is there any more: our keys have removed it.
     Taken,
-    /// Nothing of ours stands there.
+    /// Nothing of ours is there.
     Nothing,
-    /// This does.
+    /// This is still there.
     Stands(String),
-    /// That cannot be seen.
+    /// It cannot be seen what is there.
     Unknown,
 }
 
@@ -66,7 +66,7 @@ impl Left {
 }
 
 impl Turn {
-    /// Takes a text that was pasted and not submitted out again, and then does what was to be done.
+    /// Removes a text that was pasted but not submitted, and then does `then`.
     pub(super) fn take_back(
         self,
         agent: Box<Agent>,
@@ -86,7 +86,7 @@ impl Turn {
         self.go_on_taking(agent, taking, seen, now)
     }
 
-    /// Looks at the composer, and presses the key that empties it while only ours stands there.
+    /// Looks at the composer, and presses the key that empties it while only our text is there.
     pub(super) fn go_on_taking(
         self,
         agent: Box<Agent>,
@@ -159,12 +159,12 @@ impl TakingBack {
         let for_long = now.tick.since(self.since) >= LONGEST;
         match screen.says {
             Says::Idle if self.pressed => Some(Left::Taken),
-            // What was pasted a moment ago may be on its way.
+            // A text that was pasted a moment ago may still be on its way.
             Says::Idle => {
                 let there = now.tick.since(self.since) >= agent.profile.paste.pause * 2;
                 (self.settled || there).then_some(Left::Nothing)
             }
-            // It may pass, and a key now would be for something else.
+            // This may pass, and a key pressed now would be for something else.
             _ if screen.in_mode || screen.says != Says::Attended => {
                 (self.settled || for_long).then_some(Left::of(draft))
             }
@@ -180,7 +180,7 @@ impl TakingBack {
         }
     }
 
-    /// Presses the key once more, where something is left that it may take out.
+    /// Presses the key again if something is left that it may remove.
     fn next(&mut self, agent: &Agent, seen: &Observation, draft: &str, now: Now) -> Next {
         let (Some(sight), Some(screen)) = (agent.alive(seen), &seen.screen) else {
             return Next::again(LOOK);

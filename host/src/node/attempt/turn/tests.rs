@@ -31,14 +31,14 @@ use crate::model::verdict::Detail;
 use crate::store::{Answer, OpenAttempt, Reply, Request};
 use crate::tmux::{Error, Refusal, Typed};
 
-/// The profile of that name.
+/// Returns the profile with this name.
 fn profile(name: &str) -> Arc<Profile> {
     static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
     let found = CATALOG.get(name).expect("a profile");
     Arc::clone(&found.profile)
 }
 
-/// What is to be seen; changed as a test goes on.
+/// What there is to see. A test changes it as it goes on.
 #[derive(Clone, Debug)]
 struct Scene {
     ms: u64,
@@ -109,7 +109,7 @@ impl Scene {
         }
     }
 
-    /// The agent is seen to do that, by a look of this moment.
+    /// Shows the agent doing this, in a look at this moment.
     fn is(&mut self, activity: Activity, reason: &str, signals: Vec<Signal>) {
         self.agent.verdict = Verdict {
             activity,
@@ -145,7 +145,7 @@ fn shown(says: Says) -> Shown {
     }
 }
 
-/// Our text stands above the composer, as one that was given.
+/// Our text is above the composer, as one that was given.
 fn taken() -> Shown {
     Shown {
         given: 1,
@@ -153,7 +153,7 @@ fn taken() -> Shown {
     }
 }
 
-/// Our text, and nothing else, stands in the composer.
+/// The composer holds our text, and nothing else.
 fn stands() -> Shown {
     Shown {
         holds_text: true,
@@ -164,7 +164,7 @@ fn stands() -> Shown {
     }
 }
 
-/// Something else stands there.
+/// The composer holds something else.
 fn foreign() -> Shown {
     Shown {
         draft: Some("a person's".to_owned()),
@@ -172,7 +172,7 @@ fn foreign() -> Shown {
     }
 }
 
-/// Ours, and something of a person's.
+/// The composer holds our text, and something of a person's.
 fn beside() -> Shown {
     Shown {
         near_text: true,
@@ -220,13 +220,13 @@ impl Run {
         &self.next.acts
     }
 
-    /// Steps after so many milliseconds.
+    /// Steps after this many milliseconds.
     fn after(&mut self, ms: u64) -> &[Act] {
         self.scene.ms += ms;
         self.step(None)
     }
 
-    /// Steps on until the attempt has ended.
+    /// Steps until the attempt has ended.
     fn until_end(&mut self) {
         for _ in 0..200 {
             self.after(100);
@@ -241,7 +241,7 @@ impl Run {
         self.step(Some(done))
     }
 
-    /// The turn as it is once it may be pasted.
+    /// Returns a turn whose text may be pasted.
     fn ready(name: &str) -> Self {
         let mut run = Self::new(name);
         assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
@@ -251,7 +251,7 @@ impl Run {
         run
     }
 
-    /// The turn as it is once its text was pasted.
+    /// Returns a turn whose text was pasted.
     fn pasted(name: &str) -> Self {
         let mut run = Self::ready(name);
         let acts = run.after(0);
@@ -260,7 +260,7 @@ impl Run {
         run
     }
 
-    /// The turn as it is once its text was submitted.
+    /// Returns a turn whose text was submitted.
     fn submitted(name: &str) -> Self {
         let mut run = Self::pasted(name);
         run.scene.screen = Some(stands());
@@ -270,7 +270,7 @@ impl Run {
         run
     }
 
-    /// The turn as it is once its agent works.
+    /// Returns a turn whose agent is working.
     fn running(name: &str) -> Self {
         let mut run = Self::submitted(name);
         run.scene.screen = Some(shown(Says::Busy));
@@ -281,7 +281,7 @@ impl Run {
         run
     }
 
-    /// The turn as it is once its agent shows a dialog.
+    /// Returns a turn whose agent shows a dialog.
     fn asking(name: &str) -> Self {
         let mut run = Self::running(name);
         run.scene.ms += 100;
@@ -433,7 +433,7 @@ fn nothing_is_submitted_that_is_not_seen_to_stand_there_alone() {
             in_mode: true,
             ..stands()
         },
-        // It holds the text, and the composer is not what takes it.
+        // The composer holds the text, but it is not the composer that would take the key.
         Shown {
             says: Says::Busy,
             ..stands()
@@ -482,7 +482,7 @@ fn a_paste_that_is_not_confirmed_is_looked_for() {
 
 #[test]
 fn a_text_that_is_gone_before_it_was_submitted_may_have_been_by_a_person() {
-    // An agent with a record would tell.
+    // An agent with a record would have shown it.
     let mut run = Run::pasted("codex");
     run.scene.screen = Some(stands());
     run.scene.screen.as_mut().expect("a screen").holds_text = false;
@@ -543,10 +543,10 @@ fn a_key_that_tmux_refused_was_not_pressed() {
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
-    // It is pressed as soon as the pane stands still, without another row.
+    // It is pressed as soon as the pane is still, without another row.
     let acts = run.after(25).to_vec();
     assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
-    // One that may have been pressed counts as pressed.
+    // A key that may have been pressed counts as pressed.
     let mut run = Run::pasted("codex");
     run.scene.screen = Some(stands());
     run.after(500);
@@ -589,11 +589,11 @@ fn a_turn_has_begun_where_something_proves_it() {
 #[test]
 fn what_was_seen_before_the_key_proves_nothing() {
     let mut run = Run::submitted("codex");
-    // A title of a look that is older than the key.
+    // A title from a look before the key was pressed.
     run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(run.after(10).is_empty());
-    // A report of what was before.
+    // A report about what came before.
     let mut run = Run::submitted("codex");
     run.scene.screen = Some(shown(Says::Nothing));
     for report in [
@@ -663,14 +663,14 @@ fn a_report_tells_the_end_where_no_record_does() {
     run.after(100);
     let response = end(&run.next).output.clone();
     assert_eq!(response, Output::Text("hello".to_owned()));
-    // One without words: the screen has them.
+    // A report without words: the screen has them.
     let mut run = Run::running("opencode");
     run.scene.agent.report = Some(report(State::Done, at, Some(1), None));
     let acts = run.after(100).to_vec();
     assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
     run.did(Done::Answer(Some(("hello".into(), "hello".into()))));
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
-    // One from before it was submitted, or about another task, tells nothing.
+    // A report from before it was submitted, or about another task, shows nothing.
     for late in [
         report(State::Done, 1, None, Some("old")),
         report(State::Done, at, Some(9), Some("other")),
@@ -691,7 +691,7 @@ fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
     run.scene.is(Activity::Idle, "waits", Vec::new());
     assert!(run.step(None).is_empty());
     assert!(run.after(settle - 1).is_empty());
-    // It works again: the rest begins anew.
+    // It works again, so the idle time starts anew.
     run.scene.is(Activity::Busy, "works", Vec::new());
     run.after(10);
     run.scene.is(Activity::Idle, "waits", Vec::new());
@@ -721,7 +721,7 @@ fn a_dialog_is_answered_by_keys_once() {
     let mut run = Run::asking("codex");
     let keys = Answer::Keys(vec!["Down".into(), "Enter".into()]);
     run.scene.replies = vec![reply(3, keys, "may I?")];
-    // The screen is read for it, and the pane is taken.
+    // The screen is read for the reply, and the pane is taken.
     run.after(100);
     let acts = run.after(0).to_vec();
     assert_eq!(acts, [Act::TakePane]);
@@ -735,7 +735,7 @@ fn a_dialog_is_answered_by_keys_once() {
         details: "answered".to_owned()
     }));
     assert!(acts.contains(&Act::LeavePane));
-    // It is still listed, and is not given again.
+    // It is still listed, but is not given again.
     for _ in 0..50 {
         let acts = run.after(100).to_vec();
         let typed = acts
@@ -792,7 +792,7 @@ fn a_pane_that_another_writes_into_is_left_for_the_next_look() {
     assert_eq!(run.after(0), [Act::TakePane]);
 }
 
-/// A turn whose agent has ended in a question.
+/// Returns a turn whose agent has ended in a question.
 fn questioned(name: &str) -> Run {
     let mut run = Run::running(name);
     run.wrote(Some(How::Done), "I can.\n\nShall I?");
@@ -821,7 +821,7 @@ fn a_question_is_answered_by_words_that_are_given_like_a_prompt() {
     assert_eq!(run.after(0), [Act::TakePane]);
     run.did(Done::Pane(Ok(true)));
     let acts = run.after(0).to_vec();
-    // No phase of the attempt: it runs.
+    // The attempt enters no new phase, because it is already running.
     assert!(acts.iter().all(|act| phase(act).is_none()), "{acts:?}");
     assert!(matches!(acts.last(), Some(Act::Paste { text, .. }) if &**text == "yes"));
     run.did(Done::Typed(Typed::Done));
@@ -863,7 +863,7 @@ fn a_person_who_answers_in_the_pane_is_noticed() {
             details: "the agent goes on".to_owned()
         }]
     );
-    // What it still did at the end of its turn is no new one.
+    // What it still did at the end of its turn is not a new turn.
     let mut run = questioned("codex");
     let mut old = run.scene.signal(Source::Screen, Says::Busy);
     old.since = wall(0);
@@ -917,7 +917,7 @@ fn an_agent_that_ends_is_read_to_its_last_word() {
     assert!(!run.turn.has_ended());
     run.after(1);
     assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
-    // An agent that is not seen, and lives, has not ended: it is behind an editor of its own.
+    // An agent that is not seen but still alive has not ended: an editor that it started hides it.
     let mut run = Run::running("codex");
     run.scene.gone = true;
     run.after(600_000);
@@ -948,7 +948,7 @@ fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
         );
         let reason = end(&run.next).reason.clone().expect("a reason");
         assert!(reason.contains(left), "{name}: {reason}");
-        // No key reaches the agent for it.
+        // No key is sent to the agent for it.
         assert_eq!(run.next.acts.len(), 1, "{name}: {:?}", run.next.acts);
         let mut run = stage();
         run.scene.request = Some(Request::Reassign(None));
@@ -1001,7 +1001,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     let mut run = Run::resumed(at_phase(Phase::Claimed), scene.clone());
     run.step(None);
     assert_eq!(outcome(&run.next), (Outcome::Withdrawn, Event::Withdraw));
-    // Pasted: it stands there, and is submitted.
+    // Pasted: the text is still there, and is submitted.
     let found = |phase| {
         let mut run = Run::resumed(at_phase(phase), scene.clone());
         assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
@@ -1012,7 +1012,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     run.scene.screen = Some(stands());
     let acts = run.after(500).to_vec();
     assert!(matches!(acts.last(), Some(Act::Press { .. })), "{acts:?}");
-    // Or it does not, and was not: never again by itself.
+    // Or it is not there and was not submitted: it is never pasted again by this attempt.
     let mut run = found(Phase::Delivering);
     run.after(500);
     run.after(3_500);
@@ -1023,7 +1023,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     assert!(!run.turn.has_ended());
     run.after(30_000);
     assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
-    // It runs, and its end came while nobody looked.
+    // It is running, and ended while nobody looked.
     let mut run = found(Phase::Running);
     run.wrote(Some(How::Done), "hello");
     run.after(100);
@@ -1032,7 +1032,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
 
 #[test]
 fn an_agent_that_came_later_was_not_given_anything() {
-    // What the one before it was given, a person may have submitted there.
+    // A person may have submitted what the previous agent was given.
     for (phase, expected) in [
         (Phase::Delivering, (Outcome::Uncertain, Event::Lose)),
         (Phase::Submitted, (Outcome::Uncertain, Event::Lose)),

@@ -1,4 +1,4 @@
-//! What tells that a turn has ended, how, and what is known of it then.
+//! What shows that a turn has ended, how it ended, and what is then known about it.
 
 use super::*;
 use crate::model::task::TurnFacts;
@@ -16,7 +16,7 @@ fn facts(run: &Run) -> TurnFacts {
     end(&run.next).turn.clone().expect("facts")
 }
 
-/// The turn as it is once its agent has been idle for so many milliseconds, and its screen is read.
+/// Returns a turn whose agent has been idle for this many milliseconds, so its screen is read.
 fn idle_for(name: &str, ms: u64) -> Run {
     let mut run = Run::running(name);
     run.scene.agent.keeps_none = true;
@@ -49,7 +49,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
             assert_eq!(facts.ended, Some(wall(at)));
         }
     }
-    // One that was made before the prompt was given is not, whatever it says.
+    // A report from before the prompt was given is not about it, whatever it says.
     let mut run = Run::ready("opencode");
     run.scene.ms = 1_000;
     run.after(0);
@@ -62,7 +62,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
     run.scene.agent.report = Some(report(State::Done, 999, Some(1), Some("old")));
     run.after(50);
     assert!(!run.turn.has_ended());
-    // One that says anything else tells no end.
+    // A report of any other state shows no end.
     for state in [State::Busy, State::Idle] {
         let mut run = Run::running("opencode");
         run.scene.agent.report = Some(report(state, 600, Some(1), Some("hello")));
@@ -126,7 +126,7 @@ fn a_record_that_tells_of_no_end_is_given_up_after_minutes_of_rest() {
 
 #[test]
 fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
-    // The turn began at 550 ms. A second of rest follows what is waited for.
+    // The turn began at 550 ms. The wait is followed by a second of idleness.
     for (name, keeps_none, found, idle_from) in [
         ("codex", false, false, 5_550),
         ("codex", true, false, 650),
@@ -159,7 +159,7 @@ fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
 
 #[test]
 fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
-    // Another agent is seen there by now.
+    // By now, another agent is seen there.
     let mut run = Run::running("opencode");
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
@@ -167,14 +167,14 @@ fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
     for _ in 0..10 {
         assert!(run.after(1_000).is_empty());
     }
-    // It has asked: that it is at rest is what is expected.
+    // It has asked, so it is expected to be idle.
     let mut run = idle_for("opencode", 2_000);
     run.did(Done::Answer(Some(("Shall I?".into(), "Shall I?".into()))));
     run.did(Done::Given(None));
     for _ in 0..10 {
         assert!(run.after(1_000).is_empty(), "{:?}", run.next);
     }
-    // Neither is what it reports then about a new turn.
+    // What it then reports is not about a new turn either.
     let now = run.scene.ms;
     run.scene.agent.report = Some(report(State::Done, now, Some(1), Some("Shall I?")));
     assert!(run.after(100).is_empty(), "{:?}", run.next);
@@ -260,7 +260,7 @@ fn a_question_is_one_only_where_the_profile_says_that_its_agent_asks() {
 
 #[test]
 fn a_provider_is_paused_as_long_as_it_says_and_for_a_while_at_least() {
-    // The turn ends at a minute.
+    // The turn ends after one minute.
     for (until, expected) in [
         (None, 960_000),
         (Some(0), 90_000),
@@ -354,7 +354,7 @@ fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
     assert!(run.after(30_000).is_empty());
     run.scene.agent.quiet = run.scene.agent.profile.turn.settle;
     assert!(matches!(run.after(10), [Act::ReadAnswer { .. }]));
-    // Where a clock always moves, it has.
+    // If a clock always moves, it has ended.
     let mut run = Run::running("opencode");
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());

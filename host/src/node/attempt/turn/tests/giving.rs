@@ -1,8 +1,8 @@
-//! The way of a text to the agent: what is waited for, and what proves what.
+//! Bringing a text to the agent: what is waited for, and what proves what.
 
 use super::*;
 
-/// The turn as it is once its text was pasted at so many milliseconds.
+/// Returns a turn whose text was pasted at this many milliseconds.
 fn pasted_at(name: &str, ms: u64) -> Run {
     let mut run = Run::ready(name);
     run.scene.ms = ms;
@@ -12,7 +12,7 @@ fn pasted_at(name: &str, ms: u64) -> Run {
     run
 }
 
-/// The turn that an earlier daemon left in this phase.
+/// Returns a turn that an earlier daemon left in this phase.
 fn taken_up(phase: Phase) -> Run {
     let attempt = OpenAttempt {
         task: prompt("say hello"),
@@ -136,7 +136,7 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
     ] {
         let mut run = pasted_at("codex", 5_000);
         run.scene.screen = Some(screen.clone());
-        // And two more, in which its record may tell.
+        // And two more, in which its record may still show it.
         for _ in 0..11 {
             run.after(1_000);
             assert!(!run.turn.has_ended(), "{screen:?}");
@@ -147,13 +147,13 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
         assert!(is_refused(&run), "{screen:?}");
         assert_eq!(held(&run.next), Some(Duration::from_secs(30)));
     }
-    // One that an earlier daemon pasted stands there now or never.
+    // What an earlier daemon pasted is there by now or never.
     let mut run = taken_up(Phase::Delivering);
     run.after(3_999);
     assert!(!run.turn.has_ended());
     run.after(1);
     assert!(is_refused(&run));
-    // Where no record is kept, none can tell.
+    // If no record is kept, none can show it.
     let mut run = pasted_at("gemini", 5_000);
     run.scene.screen = Some(shown(Says::Nothing));
     run.after(9_999);
@@ -162,7 +162,8 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
     assert!(is_refused(&run));
 }
 
-/// An agent that was stuck reads all at once: the text, and a person's Enter that waited behind it.
+/// An agent that was stuck reads everything at once: the text, and a person's Enter that was
+/// waiting after it.
 #[test]
 fn a_turn_that_a_person_began_at_the_last_moment_is_not_given_again() {
     let mut run = pasted_at("codex", 5_000);
@@ -173,7 +174,7 @@ fn a_turn_that_a_person_began_at_the_last_moment_is_not_given_again() {
     assert!(run.after(100).contains(&begun()));
 }
 
-/// Where an agent ends with our text in its composer, a person may have submitted it just before.
+/// If an agent ends with our text in its composer, a person may have submitted it just before.
 #[test]
 fn an_agent_that_ended_with_our_text_may_have_taken_it_up() {
     let mut run = pasted_at("codex", 5_000);
@@ -190,7 +191,7 @@ fn an_agent_that_ended_with_our_text_may_have_taken_it_up() {
     assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
 }
 
-/// The text stood in the composer, beside something else.
+/// The text was in the composer, beside something else.
 fn stood(mut run: Run) -> Run {
     run.scene.screen = Some(draft("say hello, and more"));
     run.after(300);
@@ -199,7 +200,7 @@ fn stood(mut run: Run) -> Run {
 
 #[test]
 fn a_turn_began_without_us_where_our_text_stood_there_before() {
-    // It stood there, and the agent works, or its record tells.
+    // It was there, and the agent works, or its record contains it.
     let mut run = stood(Run::pasted("gemini"));
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(100).contains(&begun()));
@@ -209,12 +210,12 @@ fn a_turn_began_without_us_where_our_text_stood_there_before() {
     let mut run = taken_up(Phase::Delivering);
     run.wrote(None, "");
     assert!(run.after(300).contains(&begun()));
-    // It stood there, and nothing tells that it was taken up.
+    // It was there, and nothing shows that it was taken up.
     let mut run = stood(Run::pasted("codex"));
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(run.after(100).is_empty());
     assert!(run.after(2_500).is_empty(), "{:?}", run.next);
-    // It was never seen there: whatever works is something else.
+    // It was never seen there: if the agent works, it works on something else.
     let mut run = Run::pasted("gemini");
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(300).is_empty());
@@ -244,8 +245,8 @@ fn only_a_record_tells_that_a_text_was_taken_out_again() {
     }
 }
 
-/// The turn as it is once its text was pasted at 5 s and submitted at 6 s; `pressed`: unless tmux
-/// refused the key.
+/// Returns a turn whose text was pasted at 5 s and submitted at 6 s. If not `pressed`, tmux refused
+/// the key.
 fn submitted(name: &str, pressed: bool) -> Run {
     let mut run = pasted_at(name, 5_000);
     run.scene.screen = Some(stands());
@@ -289,7 +290,7 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
     };
     for (screen, titled, proves) in [
         (shown(Says::Busy), None, true),
-        // It may have been taken out.
+        // It may have been removed.
         (shown(Says::Idle), None, false),
         (taken(), None, true),
         (in_mode(shown(Says::Idle)), None, false),
@@ -310,7 +311,7 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
         let begins = run.after(10).contains(&begun());
         assert_eq!(begins, proves, "{screen:?} {titled:?}");
     }
-    // It was to be seen there before it was pasted.
+    // It was already shown before it was pasted.
     let mut run = Run::ready("codex");
     run.scene.screen = Some(taken());
     run.after(0);
@@ -320,7 +321,7 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
     run.did(Done::Typed(Typed::Done));
     run.scene.screen = Some(taken());
     assert!(run.after(10).is_empty());
-    // What is not proved is not claimed: neither that it runs nor that it does not.
+    // What is not proved is not claimed: neither that it is running nor that it is not.
     run.after(60_000);
     assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     // A title that says something else proves nothing.
@@ -341,7 +342,7 @@ fn nothing_but_a_record_proves_a_turn_of_a_key_that_was_not_pressed() {
         for _ in 0..5 {
             assert!(run.after(1_000).is_empty(), "{says:?}");
         }
-        // The pane was never still: nothing was submitted.
+        // The pane was never still, so nothing was submitted.
         run.after(14_999);
         assert!(!run.turn.has_ended(), "{says:?}");
         run.after(1);
@@ -382,7 +383,7 @@ fn the_key_is_pressed_again_after_a_while_and_not_while_the_agent_works() {
     run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
     run.scene.scanned = 6_001;
     assert!(run.after(5_000).is_empty());
-    // Neither is what an earlier daemon submitted taken for begun where the line is free.
+    // What an earlier daemon submitted has not begun just because the composer is empty.
     let mut run = taken_up(Phase::Submitted);
     run.scene.screen = Some(shown(Says::Idle));
     assert!(run.after(5_000).is_empty());
@@ -399,7 +400,7 @@ fn a_prompt_of_which_there_is_no_sign_is_lost_after_twice_the_time() {
     assert!(reason.contains("no sign of its turn"), "{reason}");
 }
 
-/// A turn whose question is being answered by words: the answer may be pasted.
+/// Returns a turn whose question is being answered in words; the answer may be pasted.
 fn answering() -> Run {
     let mut run = questioned("codex");
     run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "asks: Shall I?")];
@@ -450,7 +451,7 @@ fn an_answer_has_no_rows_of_an_attempt() {
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Done));
-    // Once more, for the answer stands there still.
+    // The key is pressed again, because the answer is still there.
     let acts = run.after(1_000).to_vec();
     assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
     run.did(Done::Typed(Typed::Done));
@@ -480,23 +481,23 @@ fn a_report_from_before_the_key_begins_nothing() {
     assert!(run.after(50).contains(&begun()));
 }
 
-/// What an agent works on is another prompt where a person had time to type one.
+/// If a person had time to type another prompt, the agent may be working on that.
 #[test]
 fn work_on_what_a_person_has_typed_since_proves_nothing() {
-    // Something of a person's stood there.
+    // Something of a person's was there.
     let mut run = submitted("opencode", true);
     run.scene.screen = Some(foreign());
     assert!(run.after(10).is_empty());
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(10).is_empty());
-    // It was gone for long before it began to work.
+    // It was gone for a long time before the agent began to work.
     let mut run = submitted("opencode", true);
     run.scene.screen = Some(shown(Says::Idle));
     assert!(run.after(10).is_empty());
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.clone().after(2_000).contains(&begun()));
     assert!(run.after(2_001).is_empty());
-    // Ours, left standing where it was entered, is not another.
+    // Our own text, left visible where it was entered, is not another prompt.
     let mut run = submitted("opencode", true);
     run.scene.screen = Some(Shown {
         near_text: true,

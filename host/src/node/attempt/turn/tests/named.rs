@@ -1,8 +1,8 @@
-//! Turns that the agent's hooks tell of by name.
+//! Turns that the agent's hooks report by name.
 
 use super::*;
 
-/// A report of a turn that it names.
+/// Returns a report that names its turn.
 fn named(turn: &str, state: State, ms: u64, message: &str) -> Report {
     Report {
         turn: Some(turn.to_owned()),
@@ -11,7 +11,7 @@ fn named(turn: &str, state: State, ms: u64, message: &str) -> Report {
 }
 
 impl Run {
-    /// Its agent's hooks tell of this.
+    /// The agent's hooks report this.
     fn told(&mut self, report: Report) {
         self.scene.agent.told.take(&report);
         self.scene.agent.report = Some(report);
@@ -22,7 +22,7 @@ impl Run {
 fn a_prompt_that_was_told_has_begun_whatever_the_screen_shows() {
     for (text, begins) in [
         ("say hello", true),
-        // As agents change it.
+        // Changed, as agents do it.
         (
             "\n\n<pasted_content id=\"9b3c\">\nsay hello\n</pasted_content id=\"9b3c\">\n",
             true,
@@ -35,7 +35,7 @@ fn a_prompt_that_was_told_has_begun_whatever_the_screen_shows() {
         run.told(named("p1", State::Busy, at, text));
         assert_eq!(run.after(10).contains(&begun()), begins, "{text}");
     }
-    // One that was told before it was pasted is another's.
+    // A prompt that was reported before the paste is someone else's.
     let mut run = Run::ready("claude");
     let at = run.scene.ms;
     run.told(named("p1", State::Busy, at, "say hello"));
@@ -56,7 +56,7 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
     let at = run.scene.ms;
     run.told(named("p1", State::Busy, at, "say hello"));
     assert!(run.after(10).contains(&begun()));
-    // A prompt of a person's, submitted in between, has begun and ended first.
+    // A person's prompt, submitted in between, began and ended first.
     let at = run.scene.ms;
     run.told(named("p2", State::Busy, at, "else"));
     run.told(named("p2", State::Done, at, "another's answer"));
@@ -65,7 +65,7 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
     }
     let at = run.scene.ms;
     run.told(named("p1", State::Done, at, "hello,\nand whole"));
-    // Its record is about to tell as well.
+    // Its record is about to contain it as well.
     assert!(run.after(0).is_empty());
     assert!(run.after(1_999).is_empty());
     run.after(1);

@@ -10,7 +10,7 @@ fn at_phase(phase: Phase) -> OpenAttempt {
     }
 }
 
-/// The turn that an earlier daemon left in this phase, once its directory was looked at.
+/// Returns a turn that an earlier daemon left in this phase, after its directory was checked.
 fn found(attempt: OpenAttempt, scene: Scene) -> Run {
     let mut run = Run::resumed(attempt, scene);
     assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
@@ -19,7 +19,7 @@ fn found(attempt: OpenAttempt, scene: Scene) -> Run {
 }
 
 impl Run {
-    /// Steps where the session looks so.
+    /// Steps while the session looks like this.
     fn sees(&mut self, presence: Presence, ms: u64) -> &[Act] {
         self.scene.ms += ms;
         let mut observation = self.scene.observation(None);
@@ -137,7 +137,7 @@ fn no_time_runs_while_a_dialog_is_shown_nor_while_its_agent_is_sought_for_an_ans
     run.after(100);
     run.after(600_000);
     assert!(!run.turn.has_ended());
-    // An attempt that was taken up is not seen: its time runs where it ran before.
+    // A resumed attempt is not seen: its time runs if it ran before.
     for (phase, asks, ends) in [
         (Phase::Running, None, true),
         (Phase::Running, Some("may I?"), false),
@@ -222,7 +222,7 @@ fn an_agent_is_sought_longer_where_it_may_be_behind_an_editor() {
         run.sees(presence.clone(), 1);
         assert_eq!(outcome(&run.next).0, expected, "{phase:?} {presence:?}");
     }
-    // One that began at the moment at which it was given may have been given it.
+    // An agent whose start is not known may have been given it.
     let mut scene = Scene::of("codex");
     scene.agent.started = None;
     found(at_phase(Phase::Submitted), scene);
@@ -244,7 +244,7 @@ fn an_answer_that_an_earlier_daemon_gave_is_not_known_any_more() {
     for (answered, has_said, asks, text) in [
         (false, false, None, "say hello"),
         (true, true, None, ""),
-        // A dialog was answered: what goes on is the same turn.
+        // A dialog was answered, so the same turn continues.
         (true, false, None, "say hello"),
         (true, true, Some("may I?"), "say hello"),
         (false, false, Some("may I?"), "say hello"),
@@ -291,7 +291,7 @@ fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
             turn(How::Interrupted, "Shall I?"),
             Some("Shall I?"),
         ),
-        // While a dialog of its own is open, what is later is somebody else's.
+        // While a dialog of its own is open, anything later is someone else's.
         (asking, None, None),
         (asking, turn(How::Done, "own"), Some("own")),
     ] {
@@ -356,12 +356,12 @@ fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
         ..Record::default()
     };
     run.after(100);
-    // A turn that began at 9,000 is the answer's.
+    // A turn that began at 9,000 would be the answer's.
     let since = run.turn.wants().record.expect("a look at the record").since;
     assert_eq!(since, wall(4_000));
 }
 
-/// Daemons that come and go every second must not put its end off for ever.
+/// Daemons that are restarted every second must not postpone the end forever.
 #[test]
 fn an_agent_that_an_earlier_daemon_saw_idle_need_not_be_seen_so_anew() {
     for (quiet, ends) in [(0, false), (1_500, false), (2_000, true), (90_000, true)] {

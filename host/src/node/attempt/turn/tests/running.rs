@@ -1,4 +1,4 @@
-//! A turn that runs: dialogs, questions, and who answers them.
+//! A running turn: dialogs, questions, and who answers them.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn words(text: &str) -> Answer {
     Answer::Words(text.into())
 }
 
-/// The agent waits for a person, as a look of this moment tells.
+/// Shows the agent waiting for a person, in a look at this moment.
 fn waits(run: &mut Run, asks: &str, says: &[(Source, Says)]) {
     let signals = says
         .iter()
@@ -32,7 +32,7 @@ fn is_dropped(acts: &[Act]) -> bool {
     matches!(acts, [Act::DropReplies { .. }])
 }
 
-/// The keys that a reply presses in the end, where it does.
+/// Returns the keys that a reply finally presses, if any.
 fn pressed(run: &mut Run) -> Option<(String, Vec<String>)> {
     run.after(100);
     let acts = run.after(0).to_vec();
@@ -48,7 +48,7 @@ fn pressed(run: &mut Run) -> Option<(String, Vec<String>)> {
     }
 }
 
-/// The turn that an earlier daemon left as it waited for this.
+/// Returns a turn that an earlier daemon left while it waited for this.
 fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
     let attempt = OpenAttempt {
         task: Task {
@@ -65,7 +65,7 @@ fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
     run
 }
 
-/// A turn that has ended in a question which only the screen tells; so many prompts are shown.
+/// Returns a turn that ended in a question which only the screen shows, with these prompts shown.
 fn questioned_on_screen(shown: Option<screen::Given>) -> Run {
     let mut run = Run::running("opencode");
     run.scene.ms += 100;
@@ -101,7 +101,7 @@ fn a_look_from_before_the_turn_tells_nothing_of_it() {
         run.scene.scanned = scanned;
         assert_eq!(asked(run.after(100)).is_some(), asks, "{scanned}");
     }
-    // One that was taken up is looked at anew.
+    // A resumed turn is looked at anew.
     let mut run = taken_up("opencode", None, 50_000);
     run.scene.scanned = 49_999;
     for _ in 0..10 {
@@ -156,7 +156,7 @@ fn an_answer_to_what_was_asked_before_is_not_given_to_what_is_asked_now() {
     for _ in 0..10 {
         assert!(run.after(100).is_empty(), "{:?}", run.next);
     }
-    // One that can be given only later is kept for then.
+    // A reply that can be given only later is kept until then.
     let mut run = questioned("codex");
     run.scene.replies = vec![reply(3, words("yes"), "asks: Shall I?")];
     run.scene.screen = Some(foreign());
@@ -187,7 +187,7 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
             assert_eq!(found, goes_on, "{source} {says}");
         }
     }
-    // What it did at the moment of its question is the end of what was before.
+    // What the agent did at the moment of its question is the end of the earlier turn.
     let mut run = questioned("codex");
     let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
     run.scene.ms += 100;
@@ -197,7 +197,8 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
 
 #[test]
 fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
-    // Told at the moment that the question is known by, or a moment after a person's answer was given.
+    // Reported at the moment that the question is dated to, or a moment after a person's answer was
+    // given.
     for late in [0, 150] {
         let mut run = Run::running("opencode");
         run.scene.ms += 100;
@@ -207,7 +208,7 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
         run.scene.agent.report = Some(question(told));
         assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));
         run.did(Done::Given(given(1, "say hello", false)));
-        // The same end, told once more.
+        // The same end, reported again.
         run.scene.agent.report = Some(question(told + late));
         run.scene.ms += 200;
         let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
@@ -234,7 +235,8 @@ fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
         (&ours, &given(2, "say hello", false), true),
         (&ours, &given(1, "yes", false), true),
         (&ours, &None, false),
-        // Answered before the first look: nothing changes any more, and it stands below ours.
+        // Answered before the first look: nothing changes any more, but the answer is below our
+        // prompt.
         (&both, &both, true),
     ] {
         let mut run = questioned_on_screen(first.clone());
@@ -246,7 +248,7 @@ fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
         let found = matches!(&acts[..], [Act::GoOn { .. }]);
         assert_eq!(found, goes_on, "{later:?}: {acts:?}");
     }
-    // Where they could not be read then, nothing is told by those that are later.
+    // If they could not be read then, later ones show nothing.
     let mut run = questioned_on_screen(None);
     for _ in 0..10 {
         assert!(run.after(1_000).is_empty());
@@ -258,7 +260,7 @@ fn a_dialog_has_said_nothing_that_could_be_accepted() {
     let mut run = Run::asking("codex");
     run.scene.replies = vec![reply(3, Answer::Accept, "may I?")];
     assert!(is_dropped(run.after(100)));
-    // What was said is heard anew first, where an earlier daemon heard it.
+    // If an earlier daemon noticed what was said, it must be noticed again first.
     let mut run = taken_up("codex", Some("asks: Shall I?"), 0);
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
@@ -268,7 +270,7 @@ fn a_dialog_has_said_nothing_that_could_be_accepted() {
     assert_eq!(acts, [Act::AgeRecord], "it is asked already");
     run.after(100);
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
-    // A dialog that follows what was said does not take that back.
+    // A dialog that follows what was said does not invalidate it.
     let mut run = questioned("codex");
     run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
     run.scene.agent.signals = vec![run.scene.signal(Source::Screen, Says::Waiting)];
@@ -297,9 +299,9 @@ fn keys_are_pressed_only_where_the_dialog_that_was_answered_is_seen() {
         (Says::Nothing, Activity::Unknown, "may I?", titled, true),
         (Says::Nothing, Activity::Unknown, "may I?", &[], false),
         (Says::Idle, Activity::Idle, "waits", &[], false),
-        // Another dialog, of which its person has not heard yet.
+        // Another dialog, which its person has not been told about yet.
         (Says::Waiting, Activity::WaitingInput, "no?", DIALOG, false),
-        // A title that blinks asks nothing else.
+        // A blinking title asks nothing else.
         (Says::Waiting, Activity::WaitingInput, "no?", titled, true),
         (Says::Waiting, Activity::Unknown, "no?", DIALOG, true),
     ] {
@@ -355,7 +357,7 @@ fn the_pane_is_taken_for_each_reply_anew() {
         run.scene.replies = vec![reply(3, keys(), "may I?")];
         run.after(100);
         assert_eq!(run.after(0), [Act::TakePane]);
-        // Another is the first by now.
+        // By now another reply is the first.
         run.scene.replies = vec![reply(4, keys(), "may I?")];
         assert_eq!(run.did(Done::Pane(Ok(had))), [Act::TakePane]);
     }
@@ -363,7 +365,7 @@ fn the_pane_is_taken_for_each_reply_anew() {
 
 #[test]
 fn what_follows_an_answered_question_is_another_turn() {
-    // A dialog follows what was said: whatever its record tells last is its turn then.
+    // A dialog follows what was said: the turn is then whichever is last in the record.
     let mut run = questioned("codex");
     run.scene.ms += 2_000;
     waits(&mut run, "may I?", DIALOG);
@@ -381,7 +383,7 @@ fn what_follows_an_answered_question_is_another_turn() {
 
 #[test]
 fn a_question_stands_since_it_was_asked_first() {
-    // An earlier daemon has asked it, and its record tells of it later: it is the same.
+    // An earlier daemon asked it, and the record contains it only later: it is the same question.
     let next = |run: &mut Run, ms: u64| {
         run.scene.ms = ms;
         waits(run, "may I?", DIALOG);
@@ -395,7 +397,7 @@ fn a_question_stands_since_it_was_asked_first() {
     run.scene.record = Record::default();
     assert_eq!(next(&mut run, 1_999), None);
     assert_eq!(next(&mut run, 2_000).as_deref(), Some("may I?"));
-    // One that follows a dialog is another.
+    // A question that follows a dialog is another one.
     let mut run = Run::asking("codex");
     run.scene.ms = 2_500;
     run.wrote(Some(How::Done), "Shall I?");
@@ -412,7 +414,7 @@ fn a_question_that_stands_is_not_asked_again() {
         run.wrote(Some(How::Done), "I can.\n\nShall I?");
         assert!(run.after(100).is_empty(), "{:?}", run.next);
     }
-    // Another one is.
+    // A different question is asked.
     run.wrote(Some(How::Done), "Or that?");
     assert_eq!(asked(run.after(100)), Some("asks: Or that?"));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A part of ours stands in the composer.
+/// The composer holds a part of our text.
 fn part(words: &str) -> Shown {
     Shown {
         part_of_text: true,
@@ -12,7 +12,7 @@ fn part(words: &str) -> Shown {
     }
 }
 
-/// A turn of several lines that stands in the composer, and whose sender has had enough.
+/// Returns a turn whose text of several lines is in the composer, and whose sender cancels it.
 fn cancelled(name: &str) -> Run {
     let mut run = Run::pasted(name);
     run.scene.screen = Some(part("say hello\nto all"));
@@ -32,10 +32,10 @@ fn reason(run: &Run) -> String {
 fn each_line_is_taken_out() {
     let mut run = cancelled("claude");
     assert!(is_clear(run.after(100)));
-    // A key that is on its way is not pressed again.
+    // A key that is still being pressed is not pressed again.
     assert!(run.after(1_000).is_empty());
     run.did(Done::Typed(Typed::Done));
-    // Nor one whose effect is not to be seen yet.
+    // Nor is a key whose effect is not visible yet.
     assert!(run.after(25).is_empty());
     run.scene.screen = Some(part("say hello"));
     assert!(is_clear(run.after(25)));
@@ -58,7 +58,7 @@ fn what_a_person_has_there_is_left_alone() {
             "{reason}"
         );
     }
-    // One that types while it is taken out.
+    // A person who types while it is being removed.
     let mut run = cancelled("claude");
     assert!(is_clear(run.after(100)));
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
@@ -75,11 +75,11 @@ fn a_key_that_does_nothing_is_given_up() {
     assert!(run.after(499).is_empty());
     run.after(1);
     assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
-    // Where the profile names none, none is pressed.
+    // If the profile names no key, none is pressed.
     let mut run = cancelled("gemini");
     run.after(100);
     assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
-    // A dialog is in front of it: no key is for that.
+    // A dialog is in front of it, and no key is meant for that.
     let mut run = cancelled("claude");
     run.scene.screen = Some(shown(Says::Waiting));
     run.until_end();
@@ -95,7 +95,7 @@ fn a_paste_that_is_on_its_way_is_waited_for() {
     assert!(run.after(500).is_empty());
     run.scene.screen = Some(part("say hello"));
     assert!(is_clear(run.after(25)));
-    // Where nothing has come, nothing is told.
+    // If nothing has arrived, nothing is reported.
     let mut run = Run::pasted("claude");
     run.scene.screen = Some(shown(Says::Idle));
     run.scene.request = Some(Request::Cancel);
