@@ -1,4 +1,4 @@
-//! The commands around agents: profiles, reports, the doctor, answers, and two ways to look on.
+//! The commands around agents: profiles, reports, the doctor, answers, and two ways to watch.
 
 use std::fs;
 use std::io::Write;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::model::session_running;
 use crate::world::{Output, Pane, Shell, World, assert_calm, eventually, finish, text};
 
-/// An agent that repeats what it is told, in capitals. Behind `!` it runs a command line, and
-/// `menu` shows a dialog.
+/// An agent that repeats its input in capitals. After `!` it runs a command line, and `menu` shows
+/// a dialog.
 const TOY_AGENT: &str = r#"
 title() { printf '\033]2;%s\007' "$1"; }
 title ready
@@ -56,14 +56,14 @@ settle = "300ms"
 answer = '^answer: (?P<text>.*)$'
 "#;
 
-/// The toy, as a world has it.
+/// The toy agent of a world.
 pub(crate) struct Toy<'a> {
     world: &'a World,
     script: String,
 }
 
 impl<'a> Toy<'a> {
-    /// Puts it and its profile into a world.
+    /// Adds the toy and its profile to a world.
     pub(crate) fn new(world: &'a World) -> Self {
         world.has_profile("toy", TOY);
         let script = world.path("work/toy-agent");
@@ -72,7 +72,7 @@ impl<'a> Toy<'a> {
         Self { world, script }
     }
 
-    /// Starts it in a session, and waits for its prompt.
+    /// Starts the toy in a session, and waits for its prompt.
     pub(crate) fn session(&self, name: &str, dir: &str) -> Pane<'a> {
         let pane = session_running(self.world, name, &["bash", &self.script], dir);
         pane.prompt();
@@ -82,7 +82,7 @@ impl<'a> Toy<'a> {
 }
 
 impl World {
-    /// Puts a profile where a person keeps their own.
+    /// Writes a profile to the user's directory of profiles.
     fn has_profile(&self, name: &str, text: &str) {
         let directory = self.mkdir("home/.config/assigner/agents");
         fs::write(format!("{directory}/{name}.toml"), text).expect("a profile");
@@ -93,14 +93,14 @@ impl World {
         Toy::new(self).session(name, &text(&self.path("work")))
     }
 
-    /// The line that reports, as a program in a pane calls it.
+    /// The command line that reports, as a program in a pane runs it.
     fn report_line(&self, args: &str) -> String {
         let program = env!("CARGO_BIN_EXE_assigner");
         let data = self.data().display();
         format!("{program} report --data-dir {data} {args}")
     }
 
-    /// Reports as from within a pane.
+    /// Reports as if from within a pane.
     fn report(&self, args: &[&str], input: &[u8]) -> Output {
         let mut command = self.binary();
         command
@@ -111,7 +111,7 @@ impl World {
         finish(&mut command, input)
     }
 
-    /// What was reported, oldest first.
+    /// Returns the reports, the oldest first.
     fn reported(&self) -> Vec<Value> {
         let directory = self.data().join("spool/reports");
         let files = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -123,7 +123,7 @@ impl World {
             .collect()
     }
 
-    /// Waits until the doctor has a verdict of a session, and returns all that it says.
+    /// Waits until the doctor has this verdict for a session, and returns all that it says.
     fn diagnosed(&self, session: &str, status: &str) -> Value {
         eventually(|| {
             let said = self.json(&["doctor", session]);
@@ -136,14 +136,14 @@ impl World {
     }
 }
 
-/// What a source says in a diagnosis.
+/// Returns what one source says in a diagnosis.
 fn says<'a>(diagnosis: &'a Value, source: &str) -> &'a Value {
     let signals = diagnosis["signals"].as_array().expect("signals");
     let signal = signals.iter().find(|signal| signal["source"] == source);
     signal.unwrap_or_else(|| panic!("no {source}: {diagnosis:#}"))
 }
 
-/// Asserts that nothing in a text would be obeyed by a terminal.
+/// Asserts that a text has nothing that a terminal would obey.
 fn assert_harmless(text: &str) {
     let obeyed = |char: &char| (char.is_control() && *char != '\n') || *char == '\u{202e}';
     assert_eq!(text.chars().find(obeyed), None, "{text:?}");
@@ -165,7 +165,7 @@ fn a_report_from_a_pane_is_seen() {
     assert_eq!(report["detail"], "told `blocked`: may I?");
     assert!(report["age_seconds"].as_i64().is_some_and(|age| age < 60));
     assert_eq!(said["next"], "answer it in its pane");
-    // What a hook hands over is read; a hostile message is shown, and not obeyed.
+    // A hook's input is read; a hostile message is shown, and not obeyed.
     let line = world.report_line("--state busy --hook");
     let told = r#"{\"prompt\": \"\\u001b]0;x\\u0007\\nmore\"}"#;
     pane.line(&format!("!echo \"{told}\" | {line}; echo reported"));
@@ -233,8 +233,7 @@ fn a_report_never_fails_and_says_nothing() {
     let outside = world.assigner(&["report", "--state", "idle"]).succeeded();
     assert!(outside.stderr.contains("no pane of tmux"), "{outside:?}");
 
-    // A message that cannot be read, or a configuration that is wrong, does not keep the state
-    // back.
+    // The state is reported even if the message cannot be read or the configuration is wrong.
     let output = world.report(&["--state", "idle", "--message-file", "none"], b"");
     assert_eq!(output.succeeded().stderr.lines().count(), 1);
     let config = world.mkdir("home/.config/assigner");
@@ -277,7 +276,7 @@ fn profiles_are_listed_shown_and_checked() {
     let codex = world.assigner(&["agents", "show", "codex"]).succeeded();
     assert!(codex.text().contains("\nname = \"codex\"\n"));
 
-    // What was shown is the beginning of one's own, which takes the built-in one's place.
+    // The printed profile is a start for one's own, which overrides the built-in one.
     world.has_profile("codex", &codex.text());
     world.has_profile("toy", TOY);
     world.has_profile("odd", "name = \"odd\"\n[recognise]\nprogram = [\"odd\"]\n");
@@ -377,7 +376,7 @@ fn the_doctor_tells_what_there_is() {
     assert!(several.stderr.contains("odd:0.0, odd:0.1"), "{several:?}");
     world.assigner(&["doctor", "none"]).refused(1);
     world.assigner(&["doctor", "%999"]).refused(1);
-    // It looks on: nothing is kept where there was nothing.
+    // The doctor only looks: it creates no data directory.
     assert!(!world.data().exists());
 }
 
@@ -385,7 +384,7 @@ fn the_doctor_tells_what_there_is() {
 fn the_doctor_obeys_nothing_that_it_sees() {
     let world = World::new();
     let pane = world.toy("toy");
-    // The direction of writing is turned round by a title, a name and a draft.
+    // A title, a name and a draft each contain a character that reverses the direction of writing.
     let title = "printf '\\033]2;a\u{202e}b\\033\\\\'; printf '> dra\u{202e}ft'; sleep 1000";
     pane.line(&format!("!{title}"));
     pane.has("#{pane_title}", "a\u{202e}b");
@@ -401,7 +400,7 @@ fn the_doctor_obeys_nothing_that_it_sees() {
     }
     let wrong = world.assigner(&["doctor", "\u{1b}]0;x\u{7}"]).refused(1);
     assert_harmless(&wrong.stderr);
-    // Scripts get it as it is.
+    // Scripts get the text unchanged.
     let said = world.json(&["doctor", "toy"]);
     assert_eq!(said["title"], "a\u{202e}b");
     assert!(
@@ -499,7 +498,7 @@ fn a_person_is_brought_to_a_tasks_pane() {
         (&said["session"], &said["pane"]),
         (&"desk".into(), &pane_id.into())
     );
-    // In tmux itself one switches there; in another tmux one attaches.
+    // Within tmux, the command switches there; in another tmux server, it attaches.
     let own = world.tmux(&["display-message", "-p", "#{pid}"]);
     for (server, inside) in [(own.as_str(), true), ("1", false)] {
         let mut command = world.binary();
@@ -584,7 +583,7 @@ fn a_turn_of_an_agent_is_watched() {
     assert_harmless(&text);
 }
 
-/// A profile that is put there while the daemon runs is used at once, and one that is changed as well.
+/// A profile that is added while the daemon runs is used at once, and so is one that is changed.
 #[test]
 fn profiles_are_taken_up_while_the_daemon_runs() {
     let world = World::new();
@@ -598,7 +597,7 @@ fn profiles_are_taken_up_while_the_daemon_runs() {
     let id = world.send(&["--provider", "toy", "--", "hello"]);
     world.completed(id);
     assert_eq!(world.output(id), b"HELLO");
-    // One that cannot be read is told of, and the toy is a stranger again.
+    // An unreadable profile is reported, and the toy is unknown again.
     fs::write(&profile, "name = ").expect("a profile");
     daemon.logs("toy.toml");
     eventually(|| match world.session_entry("late") {

@@ -1,5 +1,5 @@
-//! Prompts for a real Aider, which asks a model on loopback. It sets no title and says little of
-//! what it does: its history file holds the turns.
+//! Prompts for a real Aider, which asks a model on loopback. It sets no title and shows little of
+//! what it does, but its history file contains the turns.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::model::{
 use crate::world::{Pane, Shell, World, assert_calm, stays, text};
 use assigner_needs::needs;
 
-/// Gives the model a name that Aider knows: it changes nothing of a prompt, and edits no files.
+/// Gives the model a name that Aider knows; it changes nothing in a prompt, and edits no files.
 const SETTINGS: &str = "
 - name: openai/mock
   edit_format: diff
@@ -17,13 +17,13 @@ const SETTINGS: &str = "
   use_repo_map: false
 ";
 
-/// Without this it looks for the model on the net.
+/// Without this, Aider looks for the model on the internet.
 const METADATA: &str = r#"{"openai/mock": {
     "litellm_provider": "openai", "mode": "chat",
     "max_input_tokens": 1000000, "max_output_tokens": 100000
 }}"#;
 
-/// A world with a model. The world comes first: its sessions end before the model does.
+/// A world with a model. The world comes first, so that its sessions end before the model does.
 struct Desk {
     world: World,
     model: Model,
@@ -31,7 +31,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// Returns none where the tests are to go without Aider.
+    /// Returns `None` if the tests run without Aider.
     fn new() -> Self {
         let program = text(&agent("aider", "aider/bin"));
         Self {
@@ -41,7 +41,7 @@ impl Desk {
         }
     }
 
-    /// Starts it in a session and a directory of its own, and waits for its prompt.
+    /// Starts Aider in a session and a directory of its own, and waits for its prompt.
     fn session(&self, name: &str) -> Pane<'_> {
         let dir = self.world.mkdir(&format!("work/{name}"));
         fs::write(format!("{dir}/settings.yml"), SETTINGS).expect("a file");
@@ -79,19 +79,19 @@ impl Desk {
         pane
     }
 
-    /// Queues a prompt for it, and returns the task's number.
+    /// Queues a prompt for Aider, and returns the task's number.
     fn prompt(&self, text: &str) -> u64 {
         self.world.send(&["--provider", "aider", "--", text])
     }
 
-    /// Waits until a session is free.
+    /// Waits until a session is idle.
     fn idle(&self, name: &str) {
         let session = session_becomes(&self.world, name, "idle");
         assert_eq!(session["provider"], "aider", "{session}");
     }
 
-    /// Asserts that a task completed with the model's answer, of which Aider's history keeps
-    /// neither what is blank at its begin nor at its end.
+    /// Asserts that a task completed with the model's answer, without the whitespace at its start
+    /// and end, which Aider's history does not keep.
     #[track_caller]
     fn answered(&self, id: u64, prompt: &str) {
         let task = task_becomes(&self.world, id, "completed");
@@ -131,7 +131,7 @@ fn three_prompts_through_one_session() {
     assert_calm(&daemon.log());
 }
 
-/// A text that begins as one of its commands is a prompt all the same.
+/// A text that begins like one of Aider's commands is still a prompt.
 #[needs(aider)]
 #[test]
 fn commands_of_aider_are_none() {
@@ -163,7 +163,7 @@ fn one_that_works_is_not_given_more() {
     let second = desk.prompt("the one after it");
     let reason = world.reason(second);
     assert!(!reason.is_empty());
-    // It draws that it waits; what it does not show is the second prompt.
+    // Aider shows that it is waiting; what it does not show is the second prompt.
     stays(|| {
         let task = world.show(second);
         assert_eq!(task["status"], "pending", "{task:#}");
@@ -178,7 +178,7 @@ fn one_that_works_is_not_given_more() {
     assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
 }
 
-/// What it gets over by trying again is none of ours.
+/// A limit that Aider overcomes by retrying does not concern us.
 #[needs(aider)]
 #[test]
 fn a_limit_that_aider_sits_out() {
@@ -194,7 +194,7 @@ fn a_limit_that_aider_sits_out() {
     assert!(!status["paused"].to_string().contains("aider"), "{status}");
 }
 
-/// It tries for a minute before it gives up.
+/// Aider retries for a minute before it gives up.
 #[needs(aider)]
 #[test]
 fn a_rate_limit_pauses_the_provider() {
@@ -218,7 +218,7 @@ fn a_rate_limit_pauses_the_provider() {
         }
     });
     task_becomes(world, id, "pending");
-    // Aider itself has given up: two of them must not try the same.
+    // Aider has given up: the two programs must not retry the same prompt.
     let requests = model.once("LIMIT for long").requests;
     stays(|| model.once("LIMIT for long").requests);
     assert!(requests > 1);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each module of the crate may import of it; `model` may import nothing.
+/// What each module of the crate may import from it; `model` may import nothing.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("store", &["model"]),
@@ -70,7 +70,7 @@ fn sources(module: &str) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The modules of the crate that `text` names.
+/// Returns the modules of the crate that `text` names.
 fn imports(text: &str) -> impl Iterator<Item = &str> {
     text.split("crate::").skip(1).map(|rest| {
         let end = rest
@@ -95,7 +95,7 @@ fn imports_go_down_only() {
     }
 }
 
-/// What the machines of attempts may not name: they decide, and neither act nor wait.
+/// What the machines of attempts must not name: they decide, and neither act nor wait.
 const IMPURE: &[&str] = &[
     "async ",
     ".await",

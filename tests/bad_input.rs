@@ -1,4 +1,4 @@
-//! What people get wrong: one clear line, the right exit code, nothing lost.
+//! Mistakes that people make: one clear line, the right exit code, and nothing lost.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,8 @@ fn a_directory_that_does_not_exist() {
     let missing = text(&world.path("no/such"));
     let output = world.assigner(&["--json", "send", "--shell", "-w", &missing, "touch ran"]);
     if output.code == Some(0) {
-        // Taken, it may come into being until the task runs; where it does not, the task fails.
+        // The task is accepted, because the directory may be created before it runs; if it is not,
+        // the task fails.
         let id = output.json()["id"].as_u64().expect("a number");
         let _daemon = world.daemon();
         let task = world.settled(id);
@@ -42,7 +43,7 @@ fn a_directory_is_meant_from_where_the_sender_stands() {
     let id = world.shell_with(&["-w", "below/../below/."], "pwd");
     let below = text(&world.path("work/below"));
     assert_eq!(world.show(id)["context"]["working_dir"], below.as_str());
-    // A file is no directory.
+    // A file is not a directory.
     world.touch("file");
     let output = world.assigner(&["send", "--shell", "-w", "file", "true"]);
     if output.code == Some(0) {
@@ -228,7 +229,7 @@ fn a_database_that_is_none_of_ours() {
         let output = world.assigner(args).refused(5);
         assert!(output.stderr.contains("newer"), "{}", output.stderr);
     }
-    // Nothing was changed: the newer version finds its own.
+    // Nothing was changed: the newer version finds its own data.
     let database = crate::queue::database(&world);
     let version: i64 = database
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -284,7 +285,7 @@ fn a_tmux_that_is_not_installed() {
     )
     .refused(3);
     assert!(output.stderr.contains("tmux"), "{}", output.stderr);
-    // To queue needs none.
+    // Queueing needs no tmux.
     finish(
         world
             .binary()
@@ -295,7 +296,7 @@ fn a_tmux_that_is_not_installed() {
     .succeeded();
 }
 
-/// A prerequisite that never ends is ended by the task's time-out.
+/// A prerequisite that never ends is stopped by the task's time-out.
 #[test]
 fn a_prerequisite_that_hangs() {
     let world = World::new();

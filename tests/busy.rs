@@ -1,10 +1,11 @@
-//! Sessions that a person uses, or that cannot take keys, are never typed into.
+//! Nothing is typed into sessions that a person uses, or that cannot take keys.
 
 use std::fs;
 
 use crate::world::{Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, stays};
 
-/// Asserts that a pending task leaves a session alone, runs `release`, and sees the task end there.
+/// Asserts that a pending task leaves a session alone, runs `release`, and waits until the task
+/// ends there.
 fn untouched_until(seat: &Seat<'_>, what: &str, release: impl FnOnce()) {
     let world = seat.world;
     let before = seat.pane.screen();
@@ -32,7 +33,7 @@ fn a_session_that_runs_something() {
         for line in ["sleep 300", "cat", "sh -c 'read x'"] {
             seat.pane.line(line);
             seat.pane.shows(line);
-            // Not before the program has started: until then the session may be idle.
+            // Wait for the program to start: until then the session may be idle.
             seat.world.session_is(seat.name(), "busy");
             untouched_until(seat, line, || seat.pane.keys(&["C-c"]));
             seat.pane.line("clear");
@@ -65,7 +66,7 @@ fn a_half_typed_line() {
     });
 }
 
-/// The cursor stands where it stands at an empty prompt, and the line is not empty.
+/// The cursor is where it is at an empty prompt, but the line is not empty.
 #[test]
 fn a_half_typed_line_with_the_cursor_at_its_start() {
     in_shells(&[Shell::Bash, Shell::Zsh, Shell::Fish], |seat| {
@@ -79,7 +80,7 @@ fn a_half_typed_line_with_the_cursor_at_its_start() {
     });
 }
 
-/// In fish that is a half-typed line: its editor keeps all of them.
+/// In fish this is a half-typed line, because its editor keeps all lines.
 #[test]
 fn a_line_that_goes_on() {
     in_shells(&[Shell::Bash, Shell::Zsh, Shell::Dash], |seat| {
@@ -94,7 +95,7 @@ fn a_line_that_goes_on() {
 fn a_search_in_the_history() {
     in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
         for _ in 0..3 {
-            // Within the second in which its prompt was seen: the cursor does not move.
+            // Within a second after its prompt was seen: the cursor does not move.
             seat.pane.line("clear");
             seat.pane.prompt();
             seat.world.session_is(seat.name(), "idle");
@@ -128,7 +129,7 @@ fn input_that_is_off() {
     });
 }
 
-/// Keys typed into one of them would reach the other.
+/// Keys typed into one pane would reach the other.
 #[test]
 fn synchronized_panes() {
     let world = World::new();
@@ -168,7 +169,7 @@ fn synchronized_panes() {
     assert_eq!(world.lines("log"), ["once"]);
 }
 
-/// With another session free, the task goes there at once.
+/// If another session is free, the task goes there at once.
 #[test]
 fn a_free_session_is_taken_instead() {
     let world = World::new();
@@ -185,7 +186,7 @@ fn a_free_session_is_taken_instead() {
     assert_eq!(busy.screen(), before);
 }
 
-/// Where a shell tells of its line, its prompt may look like anything.
+/// If a shell reports its line, its prompt may look like anything.
 #[test]
 fn a_shell_that_tells_is_idle_whatever_its_prompt() {
     let world = World::new();
@@ -222,7 +223,7 @@ fn a_shell_that_tells_is_idle_whatever_its_prompt() {
     }
 }
 
-/// Where it does not, a row that may be a draft is none to type behind, until it is seen to be the prompt.
+/// If it does not, a row that may be a draft is left alone until it is seen to be the prompt.
 #[test]
 fn a_prompt_that_nobody_knows_is_shown_by_enter() {
     let world = World::new();
@@ -247,7 +248,7 @@ fn a_prompt_that_nobody_knows_is_shown_by_enter() {
     assert_eq!(world.completed(id)["output"], "fine\n");
 }
 
-/// The line editor's other mode reads a line as well.
+/// The line editor's other mode reads a line too.
 #[test]
 fn vi_mode_is_no_obstacle() {
     in_shells(&[Shell::Bash, Shell::Zsh], |seat| {
@@ -288,7 +289,7 @@ fn prompts_never_reach_a_shell() {
     stays(|| pane.screen());
     assert_eq!(pane.screen(), before);
     assert!(!world.path("work/typed").exists());
-    // They do not block what can run.
+    // They do not block tasks that can run.
     assert_eq!(world.run("echo next"), "next\n");
     for id in prompts {
         let task = world.show(id);
@@ -311,7 +312,7 @@ fn a_question_for_a_key_is_no_prompt() {
             Shell::Zsh => "read -q 'x?Go on? $ '",
             _ => "read -n 1 -p 'Go on? $ ' x",
         };
-        // A person's own.
+        // A question in a person's own command.
         seat.pane.line(ask);
         seat.pane.shows("Go on?");
         world.session_is(seat.name(), "busy");
@@ -319,11 +320,12 @@ fn a_question_for_a_key_is_no_prompt() {
         stays(|| world.show(waits)["status"].clone());
         assert!(!seat.path("log").exists());
         seat.pane.keys(&["y"]);
-        // The answer stands in front of the next prompt in bash.
+        // In bash, the answer appears before the next prompt.
         seat.pane.line("clear");
         world.completed(waits);
 
-        // A task's: it is asked for as long as it is, and nothing else is typed there.
+        // A question in a task's command: it is asked until somebody answers, and nothing else is
+        // typed there.
         seat.pane.line("clear");
         let asks = seat.shell(&format!("{ask}; echo \"got $x\""));
         seat.pane.shows("Go on?");

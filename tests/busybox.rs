@@ -1,4 +1,4 @@
-//! The shell of busybox, which edits its line in a way of its own and tells nothing of it.
+//! The shell of busybox, which has a line editor of its own and reports nothing about it.
 
 use assigner_needs::needs;
 

@@ -1,4 +1,4 @@
-//! Which session a task goes to, and the reasons that are kept.
+//! Which session a task goes to, and which reasons are kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::world::{Shell, World, eventually};
 
-/// The points of each session in a task's first attempt; asserts that the terms add up.
+/// Returns the points of each session in a task's first attempt, and asserts that the terms add up.
 fn points(task: &Value) -> BTreeMap<String, i64> {
     task["attempts"][0]["rankings"]
         .as_array()
@@ -31,7 +31,7 @@ fn points(task: &Value) -> BTreeMap<String, i64> {
         .collect()
 }
 
-/// Makes a git repository that stands on a branch.
+/// Makes a git repository with a branch checked out.
 fn repository(world: &World, dir: &str, branch: &str) -> String {
     let dir = world.mkdir(dir);
     let made = world
@@ -80,7 +80,7 @@ fn directories_count_by_whole_components() {
         Some(session) if session["current_dir"] == "/" && session["status"] == "idle" => Ok(()),
         other => Err(format!("parent is not in /: {other:?}")),
     });
-    // The former parent is at the root now, which is an ancestor of everything.
+    // The former parent is now in the root directory, which is an ancestor of everything.
     let task = world.completed(world.shell_with(&["-w", &exact], "true"));
     assert_eq!(task["session"], "parent", "{task:#}");
     assert_eq!(points(&task)["parent"], 50, "{task:#}");
@@ -114,7 +114,7 @@ fn branch_and_variables_count() {
     ));
     assert_eq!(task["session"], "plain", "{task:#}");
     assert_eq!(points(&task)["plain"], 40, "{task:#}");
-    // Another value is no match.
+    // Another value does not match.
     let task = world.completed(world.shell_with(&["-e", "STAGE=live", "-b", "main"], "true"));
     assert_eq!(task["session"], "main", "{task:#}");
     assert_eq!(points(&task)["main"], 30, "{task:#}");
@@ -142,7 +142,7 @@ fn without_context_the_longest_idle_is_taken() {
         .map(|_| world.completed(world.shell("sleep 1.1"))["session"].clone())
         .collect();
     assert_eq!(order, ["c", "a", "b", "c", "a", "b"]);
-    // A context that nobody reaches 20 points for is as good as none.
+    // If no session reaches 20 points, the context does not count.
     let far = world.mkdir("far/away");
     let task = world.completed(world.shell_with(&["-w", &far], "true"));
     assert_eq!(task["session"], "c", "{task:#}");
@@ -212,7 +212,7 @@ fn any_session_where_context_does_not_matter() {
     assert_eq!(task["output"], format!("{dir}\n"));
 }
 
-/// A policy is a file that anybody may bring: the built one under another name.
+/// A policy is a file that anybody can provide: here the built-in one under another name.
 #[test]
 fn a_policy_is_loaded_from_a_path() {
     let world = World::new();
@@ -228,7 +228,7 @@ fn a_policy_is_loaded_from_a_path() {
     assert_eq!(world.run("echo by policy"), "by policy\n");
     let status = world.json(&["status"]);
     assert_eq!(status["daemon"]["policy"]["failures"], 0, "{status}");
-    // A file that goes bad changes nothing for the one that runs.
+    // A file that becomes unusable does not affect the running policy.
     fs::write(&copy, b"not wasm").expect("a bad file");
     daemon.logs("my policy.wasm");
     assert_eq!(world.run("echo still"), "still\n");

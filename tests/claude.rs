@@ -1,5 +1,5 @@
-//! Prompts for a real Claude Code, the newest that is tried and an earlier one, which asks a model on
-//! loopback.
+//! Prompts for a real Claude Code, in the newest tested version and an earlier one, which asks a
+//! model on loopback.
 
 use std::fs;
 use std::path::Path;
@@ -13,19 +13,19 @@ use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
 use crate::world::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
 use assigner_needs::needs;
 
-/// Its last twenty characters are those that it asks about at its start.
+/// Claude Code asks about the last twenty characters when it starts.
 const KEY: &str = "sk-ant-api03-0123456789abcdefghijklmnop";
 
-/// A version, by the folder that CI installs it into.
+/// A version, named by the folder in which CI installs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     Latest,
     Earlier,
 }
 
-/// A world with a model, and a home for Claude Code that trusts its directories.
+/// A world with a model, and a home in which Claude Code trusts its directories.
 ///
-/// The world comes first: its sessions end before the model does.
+/// The world comes first, so that its sessions end before the model does.
 struct Desk {
     world: World,
     model: Model,
@@ -66,12 +66,12 @@ impl Desk {
         }
     }
 
-    /// A directory of those that it trusts.
+    /// Returns one of the trusted directories.
     fn dir(&self, name: &str) -> String {
         text(&self.world.path("work").join(name))
     }
 
-    /// Lets it report by its hooks from its next start on.
+    /// Installs the hooks, which take effect at the next start.
     fn installs_hooks(&self) {
         let settings = text(&self.world.path("claude/.claude/settings.json"));
         self.world
@@ -79,7 +79,7 @@ impl Desk {
             .succeeded();
     }
 
-    /// What it is started with.
+    /// The variables with which it is started.
     fn variables(&self) -> [String; 8] {
         [
             format!("HOME={}", text(&self.world.path("claude"))),
@@ -93,7 +93,7 @@ impl Desk {
         ]
     }
 
-    /// A shell in which it could be started, in the directory of the same name.
+    /// Starts a shell in which it could be started, in the directory of the same name.
     fn shell(&self, name: &str, shell: Shell) -> Pane<'_> {
         let pane = self.world.session_in(name, shell, &self.dir(name));
         let bin = Path::new(&self.program).parent().expect("a directory");
@@ -115,7 +115,7 @@ impl Desk {
         self.session_with(name, &[])
     }
 
-    /// The same with options.
+    /// Like [`Self::session`], with options.
     fn session_with(&self, name: &str, options: &[&str]) -> Pane<'_> {
         let variables = self.variables();
         let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
@@ -136,7 +136,7 @@ impl Desk {
             .send(&[&provider, options, &["--", text]].concat())
     }
 
-    /// Waits until the sessions are free.
+    /// Waits until the sessions are idle.
     fn idle(&self, names: &[&str]) {
         for name in names {
             let session = session_becomes(&self.world, name, "idle");
@@ -150,7 +150,7 @@ impl Desk {
 fn ready(pane: &Pane<'_>) {
     patiently(|| {
         let screen = pane.screen();
-        // With the blank that stands nowhere else.
+        // Together with the non-breaking space, which occurs nowhere else.
         match screen.contains("❯\u{a0}") {
             true => Ok(()),
             false => Err(format!("no composer:\n{screen}")),
@@ -282,7 +282,7 @@ fn what_the_model_refuses_is_told() {
         let error = task["error"].as_str().unwrap_or_default();
         assert!(error.contains(says), "{task:#}");
     }
-    // It proposes the next prompt after that, and is free all the same.
+    // It then suggests the next prompt, and is idle all the same.
     let next = desk.prompt("go on");
     answered(world, next, "go on");
     let limited = desk.prompt("LIMIT it");
@@ -326,7 +326,8 @@ fn a_daemon_that_is_killed_loses_no_turn() {
     );
 }
 
-/// The same prompts without a terminal of its own: in shells, each once, and its response from JSON.
+/// The same prompts without a terminal of its own: in shells, each once, with the response from
+/// JSON.
 #[needs(claude)]
 #[test]
 fn headless_prompts_are_answered_whole() {
@@ -340,7 +341,7 @@ fn headless_prompts_are_answered_whole() {
         world.send(&[&headless, options, &["--", prompt]].concat())
     };
     let mut prompts = ordinary();
-    // What would be no prompt in a composer is one here.
+    // Text that would not be a prompt in a composer is one here.
     prompts.extend([
         "exit".to_owned(),
         "see @".to_owned(),
@@ -363,7 +364,7 @@ fn headless_prompts_are_answered_whole() {
         model.once(prompt);
     }
     assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
-    // It is brought to its directory, as every command is.
+    // It runs in the task's directory, like every command.
     let id = ask(
         &["-w", &desk.dir("web"), "--target", "api"],
         "where is it?\nsay so.",
@@ -373,7 +374,7 @@ fn headless_prompts_are_answered_whole() {
         model.once("where is it?\nsay so.").cwd,
         Some(desk.dir("web"))
     );
-    // What follows goes on with the conversation: the model is told of both prompts.
+    // A task that follows continues the conversation: the model sees both prompts.
     let first = ask(&["--target", "web"], "my name is Ada");
     answered(world, first, "my name is Ada");
     let next = ask(
@@ -384,7 +385,7 @@ fn headless_prompts_are_answered_whole() {
     let conversation = |id| world.show(id)["attempts"][0]["turn"]["conversation"].clone();
     assert!(conversation(first).is_string());
     assert_eq!(conversation(first), conversation(next));
-    // A refusal is its reason.
+    // If the model refuses, its reason is the error.
     let id = ask(&[], "ERROR of the model");
     let task = task_ends(world, id);
     assert_eq!(task["status"], "failed", "{task:#}");

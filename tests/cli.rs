@@ -1,4 +1,4 @@
-//! What the commands print: shapes that scripts rely on, and manners.
+//! What the commands print: the shapes that scripts rely on, and good behaviour.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -140,7 +140,7 @@ fn json_shapes_are_stable() {
 #[test]
 fn everything_answers_without_a_daemon() {
     let world = World::new();
-    // Nothing there yet: empty answers, not errors.
+    // Nothing is there yet: the answers are empty, not errors.
     assert_eq!(world.json(&["list"]), json!([]));
     assert_eq!(world.json(&["sessions"]), json!([]));
     let status = world.json(&["status"]);
@@ -227,7 +227,7 @@ fn a_closed_pipe_is_no_panic() {
         );
         assert_ne!(output.status.code(), Some(101), "{args:?}");
     }
-    // A full disk is an error, and is said.
+    // A full disk is an error, and is reported.
     let full = File::options()
         .write(true)
         .open("/dev/full")
@@ -327,7 +327,7 @@ fn colours_are_for_terminals() {
     assert!(!json.stdout.contains(&0x1b));
 }
 
-/// Started where the current directory is gone.
+/// The program starts in a directory that no longer exists.
 #[test]
 fn a_lost_current_directory() {
     let world = World::new();
@@ -348,7 +348,7 @@ fn a_lost_current_directory() {
     assert_eq!(output.text(), "task 1 queued\n");
 }
 
-/// Without a home there is still `--data-dir`; with neither there is a clear word.
+/// Without a home there is still `--data-dir`; without either there is a clear message.
 #[test]
 fn a_person_without_a_home() {
     let world = World::new();
@@ -358,7 +358,7 @@ fn a_person_without_a_home() {
         .env_remove("XDG_DATA_HOME")
         .env_remove("XDG_CONFIG_HOME");
     finish(command.args(["list"]), b"").succeeded();
-    // The default place is below the data home.
+    // The default is below the data home.
     let mut command = world.binary();
     command.env_remove("ASSIGNER_DATA_DIR");
     finish(command.args(["send", "--shell", "true"]), b"").succeeded();

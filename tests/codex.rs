@@ -1,5 +1,5 @@
-//! Prompts for a real Codex, which asks a model on loopback: each arrives once and whole, its
-//! response is kept whole, and a person is never in the way of it, nor it in a person's.
+//! Prompts for a real Codex, which asks a model on loopback. Each arrives once and complete, its
+//! response is kept complete, and Codex and people do not get in each other's way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,12 +17,12 @@ use crate::model::{
 use crate::world::{Pane, Shell, World, assert_calm, is_settled, stays, text};
 use assigner_needs::needs;
 
-/// What stands in an empty composer.
+/// What an empty composer shows.
 const EMPTY: &str = "Ask Codex to do anything";
 
-/// A world with a model, and a home for Codex in which that is its provider.
+/// A world with a model, and a home in which that model is Codex's provider.
 ///
-/// The world comes first: its sessions end before the model does.
+/// The world comes first, so that its sessions end before the model does.
 struct Desk {
     world: World,
     model: Model,
@@ -30,8 +30,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// Codex trusts directories of these names
-    /// below `work`, which are made.
+    /// Creates directories with these names below `work`, which Codex trusts.
     fn new(dirs: &[&str]) -> Self {
         let program = text(&agent("codex", "node_modules/.bin"));
         let (world, model) = (World::new(), Model::start());
@@ -73,12 +72,12 @@ env_key = "MOCK_KEY"
         }
     }
 
-    /// A directory of those that it trusts.
+    /// Returns one of the trusted directories.
     fn dir(&self, name: &str) -> String {
         text(&self.world.path("work").join(name))
     }
 
-    /// What starts it, word by word.
+    /// The command that starts it, word by word.
     fn command(&self) -> [String; 4] {
         [
             "env".to_owned(),
@@ -97,7 +96,7 @@ env_key = "MOCK_KEY"
         pane
     }
 
-    /// The same in a shell, as a person does it.
+    /// Like [`Self::session`], but started from a shell, as a person would.
     fn session_in_shell(&self, name: &str) -> Pane<'_> {
         let pane = self.world.session_in(name, Shell::Bash, &self.dir(name));
         pane.line(&self.command().map(|word| format!("'{word}'")).join(" "));
@@ -110,14 +109,14 @@ env_key = "MOCK_KEY"
         self.prompt_with(&[], text)
     }
 
-    /// The same with more to it.
+    /// Like [`Self::prompt`], with options.
     fn prompt_with(&self, options: &[&str], text: &str) -> u64 {
         let provider = ["--provider", "codex"];
         self.world
             .send(&[&provider, options, &["--", text]].concat())
     }
 
-    /// Waits until the sessions are free.
+    /// Waits until the sessions are idle.
     fn idle(&self, names: &[&str]) {
         for name in names {
             let session = session_becomes(&self.world, name, "idle");
@@ -126,7 +125,7 @@ env_key = "MOCK_KEY"
     }
 }
 
-/// Waits until the composer is there, and empty.
+/// Waits until the composer is there and empty.
 #[track_caller]
 fn ready(pane: &Pane<'_>) {
     shows(pane, EMPTY);
@@ -149,7 +148,7 @@ fn tries(task: &Value) -> usize {
     task["attempts"].as_array().expect("attempts").len()
 }
 
-/// Asserts that a task waits, with a reason, and was not tried.
+/// Asserts that a task waits, with a reason, and was not attempted.
 #[track_caller]
 fn assert_waits(world: &World, id: u64) {
     let reason = world.reason(id);
@@ -159,7 +158,7 @@ fn assert_waits(world: &World, id: u64) {
     assert_eq!(tries(&task), 0, "{task:#}");
 }
 
-/// Kills the Codex that stands in a directory, and not what started it: that is another program.
+/// Kills the Codex that runs in a directory, but not the program that started it.
 fn kill_codex(dir: &str) {
     let found = fs::read_dir("/proc")
         .into_iter()
@@ -185,7 +184,7 @@ fn twenty_prompts_through_three_sessions() {
     for name in names {
         desk.session(name);
     }
-    // One that names a directory waits for the session there.
+    // A task that names a directory waits for the session there.
     let daemon = world.daemon_with(&["--policy-set", "when-no-match=wait"]);
     desk.idle(&names);
 
@@ -216,7 +215,7 @@ fn twenty_prompts_through_three_sessions() {
         let turn = model.once(prompt);
         assert_eq!(turn.requests, 1, "{turn:?}");
         assert_eq!(turn.prompt.trim(), prompt.trim());
-        // Where the ledger says that it went is where it arrived.
+        // It arrived in the session that the ledger names.
         assert_eq!(turn.cwd, Some(desk.dir(session)), "{task:#}");
         threads
             .entry(session.to_owned())
@@ -226,7 +225,7 @@ fn twenty_prompts_through_three_sessions() {
             assert_eq!(session, *wanted, "{task:#}");
         }
     }
-    // One conversation a session; nothing else was ever asked.
+    // One conversation per session; nothing else was ever asked.
     assert!(
         threads.values().all(|threads| threads.len() == 1),
         "{threads:?}"
@@ -271,7 +270,7 @@ fn an_approval_is_a_persons() {
     assert!(model.turns_of("y").is_empty());
 }
 
-/// A person answers at the keyboard, and need not tell anybody.
+/// A person answers at the keyboard, and need not tell assigner.
 #[needs(codex)]
 #[test]
 fn an_approval_in_the_pane() {
@@ -327,7 +326,7 @@ fn a_turn_that_fails() {
     assert_eq!(task["status"], "failed", "{task:#}");
     let error = task["error"].as_str().unwrap_or_default();
     assert!(error.contains("a bad request, says the model"), "{task:#}");
-    // It was asked for another try.
+    // Another try was asked for.
     assert_eq!(tries(&task), 2, "{task:#}");
     assert_eq!(model.turns_of("ERROR of the model").len(), 2);
     let next = desk.prompt("another");
@@ -351,7 +350,7 @@ fn a_persons_draft_is_left_alone() {
     assert_waits(world, id);
     let before = pane.screen();
     stays(|| pane.screen());
-    // Longer than it takes for a pressed key to be forgotten: the draft stands there still.
+    // This is longer than it takes for a pressed key to be forgotten: the draft is still there.
     let end = Instant::now() + Duration::from_secs(6);
     while Instant::now() < end {
         stays(|| pane.screen());
@@ -391,7 +390,7 @@ fn a_usage_limit_pauses_the_provider() {
         }
     });
     assert_eq!(status["paused"]["all"], false, "{status:#}");
-    // An hour, as the model said. Codex tells people the minute.
+    // An hour, as the model said. Codex shows people the minute.
     let until = status["paused"]["limits"][0]["until"].as_str();
     let until: Timestamp = until.and_then(|until| until.parse().ok()).expect("a reset");
     let seconds = until.as_second() - Timestamp::now().as_second();
@@ -411,7 +410,7 @@ fn a_usage_limit_pauses_the_provider() {
     // It says until when, to people as well.
     let listed = world.assigner(&["status"]).succeeded().text();
     assert!(listed.contains("codex"), "{listed}");
-    // What has nothing to do with it goes on.
+    // Everything unrelated continues.
     assert_eq!(world.run("echo goes on"), "goes on\n");
     stays(|| model.turns().len());
     assert_eq!(model.turns().len(), 1, "{:#?}", model.prompts());
@@ -422,7 +421,7 @@ fn a_usage_limit_pauses_the_provider() {
         .succeeded();
     answered(world, limited, "LIMIT-ONCE for this");
     answered(world, other, "as long as that lasts");
-    // It had no tries to lose, and did not fail.
+    // It had no tries left to lose, and did not fail.
     assert_eq!(model.turns_of("LIMIT-ONCE for this").len(), 2);
     model.once("as long as that lasts");
 }
@@ -438,7 +437,7 @@ fn codex_dies_in_mid_turn() {
     let daemon = world.daemon();
     desk.idle(&["shell", "one", "two"]);
 
-    // A shell is left of it, into which no prompt goes.
+    // Only a shell is left, into which no prompt goes.
     let id = desk.prompt_with(&["--target", "shell"], "HOLD to the end");
     model.asked("HOLD to the end");
     task_becomes(world, id, "in_progress");
@@ -455,7 +454,7 @@ fn codex_dies_in_mid_turn() {
     let never = desk.prompt_with(&["--target", "shell"], "touch never");
     assert_waits(world, never);
 
-    // Where tries were asked for, another session takes it.
+    // If retries were asked for, another session takes it.
     let id = desk.prompt_with(&["--retries", "1"], "HOLD and try again");
     model.asked("HOLD and try again");
     let task = task_becomes(world, id, "in_progress");
@@ -601,7 +600,7 @@ fn the_daemon_is_killed_on_the_way() {
         desk.idle(&["one"]);
         let id = desk.prompt(&prompt);
         match moment {
-            // What was said before stands on the screen, too, but not this.
+            // Earlier text is on the screen, too, but not this one.
             Moment::Pasted => shows(&pane, &prompt),
             Moment::Submitted => drop(model.asked(&prompt)),
             Moment::Runs => patiently(|| match world.show(id) {
@@ -620,7 +619,7 @@ fn the_daemon_is_killed_on_the_way() {
             Some("uncertain") => {
                 let why = task["error"].as_str().unwrap_or_default();
                 assert!(!why.is_empty(), "{moment:?}: {task:#}");
-                // What was left in the composer is a person's to decide on: this one deletes it.
+                // A person decides what to do with the rest in the composer: this one deletes it.
                 pane.keys(&["C-u"]);
                 ready(&pane);
             }
@@ -633,7 +632,7 @@ fn the_daemon_is_killed_on_the_way() {
         let turns = model.turns_of(&prompt);
         assert!(turns.len() <= 1, "{moment:?}: {turns:#?}");
     }
-    // No two prompts became one, and none became a half.
+    // No two prompts were merged, and none was cut.
     for prompt in model.turns().iter().map(|turn| &turn.prompt) {
         let word = prompt
             .strip_prefix("round ")
@@ -645,7 +644,7 @@ fn the_daemon_is_killed_on_the_way() {
     }
 }
 
-/// With many in the queue, and at any moment.
+/// With many tasks in the queue, and at any moment.
 #[needs(codex)]
 #[test]
 fn the_daemon_is_killed_again_and_again() {
@@ -659,20 +658,20 @@ fn the_daemon_is_killed_again_and_again() {
             (desk.prompt(&prompt), prompt)
         })
         .collect();
-    // A few constants make the moments differ from round to round and not from run to run.
+    // Constants make the moments differ from round to round but not from run to run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..8 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         let daemon = world.daemon();
-        // This is no waiting for something: the moment of the crash is the test's input.
+        // This does not wait for anything: the moment of the crash is the test's input.
         thread::sleep(Duration::from_millis(state % 2_000));
         daemon.kill();
     }
     let _daemon = world.daemon();
     for (id, prompt) in &sent {
-        // A text that was left in a composer holds back all others until a person deletes it.
+        // A text that is left in a composer blocks all others until a person deletes it.
         let task = patiently(|| {
             let task = world.show(*id);
             for (name, pane) in names.iter().zip(&panes) {
@@ -699,7 +698,7 @@ fn the_daemon_is_killed_again_and_again() {
     }
 }
 
-/// Without a terminal of its own: in a shell, and its response from what it prints.
+/// Without a terminal of its own: in a shell, with the response from what it prints.
 #[needs(codex)]
 #[test]
 fn headless_prompts_are_answered_whole() {

@@ -1,4 +1,4 @@
-//! Where sessions stand is followed, and what a task asks for is prepared before it runs.
+//! The context of sessions is followed, and what a task asks for is prepared before it runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,10 +15,10 @@ use crate::world::{
 };
 use assigner_needs::has;
 
-/// How soon a change must be seen: a second or so, and room for a machine that does other things.
+/// How soon a change must be seen: a second or so, with room for a machine that does other things.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Runs git in a directory, without anybody's settings, and returns what it printed.
+/// Runs git in a directory, without any user's settings, and returns what it printed.
 #[track_caller]
 pub(crate) fn git(world: &World, dir: &str, args: &[&str]) -> String {
     let output = finish(
@@ -42,13 +42,13 @@ pub(crate) fn repository(world: &World, dir: &str, branch: &str) -> String {
     dir
 }
 
-/// Writes the file of settings, where every command and the daemon look for it.
+/// Writes the configuration file where every command and the daemon look for it.
 pub(crate) fn configure(world: &World, settings: &str) {
     let dir = world.mkdir("home/.config/assigner");
     fs::write(format!("{dir}/config.toml"), settings).expect("a file");
 }
 
-/// Waits until a task failed, with an error that names all these words.
+/// Waits until a task has failed with an error that contains all these words.
 #[track_caller]
 pub(crate) fn failed(world: &World, id: u64, words: &[&str]) -> Value {
     let task = world.settled(id);
@@ -60,7 +60,7 @@ pub(crate) fn failed(world: &World, id: u64, words: &[&str]) -> Value {
     task
 }
 
-/// Waits until `explain` names all these words as the reason why a task is pending.
+/// Waits until `explain` gives a reason with all these words for a pending task.
 #[track_caller]
 pub(crate) fn reason_says(world: &World, id: u64, words: &[&str]) -> String {
     eventually(|| {
@@ -74,7 +74,7 @@ pub(crate) fn reason_says(world: &World, id: u64, words: &[&str]) -> String {
     })
 }
 
-/// What a session's points in a task's last attempt are made of.
+/// Returns the terms of a session's points in a task's last attempt.
 pub(crate) fn terms(task: &Value, session: &str) -> BTreeMap<String, i64> {
     let attempt = task["attempts"]
         .as_array()
@@ -97,7 +97,7 @@ pub(crate) fn terms(task: &Value, session: &str) -> BTreeMap<String, i64> {
         .collect()
 }
 
-/// What the database says of a session; nothing is "".
+/// What the database says about a session; nothing is "".
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     status: String,
@@ -130,7 +130,7 @@ fn row(database: &Connection, session: &str) -> Option<Row> {
         .expect("the table of sessions")
 }
 
-/// Waits until the database says, soon enough, where a session stands.
+/// Waits until the database has, soon enough, this directory and branch for a session.
 #[track_caller]
 fn stands(database: &Connection, session: &str, dir: &str, branch: &str) -> Row {
     let begun = Instant::now();
@@ -145,7 +145,7 @@ fn stands(database: &Connection, session: &str, dir: &str, branch: &str) -> Row 
     found
 }
 
-/// A point in time, as the database and JSON have it.
+/// Parses a point in time, as it appears in the database and in JSON.
 #[track_caller]
 pub(crate) fn time(text: &str) -> jiff::Timestamp {
     text.parse()
@@ -171,7 +171,7 @@ fn a_person_who_moves_is_followed() {
             "{moved:?} {switched:?}"
         );
         assert!(time(&switched.updated_at) > time(&moved.updated_at));
-        // Somebody else may do it, in another terminal.
+        // Somebody else may do it in another terminal.
         git(world, &repo, &["checkout", "-q", "-b", "elsewhere"]);
         stands(&database, name, &repo, "elsewhere");
         let entry = world.session_entry(name).expect("a session");
@@ -185,7 +185,7 @@ fn a_person_who_moves_is_followed() {
         stands(&database, name, &format!("{repo}/deep/er"), &commit[..7]);
         seat.pane.line("cd /");
         stands(&database, name, "/", "");
-        // What a task does counts as much.
+        // What a task does counts as well.
         seat.run(&format!("cd '{repo}' && git checkout -q main"));
         stands(&database, name, &repo, "main");
     });
@@ -221,7 +221,7 @@ fn every_layout_of_a_repository_is_understood() {
     symlink(&deep, world.path("link")).expect("a link");
     let plain = world.mkdir("plain");
 
-    // Each with where it starts, where that is, and the branch there.
+    // Each with the directory where it starts, its real path, and the branch there.
     let path = |name: &str| text(&world.path(name));
     let mut layouts = vec![
         ("deep", deep.clone(), deep.clone(), "main".to_owned()),
@@ -266,7 +266,7 @@ fn every_layout_of_a_repository_is_understood() {
         stands(&database, name, dir, branch);
     }
 
-    // Each changes its own branch, and no other's.
+    // Each changes its own branch, and no other.
     let mut changes = vec![
         ("tree", path("tree"), "tree/2"),
         ("sub", path("main/sub"), "sub/2"),
@@ -283,7 +283,7 @@ fn every_layout_of_a_repository_is_understood() {
     for name in ["deep", "link"] {
         stands(&database, name, &deep, "main");
     }
-    // A link is where it leads to.
+    // A link stands for its target.
     let id = world.shell_with(&["--target", "link", "-w", &deep], "true");
     let task = world.completed(id);
     assert_eq!(terms(&task, "link").values().sum::<i64>(), 100, "{task:#}");
@@ -304,7 +304,7 @@ fn directories_that_are_lost_or_unreadable_do_no_harm() {
     fs::write(world.path("nowhere/.git"), "gitdir: /no/such/place\n").expect("a file");
     fs::remove_file(head("directory")).expect("a file");
     fs::create_dir(head("directory")).expect("a directory");
-    // Who reads this one waits for ever.
+    // Reading this one never ends.
     fs::remove_file(head("pipe")).expect("a file");
     finish(world.command("mkfifo").arg(head("pipe")), b"").succeeded();
 
@@ -319,7 +319,7 @@ fn directories_that_are_lost_or_unreadable_do_no_harm() {
     let closed = world.path("closed");
     let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode));
     mode(0o000).expect("a mode");
-    // To root nothing is closed.
+    // Nothing is closed to root.
     let is_closed = fs::read_dir(&closed).is_err();
 
     let daemon = world.daemon();
@@ -344,7 +344,7 @@ fn directories_that_are_lost_or_unreadable_do_no_harm() {
     assert_calm(&daemon.log());
 
     mode(0o755).expect("a mode");
-    // Whoever reads the pipe still may go on.
+    // Any remaining reader of the pipe can now continue.
     let pipe = File::options().read(true).write(true).open(head("pipe"));
     drop(pipe.expect("a pipe"));
     fs::remove_file(head("pipe")).expect("a pipe");
@@ -402,7 +402,7 @@ fn a_required_branch_is_looked_at() {
         let branch = "git symbolic-ref --short HEAD";
         let both = ["wanted/branch", "where-it-is"];
 
-        // Looked at before anything is typed.
+        // The branch is checked before anything is typed.
         let before = seat.pane.screen();
         let wrong = failed(world, required(&repo, &[], "touch ran"), &both);
         assert_eq!(wrong["attempts"].as_array().map(Vec::len), Some(1));
@@ -412,7 +412,7 @@ fn a_required_branch_is_looked_at() {
         failed(world, required(&plain, &[], "touch ran"), &both[..1]);
         assert_eq!(seat.pane.screen(), before, "something was typed");
 
-        // With prerequisites, after them.
+        // With prerequisites, it is checked after them.
         let idle = ["--prereq", "true"];
         failed(world, required(&repo, &idle, "touch ran"), &both);
         let checkout = ["--prereq", "git checkout -q wanted/branch"];
@@ -551,7 +551,7 @@ fn prerequisites_prepare_the_session_in_order() {
             world.show(id)["prerequisites"],
             serde_json::json!(prerequisites)
         );
-        // It was the session's own shell: what they defined is there for a person as well.
+        // It was the session's own shell, so a person can use the definitions too.
         assert_eq!(
             seat.run("deactivate; sh -c 'echo ${VIRTUAL_ENV-none}'"),
             "none\n"
@@ -571,7 +571,7 @@ fn a_prerequisite_that_fails_says_how() {
         );
         let task = failed(world, id, &["echo the-beginning", "41", "300-of-300"]);
         let error = task["error"].as_str().unwrap_or_default();
-        // The last lines, not all of them.
+        // Only the last lines, not all of them.
         assert!(!error.contains("THE-BEGINNING"), "{error}");
         assert!(
             world
@@ -583,7 +583,7 @@ fn a_prerequisite_that_fails_says_how() {
         );
         assert!(!seat.path("ran").exists());
 
-        // Another try runs all of them again.
+        // Another attempt runs all of them again.
         let id = seat.shell_with(
             &[
                 "--retries",
@@ -662,7 +662,7 @@ fn the_time_of_prerequisites_is_a_setting() {
     let id = world.shell_with(&["--prereq", "sleep 300"], "touch ran");
     failed(&world, id, &["sleep 300", "longer"]);
     assert!(!world.path("work/ran").exists());
-    // What a task says wins.
+    // The task's own value wins.
     let options = ["--prereq-timeout", "30s", "--prereq", "sleep 1.5"];
     world.completed(world.shell_with(&options, "touch ran"));
     assert!(world.path("work/ran").exists());
@@ -720,8 +720,8 @@ fn values_arrive_in_prerequisites_and_are_known_as_they_are() {
     });
 }
 
-/// Waits until a session is known to have a variable with a value, or not to have it: to people,
-/// to scripts and in the database.
+/// Waits until a session is known to have a variable with a value, or not to have it: for people,
+/// for scripts and in the database.
 #[track_caller]
 fn tracked(seat: &Seat<'_>, database: &Connection, variable: &str, value: Option<&str>) {
     eventually(|| {
@@ -834,7 +834,7 @@ fn an_isolated_task_leaves_no_variable_behind() {
     });
 }
 
-/// Queues a command line with secrets that stand in the sender's environment.
+/// Queues a command line with secrets from the sender's environment.
 fn send_secret(world: &World, secrets: &[(&str, &str)], options: &[&str], command: &str) -> u64 {
     let mut binary = world.binary();
     binary.args(["--json", "send", "--shell"]).args(options);
@@ -846,7 +846,7 @@ fn send_secret(world: &World, secrets: &[(&str, &str)], options: &[&str], comman
     answer["id"].as_u64().expect("a task's number")
 }
 
-/// The files below a directory.
+/// Returns the files below a directory.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -860,7 +860,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a file holds a text; one that is gone does not.
+/// Returns whether a file contains a text; a file that is gone does not.
 fn holds(path: &Path, text: &str) -> bool {
     let bytes = fs::read(path).unwrap_or_default();
     bytes
@@ -868,7 +868,8 @@ fn holds(path: &Path, text: &str) -> bool {
         .any(|window| window == text.as_bytes())
 }
 
-/// Asserts that no file of the data directory holds a secret any more, nor the daemon's log.
+/// Asserts that no file of the data directory contains a secret any more, nor does the daemon's
+/// log.
 #[track_caller]
 fn kept_nowhere(world: &World, secret: &str) {
     eventually(|| {
@@ -887,7 +888,7 @@ fn kept_nowhere(world: &World, secret: &str) {
     });
 }
 
-/// Asserts that neither a command nor the database tells a secret.
+/// Asserts that neither a command nor the database reveals a secret.
 #[track_caller]
 fn told_by_nobody(world: &World, id: u64, secret: &str) {
     let id = id.to_string();
@@ -948,7 +949,7 @@ fn a_secret_is_for_its_task_alone() {
         assert_eq!(output, "value: ***.\n***");
         kept_nowhere(world, &secret);
 
-        // The session has it no more, and nobody ever knew that it had.
+        // The session no longer has it, and nothing ever recorded that it had.
         assert_eq!(seat.run("sh -c 'echo ${TOKEN-unset}'"), "unset\n");
         let database = database(world);
         tracked(seat, &database, "TOKEN", None);
@@ -975,7 +976,7 @@ fn a_secret_is_masked_and_taken_back_however_its_task_ends() {
         let output = |id| String::from_utf8(world.output(id)).expect("text");
         seat.run("export TOKEN=mine");
 
-        // In two pieces; three bytes are too few to be told from others.
+        // In two pieces; a secret of three bytes is too short to be recognised.
         let id = queue(
             &[],
             "sh -c 'printf %.8s \"$TOKEN\"; sleep 0.3; printf \"%s\\n\" \"${TOKEN#????????}\"'; \
@@ -1001,7 +1002,7 @@ fn a_secret_is_masked_and_taken_back_however_its_task_ends() {
         assert!(output(late).starts_with("***\n"), "{:?}", output(late));
         taken_back();
 
-        // Each try has it.
+        // Each attempt has it.
         let again = queue(
             &["--retries", "1"],
             "sh -c 'echo \"$TOKEN\" >> tries; test $(wc -l < tries) -ge 2'",
@@ -1042,7 +1043,7 @@ fn a_secret_waits_in_private_and_is_never_logged() {
     }
     assert_eq!(world.json(&["list"]), serde_json::json!([]));
 
-    // While it waits, it is somewhere: for nobody else's eyes.
+    // While the task waits, the secret is stored where nobody else can read it.
     let secret = "hush-while-it-waits";
     let waiting = send_secret(&world, &[("TOKEN", secret)], &[], "touch ran");
     told_by_nobody(&world, waiting, secret);
@@ -1115,7 +1116,7 @@ fn what_is_made_of_a_secret_is_told_by_nobody_either() {
             seat.run("sh -c 'echo ${#AUTH}'"),
             format!("{}\n", secret.len() + 7)
         );
-        // Also where a task asks for it by name.
+        // This holds even if a task asks for it by name.
         let asked = seat.shell_with(&["-e", "AUTH=guess"], "true");
         world.completed(asked);
         told_by_nobody(world, id, &secret);

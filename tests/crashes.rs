@@ -32,14 +32,14 @@ fn killed_at_random_moments() {
     let ids: Vec<u64> = (0..40)
         .map(|number| world.shell(&format!("sleep 0.1; echo {number} >> log; sleep 0.1")))
         .collect();
-    // A few constants make the moments differ from round to round and not from run to run.
+    // Constants make the moments differ from round to round but not from run to run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..8 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         let daemon = world.daemon();
-        // This is no waiting for something: the moment of the crash is the test's input.
+        // This does not wait for anything: the moment of the crash is the test's input.
         thread::sleep(Duration::from_millis(state % 400));
         daemon.kill();
         let status = world.json(&["status"]);
@@ -55,8 +55,8 @@ fn killed_at_random_moments() {
     each_once(&world, &ids, "log");
 }
 
-/// A client that goes away must not take the server with it, and with it all that people have
-/// open. Others talk to the server all the while.
+/// A client that goes away must not take the server with it, and with it everything that people
+/// have open. Meanwhile, others keep talking to the server.
 #[test]
 fn the_tmux_server_survives_daemons_that_come_and_go() {
     let world = World::new();
@@ -75,7 +75,7 @@ fn the_tmux_server_survives_daemons_that_come_and_go() {
         for round in 0..10 {
             let mut daemon = world.spawn_daemon(&[]);
             daemon.logs("watching");
-            // Its holder session is there: it is attached.
+            // Its holder session is there: the daemon is attached.
             eventually(|| {
                 let status = world.json(&["status"]);
                 match status["sessions"]["idle"].as_u64() {
@@ -104,7 +104,7 @@ fn the_tmux_server_survives_daemons_that_come_and_go() {
     assert_eq!(world.tmux(&["display-message", "-p", "#{pid}"]), server);
 }
 
-/// Kills the daemon as soon as each task is seen in a state, which random moments may miss.
+/// Kills the daemon as soon as each task is seen in a state that random moments may miss.
 #[test]
 fn killed_while_a_job_starts() {
     let world = World::new();
@@ -132,7 +132,7 @@ fn killed_while_a_job_starts() {
     each_once(&world, &ids, "log");
 }
 
-/// Stopped, the daemon is not there when the jobs end; killed, the next one sees them end.
+/// A stopped daemon is not there when the jobs end; after a kill, the next daemon sees them end.
 #[test]
 fn jobs_outlive_their_daemon() {
     for crash in [false, true] {
@@ -205,7 +205,7 @@ fn a_session_that_dies_in_mid_job() {
     });
 }
 
-/// The daemon is not there to see it.
+/// No daemon is there to see it.
 #[test]
 fn a_session_that_dies_while_no_daemon_runs() {
     let world = World::new();
@@ -217,7 +217,7 @@ fn a_session_that_dies_while_no_daemon_runs() {
     world.until(id, "in_progress");
     daemon.kill();
     world.tmux(&["kill-session", "-t", "=one"]);
-    // A new session of that name is another session.
+    // A new session with that name is another session.
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
     lost_in_the_middle(&world, id);
@@ -236,7 +236,7 @@ fn a_tmux_server_that_dies_in_mid_job() {
     world.tmux(&["kill-server"]);
     lost_in_the_middle(&world, id);
     assert_eq!(world.show(next)["status"], "pending");
-    // Another server at the same place.
+    // Another server in the same place.
     world.session("one", Shell::Bash);
     assert_eq!(world.completed(next)["output"], "next\n");
     assert_eq!(world.lines("log"), ["ran"]);
@@ -244,7 +244,7 @@ fn a_tmux_server_that_dies_in_mid_job() {
     crate::world::assert_calm(&daemon.log());
 }
 
-/// A person takes the session away from a job by ending its shell.
+/// A person takes the session from a job by ending its shell.
 #[test]
 fn a_shell_that_is_killed_in_mid_job() {
     let world = World::new();
@@ -255,7 +255,7 @@ fn a_shell_that_is_killed_in_mid_job() {
     let id = world.shell_with(&["--target", "one"], "echo ran >> log; kill -9 $$");
     lost_in_the_middle(&world, id);
     pane.has("#{pane_dead}", "1");
-    // A dead pane takes no task, and a paste into it would end the server.
+    // A dead pane takes no task, and pasting into it would end the server.
     let waiting = world.shell_with(&["--target", "one"], "echo never");
     world.reason(waiting);
     assert_eq!(world.run("echo next"), "next\n");
@@ -279,7 +279,7 @@ fn what_ran_in_a_session_that_dies_is_not_run_again_by_itself() {
     world.tmux(&["kill-session", "-t", &format!("={name}")]);
     world.touch("go");
     let task = world.settled(id);
-    // Whether the command went on is not known: retries are for what is known to have failed.
+    // It is not known whether the command continued: only a known failure is retried.
     assert_eq!(task["status"], "uncertain", "{task:#}");
     assert_eq!(world.lines("log").len(), 1);
     assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));

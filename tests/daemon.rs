@@ -1,4 +1,4 @@
-//! The daemon as a process: one at a time, stopped cleanly, patient with a tmux that is not there.
+//! The daemon as a process: one at a time, stopped cleanly, patient if tmux is not there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -86,7 +86,7 @@ fn it_waits_for_a_tmux_server() {
             Err(status.to_string())
         }
     });
-    // A wait is said once, not at each look.
+    // A wait is reported once, not at each look.
     assert!(daemon.log().lines().count() < 30, "{}", daemon.log());
 }
 
@@ -172,7 +172,7 @@ fn a_server_is_named_as_with_tmux_l() {
     assert_eq!(task["output"], "by name\n");
 }
 
-/// The paths that the job's script goes by are a user's choice.
+/// The paths in the job's script are the user's choice.
 #[test]
 fn data_directories_may_have_any_name() {
     {
@@ -190,13 +190,13 @@ fn data_directories_may_have_any_name() {
         }
         assert!(world.data().join("assigner.db").exists());
     }
-    // No line that is typed can hold such a name: it is refused, and nothing is made.
+    // No typed line can contain such a name: it is refused, and nothing is created.
     let world = World::with_data_dir("new\nline");
     world.assigner(&["send", "--shell", "true"]).refused(2);
     assert!(!world.data().exists());
 }
 
-/// The options say the same as the environment, and win over it.
+/// The options mean the same as the environment variables, and override them.
 #[test]
 fn options_win_over_the_environment() {
     let world = World::new();

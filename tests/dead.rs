@@ -1,8 +1,8 @@
-//! Directories on file systems that do not answer: they hold up what names them, for a moment, and
-//! nothing else.
+//! Directories on file systems that do not answer: they delay whatever names them, for a moment,
+//! and nothing else.
 //!
-//! The file system is one of FUSE that the test serves itself, until it stops answering. A program that
-//! waits for such an answer cannot even be killed, which is as bad as it gets.
+//! The file system is a FUSE file system that the test serves itself, until it stops answering. A
+//! program that waits for such an answer cannot even be killed, which is the worst case.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -20,10 +20,11 @@ use serde_json::json;
 use crate::world::{Shell, World, eventually, text};
 use assigner_needs::needs;
 
-/// How long a command may take that waits two seconds for a directory: the machine does other things.
+/// How long a command may take that waits two seconds for a directory, on a machine that does other
+/// things.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A directory, empty, that answers until it is told not to.
+/// An empty directory that answers until it is told not to.
 struct Mount {
     path: PathBuf,
     answers: Arc<AtomicBool>,
@@ -47,7 +48,7 @@ impl Mount {
         let answers = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&answers);
         thread::spawn(move || serve(device, &asked));
-        // A test that waits for it in vain is to fail, and not to hang.
+        // If a test waits for it in vain, it should fail and not hang.
         let late = path.clone();
         thread::spawn(move || {
             thread::sleep(Duration::from_secs(120));
@@ -67,7 +68,7 @@ impl Drop for Mount {
     }
 }
 
-/// Whoever waits for the file system gets an error.
+/// Everything that waits for the file system gets an error.
 fn unmount(path: &Path) {
     for way in ["-f", "-l"] {
         let _ = Command::new("umount")
@@ -83,7 +84,7 @@ fn serve(mut device: File, answers: &AtomicBool) {
     const LOOKUP: u32 = 1;
     const GETATTR: u32 = 3;
     const INIT: u32 = 26;
-    /// These want no answer: that something is forgotten, or is over.
+    /// These expect no answer: something is forgotten, or is over.
     const SILENT: [u32; 4] = [2, 36, 38, 42];
     let mut request = vec![0; 256 << 10];
     while let Ok(length) = device.read(&mut request) {
@@ -97,13 +98,13 @@ fn serve(mut device: File, answers: &AtomicBool) {
         };
         let error = match number(4) {
             INIT => {
-                // Version 7.31; no flags; requests of 64 KiB; names of times to the nanosecond.
+                // Version 7.31; no flags; requests of 64 KiB; time stamps in nanoseconds.
                 words(&[7, 31, 65536, 0, 0, 65536, 1, 0, 0]);
                 words(&[0; 7]);
                 0
             }
             GETATTR => {
-                // Nothing is to be remembered: each look asks anew.
+                // Nothing may be cached: each look asks again.
                 words(&[0; 4]);
                 words(&[1, 0]);
                 words(&[0; 16]);
@@ -155,7 +156,7 @@ fn a_command_says_which_directory_does_not_answer_and_ends() {
     }
     assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(2));
     assert_eq!(world.json(&["show", &other])["working_dir"], json!(null));
-    // A task that is there can be explained, given away and ended all the same.
+    // An existing task can still be explained, reassigned and ended.
     let explained = world.assigner(&["explain", &waiting]).succeeded();
     assert!(explained.stderr.contains("no answer"), "{explained:?}");
     world
@@ -177,7 +178,7 @@ fn a_command_that_waits_for_a_directory_ends_when_it_is_told_to() {
             .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
-        // It waits by now, or is about to.
+        // By now it waits, or is about to.
         thread::sleep(Duration::from_millis(500));
         let pid = Pid::from_child(&child);
         kill_process(pid, signal).expect("it runs");
@@ -216,7 +217,7 @@ fn a_session_in_a_dead_directory_holds_up_no_other() {
     world.assigner(&["pause", "other"]).succeeded();
     let doomed = world.shell_with(&["--target", "other", "-w", &dead], "true");
     mount.stop_answering();
-    // Both ways, so that one of them is seen after the daemon has noticed.
+    // Both ways, so that one change happens after the daemon has noticed.
     for directory in [&there, &here, &there] {
         other.line(&format!("cd {directory}"));
         stands("other", directory);
@@ -232,7 +233,7 @@ fn a_session_in_a_dead_directory_holds_up_no_other() {
         world.completed(world.shell_with(&options, "pwd"));
     }
     world.assigner(&["stop"]).succeeded();
-    // Its threads can end only now.
+    // Only now can its threads end.
     drop(mount);
     drop(daemon);
 }

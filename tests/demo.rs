@@ -1,4 +1,4 @@
-//! The demonstration leaves nothing behind.
+//! The demo leaves nothing behind.
 
 use std::fs;
 
@@ -59,7 +59,7 @@ fn interrupted_it_leaves_nothing_too() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// The command lines of the processes that were started in a world.
+/// Returns the command lines of the processes that were started in a world.
 fn processes_of(world: &World) -> Vec<String> {
     let mark = format!("HOME={}", text(&world.path("home")));
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! How a command can end in each shell: the code is kept, a person's trap is called, and what has not ended is
-//! not run a second time.
+//! How a command can end in each shell: the code is kept, a person's trap is called, and a command
+//! that has not ended is not run a second time.
 
 use std::fs;
 
@@ -9,13 +9,13 @@ use crate::world::{Seat, Shell, eventually, in_shells};
 
 const POSIX: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Dash];
 
-/// The lines that a task and a trap have written, in the directory of their session.
+/// Returns the lines that a task and a trap have written in their session's directory.
 fn notes(seat: &Seat<'_>) -> Vec<String> {
     let text = fs::read_to_string(seat.path("notes")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// Sends a command that notes that it runs, with other tries allowed; returns how it has ended.
+/// Sends a command that notes that it runs, with retries allowed, and returns how it ended.
 fn ended(seat: &Seat<'_>, command: &str) -> (String, serde_json::Value) {
     let id = seat.shell_with(
         &["--retries", "2"],
@@ -26,7 +26,7 @@ fn ended(seat: &Seat<'_>, command: &str) -> (String, serde_json::Value) {
     (status, task["exit_code"].clone())
 }
 
-/// Waits until what can be stopped has begun.
+/// Waits until the command that is to be stopped has begun.
 fn runs(seat: &Seat<'_>) {
     eventually(|| match notes(seat).as_slice() {
         [] => Err("nothing runs".to_owned()),
@@ -69,7 +69,7 @@ fn exit_in_a_sourced_file_and_in_a_subshell() {
     });
 }
 
-/// Ctrl-Z stops a command and ends nothing: with other tries it would be done twice.
+/// Ctrl-Z stops a command without ending it: a retry would run it twice.
 #[test]
 fn a_command_that_is_stopped_is_not_run_again() {
     in_shells(&POSIX, |seat| {
@@ -89,13 +89,13 @@ fn a_command_that_is_stopped_is_not_run_again() {
             "{task:#}"
         );
         assert_eq!(notes(seat), ["ran"]);
-        // The session goes on.
+        // The session continues.
         let id = seat.shell("kill %1; true");
         seat.world.completed(id);
     });
 }
 
-/// What stands behind it in the command goes on, and has a code of its own.
+/// The rest of the command continues, and has an exit code of its own.
 #[test]
 fn a_part_of_a_command_that_is_stopped_is_no_end_either() {
     in_shells(&POSIX, |seat| {
@@ -117,7 +117,7 @@ fn a_part_of_a_command_that_is_stopped_is_no_end_either() {
     });
 }
 
-/// fish waits for what was stopped in a file that it sources, and so does the task.
+/// fish waits for a stopped command in a file that it sources, and so does the task.
 #[needs(fish)]
 #[test]
 fn a_command_that_is_stopped_in_fish_goes_on() {
@@ -130,7 +130,7 @@ fn a_command_that_is_stopped_in_fish_goes_on() {
     });
 }
 
-/// Ctrl-\ ends the command, as Ctrl-C does; who wants it again asks for it.
+/// Ctrl-\ ends the command, as Ctrl-C does; it is retried only if that was asked for.
 #[test]
 fn a_command_that_is_quit_has_failed() {
     in_shells(&Shell::ALL, |seat| {

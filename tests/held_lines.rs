@@ -1,4 +1,5 @@
-//! What holds a session up is shown: the row, who can have put it there, and what frees the session.
+//! If a line blocks a session, the row is shown, who may have typed it, and how to free the
+//! session.
 
 use crate::world::{Shell, World, eventually, finish};
 
@@ -33,7 +34,7 @@ fn a_line_that_holds_a_session_up_is_quoted_by_doctor_and_explain() {
             .is_some_and(|by| by.contains("Ctrl-C")),
         "{line}"
     );
-    // Between two offers the shell is asked once more, and for that moment nothing holds the session.
+    // Between two offers the shell is asked again, and for that moment nothing blocks the session.
     let shows = |args: [&str; 2], parts: &[&str]| {
         eventually(|| {
             let said = finish(world.binary().args(args), b"").succeeded().text();
@@ -67,7 +68,7 @@ fn a_line_that_holds_a_session_up_is_quoted_by_doctor_and_explain() {
     );
 }
 
-/// What only the daemon knows is told: a prompt that the shell has drawn before.
+/// It also says what only the daemon knows: that the shell has drawn this prompt before.
 #[test]
 fn doctor_tells_what_the_daemon_has_learned() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Hooks in the settings of agents: what is there stays, and what was added goes again.
+//! Hooks in the settings of agents: existing ones stay, and the ones that were added can be
+//! removed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -17,7 +18,7 @@ const CLAUDE: [&str; 5] = [
 ];
 const CODEX: [&str; 4] = ["UserPromptSubmit", "PermissionRequest", "Stop", "Interrupt"];
 
-/// Settings as a person has them: with an order, a layout and hooks of their own.
+/// A person's settings: with an order, a layout and hooks of their own.
 const MINE: &str = r#"{
     "model": "large",   "numbers": [1.50, 1e3],
     "hooks": {
@@ -31,7 +32,7 @@ const MINE: &str = r#"{
 }"#;
 
 impl World {
-    /// Where an agent keeps its settings in this world.
+    /// Returns where an agent keeps its settings in this world.
     fn settings(&self, agent: &str) -> PathBuf {
         self.path(match agent {
             "claude" => "home/.claude/settings.json",
@@ -39,7 +40,7 @@ impl World {
         })
     }
 
-    /// Puts settings where an agent keeps them.
+    /// Writes the settings of an agent.
     fn has_settings(&self, agent: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let file = self.settings(agent);
         fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
@@ -61,7 +62,7 @@ fn mode(file: &PathBuf) -> u32 {
     metadata.permissions().mode() & 0o7777
 }
 
-/// The command lines of an event.
+/// Returns the command lines of an event.
 fn commands(settings: &Value, event: &str) -> Vec<String> {
     let groups = settings["hooks"][event].as_array().expect("a list");
     let handlers = groups
@@ -153,7 +154,7 @@ fn the_agents_own_variables_and_an_option_name_the_file() {
         let answer = finish(command.env(variable, &dir), b"").succeeded().json();
         assert_eq!(answer["file"], text(&dir.join(name)));
         assert!(!world.settings(agent).exists());
-        // One that is set to nothing is not set.
+        // An empty variable counts as not set.
         let mut command = world.binary();
         command.args(["--json", "hooks", "show", agent]);
         let answer = finish(command.env(variable, ""), b"").succeeded().json();
@@ -297,7 +298,7 @@ fn show_tells_what_would_be_added_and_whether_it_is() {
     }
 }
 
-/// An agent reads what a hook prints, and one that fails stops it.
+/// An agent reads what a hook prints, and a hook that fails stops it.
 #[test]
 fn the_command_lines_say_nothing_and_end_well_whatever_happens() {
     let world = World::with_data_dir("it's a \"dir\" $HOME");
@@ -317,7 +318,7 @@ fn the_command_lines_say_nothing_and_end_well_whatever_happens() {
             assert_calm(&answer.stderr);
         }
     }
-    // The data directory is one word, whatever it is called.
+    // The data directory is one word, whatever its name.
     let words = format!("printf '%s\\n' {}", &shown_words(&shown));
     let words = finish(world.command("sh").args(["-c", &words]), b"").succeeded();
     let words = words.text();
@@ -327,7 +328,7 @@ fn the_command_lines_say_nothing_and_end_well_whatever_happens() {
     );
 }
 
-/// The words of the command line, without what follows it.
+/// Returns the words of the command line, without what follows it.
 fn shown_words(shown: &Value) -> String {
     let line = shown["hooks"]["Stop"][0]["hooks"][0]["command"].as_str();
     let line = line.expect("a command");
@@ -429,7 +430,8 @@ fn what_are_no_settings_is_refused_and_left_alone() {
 #[test]
 fn hostile_settings_do_not_reach_the_terminal() {
     let world = World::new();
-    // Control characters that JSON takes raw in a string, and one that turns the direction.
+    // Control characters that JSON allows unescaped in a string, and one that reverses the
+    // direction.
     world.has_settings("codex", "{\"\u{7f}\u{9b}31m\u{202e}\": \"\u{85}\"}");
     let shown = world
         .hooks(&["install", "codex", "--yes"])

@@ -1,8 +1,8 @@
-//! Content, names and output that mean something to a shell, to tmux or to a terminal.
+//! Content, names and output that have a meaning for a shell, for tmux or for a terminal.
 
 use crate::world::{Pane, Shell, World, in_each_shell};
 
-/// What no listing may print as it is: it would be obeyed.
+/// What no listing may print unchanged, because a terminal would obey it.
 fn assert_tame(what: &str, bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     let wild: Vec<char> = text
@@ -141,7 +141,8 @@ fn sessions_may_have_any_name() {
         ]);
         let pane = Pane::new(&world, id);
         pane.prompt();
-        // `rename-session` expands formats, and takes what looks like an option after `--`.
+        // `rename-session` expands formats, and accepts a name that looks like an option after
+        // `--`.
         let _ = world
             .tmux_command()
             .args(["rename-session", "-t", &pane.id, "--", name])
@@ -191,7 +192,7 @@ fn listings_print_no_control_characters() {
         ],
         &format!(": '{wild}'"),
     );
-    // An agent is given a paste, which such a text could end.
+    // An agent gets a paste, which such a text could end.
     world.assigner(&["send", "--", wild]).refused(2);
     let text: String = wild.chars().filter(|char| !char.is_control()).collect();
     let prompt = world.send(&["--", &format!("a{text}")]);
@@ -227,7 +228,7 @@ fn listings_print_no_control_characters() {
     assert_tame("log", daemon.log().as_bytes());
 }
 
-/// A line in the log is the daemon's: no content makes one up.
+/// Every line in the log is the daemon's: no content can fake one.
 #[test]
 fn log_lines_cannot_be_forged() {
     let world = World::new();
@@ -257,7 +258,7 @@ fn log_lines_cannot_be_forged() {
     );
 }
 
-/// Errors repeat what a person gave, and must not be obeyed either.
+/// Errors repeat what a person typed, and a terminal must not obey them either.
 #[test]
 fn errors_print_no_control_characters() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What stands in the queue: followers, times, second chances, changes, batches, and the end.
+//! Everything in the queue: followers, times, retries, changes, batches, and the end.
 
 use std::fs;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::world::{
     Output, Shell, World, assert_calm, eventually, finish, in_each_shell, stays, text,
 };
 
-/// Asserts that a text names a task by its number.
+/// Asserts that a text contains the number of a task.
 #[track_caller]
 fn names_task(said: &Value, id: u64) {
     let id = id.to_string();
@@ -22,7 +22,7 @@ fn names_task(said: &Value, id: u64) {
     assert!(named, "task {id} is not named: {said}");
 }
 
-/// Where a line stands in a file of `work`; it must stand there once.
+/// Returns the position of a line in a file of `work`; it must occur exactly once.
 #[track_caller]
 fn place(lines: &[String], line: &str) -> usize {
     let places: Vec<usize> = (0..lines.len())
@@ -32,7 +32,7 @@ fn place(lines: &[String], line: &str) -> usize {
     places[0]
 }
 
-/// The numbers of all tasks.
+/// Returns the numbers of all tasks.
 fn queued(world: &World) -> Vec<u64> {
     world
         .json(&["list", "--limit", "0"])
@@ -43,7 +43,7 @@ fn queued(world: &World) -> Vec<u64> {
         .collect()
 }
 
-/// Asserts that a command was refused as wrong, calmly.
+/// Asserts that a command was refused as wrong, without a panic.
 #[track_caller]
 fn wrong(output: &Output) {
     assert_eq!(output.code, Some(2), "{output:?}");
@@ -57,7 +57,7 @@ fn a_task_waits_for_those_before_it() {
     for name in ["one", "two", "three"] {
         world.session(name, Shell::Bash);
     }
-    // So that no number stands by chance in a text.
+    // So that no number is in a text by chance.
     for _ in 0..6 {
         let id = world.shell("touch never").to_string();
         world.assigner(&["cancel", &id]).succeeded();
@@ -99,7 +99,7 @@ fn a_task_waits_for_those_before_it() {
         assert_eq!(after[1]["id"], second, "{after}");
         assert_eq!(after[1]["status"], "completed", "{after}");
     }
-    // Two sessions are free all the while.
+    // Two sessions are free the whole time.
     assert_eq!(world.run("echo next"), "next\n");
     stays(|| world.lines("log"));
     assert_eq!(world.lines("log"), ["second"]);
@@ -113,7 +113,7 @@ fn a_task_waits_for_those_before_it() {
     assert!(place(&lines, "first") < place(&lines, "comma"), "{lines:?}");
     assert!(place(&lines, "first") < place(&lines, "twice"), "{lines:?}");
     assert!(place(&lines, "comma") < place(&lines, "last"), "{lines:?}");
-    // One that has ended holds up nobody.
+    // A parent that has ended delays nobody.
     world.completed(world.shell_with(&["--after", &a], "true"));
     assert!(!world.path("work/never").exists());
 }
@@ -178,7 +178,7 @@ fn what_fails_takes_its_followers_along_unless_they_are_released() {
     names_task(&failed(&world, of_gone, &[])["error"], gone);
     assert_eq!(world.completed(freed)["output"], "freed\n");
 
-    // Also where it had failed before.
+    // The same if it had failed before.
     let late = ["send", "--shell", "--after", &bad.to_string(), "touch ran"];
     let answer = world.json(&late);
     assert_eq!(answer["status"], "failed", "{answer}");
@@ -193,7 +193,7 @@ fn a_parent_that_is_tried_again_is_waited_for() {
     let world = World::new();
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
-    // Of its own accord: it has not failed before its last try.
+    // By itself: the task has not failed before its last try.
     let parent = world.shell_with(
         &["--retries", "3"],
         "echo try >> log; test $(grep -c try log) -ge 3",
@@ -202,7 +202,7 @@ fn a_parent_that_is_tried_again_is_waited_for() {
     world.completed(child);
     assert_eq!(world.lines("log"), ["try", "try", "try", "child"]);
 
-    // By a person. It does not end before the child is queued.
+    // By a person. The parent does not end before the child is queued.
     let parent = world.shell(
         "until test -e queued; do sleep 0.02; done; test -e mended && sleep 0.3 && touch made",
     );
@@ -212,7 +212,7 @@ fn a_parent_that_is_tried_again_is_waited_for() {
     world.touch("queued");
     failed(&world, parent, &[]);
     names_task(&failed(&world, child, &[])["error"], parent);
-    // The child alone has nothing to stand on.
+    // The child cannot be retried without its parent.
     let alone = world.assigner(&["retry", &c]).refused(1);
     names_task(&json!(alone.stderr), parent);
     assert_eq!(world.show(child)["status"], "failed");
@@ -244,7 +244,7 @@ fn a_task_may_wait_for_its_time() {
     let after = jiff::Timestamp::now().as_millisecond();
     let delay = not_before.as_millisecond() - before;
     assert!((1_000..=after - before + 2_000).contains(&delay), "{delay}");
-    // The session is not kept for them.
+    // The session is not reserved for them.
     assert_eq!(world.run("echo next"), "next\n");
     let task = world.completed(delayed);
     assert_eq!(task["output"], "late\n");
@@ -323,7 +323,7 @@ fn what_failed_or_was_cancelled_gets_another_chance() {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         world.assigner(&[&["--json", "retry"][..], &ids].concat())
     };
-    // Only what has ended badly.
+    // Only tasks that have ended badly.
     retry(&[good]).refused(1);
     retry(&[cancelled]).refused(1);
     retry(&[99]).refused(1);
@@ -335,13 +335,13 @@ fn what_failed_or_was_cancelled_gets_another_chance() {
     assert_eq!(world.show(good)["status"], "completed");
     wrong(&world.assigner(&["retry"]));
 
-    // The tries start anew.
+    // The count of tries starts again.
     let answer = retry(&[bad]).succeeded().json();
     assert_eq!(answer, json!([{"id": bad, "status": "pending"}]));
     failed(&world, bad, &[]);
     assert_eq!(world.lines("tries").len(), 4);
 
-    // All that failed, and nothing else; without a daemon it is pending as well.
+    // All that failed, and nothing else; without a daemon they are pending as well.
     let id = cancelled.to_string();
     world.assigner(&["cancel", &id]).succeeded();
     drop(daemon);
@@ -402,7 +402,7 @@ fn a_task_is_given_to_a_session_by_hand() {
         world.assigner(&[&["--json", "reassign", &id][..], to].concat())
     };
     let to_two = ["--to", "two"];
-    // Also without a daemon.
+    // This works without a daemon, too.
     let pending = world.shell_with(&nowhere, "true");
     let answer = reassign(pending, &to_two).succeeded().json();
     assert_eq!(answer, json!({"id": pending, "status": "pending"}));
@@ -428,7 +428,7 @@ fn a_task_is_given_to_a_session_by_hand() {
         .succeeded();
     reassign(cancelled, &to_two).succeeded();
     assert_eq!(world.completed(cancelled)["session"], "two");
-    // What is done is done.
+    // A completed task stays completed.
     reassign(bad, &["--to", "one"]).refused(1);
     reassign(99, &to_two).refused(1);
     assert_eq!(world.show(bad)["session"], "two");
@@ -495,7 +495,7 @@ fn a_pending_task_is_changed() {
     edit(prompt, &["--unset", "provider"]).succeeded();
     assert_eq!(row(prompt).0, anybody);
 
-    // What is wrong changes nothing.
+    // An invalid edit changes nothing.
     let wrongs: [&[&str]; 7] = [
         &[],
         &["--content", "  "],
@@ -515,7 +515,7 @@ fn a_pending_task_is_changed() {
     }
     assert_eq!(row(task), (Some("nowhere".to_owned()), 7, 3));
 
-    // Each field may be taken back, after which nothing holds the task up.
+    // Each field can be unset, after which nothing blocks the task.
     let fields = [
         "working-dir",
         "branch",
@@ -544,7 +544,7 @@ fn a_pending_task_is_changed() {
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
     reason_says(&world, task, &[&parent]);
-    // A running daemon sees it, too.
+    // A running daemon notices it, too.
     edit(
         task,
         &[
@@ -602,7 +602,7 @@ fn what_is_settled_is_cleared_and_its_history_stays() {
 
     assert_eq!(clear(&["--older-than", "1h"]), 0);
     assert_eq!(clear(&["--older-than", "7d", "--status", "failed"]), 0);
-    // Neither what failed nor what a task still waits for.
+    // Neither failed tasks nor those that another task still waits for.
     assert_eq!(clear(&[]), 2);
     assert_eq!(
         queued(&world),
@@ -641,14 +641,14 @@ fn what_is_settled_is_cleared_and_its_history_stays() {
         count => Err(format!("{count} cleared")),
     });
     assert_eq!(queued(&world), [uncertain]);
-    // Its number is not given away: its history would be another's.
+    // Its number is not used again: the history would be another task's.
     assert!(world.shell("true") > running);
     let status = world.json(&["status"]);
     assert_eq!(status["tasks"]["failed"], 0, "{status}");
     assert_eq!(status["tasks"]["uncertain"], 1, "{status}");
 }
 
-/// JSON lines, an object each.
+/// JSON lines, one object each.
 fn lines(objects: &[Value]) -> String {
     objects.iter().map(|object| format!("{object}\n")).collect()
 }
@@ -683,7 +683,7 @@ fn a_batch_is_queued_as_one() {
             "require_labels": {"a": "b"}}),
         json!({"content": "touch ran", "providers": ["claude", "codex"]}),
     ]);
-    // Blank lines are nothing.
+    // Blank lines are ignored.
     let file = world.path("batch.jsonl");
     fs::write(&file, format!("\n{}\n  \n", batch.replace('\n', "\n\n"))).expect("a file");
     let mut binary = world.binary();
@@ -732,7 +732,7 @@ fn a_batch_is_queued_as_one() {
         assert!(!world.path(name).exists(), "{name}");
     }
 
-    // From standard input, for people.
+    // From standard input, with output for people.
     let batch = lines(&[
         json!({"content": "echo a", "shell": true}),
         json!({"content": "echo b", "shell": true}),
@@ -748,7 +748,7 @@ fn a_batch_is_queued_as_one() {
 #[test]
 fn a_batch_with_an_error_queues_nothing() {
     let world = World::new();
-    // Thirteen lines that are good; the next one is not, and one after it is good again.
+    // Thirteen good lines, one wrong line, and one more good line.
     let good = lines(&[json!({"name": "good", "content": "true", "shell": true})]);
     let head = format!(
         "{good}{}",
@@ -840,7 +840,7 @@ fn a_thousand_lines_come_in_at_once() {
             .collect()
     };
     let batch = chain(1_000);
-    // Two at a time: neither is torn, neither is lost.
+    // Two at a time: neither is torn or lost.
     let send = || {
         world
             .assigner_with_input(&["--json", "send", "--batch", "-"], batch.as_bytes())
@@ -876,13 +876,13 @@ fn a_thousand_lines_come_in_at_once() {
         assert_eq!(world.show(id)["after"][0]["id"], parent);
     }
     assert_eq!(world.show(1_001)["after"], json!([]));
-    // One line too many that is wrong, and none of them counts.
+    // With one wrong line, none of the lines count.
     let broken = format!("{batch}{{}}\n");
     let output = world.assigner_with_input(&["send", "--batch", "-"], broken.as_bytes());
     names_task(&json!(output.refused(2).stderr), 1_001);
     assert_eq!(queued(&world).len(), 2_000);
 
-    // They run in order, and what is urgent need not wait for them.
+    // They run in order, and an urgent task need not wait for them.
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
     world.completed(world.shell_with(&["-p", "1"], "true"));
@@ -896,7 +896,7 @@ fn a_task_that_is_cancelled_while_it_moves_goes_nowhere() {
     world.session("one", Shell::Bash);
     world.session("two", Shell::Bash);
     let _daemon = world.daemon();
-    // It takes its time to end, so that the second word comes before the end.
+    // It takes a while to end, so that the second request comes before the end.
     let id = world.shell_with(
         &["--target", "one"],
         "echo start >> log; bash -c 'trap \"sleep 1; exit 1\" INT; sleep 300 & wait; wait'",

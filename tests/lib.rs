@@ -1,8 +1,8 @@
 //! The real binary against real tmux, on private sockets.
 //!
 //! Every test has a [`world::World`] of its own: a temporary directory with a home, a data
-//! directory and a tmux server, all of which end with it. Tests say what users may rely on and
-//! know nothing of how the program does it.
+//! directory and a tmux server, all of which end with it. Tests state what users may rely on and
+//! know nothing about how the program does it.
 
 mod agents;
 mod aider;

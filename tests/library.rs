@@ -1,4 +1,4 @@
-//! The library that the binary is made of: scoring and selection as the rules say them, through
+//! The library that the binary consists of: scoring and selection according to the rules, through
 //! the policy, and the example program against a real session.
 
 use std::cmp::Reverse;
@@ -47,7 +47,7 @@ fn stands((directory, branch, variables): Place<'_>) -> SessionContext {
     }
 }
 
-/// A client that is shared: what it answers depends on nothing that it was asked before.
+/// Uses a shared client: its answers do not depend on earlier questions.
 fn ask<R>(question: impl FnOnce(&Client) -> R) -> R {
     static CLIENT: LazyLock<Mutex<(Client, tempfile::TempDir)>> = LazyLock::new(|| {
         let data = tempfile::tempdir().expect("a directory");
@@ -95,7 +95,7 @@ fn points_are_given_as_the_table_says() {
             (None, None, &[("A", "1"), ("B", "2"), ("C", "3")]),
             40,
         ),
-        // All of it.
+        // Everything together.
         (
             (Some("/t/app"), Some("dev"), &[("A", "1"), ("B", "2")]),
             (Some("/t/app"), Some("dev"), &[("A", "1"), ("B", "x")]),
@@ -128,7 +128,7 @@ fn names(task: &NewTask, session: &SessionContext) -> bool {
     target.is_some_and(|target| target.name == session.name)
 }
 
-/// The rules once more, word for word and slowly.
+/// The rules again, word for word and slowly.
 fn expected(task: &NewTask, sessions: &[SessionContext]) -> Option<usize> {
     let metadata = &task.metadata;
     let mut order: Vec<&String> = task.target_provider.iter().collect();
@@ -173,7 +173,7 @@ fn expected(task: &NewTask, sessions: &[SessionContext]) -> Option<usize> {
         place.unwrap_or(order.len())
     };
     let reached = |session: &SessionContext| by_context && points(session) >= 20;
-    // Those that reach it come first; providers in order; in each the most points.
+    // Sessions that reach it come first; then by the order of providers; then by points.
     pool.into_iter().min_by_key(|&at| {
         let session = &sessions[at];
         let counts = if reached(session) { points(session) } else { 0 };
@@ -319,7 +319,7 @@ proptest! {
         mut sessions in prop::collection::vec(a_session(), 0..6),
         order in any::<u64>(),
     ) {
-        // Names in another order than positions.
+        // The order of names differs from the order of positions.
         let count = sessions.len();
         for (at, session) in sessions.iter_mut().enumerate() {
             let turn = usize::try_from(order % 6).expect("small");

@@ -1,4 +1,4 @@
-//! A task's life: cancelled, timed out, tried again, waited for, settled by a person.
+//! A task's life: cancelled, timed out, retried, waited for, settled by a person.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn a_pending_task_is_cancelled_at_once() {
     let _daemon = world.daemon();
     assert_eq!(world.run("echo next"), "next\n");
     assert!(!world.path("work/ran").exists());
-    // It has ended: nothing to cancel any more.
+    // It has ended, so there is nothing to cancel.
     world.assigner(&["cancel", &id.to_string()]).refused(1);
     world.assigner(&["cancel", "99"]).refused(1);
 }
@@ -46,7 +46,8 @@ fn a_time_out_ends_the_attempt() {
         assert_eq!(task["status"], "failed", "{task:#}");
         let error = task["error"].as_str().expect("an error");
         assert!(error.contains("1 s"), "{error}");
-        // The terminal may echo the interrupt; what the shell says afterwards is not the task's.
+        // The terminal may echo the interrupt; what the shell prints afterwards is not part of the
+        // task's output.
         let output = task["output"].as_str().expect("text");
         assert!(
             ["begun\n", "begun\n^C", "begun\n^C\n"].contains(&output),
@@ -122,7 +123,7 @@ fn wait_tells_how_tasks_ended() {
     answer.json();
 }
 
-/// The daemon ends while somebody waits: the wait goes on until the next one.
+/// The daemon ends while somebody waits: the wait continues until the next one.
 #[test]
 fn a_wait_outlives_the_daemon() {
     let world = World::new();
@@ -186,7 +187,7 @@ fn a_person_settles_what_is_uncertain() {
         ("--resend", "pending"),
     ] {
         let id = world.shell("echo ran >> log");
-        // Not uncertain: nothing to settle.
+        // It is not uncertain, so there is nothing to resolve.
         world
             .assigner(&["resolve", flag, &id.to_string()])
             .refused(1);

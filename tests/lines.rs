@@ -1,5 +1,5 @@
-//! Every prompt of `data/prompts` with every kind of line in it: a shell that tells takes a job only where
-//! its line is empty, and one that does not tell is idle only there.
+//! Every prompt of `data/prompts` with every kind of line in it: a shell that reports takes a job
+//! only if its line is empty, and a shell that does not report is idle only then.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use crate::world::{Shell, World, eventually, text};
 
-/// How wide the panes are.
+/// The width of the panes.
 const COLUMNS: usize = 80;
 
-/// What is pressed to ask a shell for its line.
+/// The key that asks a shell for its line.
 const KEY: [&str; 8] = ["1b", "5b", "39", "39", "30", "37", "7e", "-H"];
 
-/// How the keys of a line editor are bound.
+/// The key bindings of a line editor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Emacs,
@@ -25,18 +25,19 @@ enum Mode {
     ViCommand,
 }
 
-/// What a line is.
+/// The content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Nothing stands in it.
+    /// The line is empty.
     Empty,
-    /// Something that a person has begun.
+    /// A person has begun to type something.
     Draft,
-    /// The rest of something unfinished, or the input of a command: nobody's new line.
+    /// The rest of something unfinished, or the input of a command: not a new line.
     Other,
 }
 
-/// A line, and the keys that make it, as `send-keys` takes them: `text:` before what is typed as it is.
+/// A line, and the keys that produce it, as `send-keys` takes them; `text:` marks text that is
+/// typed literally.
 struct Line {
     name: &'static str,
     kind: Kind,
@@ -88,7 +89,7 @@ fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
     }
     if mode == Mode::Emacs {
         lines.push(Line::new("search", Kind::Draft, &["C-r", "text:l"]));
-        // Pressed, and the key that they are for was not.
+        // These were pressed, but not the key that is meant to follow them.
         lines.push(Line::new("Escape", Kind::Empty, &["Escape"]));
         lines.push(Line::new("C-x", Kind::Empty, &["C-x"]));
     }
@@ -157,7 +158,7 @@ fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
     lines
 }
 
-/// Returns the row in which the cursor stands, with its column.
+/// Returns the row with the cursor, with its column.
 fn row(screen: &str) -> (usize, String) {
     let (cursor, rows) = screen.split_once('\n').unwrap_or_default();
     let (column, row) = cursor.split_once(' ').unwrap_or_default();
@@ -173,7 +174,7 @@ struct Seat {
     pid: u32,
 }
 
-/// The shells of one kind, one for each prompt, in one tmux server.
+/// Shells of one kind, one for each prompt, in one tmux server.
 struct Hall<'a> {
     world: &'a World,
     seats: Vec<Seat>,
@@ -198,7 +199,7 @@ impl<'a> Hall<'a> {
             .collect();
         files.sort();
         let here = world.mkdir("hall");
-        // Where it is missing, each fish reads every manual page of the machine at its start.
+        // If it is missing, each fish reads every manual page of the machine when it starts.
         world.mkdir("home/.local/share/fish/generated_completions");
         for file in ["a", "b", "c"] {
             fs::write(world.path("hall").join(file), "").expect("written");
@@ -279,7 +280,7 @@ impl<'a> Hall<'a> {
         hall
     }
 
-    /// Runs tmux commands, one a line, all in one go.
+    /// Runs tmux commands, one a line, all at once.
     fn script(&self, commands: &str) {
         if commands.is_empty() {
             return;
@@ -289,7 +290,7 @@ impl<'a> Hall<'a> {
         self.world.tmux(&["source-file", &text(&path)]);
     }
 
-    /// What each pane shows, with its cursor.
+    /// Returns what each pane shows, with its cursor.
     fn screens(&self) -> Vec<String> {
         let mut commands = String::new();
         for seat in &self.seats {
@@ -308,7 +309,7 @@ impl<'a> Hall<'a> {
         screens
     }
 
-    /// Waits until nothing moves any more, but for clocks.
+    /// Waits until nothing changes any more, except for clocks.
     fn settles(&self) -> Vec<String> {
         let digits = |text: &str| text.replace(|char: char| char.is_ascii_digit(), "0");
         let began = Instant::now();
@@ -331,7 +332,8 @@ impl<'a> Hall<'a> {
         last
     }
 
-    /// Waits until the program that a key calls has begun in every pane: so many take their time.
+    /// Waits until the program that a key calls has started in every pane; with this many, that
+    /// takes a while.
     fn picks(&self) {
         let shells = ["bash", "zsh", "fish"];
         let end = Instant::now() + Duration::from_secs(30);
@@ -379,18 +381,18 @@ impl<'a> Hall<'a> {
                 };
             }
             self.script(&commands);
-            // A line editor takes some keys for one where they come at once.
+            // A line editor takes some keys for one key if they arrive together.
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    /// Presses a key everywhere, and waits for longer than it may be the beginning of another one.
+    /// Presses a key everywhere, and waits until it can no longer be the beginning of another one.
     fn press(&self, key: &str) {
         self.type_keys(&Line::new("", Kind::Empty, &[key]));
         std::thread::sleep(Duration::from_millis(600));
     }
 
-    /// What `doctor` says of each, by the prompt.
+    /// Returns what `doctor` says about each shell, by prompt.
     fn verdicts(&self) -> BTreeMap<String, String> {
         let doctor = self.world.assigner(&["--json", "doctor"]);
         let said: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
@@ -402,7 +404,7 @@ impl<'a> Hall<'a> {
         panes.iter().map(of).collect()
     }
 
-    /// Has each of `seats` take a job up, if it will, and returns what each said.
+    /// Offers a job to each of `seats`, and returns what each answered.
     fn ask(&self, seats: &[&Seat], line: &str) -> Vec<String> {
         let mut commands = String::new();
         for seat in seats {
@@ -439,7 +441,7 @@ impl<'a> Hall<'a> {
         said
     }
 
-    /// How often a job ran.
+    /// Returns how often a job ran.
     fn ran(&self, seat: &Seat, line: &str) -> usize {
         let mark = self
             .marks
@@ -447,7 +449,7 @@ impl<'a> Hall<'a> {
         fs::read_to_string(mark).map_or(0, |text| text.lines().count())
     }
 
-    /// Brings each back to its prompt, with nothing in it.
+    /// Returns each shell to its prompt, with nothing in it.
     fn clear(&self) {
         for _ in 0..2 {
             let mut commands = String::new();
@@ -460,19 +462,20 @@ impl<'a> Hall<'a> {
     }
 }
 
-/// Where shells tell.
+/// The directory into which shells report.
 fn told() -> PathBuf {
     let user = rustix::process::getuid().as_raw();
     PathBuf::from(format!("/tmp/assigner-{user}/shells"))
 }
 
-/// Prompts that draw beside their line, or late: what their row shows is not what stands in it.
+/// Prompts that draw beside their line, or late: what their row shows is not what is in the line.
 const MOVING: [&str; 3] = ["ticking", "status-bar", "slow-prompt"];
 
-/// A program that a key of the line editor calls, which shows something to choose from and reads a key.
+/// A program that a key of the line editor calls; it shows something to choose from and reads a
+/// key.
 const PICKER: &str = "exec < /dev/tty > /dev/tty\nstty -icanon -echo\nprintf '\\n> '\ndd bs=1 count=1 > /dev/null 2>&1\nstty sane\n";
 
-/// Prompts whose settings leave no room for the hooks: such a shell never tells.
+/// Prompts whose settings leave no room for the hooks: such a shell never reports.
 const SILENT: [&str; 4] = [
     "prompt-command-read-only-array",
     "prompt-command-read-only-string",
@@ -480,7 +483,7 @@ const SILENT: [&str; 4] = [
     "ps1-and-ps0-read-only",
 ];
 
-/// Prompts that set the vi keymap themselves, in which C-x is a character like others.
+/// Prompts that set the vi keymap themselves, in which C-x is an ordinary character.
 const IN_VI: [&str; 2] = ["vi-mode-cursor-shapes", "vi-mode-shown-by-readline"];
 
 fn every_line(shell: Shell, mode: Mode) {
@@ -513,7 +516,7 @@ fn every_line(shell: Shell, mode: Mode) {
     let mut table = String::new();
     for line in lines(shell, mode) {
         if mode != Mode::Emacs {
-            // Wherever the last line has left it.
+            // Whatever mode the last line left it in.
             hall.press("Escape");
             hall.press("i");
         }
@@ -558,7 +561,7 @@ fn every_line(shell: Shell, mode: Mode) {
                     verdicts.get(&seat.prompt)
                 ));
             }
-            // Where the cursor stands on a letter and not behind it, readline draws the row anew.
+            // If the cursor is on a letter and not after it, readline redraws the row.
             if line.kind == Kind::Draft
                 && asked
                 && mode != Mode::ViCommand
@@ -591,7 +594,7 @@ fn every_line(shell: Shell, mode: Mode) {
     assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong.join("\n"));
 }
 
-/// A shell that was never asked: no line with anything in it is idle.
+/// Shells that were never asked: none is idle with anything in its line.
 fn no_line_is_idle_unasked(shell: Shell) {
     if !shell.is_installed() {
         return;
@@ -630,8 +633,8 @@ fn no_line_is_idle_unasked(shell: Shell) {
     assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong.join("\n"));
 }
 
-/// A person types at any moment around a job that is handed over: what was typed stands in the line, whole,
-/// and never runs.
+/// A person types at any moment while a job is handed over: what was typed stays in the line,
+/// complete, and never runs.
 fn typing_meets_jobs(shell: Shell, times: usize) {
     if !shell.is_installed() {
         return;

@@ -1,10 +1,10 @@
-//! What people see: the texts of the commands in one known state, as they stand.
+//! What people see: the texts of the commands in one known state, verbatim.
 
 use insta::assert_snapshot;
 
 use crate::world::{Shell, World};
 
-/// Makes times, hashes, numbers of processes and the test's own directory the same in every run.
+/// Makes times, hashes, process numbers and the test's own directory the same in every run.
 fn steady(world: &World, text: &str) -> String {
     let root = world.path("");
     let root = root.to_str().expect("UTF-8").trim_end_matches('/');
@@ -22,7 +22,7 @@ fn steady(world: &World, text: &str) -> String {
         let pattern = regex::Regex::new(pattern).expect("a pattern");
         steady = pattern.replace_all(&steady, instead).into_owned();
     }
-    // Columns are as wide as what stands in them.
+    // Columns are as wide as their content.
     let blanks = regex::Regex::new("  +").expect("a pattern");
     blanks.replace_all(&steady, "  ").into_owned()
 }

@@ -1,4 +1,5 @@
-//! The Messages API, as far as Claude Code needs it: the model of [`crate::model`] in Anthropic's words.
+//! The Messages API, as far as Claude Code needs it: the model of [`crate::model`] in Anthropic's
+//! format.
 
 use std::borrow::Cow;
 use std::io;
@@ -19,7 +20,7 @@ pub(crate) fn answer(
     }
     let empty = Vec::new();
     let messages = asked["messages"].as_array().unwrap_or(&empty);
-    // What ran for it stands below the words of a person.
+    // The results of tools come after a person's words.
     let said = messages.iter().enumerate().rev().find_map(|(at, message)| {
         let is_person = message["role"] == "user";
         is_person
@@ -33,7 +34,7 @@ pub(crate) fn answer(
         .as_array()
         .is_some_and(|tools| !tools.is_empty());
     if !tools || prompt.starts_with("[SUGGESTION MODE") {
-        // Beside a turn: a title, a summary, what a person may want next.
+        // Requests outside of a turn: a title, a summary, what a person may want next.
         return say(
             asked,
             shared,
@@ -96,7 +97,7 @@ pub(crate) fn answer(
     say(asked, shared, out, &json!({"type": "text", "text": text}))
 }
 
-/// Sends one piece of content, in events or in one piece.
+/// Sends one piece of content, as events or at once.
 fn say(asked: &Value, shared: &Shared, out: &mut Reply<'_>, piece: &Value) -> io::Result<()> {
     let is_call = piece["type"] == "tool_use";
     let stop = if is_call { "tool_use" } else { "end_turn" };
@@ -144,7 +145,7 @@ fn say(asked: &Value, shared: &Shared, out: &mut Reply<'_>, piece: &Value) -> io
     Ok(())
 }
 
-/// The last words of a person in a message; none where only the program speaks there.
+/// Returns the last words of a person in a message; `None` if only the program speaks in it.
 fn words(content: &Value) -> Option<String> {
     let texts: Vec<&str> = match content {
         Value::String(text) => vec![text],
@@ -158,7 +159,7 @@ fn words(content: &Value) -> Option<String> {
     texts.iter().rfind(is_person).map(|text| (*text).to_owned())
 }
 
-/// Takes off the tags that newer versions put around what was pasted.
+/// Removes the tags that newer versions put around pasted text.
 fn unwrapped(prompt: &str) -> String {
     let open = |text: &str| {
         let (before, tag) = text.split_once("<pasted_content id=\"")?;
@@ -173,7 +174,7 @@ fn unwrapped(prompt: &str) -> String {
     text.into_owned()
 }
 
-/// Where the agent says that it stands.
+/// Returns the agent's directory, as the agent states it.
 fn cwd(asked: &Value) -> Option<String> {
     let all = asked.to_string();
     let (_, rest) = all.split_once("working directory: ")?;

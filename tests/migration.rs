@@ -1,6 +1,6 @@
-//! The earlier program's database: taken over as it is or merged, with nothing of it lost.
+//! The earlier program's database: migrated in place or merged, and nothing in it is lost.
 //!
-//! `data/stage1.db` to `data/stage4.db` are such databases, each of another version of that
+//! `data/stage1.db` to `data/stage4.db` are such databases, each from another version of that
 //! program; `data/build.py` makes them and says what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ type Row = Map<String, Value>;
 
 const STAGES: [u8; 4] = [1, 2, 3, 4];
 
-/// Those whose prompts name a session or a provider.
+/// The stages whose prompts name a session or a provider.
 const WITH_TARGETS: [u8; 3] = [2, 3, 4];
 
-/// Those whose sessions have a directory and a branch.
+/// The stages whose sessions have a directory and a branch.
 const WITH_CONTEXT: [u8; 2] = [3, 4];
 
 /// Pending prompts for a shell, and what they print.
@@ -47,7 +47,7 @@ const FAILED: &str = "echo ran >> retried";
 
 const TIMED_OUT: &str = "Assignment timed out";
 
-/// A database of the earlier program, as it is kept with the tests.
+/// Returns the path of a database of the earlier program, as kept with the tests.
 fn old_file(stage: u8) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -55,19 +55,19 @@ fn old_file(stage: u8) -> PathBuf {
         .join(format!("tests/data/stage{stage}.db"))
 }
 
-/// A world whose data directory is the earlier program's.
+/// Returns a world whose data directory is the earlier program's.
 fn old_world(stage: u8) -> World {
     eprintln!("stage {stage}");
     let world = World::new();
     fs::create_dir(world.data()).expect("a data directory");
     let path = world.data().join("assigner.db");
     fs::copy(old_file(stage), &path).expect("a copy");
-    // As that program made it: for everybody to read.
+    // As that program made it: readable by everybody.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("a mode");
     world
 }
 
-/// A copy of a database of the earlier program, outside of the data directory.
+/// Copies a database of the earlier program to a place outside the data directory.
 fn copy_to_import(world: &World, stage: u8) -> PathBuf {
     eprintln!("stage {stage}");
     let path = Path::new(&world.mkdir("old")).join(format!("stage{stage}.db"));
@@ -75,7 +75,7 @@ fn copy_to_import(world: &World, stage: u8) -> PathBuf {
     path
 }
 
-/// Has the data directory's database taken over, by a command that only reads.
+/// Has the data directory's database migrated, by a command that only reads.
 fn open(world: &World) -> Vec<Row> {
     let listed = world.json(&["list", "--limit", "0"]);
     let tasks = listed.as_array().expect("an array").iter();
@@ -90,7 +90,7 @@ fn read_only(path: &Path) -> Connection {
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows that a query finds.
+/// Returns the rows that a query finds.
 fn rows(database: &Connection, query: &str) -> Vec<Row> {
     let mut statement = database
         .prepare(query)
@@ -129,12 +129,12 @@ fn history(database: &Connection) -> Vec<Row> {
     rows(database, "SELECT * FROM assignment_history ORDER BY id")
 }
 
-/// The prompts of a database of the earlier program.
+/// Returns the prompts of a database of the earlier program.
 fn old_prompts(stage: u8) -> Vec<Row> {
     prompts(&read_only(&old_file(stage)))
 }
 
-/// The highest number that the earlier program had given to a prompt.
+/// Returns the highest number that the earlier program had given to a prompt.
 fn last_number_given(stage: u8) -> u64 {
     let old = read_only(&old_file(stage));
     let given = rows(
@@ -155,7 +155,7 @@ fn ids(rows: &[Row]) -> Vec<u64> {
     rows.iter().map(id).collect()
 }
 
-/// The one row with such a content.
+/// Returns the one row with this content.
 fn with_content<'a>(rows: &'a [Row], content: &str) -> &'a Row {
     let mut found = rows.iter().filter(|row| row["content"] == content);
     let row = found.next().unwrap_or_else(|| panic!("no {content:?}"));
@@ -163,7 +163,7 @@ fn with_content<'a>(rows: &'a [Row], content: &str) -> &'a Row {
     row
 }
 
-/// Whether a prompt had been given to a session when the earlier program ended.
+/// Returns whether a prompt had been given to a session when the earlier program ended.
 fn was_in_flight(prompt: &Row) -> bool {
     prompt["status"] == "assigned" || prompt["status"] == "in_progress"
 }
@@ -174,7 +174,7 @@ fn is_for_a_shell(prompt: &Row) -> bool {
         .is_some_and(|provider| provider == "shell")
 }
 
-/// What SQLite makes of a time, to the second; none where it is no time.
+/// Returns a time as SQLite reads it, to the second; `None` if it is not a time.
 fn moment(time: &Value) -> Option<String> {
     let time = time.as_str()?;
     Connection::open_in_memory()
@@ -182,13 +182,13 @@ fn moment(time: &Value) -> Option<String> {
         .expect("an answer")
 }
 
-/// Asserts that a time is the same as before, and that it says so as RFC 3339 in UTC.
+/// Asserts that a time is the same as before, and is now written as RFC 3339 in UTC.
 #[track_caller]
 fn assert_same_time(was: &Value, is: &Value) {
     if was.is_null() {
         assert_eq!(is, &Value::Null);
     }
-    // What was no time has none to keep.
+    // What was not a time cannot be the same time.
     if let Some(moment_was) = moment(was) {
         assert_eq!(moment(is), Some(moment_was), "{was} became {is}");
         let time = is.as_str().expect("text");
@@ -197,7 +197,7 @@ fn assert_same_time(was: &Value, is: &Value) {
     }
 }
 
-/// Asserts that the columns which there were are as they were.
+/// Asserts that the existing columns have not changed.
 #[track_caller]
 fn assert_same(columns: &[&str], was: &Row, is: &Row) {
     for column in columns {
@@ -207,7 +207,7 @@ fn assert_same(columns: &[&str], was: &Row, is: &Row) {
     }
 }
 
-/// Asserts that a prompt is as it was, whatever its number.
+/// Asserts that a prompt has not changed, except for its number.
 #[track_caller]
 fn assert_prompt_kept(was: &Row, is: &Row) {
     assert_same(
@@ -240,7 +240,7 @@ fn assert_prompt_kept(was: &Row, is: &Row) {
     }
 }
 
-/// Asserts that every prompt is there under its number, and none besides.
+/// Asserts that every prompt is there under its number, and no others are.
 #[track_caller]
 fn assert_prompts_kept(was: &[Row], is: &[Row]) {
     assert_eq!(ids(is), ids(was));
@@ -249,18 +249,18 @@ fn assert_prompts_kept(was: &[Row], is: &[Row]) {
     }
 }
 
-/// What a row of the history says.
+/// Returns what a row of the history says.
 fn said(row: &Row) -> [Value; 3] {
     ["session_name", "action", "details"].map(|column| row[column].clone())
 }
 
-/// What the history says of a prompt, in order.
+/// Returns what the history says about a prompt, in order.
 fn said_of(history: &[Row], prompt: u64) -> Vec<[Value; 3]> {
     let of_prompt = history.iter().filter(|row| row["prompt_id"] == prompt);
     of_prompt.map(said).collect()
 }
 
-/// Asserts that all rows stand among others, in the same order.
+/// Asserts that all rows are among others, in the same order.
 #[track_caller]
 fn assert_among<T: PartialEq + std::fmt::Debug>(rows: &[T], all: &[T]) {
     let mut rest = all.iter();
@@ -272,7 +272,7 @@ fn assert_among<T: PartialEq + std::fmt::Debug>(rows: &[T], all: &[T]) {
     }
 }
 
-/// Every row of every table, and how the tables, indices and views are made.
+/// Returns every row of every table, and the definitions of the tables, indices and views.
 fn dump(database: &Connection) -> BTreeMap<String, Vec<String>> {
     let schema = rows(database, "SELECT type, name, sql FROM sqlite_schema");
     let mut dump: BTreeMap<String, Vec<String>> = schema
@@ -298,7 +298,7 @@ fn sorted(rows: &[Row]) -> Vec<String> {
     rows
 }
 
-/// The files of a directory.
+/// Returns the files of a directory.
 fn listing(directory: &Path) -> BTreeSet<String> {
     fs::read_dir(directory)
         .expect("a directory")
@@ -309,12 +309,12 @@ fn listing(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Where the copy from before the migration is.
+/// Returns where the copy from before the migration is.
 fn backup(world: &World) -> PathBuf {
     world.data().join("assigner.db.before-migration")
 }
 
-/// The copies from before the migration, under whatever name.
+/// Returns the copies from before the migration, under whatever name.
 fn backups(world: &World) -> Vec<PathBuf> {
     let files = listing(world.data()).into_iter();
     files
@@ -324,8 +324,8 @@ fn backups(world: &World) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Lets the earlier program write a prompt into one of its databases, as it did: with WAL. What
-/// it wrote stands in the file beside the database for as long as the connection is open.
+/// Lets the earlier program write a prompt into one of its databases, as it did: with WAL. As long
+/// as the connection is open, the prompt is in the WAL file beside the database.
 fn written_by_the_earlier_program(path: &Path, content: &str) -> Connection {
     let program = Connection::open(path).expect("the database");
     program
@@ -347,7 +347,7 @@ fn insert_as_the_earlier_program(program: &Connection, content: &str) {
         .expect("an insert");
 }
 
-/// Asserts that a command refused with one line, and with a code that says why.
+/// Asserts that a command refused with one line, and with the exit code for the reason.
 #[track_caller]
 fn refused_for_a_reason(output: Output) -> Output {
     let code = output.code.expect("an exit code");
@@ -553,7 +553,7 @@ fn the_next_command_changes_nothing_more() {
     }
 }
 
-/// The earlier program was killed: what it wrote last is not in the database's file yet.
+/// The earlier program was killed: its last changes are not yet in the database's file.
 #[test]
 fn what_was_written_last_before_a_crash_is_kept() {
     for stage in STAGES {
@@ -575,7 +575,7 @@ fn what_was_written_last_before_a_crash_is_kept() {
     }
 }
 
-/// The machine went down while the copy was made, or right after: the next command does it again.
+/// The machine crashed while the copy was made, or right after: the next command makes it again.
 #[test]
 fn a_crash_while_the_copy_was_made_does_no_harm() {
     let whole = fs::read(old_file(4)).expect("the old file");
@@ -653,7 +653,7 @@ fn numbers_that_were_given_once_are_not_given_again() {
     }
 }
 
-/// Word for word what scripts ask that were written for the earlier program.
+/// The queries of scripts for the earlier program, word for word.
 #[test]
 fn old_scripts_find_what_they_ask_for() {
     let questions = [
@@ -680,7 +680,7 @@ fn old_scripts_find_what_they_ask_for() {
             assert_same(&["metadata"], was, is);
         }
         assert_eq!(answers[2].len(), 1);
-        // In the last stage one row has a time that is none.
+        // In the last stage, one row has a time that is not valid.
         if stage < 4 {
             assert_eq!(answers[2], rows(&old, questions[2]));
         }
@@ -690,7 +690,7 @@ fn old_scripts_find_what_they_ask_for() {
                 assert_eq!(answer, &rows(&old, question), "{question}");
             }
         } else {
-            // Nothing was known of the branches.
+            // The branches were not known.
             assert_eq!(answers[3].len(), 1);
             assert_eq!(answers[3][0]["git_branch"], Value::Null);
             assert!(answers[5].is_empty());
@@ -775,12 +775,12 @@ fn other_tools_find_their_tables_and_views() {
     }
     assert_eq!(before.len(), 5, "{before:?}");
 
-    // The view looks at the queue as it is, not at what was there once.
+    // The view shows the queue as it is now, not as it was.
     world.shell("true");
     assert_eq!(depth()["pending"], before["pending"] + 1);
 }
 
-/// What other tools may have written into columns that take anything.
+/// Values that other tools may have written into columns that accept anything.
 #[test]
 fn values_that_make_no_sense_cost_no_row() {
     let bent = [
@@ -853,7 +853,7 @@ fn a_database_of_another_program_is_left_alone() {
     }
 }
 
-/// Commands run, prompts wait for an agent, and what was in flight waits for a person.
+/// Commands run, prompts wait for an agent, and tasks that were in flight wait for a person.
 #[test]
 fn the_old_queue_goes_on() {
     for stage in [2, 4] {
@@ -927,7 +927,7 @@ fn an_import_merges_beside_the_tasks_that_are_there() {
         assert_eq!(counts["uncertain"], in_flight, "{counts}");
         let sessions = rows(&read_only(&file), "SELECT name FROM sessions ORDER BY name");
         assert_eq!(counts["sessions"], sessions.len(), "{counts}");
-        // The history of prompts that were deleted may come along: it has no task to go to.
+        // The history of deleted prompts may be included, but belongs to no task.
         let there = ids(&was);
         let of_prompts = old_history
             .iter()
@@ -1018,7 +1018,7 @@ fn an_import_does_not_touch_the_file() {
     }
 }
 
-/// The earlier program has ended, and its files are as it leaves them: ready for WAL.
+/// The earlier program has ended, and its files are in WAL mode, as it leaves them.
 #[test]
 fn an_import_does_not_change_a_file_that_stands_in_wal_mode() {
     let world = World::new();
@@ -1089,7 +1089,7 @@ fn files_that_cannot_be_imported_are_refused() {
     Connection::open(path("other.db"))
         .and_then(|other| other.execute_batch("CREATE TABLE prompts (title TEXT)"))
         .expect("a database");
-    // Ours, of another installation.
+    // A database of ours, from another installation.
     let other = World::new();
     other.shell("true");
     database(&other)
@@ -1115,7 +1115,7 @@ fn files_that_cannot_be_imported_are_refused() {
     }
     assert!(!path("missing.db").exists());
 
-    // The database of this very installation.
+    // This installation's own database.
     let own = text(&world.data().join("assigner.db"));
     refused_for_a_reason(world.assigner(&["import", &own]));
     assert_eq!(dump(&database(&world)), was);

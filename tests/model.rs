@@ -1,12 +1,13 @@
 //! A model on loopback for the agents of the tests, and what their tests share.
 //!
-//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages`]), each as far
-//! as an agent needs them for whole turns, and remembers what it was asked. What it does is told by words of the prompt:
+//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages`]), each
+//! as far as an agent needs it for whole turns, and remembers what it was asked. Words in the
+//! prompt control what it does:
 //!
 //! | word | it |
 //! |---|---|
-//! | `SLOW=MS` | waits so long before it answers |
-//! | `HOLD` | answers when the test says so: [`Model::release`] |
+//! | `SLOW=MS` | waits this long before it answers |
+//! | `HOLD` | answers when the test calls [`Model::release`] |
 //! | `ASK` | wants to run `touch asked` first, which a person must approve |
 //! | `QUESTION` | ends in a question |
 //! | `FILE` | answers with 400 long lines of markdown |
@@ -30,18 +31,18 @@ use serde_json::{Value, json};
 
 use crate::world::{Pane, World, is_settled, policies_target};
 
-/// How long an agent may take for whatever it does: Python and node start slowly beside others.
+/// How long an agent may take for anything: Python and node start slowly beside other programs.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of a prompt is in its answer, in characters.
 const ECHO: usize = 3_000;
-/// In how many seconds a usage limit ends: not within a test.
+/// The number of seconds until a usage limit ends: longer than a test.
 const RESET: i64 = 3_600;
-/// The longest request that is read; agents send all of the conversation each time.
+/// The longest request that is read; agents send the whole conversation each time.
 const LONGEST: u64 = 64 << 20;
 /// Longer than any test.
 const HELD: Duration = Duration::from_secs(600);
 
-/// Returns what the model answers to a prompt, once it does.
+/// Returns the model's answer to a prompt.
 pub(crate) fn answer(prompt: &str) -> String {
     let script = Script::of(prompt);
     let echo: String = prompt.trim().chars().take(ECHO).collect();
@@ -49,7 +50,7 @@ pub(crate) fn answer(prompt: &str) -> String {
     if script.file {
         answer.push_str("\n\n# A *long* answer\n");
         for number in 0..400 {
-            // Each is wider than the pane, and begins as something that a renderer changes.
+            // Each line is wider than the pane, and begins with something that a renderer changes.
             let begin = ["", "* ", "1. ", "    ", "| a | `b` | ", "## "][number % 6];
             let words = "words that go on, **bold** and _not_, ".repeat(5);
             write!(answer, "\n{begin}line {number}: {words}\tend").expect("a string");
@@ -63,20 +64,20 @@ pub(crate) fn answer(prompt: &str) -> String {
     answer
 }
 
-/// What a turn of an agent asked the model.
+/// What an agent asked the model in one turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
-    /// The conversation; agents that name none have one.
+    /// The conversation; agents that name none have only one.
     pub(crate) thread: String,
-    /// Tells turns apart, also those with the same prompt.
+    /// Distinguishes turns, even those with the same prompt.
     pub(crate) turn: String,
-    /// Where the agent says that it stands.
+    /// The agent's directory, as the agent states it.
     pub(crate) cwd: Option<String>,
-    /// The last words of a person, as they came.
+    /// The last words of a person, unchanged.
     pub(crate) prompt: String,
-    /// How many requests it made: more than one where a tool ran, or where it tried again.
+    /// How many requests the agent made: more than one if a tool ran or it tried again.
     pub(crate) requests: usize,
-    /// What it was answered in the end.
+    /// The final answer.
     pub(crate) answer: Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -104,22 +105,23 @@ impl Model {
         }
     }
 
-    /// The same for an agent that speaks the Messages API.
+    /// Returns the address for an agent that speaks the Messages API.
     pub(crate) fn root_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What an agent is told as its provider's address.
+    /// Returns the address of the provider for an agent.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// All turns, in the order in which they began.
+    /// Returns all turns, in the order in which they began.
     pub(crate) fn turns(&self) -> Vec<Turn> {
         self.shared.state().turns.clone()
     }
 
-    /// The turns of a prompt. Blanks at the ends do not count: agents trim.
+    /// Returns the turns of a prompt. Whitespace at the ends does not count, because agents trim
+    /// it.
     pub(crate) fn turns_of(&self, prompt: &str) -> Vec<Turn> {
         let mut turns = self.turns();
         turns.retain(|turn| turn.prompt.trim() == prompt.trim());
@@ -143,20 +145,20 @@ impl Model {
         turns.remove(0)
     }
 
-    /// All prompts, shortened.
+    /// Returns all prompts, shortened.
     pub(crate) fn prompts(&self) -> Vec<String> {
         let turns = self.turns();
         let short = |turn: &Turn| turn.prompt.chars().take(80).collect();
         turns.iter().map(short).collect()
     }
 
-    /// Answers what is held, and holds nothing from now on.
+    /// Sends the answers that are held, and holds nothing from now on.
     pub(crate) fn release(&self) {
         self.shared.state().released = true;
         self.shared.changed.notify_all();
     }
 
-    /// Refuses nothing for `LIMIT` from now on.
+    /// Stops refusing because of `LIMIT`.
     pub(crate) fn forgive(&self) {
         self.shared.state().forgives = true;
     }
@@ -166,7 +168,7 @@ impl Drop for Model {
     fn drop(&mut self) {
         self.shared.state().stops = true;
         self.shared.changed.notify_all();
-        // It waits for a connection: this is one.
+        // The thread waits for a connection, so make one.
         let _ = TcpStream::connect(self.address);
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
@@ -192,7 +194,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Whole words count.
+    /// Reads the words in a prompt; only whole words count.
     pub(crate) fn of(prompt: &str) -> Self {
         let mut script = Self::default();
         for word in prompt.split_whitespace() {
@@ -233,11 +235,11 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A test that panicked elsewhere still wants to read what was asked.
+        // A test that panicked elsewhere still needs to read what was asked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as a prompt wants it, or until the server ends.
+    /// Waits as long as the prompt asks for, or until the server ends.
     pub(crate) fn wait(&self, script: &Script) {
         let rest = self
             .changed
@@ -250,7 +252,7 @@ impl Shared {
         }
     }
 
-    /// Notes a request, and says whether it is refused by a usage limit.
+    /// Records a request, and returns whether a usage limit refuses it.
     pub(crate) fn note(&self, request: Turn, script: &Script) -> bool {
         let mut state = self.state();
         let once = script.limit_once && state.limited.insert(request.prompt.clone());
@@ -265,7 +267,7 @@ impl Shared {
         once || (script.limit && !state.forgives)
     }
 
-    /// Notes the answer of a turn.
+    /// Records the answer of a turn.
     pub(crate) fn answered(&self, thread: &str, turn: &str, text: &str) {
         let mut state = self.state();
         let mut turns = state.turns.iter_mut();
@@ -274,7 +276,7 @@ impl Shared {
         }
     }
 
-    /// A number for each answer, as an id.
+    /// Returns a number for each answer, to use as an id.
     pub(crate) fn number(&self) -> u64 {
         let mut state = self.state();
         state.answers += 1;
@@ -282,7 +284,7 @@ impl Shared {
     }
 }
 
-/// A thread a connection; all have ended when it returns.
+/// Runs a thread for each connection; all have ended when it returns.
 fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
     let mut open: Vec<(TcpStream, JoinHandle<()>)> = Vec::new();
     for stream in listener.incoming() {
@@ -296,7 +298,7 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
         };
         let shared = Arc::clone(shared);
         let thread = thread::spawn(move || {
-            // An agent that goes away in the middle is what some tests are about.
+            // Some tests are about an agent that disconnects in the middle.
             let _ = serve(&stream, &shared);
             let _ = stream.shutdown(Shutdown::Both);
         });
@@ -308,7 +310,7 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// One request a connection.
+/// Serves one request per connection.
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (line, body) = read_request(&mut reader)?;
@@ -369,7 +371,7 @@ pub(crate) struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// An answer in one piece.
+    /// Sends an answer at once.
     pub(crate) fn whole(
         &mut self,
         code: u16,
@@ -388,12 +390,12 @@ impl Reply<'_> {
         self.send(&format!("{head}\r\n{body}"))
     }
 
-    /// The begin of one that comes in events, and ends with the connection.
+    /// Begins an answer that is sent as events and ends with the connection.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
     }
 
-    /// An event that is called by its type.
+    /// Sends an event with the name of its type.
     pub(crate) fn event(&mut self, event: &Value) -> io::Result<()> {
         let name = event["type"].as_str().unwrap_or_default();
         self.send(&format!("event: {name}\ndata: {event}\n\n"))
@@ -404,7 +406,7 @@ impl Reply<'_> {
     }
 }
 
-/// The Responses API.
+/// Serves the Responses API.
 fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
     let number = shared.number();
     let message = |text: &str| {
@@ -413,7 +415,7 @@ fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<
             "content": [{"type": "output_text", "text": text}],
         })
     };
-    // A request for something beside the turn, such as its title, wants a shape of its own.
+    // A request outside of the turn, such as one for a title, asks for a special format.
     if asked["text"]["format"]["type"] == "json_schema" {
         out.begin()?;
         return said(out, number, &message(r#"{"title":"A task"}"#));
@@ -478,7 +480,7 @@ fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<
     said(out, number, &message(&text))
 }
 
-/// Ends a stream of the Responses API with what the model has to say.
+/// Ends a stream of the Responses API with the model's output.
 fn said(out: &mut Reply<'_>, number: u64, item: &Value) -> io::Result<()> {
     out.event(&json!({"type": "response.output_item.done", "item": item}))?;
     out.event(&json!({"type": "response.completed", "response": {
@@ -490,7 +492,7 @@ fn said(out: &mut Reply<'_>, number: u64, item: &Value) -> io::Result<()> {
     }}))
 }
 
-/// Chat completions, in events or in one piece.
+/// Serves chat completions, as events or at once.
 fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
     let number = shared.number();
     let empty = Vec::new();
@@ -500,7 +502,7 @@ fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
         .and_then(|message| message["content"].as_str())
         .unwrap_or_default()
         .to_owned();
-    // It names no turns. One that is tried again is the same conversation to the letter.
+    // This API has no names of turns. A retry has exactly the same conversation.
     let mut hasher = DefaultHasher::new();
     asked["messages"].to_string().hash(&mut hasher);
     let turn = hasher.finish().to_string();
@@ -558,7 +560,7 @@ fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
     out.send("data: [DONE]\n\n")
 }
 
-/// Returns where an agent's program is: on the path, or where CI puts it.
+/// Returns where an agent's program is: in PATH, or where CI installs it.
 pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let tools = policies_target().with_file_name("tools").join(below_tools);
@@ -569,7 +571,7 @@ pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program} is not installed"))
 }
 
-/// Starts a session that runs a program, and nothing when that ends.
+/// Starts a session that runs a program, and nothing after the program ends.
 pub(crate) fn session_running<'a>(
     world: &'a World,
     name: &str,
@@ -594,7 +596,7 @@ pub(crate) fn session_running<'a>(
     Pane::new(world, world.tmux(&[&session[..], command].concat()))
 }
 
-/// Asks again until there is an answer, as long as an agent may take for it.
+/// Asks repeatedly until there is an answer, for as long as an agent may take.
 #[track_caller]
 pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -616,7 +618,7 @@ pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value 
     })
 }
 
-/// Waits until a task has a status, and shows it.
+/// Waits until a task has a status, and returns it.
 #[track_caller]
 pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
     patiently(|| {
@@ -624,13 +626,13 @@ pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
         if task["status"] == status {
             return Ok(task);
         }
-        // An end that is another than hoped for will not change any more.
+        // Another final state will not change any more.
         assert!(!is_settled(&task), "not {status}: {task:#}");
         Err(format!("task {id} is not {status}: {task:#}"))
     })
 }
 
-/// Waits until a task has ended in whatever way, and shows it.
+/// Waits until a task has ended in any way, and returns it.
 #[track_caller]
 pub(crate) fn task_ends(world: &World, id: u64) -> Value {
     patiently(|| {
@@ -680,7 +682,7 @@ fn exchange(model: &Model, path: &str, body: &Value) -> String {
     answer
 }
 
-/// A request of the Responses API with one prompt.
+/// Returns a request of the Responses API with one prompt.
 fn prompt_of_turn(turn: &str, prompt: &str) -> Value {
     let message = |text: &str| {
         let part = json!({"type": "input_text", "text": text});
@@ -708,7 +710,7 @@ fn the_model_does_as_the_prompt_says() {
     assert_eq!(turn.cwd.as_deref(), Some("/a b"));
     assert_eq!(turn.answer.as_deref(), Some("the answer to: hello SLOW=1"));
 
-    // Tried again it is the same turn, said again another.
+    // A retry is the same turn; the same words again are another turn.
     let asks = prompt_of_turn("2", "LIMIT-ONCE x");
     assert!(exchange(&model, "responses", &asks).contains(" 429 "));
     assert!(exchange(&model, "responses", &asks).contains("the answer to"));
@@ -744,7 +746,7 @@ fn the_model_chats() {
     assert!(asks("LIMIT", true).contains("the answer to: LIMIT"));
 }
 
-/// What is held ends with the server, too.
+/// Held answers end with the server, too.
 #[test]
 fn the_model_holds_until_it_is_told() {
     let model = Model::start();

@@ -1,7 +1,7 @@
 //! The loader, given thousands of damaged policies: each is refused in one line or works, none
-//! makes it panic, and none makes it take memory without end.
+//! makes it panic, and none makes it take unlimited memory.
 //!
-//! A test program of its own, since it watches the memory of its process.
+//! A separate test program, because it watches the memory of its process.
 
 use std::fs;
 use std::path::Path;
@@ -16,25 +16,26 @@ use serde_json::Value;
 #[allow(dead_code)]
 mod saboteurs;
 
-/// What the process may take at most, in KiB: some compilations at once, and their largest limits.
+/// The most memory that the process may take, in KiB: several compilations at once, with their
+/// largest limits.
 const MOST_MEMORY: u64 = 1 << 20;
 
-/// One way to damage a file; places are per mille of its length.
+/// One way to damage a file; positions are in thousandths of its length.
 #[derive(Debug, Clone)]
 enum Damage {
-    /// Some bits are others.
+    /// Flips some bits.
     Flip(u16, u8),
-    /// A byte is another.
+    /// Changes a byte.
     Set(u16, u8),
-    /// A number becomes as large as it can.
+    /// Makes a number as large as possible.
     Huge(u16),
-    /// The rest is missing.
+    /// Removes the rest.
     Cut(u16),
-    /// A part is missing.
+    /// Removes a part.
     Remove(u16, u8),
-    /// A part is there twice.
+    /// Repeats a part.
     Twice(u16, u8),
-    /// A part stands elsewhere, too.
+    /// Copies a part to another position.
     Copy(u16, u16, u8),
 }
 
@@ -96,7 +97,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Loads what remains of a file; returns whether it still is a policy.
+/// Loads what remains of a file, and returns whether it still is a policy.
 fn load(bytes: &[u8]) -> Result<bool, TestCaseError> {
     let limits = Limits {
         time: Duration::from_millis(200),
@@ -114,7 +115,7 @@ fn load(bytes: &[u8]) -> Result<bool, TestCaseError> {
     }
 }
 
-/// The most memory that this process has had, in KiB; none where the system does not tell.
+/// Returns the most memory that this process has had, in KiB; `None` if the system does not say.
 fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -150,7 +151,7 @@ fn damaged_policies_do_no_harm() {
     assert!(matches!(load(&default), Ok(true)));
 
     let works = damaged(&small, 4_000);
-    // Where nothing works any more, or everything, little was tried.
+    // If nothing works any more, or everything, the test is not thorough.
     assert!((40..3_600).contains(&works), "{works} of 4,000");
     let works = damaged(&default, 150);
     assert!(works < 150, "{works} of 150");

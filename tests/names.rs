@@ -1,4 +1,5 @@
-//! What a person says of a session is of the pane that was meant, whatever tmux calls it later.
+//! What a person says about a session belongs to the pane that was meant, whatever tmux calls it
+//! later.
 
 use serde_json::Value;
 
@@ -24,11 +25,11 @@ fn split(world: &World, session: &str, name: &str) -> String {
     pane
 }
 
-/// A session `m` of three panes, in the order of their numbers.
+/// Makes a session `m` with three panes, and returns them in the order of their numbers.
 fn three_panes(world: &World) -> [String; 3] {
     let first = world.session("m", Shell::Bash).format("#{pane_id}");
     world.session_is("m", "idle");
-    // The newest stands right after the active one, which is the first.
+    // The newest comes right after the active one, which is the first.
     let last = split(world, "m", "m:0.1");
     let middle = split(world, "m", "m:0.2");
     let panes = world.tmux(&["list-panes", "-s", "-t", "=m:", "-F", "#{pane_id}"]);
@@ -36,7 +37,7 @@ fn three_panes(world: &World) -> [String; 3] {
     [first, middle, last]
 }
 
-/// Waits until no session is called so any more.
+/// Waits until no session has this name any more.
 fn ends(world: &World, name: &str) {
     eventually(|| match world.session_entry(name) {
         None => Ok(()),
@@ -75,14 +76,14 @@ fn a_pause_and_a_target_stay_with_their_panes_when_panes_are_renumbered() {
     let shown = world.show(held);
     assert_eq!(shown["target_session"], "m:0.0", "{shown:#}");
     assert_eq!(shown["target"]["said"], "m:0.1", "{shown:#}");
-    // The other pane is free, and yet it is not the one that was meant.
+    // The other pane is free, but it is not the one that was meant.
     stays(|| world.show(held)["status"].clone());
     assert!(
         world.reason(held).contains("paused"),
         "{}",
         world.reason(held)
     );
-    // By its present name; the name that was said is that of another pane by now.
+    // By its present name; the name that was used now belongs to another pane.
     world.assigner(&["resume", "m:0.0"]).succeeded();
     assert_eq!(ran_in(&world, held), middle);
 }
@@ -106,7 +107,7 @@ fn a_label_goes_with_its_pane() {
     assert_eq!(other["labels"], serde_json::json!({}), "{other:#}");
     let task = world.shell_with(&["--require-label", "gpu=yes"], WHERE);
     assert_eq!(ran_in(&world, task), api);
-    // It is taken away by the present name.
+    // The label is removed by the present name.
     world
         .assigner(&["label", "web", "--remove", "gpu"])
         .succeeded();
@@ -125,12 +126,12 @@ fn a_pause_outlives_a_change_of_the_name() {
     world.tmux(&["rename-session", "-t", "=api", "web"]);
     let entry = world.session_is("web", "idle");
     assert_eq!(entry["paused"], true, "{entry:#}");
-    // Also for a daemon that starts after that.
+    // A daemon that starts later knows it, too.
     drop(daemon);
     let _daemon = world.daemon();
     stays(|| world.show(task)["status"].clone());
     assert_eq!(paused(&world), ["web"]);
-    // The old name leads to it.
+    // The old name still finds it.
     assert_eq!(world.json(&["session", "api"])["name"], "web");
     world.assigner(&["resume", "api"]).succeeded();
     world.completed(task);
@@ -161,7 +162,7 @@ fn a_pane_of_a_session_group_has_the_names_of_all_its_sessions() {
     assert_eq!(paused(&world), ["main"]);
     let task = world.shell_with(&["--target", "main"], WHERE);
     stays(|| world.show(task)["status"].clone());
-    // With the first session only its name goes.
+    // When the first session ends, only its name is gone.
     world.tmux(&["kill-session", "-t", "=main"]);
     let entry = world.session_is("also", "idle");
     assert_eq!(entry["paused"], true, "{entry:#}");
@@ -190,7 +191,7 @@ fn what_was_said_of_a_pane_that_is_gone_holds_for_no_other() {
     let shown = world.show(strict);
     assert_eq!(shown["wait_reason"], gone, "{shown:#}");
     assert_eq!(shown["target"]["state"], "gone", "{shown:#}");
-    // The pane that is called so now was never paused.
+    // The pane that has the name now was never paused.
     assert_eq!(paused(&world), [""; 0]);
     let history = world.json(&["session", "m:0.1"])["history"].to_string();
     assert!(
@@ -225,7 +226,7 @@ fn a_name_is_awaited_and_then_bound() {
     });
     world.tmux(&["rename-session", "-t", "=new", "old"]);
     world.session_is("old", "idle");
-    // Another one that is called so later is not it.
+    // Another pane that gets the name later is not the one that was meant.
     world.session("new", Shell::Bash);
     let entry = world.session_is("new", "idle");
     assert_eq!(entry["paused"], false, "{entry:#}");

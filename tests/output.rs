@@ -9,7 +9,7 @@ fn output_is_exact_in_each_shell() {
     let long: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
     in_each_shell(|seat| {
         let world = seat.world;
-        // A pipe would forgive what a terminal changes: newlines, tabs, and what it obeys.
+        // A pipe would not show what a terminal changes: newlines, tabs, and control sequences.
         let cases: [(&str, &[u8]); 9] = [
             ("true", b""),
             ("printf abc", b"abc"),
@@ -58,7 +58,7 @@ fn bytes_that_are_no_text_are_kept() {
     let world = World::new();
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
-    // Every byte but those with which a terminal's owner is asked to answer.
+    // Every byte except those that ask a terminal for an answer.
     let bytes: Vec<u8> = (0..=255_u8)
         .filter(|byte| ![0x05, 0x1b, 0x90, 0x9a, 0x9b, 0x9d].contains(byte))
         .cycle()
@@ -68,7 +68,7 @@ fn bytes_that_are_no_text_are_kept() {
     let id = world.shell("cat bytes");
     world.completed(id);
     assert!(world.output(id) == bytes, "the bytes differ");
-    // JSON cannot hold them, and must still be JSON.
+    // JSON cannot represent these bytes, and must still be valid JSON.
     world.json(&["output", &id.to_string()]);
     world.show(id);
     assert_eq!(world.run("echo next"), "next\n");
@@ -93,7 +93,7 @@ fn output_of_a_task_that_has_none_yet() {
     unknown.refused(1);
 }
 
-/// A child that outlives the command must not hold up its end.
+/// A child that outlives the command must not delay the end of the task.
 #[test]
 fn a_background_child_does_not_hold_the_task() {
     in_each_shell(|seat| {

@@ -1,5 +1,5 @@
-//! Policies as people meet them: made, built, looked at, tried, chosen and limited; and how little
-//! those that do harm achieve.
+//! Policies as people use them: made, built, examined, tried, chosen and limited; and how little
+//! the harmful ones can do.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use crate::world::{
 };
 use assigner_needs::needs;
 
-/// The languages of projects, each with the program that somebody without it is told of.
+/// The languages of projects, each with the program that is named if it is missing.
 const LANGUAGES: [(&str, &str); 5] = [
     ("rust", "cargo"),
     ("c", "clang"),
@@ -29,10 +29,10 @@ const LANGUAGES: [(&str, &str); 5] = [
     ("zig", "zig"),
 ];
 
-/// How long a toolchain may take, which may have to build a standard library first.
+/// How long a toolchain may take; it may have to build a standard library first.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A limit that nobody reaches who is only slow because others use the machine, too.
+/// A limit that no policy reaches just because the machine is busy.
 const UNHURRIED: &str = "time = \"30s\"\n";
 
 /// The component that the binary embeds.
@@ -63,7 +63,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Puts a policy into the policies directory, and returns its path.
+/// Writes a policy to the directory of policies, and returns its path.
 fn install(world: &World, name: &str, bytes: &[u8]) -> String {
     let dir = world.mkdir("home/.config/assigner/policies");
     let path = format!("{dir}/{name}.wasm");
@@ -71,9 +71,9 @@ fn install(world: &World, name: &str, bytes: &[u8]) -> String {
     path
 }
 
-/// What `status` says of the live policy.
+/// Returns what `status` says about the live policy.
 fn live(world: &World) -> Value {
-    // A daemon that has just started says it a moment later.
+    // A daemon that has just started says so a moment later.
     eventually(
         || match world.json(&["status"])["daemon"]["policy"].clone() {
             Value::Null => Err("the daemon does not say its policy".to_owned()),
@@ -82,14 +82,14 @@ fn live(world: &World) -> Value {
     )
 }
 
-/// The name of the policy that decided on a task's first attempt.
+/// Returns the name of the policy that decided the task's first attempt.
 fn decider(task: &Value) -> &str {
     task["attempts"][0]["policy"]["name"]
         .as_str()
         .unwrap_or_else(|| panic!("nobody decided: {task:#}"))
 }
 
-/// Ends a daemon as a person would.
+/// Stops a daemon as a person would.
 fn stop(mut daemon: Daemon) {
     daemon.terminate();
     assert_eq!(daemon.ends(), Some(0));
@@ -133,14 +133,14 @@ fn written(file: &mut File) -> Vec<u8> {
     bytes
 }
 
-/// A command of the binary that may take minutes.
+/// Runs the binary with a command that may take minutes.
 fn slowly(world: &World, args: &[&str]) -> Output {
     patiently(world.binary().args(args))
 }
 
 // ---- Toolchains
 
-/// The binary in an environment that has the toolchains of whoever runs the tests.
+/// Returns the binary in an environment that has the toolchains of whoever runs the tests.
 fn with_tools(world: &World) -> Command {
     let mut command = world.binary();
     command.env("CARGO_TARGET_DIR", policies_target());
@@ -176,7 +176,7 @@ fn with_tools(world: &World) -> Command {
     command
 }
 
-/// `policy build --json` of a directory.
+/// Runs `policy build --json` on a directory.
 fn build(world: &World, dir: &Path, options: &[&str]) -> Output {
     let mut command = with_tools(world);
     command
@@ -194,7 +194,7 @@ fn project(world: &World, name: &str, language: &str) -> PathBuf {
     world.path("work").join(name)
 }
 
-/// What stands in a project's manifest.
+/// Returns the content of a project's manifest.
 fn manifest(dir: &Path) -> toml::Table {
     fs::read_to_string(dir.join("policy.toml"))
         .expect("a manifest")
@@ -202,12 +202,12 @@ fn manifest(dir: &Path) -> toml::Table {
         .expect("TOML")
 }
 
-/// The source that a project's manifest names.
+/// Returns the source that a project's manifest names.
 fn source(dir: &Path) -> PathBuf {
     dir.join(manifest(dir)["source"].as_str().expect("a source"))
 }
 
-/// All files below a directory, by their relative paths.
+/// Returns all files below a directory, with their relative paths.
 fn files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_owned()];
@@ -225,7 +225,7 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
-/// What `policy build` said of a file: asserts that it is there, and that it is what was said.
+/// Checks what `policy build` said about a file: asserts that the file exists and matches.
 #[track_caller]
 fn was_built(world: &World, built: &Value, file: &Path) -> Vec<u8> {
     let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -270,7 +270,7 @@ fn is_sound(world: &World, file: &str, cases: &Path) {
     );
 }
 
-/// Severity and code of each finding of `policy check`; each has words, too.
+/// Returns the severity and code of each finding of `policy check`; each must have a message, too.
 #[track_caller]
 fn findings(checked: &Value) -> Vec<(String, String)> {
     let word = |finding: &Value, name: &str| {
@@ -346,7 +346,7 @@ fn a_project_is_made_in_every_language() {
         }
         let wit = fs::read_to_string(dir.join("wit/policy.wit")).expect("the contract");
         assert_eq!(wit, CONTRACT, "{language}");
-        // What it says of itself is of this project, not of the one it was made from.
+        // The README describes this project, not the one from which it was made.
         let readme = fs::read_to_string(dir.join("README.md")).expect("a README");
         assert!(readme.contains(&name), "{readme}");
     }
@@ -406,7 +406,7 @@ fn a_project_takes_nobodys_place() {
     assert_eq!(files(Path::new(&taken)), ["policy.toml"]);
     let kept = fs::read_to_string(format!("{taken}/policy.toml")).expect("a file");
     assert_eq!(kept, "mine");
-    // Twice is once too often.
+    // A second time is refused.
     world
         .assigner(&["policy", "new", "empty", "--lang", "zig"])
         .refused(1);
@@ -420,7 +420,7 @@ fn a_project_takes_nobodys_place() {
     assert!(world.path("work/file").is_file());
 }
 
-/// From nothing to a task that it decided on.
+/// From nothing to a task that the policy decided.
 fn life_of_a_project(language: &str, profile: &str) {
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
@@ -440,7 +440,7 @@ fn life_of_a_project(language: &str, profile: &str) {
     assert_eq!(said["sha256"], sha256(&bytes), "{said:#}");
     assert_eq!(said["contract"], "0.1.0", "{said:#}");
     assert_eq!(said["encoding"], "component", "{said:#}");
-    // Some toolchains export things of their own besides.
+    // Some toolchains export other things as well.
     let exports = said["exports"].as_array().expect("exports");
     let matching = json!("assigner:policy/matching@0.1.0");
     assert!(exports.contains(&matching), "{said:#}");
@@ -458,7 +458,7 @@ fn life_of_a_project(language: &str, profile: &str) {
     assert_eq!(policy["failures"], 0, "{policy:#}");
     assert_eq!(policy["last_failure"], Value::Null, "{policy:#}");
 
-    // What was built does not go into anybody's repository.
+    // Build output does not belong in a repository.
     for args in [&["init", "-q"][..], &["check-ignore", &file]] {
         let mut git = world.command("git");
         finish(git.args(args).current_dir(&dir), b"").succeeded();
@@ -495,7 +495,7 @@ fn a_policy_in_zig() {
     life_of_a_project("zig", "small");
 }
 
-/// The directory is the current one, the file where it is asked for.
+/// The project is in the current directory, and the file goes where it was asked for.
 #[needs(c_for_wasm)]
 #[test]
 fn a_build_goes_where_it_is_told() {
@@ -509,7 +509,7 @@ fn a_build_goes_where_it_is_told() {
     let built = patiently(&mut command).succeeded().json();
     assert_eq!(built["size"], fs::metadata(&file).expect("a file").len());
     assert!(!dir.join("here.wasm").exists());
-    // A contract that is gone is the binary's own; so are bindings.
+    // If the contract is missing, the binary's own is used; missing bindings are generated.
     for name in ["gen", "wit"] {
         fs::remove_dir_all(dir.join(name)).expect("a directory");
     }
@@ -535,7 +535,7 @@ fn a_missing_toolchain_is_named() {
         .refused(1);
         let said = &output.stderr;
         assert!(said.contains(tool), "{language}: {said}");
-        // It also says how to get it.
+        // The message also says how to get it.
         let ways = ["install", "https://", "rustup", "apt", "pip", "npm"];
         assert!(
             ways.iter().any(|way| said.contains(way)),
@@ -556,7 +556,7 @@ fn a_source_that_is_none(language: &str) {
     let output = build(&world, &dir, &[]);
     assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(output.stdout.is_empty(), "{}", output.text());
-    // The toolchain's own words, and one line of ours behind them.
+    // The toolchain's own output, followed by one line of ours.
     let lines: Vec<&str> = output
         .stderr
         .lines()
@@ -603,7 +603,7 @@ fn a_directory_that_is_no_project() {
     world.assigner(&["policy", "build"]).refused(2);
     world.assigner(&["policy", "build", "no/such"]).refused(2);
 
-    // A name may not lead out of the directory, nor anything else that a manifest says.
+    // A name must not lead out of the directory, nor may anything else in a manifest.
     let manifests = [
         "name = \"../evil\"\nlanguage = \"c\"\nsource = \"policy.c\"\n",
         "name = \"Evil\"\nlanguage = \"c\"\nsource = \"policy.c\"\n",
@@ -625,7 +625,7 @@ fn a_directory_that_is_no_project() {
 
 // ---- Examples
 
-/// Builds an example in a copy of it, and runs its own cases.
+/// Builds a copy of an example, and runs its own cases.
 fn example(name: &str, language: &str) {
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
@@ -635,7 +635,7 @@ fn example(name: &str, language: &str) {
     let file = world.path("work").join(format!("{name}.wasm"));
     let built = if language == "rust" {
         // It is a member of the workspace and builds only there, into the workspace's target
-        // directory, which is nobody's checkout.
+        // directory, which is not part of the source.
         build(&world, &theirs, &["-o", &text(&file)])
     } else {
         let copy = world.path("work").join(name);
@@ -815,7 +815,7 @@ fn what_kind_of_file_a_policy_is() {
     assert_eq!(said["wants_busy"], true, "{said:#}");
     assert_eq!(said["default_settings"], json!({"depth": {"least": 1}}));
 
-    // What is set holds for every kind.
+    // A configured limit applies to every kind of policy.
     configure(
         &world,
         "[policy]\ntime = \"250ms\"\nload-time = \"7s\"\nlog-lines = 9\n",
@@ -850,13 +850,13 @@ fn what_cannot_be_loaded_says_why_everywhere() {
             assert!(said.contains(saboteur.name), "{args:?}: {said}");
         }
     }
-    // Nothing of it was remembered.
+    // None of it was remembered.
     world.session("one", Shell::Bash);
     let _daemon = world.daemon();
     assert_eq!(live(&world)["name"], "default");
 }
 
-/// The exit code of `policy check`, and what it said.
+/// Returns the exit code of `policy check`, and what it said.
 fn checked(world: &World, name: &str, bytes: &[u8]) -> (Option<i32>, Value) {
     let path = install(world, name, bytes);
     let output = slowly(world, &["--json", "policy", "check", &path]);
@@ -870,7 +870,7 @@ fn checked(world: &World, name: &str, bytes: &[u8]) -> (Option<i32>, Value) {
     (output.code, said)
 }
 
-/// Asserts that `policy check` fails a saboteur with an error of a code.
+/// Asserts that `policy check` fails for a harmful policy with an error of this code.
 fn check_finds(names: &[&str], code: &str) {
     let world = World::new();
     let mut left = names.to_vec();
@@ -887,7 +887,7 @@ fn check_finds(names: &[&str], code: &str) {
             saboteur.name
         );
         if let When::InARound(_, words) = saboteur.when {
-            // The same words as in the log: `session 7 for task #` goes on with a number.
+            // The same words as in the log: there, `session 7 for task #` is followed by a number.
             assert!(said.to_string().contains(words), "{said:#}");
         }
     }
@@ -905,7 +905,7 @@ fn a_check_finds_wrong_answers() {
         &["stray", "twice", "forbidden", "unready", "miscount"],
         "violation",
     );
-    // In which round it first falls silent is for the check to choose.
+    // The check may choose the round in which the policy first gives no reason.
     let world = World::new();
     let silent = Plan::answers("silent", "(i32.const 96)").component();
     let (exit, said) = checked(&world, "silent", &silent);
@@ -1042,7 +1042,7 @@ fn policies_are_listed() {
             row,
             &["policy", "version", "summary", "file", "sha256", "error"],
         );
-        // The name is what every command takes.
+        // Every command takes the name.
         let output = world.assigner(&[
             "--json",
             "policy",
@@ -1122,7 +1122,7 @@ fn try_cases(world: &World, policy: &str, file: &str, cases: &str, options: &[&s
     world.assigner(&[&args[..], options].concat())
 }
 
-/// A session in a directory, a task that asks for that, and one more session.
+/// A session in a directory, a task that asks for that directory, and one more session.
 const TWO_DIRECTORIES: &str = r#"
 [[case]]
 name = "the same directory"
@@ -1291,7 +1291,7 @@ fn cases_that_fail() {
     }
     assert_eq!(said["cases"][3]["ok"], true, "{said:#}");
 
-    // For people: which case, what was hoped for, what came.
+    // For people: which case, what was expected, what came.
     let output = world.assigner(&["policy", "test", "default", "cases.toml"]);
     assert_eq!(output.code, Some(1), "{output:?}");
     let words = format!("{}{}", output.text(), output.stderr);
@@ -1301,7 +1301,7 @@ fn cases_that_fail() {
         assert!(words.contains(word), "no {word}: {words}");
     }
 
-    // Settings of the command line count here, too.
+    // Settings on the command line count here, too.
     let cases = format!("{TWO_DIRECTORIES}expect = \"api\"\nexpect-points = 60\n");
     let set = ["--policy-set", "same-directory=60"];
     try_cases(&world, "default", "cases.toml", &cases, &set).succeeded();
@@ -1341,7 +1341,7 @@ fn a_policy_that_fails_in_a_case() {
 fn cases_that_are_none() {
     let world = World::new();
     let with = |line: &str| format!("{TWO_DIRECTORIES}{line}\n");
-    // The line counts from 1; the text above has 11, the first of them empty.
+    // Lines count from 1; the text above has 11, the first of which is empty.
     let wrong = [
         (with("wroking-dir = \"/srv\""), "wroking-dir", Some(12)),
         (with("expect-points = \"many\""), "expect-points", Some(12)),
@@ -1386,7 +1386,7 @@ fn cases_that_are_none() {
             .refused(2);
         assert!(output.stderr.contains(file), "{}", output.stderr);
     }
-    // The policy is what is wrong here.
+    // Here the policy is what is wrong.
     fs::write(world.path("work/cases.toml"), with("expect = \"api\"")).expect("cases");
     world
         .assigner(&["policy", "test", "no-such", "cases.toml"])
@@ -1395,8 +1395,8 @@ fn cases_that_are_none() {
 
 // ---- Settings
 
-/// Runs a task that asks for the directory that session `one` stands in, and returns the points
-/// that the session got.
+/// Runs a task that asks for the directory of session `one`, and returns the points that the
+/// session got.
 fn points_for_the_directory(world: &World) -> i64 {
     world.session_is("one", "idle");
     let dir = text(&world.path("work"));
@@ -1421,7 +1421,7 @@ fn settings_come_from_the_configuration_and_the_command_line() {
     assert_eq!(settings["when-no-match"], "wait", "{settings:#}");
     stop(daemon);
 
-    // The command line stands over them, each on its own.
+    // The command line overrides them, each setting on its own.
     let daemon = world.daemon_with(&["--policy-set", "same-directory=88"]);
     assert_eq!(points_for_the_directory(&world), 88);
     let settings = live(&world)["settings"].clone();
@@ -1451,7 +1451,7 @@ fn a_policy_has_settings_of_its_own() {
         "[policy.settings]\nsame-directory = 77\n[policy.settings-of.mine]\nbranch = 31\n\
          [policy.settings-of.nobodys]\nno-such-setting = 1\n",
     );
-    // Its own table replaces the other, and is not laid over it.
+    // A policy's own table replaces the other and is not merged with it.
     for (name, points) in [("mine", 100), ("yours", 77)] {
         let daemon = world.daemon_with(&["--policy", name]);
         assert_eq!(points_for_the_directory(&world), points, "{name}");
@@ -1500,7 +1500,7 @@ fn settings_that_are_none() {
     for word in ["any", "wait"] {
         assert!(output.stderr.contains(word), "{}", output.stderr);
     }
-    // In a policy's own words.
+    // In the policy's own words.
     let output = world
         .assigner(&["run", "--policy", "tiny", "--policy-set", "depth=1"])
         .refused(6);
@@ -1555,8 +1555,8 @@ fn a_choice_is_remembered_until_it_is_taken_back() {
 
 // ---- Limits
 
-/// Runs one task under a policy and limits of the configuration. Returns the task, what `status`
-/// says of the policy once that holds, and the log.
+/// Runs one task under a policy and configured limits. Returns the task, what `status` then says
+/// about the policy, and the log.
 fn one_task(
     limits: &str,
     name: &str,
@@ -1586,7 +1586,7 @@ fn one_task(
     (task, policy, daemon.log())
 }
 
-/// Asserts that a policy decides on a task within such limits, and returns the log.
+/// Asserts that a policy decides a task within these limits, and returns the log.
 #[track_caller]
 fn works(limits: &str, name: &str, bytes: &[u8]) -> String {
     let (task, policy, log) = one_task(limits, name, bytes, |_| true);
@@ -1596,7 +1596,7 @@ fn works(limits: &str, name: &str, bytes: &[u8]) -> String {
     log
 }
 
-/// Asserts that it fails with these words, and that the embedded policy decides in its place.
+/// Asserts that it fails with these words, and that the embedded policy decides instead.
 #[track_caller]
 fn fails(limits: &str, name: &str, bytes: &[u8], words: &str) {
     let (task, policy, log) = one_task(limits, name, bytes, |policy| {
@@ -1620,14 +1620,13 @@ fn the_limit_of_memory() {
     let set = "memory = 64\n";
     fails(set, "hungry", &hungry, "wanted more than 64 MiB of memory");
     works("memory = 256\n", "hungry", &hungry);
-    // What is not set suits the policy: a large one may have more, unless it is set.
+    // A limit that is not set depends on the policy: a large one may use more.
     let large = saboteurs::padded(hungry, 600 * 1024);
     works("", "hungry", &large);
     fails(set, "hungry", &large, "wanted more than 64 MiB of memory");
 }
 
-/// No processor counts so far in the time of the first limit, and hardly any takes that of the
-/// second.
+/// No processor can count this far within the first limit, and hardly any needs the second.
 #[test]
 fn the_limit_of_time() {
     let slow = Plan::first("slow", &saboteurs::counting(300_000_000)).component();
@@ -1636,7 +1635,7 @@ fn the_limit_of_time() {
     works("time = \"25s\"\n", "slow", &slow);
 }
 
-/// A level takes 16 bytes at least, and 200 at most.
+/// Each level takes at least 16 bytes, and at most 200.
 #[test]
 fn the_limit_of_the_stack() {
     let deep = Plan::first("deep", &saboteurs::nesting(40_000)).component();
@@ -1697,7 +1696,7 @@ fn the_limits_of_loading() {
 
 // ---- Harm
 
-/// The memory that a process holds, in KiB; none where the system does not say.
+/// Returns the memory that a process uses, in KiB; `None` if the system does not say.
 fn resident(pid: u32) -> Option<u64> {
     fs::read_to_string(format!("/proc/{pid}/status"))
         .ok()?
@@ -1830,7 +1829,7 @@ fn no_saboteur_stops_the_daemon() {
     world.assigner(&["policy", "use", "healthy"]).succeeded();
     both_idle();
     assert_eq!(decider(&world.completed(world.shell("true"))), "healthy");
-    // Nothing of the harm is kept: neither their memory nor their compiled code.
+    // Nothing is left of the harmful policies: neither their memory nor their compiled code.
     if let Some(before) = before {
         eventually(|| match resident(daemon.pid()) {
             Some(now) if now <= before + 48 * 1024 => Ok(()),
@@ -1871,7 +1870,7 @@ fn the_last_policy_that_worked_stands_in() {
     world.assigner(&["policy", "use", "trap"]).succeeded();
     let task = world.completed(world.shell("true"));
     assert_eq!(decider(&task), "healthy", "{task:#}");
-    // Tasks go on while it rests, and whenever it is tried again.
+    // Tasks continue while it is skipped, and whenever it is tried again.
     for _ in 0..3 {
         let task = world.completed(world.shell("true"));
         assert_eq!(decider(&task), "healthy", "{task:#}");
@@ -1884,7 +1883,7 @@ fn the_last_policy_that_worked_stands_in() {
     );
 }
 
-/// Without a policy that worked before, the embedded one decides, from the first task on.
+/// If no policy worked before, the embedded one decides, from the first task on.
 #[test]
 fn a_saboteur_from_the_start() {
     let trap = Plan::first("trap", "(unreachable)").component();
@@ -1931,8 +1930,8 @@ fn compiled(world: &World) -> PathBuf {
     world.path("home/.cache/assigner/compiled")
 }
 
-/// What `status` says of a policy that a daemon was started with, and the daemon's log once it
-/// has run a task.
+/// Starts a daemon with a policy, and returns what `status` says about it, and the daemon's log
+/// after it has run a task.
 fn started(world: &World, name: &str) -> (Value, String) {
     let daemon = world.daemon_with(&["--policy", name]);
     world.session_is("one", "idle");
@@ -1961,13 +1960,13 @@ fn a_compiled_policy_is_kept() {
     let said = world.json(&["policy", "inspect", "tiny"]);
     assert_eq!(said["cached"], true, "{said:#}");
 
-    // Another file is another policy, whatever its name.
+    // Another file is another policy, even with the same name.
     install(&world, "tiny", &saboteurs::healthy("tiny", "2.0.0"));
     let (policy, _) = started(&world, "tiny");
     assert_eq!(policy["cached"], false, "{policy:#}");
     assert_eq!(policy["version"], "2.0.0", "{policy:#}");
 
-    // What is broken in the cache is compiled anew.
+    // Damaged entries of the cache are compiled again.
     let kept = files(&compiled(&world));
     assert!(!kept.is_empty());
     for file in &kept {
@@ -1976,7 +1975,7 @@ fn a_compiled_policy_is_kept() {
     let (policy, _) = started(&world, "tiny");
     assert_eq!(policy["cached"], false, "{policy:#}");
     assert_eq!(policy["failures"], 0, "{policy:#}");
-    // Without a place for it, everything works, too.
+    // Without a place for the cache, everything still works.
     fs::remove_dir_all(world.path("home/.cache")).expect("a directory");
     File::create(world.path("home/.cache")).expect("a file in the way");
     let (policy, _) = started(&world, "tiny");
@@ -2000,7 +1999,7 @@ fn a_cache_that_others_can_write_is_not_used() {
         let (policy, log) = started(&world, "tiny");
         assert_eq!(policy["cached"], false, "{mode:o}: {policy:#}");
         assert!(warned(&log), "{mode:o}: {log}");
-        // Nothing is put there, either, and its mode is its owner's affair.
+        // Nothing is written there either, and its mode is its owner's business.
         install(&world, "other", &saboteurs::healthy("other", "1.0.0"));
         started(&world, "other");
         assert_eq!(files(&compiled(&world)), kept, "{mode:o}");

@@ -1,4 +1,4 @@
-//! Pools of shells: each tells of its line from its first prompt on, whatever prompt its person has.
+//! Pools of shells: each reports its line from its first prompt on, whatever prompt its user has.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use assigner_needs::needs;
 
 use crate::world::{World, eventually};
 
-/// A pool of that shell in a home with these files; the tasks that it is given are done, by the shell's own
-/// word.
+/// Runs a pool of this shell in a home with these files, and asserts that it completes a task,
+/// reported by the shell itself.
 fn pool_of(command: &str, files: &[(&str, &str)]) {
     let world = World::new();
     for (name, text) in files {
@@ -41,7 +41,7 @@ fn pool_of(command: &str, files: &[(&str, &str)]) {
     assert!(history.contains("taken up by the shell"), "{history}");
 }
 
-/// No row of it passes for a prompt that is known.
+/// No row of it matches a known prompt.
 const BASH: &str = "export THEIRS=theirs; PS1='\\w ╭─ mine at \\t ❯❯ '\n";
 
 #[test]

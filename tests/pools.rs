@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::world::{World, assert_calm, eventually, finish, stays, text};
 
-/// An agent that reads lines. It notes where it stands and what it was told, and works on what
-/// begins with `hold` until there is a file `go`.
+/// An agent that reads lines. It notes its directory and its input. If a line begins with `hold`,
+/// it works until there is a file `go`.
 const TOY: &str = r#"#!/bin/bash
 printf '%s|%s|%s|%s\n' "$PWD" "$COLOUR" "$ASSIGNER_DATA_DIR" "$ASSIGNER_TMUX_SOCKET" >> "$TOY_LOG"
 while IFS= read -r -p '> ' line; do
@@ -45,7 +45,7 @@ trailer = ['^>\s*$']
 questions = false
 ";
 
-/// Returns a world with the toy, its profile and a pool that is configured so.
+/// Returns a world with the toy, its profile and a pool with this configuration.
 fn world(pool: &str) -> World {
     let world = World::new();
     world.mkdir("bin");
@@ -55,7 +55,7 @@ fn world(pool: &str) -> World {
     world.mkdir("home/.config/assigner/agents");
     let config = world.path("home/.config/assigner");
     fs::write(config.join("agents/toy.toml"), PROFILE).expect("a profile");
-    // The command and the variables may be given already.
+    // The configuration may already have a command and variables.
     let command = format!("command = ['{}']\n", toy.display());
     let command = if pool.contains("command") {
         ""
@@ -77,7 +77,7 @@ impl World {
         self.send(&["--provider", "toy", "--", text])
     }
 
-    /// The session of a task's last try.
+    /// Returns the session of a task's last attempt.
     fn seat(&self, id: u64) -> String {
         let task = self.show(id);
         let attempts = task["attempts"].as_array().expect("attempts");
@@ -85,7 +85,7 @@ impl World {
         last["session"].as_str().expect("a name").to_owned()
     }
 
-    /// What the history of a session says, as `action: cause` lines, the oldest first.
+    /// Returns the history of a session as `action: cause` lines, the oldest first.
     fn session_history(&self, name: &str) -> Vec<String> {
         let session = self.json(&["session", name, "-n", "100"]);
         let rows = session["history"].as_array().expect("rows");
@@ -101,7 +101,7 @@ impl World {
         rows.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Waits until the history of a session says something, and returns that.
+    /// Waits until the history of a session contains a text, and returns that line.
     fn session_says(&self, name: &str, what: &str) -> String {
         eventually(|| {
             let known = self.json(&["sessions", "--all"]);
@@ -114,7 +114,7 @@ impl World {
         })
     }
 
-    /// The names of the sessions that there are.
+    /// Returns the names of the existing sessions.
     fn tmux_sessions(&self) -> Vec<String> {
         let listed = finish(
             self.tmux_command().args([
@@ -129,7 +129,7 @@ impl World {
         names.map(str::to_owned).collect()
     }
 
-    /// Waits until there are these sessions and no others.
+    /// Waits until exactly these sessions exist.
     fn has_sessions(&self, expected: &[&str]) {
         eventually(|| {
             let mut sessions = self.tmux_sessions();
@@ -173,7 +173,7 @@ impl World {
         output.text().trim().to_owned()
     }
 
-    /// A repository with a commit on `main`, and one more on `dev`.
+    /// Makes a repository with a commit on `main`, and one more on `dev`.
     fn repository(&self) -> std::path::PathBuf {
         let repository = self.path("work/api");
         fs::create_dir_all(&repository).expect("a directory");
@@ -232,13 +232,13 @@ fn a_task_starts_one_session_and_a_pool_has_a_size() {
         world.completed(id);
     }
     world.has_sessions(&["toy-1", "toy-2"]);
-    // They are there for the next one.
+    // The sessions stay for the next task.
     let id = world.prompt("one more");
     world.completed(id);
     world.has_sessions(&["toy-1", "toy-2"]);
 }
 
-/// A control client, as a person's terminal could be.
+/// A control client, which stands for a person's terminal.
 struct Client(Child);
 
 impl Drop for Client {
@@ -251,7 +251,7 @@ impl Drop for Client {
 #[test]
 fn what_a_person_looks_at_or_has_made_is_not_ended() {
     let world = world("idle = '1s'\n");
-    // Named as the pool would name its own.
+    // Its name is one that the pool would choose.
     let toy = text(&world.path("bin/toy"));
     let log = format!("TOY_LOG={}", text(&world.path("mine")));
     world.tmux(&["new-session", "-d", "-s", "toy-1", "env", &log, &toy]);
@@ -301,7 +301,7 @@ fn a_worktree_comes_and_goes_with_its_session() {
     let listed = world.git(&repository, &["worktree", "list"]);
     assert_eq!(listed.lines().count(), 1, "{listed}");
 
-    // What is not committed stays, and so does what no branch holds; the name is used up.
+    // Uncommitted files stay, and so do commits on no branch; the name is not used again.
     for (prompt, name, why) in [
         ("dirty now", "toy-1", "that are not committed"),
         (
@@ -329,7 +329,7 @@ fn each_task_has_a_worktree_of_its_own() {
     let world = world("worktree = '~/../work/api'\nmax = 2\nidle = '10m'\n");
     let repository = world.repository();
     let daemon = world.daemon();
-    // The third has to wait for room.
+    // The third must wait for room.
     let ids: Vec<u64> = (0..3).map(|n| world.prompt(&format!("hold {n}"))).collect();
     for id in &ids[..2] {
         world.until(*id, "in_progress");
@@ -364,7 +364,7 @@ fn a_session_can_be_for_some_tasks() {
     world.completed(first);
     world.session_is("toy-1", "idle");
     stays(|| world.tmux_sessions());
-    // A new daemon counts what the last one has given.
+    // A new daemon counts the tasks that the last one gave.
     daemon.kill();
     let daemon = world.daemon();
     let second = world.prompt("hold two");
@@ -399,7 +399,7 @@ fn a_session_that_has_had_its_task_stays_while_it_is_looked_at() {
         said if said == "it was for one task, and is to be ended" => Ok(()),
         said => Err(said),
     });
-    // It is given no other one, by a new daemon neither, and another session is started.
+    // It gets no other task, not even from a new daemon, and another session is started.
     drop(daemon);
     let _daemon = world.daemon();
     let second = world.prompt("again");
@@ -460,7 +460,7 @@ fn a_session_whose_task_was_cancelled_is_for_no_other_one() {
     world.until(id, "in_progress");
     world.assigner(&["cancel", &id.to_string()]).succeeded();
     world.until(id, "cancelled");
-    // The agent is left to itself, and the session is not ended while it works.
+    // The agent is left alone, and the session is not ended while it works.
     stays(|| world.tmux_sessions());
     world.has_sessions(&["toy-1"]);
     let next = world.prompt("next");
@@ -473,7 +473,7 @@ fn a_session_whose_task_was_cancelled_is_for_no_other_one() {
 
 #[test]
 fn a_command_that_ends_at_once_rests_its_pool() {
-    // tmux may lose what a program says in its last moment.
+    // tmux may lose what a program prints in its last moment.
     let world = world("command = 'echo there is no such agent; sleep 0.3; exit 3'\n");
     let daemon = world.daemon();
     let id = world.prompt("hello");
@@ -486,7 +486,7 @@ fn a_command_that_ends_at_once_rests_its_pool() {
     let started = history.iter().filter(|line| line.starts_with("started"));
     assert_eq!(started.count(), 1, "{history:#?}");
     assert_eq!(world.show(id)["status"], "pending");
-    // It is tried again, and rests for longer.
+    // It is tried again, and then rests for longer.
     let said = world.session_says("toy-1", "rests for 10 s");
     assert!(said.starts_with("ended: "), "{said}");
     assert_calm(&daemon.log());

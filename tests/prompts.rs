@@ -1,4 +1,4 @@
-//! What becomes of prompts, at an agent that does what their words say and notes what it read.
+//! What happens to prompts, with an agent that follows the words in them and notes what it read.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,21 +10,21 @@ use serde_json::Value;
 use crate::model::{patiently, session_becomes, session_running, task_becomes, task_ends};
 use crate::world::{Daemon, Pane, Shell, World, assert_calm, is_settled, text};
 
-/// An agent that reads lines. It notes each that it read, and each that it is done with, in a log,
-/// and answers with the line itself. Words of a line change that:
+/// An agent that reads lines. It notes each line that it has read, and each that it has finished,
+/// in a log, and answers with the line itself. Words in a line change that:
 ///
 /// | word | it |
 /// |---|---|
-/// | `slow=SECONDS` | works so long |
+/// | `slow=SECONDS` | works this long |
 /// | `hold` | works until there is a file `go` beside the log |
 /// | `silent` | does not show that it works |
 /// | `done`, `done=ID` | reports that it is done, before it shows its answer |
 /// | `ask` | shows a dialog that reads a line |
 /// | `key` | shows a dialog that reads a key |
-/// | `limit` | comes to a limit, unless there is that file |
+/// | `limit` | reaches a limit, unless there is that file |
 /// | `error` | ends in an error |
 /// | `question` | ends in a question |
-/// | `die` | ends as a program, the first time in its world |
+/// | `die` | exits, the first time in its world |
 const AGENT: &str = r#"
 log=$1 assigner=$2 data=$3
 title() { printf '\033]2;%s\007' "$1"; }
@@ -86,7 +86,7 @@ while printf '> ' && IFS= read -r line; do
 done
 "#;
 
-/// Its profile, for a name.
+/// Its profile, with a placeholder for the name.
 const PROFILE: &str = r#"name = "NAME"
 summary = "an agent of tests"
 
@@ -129,18 +129,18 @@ impl Desk {
             fs::write(format!("{profiles}/{name}.toml"), profile).expect("a profile");
             fs::write(world.path(format!("{name}-agent")), AGENT).expect("a script");
         }
-        // The server ends with its last session; this one stays whatever the others do.
+        // The server ends with its last session; this one stays, whatever happens to the others.
         let keeper = "exec sleep 1000";
         world.tmux(&["new-session", "-d", "-s", "keeper", keeper]);
         Self { world }
     }
 
-    /// Where the agent of a session notes what it read.
+    /// Returns where the agent of a session notes what it read.
     fn log_file(&self, session: &str) -> PathBuf {
         self.world.path(format!("{session}.log"))
     }
 
-    /// What starts an agent, word by word.
+    /// Returns the command that starts an agent, word by word.
     fn command(&self, name: &str, session: &str) -> [String; 5] {
         [
             "bash".to_owned(),
@@ -161,7 +161,7 @@ impl Desk {
         pane
     }
 
-    /// Starts a toy in each of the sessions, and the daemon, and waits until they are free.
+    /// Starts a toy in each of the sessions, and the daemon, and waits until they are idle.
     fn toys<const N: usize>(&self, sessions: [&str; N]) -> ([Pane<'_>; N], Daemon) {
         let panes = sessions.map(|session| self.agent("toy", session));
         let daemon = self.world.daemon();
@@ -176,27 +176,27 @@ impl Desk {
         self.prompt_with(&[], text)
     }
 
-    /// The same with more to it.
+    /// Like [`Self::prompt`], with options.
     fn prompt_with(&self, options: &[&str], text: &str) -> u64 {
         let provider = ["--provider", "toy"];
         self.world
             .send(&[&provider, options, &["--", text]].concat())
     }
 
-    /// What the agent of a session has noted.
+    /// Returns what the agent of a session has noted.
     fn log(&self, session: &str) -> Vec<String> {
         let log = fs::read_to_string(self.log_file(session)).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    /// What it has read.
+    /// Returns what it has read.
     fn read(&self, session: &str) -> Vec<String> {
         let log = self.log(session);
         let read = log.iter().filter_map(|line| line.strip_prefix("read "));
         read.map(str::to_owned).collect()
     }
 
-    /// Waits until the agent of a session has noted exactly this.
+    /// Waits until the agent of a session has noted exactly these lines.
     #[track_caller]
     fn noted(&self, session: &str, lines: &[&str]) {
         patiently(|| match self.log(session) {
@@ -215,7 +215,7 @@ impl Desk {
         });
     }
 
-    /// Lets an agent go on that holds, or came to a limit; it will not do so again.
+    /// Lets an agent continue that holds or has reached a limit; it will not do so again.
     fn release(&self, session: &str) {
         let mut file = self.log_file(session).into_os_string();
         file.push(".go");
@@ -229,7 +229,7 @@ impl Desk {
         fs::remove_file(file).expect("a file");
     }
 
-    /// Waits until a task completed, and asserts what its response is.
+    /// Waits until a task completed, and asserts its response.
     #[track_caller]
     fn says(&self, id: u64, response: &str) {
         task_becomes(&self.world, id, "completed");
@@ -249,7 +249,7 @@ impl Desk {
         task_becomes(&self.world, id, "waiting_input")
     }
 
-    /// Asserts that a task waits, for a reason, and was not tried.
+    /// Asserts that a task waits, with a reason, and was not attempted.
     #[track_caller]
     fn waits(&self, id: u64) {
         assert!(!self.world.reason(id).is_empty());
@@ -267,7 +267,7 @@ impl Desk {
             .succeeded();
     }
 
-    /// Waits until the doctor has a verdict of a session, and returns all that it says.
+    /// Waits until the doctor has this verdict for a session, and returns all that it says.
     #[track_caller]
     fn diagnosed(&self, session: &str, status: &str) -> Value {
         patiently(|| match self.world.json(&["doctor", session]) {
@@ -278,7 +278,7 @@ impl Desk {
 }
 
 impl Drop for Desk {
-    /// Tells how things stood where a test failed.
+    /// Prints the state of things if a test failed.
     fn drop(&mut self) {
         if !thread::panicking() {
             return;
@@ -317,7 +317,7 @@ fn text_of(screen: &[u8]) -> String {
     String::from_utf8_lossy(screen).trim_end().to_owned()
 }
 
-/// Waits until an agent shows its prompt, and nothing in it.
+/// Waits until an agent shows an empty prompt.
 #[track_caller]
 fn ready(pane: &Pane<'_>) {
     patiently(|| {
@@ -343,7 +343,7 @@ fn tries(task: &Value) -> usize {
     task["attempts"].as_array().expect("attempts").len()
 }
 
-/// What a task's error says; nothing where there is none.
+/// Returns a task's error; empty if it has none.
 fn error(task: &Value) -> &str {
     task["error"].as_str().unwrap_or_default()
 }
@@ -362,7 +362,7 @@ fn a_report_of_the_end_counts_for_its_own_task() {
     desk.release("one");
     desk.says(plain, "told of: done hold first");
     desk.says(own, &format!("told of: done={own} second"));
-    // One about another is not believed, whether there is such a task or not.
+    // A report about another task is ignored, whether or not that task exists.
     for other in [plain, 999] {
         let text = format!("done={other} slow=1 third");
         let id = desk.prompt(&text);
@@ -411,7 +411,7 @@ fn a_person_is_notified_once_of_each_question() {
     desk.tell(&["reply"], id, &["no more of it"]);
     desk.answers(id, "no more of it");
 
-    // A dialog is a question, too; what is none tells nobody.
+    // A dialog is a question, too; without a question, nobody is notified.
     let id = desk.prompt("ask first");
     desk.asks(id);
     let said = all(3);
@@ -477,7 +477,7 @@ fn a_limit_of_one_provider_leaves_the_other_alone() {
         "{task:#}"
     );
     assert_eq!(task["error"], Value::Null, "{task:#}");
-    // No session of that provider takes anything; one of another does.
+    // No session of that provider takes anything, but one of another provider does.
     let waiting = desk.prompt_with(&["--target", "two"], "as long as that lasts");
     let reason = world.reason(waiting);
     assert!(
@@ -492,7 +492,7 @@ fn a_limit_of_one_provider_leaves_the_other_alone() {
     desk.noted("one", &["read limit here", "ended limit here"]);
     assert!(desk.log("two").is_empty());
 
-    // What it said before still stands on the screen.
+    // What it said before is still on the screen.
     desk.release("one");
     world.assigner(&["resume", "--provider", "toy"]).succeeded();
     desk.answers(limited, "limit here");
@@ -518,7 +518,7 @@ fn an_error_is_a_failed_try() {
     desk.noted("one", &[read, ended, read, ended, next[0], next[1]]);
 }
 
-/// That its prompt is free again is all that tells of its turn.
+/// The free prompt is the only sign that its turn has ended.
 #[test]
 fn an_agent_that_does_not_show_its_work() {
     let desk = Desk::new();
@@ -537,7 +537,7 @@ fn an_agent_that_does_not_show_its_work() {
     assert_calm(&daemon.log());
 }
 
-/// What cannot be established is a person's to decide on, and no key is pressed meanwhile.
+/// What cannot be established is for a person to decide, and no key is pressed meanwhile.
 #[test]
 fn an_agent_that_does_not_show_its_work_for_long() {
     let desk = Desk::new();
@@ -602,7 +602,7 @@ fn a_prerequisite_that_fails_ends_the_task() {
         "{task:#}"
     );
 
-    // One that takes too long is the same.
+    // A prerequisite that takes too long fails as well.
     let slow = ["--prereq", "sleep 300", "--prereq-timeout", "1s"];
     let id = desk.prompt_with(&slow, "never said");
     let task = task_ends(world, id);
@@ -632,7 +632,7 @@ fn a_prerequisite_ends_with_its_task() {
             .arg(ids.replace(' ', ","))
             .output()
             .expect("ps");
-        // One that has ended and that nobody has waited for is gone as well.
+        // A process that has ended but was not reaped counts as gone.
         let states = String::from_utf8_lossy(&output.stdout).into_owned();
         states.lines().any(|state| !state.trim().starts_with('Z'))
     };
@@ -650,8 +650,8 @@ fn a_prerequisite_ends_with_its_task() {
     assert_calm(&daemon.log());
 }
 
-/// Asserts that a session whose task was taken away is busy until its agent is done, and takes the
-/// next prompt then.
+/// Asserts that a session whose task was taken away is busy until its agent is done, and then takes
+/// the next prompt.
 #[track_caller]
 fn assert_left_alone(desk: &Desk, taken: &str) {
     let read = format!("read {taken}");
@@ -763,7 +763,7 @@ fn a_dialog_is_answered_once() {
         let id = desk.prompt("ask now");
         desk.asks(id);
         desk.tell(&["reply"], id, answer);
-        // The first is on its way, or was given: there is nobody left who asks.
+        // The first answer is on its way or was given: nobody is asking any more.
         let number = id.to_string();
         world.assigner(&["reply", &number, "late"]).refused(1);
         desk.answers(id, "ask now");
@@ -804,7 +804,7 @@ fn a_question_is_resolved_or_answered() {
     assert_calm(&daemon.log());
 }
 
-/// Asserts that a person's answer to a question, in the pane, ends the task with what comes of it.
+/// Asserts that a person's answer to a question, in the pane, ends the task with the result.
 fn assert_answered_in_the_pane(answer: &str) {
     let desk = Desk::new();
     let (panes, daemon) = desk.toys(["one"]);
@@ -824,7 +824,7 @@ fn a_question_is_answered_in_the_pane() {
     assert_answered_in_the_pane("slow=1 by a person");
 }
 
-/// The agent is free again before anybody can see that it was not.
+/// The agent is idle again before anybody can see that it was not.
 #[test]
 fn a_question_is_answered_in_the_pane_in_a_moment() {
     assert_answered_in_the_pane("silent by a person");
@@ -885,7 +885,7 @@ fn the_daemon_is_killed_at_every_stage() {
     });
     desk.answers(id, "key for one");
 
-    // Between two: what is queued without a daemon is taken up.
+    // Between two daemons: what is queued without a daemon runs later.
     let mut last = 0;
     let daemon = again(daemon, &|| {});
     for text in ["one more", "and the last"] {
@@ -982,7 +982,7 @@ fn two_daemons_share_a_server() {
 fn a_response_is_that_of_its_own_prompt() {
     let desk = Desk::new();
     let (panes, daemon) = desk.toys(["one"]);
-    // They differ at their ends alone.
+    // They differ only at their ends.
     let same = "slow=1 and the same words ".repeat(4);
     let prompts = [format!("{same}of the queue"), format!("{same}of another")];
     let id = desk.prompt(&prompts[0]);
@@ -1044,7 +1044,7 @@ fn hostile_texts_arrive_as_they_are() {
         .collect();
     assert_eq!(desk.log("one"), lines);
     for (id, prompt) in &sent {
-        // A tab is blanks on the screen, of which the response is read.
+        // A tab becomes spaces on the screen from which the response is read.
         if !prompt.contains('\t') {
             desk.answers(*id, prompt);
         }
@@ -1055,7 +1055,7 @@ fn hostile_texts_arrive_as_they_are() {
     assert_calm(&daemon.log());
 }
 
-/// What has neither letters nor digits is found on the screen, too.
+/// A prompt without letters or digits is found on the screen, too.
 #[test]
 fn a_prompt_of_signs_alone_is_answered() {
     let desk = Desk::new();
@@ -1096,7 +1096,7 @@ fn hostile_names_are_names() {
     let world = &desk.world;
     let name = "it's \"a\" $(touch leaked); `touch leaked` #{pane_id} %1 🦀";
     let dir = world.mkdir(&format!("work/{name}"));
-    // tmux would expand what a directory or a session is called by, so each is told otherwise.
+    // tmux would expand the name of a directory or a session, so each is passed in another way.
     let log = "hostile";
     let command = desk.command("toy", log);
     let script = "cd -- \"$1\" && shift && exec \"$@\"";
@@ -1159,7 +1159,7 @@ fn an_agent_ends_in_mid_turn() {
 fn another_agent_takes_what_one_left() {
     let desk = Desk::new();
     let world = &desk.world;
-    // Of the first a shell is left, into which no prompt goes.
+    // Of the first agent only a shell is left, into which no prompt goes.
     let command = desk.command("toy", "one").map(|word| format!("'{word}'"));
     let dir = world.mkdir("work/one");
     let one = world.session_in("one", Shell::Bash, &dir);

@@ -106,7 +106,7 @@ fn twenty_senders_at_once_lose_nothing() {
                 .collect()
         })
     };
-    // The first twenty also make the data directory and the database, all at once.
+    // The first twenty also create the data directory and the database, all at once.
     let mut ids = senders(0);
     let _daemon = world.daemon();
     ids.extend(senders(20));
@@ -154,13 +154,13 @@ fn tasks_may_be_inserted_as_rows() {
     database
         .execute(
             "INSERT INTO prompts(content, target_provider) VALUES (?1, 'shell')",
-            // The session stands where the task before it went.
+            // The session is in the directory to which the task before moved it.
             [format!("touch '{}'", world.path("work/found").display())],
         )
         .expect("an insert");
     world.file_appears("found");
 
-    // One that names no shell is a prompt.
+    // A row that does not name a shell is a prompt.
     database
         .execute("INSERT INTO prompts(content) VALUES ('touch typed')", ())
         .expect("an insert");
@@ -171,7 +171,7 @@ fn tasks_may_be_inserted_as_rows() {
     world.reason(last["id"].as_u64().expect("a number"));
     assert!(!world.path("work/typed").exists());
 
-    // What scripts of the earlier program ask.
+    // The queries of scripts for the earlier program.
     for query in [
         "SELECT name, status, current_dir, git_branch, last_context_update FROM sessions",
         "SELECT id, status, metadata FROM prompts WHERE metadata LIKE '%working_dir%'",
@@ -211,7 +211,7 @@ fn tasks_may_be_inserted_as_rows() {
     }
 }
 
-/// Rows that make no sense are refused or set aside with a reason, and the others go on.
+/// Rows that make no sense are refused or set aside with a reason, and the others continue.
 #[test]
 fn broken_rows_do_not_stop_the_queue() {
     let world = World::new();
@@ -241,7 +241,7 @@ fn broken_rows_do_not_stop_the_queue() {
         "INSERT INTO prompts(content, target_provider, target_session) VALUES ('true', 'shell', '')",
     ];
     for statement in broken {
-        // To refuse the row is a good answer.
+        // Refusing the row is a good answer.
         if let Err(error) = database.execute(statement, ()) {
             eprintln!("refused: {statement}: {error}");
         }
@@ -296,10 +296,10 @@ fn once_runs_until_nothing_is_left() {
     assert_eq!(output.code, Some(1), "{output:?}");
     assert_eq!(world.show(good)["status"], "completed");
     assert_eq!(world.show(bad)["status"], "failed");
-    // What failed before is no failure of this run.
+    // An earlier failure is not a failure of this run.
     world.shell("true");
     world.assigner(&["run", "--once"]).succeeded();
-    // Nothing to do is done at once.
+    // If there is nothing to do, it ends at once.
     world.assigner(&["run", "--once"]).succeeded();
     eventually(|| {
         let status = world.json(&["status"]);

@@ -1,4 +1,4 @@
-//! Every command in the README does what it says, for a stranger with an empty home.
+//! Every command in the README does what it says, for a new user with an empty home.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ fn readme() -> String {
     fs::read_to_string(root().join("README.md")).expect("the README")
 }
 
-/// The commands of the README's console blocks, each with the lines it is said to print.
+/// Returns the commands of the README's console blocks, each with the lines that it should print.
 fn commands(text: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     let mut inside = false;
@@ -77,7 +77,7 @@ impl Home {
             .env("LANG", "C.UTF-8")
             .stdin(Stdio::null());
         shell.env("CARGO_TARGET_DIR", crate::world::policies_target());
-        // What builds policies stands where it always does, whatever the home is.
+        // The tools that build policies are where they always are, whatever the home is.
         let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         for (name, usual) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
             let directory = std::env::var_os(name).map_or_else(|| home.join(usual), PathBuf::from);
@@ -92,7 +92,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let _ = self.shell("assigner stop; tmux kill-server").output();
-        // One that had just begun to start when it was to stop.
+        // A daemon may have been starting when it was to stop.
         let daemons = self.1.get_mut();
         for daemon in daemons.into_iter().flatten() {
             let _ = daemon.kill();
@@ -102,11 +102,11 @@ impl Drop for Home {
 }
 
 impl Home {
-    /// Runs the commands of a text as they stand.
+    /// Runs the commands of a text, unchanged.
     fn run_all(&self, text: &str) {
         for (command, printed) in commands(text) {
             if command.starts_with("cargo ") {
-                // The automated run calls these as they stand: see the test below.
+                // The automated run calls these unchanged: see the test below.
                 continue;
             }
             if command.ends_with('&') {
@@ -128,7 +128,7 @@ impl Home {
                 output.status,
                 String::from_utf8_lossy(&output.stderr)
             );
-            // A line that stands for others is not compared.
+            // A line that represents others is not compared.
             for line in printed.iter().filter(|line| line.trim() != "...") {
                 assert!(
                     stdout.contains(line.trim_end()),
@@ -165,7 +165,7 @@ fn every_command_of_the_guide_works_on_an_old_database() {
     let old = root().join("tests/data/stage3.db");
     fs::copy(old, data.join("assigner.db")).expect("a copy");
     fs::create_dir_all(home.0.path().join(".local/share")).expect("a directory");
-    // As a stranger stands: in the directory of the worker, which is the home here.
+    // As a new user would: in the directory of the worker, which is the home here.
     home.run_all(&guide.replace("data/assigner ", "~/data/assigner "));
     assert!(
         home.0
@@ -270,7 +270,7 @@ fn the_readme_and_the_help_agree_on_exit_codes_and_commands() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
-        // A long description goes on in lines that are indented further.
+        // A long description continues on lines that are indented further.
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next());
     for command in commands {

@@ -1,4 +1,4 @@
-//! Why a task waits or went where it went, and what would let it run: said, and then done.
+//! Why a task waits or went where it went, and what would let it run: explained, and then done.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::world::{Shell, World, eventually, finish, text};
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
 
-/// Policies that rather let a task wait than take any session.
+/// Settings that let a task wait instead of taking any session.
 const WAIT: [&str; 2] = ["--policy-set", "when-no-match=wait"];
 
-/// Makes the numbers of tasks so large that none stands by chance in a text.
+/// Makes the numbers of tasks so large that none appears in a text by chance.
 fn use_up_numbers(world: &World) {
     let line = json!({"content": "true", "shell": true});
     let batch = format!("{line}\n").repeat(70);
@@ -36,7 +36,7 @@ fn use_up_numbers(world: &World) {
         .succeeded();
 }
 
-/// Whether a text names a task by its number.
+/// Returns whether a text contains the number of a task.
 fn names_task(said: &str, id: u64) -> bool {
     let id = id.to_string();
     said.split(|c: char| !c.is_ascii_digit())
@@ -48,7 +48,7 @@ fn explained(world: &World, id: u64) -> Value {
     world.json(&["explain", &id.to_string()])
 }
 
-/// What `explain` says to a person.
+/// Returns what `explain` says to a person.
 fn told(world: &World, id: u64) -> String {
     world
         .assigner(&["explain", &id.to_string()])
@@ -56,13 +56,13 @@ fn told(world: &World, id: u64) -> String {
         .text()
 }
 
-/// The words of a change.
+/// Returns the words of a change.
 #[track_caller]
 fn words(change: &Value) -> &str {
     change["change"].as_str().expect("words")
 }
 
-/// The changes that are named for a task, each of the shape that scripts rely on.
+/// Returns the changes that are named for a task, each in the shape that scripts rely on.
 #[track_caller]
 fn changes(explained: &Value) -> Vec<Value> {
     let changes = explained["changes"]
@@ -78,8 +78,8 @@ fn changes(explained: &Value) -> Vec<Value> {
     changes.clone()
 }
 
-/// Waits until the first change for a pending task holds all these words, and the reason holds
-/// that change, and returns it.
+/// Waits until the first change for a pending task contains all these words, and the reason
+/// contains that change, and returns it.
 #[track_caller]
 fn first(world: &World, id: u64, expected: &[&str]) -> Value {
     eventually(|| {
@@ -114,7 +114,7 @@ fn one_of(world: &World, id: u64, fits: impl Fn(&str, &Value) -> bool) -> Value 
     })
 }
 
-/// The commands that stand in a change.
+/// Returns the commands in a change.
 fn commands(change: &Value) -> Vec<String> {
     let parts = words(change).split('`').skip(1).step_by(2);
     parts
@@ -123,7 +123,8 @@ fn commands(change: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Does what a change says: by its commands, as a person would copy them, or else by these words.
+/// Does what a change says: with its commands, as a person would copy them, or else with these
+/// words.
 #[track_caller]
 fn do_it(world: &World, change: &Value, otherwise: &[&str]) {
     let commands = commands(change);
@@ -148,7 +149,7 @@ fn do_it(world: &World, change: &Value, otherwise: &[&str]) {
     }
 }
 
-/// Waits until a task completed as a change has promised.
+/// Waits until a task completed as a change promised.
 #[track_caller]
 fn comes_true(world: &World, id: u64, change: &Value) -> Value {
     let task = world.completed(id);
@@ -168,7 +169,7 @@ fn comes_true(world: &World, id: u64, change: &Value) -> Value {
     task
 }
 
-/// What `explain` says of one session.
+/// Returns what `explain` says about one session.
 #[track_caller]
 fn entry(explained: &Value, session: &str) -> Value {
     explained["sessions"]
@@ -180,7 +181,7 @@ fn entry(explained: &Value, session: &str) -> Value {
         .clone()
 }
 
-/// Asserts that a session is not free for a task, for a reason with all these words.
+/// Asserts that a session is not available to a task, for a reason with all these words.
 #[track_caller]
 fn is_in_the_way(explained: &Value, session: &str, expected: &[&str]) {
     let entry = entry(explained, session);
@@ -222,7 +223,7 @@ fn a_session_with_a_task_is_waited_for() {
     assert_eq!(task["output"], "then\n", "{task:#}");
     world.until(running, "cancelled");
 
-    // So it is where it ends by itself.
+    // The same is true if the running task ends by itself.
     let running = world.shell(HOLD);
     world.until(running, "in_progress");
     let waits = world.shell("true");
@@ -271,7 +272,7 @@ fn a_pause_can_be_ended() {
         is_in_the_way(&said, "one", &["paused"]);
         let text = told(&world, waits);
         assert!(text.contains("paused"), "{text}");
-        // To say it is not to do it.
+        // Naming a change does not carry it out.
         assert_eq!(world.show(waits)["status"], "pending");
         do_it(&world, &change, &[&["resume"][..], what].concat());
         comes_true(&world, waits, &change);
@@ -306,7 +307,7 @@ fn an_excluded_session_is_no_place_for_a_task() {
     world.session_is("web", "idle");
     let target = ["--target", "mgr-1"];
     let waits = world.shell_with(&target, "true");
-    // Another session is free, and the target is all that keeps it from there.
+    // Another session is free, and only the target keeps the task from it.
     let change = one_of(&world, waits, |said, change| {
         change["session"] == "web" && said.contains("target")
     });
@@ -318,7 +319,7 @@ fn an_excluded_session_is_no_place_for_a_task() {
     do_it(&world, &change, &["edit", &id, "--unset", "target"]);
     comes_true(&world, waits, &change);
 
-    // Nothing else is there: only the configuration can be changed.
+    // There is no other session: only the configuration can be changed.
     world.tmux(&["kill-session", "-t", "=web"]);
     let waits = world.shell_with(&target, "echo at last");
     let reason = reason_says(&world, waits, &["mgr-1", "exclude"]);
@@ -350,7 +351,7 @@ fn a_target_that_is_not_there() {
     do_it(&world, &change, &["edit", &id, "--unset", "target"]);
     comes_true(&world, dropped, &change);
 
-    // Or there is a session of that name after all.
+    // Or a session of that name appears after all.
     let waits = world.shell_with(&target, "true");
     let reason = reason_says(&world, waits, &["nowhere"]);
     assert!(!reason.is_empty());
@@ -402,7 +403,7 @@ fn a_branch_that_no_session_is_on() {
     }
     comes_true(&world, waits, &change);
 
-    // To drop it is one of them wherever it is needed.
+    // Dropping the branch is one of the changes wherever it is needed.
     git(&world, &repo, &["checkout", "-q", "main"]);
     eventually(|| match world.session_entry("one") {
         Some(entry) if entry["git_branch"] == "main" => Ok(()),
@@ -434,7 +435,7 @@ fn a_task_before_it_is_waited_for() {
     let child = world.shell_with(&["--after", &p], "true");
     let change = first(&world, child, &["wait", &p]);
     assert!(names_task(words(&change), parent), "{change:#}");
-    // The one that waits itself is waited for, and not the one before it.
+    // The task waits for its direct parent, not for the parent's parent.
     let c = child.to_string();
     let grandchild = world.shell_with(&["--after", &c], "true");
     let far = first(&world, grandchild, &[&c]);
@@ -484,7 +485,7 @@ fn a_prompt_does_not_become_a_command() {
     let before = pane.screen();
     let prompt = world.send(&["touch typed"]);
     let change = first(&world, prompt, &["agent"]);
-    // No shell is an agent, whatever is changed.
+    // No change makes a shell an agent.
     for change in changes(&explained(&world, prompt)) {
         assert!(change["session"].is_null(), "{change:#}");
     }
@@ -518,7 +519,7 @@ fn a_policy_that_waits_says_what_would_be_enough() {
         change["session"] == "web" && said.contains(&far) && !said.contains("drop")
     });
     assert_eq!(change["points"], 100, "{change:#}");
-    // It was tried in thought only.
+    // The change was only simulated.
     assert_eq!(world.run("pwd"), format!("{}\n", text(&world.path("work"))));
     let task = world.show(waits);
     assert_eq!(task["attempts"], json!([]), "{task:#}");
@@ -532,7 +533,7 @@ fn a_policy_that_waits_says_what_would_be_enough() {
     crate::world::assert_calm(&daemon.log());
 }
 
-/// What is not enough is not offered.
+/// A change that is not enough is not suggested.
 #[test]
 fn half_of_a_change_is_none() {
     let world = World::new();
@@ -545,7 +546,7 @@ fn half_of_a_change_is_none() {
     let said = explained(&world, waits);
     assert_eq!(entry(&said, "web")["points"], 100, "{said:#}");
     for change in changes(&said) {
-        // Without its branch it has its directory still, and 100 points of 120.
+        // Without its branch it still has its directory, and 100 points of 120.
         let branch_only =
             words(&change).contains("drop the branch") && !words(&change).contains("director");
         assert!(!branch_only, "{change:#}");
@@ -564,7 +565,7 @@ fn half_of_a_change_is_none() {
     );
     drop(daemon);
 
-    // Two obstacles: neither alone will do.
+    // Two obstacles: removing one is not enough.
     let _daemon = world.daemon();
     world.session_is("web", "idle");
     world.assigner(&["pause", "web"]).succeeded();
@@ -594,7 +595,7 @@ fn half_of_a_change_is_none() {
     comes_true(&world, waits, &change);
 }
 
-/// What to take back where a change says to drop something and has no command for it.
+/// Returns the field to unset if a change says to drop something and has no command for it.
 fn dropped(change: &Value) -> Option<&'static str> {
     let said = words(change);
     let one_thing = said.starts_with("drop") && !said.contains(" and ");
@@ -609,7 +610,7 @@ fn dropped(change: &Value) -> Option<&'static str> {
     .map(|(_, field)| field)
 }
 
-/// Not only the first: whatever is said of the task alone is so.
+/// Not only the first change: every change to the task alone works.
 #[test]
 fn each_change_of_a_task_comes_true() {
     let world = World::new();
@@ -632,7 +633,7 @@ fn each_change_of_a_task_comes_true() {
     for options in cases {
         let mut place = 0;
         loop {
-            // A task that was followed may have brought its session elsewhere.
+            // A task before may have moved its session elsewhere.
             let back = format!("cd '{}'", text(&world.path("work")));
             for name in ["api", "web"] {
                 world.completed(world.shell_with(&["--target", name], &back));
@@ -662,11 +663,11 @@ fn each_change_of_a_task_comes_true() {
             followed += 1;
         }
     }
-    // Two targets and a branch at least.
+    // At least two targets and a branch.
     assert!(followed >= 3, "only {followed} could be followed");
 }
 
-/// The sessions of a task that was assigned, as `explain` has them.
+/// Returns the sessions of a task that was assigned, as `explain` lists them.
 fn considered(explained: &Value) -> BTreeMap<String, Value> {
     let sessions = explained["sessions"].as_array().expect("sessions");
     sessions
@@ -679,7 +680,7 @@ fn considered(explained: &Value) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Asserts that the rankings of a task's last attempt are what `explain` shows.
+/// Asserts that `explain` shows the rankings of a task's last attempt.
 #[track_caller]
 fn agrees(explained: &Value, task: &Value) {
     let attempts = task["attempts"].as_array().expect("attempts");
@@ -755,7 +756,7 @@ fn what_was_decided_is_told_as_it_was_then() {
         considered(&said)
     };
     let then = check("in_progress");
-    // The world goes on, and what was so stays so.
+    // Things change, but what was recorded stays.
     parent.line("cd /");
     own.keys(&["C-c"]);
     world.assigner(&["resume", "corner"]).succeeded();
@@ -799,14 +800,14 @@ fn the_last_of_several_tries_is_told() {
     assert!(reason.contains('9'), "{said:#}");
     agrees(&said, &task);
 
-    // One with a target: the others were out of the question.
+    // A task with a target: the other sessions were ruled out.
     let id = world.shell_with(&["--target", "other"], "true");
     let task = world.completed(id);
     let said = explained(&world, id);
     agrees(&said, &task);
     is_in_the_way(&said, "app", &["other"]);
     assert!(entry(&said, "other")["obstacle"].is_null(), "{said:#}");
-    // One that was never assigned has nothing to tell of sessions, and does not mind.
+    // A task that was never assigned has no sessions to show, which is not an error.
     let id = world.shell_with(&["--target", "nowhere"], "true");
     world.assigner(&["cancel", &id.to_string()]).succeeded();
     let said = explained(&world, id);
@@ -814,7 +815,7 @@ fn the_last_of_several_tries_is_told() {
     assert!(!told(&world, id).is_empty());
 }
 
-/// Asserts that a terminal would obey nothing of a text.
+/// Asserts that a terminal would obey nothing in a text.
 #[track_caller]
 fn is_harmless(text: &str) {
     let wild: Vec<char> = text
@@ -857,7 +858,7 @@ fn any_name_is_named() {
         let text = told(&world, waits);
         assert!(text.contains(name), "no {name}: {text}");
         is_harmless(&text);
-        // What stands there can be copied into a shell.
+        // The command can be copied into a shell.
         do_it(&world, &change, &["resume", "--", name]);
         comes_true(&world, waits, &change);
     }
@@ -899,7 +900,7 @@ fn nothing_that_is_shown_is_obeyed() {
         first(&world, *id, &[]);
         harmless(*id);
     }
-    // A policy has words of its own, and the task's are as wild.
+    // A policy has words of its own, and the task's are just as wild.
     put(&world, "wild", &Component::from(control("wild", false)));
     drop(daemon);
     let daemon = world.daemon_with(&["--policy", "wild"]);

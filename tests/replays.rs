@@ -1,4 +1,4 @@
-//! What was decided is kept, and another policy says what it would have decided.
+//! Decisions are kept, and another policy shows what it would have decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use crate::saboteurs;
 use crate::swaps::{Component, built_in, is_live, policy, put, put_variants, variant};
 use crate::world::{Daemon, Shell, World, assert_calm, eventually, finish, text};
 
-/// The default policy, with points for nothing but branches and variables.
+/// The default policy, with points only for branches and variables.
 const BY_BRANCH: [&str; 5] = [
     "default",
     "--policy-set",
@@ -34,14 +34,14 @@ fn sessions(world: &World) -> String {
 /// Starts the daemon, and waits until it has found both sessions ready.
 fn started(world: &World, args: &[&str]) -> Daemon {
     let daemon = world.daemon_with(args);
-    // What an earlier daemon has said of them may not be so any more: tasks run there now.
+    // What an earlier daemon said about them may be out of date, so run tasks there now.
     for name in ["dir", "branch"] {
         world.completed(world.shell_with(&["--target", name], "true"));
     }
     daemon
 }
 
-/// Waits until both sessions are free, each where it belongs.
+/// Waits until both sessions are idle, each in its place.
 fn both_are_free(world: &World) {
     world.session_is("dir", "idle");
     eventually(|| match world.session_entry("branch") {
@@ -50,7 +50,7 @@ fn both_are_free(world: &World) {
     });
 }
 
-/// Runs a task that both sessions suit: one with 100 points, the other with 30.
+/// Runs a task that fits both sessions: one with 100 points, the other with 30.
 fn torn(world: &World, app: &str, command: &str) -> u64 {
     both_are_free(world);
     let id = world.shell_with(&["-w", app, "-b", "topic"], command);
@@ -61,19 +61,19 @@ fn torn(world: &World, app: &str, command: &str) -> u64 {
     id
 }
 
-/// Stops the daemon, after which everything that it keeps is on disk.
+/// Stops the daemon, so that everything that it keeps is on disk.
 fn stop(world: &World, mut daemon: Daemon) {
     world.assigner(&["stop"]).succeeded();
     assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
     assert_calm(&daemon.log());
 }
 
-/// The files of the record, the oldest first.
+/// Returns the files of the record, the oldest first.
 fn record(world: &World) -> Vec<PathBuf> {
     files(&world.data().join("rounds"))
 }
 
-/// The files in a directory that are not empty, the oldest first.
+/// Returns the files in a directory that are not empty, the oldest first.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
@@ -81,7 +81,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<(std::time::SystemTime, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.expect("an entry").path();
-            // One that was dropped meanwhile is none.
+            // A file may have been deleted meanwhile.
             let metadata = fs::metadata(&path).ok()?;
             let modified = metadata.modified().expect("a time");
             (metadata.is_file() && metadata.len() > 0).then_some((modified, path))
@@ -91,7 +91,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
-/// How many bytes the record has.
+/// Returns the size of the record in bytes.
 fn size(world: &World) -> u64 {
     record(world)
         .iter()
@@ -100,7 +100,7 @@ fn size(world: &World) -> u64 {
         .sum()
 }
 
-/// Asserts that a directory is for its owner alone, with all that is in it.
+/// Asserts that only its owner can use a directory and everything in it.
 #[track_caller]
 fn is_private(dir: &Path) {
     let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
@@ -111,7 +111,7 @@ fn is_private(dir: &Path) {
     }
 }
 
-/// What `policy replay` answers; asserts that its numbers fit together.
+/// Returns the answer of `policy replay`, and asserts that its numbers add up.
 #[track_caller]
 fn replay(world: &World, args: &[&str]) -> Value {
     let report = world.json(&[&["policy", "replay"][..], args].concat());
@@ -122,7 +122,7 @@ fn replay(world: &World, args: &[&str]) -> Value {
     report
 }
 
-/// Asserts that the numbers of a report fit together.
+/// Asserts that the numbers of a report add up.
 #[track_caller]
 fn fits_together(report: &Value) {
     assert!(number(report, "rounds") > 0, "{report:#}");
@@ -151,7 +151,7 @@ fn fits_together(report: &Value) {
     }
 }
 
-/// A number of a report.
+/// Returns a number of a report.
 #[track_caller]
 fn number(report: &Value, name: &str) -> u64 {
     report[name]
@@ -159,12 +159,12 @@ fn number(report: &Value, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no number {name}: {report:#}"))
 }
 
-/// The differences of a report.
+/// Returns the differences of a report.
 fn differences(report: &Value) -> &Vec<Value> {
     report["differences"].as_array().expect("differences")
 }
 
-/// The numbers of the tasks that another policy would have decided on otherwise.
+/// Returns the numbers of the tasks that another policy would have decided differently.
 fn different(report: &Value) -> BTreeSet<u64> {
     differences(report)
         .iter()
@@ -172,7 +172,7 @@ fn different(report: &Value) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Asserts that a policy would have done all the same.
+/// Asserts that a policy would have done the same.
 #[track_caller]
 fn is_the_same(report: &Value) {
     for name in ["moved", "now_waiting", "now_assigned", "failed_rounds"] {
@@ -182,7 +182,7 @@ fn is_the_same(report: &Value) {
     assert_eq!(report["differences"], json!([]), "{report:#}");
 }
 
-/// Asserts that these tasks, and no others, would have gone to the one on the branch.
+/// Asserts that these tasks, and no others, would have gone to the session on the branch.
 #[track_caller]
 fn are_moved(report: &Value, ids: &[u64]) {
     let expected: BTreeSet<u64> = ids.iter().copied().collect();
@@ -202,7 +202,7 @@ fn are_moved(report: &Value, ids: &[u64]) {
     assert_eq!(report["points_gained"], gains, "{report:#}");
 }
 
-/// Waits until the record has so many rounds.
+/// Waits until the record has at least this many rounds.
 #[track_caller]
 fn has_recorded(world: &World, rounds: u64) {
     eventually(|| {
@@ -215,7 +215,7 @@ fn has_recorded(world: &World, rounds: u64) {
     });
 }
 
-/// Replays over what may be damaged: it answers, or it says in one line why not.
+/// Replays a record that may be damaged: it answers, or says in one line why not.
 #[track_caller]
 fn replay_of_the_damaged(world: &World) -> Option<Value> {
     let output = world.assigner(&["--json", "policy", "replay", "default"]);
@@ -250,7 +250,7 @@ fn rounds_are_kept_where_it_was_asked_for() {
     has_recorded(&world, rounds.as_u64().expect("a number") + 1);
     let text = world.assigner(&["status"]).succeeded().text();
     assert!(text.contains("record"), "{text}");
-    // Somebody may look while it goes on.
+    // A replay may run while rounds are recorded.
     is_the_same(&eventually(|| {
         let output = world.assigner(&["--json", "policy", "replay", "default"]);
         match output.code {
@@ -272,7 +272,7 @@ fn rounds_are_kept_where_it_was_asked_for() {
     assert_eq!(recorded["name"], "default", "{report:#}");
     assert_eq!(recorded["sha256"], default.as_str(), "{report:#}");
     assert!(recorded["version"].is_string(), "{report:#}");
-    // To replay is to look: neither tasks nor the record are touched.
+    // A replay only reads: it changes neither tasks nor the record.
     let tasks = world.json(&["status"])["tasks"].clone();
     assert_eq!(replay(&world, &["default"])["rounds"], report["rounds"]);
     assert_eq!(world.json(&["status"])["tasks"], tasks);
@@ -284,7 +284,7 @@ fn another_setting_moves_tasks() {
     let app = sessions(&world);
     let daemon = started(&world, &["--record"]);
     let first = torn(&world, &app, "echo first of two");
-    // To this one neither is anything.
+    // This task names nothing either, so both policies agree.
     world.completed(world.shell("true"));
     let second = torn(&world, &app, "echo second of two");
     stop(&world, daemon);
@@ -305,7 +305,7 @@ fn another_setting_moves_tasks() {
         assert_eq!(difference["summary"], summary, "{difference:#}");
         assert_eq!(difference["would_be"]["points"], 100, "{difference:#}");
     }
-    // More for the one, and nothing less for the other.
+    // More points for the branch, and no fewer for the directory.
     let report = replay(&world, &["default", "--policy-set", "branch=300"]);
     are_moved(&report, &[first, second]);
     assert_eq!(report["points_gained"], 400, "{report:#}");
@@ -375,7 +375,7 @@ fn another_setting_lets_tasks_wait_or_run() {
     let mut seen = 0;
     for difference in differences(&report) {
         if difference["task"] != waits {
-            // Its session may be the one that the other would have had.
+            // The other policy may have given its session away.
             continue;
         }
         seen += 1;
@@ -401,7 +401,7 @@ fn settings_are_recorded() {
     let task = world.completed(id);
     assert_eq!(task["session"], "branch", "{task:#}");
     stop(&world, daemon);
-    // Those of the configuration are for the next run.
+    // The configured settings are for the next run.
     configure(&world, "[policy.settings]\nbranch = 1\n");
     is_the_same(&replay(&world, &["default"]));
 
@@ -456,7 +456,7 @@ fn each_policy_is_recorded_by_its_name() {
     }
     are_moved(&replay(&world, &BY_BRANCH), &[first, second]);
 
-    // Somebody else's takes the first that is free.
+    // The other policy takes the first session that is free.
     let report = replay(&world, &["plain"]);
     assert_eq!(report["policy"]["name"], "plain", "{report:#}");
     assert_eq!(report["policy"]["version"], "3.1.4", "{report:#}");
@@ -475,7 +475,7 @@ fn a_record_goes_on_after_a_restart_and_a_crash() {
     torn(&world, &app, "true");
     has_recorded(&world, 1);
     daemon.kill();
-    // Whatever a crash has left of the last piece is no obstacle.
+    // Whatever a crash has left of the last segment does not matter.
     let report = replay(&world, &["default"]);
     is_the_same(&report);
     let kept = number(&report, "rounds");
@@ -491,7 +491,7 @@ fn a_record_goes_on_after_a_restart_and_a_crash() {
         "{moved:?}"
     );
 
-    // The last piece is cut off in its middle.
+    // The last segment is cut in the middle.
     let newest = record(&world).pop().expect("a record");
     let length = fs::metadata(&newest).expect("a file").len();
     let file = File::options()
@@ -513,7 +513,7 @@ fn a_record_goes_on_after_a_restart_and_a_crash() {
     );
     is_private(&world.data().join("rounds"));
 
-    // A day without it leaves it as it is.
+    // A daemon without `--record` leaves the record as it is.
     let rounds = replay(&world, &["default"])["rounds"].clone();
     let daemon = started(&world, &[]);
     torn(&world, &app, "true");
@@ -521,7 +521,7 @@ fn a_record_goes_on_after_a_restart_and_a_crash() {
     assert_eq!(replay(&world, &["default"])["rounds"], rounds);
 }
 
-/// Text that no compression makes shorter than three quarters, other for each seed.
+/// Text that cannot be compressed to less than three quarters, different for each seed.
 fn noise(seed: u64, length: usize) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 1);
@@ -543,7 +543,7 @@ fn a_record_is_bounded() {
     let app = sessions(&world);
     let daemon = started(&world, &["--record"]);
     let first = torn(&world, &app, "true");
-    // Each brings 12 KiB that no other has: together more than a megabyte and a half.
+    // Each task adds 12 KiB that no other has: together more than a megabyte and a half.
     let mut largest = 0;
     for number in 0..150 {
         let label = format!("noise={}", noise(number, 16 * 1024));
@@ -557,20 +557,20 @@ fn a_record_is_bounded() {
     stop(&world, daemon);
     largest = largest.max(size(&world));
     assert!(largest <= LIMIT, "{largest} bytes");
-    // It is used, too.
+    // The space is used, too.
     assert!(largest > LIMIT / 4, "{largest} bytes");
 
     let report = replay(&world, &["default"]);
     is_the_same(&report);
     assert!(number(&report, "rounds") >= 10, "{report:#}");
-    // The oldest are dropped, and nothing else.
+    // The oldest rounds are dropped, and nothing else.
     let moved = different(&replay(&world, &BY_BRANCH));
     assert!(moved.contains(&last), "{moved:?}");
     assert!(!moved.contains(&first), "{moved:?}");
     is_private(&world.data().join("rounds"));
 }
 
-/// Whether bytes stand in others.
+/// Returns whether bytes contain others.
 fn holds(bytes: &[u8], secret: &str) -> bool {
     bytes
         .windows(secret.len())
@@ -592,7 +592,7 @@ fn secrets_are_not_recorded() {
     let answer = finish(binary.arg(&command), b"").succeeded().json();
     let id = answer["id"].as_u64().expect("a number");
     world.completed(id);
-    // A session that still has it from before tells it to nobody either.
+    // A session that still has it from before does not reveal it either.
     torn(&world, &app, "true");
     has_recorded(&world, 1);
     stop(&world, daemon);
@@ -627,7 +627,7 @@ fn a_damaged_record_is_no_disaster() {
     stop(&world, daemon);
     let rounds = number(&replay(&world, &["default"]), "rounds");
 
-    // What is no record at all.
+    // A file that is not a record.
     let strange = world.data().join("rounds/notes.txt");
     fs::write(&strange, "remember the milk\n").expect("a file");
     if let Some(report) = replay_of_the_damaged(&world) {
@@ -667,7 +667,7 @@ fn a_damaged_record_is_no_disaster() {
         let args = ["policy", "replay", "default", "--limit", "1"];
         assert_calm(&world.assigner(&args).stderr);
     }
-    // The daemon minds it as little, and what it adds can be read.
+    // The daemon does not mind it either, and what it adds can be read.
     fs::write(&whole, vec![0xff; 1000]).expect("a file");
     let daemon = started(&world, &["--record"]);
     let id = torn(&world, &app, "true");
@@ -724,7 +724,7 @@ fn a_record_may_lie_elsewhere_and_be_looked_at_in_part() {
     }
 }
 
-/// The bytes of a policy that does harm.
+/// Returns the bytes of a harmful policy.
 fn saboteur(name: &str) -> Component {
     let all = saboteurs::all();
     let found = all.into_iter().find(|it| it.name == name);
@@ -753,12 +753,12 @@ fn a_policy_that_fails_is_replayed_to_the_end() {
     assert_eq!(number(&report, "moved"), 0, "{report:#}");
 }
 
-/// What `status` says of the shadow.
+/// Returns what `status` says about the shadow.
 fn shadow(world: &World) -> Value {
     world.json(&["status"])["daemon"]["shadow"].clone()
 }
 
-/// Waits until a number of the shadow's is at least so large.
+/// Waits until a number of the shadow is at least this large.
 #[track_caller]
 fn shadow_has(world: &World, name: &str, least: u64) -> Value {
     eventually(|| {
@@ -834,7 +834,7 @@ fn a_shadow_decides_and_nothing_comes_of_it() {
     }
     let text = world.assigner(&["status"]).succeeded().text();
     assert!(text.contains("shadow"), "{text}");
-    // Rounds were kept where they differ, and only because of that.
+    // Rounds were kept only because the decisions differ.
     assert!(!files(&world.data().join("shadow")).is_empty());
     is_private(&world.data().join("shadow"));
     assert!(record(&world).is_empty());
@@ -857,7 +857,7 @@ fn a_shadow_that_agrees_has_nothing_to_say() {
         assert_eq!(seen["different"], 0, "{seen:#}");
         assert_eq!(seen["failures"], 0, "{seen:#}");
     }
-    // The live one may change: the shadow stays what it is.
+    // The live policy may change; the shadow stays the same.
     let [copy] = put_variants(&world, ["copy"]);
     world.json(&["policy", "use", "copy"]);
     torn(&world, &app, "true");
@@ -881,7 +881,7 @@ fn a_shadow_that_agrees_has_nothing_to_say() {
     }
 }
 
-/// It stops with an error in every round, never answers, or wants all memory that there is.
+/// It stops with an error in every round, never answers, or wants all the memory.
 #[test]
 fn a_shadow_that_fails_disturbs_nothing() {
     for (name, words) in [

@@ -1,4 +1,4 @@
-//! Prompts go to agents in their own repository, and commands anywhere.
+//! Prompts go to agents in their own repository, commands anywhere.
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ fn a_prompt_goes_to_an_agent_in_its_repository() {
     let _daemon = world.daemon();
     world.session_is("web", "idle");
 
-    // None is there at all.
+    // No agent works there at all.
     let id = world.send(&["-w", &lib, "--", "first"]);
     waits(&world, id, &format!("no agent works in {api} or above it"));
     let said = world.json(&["explain", &id.to_string()]);
@@ -57,8 +57,9 @@ fn a_prompt_goes_to_an_agent_in_its_repository() {
         "{said:#}"
     );
     assert_eq!(world.show(id)["repository"], api.as_str());
-    // One that works elsewhere in it does, and one in a worktree of it. (The toy takes no note of a
-    // directory: where it is told of one, the task fails, and it has been given all the same.)
+    // An agent elsewhere in the repository can take it, and so can one in a worktree of it. (The
+    // toy reads single lines and cannot take the note about a directory: a task for another
+    // directory is given to it, but fails.)
     toy.session("api", &api);
     assert_eq!(world.settled(id)["session"], "api");
     let pane = toy.session("tree", &text(&world.path("trees/web")));
@@ -68,7 +69,7 @@ fn a_prompt_goes_to_an_agent_in_its_repository() {
     let id = world.send(&["-w", &text(&world.path("trees/api")), "--", "second"]);
     assert_eq!(world.settled(id)["session"], "api");
 
-    // Who wants it elsewhere says so, before or after.
+    // A sender who wants it elsewhere says so, before or after.
     let elsewhere = text(&world.path("src"));
     let id = world.send(&["-w", &elsewhere, "--anywhere", "--", "third"]);
     assert_ne!(world.settled(id)["session"], Value::Null);
@@ -79,7 +80,7 @@ fn a_prompt_goes_to_an_agent_in_its_repository() {
         .assigner(&["edit", &id.to_string(), "--anywhere"])
         .succeeded();
     assert_ne!(world.settled(id)["session"], Value::Null);
-    // And so does who names a session.
+    // Naming a session works, too.
     let id = world.send(&["-w", &dir, "--target", "web", "--", "fifth"]);
     assert_eq!(world.settled(id)["session"], "web");
     let id = world.send(&["-w", &dir, "--no-context-match", "--", "sixth"]);
@@ -97,7 +98,7 @@ fn a_command_is_brought_to_its_directory() {
     assert_eq!(world.output(id), format!("{api}\n").as_bytes());
 }
 
-/// What is typed in a terminal is for the directory in which it is typed.
+/// A task that is typed in a terminal is for the current directory.
 #[test]
 fn a_task_that_is_typed_is_for_the_directory_there() {
     let world = World::new();
@@ -121,7 +122,7 @@ fn a_task_that_is_typed_is_for_the_directory_there() {
     for id in [2, 3] {
         assert_eq!(world.show(id)["context"]["working_dir"], Value::Null);
     }
-    // A script is no terminal.
+    // A script is not a terminal.
     let id = world.send(&["--", "from a script"]);
     assert_eq!(world.show(id)["context"]["working_dir"], Value::Null);
 }

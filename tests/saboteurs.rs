@@ -1,20 +1,21 @@
-//! Policies by hand, in WebAssembly text with embedded WIT: a healthy one, and those that do harm.
+//! Policies written by hand, in WebAssembly text with embedded WIT: a healthy one, and harmful
+//! ones.
 //!
-//! The addresses are fixed, so that bodies can name them: what a policy says of itself lies at
-//! 16, what `configure` answers at 64 (taken) and 80 (refused), the answer of `assign` at 96, room
-//! for a body from 128 on, a reason at [`REASON`], a line for the log at [`LINE`], other texts
-//! from 1024 on. What the host hands over lies behind the first page.
+//! The addresses are fixed, so that bodies can name them: the policy's description is at 16, the
+//! answer of `configure` at 64 (accepted) and 80 (refused), the answer of `assign` at 96, room for
+//! a body from 128 on, a reason at [`REASON`], a line for the log at [`LINE`], other texts from
+//! 1024 on. What the host passes in comes after the first page.
 
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-/// The contract as the workspace has it.
+/// The workspace's contract.
 pub(crate) const CONTRACT: &str = include_str!("../wit/policy.wit");
 
-/// Where the reason of every `wait` lies; also a name for a term.
+/// The address of the reason of every `wait`; also used as a name for a term.
 const REASON: u32 = 4096;
 
-/// Where the line for the log lies: the words of [`Plan::line`] and five digits.
+/// The address of the line for the log: the words of [`Plan::line`] and five digits.
 const LINE: u32 = 8192;
 
 /// Assigns each task to the first session that is ready, allowed and not taken yet.
@@ -24,20 +25,20 @@ const HEALTHY: &str = "(call $healthy
 /// Lets every task wait.
 const ALL_WAIT: &str = "(call $all_wait (local.get $count))";
 
-/// How a policy comes to do its harm.
+/// What makes a policy do its harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
     /// Any task will do.
     Task,
-    /// Two tasks that wait at the same time; one alone is let wait.
+    /// Two tasks that wait at the same time; a single one waits.
     TwoTasks,
-    /// A task that names one of two sessions; others are served well.
+    /// A task that names one of two sessions; other tasks are served well.
     Target,
-    /// A task while a session is busy; others are served well.
+    /// A task while a session is busy; other tasks are served well.
     Busy,
 }
 
-/// When a policy does harm, and the words in which that is said.
+/// When a policy does harm, and the words of the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     /// It cannot be loaded.
@@ -48,15 +49,15 @@ pub(crate) enum When {
     Harmless,
 }
 
-/// A policy that does harm.
+/// A harmful policy.
 pub(crate) struct Saboteur {
-    /// The name that it gives itself, too, where it comes to that.
+    /// Its name, which it also gives itself if it gets that far.
     pub(crate) name: &'static str,
     pub(crate) bytes: Vec<u8>,
     pub(crate) when: When,
 }
 
-/// What a policy by hand is made of.
+/// The parts of a policy written by hand.
 pub(crate) struct Plan<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
@@ -69,16 +70,16 @@ pub(crate) struct Plan<'a> {
     pub(crate) line: &'a str,
     /// Imports of the core module.
     pub(crate) imports: &'a str,
-    /// The document whose world `policy` it is built for; none: the contract.
+    /// The document with the world `policy` for which it is built; `None` means the contract.
     pub(crate) wit: Option<&'a str>,
     pub(crate) describe: &'a str,
     pub(crate) configure: &'a str,
-    /// Runs in every round but the self-test: what it leaves is where the answer lies.
+    /// Runs in every round except the self-test, and leaves the address of the answer.
     pub(crate) assign: String,
 }
 
 impl<'a> Plan<'a> {
-    /// A healthy policy that has no settings, and says so of any.
+    /// A healthy policy that has no settings, and refuses any.
     pub(crate) fn new(name: &'a str) -> Self {
         Self {
             name,
@@ -97,7 +98,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The same with something to do before it answers well.
+    /// Like [`Self::new`], but does something before it answers well.
     pub(crate) fn first(name: &'a str, harm: &str) -> Self {
         Self {
             assign: format!("{harm}\n{HEALTHY}"),
@@ -105,7 +106,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The same with another answer.
+    /// Like [`Self::new`], with another answer.
     pub(crate) fn answers(name: &'a str, answer: &str) -> Self {
         Self {
             assign: answer.to_owned(),
@@ -113,7 +114,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The component.
+    /// Returns the component.
     pub(crate) fn component(&self) -> Vec<u8> {
         ComponentEncoder::default()
             .module(&self.core())
@@ -123,7 +124,7 @@ impl<'a> Plan<'a> {
             .expect("a component")
     }
 
-    /// The core module with embedded WIT, as a plain linker leaves it.
+    /// Returns the core module with embedded WIT, as a plain linker leaves it.
     pub(crate) fn core(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
         let mut package = resolve
@@ -147,7 +148,7 @@ impl<'a> Plan<'a> {
         module
     }
 
-    /// The module as text.
+    /// Returns the module as text.
     fn text(&self) -> String {
         let mut texts = Texts::default();
         let mut description = Vec::new();
@@ -313,7 +314,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Texts, one behind the other, as data of a module.
+/// Texts, one after the other, as data of a module.
 #[derive(Default)]
 struct Texts {
     used: u32,
@@ -321,7 +322,7 @@ struct Texts {
 }
 
 impl Texts {
-    /// Adds one, and returns where it lies and how long it is.
+    /// Adds a text, and returns its address and length.
     fn add(&mut self, text: &str) -> (u32, u32) {
         let at = 1024 + self.used;
         let length = u32::try_from(text.len()).expect("a short text");
@@ -332,7 +333,7 @@ impl Texts {
     }
 }
 
-/// Bytes at an address, as the text format has them.
+/// Formats bytes at an address for the text format.
 fn literal(at: u32, bytes: &[u8]) -> String {
     let bytes: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
     format!("(data (i32.const {at}) \"{bytes}\")\n")
@@ -347,7 +348,7 @@ pub(crate) fn healthy(name: &str, version: &str) -> Vec<u8> {
     .component()
 }
 
-/// The same component with more bytes in it, which mean nothing.
+/// Returns the same component with additional bytes that mean nothing.
 pub(crate) fn padded(mut component: Vec<u8>, bytes: usize) -> Vec<u8> {
     let mut section = b"\x07padding".to_vec();
     section.resize(section.len() + bytes, b'.');
@@ -372,7 +373,7 @@ pub(crate) fn counting(from: u64) -> String {
     )
 }
 
-/// Wants more memory before it answers, and stops where it does not get it.
+/// Wants more memory before it answers, and stops if it does not get it.
 pub(crate) fn wanting(mebibytes: u32) -> String {
     format!(
         "(if (i32.eq (memory.grow (i32.const {})) (i32.const -1)) (then (unreachable)))",
@@ -380,12 +381,12 @@ pub(crate) fn wanting(mebibytes: u32) -> String {
     )
 }
 
-/// Calls itself so many times before it answers; a level takes 16 bytes or more.
+/// Calls itself this many times before it answers; a level takes 16 bytes or more.
 pub(crate) fn nesting(levels: i32) -> String {
     format!("(drop (call $deep (i32.const {levels})))")
 }
 
-/// Logs so many lines before it answers.
+/// Logs this many lines before it answers.
 pub(crate) fn logging(lines: u32) -> String {
     format!(
         "(loop $again
@@ -395,7 +396,7 @@ pub(crate) fn logging(lines: u32) -> String {
     )
 }
 
-/// Answers well, with a term of no points whose name has so many bytes.
+/// Answers well, with a term of no points whose name has this many bytes.
 pub(crate) fn wordy(bytes: usize) -> String {
     format!(
         "(local.set $base (call $room (i32.const {bytes})))
@@ -405,7 +406,7 @@ pub(crate) fn wordy(bytes: usize) -> String {
     )
 }
 
-/// Answers well, with a term of no points for the first task where that is assigned.
+/// Answers well, with a term of no points if the first task is assigned.
 fn naming(name: &str, length: usize) -> String {
     format!(
         "(drop {HEALTHY})
@@ -420,7 +421,7 @@ fn naming(name: &str, length: usize) -> String {
     )
 }
 
-/// The first decision assigns the first session, where there are both.
+/// The first decision assigns the first session, if there are both.
 fn first_to_first(and: &str) -> String {
     format!(
         "(drop {ALL_WAIT})
@@ -446,8 +447,8 @@ const TELEPATHY: &str = "
     }
 ";
 
-/// A world with files, variables and names of other machines. Types are written out as far as
-/// they are used.
+/// A world with files, variables and names of other machines. Only the parts of the types that are
+/// used are written out.
 const OUTSIDE: &str = "
     package test:outside;
     world policy {
@@ -495,8 +496,8 @@ const OUTSIDE: &str = "
     }
 ";
 
-/// A policy that looks for files, variables, arguments and the network, and stops with an error
-/// where it finds any.
+/// A policy that looks for files, variables, arguments and the network, and stops with an error if
+/// it finds any.
 fn looking_outside() -> Plan<'static> {
     Plan {
         wit: Some(OUTSIDE),
@@ -528,12 +529,12 @@ fn looking_outside() -> Plan<'static> {
     }
 }
 
-/// The head of a file that wasmtime compiled: an ELF file of its own kind, for a component.
+/// The header of a file that wasmtime compiled: an ELF file of its own kind, for a component.
 fn precompiled() -> Vec<u8> {
     let mut elf = vec![0; 64];
-    // 64 bits, the low byte first, version 1, and the number of the system: wasmtime's.
+    // 64 bits, little-endian, version 1, and wasmtime's own number for the system.
     elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\xc8");
-    // The version once more; the flag of a component; how long this head is.
+    // The version again; the flag of a component; the length of this header.
     elf[20] = 1;
     elf[48] = 2;
     elf[52] = 64;
@@ -544,7 +545,7 @@ fn precompiled() -> Vec<u8> {
 const CONTROL: &str = "red \x1b[31m title \x1b]0;owned\x07 clear \x1b[2J\r\nnext";
 
 /// A policy that puts control characters wherever people read its words: in a line of the log, in
-/// the reason of a task that waits, and in the name of a term where one is assigned.
+/// the reason of a waiting task, and in the name of a term if a task is assigned.
 pub(crate) fn control(name: &str, assigns: bool) -> Vec<u8> {
     let answer = if assigns {
         naming(&format!("i32.const {REASON}"), CONTROL.len())
@@ -560,7 +561,7 @@ pub(crate) fn control(name: &str, assigns: bool) -> Vec<u8> {
     .component()
 }
 
-/// All that do harm or try to, each with when and in which words.
+/// Returns all harmful policies, each with when it fails and in which words.
 pub(crate) fn all() -> Vec<Saboteur> {
     use Round::{Busy, Target, Task, TwoTasks};
     use When::{AtLoad, Harmless, InARound};
@@ -725,7 +726,7 @@ pub(crate) fn all() -> Vec<Saboteur> {
     ]
 }
 
-/// Assigns a task with constraints to the first session that they leave out.
+/// Assigns a task with constraints to the first session that they exclude.
 const FORBIDDEN: &str = "
     (if (local.get $count) (then
         (if (i32.load8_u offset=76 (local.get $tasks)) (then

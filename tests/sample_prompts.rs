@@ -1,8 +1,8 @@
-//! Prompts that people write, and those that a composer would take for something else.
+//! Prompts as people write them, and texts that a composer would take for something else.
 
 use crate::world::World;
 
-/// Ordinary prompts: of one line and of many, long, with tabs, and with long answers.
+/// Ordinary prompts: with one line and with many, long, with tabs, and with long answers.
 pub(crate) fn ordinary() -> Vec<String> {
     let mut prompts = vec![
         "plain".to_owned(),
@@ -27,7 +27,7 @@ pub(crate) fn ordinary() -> Vec<String> {
     prompts
 }
 
-/// Prompts that would be something else than a prompt: commands, ends, lists, images, new lines.
+/// Texts that would be something other than a prompt: commands, ends, lists, images, new lines.
 pub(crate) fn awkward(image: &str) -> Vec<String> {
     let words = [
         "/clear x",
@@ -75,7 +75,7 @@ pub(crate) fn awkward(image: &str) -> Vec<String> {
     prompts
 }
 
-/// A red square of PNG.
+/// A red square as PNG.
 pub(crate) const IMAGE: &[u8] = &[
     0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0,
     1, 0, 0, 0, 1, 8, 2, 0, 0, 0, 0x90, 0x77, 0x53, 0xde, 0, 0, 0, 12, b'I', b'D', b'A', b'T', 8,
@@ -83,7 +83,7 @@ pub(crate) const IMAGE: &[u8] = &[
     b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Asserts that a model was asked what the prompt says: with words around it where its agent needs them.
+/// Asserts that the model was asked the prompt itself, with words around it if the agent needs them.
 #[track_caller]
 pub(crate) fn was_asked(world: &World, id: u64, prompt: &str) {
     let output = String::from_utf8(world.output(id)).expect("UTF-8");

@@ -1,4 +1,5 @@
-//! Who may run a task: targets, labels, pauses, protected sessions, providers; and who is listed.
+//! Which sessions may run a task: targets, labels, pauses, protected sessions, providers; and which
+//! sessions are listed.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::world::{Daemon, Pane, Shell, World, assert_calm, eventually, stays};
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
 
-/// Sessions in bash, all idle under a daemon.
+/// Starts sessions in bash and a daemon, and waits until they are idle.
 fn sessions(world: &World, names: &[&str]) -> Daemon {
     for name in names {
         world.session(name, Shell::Bash);
@@ -20,7 +21,7 @@ fn sessions(world: &World, names: &[&str]) -> Daemon {
     daemon
 }
 
-/// Asserts that a task stays pending and was never tried.
+/// Asserts that a task stays pending and was never attempted.
 #[track_caller]
 fn stays_pending(world: &World, id: u64) {
     stays(|| world.show(id)["status"].clone());
@@ -38,7 +39,7 @@ fn has(world: &World, session: &str, field: &str, value: &Value) {
     });
 }
 
-/// Waits until it is said of a session, with a reason, that it is paused.
+/// Waits until a session is reported as paused, with a reason.
 #[track_caller]
 fn is_paused(world: &World, session: &str) {
     eventually(|| match world.session_entry(session) {
@@ -52,7 +53,7 @@ fn is_paused(world: &World, session: &str) {
     });
 }
 
-/// Waits until nothing of a pause is said of a session any more.
+/// Waits until a session is no longer reported as paused.
 #[track_caller]
 fn is_not_paused(world: &World, session: &str) {
     eventually(|| match world.session_entry(session) {
@@ -69,7 +70,7 @@ fn others_stand_in_for_a_target_only_where_asked() {
     world.session_is("there", "idle");
     let strict = ["--target", "there"];
     let lenient = ["--target", "there", "--target-fallback"];
-    // It is the first choice, also when others have been idle for longer.
+    // It is the first choice, even if others have been idle for longer.
     for _ in 0..3 {
         let task = world.completed(world.shell_with(&lenient, "true"));
         assert_eq!(task["session"], "there", "{task:#}");
@@ -116,7 +117,7 @@ fn labels_are_kept_and_may_be_required() {
         assert_eq!(task["session"], "two", "{task:#}");
     }
 
-    // All that are required, in one session.
+    // All required labels, in one session.
     let both = [&gpu[..], &["--require-label", "tier=slow"]].concat();
     let waits = world.shell_with(&both, "true");
     reason_says(&world, waits, &["tier"]);
@@ -126,14 +127,14 @@ fn labels_are_kept_and_may_be_required() {
     label(&["two", "tier=slow"]);
     assert_eq!(world.completed(waits)["session"], "two");
 
-    // They belong to the pane that the name meant: another daemon has them.
+    // They belong to the pane that the name meant, and another daemon knows them.
     drop(daemon);
     let _daemon = world.daemon();
     let kept = json!({"gpu": "yes", "tier": "slow"});
     has(&world, "two", "labels", &kept);
     let task = world.completed(world.shell_with(&both, "true"));
     assert_eq!(task["session"], "two", "{task:#}");
-    // Another session that is called so later does not, until it is given them.
+    // Another session that gets the name later does not have them until they are set again.
     world.tmux(&["kill-session", "-t", "=two"]);
     world.session("two", Shell::Bash);
     has(&world, "two", "labels", &json!({}));
@@ -196,7 +197,7 @@ fn a_paused_session_takes_nothing_new() {
     reason_says(&world, waits, &["paused"]);
     stays_pending(&world, waits);
     is_not_paused(&world, "other");
-    // The one that was idle for longer is passed over.
+    // The session that was idle for longer is skipped.
     for _ in 0..3 {
         assert_eq!(world.completed(world.shell("true"))["session"], "other");
     }
@@ -208,7 +209,7 @@ fn a_paused_session_takes_nothing_new() {
         );
     }
 
-    // It outlives the daemon, and needs none.
+    // The pause outlives the daemon, and needs none.
     drop(daemon);
     world.assigner(&["resume", "corner"]).succeeded();
     world.assigner(&["pause", "corner"]).succeeded();
@@ -253,7 +254,7 @@ fn a_provider_or_everything_may_be_paused() {
         let id = world.shell("echo resumed");
         reason_says(&world, id, &["paused"]);
         is_paused(&world, "one");
-        // Also one that comes only now.
+        // Also a session that is only created now.
         world.session(new, Shell::Bash);
         is_paused(&world, new);
         stays_pending(&world, id);
@@ -296,13 +297,13 @@ fn excluded_and_protected_sessions_are_left_alone() {
         });
     }
 
-    // However well they would suit.
+    // However well they would fit.
     for dir in &dirs[..3] {
         let task = world.completed(world.shell_with(&["-w", dir], "true"));
         let session = task["session"].as_str().expect("a session");
         assert!(names[3..].contains(&session), "{task:#}");
     }
-    // Names that are only similar are free.
+    // Names that are only similar are not affected.
     for (name, dir) in names[4..].iter().zip(&dirs[4..]) {
         let task = world.completed(world.shell_with(&["-w", dir, "--target", name], "true"));
         assert_eq!(task["session"], *name, "{task:#}");
@@ -362,7 +363,7 @@ fn prompts_wait_for_the_providers_they_name() {
         assert_eq!(task["attempts"], json!([]), "{task:#}");
     }
     assert!(!world.path("work/typed").exists());
-    // Who may have it, in the sender's order, is shown.
+    // The providers that may have it are shown in the sender's order.
     let shown = world.show(prompts[0]).to_string();
     let places = ["claude", "codex", "gemini"].map(|name| shown.find(name));
     assert!(
@@ -370,7 +371,7 @@ fn prompts_wait_for_the_providers_they_name() {
         "{shown}"
     );
 
-    // A command goes to a shell and to nothing else.
+    // A command goes only to a shell.
     let wrong: [&[&str]; 3] = [
         &["--provider", "claude"],
         &["--providers", "claude,codex"],
@@ -387,7 +388,7 @@ fn prompts_wait_for_the_providers_they_name() {
     assert_eq!(listed.as_array().map(Vec::len), Some(prompts.len() + 1));
 }
 
-/// The names that `sessions` lists with some options, sorted.
+/// Returns the names that `sessions` lists with these options, sorted.
 #[track_caller]
 fn listed(world: &World, options: &[&str]) -> Vec<String> {
     let answer = world.json(&[&["sessions"][..], options].concat());

@@ -1,4 +1,4 @@
-//! The whole path of a command, in each of the shells: context, prerequisites, exit code.
+//! A command's complete path, in each of the shells: context, prerequisites, exit code.
 
 use std::fs;
 
@@ -66,7 +66,7 @@ fn directory_and_variables_persist_in_the_session() {
         seat.pane.line("echo \"seen: $COLOUR\"");
         seat.pane.shows("seen: green");
         seat.pane.prompt();
-        // What a command itself does to the session stays as well.
+        // What the command itself does to the session stays, too.
         seat.run("cd /");
         assert_eq!(seat.run("pwd"), "/\n");
     });
@@ -144,7 +144,7 @@ fn a_directory_that_is_gone_fails_the_task_before_it_runs() {
     });
 }
 
-/// A command line that ends when there is a file `go` in the directory.
+/// Returns a command line that ends when there is a file `go` in the directory.
 fn wait_for_go(shell: Shell) -> &'static str {
     match shell {
         Shell::Fish => "while test ! -e go; sleep 0.02; end",
@@ -195,7 +195,7 @@ fn a_syntax_error_fails_the_task_and_leaves_the_session_usable() {
     });
 }
 
-/// bash dies of an open `$(` at the end of a file that it sources, some prompts later.
+/// bash dies from an open `$(` at the end of a file that it sources, some prompts later.
 #[test]
 fn a_command_with_an_open_substitution_does_not_end_its_shell() {
     in_each_shell(|seat| {
@@ -207,7 +207,7 @@ fn a_command_with_an_open_substitution_does_not_end_its_shell() {
     });
 }
 
-/// A shell that another one takes the place of has told what the other does not know.
+/// When another shell replaces a shell, what the first one reported does not apply to the second.
 #[test]
 fn a_shell_that_was_replaced_is_a_new_one() {
     in_each_shell(|seat| {
@@ -221,21 +221,21 @@ fn a_shell_that_was_replaced_is_a_new_one() {
         assert_eq!(seat.run("echo one"), "one\n");
         let id = seat.shell_with(&["--retries", "2"], &format!("echo ran >> ran; {again}"));
         let task = world.settled(id);
-        // dash tells by itself that it reads a line: then what it ran has failed.
+        // dash itself reports that it reads a line, so the command has failed.
         if seat.shell != Shell::Dash {
             assert_eq!(task["status"], "uncertain", "{task:#}");
             let ran = fs::read_to_string(seat.path("ran")).expect("it ran");
             assert_eq!(ran, "ran\n");
         }
         assert_eq!(seat.run("echo two"), "two\n");
-        // By a person.
+        // The same by a person.
         seat.pane.prompt();
         seat.pane.line(&format!("clear; {again}"));
         assert_eq!(seat.run("echo three"), "three\n");
     });
 }
 
-/// What a shell reads at its start is changed by one line, and comes back as it was.
+/// One line is added to a shell's startup file, and removing it restores the file.
 #[test]
 fn new_shells_tell_by_a_line_that_is_installed() {
     let world = World::new();
@@ -260,7 +260,7 @@ fn new_shells_tell_by_a_line_that_is_installed() {
     let rc = fs::read_to_string(&file).expect("read");
     assert_eq!(rc.matches("shell-init bash").count(), 1, "{rc}");
 
-    // Its prompt is one that nobody knows.
+    // Its prompt is not a known one.
     let home = world.path("home");
     let line = format!(
         "exec env HOME='{}' bash --rcfile '{}'",
@@ -310,7 +310,7 @@ fn a_command_cannot_close_its_wrapping() {
     });
 }
 
-/// Once it has had a job, a shell says itself whether its line is a new one.
+/// Once it has had a job, a shell itself says whether its line is a new one.
 #[test]
 fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
     in_each_shell(|seat| {
@@ -319,7 +319,7 @@ fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
         }
         let world = seat.world;
         assert_eq!(seat.run("echo first"), "first\n");
-        // One that ends as a prompt does, and something unfinished.
+        // A line that ends like a prompt, and something unfinished.
         let unfinished = match seat.shell {
             Shell::Fish => "touch executed \\",
             _ => "touch executed '",
@@ -351,7 +351,7 @@ fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
     });
 }
 
-/// A job that reads its input by the line editor is at work, whatever its shell looks like.
+/// A job that reads its input through the line editor is running, whatever its shell looks like.
 #[test]
 fn a_job_that_asks_by_the_line_editor_is_not_interrupted() {
     in_each_shell(|seat| {
@@ -366,7 +366,7 @@ fn a_job_that_asks_by_the_line_editor_is_not_interrupted() {
         world.until(id, "in_progress");
         let next = seat.shell("echo next");
         seat.pane.shows("Proceed?");
-        // Each of these is given and seen to end by further looks at all sessions.
+        // Each of these is assigned and seen to end by further looks at all sessions.
         let beside = format!("beside-{}", seat.name());
         world.session(&beside, Shell::Bash);
         for _ in 0..5 {
@@ -384,7 +384,7 @@ fn a_job_that_asks_by_the_line_editor_is_not_interrupted() {
     });
 }
 
-/// What became of a command is not known where its shell has gone without a word: it is not run again.
+/// If its shell disappears without a report, a command's end is unknown, and it is not run again.
 #[test]
 fn a_command_whose_end_is_not_known_is_not_run_again() {
     in_each_shell(|seat| {
@@ -409,7 +409,7 @@ fn a_person_may_interrupt_a_job() {
         world.until(id, "in_progress");
         world.file_appears(&format!("{}/started", seat.name()));
         let task = eventually(|| {
-            // Between two commands a shell may miss one: a person presses it again.
+            // Between two commands a shell may miss the key, so a person presses it again.
             seat.pane.keys(&["C-c"]);
             let task = world.show(id);
             if is_settled(&task) {
@@ -444,7 +444,7 @@ fn commands_of_many_lines_run_whole() {
             assert_eq!(seat.run("cat <<END\n  kept $((1 + 1))\nEND"), "  kept 2\n");
             assert_eq!(seat.run("f() {\n echo in f\n}\nf"), "in f\n");
         }
-        // Each line is a command of its own: the last one counts.
+        // Each line is a separate command: the last one counts.
         let id = seat.shell("false\ntrue");
         world.completed(id);
         let id = seat.shell("true\nfalse");
@@ -503,7 +503,7 @@ fn hostile_values_and_directories_arrive_as_they_are() {
     });
 }
 
-/// People redefine commands that a job script may be made of.
+/// People redefine commands that a job script may use.
 #[test]
 fn aliases_and_options_of_the_session_do_no_harm() {
     in_each_shell(|seat| {
@@ -521,12 +521,12 @@ fn aliases_and_options_of_the_session_do_no_harm() {
     });
 }
 
-/// The same with commands that hardly anybody redefines.
+/// The same for commands that hardly anybody redefines.
 #[test]
 fn redefined_builtins_do_no_harm() {
     in_each_shell(|seat| {
         let setup: &[&str] = match seat.shell {
-            // Its prompt is made of the others.
+            // Its prompt uses the others.
             Shell::Fish => &["function export; false; end; function printf; false; end; clear"],
             Shell::Dash => {
                 &["alias export=false printf=false trap=false eval=false test=false; clear"]
@@ -540,7 +540,7 @@ fn redefined_builtins_do_no_harm() {
     });
 }
 
-/// Asserts that a session does its work after a person typed some lines into it.
+/// Asserts that a session still works after a person typed some lines into it.
 fn works_after(seat: &Seat<'_>, lines: &[&str]) {
     let world = seat.world;
     for line in lines {
@@ -559,8 +559,8 @@ fn works_after(seat: &Seat<'_>, lines: &[&str]) {
     failed_with(world, id, 6);
 }
 
-/// An interactive shell with `set -e` ends at the first command that fails: the exit code is
-/// known all the same, and the session is the user's loss.
+/// An interactive shell with `set -e` ends at the first command that fails: the exit code is still
+/// known, but the user loses the session.
 #[test]
 fn a_session_with_errexit_keeps_the_exit_code() {
     in_shells(&[Shell::Bash, Shell::Zsh, Shell::Dash], |seat| {
@@ -590,7 +590,7 @@ fn the_branch_of_a_session_is_seen() {
     assert_eq!(session["current_task"], Value::Null);
 }
 
-/// What a task leaves behind in the data directory must not hold its variables.
+/// What a task leaves in the data directory must not contain its variables.
 #[test]
 fn the_spool_is_empty_when_the_jobs_have_ended() {
     let world = World::new();

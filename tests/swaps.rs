@@ -1,4 +1,5 @@
-//! Another policy while the daemon runs: by a changed file, by `policy use`, a thousand times.
+//! Switching the policy while the daemon runs: by a changed file, by `policy use`, a thousand
+//! times.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -39,7 +40,7 @@ impl From<Vec<u8>> for Component {
     }
 }
 
-/// The default policy, as it is built in.
+/// Returns the default policy, as built in.
 pub(crate) fn built_in() -> Component {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = host.parent().expect("the workspace");
@@ -47,7 +48,7 @@ pub(crate) fn built_in() -> Component {
     fs::read(file).expect("the default policy").into()
 }
 
-/// The same component with a section more: it means nothing, and makes another hash.
+/// Returns the same component with an additional section, which means nothing but changes the hash.
 fn marked(bytes: &[u8], mark: &str) -> Vec<u8> {
     let name = "mark";
     let short = |length: usize| -> u8 {
@@ -61,18 +62,18 @@ fn marked(bytes: &[u8], mark: &str) -> Vec<u8> {
     marked
 }
 
-/// The default policy under another hash.
+/// Returns the default policy with another hash.
 pub(crate) fn variant(mark: &str) -> Component {
     marked(&built_in().bytes, mark).into()
 }
 
-/// Puts a policy into the policies directory, under a name.
+/// Writes a policy to the directory of policies, under a name.
 pub(crate) fn put(world: &World, name: &str, component: &Component) {
     let dir = world.mkdir("home/.config/assigner/policies");
     fs::write(format!("{dir}/{name}.wasm"), &component.bytes).expect("a file");
 }
 
-/// Puts variants of the default policy into the policies directory, each under its mark.
+/// Writes variants of the default policy to the directory of policies, each under its mark.
 pub(crate) fn put_variants<const N: usize>(world: &World, names: [&str; N]) -> [Component; N] {
     names.map(|name| {
         let component = variant(name);
@@ -81,12 +82,12 @@ pub(crate) fn put_variants<const N: usize>(world: &World, names: [&str; N]) -> [
     })
 }
 
-/// What `status` says of the policy.
+/// Returns what `status` says about the policy.
 pub(crate) fn policy(world: &World) -> Value {
     world.json(&["status"])["daemon"]["policy"].clone()
 }
 
-/// Waits until the daemon uses a policy and has nothing against it, and returns what `status`
+/// Waits until the daemon uses a policy and reports nothing against it, and returns what `status`
 /// says.
 #[track_caller]
 pub(crate) fn is_live(world: &World, component: &Component) -> Value {
@@ -100,7 +101,7 @@ pub(crate) fn is_live(world: &World, component: &Component) -> Value {
     })
 }
 
-/// Asserts that a task's only attempt is of a policy.
+/// Asserts that a policy decided a task's only attempt.
 #[track_caller]
 fn was_by(task: &Value, component: &Component) {
     let attempts = task["attempts"].as_array().expect("attempts");
@@ -109,7 +110,7 @@ fn was_by(task: &Value, component: &Component) {
     assert_eq!(*sha256, component.sha256.as_str(), "{task:#}");
 }
 
-/// Runs a task, which must be of a policy.
+/// Runs a task, and asserts that a policy decided it.
 #[track_caller]
 fn runs_by(world: &World, component: &Component) {
     was_by(&world.completed(world.shell("true")), component);
@@ -140,13 +141,13 @@ fn is_left_waiting(world: &World, id: u64) {
     assert_eq!(task["attempts"], json!([]), "{task:#}");
 }
 
-/// What happened to the policy so far, the oldest first.
+/// Returns what has happened to the policy so far, the oldest first.
 fn history(world: &World) -> Vec<Value> {
     let rows = world.json(&["policy", "history"]);
     rows.as_array().expect("rows").clone()
 }
 
-/// Rows as `cause outcome`.
+/// Formats rows as `cause outcome`.
 fn outcomes(rows: &[Value]) -> Vec<String> {
     let word = |row: &Value, name: &str| row[name].as_str().expect("a word").to_owned();
     rows.iter()
@@ -154,7 +155,7 @@ fn outcomes(rows: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// The hashes of the policies that became live, in that order.
+/// Returns the hashes of the policies that became live, in that order.
 fn lives(rows: &[Value]) -> Vec<String> {
     rows.iter()
         .filter(|row| row["outcome"] == "live")
@@ -162,7 +163,7 @@ fn lives(rows: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// Gives a file another content at once: it is written beside, and takes the name.
+/// Replaces a file's content at once: a new file is written beside it and takes its name.
 fn replace(file: &Path, bytes: &[u8]) {
     let beside = file.with_extension("new");
     fs::write(&beside, bytes).expect("a file");
@@ -180,7 +181,7 @@ fn a_changed_file_is_taken() {
     is_live(&world, &first);
     runs_by(&world, &first);
 
-    // A task that runs meanwhile goes on, and is of the policy that gave it away.
+    // A task that runs meanwhile continues, and keeps the policy that assigned it.
     let running = world.shell(&format!("{HOLD}; echo end >> log"));
     world.until(running, "in_progress");
     replace(&file, &second.bytes);
@@ -193,12 +194,12 @@ fn a_changed_file_is_taken() {
     assert_eq!(world.lines("log"), ["end"]);
     runs_by(&world, &second);
 
-    // Written over, as `cp` does it.
+    // Overwritten, as `cp` does it.
     fs::write(&file, &third.bytes).expect("a file");
     is_live(&world, &third);
     runs_by(&world, &third);
 
-    // Another policy altogether.
+    // A completely different policy.
     let other = Component::from(healthy("newcomer", "2.5.0"));
     replace(&file, &other.bytes);
     let live = is_live(&world, &other);
@@ -239,7 +240,7 @@ fn a_half_written_file_is_taken_when_it_is_whole() {
     is_live(&world, &second);
     runs_by(&world, &second);
 
-    // Piece by piece: whatever is thought of the pieces, the whole is taken.
+    // Piece by piece: whatever happens with the pieces, the complete file is used.
     let mut writer = File::create(&file).expect("a file");
     for piece in third.bytes.chunks(third.bytes.len() / 16) {
         writer.write_all(piece).expect("a piece");
@@ -262,7 +263,7 @@ fn a_broken_file_changes_nothing() {
     fs::write(&file, &live.bytes).expect("a file");
     let daemon = world.daemon_with(&["--policy", &text(&file)]);
     is_live(&world, &live);
-    // The last two are good files, of nothing.
+    // The last two are valid WebAssembly files, but not policies.
     let broken: [&[u8]; 5] = [
         b"this is not wasm",
         b"",
@@ -293,7 +294,7 @@ fn a_broken_file_changes_nothing() {
         let text = world.assigner(&["status"]).succeeded().text();
         assert!(text.contains(line.as_str()), "no {line:?}: {text}");
 
-        // What is mended is taken.
+        // A repaired file is used.
         live = variant(&format!("mended {number}"));
         replace(&file, &live.bytes);
         is_live(&world, &live);
@@ -314,7 +315,7 @@ fn a_broken_file_changes_nothing() {
     assert_calm(&daemon.log());
 }
 
-/// A file that does not take the settings that are in force is of no use either.
+/// A file that does not accept the current settings cannot be used either.
 #[test]
 fn settings_outlive_a_changed_file() {
     let world = World::new();
@@ -360,7 +361,7 @@ fn a_deleted_file_is_no_loss() {
     assert_calm(&daemon.log());
 }
 
-/// As a build does it that begins with an empty directory.
+/// As in a build that begins with an empty directory.
 #[test]
 fn a_directory_that_is_made_anew_is_looked_into() {
     let world = World::new();
@@ -381,7 +382,7 @@ fn a_directory_that_is_made_anew_is_looked_into() {
     }
 }
 
-/// Runs a task, which must be of one of these policies.
+/// Runs a task, and asserts that one of these policies decided it.
 #[track_caller]
 fn runs_by_one_of(world: &World, components: &[&Component]) {
     let task = world.completed(world.shell("true"));
@@ -407,24 +408,24 @@ fn a_file_behind_a_link_is_followed() {
     is_live(&world, &first);
     runs_by(&world, &first);
 
-    // What it leads to has changed.
+    // The target of the link has changed.
     replace(&here, &second.bytes);
     is_live(&world, &second);
     runs_by(&world, &second);
 
-    // It leads elsewhere.
+    // The link leads to another file.
     let beside = link.with_extension("new");
     symlink(&there, &beside).expect("a link");
     fs::rename(&beside, &link).expect("a name");
     is_live(&world, &third);
     runs_by(&world, &third);
-    // It leads nowhere.
+    // The link leads nowhere.
     fs::remove_file(&there).expect("a file");
     stays(|| policy(&world)["sha256"].clone());
     runs_by(&world, &third);
 }
 
-/// Releases lie side by side, and one link says which of them is the current one.
+/// Releases are side by side, and one link names the current one.
 #[test]
 fn a_link_to_a_directory_is_followed() {
     let world = World::new();
@@ -445,7 +446,7 @@ fn a_link_to_a_directory_is_followed() {
     runs_by(&world, &releases[1]);
 }
 
-/// However fast it changes, the last content is the one that counts.
+/// However fast it changes, the last content counts.
 #[test]
 fn a_file_that_does_not_rest() {
     let world = World::new();
@@ -467,7 +468,7 @@ fn a_file_that_does_not_rest() {
         } else {
             fs::write(&file, &last.bytes).expect("a file");
         }
-        // Some are given the time to become live.
+        // Some get the time to become live.
         thread::sleep(Duration::from_millis(number % 7 * 40));
     }
     let live = is_live(&world, &last);
@@ -522,7 +523,7 @@ fn a_policy_is_used_when_the_command_says_so() {
         assert!(live["refused"].is_null(), "{live:#}");
         runs_by(&world, component);
     }
-    // Its file is followed from now on, and the former one's no more.
+    // From now on its file is watched, and the previous one's no longer.
     put(&world, "first", &variant("nobody's"));
     let fourth = variant("fourth");
     replace(Path::new(&path), &fourth.bytes);
@@ -605,7 +606,7 @@ fn what_cannot_be_used_changes_nothing() {
         is_refused(&world, "");
         is_still(&first);
     }
-    // Nor is any of it remembered.
+    // None of it is remembered either.
     daemon.kill();
     let daemon = world.daemon();
     is_still(&first);
@@ -663,7 +664,7 @@ fn without_a_daemon_the_next_one_uses_it() {
     runs_by(&world, &built_in());
 }
 
-/// What no daemon has tried yet must not keep the next one from starting.
+/// A choice that no daemon has tried yet must not keep the next one from starting.
 #[test]
 fn a_choice_that_breaks_before_it_is_tried_is_refused() {
     let world = World::new();
@@ -684,7 +685,7 @@ fn a_choice_that_breaks_before_it_is_tried_is_refused() {
     assert!(outcomes.contains(&"use refused".to_owned()), "{rows:#?}");
     daemon.logs("cannot be used");
     drop(daemon);
-    // One that had decided is another matter: nobody wants another policy without a word.
+    // A policy that has already decided is different: nobody wants another one without being told.
     let file = world.path("home/.config/assigner/policies/first.wasm");
     replace(&file, b"broken");
     let refused = world.assigner(&["run"]);
@@ -711,7 +712,7 @@ fn who_says_which_policy_it_is() {
     is_live(&world, &third);
     runs_by(&world, &third);
     drop(daemon);
-    // That was for one run.
+    // That applied to one run.
     let daemon = world.daemon();
     is_live(&world, &second);
 
@@ -730,7 +731,7 @@ fn who_says_which_policy_it_is() {
     drop(daemon);
     let _daemon = world.daemon_with(&["--policy", "default"]);
     is_live(&world, &built_in());
-    // A daemon that was told by a flag listens as well.
+    // A daemon with a policy from a flag also obeys `policy use`.
     world.json(&["policy", "use", "second"]);
     assert_eq!(policy(&world)["sha256"], second.sha256.as_str());
 }
@@ -754,7 +755,7 @@ fn settings_decide() {
     };
     let waits = world.shell_with(&["-w", &far], "pwd");
     is_left_waiting(&world, waits);
-    // The same policy with another setting, and nothing else happens.
+    // The same policy with another setting, and nothing else changes.
     let settings = using(&["when-no-match=any"]);
     assert_eq!(settings["when-no-match"], "any", "{settings}");
     assert_eq!(world.completed(waits)["output"], format!("{far}\n"));
@@ -768,7 +769,7 @@ fn settings_decide() {
     let task = world.completed(waits);
     assert_eq!(task["attempts"][0]["rankings"][0]["points"], 50, "{task:#}");
 
-    // They are remembered as well as the policy is.
+    // They are remembered, like the policy.
     daemon.kill();
     let _daemon = world.daemon();
     let live = is_live(&world, &built_in());
@@ -796,7 +797,7 @@ fn settings_come_from_the_configuration_and_from_flags() {
     let settings = is_live(&world, &second)["settings"].clone();
     assert_eq!(settings["min-score"], 70, "{settings}");
     assert_eq!(settings["variable"], 4, "{settings}");
-    // Its own table stands in for the common one.
+    // Its own table replaces the common one.
     let settings = using("first", &[]);
     assert_eq!(settings["branch"], 5, "{settings}");
     assert_ne!(settings["min-score"], 70, "{settings}");
@@ -888,7 +889,7 @@ fn the_history_has_a_row_for_each_change() {
     }
 }
 
-/// What a daemon holds: memory in KiB, and open files. None where the system does not tell.
+/// Returns what a daemon uses: memory in KiB, and open files. `None` if the system does not say.
 fn footprint(pid: u32) -> Option<(u64, usize)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -897,7 +898,7 @@ fn footprint(pid: u32) -> Option<(u64, usize)> {
     Some((memory, files))
 }
 
-/// Three sessions work off what one person queues while another changes the policy without end.
+/// Three sessions work through one person's tasks while another person keeps changing the policy.
 #[test]
 fn a_thousand_swaps_under_load() {
     let world = World::new();
@@ -930,7 +931,7 @@ fn a_thousand_swaps_under_load() {
             }
             before
         });
-        // Spread over all of the swaps.
+        // Spread over all of the switches.
         let ids: Vec<u64> = (0..TASKS)
             .map(|number| {
                 while swapped.load(Ordering::Relaxed) * TASKS < number * SWAPS
@@ -977,7 +978,7 @@ fn a_thousand_swaps_under_load() {
     for (number, sha256) in (1..).zip(lives(&swaps)) {
         assert_eq!(sha256, copies[number % names.len()].sha256, "swap {number}");
     }
-    // What was swapped out is gone: a copy that stayed would count nine hundred times.
+    // What was replaced is gone: a leaked copy would count nine hundred times.
     if let (Some((memory, files)), Some((memory_after, files_after))) = (before, after) {
         assert!(
             memory_after < memory + 256 * 1024,
@@ -991,7 +992,7 @@ fn a_thousand_swaps_under_load() {
     assert_calm(&daemon.log());
 }
 
-/// The daemon dies while somebody changes the policy, and the next one knows what it was told.
+/// The daemon dies while somebody changes the policy, and the next one knows the last choice.
 #[test]
 fn killed_while_policies_change() {
     let world = World::new();
@@ -1018,7 +1019,7 @@ fn killed_while_policies_change() {
                     changed.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            // Sooner in one round, later in another: the moment is the test's input.
+            // Earlier in one round, later in another: the moment is the test's input.
             eventually(|| match changed.load(Ordering::Relaxed) {
                 count if count > round * 2 => Ok(()),
                 count => Err(format!("{count} changes")),

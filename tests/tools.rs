@@ -1,10 +1,10 @@
-//! Shells, and a git, that a machine may not have. Many tests run in each shell that is there; what is
-//! missing is counted and named here.
+//! Shells, and a git, that a machine may not have. Many tests run in each installed shell; the
+//! missing ones are counted and named here.
 
 use crate::world::{Shell, World, finish};
 use assigner_needs::needs;
 
-/// A session in it takes a task.
+/// Asserts that a session in this shell takes a task.
 fn takes_a_task(shell: Shell) {
     let world = World::new();
     world.session("only", shell);

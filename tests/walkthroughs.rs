@@ -1,4 +1,4 @@
-//! The walk through the earlier program, as its users know it, with the commands of this one.
+//! The walkthrough of the earlier program, as its users know it, with the commands of this one.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::context::{failed, git, repository, terms, time};
 use crate::queue::database;
 use crate::world::{Shell, World, eventually};
 
-/// The rows that a query gives, each as its columns with ` | ` between them.
+/// Returns the rows of a query, each as its columns with ` | ` between them.
 #[track_caller]
 fn ask(database: &Connection, query: &str) -> Vec<String> {
     let mut statement = database.prepare(query).expect("a query");
@@ -74,7 +74,7 @@ fn the_walk_through_of_the_earlier_program() {
     git(&world, &shop, &["checkout", "-q", "main"]);
     assert_eq!(answers(&database, branch, "main"), "");
 
-    // A directory that is none fails the task, says why, and holds up nobody.
+    // If the directory does not exist, the task fails and says why, and delays nobody.
     let missing = world.path("no/such/place").display().to_string();
     database
         .execute(
@@ -135,7 +135,7 @@ fn the_walk_through_of_the_earlier_program() {
         assert_eq!(sum, points, "{options:?}: {task:#}");
     }
 
-    // What was asked for stands in `prompts`, and how it went in the history.
+    // The request is in `prompts`, and the outcome in the history.
     let query = format!("SELECT metadata FROM prompts WHERE id = {id}");
     let metadata: Value = serde_json::from_str(&ask(&database, &query)[0]).expect("JSON");
     assert_eq!(metadata["working_dir"], shop.as_str(), "{metadata:#}");

@@ -1,5 +1,5 @@
-//! The harness: a temporary world with a tmux server, the binary, and daemons, each of which
-//! ends when its guard is dropped, also when a test panics.
+//! The harness: a temporary world with a tmux server, the binary, and daemons, each of which ends
+//! when its guard is dropped, even if a test panics.
 
 use assigner_needs::has;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything may take: far more than it should on a machine that does other things too.
+/// How long anything may take: far more than it should, on a machine that does other things too.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A directory with a home, a data directory and a tmux server of its own.
@@ -38,14 +38,14 @@ impl World {
         Self { root, data }
     }
 
-    /// The same with another data directory, given by its name below the world's.
+    /// Like [`Self::new`], with another data directory, given by its name below the world's.
     pub(crate) fn with_data_dir(name: &str) -> Self {
         let mut world = Self::new();
         world.data = world.root.path().join(name);
         world
     }
 
-    /// A path below the world's directory.
+    /// Returns a path below the world's directory.
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root
             .path()
@@ -54,24 +54,24 @@ impl World {
             .join(relative)
     }
 
-    /// A new directory below the world's, as text.
+    /// Makes a new directory below the world's, and returns its path as text.
     pub(crate) fn mkdir(&self, relative: &str) -> String {
         let path = self.path(relative);
         fs::create_dir_all(&path).expect("a directory");
         text(&path)
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
     }
 
-    /// The tmux server's socket.
+    /// Returns the tmux server's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path("s")
     }
 
-    /// A program in this world's environment and nothing of the caller's.
+    /// Returns a command with this world's environment and nothing of the caller's.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -91,7 +91,7 @@ impl World {
         command
     }
 
-    /// The binary, told where its data and its tmux are.
+    /// Returns the binary, configured with this world's data and tmux server.
     pub(crate) fn binary(&self) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_assigner"));
         command
@@ -129,7 +129,7 @@ impl World {
         self.send(&["--shell", "--", command])
     }
 
-    /// Queues a command line with more to it, and returns its number.
+    /// Queues a command line with options, and returns its number.
     pub(crate) fn shell_with(&self, options: &[&str], command: &str) -> u64 {
         self.send(&[&["--shell"], options, &["--", command]].concat())
     }
@@ -139,27 +139,27 @@ impl World {
         self.json(&["show", &id.to_string()])
     }
 
-    /// Every byte that a task printed.
+    /// Returns every byte that a task printed.
     pub(crate) fn output(&self, id: u64) -> Vec<u8> {
         self.assigner(&["output", &id.to_string()])
             .succeeded()
             .stdout
     }
 
-    /// Waits until a task has a status, and shows it.
+    /// Waits until a task has a status, and returns it.
     pub(crate) fn until(&self, id: u64, status: &str) -> Value {
         eventually(|| {
             let task = self.show(id);
             if task["status"] == status {
                 return Ok(task);
             }
-            // An end that is another than hoped for will not change any more.
+            // Another final state will not change any more.
             assert!(!is_settled(&task), "not {status}: {task:#}");
             Err(format!("task {id} is not {status}: {task:#}"))
         })
     }
 
-    /// Waits until a task has ended in whatever way, and shows it.
+    /// Waits until a task has ended in any way, and returns it.
     pub(crate) fn settled(&self, id: u64) -> Value {
         eventually(|| {
             let task = self.show(id);
@@ -171,19 +171,19 @@ impl World {
         })
     }
 
-    /// Waits until a task completed, and shows it.
+    /// Waits until a task completed, and returns it.
     pub(crate) fn completed(&self, id: u64) -> Value {
         self.until(id, "completed")
     }
 
-    /// Runs a command line to its end, which must be a good one, and returns what it printed.
+    /// Runs a command line, which must succeed, and returns what it printed.
     pub(crate) fn run(&self, command: &str) -> String {
         let id = self.shell(command);
         self.completed(id);
         String::from_utf8(self.output(id)).expect("text")
     }
 
-    /// The history of a task as `action: cause` lines.
+    /// Returns the history of a task as `action: cause` lines.
     pub(crate) fn history(&self, id: u64) -> Vec<String> {
         let rows = self.json(&["history", &id.to_string()]);
         rows.as_array()
@@ -193,7 +193,7 @@ impl World {
             .collect()
     }
 
-    /// What `explain` says of a task, once it says something.
+    /// Returns what `explain` says about a task, once it says something.
     pub(crate) fn reason(&self, id: u64) -> String {
         eventually(|| {
             let said = self.json(&["explain", &id.to_string()]);
@@ -204,7 +204,7 @@ impl World {
         })
     }
 
-    /// The entry of a session in `sessions --json`.
+    /// Returns the entry of a session in `sessions --json`.
     pub(crate) fn session_entry(&self, name: &str) -> Option<Value> {
         self.json(&["sessions"])
             .as_array()
@@ -227,7 +227,7 @@ impl World {
         self.daemon_with(&[])
     }
 
-    /// The same with more arguments.
+    /// Like [`Self::daemon`], with more arguments.
     pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
         let daemon = self.spawn_daemon(args);
         eventually(|| {
@@ -241,7 +241,7 @@ impl World {
         daemon
     }
 
-    /// Starts the daemon, and does not wait.
+    /// Starts the daemon without waiting.
     pub(crate) fn spawn_daemon(&self, args: &[&str]) -> Daemon {
         let log = tempfile::Builder::new()
             .prefix("log-")
@@ -263,7 +263,7 @@ impl World {
         Daemon { child, log }
     }
 
-    /// tmux on this world's server.
+    /// Returns a tmux command for this world's server.
     pub(crate) fn tmux_command(&self) -> Command {
         let mut command = self.command("tmux");
         command
@@ -308,7 +308,7 @@ impl World {
         pane
     }
 
-    /// The lines of a file in `work`; none where there is no such file.
+    /// Returns the lines of a file in `work`; empty if there is no such file.
     pub(crate) fn lines(&self, file: &str) -> Vec<String> {
         fs::read_to_string(self.path("work").join(file))
             .unwrap_or_default()
@@ -361,17 +361,17 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written so far, to standard output and error.
+    /// Returns what it has written so far, to standard output and error.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until a text stands in its log.
+    /// Waits until its log contains a text.
     pub(crate) fn logs(&self, text: &str) {
         eventually(|| {
             let log = self.log();
@@ -422,17 +422,17 @@ impl Drop for Daemon {
 /// A pane of this world's tmux server.
 pub(crate) struct Pane<'a> {
     world: &'a World,
-    /// Such as `%3`.
+    /// The id, such as `%3`.
     pub(crate) id: String,
 }
 
 impl<'a> Pane<'a> {
-    /// A pane by its id.
+    /// Returns the pane with this id.
     pub(crate) fn new(world: &'a World, id: String) -> Self {
         Self { world, id }
     }
 
-    /// What it shows.
+    /// Returns what the pane shows.
     pub(crate) fn screen(&self) -> String {
         self.world.tmux(&["capture-pane", "-p", "-t", &self.id])
     }
@@ -465,7 +465,7 @@ impl<'a> Pane<'a> {
         });
     }
 
-    /// Types keys as `tmux send-keys` names them.
+    /// Types keys by the names of `tmux send-keys`.
     pub(crate) fn keys(&self, keys: &[&str]) {
         self.world
             .tmux(&[&["send-keys", "-t", &self.id], keys].concat());
@@ -478,7 +478,7 @@ impl<'a> Pane<'a> {
         self.keys(&["Enter"]);
     }
 
-    /// A format of tmux, expanded for this pane.
+    /// Expands a tmux format for this pane.
     pub(crate) fn format(&self, format: &str) -> String {
         self.world
             .tmux(&["display-message", "-p", "-t", &self.id, format])
@@ -507,10 +507,10 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// All of them.
+    /// All the shells.
     pub(crate) const ALL: [Self; 4] = [Self::Bash, Self::Zsh, Self::Fish, Self::Dash];
 
-    /// Whether it is there; `tests/tools.rs` counts and names those that are not.
+    /// Returns whether it is installed; `tests/tools.rs` counts and names those that are not.
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::Bash => true,
@@ -520,7 +520,7 @@ impl Shell {
         }
     }
 
-    /// Those that are installed.
+    /// Returns the shells that are installed.
     pub(crate) fn installed() -> Vec<Self> {
         Self::ALL
             .into_iter()
@@ -528,7 +528,7 @@ impl Shell {
             .collect()
     }
 
-    /// Its program.
+    /// Returns the shell's program.
     pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -538,7 +538,7 @@ impl Shell {
         }
     }
 
-    /// How it is started without anybody's settings.
+    /// Returns the command that starts it without any user's settings.
     fn command_line(self) -> &'static str {
         match self {
             Self::Bash => "exec env 'PS1=$ ' bash --noprofile --norc",
@@ -549,7 +549,7 @@ impl Shell {
     }
 }
 
-/// A session in one of the shells, in a directory of its own, that takes tasks by its name.
+/// A session in one of the shells, in a directory of its own, whose tasks name it as their target.
 pub(crate) struct Seat<'a> {
     pub(crate) world: &'a World,
     pub(crate) shell: Shell,
@@ -564,17 +564,17 @@ impl<'a> Seat<'a> {
         Self { world, shell, pane }
     }
 
-    /// The session's name.
+    /// Returns the session's name.
     pub(crate) fn name(&self) -> &'static str {
         self.shell.program()
     }
 
-    /// A path below the session's directory.
+    /// Returns a path below the session's directory.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.world.path("work").join(self.name()).join(relative)
     }
 
-    /// A new directory below the session's, as text.
+    /// Makes a new directory below the session's, and returns its path as text.
     pub(crate) fn mkdir(&self, relative: &str) -> String {
         self.world
             .mkdir(&format!("work/{}/{relative}", self.name()))
@@ -585,14 +585,14 @@ impl<'a> Seat<'a> {
         self.shell_with(&[], command)
     }
 
-    /// Queues a command line with more to it for this session, and returns its number.
+    /// Queues a command line with options for this session, and returns its number.
     pub(crate) fn shell_with(&self, options: &[&str], command: &str) -> u64 {
         let target = ["--target", self.name()];
         self.world
             .shell_with(&[&target[..], options].concat(), command)
     }
 
-    /// Runs a command line to its end, which must be a good one, and returns what it printed.
+    /// Runs a command line, which must succeed, and returns what it printed.
     pub(crate) fn run(&self, command: &str) -> String {
         let id = self.shell(command);
         self.world.completed(id);
@@ -605,10 +605,10 @@ pub(crate) fn in_each_shell(body: impl Fn(&Seat<'_>) + Sync) {
     in_shells(&Shell::installed(), body);
 }
 
-/// The same with some of the shells.
+/// Like [`in_each_shell`], with some of the shells.
 pub(crate) fn in_shells(shells: &[Shell], body: impl Fn(&Seat<'_>) + Sync) {
     let world = World::new();
-    // The server ends with its last session; this one stays whatever the others do.
+    // The server ends with its last session; this one stays, whatever happens to the others.
     world.tmux(&["new-session", "-d", "-s", "keeper", "exec sleep 1000"]);
     let seats: Vec<Seat<'_>> = shells
         .iter()
@@ -630,10 +630,10 @@ pub(crate) fn in_shells(shells: &[Shell], body: impl Fn(&Seat<'_>) + Sync) {
     });
 }
 
-/// What a program answered.
+/// The result of a program.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Its exit code; none where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     /// Every byte of its standard output.
     pub(crate) stdout: Vec<u8>,
@@ -642,12 +642,12 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Its standard output as text.
+    /// Returns its standard output as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).expect("text")
     }
 
-    /// Its standard output as JSON.
+    /// Returns its standard output as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.stdout)
             .unwrap_or_else(|error| panic!("not JSON: {error}: {self:?}"))
@@ -675,7 +675,7 @@ impl Output {
     }
 }
 
-/// Asserts that a log or a message holds no panic and no backtrace.
+/// Asserts that a log or a message contains no panic and no backtrace.
 #[track_caller]
 pub(crate) fn assert_calm(text: &str) {
     for word in ["panicked", "backtrace", "RUST_BACKTRACE", "unwrap()"] {
@@ -693,7 +693,7 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Output {
         .expect("a program that starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
-    // A program that does not read its input closes the pipe: that is its right.
+    // A program that does not read its input may close the pipe.
     let writer = thread::spawn(move || {
         let _ = stdin.write_all(&input);
     });
@@ -729,7 +729,7 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     })
 }
 
-/// Asks again until there is an answer, and panics with the last refusal at the deadline.
+/// Asks repeatedly until there is an answer, and panics with the last refusal at the deadline.
 #[track_caller]
 pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + DEADLINE;
@@ -753,27 +753,27 @@ pub(crate) fn stays<T: PartialEq + std::fmt::Debug>(mut ask: impl FnMut() -> T) 
     }
 }
 
-/// Where tests build policies in Rust: in one place, so that the standard library is built once.
+/// Returns where tests build policies in Rust: a single place, so that the standard library is
+/// built once.
 pub(crate) fn policies_target() -> PathBuf {
     let profile = Path::new(env!("CARGO_BIN_EXE_assigner")).parent();
     let target = profile.and_then(Path::parent);
     target.expect("a target directory").join("policies")
 }
 
-/// A path as text.
+/// Returns a path as text.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("a path that is text").to_owned()
 }
 
-/// Whether a task, as `show --json` gives it, has ended.
+/// Returns whether a task, as `show --json` prints it, has ended.
 pub(crate) fn is_settled(task: &Value) -> bool {
     ["completed", "failed", "cancelled", "uncertain"]
         .iter()
         .any(|status| task["status"] == *status)
 }
 
-/// Sends a signal, or only asks where there is none to send, and says whether there was a
-/// process to take it.
+/// Sends a signal, or only checks if there is none to send, and returns whether the process exists.
 fn signal(pid: u32, signal: Option<Signal>) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;

@@ -1,7 +1,7 @@
 //! The queue and its sessions, for Rust programs: what the command line does, as a library.
 //!
-//! A [`Client`] works on a data directory, with or without a daemon: `assigner run` takes up what is
-//! queued.
+//! A [`Client`] works on a data directory, with or without a daemon: `assigner run` runs the tasks
+//! that it queues.
 //!
 //! ```
 //! use assigner::client::{Client, Selection};
@@ -13,7 +13,7 @@
 //! # let data = directory.path();
 //! let mut client = Client::open(data)?;
 //!
-//! // A command that belongs into a directory, onto a branch, and between certain variables.
+//! // A command that belongs in a directory, on a branch, and in an environment.
 //! let task = NewTask {
 //!     metadata: Metadata {
 //!         working_dir: Some("/srv/shop".to_owned()),
@@ -24,7 +24,7 @@
 //!     ..NewTask::command("make test")
 //! };
 //!
-//! // How well does a session suit it? The policy says so, as it would for the daemon.
+//! // How well does a session suit it? The policy decides, as it would for the daemon.
 //! let there = SessionContext {
 //!     current_dir: Some("/srv/shop".to_owned()),
 //!     git_branch: Some("dev".to_owned()),
@@ -38,7 +38,7 @@
 //! assert_eq!(client.score(&task, &there)?.points, 130);
 //! assert_eq!(client.score(&task, &above)?.points, 70);
 //!
-//! // And which of them would be taken?
+//! // And which of them would the task take?
 //! match client.select(&task, &[above, there])? {
 //!     Selection::Take { session, score } => {
 //!         assert_eq!((session, score.points), (1, 130));
@@ -70,7 +70,7 @@ use crate::node::Spool;
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::store::{Manage, Output, SessionRow, Sqlite, Store, StoreError};
 
-/// Looking at the database's version costs microseconds.
+/// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why something could not be done.
@@ -85,12 +85,12 @@ pub enum ClientError {
     /// The policy failed.
     #[error("the policy failed: {0}")]
     Policy(#[from] Failure),
-    /// A task that cannot be one.
+    /// The content of a task is not valid.
     #[error(transparent)]
     Content(#[from] ContentError),
 }
 
-/// A data directory and a policy.
+/// A client of a data directory, with a policy.
 pub struct Client {
     store: Sqlite,
     spool: Spool,
@@ -102,7 +102,7 @@ pub struct Client {
 pub struct Score {
     /// The sum of the terms.
     pub points: i32,
-    /// What they are made of.
+    /// The terms that add up to the points.
     pub terms: Vec<Term>,
 }
 
@@ -115,25 +115,25 @@ impl From<Ranking> for Score {
     }
 }
 
-/// What would become of a task among certain sessions.
+/// What would happen to a task, given certain sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// It would go to the session at this position.
     Take {
-        /// The position among those that were given.
+        /// The position in the list of sessions.
         session: usize,
         /// How well it suits.
         score: Score,
     },
     /// It would wait.
     Wait {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
 }
 
 impl Client {
-    /// Opens a data directory, made where it is missing, with the built-in policy for
+    /// Opens a data directory, which is created if it does not exist, with the built-in policy for
     /// [`Self::score`] and [`Self::select`].
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Client {
     pub fn open(data: impl AsRef<Path>) -> Result<Self, ClientError> {
         let none = serde_json::Value::Object(serde_json::Map::new());
         let limits = Limits::default();
-        // Who asks has no round to keep up with.
+        // A caller has no rounds to keep up with.
         let patient = Limits {
             time: limits.load_time,
             ..limits
@@ -157,7 +157,7 @@ impl Client {
         })
     }
 
-    /// Scores and selects by another policy from now on.
+    /// Uses another policy for scores and selections from now on.
     #[must_use]
     pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
@@ -166,8 +166,8 @@ impl Client {
     /// Queues a task and wakes the daemon, if one runs.
     ///
     /// # Errors
-    /// Its content is empty, too long or holds a NUL; it follows a task that is not there; or the
-    /// database refused.
+    /// The content is empty, too long or contains a NUL; or the task follows one that does not
+    /// exist; or the database failed.
     pub fn queue(&mut self, task: &NewTask) -> Result<TaskId, ClientError> {
         let ids = self.queue_all(std::slice::from_ref(task))?;
         Ok(ids.first().copied().unwrap_or(TaskId(0)))
@@ -211,7 +211,7 @@ impl Client {
     /// Returns a task.
     ///
     /// # Errors
-    /// There is none of that number.
+    /// There is no task with that number.
     pub fn task(&mut self, id: TaskId) -> Result<Task, ClientError> {
         Ok(self.store.task(id)?)
     }
@@ -219,12 +219,12 @@ impl Client {
     /// Returns what a task printed, once an attempt of it has ended.
     ///
     /// # Errors
-    /// The database refused.
+    /// The database failed.
     pub fn output(&mut self, id: TaskId) -> Result<Option<Output>, ClientError> {
         Ok(self.store.output(id)?)
     }
 
-    /// Cancels a task: at once where it waits; where it runs, its command is interrupted.
+    /// Cancels a task: a waiting one at once, a running one by interrupting its command.
     ///
     /// # Errors
     /// There is no such task, or it is settled.
@@ -234,7 +234,7 @@ impl Client {
         Ok(status)
     }
 
-    /// Waits until a task is settled and returns it; `None`: it is not, and the time is over.
+    /// Waits until a task is settled and returns it; `None` if it is not settled in time.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -244,7 +244,7 @@ impl Client {
     /// # let directory = tempfile::tempdir().expect("a directory");
     /// # let mut client = Client::open(directory.path())?;
     /// let id = client.queue(&NewTask::command("make test"))?;
-    /// // No daemon runs here, so that nothing happens to it.
+    /// // No daemon runs here, so nothing happens to it.
     /// assert_eq!(client.wait(id, Some(Duration::from_millis(20)))?, None);
     /// client.cancel(id)?;
     /// let task = client.wait(id, None)?.expect("it is settled");
@@ -254,7 +254,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// There is no such task, or the database refused.
+    /// There is no such task, or the database failed.
     pub fn wait(
         &mut self,
         id: TaskId,
@@ -263,7 +263,7 @@ impl Client {
         let deadline = within.and_then(|within| Instant::now().checked_add(within));
         let mut seen = None;
         loop {
-            // Another connection's changes show in the version, our own do not.
+            // Changes by other connections show in the version; our own do not.
             let version = self.store.data_version()?;
             if seen != Some(version) {
                 seen = Some(version);
@@ -279,26 +279,27 @@ impl Client {
         }
     }
 
-    /// Returns the sessions that the daemon last saw, those that have ended left out, by name.
+    /// Returns the sessions that the daemon last saw, without those that have ended, sorted by
+    /// name.
     ///
     /// # Errors
-    /// The database refused.
+    /// The database failed.
     pub fn sessions(&mut self) -> Result<Vec<SessionRow>, ClientError> {
         let mut rows = self.store.sessions()?;
         rows.retain(|row| row.activity != Activity::Gone);
         Ok(rows)
     }
 
-    /// Returns the session of that name: its state and its context.
+    /// Returns the session with that name: its state and its context.
     ///
     /// # Errors
-    /// None was ever seen.
+    /// No session with that name was ever seen.
     pub fn session(&mut self, name: &str) -> Result<SessionRow, ClientError> {
         Ok(self.store.session(name)?)
     }
 
-    /// Returns the sessions that have a variable, with this value where one is given, as far as is
-    /// known: what they were started with, what they were given, and what tasks have set.
+    /// Returns the sessions that are known to have a variable, with this value if one is given:
+    /// from their start, from [`Self::update_session`], or from tasks.
     ///
     /// ```
     /// # use std::collections::BTreeMap;
@@ -338,7 +339,7 @@ impl Client {
     /// #     homes: Vec::new(),
     /// # };
     /// # Sqlite::open(directory.path())?.record_sessions(&[row], now)?;
-    /// // A program has exported something in a session's shell, and tells of it.
+    /// // A program has exported a variable in a session's shell, and reports it.
     /// let debug = [("DEBUG".to_owned(), Some("1".to_owned()))].into();
     /// client.update_session("api", &debug)?;
     /// assert_eq!(client.session("api")?.env["DEBUG"], "1");
@@ -352,7 +353,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// The database refused.
+    /// The database failed.
     pub fn sessions_with(
         &mut self,
         name: &str,
@@ -371,8 +372,9 @@ impl Client {
         Ok(rows)
     }
 
-    /// Tells what variables of a session are now (`None`: it has it no more), for a program that
-    /// has set them by itself. A daemon that runs takes it up; directory and branch it sees.
+    /// Reports the new values of variables of a session (`None`: it no longer has the variable),
+    /// for a program that has set them itself. A running daemon takes them over; it sees the
+    /// directory and the branch by itself.
     ///
     /// # Errors
     /// No such session was ever seen.
@@ -386,8 +388,8 @@ impl Client {
         Ok(())
     }
 
-    /// Returns how well a session suits a task, by the policy; no points where the task must not
-    /// go there.
+    /// Returns how well a session suits a task, according to the policy; no points if the task must
+    /// not go there.
     ///
     /// # Errors
     /// The policy failed.
@@ -407,7 +409,7 @@ impl Client {
         ))
     }
 
-    /// Returns which of these sessions a task would go to, if all of them were ready: by the host's
+    /// Returns which of these sessions a task would go to if all of them were ready, by the host's
     /// rules and the policy.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! What the program is told: flags over environment over the configuration file over defaults.
+//! The configuration: flags override the environment, which overrides the file, which overrides the
+//! defaults.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,28 +21,28 @@ use crate::tmux::Socket;
 /// What is wrong with the configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// A file that was named, or the one that is there, cannot be read.
+    /// The named file, or the one in the usual place, cannot be read.
     #[error("cannot read the configuration `{path}`: {source}", path = path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// It is not TOML, or holds something unknown.
+    /// It is not TOML, or contains something unknown.
     #[error("the configuration `{path}` is wrong{place}: {message}", path = path.display())]
     Wrong {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Where, in words.
+        /// The place in the file, in words.
         place: String,
-        /// What.
+        /// What is wrong.
         message: String,
     },
-    /// There is nowhere to keep anything.
+    /// There is no place to keep anything.
     #[error("there is no home directory: set HOME, or name a data directory with --data-dir")]
     NoHome,
-    /// The jobs' files are named to shells and to tmux.
+    /// Shells and tmux must be given the paths of the jobs' files.
     #[error(
         "the data directory {0:?} has a name that no shell can be told: use UTF-8 without control characters"
     )]
@@ -51,17 +52,17 @@ pub enum ConfigError {
 /// The configuration of one call.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the queue is kept; absolute.
+    /// Where the queue is kept; an absolute path.
     pub data_dir: PathBuf,
     /// The tmux server.
     pub socket: Socket,
-    /// Where policies stand that are named without a path.
+    /// Where policies are that are named without a path.
     pub policies_dir: PathBuf,
-    /// Where a person's own profiles of agents stand.
+    /// Where a user's own profiles of agents are.
     pub profiles_dir: PathBuf,
-    /// Where compiled policies are kept; none: nowhere.
+    /// Where compiled policies are kept; `None` if they are not kept.
     pub cache_dir: Option<PathBuf>,
-    /// What the file says.
+    /// The content of the file.
     pub file: File,
 }
 
@@ -79,9 +80,9 @@ pub struct File {
     pub sessions: SessionsSection,
     /// The engine.
     pub engine: EngineSection,
-    /// How a person hears of an agent that waits.
+    /// How a person is notified of an agent that waits.
     pub notify: NotifySection,
-    /// Sessions that are started where tasks wait for them.
+    /// Sessions that are started when tasks wait for them.
     #[serde(rename = "pool")]
     pub pools: Pools,
 }
@@ -111,7 +112,7 @@ impl<'de> Deserialize<'de> for Pools {
     }
 }
 
-/// More pools than these are a mistake, and so are more sessions of one.
+/// More pools than this are a mistake, and so are more sessions in one pool.
 const MOST_POOLS: usize = 64;
 const LARGEST_POOL: u32 = 64;
 
@@ -237,7 +238,7 @@ impl PoolSection {
     }
 }
 
-/// Returns an absolute path, a `~` at its begin replaced.
+/// Returns an absolute path, with a leading `~` replaced.
 fn at_home(path: &Path) -> Option<PathBuf> {
     let below = match path.strip_prefix("~") {
         Ok(below) => below,
@@ -256,8 +257,8 @@ fn at_home(path: &Path) -> Option<PathBuf> {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NotifySection {
-    /// Run by `sh -c` when an agent begins to wait for a person. It finds the task in
-    /// `ASSIGNER_TASK`, the session in `ASSIGNER_SESSION` and what is asked in `ASSIGNER_QUESTION`.
+    /// Run by `sh -c` when an agent starts to wait for a person. The task is in `ASSIGNER_TASK`,
+    /// the session in `ASSIGNER_SESSION` and the question in `ASSIGNER_QUESTION`.
     pub command: Option<String>,
     /// Whether the terminals that show tmux ring their bell.
     pub bell: bool,
@@ -278,13 +279,13 @@ pub struct SessionsSection {
 pub struct Patterns(Vec<Glob>);
 
 impl Patterns {
-    /// Returns what matches a name that any of them matches.
+    /// Returns a set that matches every name that one of the patterns matches.
     pub fn set(&self) -> GlobSet {
         let mut set = GlobSetBuilder::new();
         for pattern in &self.0 {
             set.add(pattern.clone());
         }
-        // Each of them was parsed: together they are as good.
+        // Each pattern was parsed, so the set is valid too.
         set.build().unwrap_or_else(|_| GlobSet::empty())
     }
 }
@@ -304,58 +305,58 @@ impl<'de> Deserialize<'de> for Patterns {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PolicySection {
-    /// A path, a name in the policies directory, or `default.wasm`; none: `default.wasm`.
+    /// A path, a name in the directory of policies, or `default.wasm`; `None` means `default.wasm`.
     #[serde(rename = "use")]
     pub source: Option<String>,
-    /// What the policy's `configure` takes.
+    /// The settings for the policy's `configure`.
     pub settings: toml::Table,
-    /// The same for policies by their names, instead of `settings`.
+    /// Settings for policies by name, used instead of `settings`.
     pub settings_of: BTreeMap<String, toml::Table>,
-    /// For how long it may decide in one round.
+    /// The time limit of one round.
     #[serde(deserialize_with = "time")]
     pub time: Option<Duration>,
-    /// How long each step of loading it may take.
+    /// The time limit of each step of loading.
     #[serde(deserialize_with = "load_time")]
     pub load_time: Option<Duration>,
-    /// How much memory it may have, in MiB.
+    /// The limit of memory, in MiB.
     pub memory: Option<usize>,
-    /// How much stack, in KiB.
+    /// The limit of stack, in KiB.
     pub stack: Option<usize>,
-    /// How large its answer may be, in KiB.
+    /// The largest answer, in KiB.
     pub answer: Option<usize>,
-    /// How many lines for the log it may write in one round.
+    /// The most lines for the log in one round.
     pub log_lines: Option<usize>,
-    /// How large its file may be, in MiB.
+    /// The largest file, in MiB.
     pub file_size: Option<u64>,
     /// Whether rounds are recorded.
     pub record: bool,
-    /// What the recorded rounds may take, in MiB.
+    /// The most space for recorded rounds, in MiB.
     pub record_limit: u64,
 }
 
-/// The policy where nobody names one.
+/// The policy if none is named.
 pub const DEFAULT_POLICY: &str = "default.wasm";
 
 /// `[engine]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EngineSection {
-    /// The last so many bytes of a task's output are kept.
+    /// How many bytes of a task's output are kept, counted from its end.
     pub output_limit: u64,
     /// How many rankings of a decision are kept.
     pub explain: u32,
-    /// How long a shell may take to take up a job.
+    /// How long a shell may take to pick up a job.
     #[serde(deserialize_with = "start_within")]
     pub start_within: Duration,
-    /// For how long a session is left alone after a key was pressed in it; zero: not at all.
+    /// For how long a session is left alone after a key was pressed in it; zero means not at all.
     #[serde(deserialize_with = "attended_for")]
     pub attended_for: Duration,
-    /// After how long a prerequisite is ended, where its task does not say.
+    /// The time limit of a prerequisite, if its task sets none.
     #[serde(deserialize_with = "prerequisite_timeout")]
     pub prerequisite_timeout: Duration,
     /// Whether a shell is asked for variables that a task names.
     pub ask_variables: bool,
-    /// Whether a shell loads what tells of its line with its first job.
+    /// Whether a shell loads the shell integration with its first job.
     pub shell_integration: bool,
 }
 
@@ -394,11 +395,11 @@ impl Default for EngineSection {
 }
 
 impl Config {
-    /// Reads the file (`path`, or the one in the usual place if it is there) and lays what was
-    /// given on the command line over it.
+    /// Reads the file (`path`, or the one in the usual place if it exists) and applies the options
+    /// of the command line on top.
     ///
     /// # Errors
-    /// The file is wrong, or there is nowhere to keep the data.
+    /// The file is wrong, or there is no place to keep the data.
     pub fn load(
         path: Option<&Path>,
         data_dir: Option<PathBuf>,
@@ -446,13 +447,13 @@ impl Config {
         })
     }
 
-    /// The name of the configured policy.
+    /// Returns the name of the configured policy.
     pub fn policy_name(&self) -> &str {
         let named = self.file.policy.source.as_deref();
         named.unwrap_or(DEFAULT_POLICY)
     }
 
-    /// Returns the pools of sessions, with where they find this queue.
+    /// Returns the pools of sessions, with the place where they find this queue.
     pub fn pools(&self) -> PoolSettings {
         let data_dir = self.data_dir.canonicalize();
         PoolSettings {
@@ -462,8 +463,8 @@ impl Config {
         }
     }
 
-    /// Returns what loads policies, with the configured limits and the cache; `warn` is told why
-    /// the cache is not used.
+    /// Returns the loader of policies, with the configured limits and the cache; `warn` is called
+    /// with the reason if the cache is not used.
     pub fn loader(&self, warn: impl FnOnce(&str)) -> Loader {
         let loader = Loader::new(self.overrides());
         match &self.cache_dir {
@@ -472,15 +473,15 @@ impl Config {
         }
     }
 
-    /// Returns the settings of a policy that decides: the table of its own, where there is one,
-    /// else the one for whichever policy decides; and over it what was `set`.
+    /// Returns the settings of the policy that decides: its own table if there is one, otherwise
+    /// the general one, with `set` on top.
     pub fn live_settings(&self, name: &str, set: &[(String, Value)]) -> Value {
         let table = self.table_of(name).unwrap_or(&self.file.policy.settings);
         overlaid(table, set)
     }
 
-    /// Returns the settings of a policy that is only looked at: what is configured for whichever
-    /// policy decides is for it only where it is the configured one.
+    /// Returns the settings of a policy that is only examined: the general table applies to it only
+    /// if it is the configured policy.
     pub fn settings(&self, name: &str, set: &[(String, Value)]) -> Value {
         let none = toml::Table::new();
         let general =
@@ -516,7 +517,7 @@ impl Config {
     }
 }
 
-/// The name of a policy without its directory and ending.
+/// Returns the name of a policy without its directory and ending.
 pub(crate) fn stem(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.strip_suffix(".wasm").unwrap_or(file)
@@ -531,7 +532,7 @@ fn overlaid(table: &toml::Table, set: &[(String, Value)]) -> Value {
     Value::Object(settings)
 }
 
-/// Reads `KEY=VALUE`, the value as JSON where it is JSON, else as text.
+/// Reads `KEY=VALUE`; the value is read as JSON if it is JSON, otherwise as text.
 ///
 /// # Errors
 /// There is no `=`, or nothing before it.
@@ -544,8 +545,8 @@ pub fn setting(text: &str) -> Result<(String, Value), String> {
     Ok((name.trim().to_owned(), value))
 }
 
-/// The server that plain `tmux` reaches: inside of a session it is the one of that session, by
-/// what tmux puts into `TMUX` (`SOCKET,PID,SESSION`).
+/// Returns the server that plain `tmux` reaches: inside a session it is that session's, which tmux
+/// names in `TMUX` (`SOCKET,PID,SESSION`).
 fn enclosing_server(tmux: Option<&str>) -> Socket {
     match tmux.and_then(|told| told.split(',').next()) {
         Some(path) if path.starts_with('/') => Socket::Path(path.into()),
@@ -654,7 +655,7 @@ mod tests {
             );
         }
         assert!(settings.is_empty(), "unknown: {settings:?}");
-        // What has no default of its own stands there behind a `#`.
+        // Settings without a default appear there after a `#`.
         for name in [
             "data-dir",
             "tmux-socket",
@@ -765,7 +766,8 @@ mod tests {
         let both = serde_json::json!({"a": 1, "b": "x"});
         assert_eq!(config.live_settings("mine", &set), both);
         assert_eq!(config.settings("/path/mine.wasm", &set), both);
-        // Whichever policy decides gets them, unless it has its own; one that is looked at doesn't.
+        // The policy that decides gets them, whichever it is, unless it has its own; one that is
+        // only examined does not.
         assert_eq!(config.live_settings("third", &set), both);
         assert_eq!(
             config.settings("third", &set),

@@ -1,4 +1,4 @@
-//! Where each setting comes from: every key of the file, and every place that goes before it.
+//! Where each setting comes from: every key of the file, and every place that overrides it.
 
 use super::*;
 
@@ -14,8 +14,7 @@ fn parsed(text: &str) -> File {
     read(&path).expect("a configuration")
 }
 
-/// A setting: its table, its key, a value, and what it is where the file does not say and where it
-/// does.
+/// A setting: its table, its key, a value, and the effective value without and with it in the file.
 type Row = (
     &'static str,
     &'static str,
@@ -90,7 +89,8 @@ fn each_setting_of_the_file_goes_before_its_default_and_changes_no_other() {
     }
 }
 
-/// What the parser takes is in the list above: a new setting is not forgotten there.
+/// The list above has everything that the parser accepts, so a new setting cannot be forgotten
+/// there.
 #[test]
 fn every_setting_is_in_the_list() {
     for table in ["", "policy", "sessions", "engine", "notify"] {
@@ -140,11 +140,11 @@ fn the_limits_of_policies_are_given_on_in_bytes() {
     assert_eq!(config.overrides().memory, Some(usize::MAX));
 }
 
-/// The places of a setting of the whole program, the first that says something going before the
-/// others: the flag, its variable, the file, the default.
+/// The places of a setting of the whole program; the first place that sets it wins: the flag, its
+/// variable, the file, the default.
 const PLACES: [&str; 4] = ["flag", "variable", "file", "default"];
 
-/// What a row of the table below is told to the child.
+/// The variable that passes a row of the table below to the child.
 const CHILD: &str = "ASSIGNER_TEST_PRECEDENCE";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -174,7 +174,7 @@ impl Setting {
     }
 }
 
-/// Runs this very test as a child that prints where the program finds a setting.
+/// Runs this very test as a child that prints the effective value of a setting.
 fn found(root: &Path, setting: Setting, given: &[&str]) -> String {
     let usual = root.join("config/assigner");
     fs::create_dir_all(&usual).expect("a directory");

@@ -1,10 +1,9 @@
 //! Gives queued tasks to the tmux sessions that suit them best.
 //!
-//! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` draws the
-//! map; the modules are, from top to bottom: [`cli`], [`client`] for programs, [`daemon`],
-//! [`engine`], the matcher and [`node`], then [`store`],
-//! [`tmux`], [`probe`] and [`policy`], which never import each other, and [`model`]. Beside them,
-//! [`toolchain`] builds policies for their authors.
+//! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` is the map.
+//! From top to bottom, the modules are: [`cli`], [`client`] for programs, [`daemon`], [`engine`],
+//! the matcher and [`node`], then [`store`], [`tmux`], [`probe`] and [`policy`], which never import
+//! each other, and [`model`]. In addition, [`toolchain`] builds policies for their authors.
 
 pub mod agents;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The `assigner` program: one result becomes an exit code.
+//! The `assigner` program: turns one result into an exit code.
 
 use std::process::ExitCode;
 

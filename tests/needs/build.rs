@@ -1,12 +1,12 @@
-//! Looks for what the tests drive besides tmux, git and bash: shells, agents, toolchains. In CI
-//! (`CI=true`) all of it is taken to be there.
+//! Looks for the programs that the tests use besides tmux, git and bash: shells, agents,
+//! toolchains. In CI (`CI=true`), all of them are assumed to exist.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where CI puts the newest Claude Code that is tried, and an earlier one.
+/// Where CI installs the newest tested Claude Code, and an earlier one.
 const CLAUDE: &str = "claude/node_modules/.bin";
 const CLAUDE_EARLIER: &str = "claude-earlier/node_modules/.bin";
 const OPENCODE: &str = "opencode/node_modules/.bin";
@@ -17,7 +17,7 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     let tools = tools();
-    // What is installed later is found then.
+    // So that a program that is installed later is found.
     for dir in places(&tools) {
         if dir.is_dir() {
             println!("cargo::rerun-if-changed={}", dir.display());
@@ -34,7 +34,7 @@ fn main() {
             is_there("codex", &[tools.join("node_modules/.bin")]),
         ),
         ("aider", is_there("aider", &[tools.join("aider/bin")])),
-        // A person's own may be of any version: these are the tests' own.
+        // A user's own may have any version; these belong to the tests.
         ("claude", tools.join(CLAUDE).join("claude").is_file()),
         (
             "claude_earlier",
@@ -56,7 +56,7 @@ fn main() {
     println!("cargo::rustc-env=MISSING={}", missing.join(","));
 }
 
-/// Where CI installs what the tests drive: `target/tools`.
+/// Returns where CI installs the programs that the tests use: `target/tools`.
 fn tools() -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     // target/release/build/assigner-HASH/out
@@ -87,7 +87,7 @@ fn is_there(program: &str, further: &[PathBuf]) -> bool {
         .any(|file| file.is_file())
 }
 
-/// The names of all programs in `PATH`.
+/// Returns the names of all programs in `PATH`.
 fn programs() -> Vec<String> {
     path()
         .into_iter()
@@ -98,7 +98,7 @@ fn programs() -> Vec<String> {
         .collect()
 }
 
-/// What a program prints, where it ends well.
+/// Returns what a program prints, if it succeeds.
 fn printed(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(args)
@@ -110,7 +110,7 @@ fn printed(program: &str, args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Whether there is a Rust that builds WebAssembly: of rustup, or of Debian.
+/// Returns whether there is a Rust that builds WebAssembly, from rustup or from Debian.
 fn rust_builds() -> bool {
     let target = [
         "--print",
@@ -128,7 +128,7 @@ fn rust_builds() -> bool {
     is_there("cargo", &[]) && (of_rustup || of_debian())
 }
 
-/// Whether there is a C compiler with a library for WASI.
+/// Returns whether there is a C compiler with a library for WASI.
 fn c_builds() -> bool {
     let is_clang = |name: &String| {
         let number = name.strip_prefix("clang-").unwrap_or("");
@@ -150,7 +150,8 @@ fn zig_builds() -> bool {
     is_there("zig", &[]) || printed("python3", &["-m", "ziglang", "version"]).is_some()
 }
 
-/// Whether this user may mount what a program of its own answers for: a device, and the right to.
+/// Returns whether this user may mount a file system that a program serves: there is a device, and
+/// the permission.
 fn fuse_mounts() -> bool {
     const SYS_ADMIN: u64 = 1 << 21;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `assigner agents`: the profiles by which agents are known.
+//! `assigner agents`: the profiles by which agents are recognised.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// Returns the profiles there are, and warns of files that are none.
+/// Returns the available profiles, and warns about files that are not valid profiles.
 pub(super) fn load(context: &Context) -> Catalog {
     let (catalog, problems) = Catalog::load(&context.config.profiles_dir);
     for problem in problems {
@@ -144,7 +144,7 @@ fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
 
 fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
     let name = file.display().to_string();
-    // To open a pipe would wait for a writer.
+    // Opening a pipe would block until there is a writer.
     let entry = match std::fs::metadata(file) {
         Ok(metadata) if !metadata.is_file() => Err(format!("`{name}` is no file")),
         _ => catalog::read(file).map_err(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! `assigner attach`: brings a person to the pane of a task.
+//! `assigner attach`: takes a person to the pane of a task.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -27,14 +27,14 @@ pub(super) struct Args {
     print: bool,
 }
 
-/// From where somebody goes to a pane.
+/// Where the person is when they go to a pane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// A pane of the same server.
+    /// In a pane of the same server.
     Inside,
-    /// A pane of another server.
+    /// In a pane of another server.
     Elsewhere,
-    /// No pane.
+    /// In no pane.
     Outside,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if args.print {
-        // tmux must not refuse to attach from within another server.
+        // Otherwise, tmux would refuse to attach from within another server.
         let nests = (place == Place::Elsewhere).then_some("env -u TMUX ");
         let quoted = words.iter().map(|word| {
             let word = Sh::quote_vec(word);
@@ -85,7 +85,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     if place == Place::Elsewhere {
         command.env_remove("TMUX").env_remove("TMUX_PANE");
     }
-    // It comes back only where it failed.
+    // `exec` returns only if it fails.
     let error = command.exec();
     Err(Failure::new(
         Exit::Tmux,
@@ -127,7 +127,7 @@ fn place(identity: &Identity) -> Place {
     }
 }
 
-/// Returns the command line that goes to a pane: by its id alone, for names may mean another one.
+/// Returns the command line that goes to a pane, by its id alone: a name may mean another one.
 fn words(socket: &Socket, pane: &PaneId, place: Place) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["tmux".into()];
     match socket {

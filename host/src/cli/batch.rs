@@ -15,12 +15,12 @@ use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
 use crate::store::Secrets;
 
-/// One line: the options of `send` by their names.
+/// One line: the options of `send`, by name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     content: String,
-    /// What later lines call it in their `after`.
+    /// The name by which later lines refer to this task in their `after`.
     name: Option<String>,
     #[serde(default)]
     shell: bool,
@@ -78,7 +78,7 @@ enum Time {
     Text(String),
 }
 
-/// A task that comes first: one that is queued, or an earlier line.
+/// A task to wait for: one that is already queued, or an earlier line.
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
@@ -89,11 +89,12 @@ enum Reference {
     Line(String),
 }
 
-/// Reads the tasks of a file, or of standard input where it is `-`; `is_queued` tells whether there
-/// is a task of that number.
+/// Reads the tasks from a file, or from standard input if it is `-`. `is_queued` tells whether a
+/// task with that number exists.
 ///
 /// # Errors
-/// It cannot be read, or a line is wrong: which, and why. Then no secret value is kept.
+/// The file cannot be read, or a line is wrong; the error says which and why. No secret value is
+/// kept then.
 pub(super) fn read(
     path: &Path,
     secrets: &Secrets,
@@ -128,7 +129,7 @@ pub(super) fn read(
                 continue;
             }
             let line: Line = serde_json::from_str(&line).map_err(|error| {
-                // The position in the text would be that of line 1.
+                // A position in the text would always be on line 1.
                 let text = error.to_string();
                 let what = text
                     .rsplit_once(" at line 1 ")
@@ -386,7 +387,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands there: tasks, or one line that says what is wrong; never a panic.
+        /// Whatever the file contains: tasks, or one line that says what is wrong; never a panic.
         #[test]
         fn anything_may_stand_in_a_file(text in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Err(error) = read_text(&text) {

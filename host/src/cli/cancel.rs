@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         let status = match store.cancel(id, Timestamp::now()) {
             Ok(status) => status,
             Err(error) => {
-                // The others are cancelled all the same.
+                // The others are cancelled anyway.
                 ui::warn(&error.to_string());
                 exit = Exit::Failed;
                 continue;

@@ -1,4 +1,5 @@
-//! `assigner demo`: the whole path on a tmux server of its own, and nothing left behind.
+//! `assigner demo`: everything in one run, on a tmux server of its own, with nothing left
+//! afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,10 +24,10 @@ use crate::probe;
 use crate::store::{Sqlite, Store};
 use crate::tmux;
 
-/// How long the demo may take altogether; it needs about ten seconds.
+/// How long the whole demo may take; it needs about ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often the queue is looked at: quicker than a person sees.
+/// How often the queue is checked: faster than a person can see.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Shows the whole path in about ten seconds, on a tmux server of its own.
@@ -84,7 +85,7 @@ const SCENES: &[Scene] = &[
     },
 ];
 
-/// Repositories of the demo, with the branch that is checked out.
+/// The demo's repositories, with the branch that is checked out in each.
 const REPOSITORIES: &[(&str, &str)] = &[("shop", "main"), ("site", "dev")];
 
 /// A task of the demo.
@@ -208,7 +209,7 @@ async fn play(context: &Context, stage: &mut Stage) -> Result<Exit, Failure> {
     report(context, &mut store, &ids)
 }
 
-/// What was said of an attempt so far.
+/// What has already been said about an attempt.
 #[derive(Default)]
 struct Told {
     start: bool,
@@ -362,7 +363,8 @@ fn pad(name: &str, width: usize) -> String {
     format!("{}{}", paint_session(name), " ".repeat(blanks))
 }
 
-/// The demo's directory, server and daemon; dropping it ends and removes them all.
+/// The demo's directory, server and daemon; dropping it ends the processes and removes the
+/// directory.
 struct Stage {
     root: tempfile::TempDir,
     daemon: Option<Child>,
@@ -380,7 +382,7 @@ impl Stage {
             deadline: Instant::now() + PATIENCE,
         };
         for (name, branch) in REPOSITORIES {
-            // What a checkout of a branch looks like; git itself is not needed.
+            // Imitates a checkout of a branch; git itself is not needed.
             let git = stage.work().join(name).join(".git");
             fs::create_dir_all(git.join("refs/heads"))?;
             fs::create_dir_all(git.join("objects"))?;
@@ -423,7 +425,7 @@ impl Stage {
             .arg("-u")
             .arg("-S")
             .arg(self.socket())
-            // The demo looks the same whatever a person's configuration says.
+            // The demo looks the same whatever the user's configuration says.
             .args(["-f", "/dev/null"])
             .env_remove("TMUX")
             .env_remove("TMUX_PANE")
@@ -502,7 +504,7 @@ impl Stage {
             .arg(self.data())
             .arg("--tmux-socket")
             .arg(self.socket())
-            // Nothing stays of a demonstration, compiled policies neither.
+            // Nothing is left after the demo, not even compiled policies.
             .env("XDG_CACHE_HOME", self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -527,7 +529,7 @@ impl Stage {
         }
     }
 
-    /// Fails where the daemon has ended, or the demo takes too long.
+    /// Fails if the daemon has ended, or the demo takes too long.
     fn check_daemon(&mut self) -> Result<(), Failure> {
         let ended = match &mut self.daemon {
             Some(child) => child.try_wait()?,

@@ -1,4 +1,4 @@
-//! `assigner doctor`: what a session is taken for, and why; with and without a daemon.
+//! `assigner doctor`: what a session is taken for, and why; with or without a daemon.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Returns what runs requests to tmux.
+/// Returns the runtime for requests to tmux.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -80,12 +80,12 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot begin: {error}")))
 }
 
-/// Returns the driver of the tmux server that is meant; it must be used in a runtime.
+/// Returns the driver for the configured tmux server; it must be used inside a runtime.
 pub(super) fn server(context: &Context) -> Server {
     Server::spawning(Program::new("tmux", context.config.socket.clone()))
 }
 
-/// What it means that tmux could not be asked.
+/// Explains why tmux could not be asked.
 pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> Failure {
     let socket = &context.config.socket;
     Failure::new(
@@ -110,7 +110,7 @@ pub(super) fn look(context: &Context) -> Result<Vec<Inspection>, Failure> {
     found.map_err(|error| tmux_failure(context, &error))
 }
 
-/// Where a pane stands, as tmux writes it.
+/// The pane's place, as tmux writes it.
 fn place(found: &Inspection) -> String {
     let pane = &found.pane;
     format!("{}:{}.{}", pane.session, pane.window_index, pane.pane_index)
@@ -144,23 +144,23 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
     )))
 }
 
-/// What the daemon has last written of a session. What the database cannot tell is not told.
+/// What the daemon last recorded about a session. What the database does not know is left out.
 struct Kept {
     task: Option<TaskId>,
     activity: Activity,
     reason: Option<String>,
-    /// Whether there is a daemon that wrote it.
+    /// True if the daemon that recorded it is still running.
     is_live: bool,
 }
 
 impl Kept {
-    /// Whether the daemon gives the session nothing because of what stands in it.
+    /// True if the daemon gives the session no tasks because of what is in its line.
     fn holds(&self) -> bool {
         self.is_live && matches!(self.activity, Activity::Attended | Activity::Unknown)
     }
 
-    /// What the daemon takes the session for, where one look cannot tell: it knows what prompt a shell has
-    /// drawn before, and that one was asked and has refused.
+    /// What the daemon takes the session for, if a single look cannot tell: the daemon knows which
+    /// prompts a shell has drawn before, and that a shell was asked and has refused.
     fn says(self, seen: Activity) -> Option<String> {
         if !self.is_live || (self.activity == seen && !self.holds()) {
             return None;
@@ -185,13 +185,14 @@ fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
     })
 }
 
-/// What a person may do so that the session takes tasks; `None`: it does. `kept`: what is known of it.
+/// What a person can do so that the session takes tasks; `None` if it does already. `kept` is what
+/// is known about it.
 fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
     let id = &found.pane.identity.pane;
     let line = found.held_line().map(|line| line.freed_by.to_owned());
     let is_known = kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle);
     let next = match &found.verdict.obstacle {
-        // The daemon knows its prompt.
+        // The daemon recognises its prompt.
         Some(Obstacle::Unread { .. }) if is_known => return None,
         None => return line.filter(|_| kept.is_some_and(Kept::holds)),
         Some(Obstacle::WaitsForPerson { .. }) => match kept.and_then(|kept| kept.task) {
@@ -218,7 +219,7 @@ fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
             ),
         },
         Some(Obstacle::Gone) => "start it again: its program has ended".to_owned(),
-        // It works, or it is the scheduler that holds it: this look sees none of the latter.
+        // It is working, or the scheduler is holding it, which this look cannot see.
         Some(_) => "nothing: it takes tasks again once it is idle".to_owned(),
     };
     Some(next)

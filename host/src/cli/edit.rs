@@ -28,7 +28,7 @@ pub(super) struct Args {
     unset: Vec<Unset>,
 }
 
-/// What can be taken back.
+/// What can be unset.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Unset {
     WorkingDir,
@@ -109,7 +109,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         what: what.join(", "),
     };
     let done = store.edit(args.id, &edit, Timestamp::now());
-    // Of the two files of secret values the one that is not named any more goes.
+    // Of the two files of secret values, delete the one that is no longer named.
     let (old, new) = (kept.as_deref(), edit.task.secrets.as_deref());
     if old != new {
         let unused = if done.is_ok() { old } else { new };
@@ -139,7 +139,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The task as if it were sent now; it follows what it follows besides.
+/// The task as if it were sent now, with the same parents.
 fn as_new(task: Task) -> NewTask {
     NewTask {
         kind: task.kind,
@@ -193,7 +193,7 @@ fn unset(task: &mut NewTask, what: Unset) {
         Unset::Retries => task.max_retries = 0,
         Unset::Timeout => task.timeout_seconds = None,
         Unset::Delay => task.not_before = None,
-        // Its rows are removed where the task is written.
+        // Its rows are removed when the task is written.
         Unset::After => {}
     }
 }

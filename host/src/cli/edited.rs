@@ -1,5 +1,4 @@
-//! A file of a person's that is changed by a command: its change is shown, asked for, and written in one
-//! step.
+//! Changes to a user's own file: the change is shown, confirmed, and written in one step.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -13,19 +12,19 @@ use similar::{ChangeTag, TextDiff};
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 
-/// Such files are a few KiB; what is larger is something else.
+/// Such files are a few KiB; a larger one is something else.
 const LARGEST: u64 = 4 << 20;
-/// How long a difference may be searched for; a coarser one is shown then.
+/// How long to search for the smallest difference; after that, a coarser one is shown.
 const DIFF_WITHIN: Duration = Duration::from_secs(1);
-/// As many links are followed as the system would follow.
+/// The same number of links that the system would follow.
 const LINKS: usize = 40;
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It stands in the file.
+    /// The change was written to the file.
     Written,
-    /// It stood there already.
+    /// The file already had that content.
     Needless,
     /// The person said no.
     Declined,
@@ -34,16 +33,16 @@ pub(super) enum Change {
 /// The file, as it is on disk.
 #[derive(Debug)]
 pub(super) struct Edited {
-    /// As it was named.
+    /// The path as the user gave it.
     named: PathBuf,
-    /// Where it is: behind all links.
+    /// The actual path, with all links resolved.
     file: PathBuf,
-    /// `None`: there is none.
+    /// `None` if the file does not exist.
     text: Option<String>,
 }
 
 impl Edited {
-    /// Reads the file, if it is there.
+    /// Reads the file, if it exists.
     pub(super) fn read(named: &Path) -> Result<Self, Failure> {
         let named = std::path::absolute(named).map_err(|error| failed("use", named, &error))?;
         let file = behind_links(&named).map_err(|error| failed("read", &named, &error))?;
@@ -69,7 +68,7 @@ impl Edited {
         self.named.display().to_string()
     }
 
-    /// Refuses to change it, for what stands in it.
+    /// Refuses to change the file because of its content.
     pub(super) fn refuse(&self, error: &dyn std::fmt::Display) -> Failure {
         let name = self.name();
         Failure::new(
@@ -78,8 +77,8 @@ impl Edited {
         )
     }
 
-    /// Shows what a change makes of it, asks where `yes` does not say so already, and writes it. `none`
-    /// is a text that is as good as no file.
+    /// Shows the change, asks for confirmation unless `yes` is set, and writes it. `none` is a text
+    /// that means the same as no file.
     pub(super) fn change(
         &self,
         context: &Context,
@@ -103,7 +102,7 @@ impl Edited {
         Ok(Change::Written)
     }
 
-    /// Writes the text in one step: whoever reads meanwhile sees the old or the new one.
+    /// Writes the text in one step: a concurrent reader sees either the old or the new one.
     fn write(&self, new: &str, none: Option<&str>) -> Result<(), Failure> {
         let failed = |error: io::Error| failed("write", &self.named, &error);
         let directory = self.file.parent().unwrap_or(Path::new("/"));
@@ -128,7 +127,8 @@ impl Edited {
             temporary.as_file().set_permissions(mode).map_err(failed)?;
         }
         temporary.as_file().sync_all().map_err(failed)?;
-        // Its owner may write it as well, and a person may have thought for a while.
+        // The program that owns the file may write it too, and a person may have taken a while to
+        // answer.
         if !matches!(content(&self.file), Ok(text) if text == self.text) {
             return Err(Failure::new(
                 Exit::Failed,
@@ -138,7 +138,7 @@ impl Edited {
                 ),
             ));
         }
-        // What a link names stays.
+        // The target of a link is not deleted.
         if none == Some(new.trim()) && self.text.is_some() && self.file == self.named {
             return fs::remove_file(&self.file).map_err(failed);
         }
@@ -152,7 +152,7 @@ impl Edited {
 /// Why a file was not read.
 enum Unread {
     Io(io::Error),
-    /// What it is instead of a text.
+    /// What it is, if not a text.
     Other(&'static str),
 }
 
@@ -162,9 +162,9 @@ impl From<io::Error> for Unread {
     }
 }
 
-/// Returns what stands in a file; `None`: there is no such file.
+/// Returns the content of a file; `None` if it does not exist.
 fn content(file: &Path) -> Result<Option<String>, Unread> {
-    // Asked first: to open a pipe would wait for a writer.
+    // Checked first, because opening a pipe would block until there is a writer.
     match fs::metadata(file) {
         Ok(metadata) if !metadata.is_file() => return Err(Unread::Other("is no file")),
         Ok(_) => {}
@@ -194,7 +194,7 @@ fn may_write(context: &Context, name: &str) -> Result<bool, Failure> {
     write!(out, "Write this to {name}? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
-    // An answer that is no text is no yes.
+    // An answer that is not text does not mean yes.
     let read = io::stdin().lock().take(1024).read_line(&mut answer);
     let answer = answer.trim();
     Ok(read.is_ok()
@@ -232,7 +232,7 @@ fn diff(context: &Context, name: &str, old: &str, new: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Follows the links that a file is, also to one that is not there yet.
+/// Resolves the links at this path, even if the target does not exist yet.
 fn behind_links(file: &Path) -> io::Result<PathBuf> {
     let mut file = file.to_owned();
     for _ in 0..LINKS {

@@ -1,4 +1,4 @@
-//! Exit codes, the one list of them, and the errors that lead to them.
+//! Exit codes, documented in one list, and the errors that lead to them.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use crate::policy::LoadError;
 use crate::store::StoreError;
 use crate::toolchain::ToolchainError;
 
-/// How the program ends. The list in `assigner help` and in the README is this one.
+/// How the program ends. `assigner help` and the README show this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done.
@@ -47,7 +47,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error as a person sees it: one line, and how the program ends.
+/// An error as a person sees it: one line, and the program's exit code.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
@@ -138,7 +138,7 @@ impl From<DaemonError> for Failure {
     }
 }
 
-/// Writing to a pipe that nobody reads any more is no failure of ours: `assigner list | head`.
+/// Writing to a pipe that nobody reads any more is not an error of ours: `assigner list | head`.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let exit = if error.kind() == std::io::ErrorKind::BrokenPipe {

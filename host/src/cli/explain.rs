@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut rows = store.sessions()?;
     let parents = store.parents(args.id)?;
     let pauses = store.pauses()?;
-    // The daemon writes down what it has seen of a pause a round later.
+    // The daemon's rows show a pause only one round after it was set.
     for row in rows.iter_mut().filter(|row| !row.paused) {
         if let Some(pause) = PauseRow::over(&pauses, row.who(), &row.provider) {
             row.paused = true;
@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         }),
     };
     let policy = policy.map_err(|failure| failure.message);
-    // Most of what rules sessions out can be told without it.
+    // Most of what rules sessions out can be explained without the policy.
     let stand_in = match &policy {
         Ok(_) => None,
         Err(_) => Some(loader.fallback()?),
@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let failed = attempts.iter().filter(|attempt| has_failed(attempt));
     let failed_in: BTreeSet<Identity> = failed.map(|attempt| attempt.identity.clone()).collect();
     let host = rustix::system::uname();
-    // The daemon leaves a directory that does not answer as it is written, and so does this.
+    // Like the daemon, this leaves the path of an unresponsive directory as it was written.
     let directory = task.metadata.working_dir.as_deref();
     let place = directory.and_then(|directory| {
         let place = look::place(Path::new(directory));
@@ -102,8 +102,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Looks at the panes where that tells more than what the daemon has written down: what stands in a line
-/// that holds a session up is in no database. Nothing where tmux cannot be asked.
+/// Looks at the panes if that shows more than what the daemon has recorded: the text in a line that
+/// blocks a session is in no database. Empty if tmux cannot be asked.
 fn live(context: &Context, task: &Task, rows: &[SessionRow]) -> Vec<Inspection> {
     let target = task.target_session.as_ref();
     let is_missing = target.is_some_and(|target| !rows.iter().any(|row| row.who().answers(target)));
@@ -113,20 +113,20 @@ fn live(context: &Context, task: &Task, rows: &[SessionRow]) -> Vec<Inspection> 
     doctor::look(context).unwrap_or_default()
 }
 
-/// Whether what stands in a shell's line may be why it takes nothing.
+/// True if the text in a shell's line may be the reason that it takes no tasks.
 fn holds_its_line(row: &SessionRow) -> bool {
     row.provider == SHELL && matches!(row.activity, Activity::Attended | Activity::Unknown)
 }
 
-/// The line of a session that may run the task and does not.
+/// The line of a session that could run the task but does not.
 fn line_of<'a>(session: &Standing, live: &'a [Inspection]) -> Option<&'a LineSeen> {
     let holds = matches!(session.status, Activity::Attended | Activity::Unknown);
     let found = live.iter().find(|found| found.name == session.session)?;
     found.held_line().filter(|_| holds && !session.excluded)
 }
 
-/// Loads what decides. Its file may have changed since, and not be used: then nothing of it says
-/// what the daemon does.
+/// Loads the live policy. Its file may have changed since without being loaded: then the file does
+/// not show what the daemon does.
 fn live_policy(loader: &Loader, facts: &DaemonFacts) -> Result<Policy, Failure> {
     if let Some(other) = &facts.policy_in_use {
         let fallback = loader.fallback()?;
@@ -156,7 +156,7 @@ fn daemon_obstacle(running: bool, daemon: Option<&DaemonFacts>) -> Option<(Strin
         let what = "no daemon is running".to_owned();
         return Some((what, change("start one with `assigner run`")));
     }
-    // There is one thing that it may wait for.
+    // There is only one thing that the daemon can wait for.
     let daemon = daemon.filter(|daemon| daemon.waiting_for.is_some())?;
     Some((
         format!("the daemon waits for a tmux server on {}", daemon.tmux),
@@ -221,7 +221,7 @@ fn print_waiting(
             ui.line(&format!("it takes tasks again: {}", line.freed_by))?;
         }
     }
-    // The first stands in the reason.
+    // The first one is part of the reason.
     for change in explanation.changes.iter().skip(1) {
         ui.line(&format!("or {}", ui::clean(&change.change)))?;
     }

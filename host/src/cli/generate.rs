@@ -1,4 +1,4 @@
-//! `assigner completions` and `assigner man`: made from the command line's own definition.
+//! `assigner completions` and `assigner man`: generated from the definition of the command line.
 
 use std::io;
 

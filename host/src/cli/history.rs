@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let rows = store.history(args.id)?;
     if rows.is_empty() {
-        // One that was cleared still has its history.
+        // A task that was cleared still has its history.
         store.task(args.id)?;
     }
     if context.ui.json {

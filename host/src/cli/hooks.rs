@@ -1,4 +1,4 @@
-//! `assigner hooks`: lets agents report their state, by entries in their settings.
+//! `assigner hooks`: lets agents report their state, through entries in their settings.
 
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Shows what a change makes of the settings, asks, and writes it.
+/// Shows how the settings change, asks, and writes them.
 fn edit(
     context: &Context,
     args: &ChangeArgs,
@@ -132,7 +132,7 @@ fn edit(
     let old = settings.text();
     let refuse = |error: HookError| settings.refuse(&error);
     let new = change(old).map_err(refuse)?;
-    // To an agent no settings are as good as empty ones.
+    // An agent treats missing settings like empty ones.
     let changed = match settings.change(context, &new, args.yes, Some("{}"))? {
         Change::Declined => return Ok(Exit::Failed),
         change => change == Change::Written,
@@ -164,7 +164,7 @@ fn edit(
     Ok(Exit::Done)
 }
 
-/// The events for which hooks of ours stand in the text, each once.
+/// The events for which the text contains hooks of ours, each once.
 fn events(text: &str) -> Result<Vec<String>, HookError> {
     let mut events = Vec::new();
     for hook in hooks::installed(text)? {
@@ -175,7 +175,7 @@ fn events(text: &str) -> Result<Vec<String>, HookError> {
     Ok(events)
 }
 
-/// Returns what tells the command line that reports a state.
+/// Returns a function that gives the command line for reporting a state.
 fn command_line(context: &Context) -> Result<impl Fn(State) -> String, Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(
@@ -196,18 +196,18 @@ fn command_line(context: &Context) -> Result<impl Fn(State) -> String, Failure> 
     let data_dir = if usual.is_ok_and(|usual| usual == *data_dir) {
         String::new()
     } else {
-        // Where it holds what no command line could, the configuration was refused.
+        // A path that no command line can hold was already refused with the configuration.
         let data_dir = quoted(data_dir).unwrap_or_default();
         format!(" --data-dir {data_dir}")
     };
-    // A hook that fails would stop the agent, also where assigner is gone.
+    // A hook that fails would stop the agent, even after assigner was removed.
     Ok(move |state: State| {
         let state = state.name();
         format!("{program} report --state {state} --hook{data_dir} || true")
     })
 }
 
-/// A path as a word of a shell; `None` where a line of a shell cannot hold it.
+/// Quotes a path as one word for a shell; `None` if a shell's command line cannot hold it.
 pub(super) fn quoted(path: &Path) -> Option<String> {
     let path = path.to_str()?;
     if path.chars().any(char::is_control) {

@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     };
     let labels = args.labels.iter().map(|text| wish::label("--label", text));
     let labels: Vec<(String, String)> = labels.collect::<Result<_, _>>()?;
-    // Labels stand inside of the metadata: the tasks are read to find those that have them.
+    // Labels are inside the metadata, so the tasks must be read to find those that have them.
     let read = if labels.is_empty() {
         limit
     } else {
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let mut tasks = store.tasks(&args.statuses, read)?;
     if args.statuses.is_empty() {
-        // However old they are: a person is waited for.
+        // However old they are, because they wait for a person.
         for task in store.tasks(&[Status::WaitingInput], read)? {
             if tasks.iter().all(|known| known.id != task.id) {
                 tasks.push(task);
@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             .iter()
             .all(|(name, value)| has.get(name) == Some(value))
     });
-    // A person who is waited for sees it first.
+    // Tasks that wait for a person come first.
     let (mut waiting, mut others): (Vec<_>, Vec<_>) = tasks
         .into_iter()
         .partition(|task| task.status == Status::WaitingInput);

@@ -1,7 +1,7 @@
-//! `assigner look`: looks at directories for a command that must not be held up by one.
+//! `assigner look`: looks at directories for a command that must not be blocked by one.
 //!
-//! A process that is stuck in a file system may end for no signal, and neither do its other threads. So
-//! a command has a process of its own look, over two pipes, and leaves it behind where it is stuck.
+//! A process that hangs in a file system may not react to any signal, nor do its other threads. So
+//! a command lets a separate process look, over two pipes, and abandons it if it hangs.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,14 +16,14 @@ use super::exit::{Exit, Failure};
 use crate::probe;
 use crate::probe::look::{Place, within_blocking};
 
-/// How long a command waits for a directory: much longer than one on a network takes.
+/// How long a command waits for a directory: much longer than a network directory takes.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Looks at the directories that come on standard input, each with a NUL after it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-/// The other end: a line of JSON for each directory.
+/// The looking process: prints one line of JSON for each directory.
 pub(super) fn run(_: &Args) -> Result<Exit, Failure> {
     probe::end_with_parent();
     let mut output = io::stdout().lock();
@@ -37,10 +37,10 @@ pub(super) fn run(_: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Returns what a look at a directory tells.
+/// Returns what a look at a directory shows.
 ///
 /// # Errors
-/// It does not answer, in a line that names it.
+/// The directory does not answer; the error is one line that names it.
 pub(super) fn place(path: &Path) -> Result<Place, Failure> {
     let mut looker = LOOKER.lock().unwrap_or_else(PoisonError::into_inner);
     let seen = match PROGRAM.get() {
@@ -67,15 +67,15 @@ pub(super) fn place(path: &Path) -> Result<Place, Failure> {
     }
 }
 
-/// Tells which program this is, so that it can be started once more to look.
+/// Records which program this is, so that it can be started again to look.
 pub(super) fn program_is(path: PathBuf) {
     let _ = PROGRAM.set(path);
 }
 
-/// Set by the program itself; none in another program that uses this crate.
+/// Set by the program itself; empty in another program that uses this crate.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// The process that looks, from the first directory on.
+/// The process that looks, started for the first directory.
 static LOOKER: Mutex<Option<Looker>> = Mutex::new(None);
 
 struct Looker {
@@ -84,7 +84,7 @@ struct Looker {
     answers: Receiver<io::Result<Place>>,
 }
 
-/// Asks the other process; `None`: it has not answered in time, and is left behind.
+/// Asks the other process; `None` if it has not answered in time and was abandoned.
 fn asked(looker: &mut Option<Looker>, program: &Path, path: &Path) -> io::Result<Option<Place>> {
     let asked = match looker {
         Some(looker) => looker,
@@ -94,7 +94,7 @@ fn asked(looker: &mut Option<Looker>, program: &Path, path: &Path) -> io::Result
     if !matches!(answer, Ok(Some(_)))
         && let Some(mut left) = looker.take()
     {
-        // It cannot be waited for: it may never end.
+        // Do not wait for it: it may never end.
         let _ = left.child.kill();
     }
     answer
@@ -104,7 +104,7 @@ impl Looker {
     fn start(program: &Path) -> io::Result<Self> {
         let mut child = Command::new(program)
             .arg("look")
-            // It may outlive us, and is to hold nothing that others wait for.
+            // It may outlive us, so it must not hold anything that others wait for.
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -114,7 +114,7 @@ impl Looker {
         let input = child.stdin.take().ok_or_else(gone)?;
         let output = child.stdout.take().ok_or_else(gone)?;
         let (tell, answers) = mpsc::channel();
-        // This thread waits for a pipe, which never keeps a process from ending.
+        // This thread waits on a pipe, and a pipe never keeps a process from ending.
         thread::Builder::new().spawn(move || {
             for line in BufReader::new(output).lines() {
                 let place = line.and_then(|line| Ok(serde_json::from_str(&line)?));

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and here what they share.
+//! The command line: one file a subcommand, and what they share.
 
 mod agents;
 mod attach;
@@ -163,7 +163,7 @@ impl Context {
         Ok(Sqlite::open(&self.config.data_dir)?)
     }
 
-    /// Returns what loads policies.
+    /// Returns the loader of policies.
     fn loader(&self) -> Loader {
         self.config.loader(ui::warn)
     }
@@ -174,14 +174,15 @@ impl Context {
         self.loader().load(&source, settings)
     }
 
-    /// Returns what the daemon that runs tells of itself; `None`: none runs, or it has not yet.
+    /// Returns what the running daemon has recorded about itself; `None` if none runs, or it has
+    /// not recorded anything yet.
     fn live_daemon(&self, store: &mut Sqlite) -> Result<Option<DaemonFacts>, Failure> {
         let holder = Lock::holder(&self.config.data_dir);
         let facts = store.daemon()?;
         Ok(facts.filter(|facts| holder.is_some_and(|holder| holder.pid == facts.pid)))
     }
 
-    /// Deletes the secret values of tasks that have ended, also where no daemon runs.
+    /// Deletes the secret values of tasks that have ended, even if no daemon runs.
     fn forget_secrets(&self, store: &mut Sqlite) -> Result<(), Failure> {
         let unneeded = store.settled_secrets()?;
         Secrets::of(&self.config.data_dir).forget_all(&unneeded);
@@ -201,12 +202,12 @@ impl Context {
     }
 }
 
-/// Runs the program and returns how it ends.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.exit_code() == 0 => {
-            // The help or the version was asked for.
+            // The user asked for the help or the version.
             let _ = error.print();
             return Exit::Done.into();
         }
@@ -232,7 +233,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Makes one line of clap's message: what is wrong, with the names that it lists below.
+/// Turns clap's message into one line: what is wrong, with the names that it lists below.
 fn one_line(message: &str) -> String {
     let mut lines = message.lines();
     let first = lines.next().unwrap_or_default();
@@ -250,7 +251,7 @@ fn one_line(message: &str) -> String {
 
 fn dispatch(args: Args) -> Result<Exit, Failure> {
     let Args { global, command } = args;
-    // Neither of these looks at a data directory.
+    // Neither of these uses a data directory.
     match command {
         Command::Capture(args) => return capture::run(&args),
         Command::Look(args) => return look::run(&args),

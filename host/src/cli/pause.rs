@@ -47,7 +47,7 @@ pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failur
     set(context, args.what, false)
 }
 
-/// What is paused, as scripts see it: sessions by their present names.
+/// What is paused, for scripts: sessions under their present names.
 pub(super) fn paused_json(pauses: &[PauseRow], rows: &[SessionRow]) -> Value {
     let names = |wanted: &dyn Fn(&Pause) -> Option<String>| -> Vec<String> {
         let pauses = pauses.iter().map(|pause| &pause.what);
@@ -72,8 +72,8 @@ pub(super) fn paused_json(pauses: &[PauseRow], rows: &[SessionRow]) -> Value {
     })
 }
 
-/// What is paused, for people: a session by its present name, and by the one that was said where
-/// that is another.
+/// What is paused, for people: a session under its present name, and also under the name that was
+/// used if that differs.
 pub(super) fn in_words(pause: &PauseRow, rows: &[SessionRow]) -> String {
     let Pause::Session(said) = &pause.what else {
         return pause.to_string();
@@ -86,7 +86,7 @@ pub(super) fn in_words(pause: &PauseRow, rows: &[SessionRow]) -> String {
     }
 }
 
-/// What a session is called now; as it was said where it is not there.
+/// The session's present name; the name that was used, if the session does not exist.
 pub(super) fn present_name(said: &SessionRef, rows: &[SessionRow]) -> String {
     match whereabouts(present(rows), said) {
         Whereabouts::Here(name) => name,
@@ -146,7 +146,7 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Leaves out pauses that have ended by themselves: without a daemon they stand there still.
+/// Leaves out pauses that have expired: without a daemon, their rows are still there.
 pub(super) fn retain_lasting(pauses: &mut Vec<PauseRow>) {
     let now = Timestamp::now();
     pauses.retain(|pause| pause.until.is_none_or(|until| until > now));

@@ -33,10 +33,10 @@ pub(super) struct Args {
     wait: bool,
 }
 
-/// Looking at the database's version costs microseconds.
+/// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// More keys than these are no answer.
+/// More keys than this are not an answer.
 const MOST_KEYS: usize = 50;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Returns the words of an answer, where they can be typed.
+/// Returns the words of an answer, if they can be typed.
 fn words(given: &str) -> Result<String, Failure> {
     let text = if given == "-" {
         read_standard_input()?
@@ -106,7 +106,7 @@ fn words(given: &str) -> Result<String, Failure> {
 
 fn read_standard_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    // One byte more than is taken tells that there is too much.
+    // Reading one byte more than allowed shows that there is too much.
     std::io::stdin()
         .lock()
         .take(MAX_CONTENT as u64 + 1)
@@ -115,7 +115,7 @@ fn read_standard_input() -> Result<String, Failure> {
             Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
         })?;
     if bytes.len() > MAX_CONTENT {
-        // What was cut may end within a character.
+        // The cut may be in the middle of a character.
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     String::from_utf8(bytes)
@@ -150,8 +150,8 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-/// Waits until something has become of an answer. `before`: how many rows the task's history had
-/// then.
+/// Waits until the outcome of an answer is known. `before` is how many rows the task's history had
+/// before the answer.
 fn wait(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> {
     let mut seen = None;
     loop {

@@ -1,7 +1,7 @@
-//! `assigner report`: what a program in a pane tells of itself.
+//! `assigner report`: a program in a pane reports its own state.
 //!
 //! Agents call it in their hooks, where it must neither fail nor take time: it opens no database,
-//! asks no tmux, prints nothing on standard output, and always ends with 0. What is wrong is one
+//! does not ask tmux, prints nothing on standard output, and always exits with 0. An error is one
 //! line on standard error.
 
 use std::ffi::{OsStr, OsString};
@@ -26,7 +26,7 @@ use crate::config::Config;
 /// Tells what a program in a tmux pane is doing; for hooks of agents, and for scripts.
 ///
 /// It is called in the pane, takes a few milliseconds, and never fails.
-// Every value is read leniently here: clap would end with 2, which stops some agents.
+// Every value is read leniently here: clap would exit with 2, which stops some agents.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What it does: `idle`, `busy`, `blocked` (it waits for a person) or `done`
@@ -49,16 +49,16 @@ pub(super) struct Args {
     rest: Vec<OsString>,
 }
 
-/// How long an agent may take to hand something to its hook.
+/// How long an agent may take to pass data to its hook.
 const HOOK_WITHIN: Duration = Duration::from_millis(200);
 
-/// The longest name of a turn that is kept, in bytes: they are UUIDs.
+/// The longest name of a turn that is kept, in bytes; the names are UUIDs.
 const LONGEST_NAME: usize = 256;
 
-/// What an agent hands over is cut here: each byte of a message may be written as six.
+/// Data from an agent is cut at this length: each byte of a message may be written as six.
 const LONGEST_HOOK: usize = 8 * LONGEST_MESSAGE;
 
-/// Reports, as far as that can be done.
+/// Reports, as far as possible.
 pub(super) fn run(args: &Args, global: &Global) -> Exit {
     if let Err(why) = report(args, global) {
         ui::warn(&format!("nothing was reported: {why}"));
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Exit {
     Exit::Done
 }
 
-/// Whether a command line that cannot be read was to report: it must not fail then, either.
+/// True if an invalid command line was meant to report: even then it must not fail.
 pub(super) fn is_meant(words: impl IntoIterator<Item = OsString>) -> bool {
     let mut words = words.into_iter().skip(1);
     while let Some(word) = words.next() {
@@ -94,7 +94,7 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
         None
     });
     let turn = handed.turn();
-    // An agent is idle for many reasons. That a turn has ended it says at one moment alone.
+    // An agent is idle for many reasons, but only this event says that a turn has ended.
     let ends = turn.is_some() && state == State::Idle && handed.hook_event_name == "Stop";
     let report = Report {
         server_pid,
@@ -129,8 +129,8 @@ fn state(named: Option<&OsStr>) -> Result<State, String> {
         .ok_or_else(|| format!("`{}` is no state: {hint}", named.display()))
 }
 
-/// Where the daemon looks for reports; also where the configuration is wrong, which is not this
-/// agent's fault.
+/// Where the daemon looks for reports, even if the configuration is wrong: that is not this agent's
+/// fault.
 fn data_dir(global: &Global) -> Result<PathBuf, String> {
     if let Some(named) = &global.data_dir {
         return std::path::absolute(named)
@@ -149,7 +149,7 @@ fn message(args: &Args, handed: &Hook, state: State) -> Result<Option<String>, S
     let told = handed.words(state);
     match (&args.message, &args.message_file) {
         (Some(text), _) => Ok(Some(text.to_string_lossy().into_owned())),
-        // Standard input has been read.
+        // Standard input has already been read.
         (None, Some(file)) if file == Path::new("-") && args.hook => Ok(told),
         (None, Some(file)) => from_file(file).map(Some).map_err(|error| {
             let file = file.display();
@@ -165,7 +165,7 @@ fn from_file(file: &Path) -> io::Result<String> {
     if file == Path::new("-") {
         io::stdin().lock().take(most).read_to_end(&mut bytes)?;
     } else {
-        // To open a pipe would wait for a writer.
+        // Opening a pipe would block until there is a writer.
         if !fs::metadata(file)?.is_file() {
             return Err(io::Error::other("it is no file"));
         }
@@ -174,7 +174,7 @@ fn from_file(file: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What agents hand to their hooks, as far as it matters here. Each is whatever it may be.
+/// What agents pass to their hooks, as far as it matters here. Each value may be of any type.
 #[derive(Debug, Default, Deserialize)]
 struct Hook {
     #[serde(default)]
@@ -185,17 +185,17 @@ struct Hook {
     prompt: Value,
     #[serde(default)]
     hook_event_name: Value,
-    /// Claude Code calls a turn so,
+    /// The name of a turn in Claude Code.
     #[serde(default)]
     prompt_id: Value,
-    /// and Codex so.
+    /// The name of a turn in Codex.
     #[serde(default)]
     turn_id: Value,
     #[serde(default)]
     transcript_path: Value,
 }
 
-/// Reads what an agent hands to its hook; `None`: nothing of use was handed over in time.
+/// Reads what an agent passes to its hook; `None` if nothing useful arrived in time.
 fn handed() -> Option<Hook> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -206,12 +206,12 @@ fn handed() -> Option<Hook> {
 
 impl Hook {
     fn read(handed: &[u8]) -> Option<Self> {
-        // What follows the object is of no account.
+        // Anything after the object is ignored.
         let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Self>();
         values.next()?.ok()
     }
 
-    /// Returns the words that suit the state.
+    /// Returns the words that fit the state.
     fn words(&self, state: State) -> Option<String> {
         let Self {
             message,
@@ -231,7 +231,7 @@ impl Hook {
             .map(str::to_owned)
     }
 
-    /// Returns what the agent calls the turn.
+    /// Returns the agent's name for the turn.
     fn turn(&self) -> Option<String> {
         let mut names = [&self.prompt_id, &self.turn_id].into_iter();
         let named = names.find_map(|name| name.as_str());
@@ -239,14 +239,14 @@ impl Hook {
         named.map(str::to_owned)
     }
 
-    /// Returns the file that the agent writes its turns into.
+    /// Returns the file to which the agent writes its turns.
     fn transcript(&self) -> Option<PathBuf> {
         let path = Path::new(self.transcript_path.as_str()?);
         path.is_absolute().then(|| path.to_owned())
     }
 }
 
-/// Reads to the end, but for no longer than `limit`: an agent may keep its end open.
+/// Reads to the end, but no longer than `limit`: an agent may keep its end open.
 fn read_within(input: &impl AsFd, limit: Duration) -> Vec<u8> {
     let deadline = Instant::now() + limit;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! `assigner resolve`: a person's word on an uncertain task.
+//! `assigner resolve`: a person decides about an uncertain task.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Takes what an agent that asks has said as the response: the daemon has it.
+/// Accepts what the waiting agent said as the response; the daemon has the text.
 fn accept(context: &Context, store: &mut Sqlite, id: TaskId) -> Result<Exit, Failure> {
     store.reply(id, &Answer::Accept, Timestamp::now())?;
     context.spool()?.nudge();

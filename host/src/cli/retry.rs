@@ -1,4 +1,4 @@
-//! `assigner retry`: queues tasks again that ended badly.
+//! `assigner retry`: queues failed tasks again.
 
 use std::collections::BTreeSet;
 
@@ -42,13 +42,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             exit = Exit::Failed;
         }
     }
-    // A parent comes before those that follow it.
+    // A parent comes before the tasks that follow it.
     let ids: BTreeSet<TaskId> = args.ids.iter().copied().collect();
     for id in ids {
         match retry(&mut store, &secrets, id, args.release) {
             Ok(()) => queued.push(id),
             Err(failure) => {
-                // The others are queued all the same.
+                // The others are queued anyway.
                 ui::warn(&failure.message);
                 exit = failure.exit;
             }
@@ -74,7 +74,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 fn retry(store: &mut Sqlite, secrets: &Secrets, id: TaskId, release: bool) -> Result<(), Failure> {
     let names = store.task(id)?.metadata.secret_env;
-    // Those of which all are there; else the store says what is missing.
+    // Only if all values are present; otherwise the store says what is missing.
     let kept = match wish::secret_values(&names) {
         Ok(values) if !values.is_empty() => Some(secrets.keep(&values)?),
         _ => None,

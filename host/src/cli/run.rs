@@ -97,7 +97,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         .build()
         .map_err(daemon::DaemonError::System)?;
     let ended = runtime.block_on(daemon::run(options))?;
-    // A policy call that hangs must not hold up the end.
+    // A policy call that hangs must not delay the exit.
     runtime.shutdown_background();
     match ended {
         Ended::Stopped | Ended::Finished { failed: 0 } => Ok(Exit::Done),
@@ -115,18 +115,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// The policy that a daemon begins with.
+/// The policy that a daemon starts with.
 pub(super) struct Start {
     pub(super) source: Source,
     pub(super) settings: Value,
-    /// The person's word that it goes by; 0: none.
+    /// The order that led to this choice; 0 if there was none.
     last_order: i64,
-    /// Whether that word has not reached any daemon yet.
+    /// True if no daemon has seen that order yet.
     untried: bool,
 }
 
-/// Returns what the command line names, or a person has chosen, or the configuration says. `set`:
-/// settings of the command line.
+/// Returns what the command line names, or else what a person has chosen, or else what the
+/// configuration says. `set` are the settings of the command line.
 pub(super) fn start(
     context: &Context,
     named: Option<&str>,
@@ -163,11 +163,11 @@ pub(super) fn start(
     })
 }
 
-/// Returns the policy that a daemon begins with, and why it is that one.
+/// Returns the policy that a daemon starts with, and why it is that one.
 ///
-/// A choice that no daemon has tried yet and that cannot be used is refused here, as a daemon would
-/// have done, and the one before it counts. Anything else that cannot be loaded is an error, and is
-/// written down.
+/// If a choice that no daemon has tried yet cannot be used, it is refused here, as a daemon would
+/// have done, and the previous choice applies. If anything else cannot be loaded, that is an error,
+/// and is recorded.
 fn begin(context: &Context, args: &Args, loader: &Loader) -> Result<(Start, Policy), Failure> {
     loop {
         let start = start(context, args.policy.as_deref(), &args.policy_set)?;
@@ -183,7 +183,7 @@ fn begin(context: &Context, args: &Args, loader: &Loader) -> Result<(Start, Poli
             store.settle_policy(start.last_order, refused, Some(&why), None)?;
             continue;
         }
-        // A daemon that runs has nothing to do with it.
+        // A running daemon is not affected by it.
         if Lock::holder(&context.config.data_dir).is_none() {
             store.note_policy(&PolicyEvent {
                 id: 0,

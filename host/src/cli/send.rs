@@ -193,7 +193,7 @@ pub(super) struct Options {
     timeout: Option<u64>,
 }
 
-/// What becomes of a task whose parent does not complete.
+/// What happens to a task whose parent does not complete.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum IfFails {
     /// It fails as well
@@ -203,10 +203,10 @@ enum IfFails {
 }
 
 impl Options {
-    /// Returns what is asked.
+    /// Returns what the options ask for.
     ///
     /// # Errors
-    /// A variable or a label is not written as one, or the agent cannot be asked so.
+    /// A variable or a label is malformed, or the agent cannot be asked this way.
     pub(super) fn wish(self, profiles: &Path) -> Result<Wish, Failure> {
         let headless = self
             .headless
@@ -322,7 +322,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Reads one task; `here`: the directory in which it is typed, where that is what it is for.
+/// Reads one task. `here` is the current directory, if the task is meant for it.
 fn one(
     content: String,
     options: Options,
@@ -339,7 +339,7 @@ fn one(
         content: Some(content),
         ..options.wish(profiles)?
     };
-    // Who types it means the directory in which it is typed.
+    // A task that is typed on a terminal is meant for the current directory.
     let is_placed = wish.anywhere || wish.no_context_match || wish.target.is_some();
     if wish.working_dir.is_none() && !is_placed && io::stdin().is_terminal() {
         *here = std::env::current_dir().ok();
@@ -350,8 +350,8 @@ fn one(
     Ok(task)
 }
 
-/// Queues tasks and returns their numbers, and how each stands: one may have failed with its
-/// parent already.
+/// Queues tasks and returns their numbers and states: one may have failed already, together with
+/// its parent.
 fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, Failure> {
     let mut store = context.store()?;
     let spool = context.spool()?;
@@ -360,8 +360,8 @@ fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, 
     for (id, task) in ids.into_iter().zip(tasks) {
         let status = match store.task(id) {
             Ok(task) if task.status == Status::Failed => Status::Failed,
-            // It may be on its way by now: it was queued, and whatever goes wrong from here on, it
-            // must not be sent again.
+            // It was queued and may already be running: whatever goes wrong from here on, it must
+            // not be sent again.
             _ => Status::Pending,
         };
         let failed_with_parent = status == Status::Failed && !task.after.is_empty();
@@ -383,7 +383,7 @@ fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, 
 
 fn read_standard_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    // One byte more than is taken tells that there is too much.
+    // Reading one byte more than allowed shows that there is too much.
     io::stdin()
         .lock()
         .take(MAX_CONTENT as u64 + 1)

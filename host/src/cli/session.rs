@@ -1,4 +1,4 @@
-//! `assigner session`: all that is known of one session.
+//! `assigner session`: everything that is known about one session.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

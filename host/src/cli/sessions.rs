@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     if Lock::holder(&context.config.data_dir).is_none() {
         ui::warn("no daemon is running: the sessions are shown as they were last seen");
     }
-    // A person who is waited for sees it first.
+    // Sessions that wait for a person come first.
     rows.sort_by_key(|row| row.activity != Activity::WaitingInput);
     if context.ui.json {
         let rows: Vec<_> = rows.iter().map(session_json).collect();
@@ -118,7 +118,8 @@ impl<'a> Filter<'a> {
             None => None,
             Some(dir) => {
                 let dir = wish::absolute(dir)?;
-                // As the system names it, which is how it names the directory of a process.
+                // Use the system's name for it, because that is how it names the directory of a
+                // process.
                 let place = look::place(Path::new(&dir))?;
                 Some(PathBuf::from(place.path.unwrap_or(dir)))
             }
@@ -133,7 +134,7 @@ impl<'a> Filter<'a> {
         })
     }
 
-    /// Whether nothing is left out but what has ended.
+    /// True if only ended sessions are left out.
     fn is_open(&self) -> bool {
         let args = self.args;
         args.statuses.is_empty()

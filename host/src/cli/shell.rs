@@ -1,5 +1,5 @@
-//! `assigner shell` and `assigner shell-init`: shells that tell when they are at their prompt, by a line in
-//! what they read at their start.
+//! `assigner shell` and `assigner shell-init`: make shells report when they are at their prompt,
+//! through a line in their startup file.
 
 use std::path::{Path, PathBuf};
 
@@ -146,7 +146,7 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// Returns the shell that this person starts.
+/// Returns the shell that this person uses.
 fn of_this_person() -> Result<Shell, Failure> {
     let program = std::env::var_os("SHELL").map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name);
@@ -156,7 +156,7 @@ fn of_this_person() -> Result<Shell, Failure> {
         .ok_or_else(|| Failure::usage("`SHELL` names none that can tell: say bash, zsh or fish"))
 }
 
-/// Returns what a shell reads at its start.
+/// Returns the startup file of a shell.
 fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
     let set = |name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
@@ -177,7 +177,8 @@ fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Returns the lines that load it; what starts the shell must not depend on assigner being there.
+/// Returns the lines that load the integration; starting the shell must not depend on assigner
+/// being installed.
 fn block(shell: Shell) -> Result<String, Failure> {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(quoted).ok_or_else(|| {
@@ -196,7 +197,7 @@ fn block(shell: Shell) -> Result<String, Failure> {
     Ok(format!("{BEGIN}\n{line}\n{END}\n"))
 }
 
-/// Returns the text with `block` in the place of the one that stands in it, or at its end.
+/// Returns the text with `block` in place of the existing one, or at the end.
 fn with_block(text: &str, block: &str) -> Result<String, String> {
     let is = |mark: &str| {
         let lines = text.split_inclusive('\n').scan(0, |at, line| {
@@ -248,7 +249,7 @@ mod tests {
             assert_eq!(with_block(&with, OURS).expect("unchanged"), with);
             assert_eq!(with_block(&with, "").expect("taken out"), text);
         }
-        // A last line that is not ended is ended.
+        // A last line without a line end gets one.
         let with = with_block("a", OURS).expect("changed");
         assert_eq!(with, format!("a\n{OURS}"));
         assert_eq!(with_block("a", "").expect("unchanged"), "a");

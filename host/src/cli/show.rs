@@ -1,4 +1,4 @@
-//! `assigner show`: all that is known of one task.
+//! `assigner show`: everything that is known about one task.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -177,7 +177,7 @@ fn print(
     Ok(())
 }
 
-/// A target by its present name, and by the one that was said where that is another.
+/// A target under its present name, and also under the name that was used if that differs.
 fn target_in_words(target: &SessionRef, rows: &[SessionRow]) -> String {
     match whereabouts(present(rows), target) {
         Whereabouts::Here(name) if name == target.name => name,
@@ -187,7 +187,7 @@ fn target_in_words(target: &SessionRef, rows: &[SessionRow]) -> String {
     }
 }
 
-/// A target as scripts see it.
+/// A target, for scripts.
 fn target_json(target: &SessionRef, rows: &[SessionRow]) -> Value {
     let found = whereabouts(present(rows), target);
     let state = match &found {
@@ -203,7 +203,7 @@ fn target_json(target: &SessionRef, rows: &[SessionRow]) -> Value {
     })
 }
 
-/// What the agent itself has told of its turn.
+/// What the agent itself has reported about its turn.
 fn print_turn(context: &Context, turn: &TurnFacts) -> Result<(), Failure> {
     let took = turn.began.zip(turn.ended).map(|(began, ended)| {
         let took = ended.duration_since(began).as_millis();
@@ -246,7 +246,7 @@ pub(super) fn points(points: i32, terms: &[crate::model::matching::Term]) -> Str
     format!("{points:>4} = {}", parts.join(" + "))
 }
 
-/// A task as scripts see it; its output and attempts are added by `show`.
+/// A task, for scripts; `show` adds its output and attempts.
 pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
     let target = task.target_session.as_ref();
     let lost = lost_target(task, present(rows));

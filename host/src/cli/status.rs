@@ -1,4 +1,4 @@
-//! `assigner status`: how the daemon, the tasks and the sessions stand.
+//! `assigner status`: the state of the daemon, the tasks and the sessions.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             .as_ref()
             .is_some_and(|holder| holder.pid == facts.pid)
     });
-    // Why what was to decide last does not.
+    // Why the policy that should decide does not.
     let last = store.policy_log(1)?.pop();
     let refused = last.filter(|event| event.outcome == PolicyOutcome::Refused);
     let refused = refused.and_then(|event| event.reason);

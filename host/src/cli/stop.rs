@@ -10,7 +10,7 @@ use super::Context;
 use super::exit::{Exit, Failure};
 use crate::daemon::Lock;
 
-/// A daemon ends within a round, which takes milliseconds.
+/// A daemon ends within one round, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Stops the daemon. Jobs that run go on, and the next daemon takes them up.

@@ -1,4 +1,4 @@
-//! What people and scripts see: tables, times, JSON, and nothing that a terminal would obey.
+//! Output for people and scripts: tables, times, JSON, and nothing that a terminal would obey.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -26,7 +26,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// Standard output as this call wants it.
+/// Standard output in the form that this call asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ui {
     pub(super) json: bool,
@@ -50,12 +50,12 @@ impl Ui {
         writeln!(out)
     }
 
-    /// Prints a line; styles are dropped where the output takes none.
+    /// Prints a line; styles are dropped if the output does not support them.
     pub(super) fn line(self, text: &str) -> io::Result<()> {
         writeln!(AutoStream::auto(io::stdout().lock()), "{text}")
     }
 
-    /// Prints a table: to the terminal's width there, whole and without wrapping in a pipe.
+    /// Prints a table: cut to the width of a terminal, complete and without wrapping in a pipe.
     pub(super) fn table(self, header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         let mut table = Table::new();
         table
@@ -79,8 +79,8 @@ impl Ui {
     }
 }
 
-/// A bar on standard error, for what may take more than a moment; nothing where that is no
-/// terminal.
+/// A progress bar on standard error for work that may take more than a moment; hidden if that is
+/// not a terminal.
 pub(super) fn progress(doing: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}");
@@ -101,7 +101,7 @@ pub(super) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// A task's state in its colour.
+/// A task's state, in its colour.
 pub(super) fn status(status: Status) -> String {
     let color = match status {
         Status::Completed => AnsiColor::Green,
@@ -115,7 +115,7 @@ pub(super) fn status(status: Status) -> String {
     paint(color.on_default(), status.name())
 }
 
-/// A session's state in its colour.
+/// A session's state, in its colour.
 pub(super) fn activity(activity: Activity) -> String {
     let color = match activity {
         Activity::Idle => AnsiColor::Green,
@@ -128,7 +128,7 @@ pub(super) fn activity(activity: Activity) -> String {
     paint(color.on_default(), activity.name())
 }
 
-/// Makes longer text harmless, with its lines kept.
+/// Makes longer text harmless and keeps its lines.
 pub(super) fn clean_lines(text: &str) -> String {
     text.split('\n')
         .map(|line| {

@@ -1,4 +1,4 @@
-//! `assigner wait`: until tasks are settled.
+//! `assigner wait`: waits until tasks are settled.
 
 use std::collections::HashSet;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::model::ids::TaskId;
 use crate::model::task::{Response, Status, Task};
 use crate::store::{Sqlite, Store};
 
-/// Looking at the database's version costs microseconds.
+/// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until tasks are settled.
@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// How far it is, on a terminal only, and only once it takes longer than a moment.
+/// The progress so far, only on a terminal and only if the wait takes longer than a moment.
 struct Progress(ProgressBar);
 
 impl Progress {
@@ -77,7 +77,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template("{spinner} {pos} of {len} settled, {msg} ({elapsed})");
         let bar = ProgressBar::new(u64::try_from(tasks).unwrap_or_default());
-        // The template is a constant: where it did not parse, the plain bar would do.
+        // The template is a constant; if it did not parse, the plain bar would do.
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)

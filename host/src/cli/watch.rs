@@ -32,17 +32,17 @@ pub(super) struct Args {
     interval: Duration,
 }
 
-/// Looking at the database's version costs microseconds.
+/// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// So much of what has scrolled away is read: what is printed faster than this in an interval is
-/// not seen.
+/// How many lines of the scrollback are read: lines that are printed faster than this in one
+/// interval are missed.
 const SCROLLED: u32 = 2_000;
 
-/// How long two looks may be compared; what is found by then is coarser.
+/// How long two looks may be compared; after that, the comparison is coarser.
 const COMPARE_WITHIN: Duration = Duration::from_millis(200);
 
-/// Where a terminal does not tell its size.
+/// The size if a terminal does not report its own.
 const USUAL_SIZE: (usize, usize) = (24, 80);
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
@@ -96,14 +96,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-/// How a task stands.
+/// The state of a task.
 struct State {
     task: Task,
-    /// Since when.
+    /// Since when it has been in this state.
     since: Timestamp,
     /// What it waits for, or why it failed.
     why: Option<String>,
-    /// Where it runs.
+    /// The session that it runs in.
     seat: Option<Identity>,
 }
 
@@ -130,7 +130,7 @@ impl State {
         })
     }
 
-    /// What is told anew where it changes: not what a clock changes.
+    /// The parts that are shown again when they change, without those that only a clock changes.
     fn news(&self) -> News {
         let task = &self.task;
         let why = match task.status {
@@ -167,10 +167,10 @@ struct Watch<'a> {
     id: TaskId,
     tmux: Server,
     told: Option<News>,
-    /// Where the task runs, or ran last.
+    /// The session that the task runs in, or ran in last.
     seat: Option<Identity>,
     lines: Lines,
-    /// Whether something stands on the terminal.
+    /// True if something has been drawn on the terminal.
     drawn: bool,
 }
 
@@ -184,7 +184,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Whether the state is another than the last one.
+    /// True if the state differs from the last one.
     fn is_news(&mut self, state: &State) -> bool {
         let news = state.news();
         let is_news = self.told.as_ref() != Some(&news);
@@ -192,7 +192,7 @@ impl Watch<'_> {
         is_news
     }
 
-    /// Tells on standard error that the state has changed; what is printed is for the lines.
+    /// Says on standard error that the state has changed; standard output is for the lines.
     fn tell(&mut self, state: &State) -> io::Result<()> {
         if !self.is_news(state) {
             return Ok(());
@@ -210,8 +210,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Prints what is new in the pane. That it cannot be read is no end: the task may go on
-    /// elsewhere.
+    /// Prints what is new in the pane. If the pane cannot be read, watching continues: the task may
+    /// go on elsewhere.
     async fn print(&mut self, is_last: bool) -> io::Result<()> {
         let Some(seat) = &self.seat else {
             return Ok(());
@@ -219,7 +219,7 @@ impl Watch<'_> {
         let mut fresh = Vec::new();
         if let Ok(text) = self.tmux.history(seat, SCROLLED).await {
             if self.lines.is_empty() {
-                // What had scrolled away before is no news.
+                // What had already scrolled away is not new.
                 let shown = self.tmux.screens(&[seat]).await.unwrap_or_default();
                 let shown = shown.into_iter().next().flatten();
                 let height = shown.map_or(0, |capture| {
@@ -246,7 +246,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Draws the pane's screen over what stands on the terminal.
+    /// Draws the pane's screen over what is on the terminal.
     async fn draw(&mut self, state: &State) -> io::Result<()> {
         let (rows, columns) = size();
         let lines = match &self.seat {
@@ -259,7 +259,7 @@ impl Watch<'_> {
             let mut lines: Vec<&str> = screen.lines().collect();
             let used = lines.iter().rposition(|line| !line.trim().is_empty());
             lines.truncate(used.map_or(0, |last| last + 1));
-            // The last lines are those that tell something.
+            // The last lines are the ones that matter.
             lines.split_off(lines.len().saturating_sub(rows.saturating_sub(3)))
         });
         let colored = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
@@ -271,7 +271,7 @@ impl Watch<'_> {
         } else {
             plain
         };
-        // Home, and each line with what stood behind it: nothing flickers.
+        // Moves home and rewrites each line up to its end, so that nothing flickers.
         let mut text = String::from(if self.drawn {
             "\x1b[H"
         } else {
@@ -303,7 +303,7 @@ impl Watch<'_> {
     }
 }
 
-/// The lines of a pane that are not blank, and which of them were printed.
+/// The lines of a pane that are not blank, and which of them have been printed.
 #[derive(Debug, Default)]
 struct Lines(Vec<Line>);
 
@@ -318,7 +318,7 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// Takes up the first look: only the last `news` of its lines are to be printed.
+    /// Takes the first look: only the last `news` of its lines are to be printed.
     fn begin(&mut self, text: &str, news: usize) {
         let lines = lines(text);
         let old = lines.len().saturating_sub(news);
@@ -331,9 +331,8 @@ impl Lines {
             .collect();
     }
 
-    /// Takes up what is seen now, and returns the lines that are to be printed: those that stand
-    /// there as they did the last time. One that changes all the time, such as a spinner, is not
-    /// among them.
+    /// Takes the next look and returns the lines to print: those that are the same as the last
+    /// time. A line that keeps changing, such as a spinner, is not among them.
     fn take(&mut self, text: &str) -> Vec<String> {
         let seen = lines(text);
         let known: Vec<&str> = self.0.iter().map(|line| line.text.as_str()).collect();
@@ -379,7 +378,7 @@ fn lines(text: &str) -> Vec<&str> {
     lines.filter(|line| !line.is_empty()).collect()
 }
 
-/// Rows and columns of the terminal.
+/// The terminal's rows and columns.
 fn size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),
@@ -387,7 +386,7 @@ fn size() -> (usize, usize) {
     }
 }
 
-/// Cuts a line to so many columns.
+/// Cuts a line to this number of columns.
 fn fitted(line: &str, columns: usize) -> String {
     let mut used = 0;
     let fits = |char: &char| {

@@ -8,12 +8,12 @@ use jiff::{Timestamp, ToSpan, Zoned};
 
 use crate::model::duration;
 
-/// Reads a time limit, in seconds; a bare number is minutes.
+/// Reads a time limit, in seconds; a bare number means minutes.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     duration::TIMEOUT.read(text).map(|limit| limit.as_secs())
 }
 
-/// Reads the time that is to pass before something; a bare number is minutes.
+/// Reads how long to wait before something happens; a bare number means minutes.
 pub(super) fn delay(text: &str) -> Result<Duration, String> {
     duration::DELAY.read(text)
 }
@@ -23,8 +23,8 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     duration::AGE.read(text)
 }
 
-/// Reads a point in time: with a zone, without one in that of `now`, or a time of day, which then
-/// is the next one.
+/// Reads a point in time: with a zone, without one in the zone of `now`, or a time of day, which
+/// means its next occurrence.
 pub(super) fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let wrong = || {
         format!("`{text}` is no time: write `18:30`, `2030-01-31 18:30` or `2030-01-31T18:30:00Z`")
@@ -32,7 +32,7 @@ pub(super) fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     if let Ok(time) = Timestamp::from_str(text) {
         return Ok(time);
     }
-    // A time of day can be read of a whole date, too: the date comes first.
+    // A time of day can also be read from a complete date, so the date is tried first.
     if let Ok(civil) = DateTime::from_str(text) {
         let zoned = civil.to_zoned(now.time_zone().clone());
         return zoned.map(|zoned| zoned.timestamp()).map_err(|_| wrong());
@@ -76,8 +76,8 @@ mod tests {
         }
     }
 
-    /// Every option that takes a duration: what it takes of these, and that it refuses the others in one
-    /// line that names the option and the value.
+    /// For every option that takes a duration: which of these it accepts, and that it refuses the
+    /// others in one line that names the option and the value.
     #[test]
     fn each_option_takes_what_it_can_keep() {
         let whole = ["1s", "90s", "1h 30m", "2d", "1000ms", "2"].as_slice();

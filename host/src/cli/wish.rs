@@ -1,4 +1,4 @@
-//! What a person asks of a task, however they say it: checked, and put into the task.
+//! What a person asks of a task, whichever way they say it: checked, and written into the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::model::task::{
 };
 use crate::store::Secrets;
 
-/// What is asked; what is not said stays as it is.
+/// What is asked for; whatever is not mentioned stays as it is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wish {
     pub(super) content: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct Wish {
     pub(super) secret_env: Vec<String>,
     pub(super) isolate_env: bool,
     pub(super) prerequisites: Vec<String>,
-    /// Seconds.
+    /// In seconds.
     pub(super) prerequisite_timeout: Option<u64>,
     pub(super) priority: Option<i32>,
     pub(super) provider: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct Wish {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) require_labels: BTreeMap<String, String>,
     pub(super) retries: Option<u32>,
-    /// Seconds.
+    /// In seconds.
     pub(super) timeout: Option<u64>,
     pub(super) after: Vec<Parent>,
     pub(super) if_parent_fails: Option<IfParentFails>,
@@ -52,7 +52,8 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Puts what is asked into `task` and returns the names of what was said, for the history.
+    /// Writes what is asked for into `task` and returns the names of the changed parts, for the
+    /// history.
     ///
     /// # Errors
     /// One line that says what is wrong and what to do.
@@ -133,7 +134,7 @@ impl Wish {
                     "--headless asks one agent: it takes no --shell, --providers or --fallback",
                 ));
             }
-            // It is the shell that is chosen, and no agent.
+            // The choice is the shell, not an agent.
             task.target_provider = None;
             task.metadata.preferred_providers.clear();
             task.metadata.fallback_providers.clear();
@@ -148,7 +149,7 @@ impl Wish {
             ));
         }
         match self.provider.as_deref() {
-            // It is a command, which asks the agent.
+            // It is a command that asks the agent.
             _ if self.headless.is_some() => task.kind = Kind::Command,
             _ if self.shell => task.kind = Kind::Command,
             Some(SHELL) => task.kind = Kind::Command,
@@ -156,7 +157,7 @@ impl Wish {
             None => {}
         }
         if self.content.is_some() {
-            // Only now is it known what it is.
+            // Its kind is known only now.
             let kind = match &task.metadata.headless {
                 Some(_) => Kind::Prompt,
                 None => task.kind,
@@ -237,7 +238,7 @@ impl Wish {
 /// Returns how an agent is asked without a terminal.
 ///
 /// # Errors
-/// It is not named, is not known, or cannot be asked so.
+/// No agent is named, or it is unknown, or it cannot be asked this way.
 pub(super) fn headless(profiles: &Path, provider: Option<&str>) -> Result<Headless, Failure> {
     let Some(provider) = provider else {
         return Err(Failure::usage(
@@ -261,7 +262,7 @@ pub(super) fn headless(profiles: &Path, provider: Option<&str>) -> Result<Headle
     })
 }
 
-/// Takes the values of secret variables from the environment and keeps them apart.
+/// Takes the values of secret variables from the environment and keeps them separately.
 fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Result<(), Failure> {
     let wanted: BTreeSet<&String> = names.iter().chain(&task.metadata.secret_env).collect();
     if let Some(name) = wanted
@@ -345,11 +346,11 @@ pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), 
     }
 }
 
-/// Looks at the directory of a task that is about to be queued: a warning where there is none. The agent
-/// of a prompt is to work in its repository.
+/// Checks the directory of a task before it is queued, and warns if it does not exist. The agent of
+/// a prompt must work in that directory's repository.
 ///
 /// # Errors
-/// It does not answer.
+/// The directory does not answer.
 pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), Failure> {
     let metadata = &mut task.metadata;
     metadata.repository = None;
@@ -375,7 +376,7 @@ pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
     let path = std::path::absolute(path)
         .map_err(|error| Failure::usage(format!("directory `{shown}`: {error}")))?;
     let normal = if path.components().any(|part| part == Component::ParentDir) {
-        // Below a symbolic link `..` is not what its letters say: the system knows.
+        // After a symbolic link, `..` is not what it looks like: only the system knows.
         let place = look::place(&path)?;
         if place.path.is_none() && place.is_directory {
             return Err(Failure::usage(format!(

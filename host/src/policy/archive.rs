@@ -1,9 +1,9 @@
-//! Rounds as they were decided, on disk: compressed, bounded, and read again for replay.
+//! Decided rounds on disk: compressed, bounded, and read again for replay.
 //!
-//! A directory holds segments, `00000001.jsonl.zst` and so on, each a stream of one round a line.
-//! A block of the stream ends with each round, so that what a crash leaves can be read up to its
-//! last round. A daemon starts a segment of its own; the oldest are deleted where all of them
-//! together take more than they may.
+//! A directory holds segments, `00000001.jsonl.zst` and so on, each a stream with one round a line.
+//! A block of the stream ends with each round, so that after a crash a segment can be read up to
+//! its last round. Each daemon starts a new segment; when all segments together exceed the limit,
+//! the oldest are deleted.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,44 +18,45 @@ use crate::model::matching::{Decision, PolicyId, Question};
 
 use super::check;
 
-/// One round as it was decided.
+/// One decided round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// Who decided.
+    /// The policy that decided.
     pub policy: PolicyId,
-    /// With which settings.
+    /// Its settings.
     pub settings: Value,
     /// How long it took, in microseconds.
     pub took_us: u64,
-    /// What went wrong in it, in a line.
+    /// What went wrong in it, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// What was asked.
+    /// The question.
     pub question: Question,
-    /// What was decided, one for each task.
+    /// The decisions, one for each task.
     pub decisions: Vec<Decision>,
     /// What another policy would have decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadowed>,
 }
 
-/// What the policy beside the live one would have decided.
+/// What the shadow, the policy beside the live one, would have decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shadowed {
-    /// Which.
+    /// The shadow.
     pub policy: PolicyId,
     /// How long it took, in microseconds.
     pub took_us: u64,
-    /// One for each task; none where it failed.
+    /// One for each task; empty if it failed.
     pub decisions: Vec<Decision>,
-    /// How it failed, in a line.
+    /// How it failed, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// Segments that the limit is divided into: what is dropped at once.
+/// The number of segments that the limit is divided into: one is dropped at a time.
 const SEGMENTS: u64 = 8;
-/// One recorded round, uncompressed; what claims to be longer was not written here.
+/// The most bytes of one recorded round, uncompressed; a longer one was not written by this
+/// program.
 const LONGEST_ROUND: u64 = 256 << 20;
 const LEVEL: i32 = 3;
 const ENDING: &str = ".jsonl.zst";
@@ -66,7 +67,7 @@ pub struct Archive {
     limit: u64,
     next: u64,
     segment: Option<Segment>,
-    /// Bytes of the segments before this one.
+    /// Bytes of all earlier segments.
     before: u64,
     rounds: u64,
 }
@@ -79,11 +80,11 @@ struct Segment {
 }
 
 impl Archive {
-    /// Opens a directory, readable by its owner alone, whose segments take at most `limit` bytes.
+    /// Opens a directory, readable only by its owner, whose segments take at most `limit` bytes.
     ///
     /// # Errors
     ///
-    /// It cannot be made or read.
+    /// The directory cannot be made or read.
     pub fn open(directory: &Path, limit: u64) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -102,7 +103,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Rounds that were written since it was opened, and bytes of all segments.
+    /// The number of rounds written since it was opened, and the bytes of all segments.
     pub fn extent(&self) -> (u64, u64) {
         let current = self.segment.as_ref().map_or(0, |segment| segment.bytes);
         (self.rounds, self.before + current)
@@ -112,7 +113,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// The system refused; the next round starts a new segment.
+    /// The system refused to write; the next round starts a new segment.
     pub fn write(&mut self, round: &Round) -> io::Result<()> {
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
@@ -120,7 +121,8 @@ impl Archive {
         };
         if let Err(error) = segment.append(round) {
             if segment.rounds == 0 {
-                // Nothing of use is in it: the next try must not find the place full of such.
+                // It contains nothing useful, and empty segments must not pile up while the next
+                // tries fail too.
                 let _ = fs::remove_file(&segment.path);
             }
             let _ = self.make_room(None);
@@ -133,14 +135,14 @@ impl Archive {
         }
         segment.stream.finish()?;
         if segment.bytes > self.limit {
-            // One round alone that is larger than everything may be.
+            // A single round exceeds the limit for everything.
             fs::remove_file(&segment.path)?;
         }
         self.make_room(Some(&segment.path))
     }
 
     fn start(&mut self) -> io::Result<Segment> {
-        // Somebody may have removed it.
+        // Somebody may have removed the directory.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -160,7 +162,7 @@ impl Archive {
         })
     }
 
-    /// Deletes the oldest segments until a further one has room; never the `newest`.
+    /// Deletes the oldest segments until there is room for another one; never deletes the `newest`.
     fn make_room(&mut self, newest: Option<&Path>) -> io::Result<()> {
         let allowed = self.limit - self.limit / SEGMENTS;
         let mut sizes = Vec::new();
@@ -184,7 +186,7 @@ impl Segment {
     fn append(&mut self, round: &Round) -> io::Result<()> {
         serde_json::to_writer(&mut self.stream, round)?;
         self.stream.write_all(b"\n")?;
-        // The end of a block: up to here it can be read, whatever happens.
+        // This ends a block: up to here it can be read, whatever happens.
         self.stream.flush()?;
         self.bytes = self.stream.get_ref().metadata()?.len();
         self.rounds += 1;
@@ -195,13 +197,13 @@ impl Segment {
 impl Drop for Archive {
     fn drop(&mut self) {
         if let Some(segment) = self.segment.take() {
-            // What was flushed can be read without the end, too.
+            // What was flushed can be read even without the end.
             let _ = segment.stream.finish();
         }
     }
 }
 
-/// Reads all rounds of a directory, oldest first, and returns what could not be read, a line for
+/// Reads all rounds of a directory, oldest first, and returns what could not be read, one line for
 /// each segment.
 ///
 /// # Errors
@@ -224,7 +226,7 @@ pub(super) fn read<E: From<io::Error>>(
     Ok(damages)
 }
 
-/// Returns how many rounds could be read, and why not more.
+/// Returns how many rounds could be read, and why the rest could not.
 fn read_segment<E: From<io::Error>>(
     path: &Path,
     take: &mut impl FnMut(Round) -> Result<(), E>,
@@ -233,7 +235,7 @@ fn read_segment<E: From<io::Error>>(
     let stream = File::open(path).and_then(Decoder::new);
     let mut lines = match stream {
         Ok(stream) => BufReader::new(stream),
-        // A daemon that records makes room at this moment.
+        // A recording daemon has just deleted it to make room.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Ok(Some((rounds, error.to_string()))),
     };
@@ -244,7 +246,7 @@ fn read_segment<E: From<io::Error>>(
         match bounded.read_until(b'\n', &mut line) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
-            // As a daemon leaves it that has been killed, or is just writing: what is whole was read.
+            // The daemon was killed or is still writing: all complete rounds were read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Ok(Some((rounds, error.to_string()))),
         }
@@ -256,7 +258,7 @@ fn read_segment<E: From<io::Error>>(
     }
 }
 
-/// Reads one round, whose positions are all within its lists.
+/// Reads one round and checks that its positions are all within its lists.
 fn parse(line: &[u8]) -> Result<Round, String> {
     let round: Round = serde_json::from_slice(line)
         .map_err(|error| check::line(&format!("it is no round: {error}"), 200))?;
@@ -341,7 +343,7 @@ mod tests {
         for number in 0..100 {
             archive.write(&round(number)).expect("written");
         }
-        // Without an end of the stream, as after a crash.
+        // The stream has no end, as after a crash.
         assert_eq!(numbers(directory.path()), ((0..100).collect(), Vec::new()));
         drop(archive);
         let mut archive = Archive::open(directory.path(), 1 << 20).expect("an archive");

@@ -1,5 +1,5 @@
-//! Looks for what is wrong with a policy before it goes live: what it asks for, what it says of
-//! itself, and how it behaves on rounds that were made to find mistakes.
+//! Looks for mistakes in a policy before it goes live: what it asks for, what it says about itself,
+//! and how it behaves in rounds that were made to find mistakes.
 
 use std::time::{Duration, Instant};
 
@@ -17,36 +17,36 @@ use super::{LoadError, Policy, check, rounds};
 pub enum Severity {
     /// It would fail in use.
     Error,
-    /// It works, and may surprise.
+    /// It works, but may surprise.
     Warning,
     /// Good to know.
     Note,
 }
 
-/// Something about a policy that its author should know.
+/// A fact about a policy that its author should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
-    /// What it is called, for scripts.
+    /// Its name, for scripts.
     pub code: &'static str,
-    /// What was seen, in a line.
+    /// What was seen, in one line.
     pub message: String,
-    /// What it means and what to do about it, in a line.
+    /// What it means and what to do about it, in one line.
     pub help: &'static str,
 }
 
-/// What was found.
+/// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Audit {
     /// How many generated rounds it was asked about.
     pub rounds: usize,
-    /// The worst first.
+    /// The findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
 impl Audit {
-    /// Whether it can be used: there may be warnings.
+    /// True if the policy can be used, perhaps with warnings.
     pub fn is_ok(&self) -> bool {
         !self
             .findings
@@ -55,14 +55,14 @@ impl Audit {
     }
 }
 
-/// Findings of one kind that are told; more of them would say the same.
+/// How many findings of one kind are shown; more of them would say the same.
 const MOST_OF_A_KIND: usize = 3;
 
-/// The largest round that the engine makes of a thousand sessions.
+/// The largest round that the engine makes with a thousand sessions.
 const LARGEST: (usize, usize) = (256, 1_000);
 
-/// Examines a policy with the settings that it was loaded with. `tell` hears of each round before
-/// it is asked, with its number and how many there are.
+/// Examines a policy with the settings that it was loaded with. `tell` is called before each round
+/// with its number and the total.
 pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
     let mut findings = Findings(Vec::new());
     imports(policy, &mut findings);
@@ -80,7 +80,7 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
         could_assign |= question.sessions.iter().any(|session| session.ready)
             && question.tasks.iter().any(|task| task.eligible.is_none());
         let Some(decisions) = ask(policy, name, question, &mut findings) else {
-            // What hangs once would hang again: nothing more is to be learned.
+            // A policy that hangs repeatedly will hang again: there is nothing more to learn.
             if findings.is_full("failure") {
                 break;
             }
@@ -241,7 +241,8 @@ fn ask(
     Some(answer)
 }
 
-/// Asks as a round would; where time runs out, once more: other programs may have had it.
+/// Asks as in a real round; after a time-out it asks once more, because other programs may have
+/// used the time.
 fn decide(policy: &Policy, question: &Question) -> Result<Vec<Decision>, Failure> {
     match policy.decide(question) {
         Err(Failure::TimedOut { .. }) => policy.decide(question),
@@ -249,7 +250,7 @@ fn decide(policy: &Policy, question: &Question) -> Result<Vec<Decision>, Failure
     }
 }
 
-/// Returns the decisions, or notes what is wrong.
+/// Returns the decisions, or records what is wrong.
 fn judge(
     name: &str,
     result: Result<Vec<Decision>, Failure>,

@@ -1,9 +1,9 @@
 //! Where compiled policies are kept between starts.
 //!
-//! What stands there is native code, and is run: so only in a directory that belongs to this user
-//! and that nobody else can write to, nor to anything above it. wasmtime's own cache does the
-//! rest: it names each entry by the component, the compiler and its settings, reads none that does
-//! not fit, and deletes old ones.
+//! The cache holds native code, which is executed. So it must be in a directory that belongs to
+//! this user, and nobody else may be able to write to it or to any directory above it. wasmtime's
+//! own cache does the rest: it names each entry by the component, the compiler and its settings,
+//! ignores entries that do not fit, and deletes old ones.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,14 +14,14 @@ use wasmtime::{Cache, CacheConfig};
 
 use super::source::shown;
 
-/// What all entries together may take before old ones are deleted: some ten policies in Python.
+/// The total size above which old entries are deleted: room for about ten policies in Python.
 const LARGEST: u64 = 1 << 30;
 
-/// Opens the cache, and makes its directory where there is none.
+/// Opens the cache, and makes its directory if it does not exist.
 ///
 /// # Errors
 ///
-/// One line that says why the directory is not to be trusted, or cannot be used.
+/// One line that says why the directory cannot be trusted or used.
 pub(super) fn open(directory: &Path) -> Result<Cache, String> {
     let failed = |error: io::Error| format!("the cache {} is of no use: {error}", shown(directory));
     DirBuilder::new()
@@ -68,7 +68,7 @@ fn trust(directory: &Path) -> Result<(), String> {
             ));
         }
     }
-    // What is made in it later may be more open than it should be: nobody else gets in.
+    // Files made in it later may be too open, so nobody else may enter the directory.
     let metadata = fs::metadata(directory).map_err(|error| error.to_string())?;
     if metadata.mode() & OTHERS != 0 {
         strangers(directory, 0)?;
@@ -78,7 +78,7 @@ fn trust(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a directory in which somebody else has put something while it was open to them.
+/// Refuses a directory into which somebody else put something while they could write to it.
 fn strangers(directory: &Path, depth: u32) -> Result<(), String> {
     const OTHERS_WRITE: u32 = 0o022;
     const DEEPEST: u32 = 4;
@@ -88,7 +88,7 @@ fn strangers(directory: &Path, depth: u32) -> Result<(), String> {
     let user = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(directory).map_err(useless)? {
         let entry = entry.map_err(useless)?;
-        // One that another process deletes at this moment does no harm.
+        // Another process may have just deleted it, which does no harm.
         let Ok(metadata) = entry.metadata() else {
             continue;
         };
@@ -136,7 +136,7 @@ mod tests {
         with_mode(&home.path().join("a"), 0o777);
         let error = open(&cache).expect_err("others can move it away");
         assert!(error.contains("others can write to"), "{error}");
-        // As in /tmp, where each can only move what is theirs.
+        // Like /tmp, where everyone can move only their own files.
         with_mode(&home.path().join("a"), 0o1777);
         open(&cache).expect("it can be used");
     }

@@ -1,8 +1,8 @@
 //! One call: a fresh store and instance, `configure`, then one `assign` with everything.
 //!
-//! A call runs on a thread of its own, so that neither a policy that never ends nor a fault in
-//! the runtime can hold or break the engine. The caller is the watchdog: when the time is up, it
-//! moves the epoch, which stops a policy that computes; one that sleeps in the host is stopped by
+//! A call runs on a thread of its own, so that neither a policy that never ends nor a fault in the
+//! runtime can block or break the engine. The caller is the watchdog: when the time is up, it moves
+//! the epoch, which stops a policy that computes; a policy that sleeps in the host is stopped by
 //! the thread's own timer.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -36,27 +36,28 @@ mod bindings {
     });
 }
 
-/// No setting makes a call take longer.
+/// The longest time that a setting can give a call.
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
-/// How long a thread may take to notice that its time is up, before it is left behind.
+/// How long a thread may take to notice that its time is up, before it is abandoned.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is told meanwhile: it may not have been listening yet.
+/// How often it is reminded meanwhile, because it may not have been listening yet.
 const REMINDER: Duration = Duration::from_millis(10);
 
-/// Bytes of standard output and error that are kept; a policy that writes more finds it closed.
+/// Bytes of standard output and error that are kept; after that, the stream is closed for the
+/// policy.
 const CAPTURED: usize = 64 << 10;
 /// How much of a line of the log is kept, in characters.
 const LONGEST_LINE: usize = 500;
-/// Handles that a policy may hold in the host.
+/// How many handles a policy may hold in the host.
 const MOST_HANDLES: usize = 1_000;
-/// Random bytes that a policy may ask for at once.
+/// How many random bytes a policy may ask for at once.
 const MOST_RANDOM: u64 = 64 << 10;
 
 /// A compiled policy with its settings.
 pub(super) struct Program {
     engine: Engine,
     pre: PolicyPre<State>,
-    /// A JSON object.
+    /// The settings, a JSON object.
     settings: String,
     limits: Limits,
     usage: Mutex<Usage>,
@@ -65,9 +66,9 @@ pub(super) struct Program {
 /// What a policy has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The most memory that an instance had, in bytes.
+    /// The most memory that an instance has had, in bytes.
     pub memory: usize,
-    /// Lines for the log that were dropped.
+    /// The number of lines for the log that were dropped.
     pub dropped_lines: usize,
 }
 
@@ -109,7 +110,7 @@ impl Program {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks what it is called and which settings it has.
+    /// Asks the policy for its name, its settings and so on.
     pub(super) fn describe(self: &Arc<Self>) -> Result<Description, Failure> {
         self.run(0, self.limits.load_time, async |_, store, instance| {
             let policy = instance.assigner_policy_matching();
@@ -117,12 +118,12 @@ impl Program {
         })
     }
 
-    /// Asks for decisions; what comes back is not checked yet.
+    /// Asks for decisions; the result is not checked yet.
     pub(super) fn decide(self: &Arc<Self>, question: &Question) -> Result<Vec<Decision>, Failure> {
         self.decide_within(self.limits.time, question)
     }
 
-    /// Like [`Self::decide`], in the time that there is for loading.
+    /// Like [`Self::decide`], with the time limit for loading.
     pub(super) fn decide_leisurely(
         self: &Arc<Self>,
         question: &Question,
@@ -156,8 +157,8 @@ impl Program {
         Ok(decisions.into_iter().map(decision).collect())
     }
 
-    /// Runs a job with a fresh instance on a thread of its own. The job's inner error is what the
-    /// policy said against its settings.
+    /// Runs a job with a fresh instance on a thread of its own. The job's inner error is the
+    /// policy's objection to its settings.
     fn run<T: Send + 'static>(
         self: &Arc<Self>,
         now: u64,
@@ -173,7 +174,7 @@ impl Program {
         thread::Builder::new()
             .name("policy".to_owned())
             .spawn(move || {
-                // Nobody listens any more where the patience is over.
+                // If the caller's patience has run out, nobody receives this.
                 let _ = sender.send(program.run_here(now, time, deadline, job));
             })
             .map_err(|error| host(&error))?;
@@ -231,7 +232,7 @@ impl Program {
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(self.limits.answer);
         store.set_epoch_deadline(1);
-        // Another call of the same policy may have moved the epoch: the clock decides.
+        // Another call of the same policy may have moved the epoch, so the clock decides.
         store.epoch_deadline_callback(move |_| {
             if Instant::now() >= deadline {
                 Err(wasmtime::Error::new(Expired(limit)))
@@ -249,7 +250,7 @@ fn host(reason: &dyn ToString) -> Failure {
     }
 }
 
-/// Gives a policy the log, and a WASI in which there is nothing.
+/// Gives a policy the log, and an empty WASI.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     Instance::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
@@ -266,7 +267,7 @@ pub(super) struct State {
 
 impl State {
     fn new(now: u64, limits: &Limits) -> Self {
-        // Rounds replay only where clocks and random numbers are always the same.
+        // Rounds can be replayed only if clocks and random numbers are always the same.
         const RANDOM: [u8; 16] = *b"assigner 4 ever!";
 
         let output = MemoryOutputPipe::new(CAPTURED);
@@ -294,7 +295,7 @@ impl State {
         }
     }
 
-    /// Logs what was written to standard output and error, and returns the last words.
+    /// Logs what was written to standard output and error, and returns the policy's last words.
     fn close(&mut self) -> Option<String> {
         let output = self.output.contents();
         let output = String::from_utf8_lossy(&output);
@@ -306,7 +307,7 @@ impl State {
             }
         }
         self.log.close();
-        // An error that it logged is meant for people.
+        // If the policy logged an error, that is meant for people.
         self.log.last_words.take().or(last)
     }
 }
@@ -331,7 +332,7 @@ impl logging::Host for State {
     }
 }
 
-/// Lines that runtimes of languages write around what matters.
+/// True for lines that language runtimes print around the message that matters.
 fn is_noise(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with("note: run with `RUST_BACKTRACE")
@@ -339,11 +340,11 @@ fn is_noise(line: &str) -> bool {
         || (line.starts_with("thread '") && line.contains(" panicked at "))
 }
 
-/// The lines that one instance may write.
+/// The lines that one instance may still write.
 struct Log {
     left: usize,
     dropped: usize,
-    /// The last line at level error.
+    /// The last line at the level `error`.
     last_words: Option<String>,
 }
 
@@ -454,7 +455,7 @@ fn positions(positions: &[usize]) -> Vec<u32> {
     positions.iter().map(|&at| position(at)).collect()
 }
 
-/// No list has so many sessions that this would ever be another position.
+/// No list has so many sessions that this would ever return another position.
 fn position(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }

@@ -11,17 +11,17 @@ use crate::model::task::Kind;
 
 use super::{Policy, check, rounds};
 
-/// How much of a line is quoted that is wrong, in characters.
+/// How much of a wrong line is quoted, in characters.
 const LONGEST_LINE: usize = 80;
 
 /// A file of cases.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cases {
-    /// Settings for all of them.
+    /// The settings for all cases.
     #[serde(default)]
     settings: serde_json::Map<String, Value>,
-    /// They, under the name that a TOML file gives to each.
+    /// The cases, under the name that each has in a TOML file.
     #[serde(default)]
     case: Vec<Case>,
 }
@@ -98,38 +98,38 @@ fn yes() -> bool {
     true
 }
 
-/// How a case went.
+/// The result of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tried {
-    /// The case.
+    /// The case's name.
     pub name: String,
-    /// Whether all was as expected.
+    /// True if everything was as expected.
     pub ok: bool,
-    /// What was not.
+    /// What was not as expected.
     pub problems: Vec<Problem>,
 }
 
-/// What was otherwise than expected.
+/// A difference from what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The task; none where it is about the whole case.
+    /// The task; `None` if the problem concerns the whole case.
     pub task: Option<i64>,
     /// Its first line.
     pub summary: Option<String>,
     /// What was expected, in words.
     pub expected: String,
-    /// What came.
+    /// What the policy answered.
     pub got: String,
     /// What else the policy ranked, the best first.
     pub ranked: Vec<String>,
 }
 
 impl Cases {
-    /// Reads a file's text: JSON where its name ends so, else TOML.
+    /// Reads a file's text: as JSON if the file's name ends that way, otherwise as TOML.
     ///
     /// # Errors
     ///
-    /// One line that says what is wrong in it, and where.
+    /// One line that says what is wrong and where.
     pub fn parse(path: &Path, text: &str) -> Result<Self, String> {
         let is_json = path
             .extension()
@@ -156,17 +156,17 @@ impl Cases {
         Ok(cases)
     }
 
-    /// How many cases there are.
+    /// Returns the number of cases.
     pub fn len(&self) -> usize {
         self.case.len()
     }
 
-    /// Whether there is none.
+    /// True if there are no cases.
     pub fn is_empty(&self) -> bool {
         self.case.is_empty()
     }
 
-    /// Tries a policy on each. Its own settings are laid under those of the file.
+    /// Tries a policy on each case. Settings in the file override the policy's own.
     pub fn try_out(&self, policy: &Policy) -> Vec<Tried> {
         self.case
             .iter()
@@ -351,7 +351,7 @@ impl CaseTask {
     }
 }
 
-/// A ranking's points with its terms: `50 = parent directory 50`.
+/// Formats a ranking's points with its terms: `50 = parent directory 50`.
 fn points(ranking: &Ranking) -> String {
     let terms = ranking.terms.iter();
     let terms: Vec<String> = terms

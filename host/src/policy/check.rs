@@ -1,20 +1,20 @@
-//! Holds an answer against its question. No policy can break a hard constraint: what does is
-//! refused as a whole, and what it says is made fit for a terminal.
+//! Checks an answer against its question. No policy can break a hard constraint: an answer that
+//! does is refused as a whole, and the words of every answer are made safe for a terminal.
 
 use crate::model::matching::{Candidate, Decision, Question, Ranking, Term};
 
-/// What a policy's answer did that it may not; a task is named by its number.
+/// What is forbidden in a policy's answer; tasks are named by their number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// There is not exactly one decision for each task.
+    /// The answer does not have exactly one decision for each task.
     #[error("{given} decisions for {wanted} tasks")]
     Count {
-        /// Decisions.
+        /// The number of decisions.
         given: usize,
-        /// Tasks.
+        /// The number of tasks.
         wanted: usize,
     },
-    /// It names a session by a position that is not in the list.
+    /// It names a position that is not in the list of sessions.
     #[error("session {session} for task #{task}, where there are {sessions}")]
     NoSuchSession {
         /// The task's number.
@@ -40,7 +40,7 @@ pub enum Violation {
         /// The session's name.
         session: String,
     },
-    /// It takes a session twice.
+    /// It takes the same session twice.
     #[error("session {session} for two tasks, the second of them #{task}")]
     Twice {
         /// The second task's number.
@@ -48,14 +48,14 @@ pub enum Violation {
         /// The session's name.
         session: String,
     },
-    /// Points are not the sum of the terms.
+    /// The points are not the sum of the terms.
     #[error("{points} points for task #{task} where the terms add up to {sum}")]
     Sum {
         /// The task's number.
         task: i64,
-        /// As given.
+        /// The points in the answer.
         points: i32,
-        /// Of the terms.
+        /// The sum of the terms.
         sum: i64,
     },
     /// There are more rankings than the round asks for.
@@ -63,12 +63,12 @@ pub enum Violation {
     TooManyRankings {
         /// The task's number.
         task: i64,
-        /// How many there are, the chosen one among them.
+        /// How many there are, including the chosen one.
         given: usize,
-        /// How many there may be.
+        /// How many are allowed.
         allowed: usize,
     },
-    /// A score has more terms than anybody reads.
+    /// A score has more terms than anybody would read.
     #[error("a score of {given} terms for task #{task}, where at most {MOST_TERMS} are shown")]
     TooManyTerms {
         /// The task's number.
@@ -78,16 +78,16 @@ pub enum Violation {
     },
 }
 
-/// What stands for a reason that is empty.
+/// Shown in place of an empty reason.
 pub(super) const NO_REASON: &str = "the policy gave no reason";
-/// Terms of one score.
+/// The most terms of one score.
 const MOST_TERMS: usize = 64;
-/// The name of a term, in characters.
+/// The longest name of a term, in characters.
 const LONGEST_TERM: usize = 100;
-/// A reason to wait, in characters.
+/// The longest reason to wait, in characters.
 const LONGEST_REASON: usize = 500;
 
-/// Returns the decisions with their words made fit for a terminal, or the first thing that is
+/// Returns the decisions with their words made safe for a terminal, or the first thing that is
 /// wrong with them.
 pub(super) fn check(
     question: &Question,
@@ -120,7 +120,7 @@ fn check_decision(
     };
     match decision {
         Decision::Assign { take, others } => {
-            // The chosen one is always there, asked for or not.
+            // The chosen one is always included, whether or not rankings were asked for.
             at_most(asked_for.max(1), 1 + others.len(), task)?;
             let take = check_ranking(question, task, take)?;
             check_taken(question, task, take.session, taken)?;
@@ -227,9 +227,9 @@ fn check_ranking(
     })
 }
 
-/// Returns an outside text as one line of at most so many characters and a `…` where it was cut:
-/// line breaks become spaces, and what a terminal would act upon, or would show in another place,
-/// is escaped.
+/// Returns an outside text as one line of at most `longest` characters, with a `…` where it was
+/// cut. Line breaks become spaces; anything that a terminal would act on, or would show in another
+/// place, is escaped.
 pub(super) fn line(text: &str, longest: usize) -> String {
     let mut line = String::new();
     let mut left = longest;
@@ -294,8 +294,8 @@ mod tests {
         }
     }
 
-    /// Two tasks, of which the first may use session 0 only, and three sessions, of which the
-    /// last is not ready; two rankings a task.
+    /// Two tasks, of which the first may use only session 0, and three sessions, of which the last
+    /// is not ready; two rankings a task.
     fn question() -> Question {
         let mut question = self_test();
         let mut busy = question.sessions[1].clone();
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_keeps_the_rules_is_left_as_it_is() {
-        // Runners-up need be neither ready nor eligible nor free.
+        // Runners-up need not be ready, eligible or free.
         let answer = vec![assign(0, &[2]), assign(1, &[0])];
         assert_eq!(check(&question(), answer.clone()), Ok(answer));
         let mut nothing_asked = question();

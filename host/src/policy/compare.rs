@@ -1,4 +1,4 @@
-//! What another policy makes of rounds that were decided: replay, and the report on it.
+//! What another policy makes of decided rounds: replay, and the report on it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::model::matching::{Decision, PolicyId, Question, Ranking};
 use super::archive::{self, Round};
 use super::{LoadError, Policy};
 
-/// What became of a task, or would have.
+/// What became of a task, or would have become of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fate {
-    /// Where it went; none: it waited.
+    /// Where it went; `None` if it waited.
     pub session: Option<String>,
-    /// With how many points, as the policy counts that decided.
+    /// The points, as counted by the policy that decided.
     pub points: Option<i32>,
     /// Why it waited.
     pub reason: Option<String>,
@@ -48,7 +48,7 @@ impl Fate {
 pub struct Difference {
     /// The round, counted from 1.
     pub round: u64,
-    /// When.
+    /// When the round took place.
     pub at: Timestamp,
     /// The task.
     pub task: i64,
@@ -56,62 +56,62 @@ pub struct Difference {
     pub summary: String,
     /// What became of it.
     pub was: Fate,
-    /// What would have.
+    /// What would have become of it.
     pub would_be: Fate,
-    /// How many points more the session has than the one that was taken, as the other policy
-    /// counts; none where it did not rank both.
+    /// How many more points this session has than the one that was taken, as the other policy
+    /// counts; `None` if it did not rank both.
     pub gain: Option<i64>,
 }
 
-/// Who decided the rounds.
+/// Which policy decided the rounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recorded {
-    /// Which policy.
+    /// The policy.
     #[serde(flatten)]
     pub policy: PolicyId,
-    /// How many rounds.
+    /// The number of rounds.
     pub rounds: u64,
 }
 
-/// How much time rounds took, in microseconds: medians.
+/// Median times of a round, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Times {
-    /// As they were decided.
+    /// The recorded time.
     pub recorded_us: u64,
-    /// By the other policy.
+    /// The time of the other policy.
     pub replayed_us: u64,
 }
 
 /// What would have changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Rounds that were compared.
+    /// The number of rounds compared.
     pub rounds: u64,
-    /// Decisions in them: one for each task of each round.
+    /// The number of decisions in them: one for each task of each round.
     pub tasks: u64,
-    /// Decisions that would have been the same.
+    /// The number of decisions that would have been the same.
     pub same: u64,
-    /// Tasks that would have gone to another session.
+    /// The number of tasks that would have gone to another session.
     pub moved: u64,
-    /// Tasks that would have waited.
+    /// The number of tasks that would have waited.
     pub now_waiting: u64,
-    /// Tasks that waited and would not have.
+    /// The number of tasks that waited but would have been assigned.
     pub now_assigned: u64,
-    /// Rounds in which the other policy failed; their tasks count nowhere else.
+    /// The number of rounds in which the other policy failed; their tasks count nowhere else.
     pub failed_rounds: u64,
-    /// How it failed last.
+    /// The last failure.
     pub last_failure: Option<String>,
     /// What the moved tasks would have gained, as the other policy counts.
     pub points_gained: i64,
     /// The other policy.
     pub policy: Option<PolicyId>,
-    /// Who decided.
+    /// The policies that decided the rounds.
     pub recorded: Vec<Recorded>,
-    /// How long it took.
+    /// How long the rounds took.
     pub time: Times,
     /// The first differences.
     pub differences: Vec<Difference>,
-    /// What of the record could not be read.
+    /// Parts of the record that could not be read.
     pub damages: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Starts a report that keeps at most so many differences one by one.
+    /// Starts a report that lists at most `most` differences.
     pub(super) fn new(most: usize) -> Self {
         Self {
             report: Report::default(),
@@ -162,14 +162,14 @@ impl Comparison {
         }
     }
 
-    /// Adds a round that the other policy failed in.
+    /// Adds a round in which the other policy failed.
     pub(super) fn add_failure(&mut self, round: &Round, other: &PolicyId, failure: String) {
         self.begin(round, other);
         self.report.failed_rounds += 1;
         self.report.last_failure = Some(failure);
     }
 
-    /// Adds a round that was decided otherwise, or not.
+    /// Adds a round that the other policy decided, differently or not.
     pub(super) fn add(
         &mut self,
         round: &Round,
@@ -201,7 +201,7 @@ impl Comparison {
                     self.report.now_assigned += 1;
                     None
                 }
-                // Why it waits is for people: the task does the same.
+                // The reasons are for people; the task waits in both.
                 (Decision::Wait { .. }, Decision::Wait { .. }) => {
                     self.report.same += 1;
                     continue;
@@ -233,7 +233,7 @@ fn gain(was: &Ranking, take: &Ranking, others: &[Ranking]) -> Option<i64> {
     Some(i64::from(take.points) - i64::from(before.points))
 }
 
-/// How many tasks two sets of decisions treat differently.
+/// Returns how many tasks two sets of decisions treat differently.
 pub(super) fn different(ours: &[Decision], theirs: &[Decision]) -> u64 {
     let taken = |decision: &Decision| match decision {
         Decision::Assign { take, .. } => Some(take.session),
@@ -253,22 +253,23 @@ fn median(times: &mut [u64]) -> u64 {
 /// Why rounds could not be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// Their directory cannot be read.
+    /// The directory of rounds cannot be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
-    /// The policy does not take the settings that a round was decided with.
+    /// The policy does not accept the settings with which a round was decided.
     #[error(transparent)]
     Policy(#[from] LoadError),
 }
 
 /// Asks a policy about all rounds that are recorded in a directory.
 ///
-/// `as_recorded`: where the same component decided, it decides with the settings that it had then.
-/// At most `most` differences are kept one by one. `tell` hears how many rounds are done.
+/// With `as_recorded`, rounds that the same component decided are decided with the settings that it
+/// had then. The report lists at most `most` differences. `tell` is called with the number of
+/// rounds done so far.
 ///
 /// # Errors
 ///
-/// The directory cannot be read, or the policy refuses settings that it once took.
+/// The directory cannot be read, or the policy refuses settings that it once accepted.
 pub fn replay(
     policy: &Policy,
     directory: &Path,
@@ -316,8 +317,8 @@ fn replay_round(policy: &Policy, round: &Round, comparison: &mut Comparison) {
     comparison.add(round, policy.id(), &decisions, took);
 }
 
-/// Asks once more for every ranking, so that gains can be told; where the policy decides otherwise
-/// then, its first word counts.
+/// Asks again for every ranking, so that gains can be computed; if the policy decides differently
+/// then, its first answer counts.
 fn with_all_rankings(
     policy: &Policy,
     question: &Question,
@@ -337,7 +338,7 @@ pub(super) fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Returns the report on what a policy would have done that was asked beside the live one.
+/// Returns the report on what the shadow would have done.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! The component decides as its source does when that is compiled natively.
+//! The component decides as its source does when compiled natively.
 //!
-//! The component is the embedded one, or the one that `ASSIGNER_TEST_COMPONENT` names: a build of
-//! another compiler has other bytes, and must behave the same.
+//! The component is the embedded one, or the one that `ASSIGNER_TEST_COMPONENT` names: another
+//! compiler produces other bytes, which must behave the same.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use super::{Limits, Policy, check};
 #[path = "../../benches/support/native.rs"]
 mod native;
 
-/// Each with what a component makes of it.
+/// Settings, each with the component that has them.
 static POLICIES: LazyLock<Vec<(Value, Policy)>> = LazyLock::new(|| {
-    // Not what is tested here, on a machine that may be busy.
+    // Time is not what is tested here, and the machine may be busy.
     let limits = Limits {
         time: Duration::from_secs(30),
         load_time: Duration::from_secs(30),

@@ -1,4 +1,4 @@
-//! Who decides when the policy does not: the live one, the last that worked, the embedded default.
+//! Which policy decides if the live one fails: the last that worked, or else the embedded default.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,16 +14,16 @@ use super::archive::{Archive, Round};
 use super::compare::microseconds;
 use super::shadow::{Shadow, Tally};
 
-/// How long a policy rests after its first failure; each further one doubles it.
+/// How long a policy is skipped after its first failure; each further failure doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// The policies that the engine asks. There is always a decision.
 pub struct PolicyHost {
     live: Candidate,
-    /// The one before the live one, where it worked.
+    /// The previous live policy, if it worked.
     previous: Option<Candidate>,
-    /// Never rests: there is nobody else.
+    /// Never skipped, because it is the last one.
     fallback: Candidate,
     failures: u64,
     last_failure: Option<String>,
@@ -33,35 +33,35 @@ pub struct PolicyHost {
     standstill: Standstill,
 }
 
-/// What a round's decisions are, and whose.
+/// A round's decisions, and which policy made them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// One for each task.
     pub decisions: Vec<Decision>,
-    /// Who made them.
+    /// The policy that made them.
     pub by: PolicyId,
-    /// With which settings.
+    /// Its settings.
     pub settings: Value,
-    /// What went wrong in this round, in a line.
+    /// What went wrong in this round, in one line.
     pub failure: Option<String>,
 }
 
 /// How the policies are doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// The live one.
+    /// The live policy.
     pub policy: PolicyId,
-    /// Failures since the live one is that, whoever failed.
+    /// The number of failures since the live policy became live, whichever policy failed.
     pub failures: u64,
-    /// The last failure of the live policy or of one that stood in for it, in a line.
+    /// The last failure of the live policy or of one that replaced it in a round, in one line.
     pub last_failure: Option<String>,
-    /// Who decided the last round, where the live one did not.
+    /// The policy that decided the last round, if that was not the live one.
     pub fallen_back_to: Option<PolicyId>,
 }
 
 impl PolicyHost {
-    /// Returns a host of a policy, with the one that decides where nobody else does: the embedded
-    /// one, with its default settings.
+    /// Returns a host of a policy. `fallback` decides when no other policy does: the embedded one,
+    /// with its default settings.
     pub fn new(live: Policy, fallback: Policy) -> Self {
         Self {
             live: Candidate::new(live),
@@ -81,13 +81,13 @@ impl PolicyHost {
         self.archive = Some(archive);
     }
 
-    /// Lets another policy decide beside the live one from now on.
+    /// Asks another policy beside the live one from now on.
     pub fn beside(&mut self, shadow: Shadow) {
         self.shadow = Some(shadow);
     }
 
-    /// Whether a round should list sessions that are not ready, too: some policy that may be asked
-    /// wants to see them, or it is recorded for one that does.
+    /// True if a round should also list sessions that are not ready: a policy that may be asked wants
+    /// to see them, or the round is recorded for a later policy that may want to.
     pub fn lists_busy(&self) -> bool {
         let candidates = [Some(&self.live), self.previous.as_ref()];
         let mut candidates = candidates.into_iter().flatten();
@@ -96,12 +96,13 @@ impl PolicyHost {
             || self.shadow.as_ref().is_some_and(Shadow::wants_busy)
     }
 
-    /// Rounds that were recorded, and bytes that all of them take; none where nothing records.
+    /// Returns the number of recorded rounds and the bytes of all of them; `None` if nothing is
+    /// recorded.
     pub fn recorded(&self) -> Option<(u64, u64)> {
         self.archive.as_ref().map(Archive::extent)
     }
 
-    /// How the policy beside the live one has done.
+    /// Returns how the policy beside the live one has done.
     pub fn shadow(&self) -> Option<Tally> {
         self.shadow.as_ref().map(Shadow::tally)
     }
@@ -111,8 +112,8 @@ impl PolicyHost {
         &self.live.policy
     }
 
-    /// Makes another policy the live one. The one before becomes the first to fall back to, where
-    /// its last round went well.
+    /// Makes another policy the live one. The previous one becomes the first fallback, if its last
+    /// round went well.
     pub fn replace(&mut self, live: Policy) {
         let before = std::mem::replace(&mut self.live, Candidate::new(live));
         if before.works {
@@ -124,11 +125,10 @@ impl PolicyHost {
         self.fallen_back_to = None;
     }
 
-    /// Returns the decisions of the first policy that gives any. Where none does, every task
-    /// waits.
+    /// Returns the decisions of the first policy that gives any. If none does, every task waits.
     ///
-    /// Blocks for at most the time that the policies have together. A policy that failed rests
-    /// for a while, longer each time, and is not asked meanwhile.
+    /// Blocks for at most the sum of the policies' time limits. A policy that failed is skipped for
+    /// a while, longer after each failure.
     pub fn decide(&mut self, question: &Question, now: Instant) -> Verdict {
         let start = Instant::now();
         let verdict = self.verdict(question, now);
@@ -217,19 +217,20 @@ impl PolicyHost {
     }
 }
 
-/// Rounds in which every task waits. They are asked about again and again, and hardly ever tell
-/// anything new: each is kept at growing distances, since a policy may wait for time to pass.
+/// Rounds in which every task waits. They are asked about again and again, and hardly ever show
+/// anything new. A policy may wait for time to pass, so each such round is kept at growing
+/// intervals.
 #[derive(Default)]
 struct Standstill {
-    /// By a hash of what was asked and who decided: when it was kept, and when it is to be again, in
-    /// seconds since 1970-01-01 UTC.
+    /// Maps a hash of the question and the policy to the time when the round was last kept and the
+    /// time when it is to be kept again, in seconds since 1970-01-01 UTC.
     kept: HashMap<u64, (u64, u64)>,
 }
 
 impl Standstill {
-    /// More standing pages than that are not told apart.
+    /// Beyond this number, rounds without change are no longer told apart.
     const MOST: usize = 1_000;
-    /// However long nothing happens, it is kept so often, in seconds.
+    /// The longest interval, in seconds, however long nothing happens.
     const LONGEST: u64 = 600;
 
     fn ends(&mut self) {
@@ -258,7 +259,7 @@ impl Standstill {
     }
 }
 
-/// A hash of a round without what changes by itself as time passes.
+/// Hashes a round without the parts that change by themselves as time passes.
 fn key(question: &Question, verdict: &Verdict) -> u64 {
     let mut still = question.clone();
     still.now = 0;
@@ -269,7 +270,7 @@ fn key(question: &Question, verdict: &Verdict) -> u64 {
         session.since = 0;
     }
     let mut hasher = DefaultHasher::new();
-    // In memory only: nothing depends on how it is written.
+    // The hash stays in memory: nothing depends on this format.
     format!("{still:?}").hash(&mut hasher);
     verdict.by.sha256.hash(&mut hasher);
     verdict.settings.to_string().hash(&mut hasher);
@@ -285,7 +286,7 @@ fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
     vec![wait; question.tasks.len()]
 }
 
-/// How long a policy is left alone after failures: longer each time, until it works again.
+/// How long a policy is skipped after failures: longer each time, until it works again.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     failures: u32,
@@ -312,7 +313,7 @@ impl Rest {
 /// A policy and how it has done lately.
 struct Candidate {
     policy: Policy,
-    /// Whether its last round went well.
+    /// True if its last round went well.
     works: bool,
     rest: Rest,
 }
@@ -402,7 +403,7 @@ mod tests {
         for count in kept {
             assert!((10..40).contains(&count), "{kept:?}");
         }
-        // What is otherwise is news at once: another policy, a failure, another task.
+        // Any other change is kept at once: another policy, a failure, another task.
         let other = Verdict {
             settings: Value::Bool(true),
             ..wait.clone()

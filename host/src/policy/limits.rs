@@ -1,4 +1,4 @@
-//! What a policy may use, and what becomes of one that wants more.
+//! What a policy may use, and what happens to one that exceeds it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::check::{self, Violation};
 /// What a policy may use. Every number is a setting of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a round may take, with making the instance and configuring it.
+    /// The time limit of a round, including creating and configuring the instance.
     pub time: Duration,
-    /// How long each step of loading may take: describing itself, and the self-test.
+    /// The time limit of each step of loading: describing itself, and the self-test.
     pub load_time: Duration,
-    /// Bytes of memory in one round, all of its memories together.
+    /// Bytes of memory in one round, for all its memories together.
     pub memory: usize,
-    /// Bytes of stack; what is outside of 64 KiB to 64 MiB counts as the nearest of these.
+    /// Bytes of stack, clamped to 64 KiB to 64 MiB.
     pub stack: usize,
     /// Bytes that one answer, or one line for the log, may take in the host.
     pub answer: usize,
-    /// Lines for the log in one round; the rest is dropped, and counted.
+    /// Lines for the log in one round; further lines are dropped, and counted.
     pub log_lines: usize,
     /// Bytes of a policy's file.
     pub file: u64,
@@ -33,7 +33,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the limits that suit policies of a size.
+    /// Returns the limits for policies of this profile.
     pub fn of(profile: Profile) -> Self {
         let small = Self {
             time: Duration::from_millis(100),
@@ -57,22 +57,22 @@ impl Limits {
     }
 }
 
-/// Which limits suit a policy where the user has set none.
+/// Which limits apply to a policy if the user has set none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// Compiled to WebAssembly itself, as from Rust, C or Zig.
+    /// Compiled to WebAssembly directly, as from Rust, C or Zig.
     Small,
-    /// With an interpreter in it, as from Python or JavaScript.
+    /// Contains an interpreter, as from Python or JavaScript.
     Large,
 }
 
 impl Profile {
-    /// A file of so many bytes has an interpreter in it: the smallest one there is takes twice
-    /// that, and what compilers make of a policy a tenth.
+    /// The file size in bytes from which a file contains an interpreter: the smallest interpreter
+    /// takes twice that, and a compiled policy a tenth.
     const INTERPRETER: usize = 512 << 10;
 
-    /// Returns what suits a file of so many bytes.
+    /// Returns the profile for a file of this size.
     pub fn for_size(bytes: usize) -> Self {
         if bytes < Self::INTERPRETER {
             Self::Small
@@ -82,7 +82,7 @@ impl Profile {
     }
 }
 
-/// The limits that the user has set; the others suit the policy.
+/// The limits that the user has set; the others depend on the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Instead of [`Limits::time`].
@@ -102,7 +102,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Returns the limits of a policy whose file has so many bytes.
+    /// Returns the limits of a policy whose file has this size.
     pub fn limits(&self, bytes: usize) -> Limits {
         let suiting = Limits::of(Profile::for_size(bytes));
         Limits {
@@ -117,48 +117,48 @@ impl Overrides {
     }
 }
 
-/// Why a policy gave no decision that could be used.
+/// Why a policy gave no usable decision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     #[error("did not answer within {} ms", limit.as_millis())]
     TimedOut {
-        /// What it may take.
+        /// Its time limit.
         limit: Duration,
     },
-    /// It took longer than it may, and could not be stopped: its thread is left behind.
+    /// It exceeded its time limit and could not be stopped: its thread was abandoned.
     #[error("did not answer within {} ms, and could not be stopped", limit.as_millis())]
     Stuck {
-        /// What it may take.
+        /// Its time limit.
         limit: Duration,
     },
-    /// It wanted more memory than it may have.
+    /// It wanted more memory than its limit.
     #[error("wanted more than {} MiB of memory", limit >> 20)]
     OutOfMemory {
-        /// What it may have, in bytes.
+        /// Its limit, in bytes.
         limit: usize,
     },
-    /// Its calls went too deep.
+    /// Its calls were nested too deeply.
     #[error("ran out of stack")]
     OutOfStack,
     /// It stopped by itself: a panic, an exception, an answer that cannot be read.
     #[error("stopped with an error: {cause}{}", said(said_last))]
     Stopped {
-        /// What the runtime says, in a line.
+        /// What the runtime says, in one line.
         cause: String,
-        /// The last thing that it wrote, which often says more.
+        /// The last thing that it wrote, which is often more informative.
         said_last: Option<String>,
     },
-    /// Its functions take or give other types than ours.
+    /// Its functions take or return other types than ours.
     #[error("speaks another version of the contract: {why}")]
     OtherTypes {
-        /// Where they differ, in a line.
+        /// Where they differ, in one line.
         why: String,
     },
-    /// It does not take its settings.
+    /// It does not accept its settings.
     #[error("refused its settings: {message}")]
     Refused {
-        /// What it said, in a line.
+        /// What it said, in one line.
         message: String,
     },
     /// Its answer breaks a rule.
@@ -167,7 +167,7 @@ pub enum Failure {
     /// The machine would not run it.
     #[error("could not be run: {reason}")]
     Host {
-        /// Why, in a line.
+        /// Why, in one line.
         reason: String,
     },
 }
@@ -179,7 +179,7 @@ fn said(last: &Option<String>) -> String {
 }
 
 impl Failure {
-    /// Returns what an error from wasmtime means.
+    /// Returns the failure that an error from wasmtime means.
     pub(super) fn from_wasm(error: &wasmtime::Error, said_last: Option<String>) -> Self {
         if let Some(&Expired(limit)) = error.downcast_ref() {
             Self::TimedOut { limit }
@@ -223,7 +223,7 @@ struct Exhausted(usize);
 
 /// Returns the engine for one policy.
 pub(super) fn engine(limits: &Limits, cache: Option<Cache>) -> wasmtime::Result<Engine> {
-    /// What the host's own functions may need on a guest's stack.
+    /// The stack space that the host's own functions may need on top of the guest's.
     const HEADROOM: usize = 1 << 20;
 
     let stack = limits.stack.clamp(64 << 10, 64 << 20);
@@ -239,7 +239,7 @@ pub(super) fn engine(limits: &Limits, cache: Option<Cache>) -> wasmtime::Result<
     Engine::new(&config)
 }
 
-/// Counts the memory that an instance takes, all of its memories and tables together.
+/// Counts the memory that an instance takes, all its memories and tables together.
 pub(super) struct Meter {
     limit: usize,
     memory: usize,
@@ -255,7 +255,7 @@ impl Meter {
         }
     }
 
-    /// Bytes of memory; it never shrinks.
+    /// Returns the bytes of memory; the number never decreases.
     pub(super) fn memory(&self) -> usize {
         self.memory
     }
@@ -270,8 +270,8 @@ impl ResourceLimiter for Meter {
     ) -> wasmtime::Result<bool> {
         let memory = self.memory.saturating_add(desired.saturating_sub(current));
         if memory > self.limit {
-            // An error stops the policy here, with this reason. A mere refusal would look like
-            // a panic of its allocator.
+            // An error stops the policy here, with this reason. A mere refusal would look like a
+            // panic of its allocator.
             return Err(wasmtime::Error::new(Exhausted(self.limit)));
         }
         self.memory = memory;
@@ -295,7 +295,7 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        // A program of many linked libraries has tens of them.
+        // A program of many linked libraries has dozens of them.
         500
     }
 

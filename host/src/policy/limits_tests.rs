@@ -1,4 +1,4 @@
-//! What counts against a limit, and where each limit comes from.
+//! What counts towards a limit, and where each limit comes from.
 
 use super::limits::*;
 use super::*;
@@ -21,7 +21,7 @@ fn grow_table(meter: &mut Meter, current: usize, desired: usize) -> bool {
         .is_ok_and(|granted| granted)
 }
 
-/// An instance may have many memories: what each has counts, and what was refused does not.
+/// An instance may have several memories: the size of each counts, and what was refused does not.
 #[test]
 fn all_memories_of_an_instance_count_together() {
     let mut meter = Meter::new(100);
@@ -58,7 +58,7 @@ fn all_tables_of_an_instance_count_together() {
     let failure = Failure::from_wasm(&refused, None);
     let limit = 10 * entry;
     assert_eq!(failure, Failure::OutOfMemory { limit });
-    // Tables are no memory.
+    // Tables do not count as memory.
     assert_eq!(meter.memory(), 0);
 }
 

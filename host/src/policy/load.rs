@@ -21,7 +21,7 @@ pub enum LoadError {
         "no policy is called {name}: give a path, the name of a file in {directory}, or `default`"
     )]
     Unknown {
-        /// As it was given.
+        /// The name as it was given.
         name: String,
         /// Where policies are looked for.
         directory: String,
@@ -49,7 +49,7 @@ pub enum LoadError {
     Unreadable {
         /// What was to be loaded.
         origin: String,
-        /// Why not.
+        /// Why it cannot be read.
         source: std::io::Error,
     },
     /// It is larger than a policy may be.
@@ -57,10 +57,10 @@ pub enum LoadError {
     TooBig {
         /// What was to be loaded.
         origin: String,
-        /// What it may be, in bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// It is something else than WebAssembly.
+    /// It is something other than WebAssembly.
     #[error(
         "{origin} is not WebAssembly: a policy is a component or a core module, in binary form"
     )]
@@ -68,7 +68,7 @@ pub enum LoadError {
         /// What was to be loaded.
         origin: String,
     },
-    /// It is native code, which would not be held by any limit.
+    /// It is native code, which no limit would apply to.
     #[error(
         "{origin} is precompiled native code, which is never run: give the `.wasm` it was made of"
     )]
@@ -76,7 +76,7 @@ pub enum LoadError {
         /// What was to be loaded.
         origin: String,
     },
-    /// It is a core module that does not say what it imports and exports.
+    /// It is a core module that does not declare its imports and exports.
     #[error(
         "{origin} is a core module without embedded WIT: build it with wit-bindgen for the world \
          `assigner:policy/policy`, or make it a component with `wasm-tools component new`"
@@ -85,12 +85,12 @@ pub enum LoadError {
         /// What was to be loaded.
         origin: String,
     },
-    /// It is not whole, or not valid.
+    /// It is incomplete or invalid.
     #[error("{origin} is damaged or only half written: {why}")]
     Broken {
         /// What was to be loaded.
         origin: String,
-        /// What the parser or compiler says, in a line.
+        /// What the parser or compiler says, in one line.
         why: String,
     },
     /// It is a component, but not one of our world.
@@ -101,18 +101,18 @@ pub enum LoadError {
         /// What is missing on which side.
         why: String,
     },
-    /// It says something about its settings that is not a JSON object.
+    /// Its default settings are not a JSON object.
     #[error("{origin} gives a `default-config` that is not a JSON object")]
     DefaultConfig {
         /// What was to be loaded.
         origin: String,
     },
-    /// It does not take the user's settings.
+    /// It does not accept the user's settings.
     #[error("{origin} refuses its settings: {message}")]
     Settings {
         /// What was to be loaded.
         origin: String,
-        /// What the policy said, in a line.
+        /// What the policy said, in one line.
         message: String,
     },
     /// It failed when it was tried.
@@ -122,19 +122,19 @@ pub enum LoadError {
         origin: String,
         /// What it was asked to do.
         doing: &'static str,
-        /// What became of it.
+        /// How it failed.
         failure: Failure,
     },
     /// This machine cannot run WebAssembly.
     #[error("policies cannot be run on this machine: {why}")]
     Engine {
-        /// What the runtime says, in a line.
+        /// What the runtime says, in one line.
         why: String,
     },
 }
 
 impl LoadError {
-    /// Returns what it means that a policy failed while it was loaded and `doing` something.
+    /// Returns the error for a policy that failed while it was loaded and `doing` something.
     pub(super) fn of(origin: &str, doing: &'static str, failure: Failure) -> Self {
         let origin = origin.to_owned();
         match failure {
@@ -149,7 +149,7 @@ impl LoadError {
     }
 }
 
-/// What the host offers, as the start of a name; everything of WASI but HTTP, and all of it empty.
+/// What the host offers, as the start of a name: all of WASI except HTTP, and all of it empty.
 const OFFERED: [&str; 8] = [
     "assigner:policy/logging@0.1.",
     TYPES,
@@ -161,7 +161,7 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 const OFFERED_IN_WORDS: &str = "`assigner:policy/logging@0.1.0` and WASI 0.2 (that gives nothing)";
-/// What makes WASI of before components the WASI that this host has.
+/// The adapter from WASI preview 1 to the WASI that this host has.
 const PREVIEW1: (&str, &[u8]) = (
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -169,14 +169,14 @@ const PREVIEW1: (&str, &[u8]) = (
 const TYPES: &str = "assigner:policy/types@0.1.";
 const NEEDED: &str = "assigner:policy/matching@0.1.";
 
-/// What a policy's file is made of, seen from outside.
+/// What a policy's file consists of, seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Anatomy {
     /// `component` or `core module`.
     pub encoding: &'static str,
     /// The version of the contract that it was built against.
     pub contract: String,
-    /// What it asks the host for, sorted.
+    /// What it needs from the host, sorted.
     pub imports: Vec<String>,
     /// What it offers, sorted.
     pub exports: Vec<String>,
@@ -191,8 +191,8 @@ pub(super) struct Compiled {
 
 /// Compiles a component, or a core module with embedded WIT, and links it.
 ///
-/// How long that takes depends on the file: about a millisecond a kilobyte where the cache does
-/// not have it.
+/// How long that takes depends on the file: about a millisecond per kilobyte if it is not in the
+/// cache.
 pub(super) fn compile(
     origin: &str,
     bytes: &[u8],
@@ -222,7 +222,7 @@ pub(super) fn compile(
     let engine = limits::engine(limits, cache).map_err(|error| LoadError::Engine {
         why: check::line(&format!("{error:#}"), LONGEST_CAUSE),
     })?;
-    // What the compiler cannot cope with is no reason to end.
+    // A file that crashes the compiler must not end this process.
     let component = catch_unwind(AssertUnwindSafe(|| Component::from_binary(&engine, bytes)))
         .map_err(|_| broken("it cannot be compiled".to_owned()))?
         .map_err(|error| broken(error.root_cause().to_string()))?;
@@ -260,11 +260,11 @@ impl Encoding {
     }
 }
 
-/// Returns the component that a file is, or that a core module with embedded WIT can be made.
+/// Returns the component in a file, or the component made from a core module with embedded WIT.
 ///
 /// # Errors
 ///
-/// It is something else, has no embedded WIT, or is not valid.
+/// The file is something else, has no embedded WIT, or is not valid.
 pub fn componentize(origin: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     match Encoding::of(bytes) {
         Encoding::CoreModule => encode(origin, bytes),
@@ -282,18 +282,18 @@ fn encode(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
         if described?.0.is_none() {
             return Ok(None);
         }
-        // What compilers of C and others link in, where a program uses their library: by the
-        // adapter it becomes the WASI that is empty here.
+        // Compilers of C and others link this in if a program uses their standard library. The
+        // adapter turns it into the WASI that is empty here.
         encode_with(module, None)
             .or_else(|why| {
                 let adapted = encode_with(module, Some(PREVIEW1));
-                // What is wrong besides that is what counts.
+                // If the module needs the adapter, the error with it is the one that matters.
                 let needed = why.contains(PREVIEW1.0);
                 adapted.map_err(|other| if needed { other } else { why })
             })
             .map(Some)
     };
-    // The encoder is made for what compilers give it; whatever else makes it panic is not valid.
+    // The encoder expects the output of compilers; anything else that makes it panic is not valid.
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(Ok(Some(component))) => Ok(component),
         Ok(Ok(None)) => Err(LoadError::NoWit {
@@ -316,8 +316,8 @@ fn encode_with(module: &[u8], adapter: Option<(&str, &[u8])>) -> Result<Vec<u8>,
     encode().map_err(|error| format!("{error:#}"))
 }
 
-/// Looks at what a component asks for and offers, or says what it needs that is not there, or
-/// lacks that is needed.
+/// Examines what a component needs and offers, or says which of its imports do not exist or which
+/// required exports are missing.
 fn anatomy(
     encoding: &'static str,
     engine: &Engine,
@@ -329,7 +329,7 @@ fn anatomy(
         names
     };
     let imports = of_component.imports(engine);
-    // Every policy needs the contract's types; they give nothing.
+    // Every policy imports the contract's types, which contain nothing but types.
     let imports = imports.filter(|(name, _)| !name.starts_with(TYPES));
     let imports = sorted(imports.map(|(name, _)| name.to_owned()).collect());
     let exports = of_component.exports(engine);

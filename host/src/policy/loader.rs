@@ -1,4 +1,4 @@
-//! Loads policies: each with the limits that suit it, and with the cache of what was compiled.
+//! Loads policies, each with the limits that suit it, and with a cache of compiled policies.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Returns a loader without a cache. What `overrides` leaves open suits each policy.
+    /// Returns a loader without a cache. Limits that `overrides` does not set depend on the policy.
     pub fn new(overrides: Overrides) -> Self {
         Self {
             overrides,
@@ -25,8 +25,8 @@ impl Loader {
         }
     }
 
-    /// Keeps what is compiled in a directory, where that is safe; where it is not, `warn` is told
-    /// why, and each policy is compiled when it is loaded.
+    /// Keeps compiled policies in a directory if that is safe. Otherwise `warn` is called with the
+    /// reason, and each policy is compiled when it is loaded.
     #[must_use]
     pub fn with_cache(mut self, directory: &Path, warn: impl FnOnce(&str)) -> Self {
         match cache::open(directory) {
@@ -39,7 +39,7 @@ impl Loader {
     /// Loads a policy and tries it on a small round.
     ///
     /// Blocks while it compiles: milliseconds for a policy in Rust, seconds for one in Python, and
-    /// milliseconds for either where the cache has it.
+    /// milliseconds for either if it is in the cache.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Loader {
         }
     }
 
-    /// The same for the bytes of a file; `origin` is what messages call it, as it stands.
+    /// Like [`Self::load`], for the bytes of a file; messages use `origin` unchanged.
     ///
     /// # Errors
     ///
@@ -68,14 +68,14 @@ impl Loader {
         self.overrides.file.unwrap_or(Limits::default().file)
     }
 
-    /// Loads the embedded policy with its default settings: what stands in where others fail.
+    /// Loads the embedded policy with its default settings, which decides if the others fail.
     ///
     /// # Errors
     ///
     /// The system has no memory for it.
     pub fn fallback(&self) -> Result<Policy, LoadError> {
         let limits = self.overrides.limits(EMBEDDED.len());
-        // There is nobody behind it: on a machine that is busy it may rather be slow.
+        // It is the last resort, so on a busy machine it is better slow than stopped.
         let patient = Limits {
             time: limits.time.max(Duration::from_secs(5)),
             memory: limits.memory.max(Limits::default().memory),

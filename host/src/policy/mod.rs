@@ -62,10 +62,10 @@ mod sabotage;
 mod shadow;
 mod source;
 
-/// The default policy as it is built by `policies/default/build`.
+/// The default policy as built by `policies/default/build`.
 const EMBEDDED: &[u8] = include_bytes!("../../../policies/default/default.wasm");
 
-/// How much of what a policy says of itself is kept, in characters.
+/// How much of what a policy says about itself is kept, in characters.
 const LONGEST_NAME: usize = 64;
 const LONGEST_SUMMARY: usize = 200;
 
@@ -86,9 +86,9 @@ pub struct Policy {
 /// How a policy was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loading {
-    /// How long it took, with the self-test.
+    /// How long it took, including the self-test.
     pub took: Duration,
-    /// Whether it was compiled at an earlier start.
+    /// True if it had been compiled at an earlier start.
     pub cached: bool,
 }
 
@@ -97,14 +97,14 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// In practice only where it refuses the settings.
+    /// In practice only if it refuses the settings.
     pub fn embedded(limits: &Limits, settings: &Value) -> Result<Self, LoadError> {
         Self::new("the embedded policy", EMBEDDED, limits, settings, None)
     }
 
     /// Loads the bytes of a component, or of a core module with embedded WIT, and tries it on a
-    /// small round. `origin` is what error messages call it, as it stands. [`Loader`] does the
-    /// same with files, and keeps what it compiles.
+    /// small round. Error messages use `origin` unchanged. [`Loader`] does the same with files, and
+    /// keeps what it compiles.
     ///
     /// # Errors
     ///
@@ -166,69 +166,69 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Name and version as it says itself, and the SHA-256 of the file as it was read.
+    /// Returns its name and version, as it states them, and the SHA-256 of the file as it was read.
     pub fn id(&self) -> &PolicyId {
         &self.id
     }
 
-    /// What it does, in a line.
+    /// Returns what it does, in one line.
     pub fn summary(&self) -> &str {
         &self.summary
     }
 
-    /// A JSON object with every setting at its default.
+    /// Returns a JSON object with every setting at its default.
     pub fn default_settings(&self) -> &Value {
         &self.default_settings
     }
 
-    /// The settings that it was given: a JSON object, or null.
+    /// Returns the settings that it was given: a JSON object, or null.
     pub fn settings(&self) -> &Value {
         &self.settings
     }
 
-    /// What its file is made of.
+    /// Returns what its file consists of.
     pub fn anatomy(&self) -> &Anatomy {
         &self.anatomy
     }
 
-    /// The size of its file, in bytes.
+    /// Returns the size of its file, in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// What it may use.
+    /// Returns what it may use.
     pub fn limits(&self) -> &Limits {
         self.program.limits()
     }
 
-    /// How it was loaded.
+    /// Returns how it was loaded.
     pub fn loading(&self) -> Loading {
         self.loading
     }
 
-    /// What it has used since it was loaded, by all that share it.
+    /// Returns what it has used since it was loaded, in all its clones.
     pub fn usage(&self) -> Usage {
         self.program.usage()
     }
 
-    /// Whether a question should list sessions that are not ready, too.
+    /// True if a question should also list sessions that are not ready.
     pub fn wants_busy(&self) -> bool {
         self.wants_busy
     }
 
     /// Asks for one decision for each task of the question, in a fresh instance.
     ///
-    /// The answer breaks no rule of the contract, and its words are fit for a terminal. Blocks
-    /// for at most `Limits::time` and a moment more.
+    /// The answer breaks no rule of the contract, and its words are safe for a terminal. Blocks for
+    /// at most `Limits::time` and a moment more.
     ///
     /// # Errors
     ///
-    /// Where the policy breaks a limit, fails, or answers what it may not.
+    /// The policy exceeds a limit, fails, or gives a forbidden answer.
     pub fn decide(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
         self.ask(question, Program::decide)
     }
 
-    /// Like [`Self::decide`], in the time that there is for loading: for trying a policy out.
+    /// Like [`Self::decide`], with the time limit for loading: for trying a policy out.
     ///
     /// # Errors
     ///
@@ -237,7 +237,8 @@ impl Policy {
         self.ask(question, Program::decide_leisurely)
     }
 
-    /// A policy that does not want sessions that are not ready is not shown them, whoever else is.
+    /// A policy that does not want sessions that are not ready never sees them, even if another one
+    /// does.
     fn ask(
         &self,
         question: &Question,
@@ -266,7 +267,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// It refuses them, or fails when it is tried with them.
+    /// It refuses the settings, or fails when it is tried with them.
     pub fn with_settings(&self, settings: &Value) -> Result<Self, LoadError> {
         let policy = Self {
             program: Arc::new(self.program.with_settings(settings)),

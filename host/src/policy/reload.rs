@@ -1,8 +1,9 @@
-//! Loads policies beside the live one: what a person asks for, and what changes in its file.
+//! Loads policies beside the live one: those that a person orders, and the live one's file when it
+//! changes.
 //!
-//! All of it happens on a thread of its own, so that rounds go on while a policy is compiled. What
-//! comes out is taken up between two rounds. A file is read once it has stood still for a moment:
-//! many programs write it in pieces.
+//! All of it happens on a separate thread, so that rounds continue while a policy is compiled. The
+//! result is used between two rounds. A file is read only when it has not changed for a moment,
+//! because many programs write it in pieces.
 
 use std::fs::Metadata;
 use std::io;
@@ -16,39 +17,39 @@ use serde_json::Value;
 
 use super::{Loader, Policy, Source, sha256, source};
 
-/// How often the file is looked at.
+/// How often the file is checked.
 const LOOK: Duration = Duration::from_millis(100);
-/// For how long it must have stood still.
+/// For how long it must not have changed.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// A policy that is to be the live one.
+/// A policy that is to become the live one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// By which the answer is known.
+    /// Identifies the answer.
     pub id: i64,
-    /// Where it comes from.
+    /// Where the policy comes from.
     pub source: Source,
-    /// For its `configure`.
+    /// The settings for its `configure`.
     pub settings: Value,
 }
 
-/// What has been loaded, or not.
+/// The result of loading a policy.
 pub struct News {
-    /// The order that it answers; none: the live policy's file has changed.
+    /// The order that this answers; `None` if the live policy's file has changed.
     pub order: Option<i64>,
-    /// Where it comes from.
+    /// Where the policy comes from.
     pub source: Source,
-    /// What came of it.
+    /// The result.
     pub result: Loaded,
 }
 
-/// What came of loading a policy.
+/// The result of loading a policy.
 pub enum Loaded {
     /// It can be used.
     Policy(Box<Policy>),
-    /// It cannot; why, in a line.
+    /// It cannot be used; the reason, in one line.
     Refused(String),
-    /// The file holds what is live again: a change that could not be used was taken back.
+    /// The file contains the live policy again: an unusable change was undone.
     Same,
 }
 
@@ -59,7 +60,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Starts it; it watches the file of the live policy. `wake` is called when there is news.
+    /// Starts the thread, which watches the file of the live policy. `wake` is called when there is
+    /// news.
     ///
     /// # Errors
     ///
@@ -84,13 +86,13 @@ impl Reloader {
         Ok(Self { orders, news })
     }
 
-    /// Has a policy loaded.
+    /// Orders a policy to be loaded.
     pub fn order(&self, order: Order) {
-        // The thread ends only with this.
+        // The thread ends only when `self` is dropped.
         let _ = self.orders.send(order);
     }
 
-    /// Returns what has come since this was asked last.
+    /// Returns the news since the last call.
     pub fn news(&self) -> impl Iterator<Item = News> + '_ {
         self.news.try_iter()
     }
@@ -103,21 +105,21 @@ struct Worker<F> {
     wake: F,
 }
 
-/// The live policy's file, and what is known of it.
+/// The live policy's file, and what is known about it.
 struct Watch {
     source: Source,
     settings: Value,
     sha256: String,
-    /// As it was when it was last read; none: not yet, or it was gone.
+    /// The file when it was last read; `None` if it was not read yet, or was gone.
     read: Option<Stamp>,
-    /// As it was seen since.
+    /// The file when it was last seen.
     seen: Option<(Option<Stamp>, Instant)>,
     told_gone: bool,
-    /// Whether the last that was told of the file is that it cannot be used.
+    /// True if the last news about the file was that it cannot be used.
     refused: bool,
 }
 
-/// By what a change of a file is noticed.
+/// The metadata by which a change of a file is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp([i64; 7]);
 
@@ -127,7 +129,7 @@ impl Stamp {
         Self([
             metadata.mtime(),
             metadata.mtime_nsec(),
-            // A change of rights, or one that hides behind the old time.
+            // Notices a change of permissions, or a change that kept the old modification time.
             metadata.ctime(),
             metadata.ctime_nsec(),
             number(metadata.size()),
@@ -157,7 +159,7 @@ impl<F: Fn()> Worker<F> {
             let news = match inbox.recv_timeout(LOOK) {
                 Ok(order) => Some(self.obey(order)),
                 Err(RecvTimeoutError::Timeout) => {
-                    // A fault of the runtime's must not be the end of all exchanges.
+                    // A fault in the runtime must not end all reloading.
                     let look = catch_unwind(AssertUnwindSafe(|| self.look()));
                     look.unwrap_or_default()
                 }
@@ -194,7 +196,7 @@ impl<F: Fn()> Worker<F> {
         }
     }
 
-    /// Looks at the file, and loads it where it has changed and stands still.
+    /// Checks the file, and loads it if it has changed and is no longer changing.
     fn look(&mut self) -> Option<News> {
         let Source::File(path) = self.watch.source.clone() else {
             return None;
@@ -238,7 +240,7 @@ impl<F: Fn()> Worker<F> {
         };
         let was_refused = self.watch.refused;
         self.watch.refused = matches!(result, Loaded::Refused(_));
-        // That nothing has changed is worth a word only where something else was told before.
+        // That nothing has changed is news only if something else was reported before.
         let is_news = was_refused || !matches!(result, Loaded::Same);
         is_news.then(|| News {
             order: None,
@@ -274,7 +276,7 @@ mod tests {
         }
     }
 
-    /// The embedded policy under another hash.
+    /// The embedded policy with another hash.
     fn other(mark: u8) -> Vec<u8> {
         let mut bytes = EMBEDDED.to_vec();
         // A custom section with a name of one byte.
@@ -307,7 +309,7 @@ mod tests {
 
         fs::remove_file(&path).expect("removed");
         assert!(refused(&next(&reloader)).contains("is gone"));
-        // What is live comes back.
+        // The live policy's content returns.
         fs::write(&path, other(b'a')).expect("written");
         assert!(matches!(next(&reloader).result, Loaded::Same));
     }

@@ -1,11 +1,11 @@
-//! Rounds that nobody had: for trying policies out.
+//! Made-up rounds for trying policies out.
 
 use std::ops::Range;
 
 use crate::model::matching::{Attribute, Candidate, Question, Resource};
 use crate::model::task::Kind;
 
-/// When generated rounds take place, so that they never depend on the day.
+/// The time at which generated rounds take place, so that they never depend on the day.
 pub(super) const NOW: u64 = 1_700_000_000;
 
 /// A task that asks for nothing.
@@ -29,7 +29,7 @@ pub fn task(id: i64) -> Candidate {
     }
 }
 
-/// A ready session of which little is known.
+/// A ready session about which little is known.
 pub fn session(name: &str) -> Resource {
     Resource {
         name: name.to_owned(),
@@ -46,8 +46,8 @@ pub fn session(name: &str) -> Resource {
     }
 }
 
-/// The round that every policy is tried on when it is loaded: a bit of everything, two tasks, one
-/// of which says nothing, and two sessions.
+/// The round on which every policy is tried when it is loaded. It has a bit of everything: two
+/// tasks, one of which asks for nothing, and two sessions.
 pub(super) fn self_test() -> Question {
     let variable = || attribute("SELF_TEST", "1");
     let session = |name: &str| Resource {
@@ -80,7 +80,7 @@ pub(super) fn self_test() -> Question {
     }
 }
 
-/// A round of some size, as a team's could look: a tree of projects, some branches, two variables.
+/// A round of a given size, as a team might have: a tree of projects, some branches, two variables.
 pub fn workload(tasks: usize, sessions: usize) -> Question {
     let directory = |i: usize| match i % 4 {
         0 => format!("/srv/team{}/project{}", i % 7, i % 50),
@@ -124,7 +124,7 @@ pub fn workload(tasks: usize, sessions: usize) -> Question {
     }
 }
 
-/// Rounds with something odd in each, under the name of what is odd.
+/// Rounds that each have one oddity, under the name of the oddity.
 pub(super) fn odd() -> Vec<(String, Question)> {
     let plain = |tasks: i64, sessions: usize| Question {
         now: NOW,
@@ -289,7 +289,7 @@ const HOSTILE: [&str; 6] = [
     "0123456789012345678901234567890123456789🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉🎉",
 ];
 
-/// A round by chance, the same for the same seed.
+/// A random round, always the same for the same seed.
 fn drawn(seed: u64) -> Question {
     let mut dice = fastrand::Rng::with_seed(seed);
     let tasks = dice.usize(1..30);

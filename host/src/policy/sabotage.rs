@@ -1,5 +1,5 @@
-//! Policies that do harm, and files that are none: each ends in one clear line, in a bounded
-//! time, and scheduling goes on.
+//! Policies that do harm, and files that are not policies: each results in one clear line, within a
+//! bounded time, and scheduling continues.
 
 use std::fs;
 use std::path::Path;
@@ -44,9 +44,9 @@ const WIT_WITH_CLOCK: &str = "
 const ENDLESS: &str = "(loop $l (br $l)) (unreachable)";
 const HOG: &str = "(loop $l (drop (memory.grow (i32.const 16))) (br $l)) (unreachable)";
 
-/// A policy by hand. On the self-test it lets both tasks wait; on any other round it runs
-/// `assign`, which returns where its answer lies: at 8 there is one without any decision, at 1536
-/// one that lets two tasks wait.
+/// A policy written by hand. In the self-test it lets both tasks wait; in any other round it runs
+/// `assign`, which returns the address of its answer: at 8 there is one without any decision, at
+/// 1536 one that lets two tasks wait.
 fn module(imports: &str, assign: &str) -> String {
     format!(
         r#"(module
@@ -122,7 +122,7 @@ fn limits() -> Limits {
     }
 }
 
-/// For policies that are to be stopped by time.
+/// For policies that are meant to run out of time.
 fn brief() -> Limits {
     Limits {
         time: Duration::from_millis(100),
@@ -153,7 +153,7 @@ fn question() -> Question {
     }
 }
 
-/// What becomes of a policy that does this to a round.
+/// Returns the failure of a policy that does this in a round.
 fn failure(assign: &str) -> Failure {
     loaded(&saboteur(assign))
         .decide(&question())
@@ -228,7 +228,7 @@ fn the_wrong_number_of_decisions_is_refused() {
 
 #[test]
 fn an_answer_without_end_is_refused() {
-    // 2,000 decisions that all point to one reason of 60,000 bytes: small for the guest only.
+    // 2,000 decisions that all point to one reason of 60,000 bytes: small only for the guest.
     let flood = "
         (drop (memory.grow (i32.const 16)))
         (local.set $i (i32.const 131072))
@@ -314,7 +314,7 @@ fn the_last_policy_that_worked_comes_before_the_default() {
     assert_eq!(&host.decide(&question(), Instant::now()).by, waiting.id());
     assert_eq!(host.health().fallen_back_to.as_ref(), Some(waiting.id()));
 
-    // One that never worked does not take its place.
+    // A live policy that never worked does not become the fallback.
     host.replace(trapping);
     let verdict = host.decide(&question(), Instant::now());
     assert_eq!(&verdict.by, waiting.id());
@@ -489,7 +489,7 @@ fn a_policy_that_fails_when_it_is_tried_is_refused() {
     );
 }
 
-/// As compilers of C make them where a program uses their library.
+/// C compilers produce such modules for programs that use their standard library.
 #[test]
 fn a_core_module_with_the_wasi_of_before_components_loads() {
     let imports = r#"

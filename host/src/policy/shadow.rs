@@ -1,5 +1,5 @@
-//! A second policy that is asked beside the live one, on a thread of its own. Nothing that it says
-//! is acted on: where it differs, that is kept.
+//! A second policy that is asked beside the live one, on a thread of its own. Its answers have no
+//! effect; differences from the live policy are kept.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use super::archive::{Archive, Round, Shadowed};
 use super::compare::{different, microseconds};
 use super::failover::Rest;
 
-/// Rounds that may wait for it; where it is slower than that, it is not asked about the next.
+/// How many rounds may wait for it; if it is slower than that, further rounds are skipped.
 const BEHIND: usize = 16;
 
-/// How long the end waits for what it has not decided yet.
+/// How long the exit waits for rounds that it has not decided yet.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
 /// How the shadow has done.
@@ -26,18 +26,18 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 pub struct Tally {
     /// Which policy.
     pub policy: PolicyId,
-    /// Rounds that it decided.
+    /// The number of rounds that it decided.
     pub rounds: u64,
-    /// Tasks in them.
+    /// The number of tasks in them.
     pub tasks: u64,
-    /// Tasks that it decided otherwise than the live one.
+    /// The number of tasks that it decided differently from the live policy.
     pub different: u64,
-    /// Rounds in which it failed.
+    /// The number of rounds in which it failed.
     pub failures: u64,
-    /// Rounds that it was not asked about, because it was still at others, or rested after a
-    /// failure.
+    /// The number of rounds that it was not asked about, because it was busy with others or was
+    /// skipped after a failure.
     pub skipped: u64,
-    /// How it failed last.
+    /// The last failure.
     pub last_failure: Option<String>,
 }
 
@@ -51,7 +51,7 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// Starts its thread; rounds that it would have decided otherwise go into the archive.
+    /// Starts its thread; rounds that it would have decided differently go into the archive.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Shadow {
         })
     }
 
-    /// Whether a round should list sessions that are not ready, too.
+    /// True if a round should also list sessions that are not ready.
     pub(super) fn wants_busy(&self) -> bool {
         self.wants_busy
     }
@@ -116,7 +116,7 @@ impl Shadow {
         }
     }
 
-    /// How it has done so far.
+    /// Returns how it has done so far.
     pub fn tally(&self) -> Tally {
         lock(&self.tally).clone()
     }
@@ -124,8 +124,8 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        // The thread ends with the queue. What is in it is still decided, unless that takes long:
-        // the end of a daemon does not wait for a policy that is not even live.
+        // The thread ends with the queue. Rounds in the queue are still decided, unless that takes
+        // long: a daemon's exit does not wait for a policy that is not even live.
         self.rounds = None;
         let deadline = Instant::now() + AT_THE_END;
         while !self.thread.is_finished() && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! From the name or path that a user gives to the bytes of a policy.
+//! From a user's name or path for a policy to its bytes.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,8 +17,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Returns the source that is named `default.wasm`, or else is a path, as [`Self::name`] gives
-    /// it.
+    /// Returns the source with this name, as [`Self::name`] returns it: `default.wasm`, or a path.
     pub fn named(name: &str) -> Self {
         match name {
             EMBEDDED => Self::Embedded,
@@ -26,7 +25,7 @@ impl Source {
         }
     }
 
-    /// Returns the name by which any process finds it: an absolute path, or `default.wasm`.
+    /// Returns a name by which any process can find it: an absolute path, or `default.wasm`.
     pub fn name(&self) -> String {
         match self {
             Self::Embedded => EMBEDDED.to_owned(),
@@ -39,18 +38,18 @@ impl Source {
     }
 }
 
-/// How the embedded policy is named where paths are.
+/// The name of the embedded policy in places that hold paths.
 const EMBEDDED: &str = "default.wasm";
 
-/// Returns what `--policy` means.
+/// Returns the source that `--policy` means.
 ///
-/// What contains a slash is a path. Anything else is a file in the directory of policies, with or
+/// Anything with a slash is a path. Anything else is a file in the directory of policies, with or
 /// without its ending `.wasm`; then, for `default` or `default.wasm`, the embedded policy; then a
 /// file in the current directory.
 ///
 /// # Errors
 ///
-/// Where there is no such file. That a path exists is seen only when it is read.
+/// There is no such file. A path is checked only when it is read.
 pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadError> {
     if name_or_path.contains('/') {
         return Ok(Source::File(PathBuf::from(name_or_path)));
@@ -77,7 +76,7 @@ pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadEr
     })
 }
 
-/// Reads the file of a policy, which has at most so many bytes.
+/// Reads the file of a policy, which may have at most `largest` bytes.
 pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing {
@@ -94,7 +93,7 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
             origin: shown(path),
         });
     }
-    // A pipe would block, and a device never end.
+    // A pipe would block, and a device would never end.
     if !metadata.is_file() {
         return Err(LoadError::NotAFile {
             origin: shown(path),
@@ -113,7 +112,7 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// A path as messages show it: in backticks, fit for a terminal.
+/// Formats a path for messages: in backticks, safe for a terminal.
 pub(super) fn shown(path: &Path) -> String {
     format!("`{}`", check::line(&path.to_string_lossy(), 1_000))
 }

@@ -1,5 +1,5 @@
-//! What a policy in C or Zig is compiled against, generated in process: `gen/policy.h`,
-//! `gen/policy.c`, and an object that carries the contract.
+//! The bindings against which a policy in C or Zig is compiled, generated in process:
+//! `gen/policy.h`, `gen/policy.c`, and an object that contains the contract.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(super) fn write(project: &Project) -> Result<PathBuf, ToolchainError> {
     let files = generate(&own, &wit)?;
     for (name, bytes) in files.iter() {
         let path = directory.join(name);
-        // Left as it is where it says the same: editors and build tools look at times.
+        // An unchanged file is left alone, because editors and build tools look at times.
         if fs::read(&path).ok().as_deref() != Some(bytes) {
             fs::write(&path, bytes).map_err(ToolchainError::file(&path))?;
         }

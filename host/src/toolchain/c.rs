@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::tools::{Tool, run};
 use super::{Project, ToolchainError, bindings, read, zig};
 
-/// Where wasi-libc may stand: Debian, Homebrew on both kinds of Mac, Arch.
+/// Where wasi-libc may be installed: Debian, Homebrew on both kinds of Mac, Arch.
 const SYSROOTS: [(&str, &str); 4] = [
     ("/usr", "include/wasm32-wasi"),
     ("/opt/homebrew/share/wasi-sysroot", "include"),
@@ -13,7 +13,7 @@ const SYSROOTS: [(&str, &str); 4] = [
     ("/usr/share/wasi-sysroot", "include"),
 ];
 
-/// The versions of clang that Debian and others name with a number.
+/// The versions of clang that Debian and others install under a numbered name.
 const VERSIONS: std::ops::RangeInclusive<u32> = 14..=30;
 
 /// Builds a core module with embedded WIT.
@@ -71,8 +71,8 @@ fn compiler() -> Result<Tool, ToolchainError> {
         })
 }
 
-/// Whether this clang has what WebAssembly needs of its runtime, and the linker: each version brings
-/// its own.
+/// Returns whether this clang has the runtime library for WebAssembly, and the linker: each version
+/// brings its own.
 fn has_runtime(clang: &Tool) -> bool {
     let runtime = clang.asked(&["--print-libgcc-file-name"]);
     let linker = clang.asked(&["--print-prog-name=wasm-ld"]);

@@ -25,7 +25,7 @@ pub(super) fn build(project: &Project, scratch: &Path) -> Result<Vec<u8>, Toolch
     read(&output)
 }
 
-/// In PATH, or installed for the project or for one around it.
+/// Finds the tool in PATH, or installed for the project or for one around it.
 fn find(directory: &Path) -> Option<Tool> {
     Tool::find("componentize-qjs").or_else(|| {
         let directory = directory.canonicalize().ok()?;

@@ -1,14 +1,14 @@
-//! Projects of policies: written from a template, and built with the toolchain of their language.
+//! Policy projects: written from a template, and built with the toolchain of their language.
 //!
 //! ```text
 //! template   a name and a language   -> a directory that builds
 //! project    a directory             -> what its manifest says
 //! rust, c, zig, python, javascript   -> a component, or a core module with embedded WIT
-//! tools      what is called, and how to get it where it is missing
+//! tools      which tools are called, and how to get those that are missing
 //! ```
 //!
-//! What can be done in process is done so: C bindings are generated, and core modules are made
-//! components, without a further tool.
+//! Whatever is possible in process is done there: C bindings are generated, and core modules are
+//! turned into components, without any other tool.
 
 mod bindings;
 mod c;
@@ -54,16 +54,16 @@ pub enum Language {
 /// Why a project could not be written or built.
 #[derive(Debug, Error)]
 pub enum ToolchainError {
-    /// The name cannot be one of a policy.
+    /// The contract of this version of the host.
     #[error(
         "`{0}` cannot be the name of a policy: begin with a letter, and use a-z, 0-9 and `-`, at \
          most 40 characters"
     )]
     Name(String),
-    /// Something is there already.
+    /// There is something already.
     #[error("`{path}` is there already, and not empty", path = .0.display())]
     Occupied(PathBuf),
-    /// There is no project.
+    /// The directory is not a project.
     #[error("`{path}` is no project of a policy: {what}", path = path.display())]
     Manifest {
         /// Its directory or its manifest.
@@ -79,24 +79,24 @@ pub enum ToolchainError {
         /// How to get it.
         how: &'static str,
     },
-    /// A tool failed; it has said why.
+    /// A tool failed and has already said why.
     #[error("{tool} failed: see what it says above")]
     Failed {
-        /// Which.
+        /// The tool.
         tool: String,
     },
-    /// A tool made something else than was asked.
+    /// A tool produced something other than what was asked for.
     #[error("{tool} has made no policy: {why}")]
     Odd {
-        /// Which.
+        /// The tool.
         tool: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the result.
         why: String,
     },
     /// A file cannot be read or written.
     #[error("cannot use `{path}`: {source}", path = path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -112,7 +112,7 @@ impl ToolchainError {
 
 /// Builds a project and returns the bytes of the component, or of a core module with embedded WIT.
 ///
-/// What the tools say goes to standard error as it comes.
+/// Messages of the tools go to standard error as they come.
 ///
 /// # Errors
 ///
@@ -128,7 +128,8 @@ pub fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     }
 }
 
-/// The directory of the project's contract; one with that of this host where it has none.
+/// Returns the directory of the project's contract, or one with this host's contract if the project
+/// has none.
 fn wit_directory(project: &Project, scratch: &Path) -> Result<PathBuf, ToolchainError> {
     let own = project.directory.join("wit");
     if own.is_dir() {

@@ -1,4 +1,4 @@
-//! A project's manifest, `policy.toml`: what it is called, and what it is written in.
+//! A project's manifest, `policy.toml`: its name and its language.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::{Language, ToolchainError};
 /// A directory in which a policy is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// Where it stands.
+    /// The directory.
     pub directory: PathBuf,
-    /// What the policy is called.
+    /// The policy's name.
     pub name: String,
-    /// What it is written in.
+    /// The policy's language.
     pub language: Language,
-    /// The file that it is written in; for Rust it is cargo that knows.
+    /// The source file; `None` for Rust, where cargo knows it.
     pub source: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Project {
     ///
     /// # Errors
     ///
-    /// There is none, or it is wrong.
+    /// There is no manifest, or it is wrong.
     pub fn open(directory: &Path) -> Result<Self, ToolchainError> {
         let path = directory.join("policy.toml");
         let wrong = |path: &Path, what: String| ToolchainError::Manifest {
@@ -69,7 +69,7 @@ impl Project {
             }
             _ => {}
         }
-        // No tool takes an absolute path for an option.
+        // An absolute path cannot be mistaken for an option.
         let absolute = std::path::absolute(directory);
         Ok(Self {
             directory: absolute.map_err(ToolchainError::file(directory))?,
@@ -79,14 +79,15 @@ impl Project {
         })
     }
 
-    /// The path of the source.
+    /// Returns the path of the source.
     pub(super) fn source(&self) -> PathBuf {
         self.directory
             .join(self.source.as_deref().unwrap_or_default())
     }
 }
 
-/// Whether a policy can be called so: its name becomes one of files, crates and modules.
+/// Returns whether a policy can have this name, which also becomes the name of files, crates and
+/// modules.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.len() <= 40
@@ -95,7 +96,7 @@ pub(super) fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Whether a path stays within the project, and cannot be taken for an option of a tool.
+/// Returns whether a path stays within the project and cannot be mistaken for an option of a tool.
 fn is_plain(path: &str) -> bool {
     let parts = Path::new(path).components();
     let normal = |part: std::path::Component<'_>| match part {

@@ -1,5 +1,5 @@
-//! Rust: cargo, for `wasm32-unknown-unknown`: the target of rustup, or a standard library that is
-//! built on the spot from Debian's sources.
+//! Rust: cargo, for `wasm32-unknown-unknown`, with rustup's target or with a standard library that
+//! is built on the spot from Debian's sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,7 +32,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
         .current_dir(&project.directory)
         .args(["build", "--release", "--lib", "--target", TARGET])
         .arg("--message-format=json-render-diagnostics");
-    // Flags for the usual target do not suit this one; those for it by its name remain.
+    // Flags for the usual target do not suit this one; flags that name this target stay.
     command
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
@@ -47,7 +47,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     read(&file)
 }
 
-/// The module that cargo says it has made of this crate.
+/// Returns the module that, according to cargo, was built from this crate.
 fn built(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
     messages
         .split(|byte| *byte == b'\n')
@@ -61,13 +61,13 @@ fn built(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
         })
 }
 
-/// Chooses the compiler: the usual one where it has the target, else Debian's with its sources.
+/// Chooses the compiler: the usual one if it has the target, otherwise Debian's with its sources.
 fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError> {
     let usual = match std::env::var_os("RUSTC") {
         Some(rustc) => Some(Tool::at(rustc)),
         None => Tool::find("rustc"),
     };
-    // In the project: it may name a toolchain of its own.
+    // Asked in the project, which may name its own toolchain.
     let query = ["--print", "target-libdir", "--target", TARGET];
     let libraries = usual.and_then(|rustc| rustc.asked_in(directory, &query));
     if libraries.is_some_and(|directory| Path::new(&directory).is_dir()) {

@@ -11,14 +11,14 @@ use super::{Language, ToolchainError, WIT};
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policies/templates");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policies/sdk/src");
 
-/// What stands for the policy's name in a template.
+/// The placeholder for the policy's name in a template.
 const NAME: &str = "{{name}}";
 
 /// Writes a project into a new directory, and returns its files.
 ///
 /// # Errors
 ///
-/// The name is none, the directory is there and not empty, or cannot be written.
+/// The name is invalid, or the directory exists and is not empty, or it cannot be written.
 pub fn create(
     name: &str,
     language: Language,
@@ -29,7 +29,7 @@ pub fn create(
     }
     let occupied = match fs::read_dir(directory) {
         Ok(mut entries) => entries.next().is_some(),
-        // A file, or nothing.
+        // It is a file, or does not exist.
         Err(_) => directory.symlink_metadata().is_ok(),
     };
     if occupied {
@@ -51,7 +51,8 @@ pub fn create(
     files.push((PathBuf::from("wit/policy.wit"), WIT.to_owned()));
     if language == Language::Rust {
         for (path, text) in texts(&SDK, Path::new("")) {
-            // There the contract stands two directories above, here beside the crate.
+            // In the repository the contract is two directories up, in the project beside the
+            // crate.
             let text = text.replace("path: \"../../wit\"", "path: \"../wit\"");
             files.push((Path::new("sdk/src").join(path), text));
         }
@@ -73,7 +74,7 @@ pub fn create(
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
-/// Some names would mean something where the templates stand.
+/// Some names would have a meaning in the directory of templates.
 fn renamed(path: &Path) -> PathBuf {
     match path.to_str() {
         Some("gitignore") => PathBuf::from(".gitignore"),
@@ -82,7 +83,7 @@ fn renamed(path: &Path) -> PathBuf {
     }
 }
 
-/// All texts below a directory, by their paths below `root`.
+/// Returns all texts below a directory, with their paths relative to `root`.
 fn texts(directory: &'static Dir<'static>, root: &Path) -> Vec<(PathBuf, &'static str)> {
     let mut texts = Vec::new();
     for entry in directory.entries() {

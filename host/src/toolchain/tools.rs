@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::ToolchainError;
 
-/// A program, and what comes before its own arguments.
+/// A program, and the arguments that come before all others.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
     program: PathBuf,
@@ -14,7 +14,7 @@ pub(super) struct Tool {
 }
 
 impl Tool {
-    /// A program at a path.
+    /// Returns the program at a path.
     pub(super) fn at(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -27,7 +27,7 @@ impl Tool {
         which::which(name).ok().map(Self::at)
     }
 
-    /// The same with arguments that always come first.
+    /// Adds arguments that always come first.
     pub(super) fn with(mut self, first: &[&str]) -> Self {
         self.first.extend(first.iter().map(OsString::from));
         self
@@ -43,12 +43,12 @@ impl Tool {
         command
     }
 
-    /// Returns what it prints, trimmed; none where it fails.
+    /// Returns what it prints, trimmed; `None` if it fails.
     pub(super) fn asked(&self, args: &[&str]) -> Option<String> {
         self.asked_in(Path::new("."), args)
     }
 
-    /// The same in a directory.
+    /// Like [`Self::asked`], in a directory.
     pub(super) fn asked_in(&self, directory: &Path, args: &[&str]) -> Option<String> {
         let output = self
             .command()
@@ -62,13 +62,13 @@ impl Tool {
     }
 }
 
-/// Runs a command to its end; what it says goes to standard error, so that standard output is ours.
+/// Runs a command to its end. Its output goes to standard error, so that standard output is ours.
 pub(super) fn run(command: &mut Command) -> Result<(), ToolchainError> {
     command.stdout(std::io::stderr());
     finish(command).map(|_| ())
 }
 
-/// The same, and returns what it prints.
+/// Like [`run`], and returns what the command prints.
 pub(super) fn captured(command: &mut Command) -> Result<Vec<u8>, ToolchainError> {
     command.stdout(Stdio::piped());
     finish(command)

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::tools::{Tool, run};
 use super::{Project, ToolchainError, bindings, read};
 
-/// Finds zig: as a program, or as the Python package that holds it.
+/// Finds zig, as a program or as the Python package that contains it.
 pub(super) fn find() -> Option<Tool> {
     Tool::find("zig").or_else(|| {
         let python = Tool::find("python3")?.with(&["-m", "ziglang"]);
@@ -25,7 +25,7 @@ pub(super) fn build(project: &Project, scratch: &Path) -> Result<Vec<u8>, Toolch
     let mut binary = OsString::from("-femit-bin=");
     binary.push(&output);
     let mut command = zig.command();
-    // With checks: a bad index then stops the policy with a message, instead of doing harm.
+    // With safety checks: a bad index then stops the policy with a message instead of doing harm.
     command
         .arg("build-exe")
         .arg(project.source())

@@ -1,8 +1,8 @@
-//! What a session's points for a task are made of.
+//! How a session's points for a task are computed.
 //!
-//! A round has as many pairs as tasks times sessions, so nothing is compared as a string there:
+//! A round has as many pairs as tasks times sessions, so no strings are compared for a pair:
 //! every directory, branch, provider and variable gets a number once a round, and the directories
-//! an order in which one look tells whether one contains the other.
+//! get an order in which one comparison tells whether one contains the other.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use assigner_policy::{Fit, Judge, Ranking, Relation, Session, Task, Term, paths,
 
 use crate::{NoMatch, Settings};
 
-/// How many variables count at most, and so how many points a session can get.
+/// How many variables count at most, which limits the points of a session.
 const COUNTED_VARIABLES: usize = 1_000;
-/// How many variables are named in an explanation; the others are one term together.
+/// How many variables an explanation names; the others are one term together.
 const NAMED_VARIABLES: usize = 8;
 /// How much of an outside name is shown, in characters.
 const SHOWN: usize = 60;
@@ -34,7 +34,7 @@ pub(crate) struct Rank {
     /// No earlier attempt failed there.
     unblemished: bool,
     matches: bool,
-    /// Place of its provider in the task's order of preference.
+    /// The position of its provider in the task's order of preference.
     preference: Reverse<usize>,
     points: i32,
 }
@@ -42,11 +42,11 @@ pub(crate) struct Rank {
 /// What a task asks for, in numbers.
 struct Wanted<'a> {
     task: &'a Task,
-    /// Whether its context counts at all.
+    /// True if its context counts at all.
     by_context: bool,
     directory: Option<u32>,
     branch: Option<u32>,
-    /// Only variables that some session has as the task wants them, sorted.
+    /// Only variables that some session has with the value that the task wants, sorted.
     variables: Vec<u32>,
     /// The same in the task's order, with their names.
     named: Vec<(u32, &'a str)>,
@@ -69,7 +69,7 @@ struct Offered {
 struct Parts {
     directory: Relation,
     branch: bool,
-    /// How many.
+    /// The number of matching variables.
     variables: usize,
 }
 
@@ -174,7 +174,7 @@ impl<'a> Scores<'a> {
     }
 
     fn variable_points(&self, count: usize) -> i32 {
-        // The count is at most `COUNTED_VARIABLES`, so that the product fits.
+        // The count is at most `COUNTED_VARIABLES`, so the product fits.
         i32::try_from(count).map_or(i32::MAX, |count| count * self.settings.variable)
     }
 }
@@ -195,7 +195,7 @@ impl Judge for Scores<'_> {
             unblemished: !holds(&wanted.avoid, session),
             matches,
             preference: Reverse(wanted.preference(offered.provider)),
-            // Points below the least that counts settle nothing where any session will do.
+            // If any session will do, points below the minimum decide nothing.
             points: if matches || waits { points } else { 0 },
         };
         if matches || !waits {
@@ -257,15 +257,15 @@ impl Wanted<'_> {
     }
 }
 
-/// The directories of a round and those that contain them, as a tree with `/` as number 0.
+/// The directories of a round and their ancestors, as a tree with `/` as number 0.
 #[derive(Default)]
 struct Directories<'a> {
-    /// The number of what is called so in a directory.
+    /// The number of the directory with this name inside a directory.
     children: HashMap<(u32, &'a str), u32>,
-    /// For each directory but `/` the number of the one it lies in, which is smaller.
+    /// The number of each directory's parent, which is smaller; `/` has none.
     parents: Vec<u32>,
-    /// The place of each directory in an order in which all that it contains comes right behind
-    /// it, and where that ends.
+    /// The position of each directory in an order in which everything that it contains comes
+    /// directly after it, and where that ends.
     spans: Vec<Range<u32>>,
 }
 
@@ -279,13 +279,13 @@ impl<'a> Directories<'a> {
         })
     }
 
-    /// Finds the places, once all directories are known.
+    /// Computes the positions, once all directories are known.
     fn relate(&mut self) {
         let mut sizes = vec![1; self.parents.len() + 1];
         for (child, &parent) in self.parents.iter().enumerate().rev() {
             sizes[parent as usize] += sizes[child + 1];
         }
-        // Where the next child of each directory has its place.
+        // The position of each directory's next child.
         let mut next = vec![1; sizes.len()];
         self.spans.push(0..sizes[0]);
         for (child, &parent) in self.parents.iter().enumerate() {
@@ -310,7 +310,7 @@ impl<'a> Directories<'a> {
     }
 }
 
-/// A number for each different value, from 0 on.
+/// Gives a number to each different value, starting at 0.
 struct Numbers<T>(HashMap<T, u32>);
 
 impl<T> Default for Numbers<T> {
@@ -330,7 +330,7 @@ impl<T: Eq + Hash> Numbers<T> {
     }
 }
 
-/// How many of the wanted ones are there; both sorted.
+/// Counts how many of the wanted ones are there; both lists are sorted.
 fn count_common(wanted: &[u32], there: &[u32]) -> usize {
     let mut there = there.iter().peekable();
     let is_there = |number: &&u32| {
@@ -346,7 +346,7 @@ fn holds(sorted: &[u32], position: usize) -> bool {
         .is_ok()
 }
 
-/// An outside name as it is shown: without control characters, and not long.
+/// Formats an outside name for display: without control characters, and not long.
 fn shown(name: &str) -> String {
     let cleaned = name.chars().map(|c| if c.is_control() { '?' } else { c });
     let mut text: String = cleaned.take(SHOWN).collect();

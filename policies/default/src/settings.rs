@@ -2,26 +2,26 @@
 
 use serde_json::{Map, Value};
 
-/// What the default policy counts and what it does where nothing counts.
+/// What the default policy counts and what it does if nothing counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Points for a session in the task's directory.
     pub same_directory: i32,
     /// Points for a session whose directory contains the task's.
     pub parent_directory: i32,
-    /// Points for a session whose directory lies in the task's.
+    /// Points for a session whose directory is inside the task's.
     pub child_directory: i32,
-    /// Points for each variable that the session has as the task wants it.
+    /// Points for each variable that the session has with the value that the task wants.
     pub variable: i32,
     /// Points for a session on the task's branch.
     pub branch: i32,
     /// How many points a session needs to match.
     pub min_score: i32,
-    /// What happens to a task that names context where no session matches.
+    /// What happens to a task that names context if no session matches.
     pub when_no_match: NoMatch,
 }
 
-/// What happens to a task that names context where no session matches.
+/// What happens to a task that names context if no session matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoMatch {
     /// It takes the session that has been idle longest.
@@ -30,7 +30,7 @@ pub enum NoMatch {
     Wait,
 }
 
-/// The largest number a setting may be: far from where a sum of points could overflow.
+/// The largest value of a setting: far from where a sum of points could overflow.
 const MOST: i32 = 1_000_000;
 
 const NAMES: &str = "`same-directory`, `parent-directory`, `child-directory`, `variable`, \
@@ -51,11 +51,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads a JSON object; what it leaves out stays at its default.
+    /// Reads a JSON object; settings that are missing keep their defaults.
     ///
     /// # Errors
     ///
-    /// A line that names the setting that is unknown or wrong, and says what it may be.
+    /// A line that names the setting that is unknown or wrong, and its valid values.
     pub fn parse(json: &str) -> Result<Self, String> {
         let given: Map<String, Value> = serde_json::from_str(json)
             .map_err(|_| format!("the settings must be a JSON object of {NAMES}"))?;
@@ -66,7 +66,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns the settings as [`Self::parse`] takes them.
+    /// Returns the settings in the form that [`Self::parse`] reads.
     pub fn to_json(&self) -> String {
         let when_no_match = match self.when_no_match {
             NoMatch::Any => "any",

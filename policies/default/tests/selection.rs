@@ -1,5 +1,5 @@
-//! The rules of the default policy: its scores by example, its whole choice by a naive model
-//! that follows the rules word for word.
+//! The rules of the default policy: its scores by example, and its whole choice against a naive
+//! model that follows the rules word for word.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 /// A context as (directory, branch, variables).
 type Place<'a> = (Option<&'a str>, Option<&'a str>, &'a [(&'a str, &'a str)]);
 
-/// What a task wants, where a session stands, and the terms of that.
+/// What a task wants, where a session is, and the resulting terms.
 type Row<'a> = (Place<'a>, Place<'a>, &'a [(&'a str, i32)]);
 
 const NOWHERE: Place<'_> = (None, None, &[]);
@@ -258,7 +258,7 @@ fn names_are_shown_clean_and_cut_and_values_never() {
     assert_eq!(take.terms[1].name, "variable TOKEN?[2J");
 }
 
-/// What the rules say, pair by pair and string by string.
+/// Applies the rules pair by pair and string by string.
 struct Model {
     min_score: i32,
     wait: bool,
@@ -399,7 +399,7 @@ prop_compose! {
         working_dir in directory(),
         git_branch in branch(),
         env in env(),
-        // No provider twice: the sender's order would not be one.
+        // No provider twice, because then the sender's order would not be an order.
         providers in prop::collection::hash_set(provider(), 0..3),
         eligible in prop::option::of(positions()),
         avoid in prop::collection::vec(0..9_u32, 0..3),
@@ -481,7 +481,7 @@ proptest! {
                 prop_assert!(taken.insert(chosen), "taken twice");
                 pool.retain(|&session| session != chosen);
                 prop_assert_eq!(others.len(), pool.len().min(room.saturating_sub(1)));
-                // The runners-up are those that would have been taken, one after the other.
+                // The runners-up are those that would have been taken next, one after the other.
                 for other in others {
                     let Some(next) = model.pick(task, &sessions, &pool) else { break };
                     prop_assert_eq!(other.session as usize, next);

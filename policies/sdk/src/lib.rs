@@ -58,7 +58,7 @@ pub mod testing;
 /// The host makes a new instance for every round, so nothing is remembered from one to the next:
 /// the same settings, tasks and sessions must always give the same decisions.
 pub trait Policy: Sized {
-    /// Returns what the policy is called, what it does and which settings it has.
+    /// Returns the policy's name, what it does and which settings it has.
     fn describe() -> Description;
 
     /// Returns the policy with the user's settings, a JSON object in which every setting may be
@@ -66,21 +66,21 @@ pub trait Policy: Sized {
     ///
     /// # Errors
     ///
-    /// A line for the user that names the wrong setting and says what it may be.
+    /// A line for the user that names the wrong setting and its valid values.
     fn configure(settings: &str) -> Result<Self, String>;
 
     /// Returns one decision for each task, in the order of the tasks: highest priority first,
     /// then oldest.
     ///
     /// No session may be assigned twice, and only one that is ready and that the task's
-    /// `eligible` allows; the host refuses the whole answer otherwise. [`greedy`] sees to that.
+    /// `eligible` allows; otherwise the host refuses the whole answer. [`greedy`] ensures that.
     fn assign(&self, round: &Round, tasks: &[Task], sessions: &[Session]) -> Vec<Decision>;
 }
 
 /// Makes a type that implements [`Policy`] the policy of this component.
 ///
-/// Exports exist in WebAssembly only; natively this checks the type and does nothing else, so
-/// that several policies can be linked into one test or benchmark.
+/// Exports exist only in WebAssembly. Natively, this checks the type and does nothing else,
+/// so that several policies can be linked into one test or benchmark.
 #[macro_export]
 macro_rules! export {
     ($policy:ty) => {
@@ -130,7 +130,7 @@ macro_rules! export {
     };
 }
 
-/// Generated from `wit/policy.wit`; public for the sake of [`export!`](crate::export) only.
+/// Generated from `wit/policy.wit`; public only for [`export!`](crate::export).
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({

@@ -20,7 +20,7 @@ pub fn error(message: &str) {
     write(Level::Error, message);
 }
 
-/// Sends the message of a panic to the host's log, which otherwise only learns that there was
+/// Sends the message of a panic to the host's log; otherwise the host only learns that there was
 /// one.
 #[doc(hidden)]
 pub fn panics() {

@@ -1,20 +1,20 @@
-//! How directories lie to each other, by whole path components: `/srv/app` is no parent of
+//! How directories are related, by whole path components: `/srv/app` is not a parent of
 //! `/srv/app2`.
 
-/// How one directory lies to another.
+/// How one directory is related to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// It is the same.
     Same,
     /// It contains the other.
     Ancestor,
-    /// It lies in the other.
+    /// It is inside the other.
     Descendant,
     /// None of these.
     Unrelated,
 }
 
-/// Returns how `this` directory lies to the `other`; both absolute and normalised.
+/// Returns how `this` directory is related to the `other`; both absolute and normalised.
 pub fn relation(this: &str, other: &str) -> Relation {
     let (mut this, mut other) = (components(this), components(other));
     loop {

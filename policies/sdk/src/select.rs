@@ -1,8 +1,8 @@
 //! Greedy selection: each task in its turn takes the best session that is still free.
 //!
-//! The sessions are visited in the order that settles ties, the longest idle first and then the
-//! smaller name, so that the first of equals is the one to take. What good means is the
-//! [`Judge`]'s business.
+//! The sessions are visited in the order that breaks ties, the longest idle first and then by
+//! name, so that the first of several equal ones is the one to take. The [`Judge`] defines what
+//! a good session is.
 
 use std::cmp::Reverse;
 
@@ -10,16 +10,16 @@ use crate::{Choice, Decision, Postponement, Ranking, Round, Session, Task, Term}
 
 /// Says how well sessions suit tasks; both are named by their position in the round.
 pub trait Judge {
-    /// What sessions are compared by for one task; greater is better.
+    /// The value by which sessions are compared for one task; greater is better.
     type Rank: Ord;
 
     /// Returns how well the session suits the task. Called for every pair: keep it cheap.
     fn rank(&self, task: usize, session: usize) -> Fit<Self::Rank>;
 
-    /// Returns what the score is made of. Called only for pairs that are shown to people.
+    /// Returns the terms of the score. Called only for pairs that are shown to people.
     fn terms(&self, task: usize, session: usize) -> Vec<Term>;
 
-    /// Returns why the task waits although sessions are free, of which this one is the best.
+    /// Returns why the task waits although sessions are free; `best` is the best of them.
     fn too_little(&self, _task: usize, _best: &Ranking) -> String {
         "no free session suits it well enough".to_owned()
     }
@@ -28,7 +28,7 @@ pub trait Judge {
 /// Whether a session suits a task well enough to be taken. `Enough` is always the better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit<R> {
-    /// The task rather waits than take it.
+    /// The task would rather wait than take it.
     TooLittle(R),
     /// It can be taken.
     Enough(R),
@@ -36,9 +36,9 @@ pub enum Fit<R> {
 
 /// Returns one decision for each task, in which each takes the best free session.
 ///
-/// Only ready sessions that the task's `eligible` allows are asked about. The runners-up of an
-/// assignment are the free sessions it was preferred to; a task that waits shows the best of
-/// those that it may use, whether or not a task before it has taken them.
+/// The judge is asked only about ready sessions that the task's `eligible` allows. The runners-up
+/// of an assignment are the other free sessions; a task that waits shows the best of the sessions
+/// that it may use, even if an earlier task has taken them.
 pub fn greedy<J: Judge>(
     round: &Round,
     tasks: &[Task],
@@ -85,8 +85,8 @@ pub fn greedy<J: Judge>(
     tasks.iter().enumerate().map(decide).collect()
 }
 
-/// Like [`greedy`], by the sum of the terms that `judge` gives for a pair; `None`: the task
-/// rather waits than take this session.
+/// Like [`greedy`], by the sum of the terms that `judge` gives for a pair; `None` means that the
+/// task would rather wait than take this session.
 ///
 /// Simple, and fast enough for some hundred tasks and sessions: it makes the terms of every pair.
 pub fn greedy_by_terms(
@@ -134,7 +134,7 @@ impl<F: Fn(&Task, &Session) -> Option<Vec<Term>>> Judge for ByTerms<'_, F> {
 
 /// The sessions that one task may use.
 struct Allowed {
-    /// Whether every session is allowed, whatever the marks say.
+    /// True if every session is allowed, whatever the marks say.
     all: bool,
     marks: Vec<bool>,
 }
@@ -164,7 +164,7 @@ impl Allowed {
     }
 }
 
-/// The ready sessions: the longest idle first, then the smaller name, then the earlier one.
+/// The ready sessions: the longest idle first, then by name, then the earlier one.
 fn in_tie_order(sessions: &[Session]) -> Vec<usize> {
     let mut ready: Vec<usize> = (0..sessions.len())
         .filter(|&session| sessions[session].ready)
@@ -176,7 +176,7 @@ fn in_tie_order(sessions: &[Session]) -> Vec<usize> {
     ready
 }
 
-/// The best of the candidates, the best first; of equals the earlier one is the better.
+/// Returns the best candidates, the best first; of equal ones, the earlier one is better.
 fn best<R: Ord>(candidates: impl Iterator<Item = (R, usize)>, at_most: usize) -> Vec<(R, usize)> {
     let mut best: Vec<(R, usize)> = Vec::new();
     for (rank, session) in candidates {

@@ -1,7 +1,7 @@
 //! Rounds, tasks and sessions for a policy's own tests.
 //!
 //! Each is plain and complete; a test changes what it is about:
-//!
+//! Each is plain and complete; a test changes only what matters to it:
 //! ```
 //! use assigner_policy::{Session, testing};
 //!
@@ -46,7 +46,7 @@ pub fn task(id: u64) -> Task {
     }
 }
 
-/// Returns a ready session of which nothing else is known.
+/// Returns a ready session about which nothing else is known.
 pub fn session(name: &str) -> Session {
     Session {
         name: name.to_owned(),

@@ -1,7 +1,7 @@
-//! What an agent of the suite writes down while it works: the truth that tasks are held against.
+//! What an agent of the suite records while it works: the truth with which tasks are compared.
 //!
-//! One JSON object a line, each written by one call to a file that is opened for appending, so that
-//! several processes may write one after the other and a line is never torn.
+//! Each event is one line of JSON, written by one call to a file that is opened for appending, so
+//! that several processes can write one after the other and a line is never torn.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,32 +11,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// How much of a text is written down; its digest stands for the rest.
+/// How much of a text is recorded; its digest stands for the rest.
 pub const TEXT_LIMIT: usize = 1024;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
-    /// The process began, or began anew.
+    /// The process began, or started again.
     Start,
-    /// A bracketed paste came to its end.
+    /// A bracketed paste ended.
     Paste,
     /// A prompt was taken.
     Submit,
-    /// A dialog came up.
+    /// A dialog opened.
     Dialog,
     /// Something was typed or pasted into a dialog.
     DialogKey,
-    /// A person typed a draft, or took it away.
+    /// A person typed a draft, or deleted it.
     Draft,
     /// Enter was pressed, and no prompt was taken.
     Enter,
     /// A turn was cancelled by Esc.
     Escape,
-    /// The process died in the middle.
+    /// The process died in the middle of its work.
     Died,
-    /// A turn came to its end.
+    /// A turn ended.
     End,
     /// The process was asked to end, and did.
     Quit,
@@ -49,9 +49,9 @@ pub struct Event {
     pub event: What,
     /// When, in milliseconds since 1970.
     pub at: u64,
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// How long the text is.
+    /// The length of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// The digest of the whole text.
@@ -66,13 +66,13 @@ pub struct Event {
     /// The number of the dialog, in its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
-    /// More to it, in a word or two.
+    /// A remark, in a word or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Event {
-    /// An event of this process, now.
+    /// Returns an event of this process, now.
     #[must_use]
     pub fn now(event: What) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Event {
         }
     }
 
-    /// The same with a text.
+    /// Adds a text.
     #[must_use]
     pub fn with_text(mut self, text: &[u8]) -> Self {
         self.bytes = Some(text.len() as u64);
@@ -99,14 +99,14 @@ impl Event {
         self
     }
 
-    /// The same with the number of a dialog.
+    /// Adds the number of a dialog.
     #[must_use]
     pub fn with_serial(mut self, serial: u64) -> Self {
         self.serial = Some(serial);
         self
     }
 
-    /// The same with a word on it.
+    /// Adds a remark.
     #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
@@ -114,18 +114,18 @@ impl Event {
     }
 }
 
-/// Where events go; nowhere without a file.
+/// A journal for events; without a file, they go nowhere.
 #[derive(Debug)]
 pub struct Journal {
     file: Option<File>,
 }
 
 impl Journal {
-    /// Opens a journal, which may hold lines already.
+    /// Opens a journal, which may already contain lines.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be opened.
+    /// The file cannot be opened.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         let file = path
             .map(|path| OpenOptions::new().create(true).append(true).open(path))
@@ -133,11 +133,11 @@ impl Journal {
         Ok(Self { file })
     }
 
-    /// Writes an event down.
+    /// Writes an event.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn write(&mut self, event: &Event) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return Ok(());
@@ -148,11 +148,11 @@ impl Journal {
     }
 }
 
-/// Reads a journal; a last line without its end is left out. No file: no events.
+/// Reads a journal; an unfinished last line is left out. If there is no file, there are no events.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, or holds a line that is no event.
+/// The file cannot be read, or contains a line that is not an event.
 pub fn read(path: &Path) -> io::Result<Vec<Event>> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -167,7 +167,7 @@ pub fn read(path: &Path) -> io::Result<Vec<Event>> {
         .collect()
 }
 
-/// The milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -176,7 +176,7 @@ pub fn now() -> u64 {
     })
 }
 
-/// SHA-256, as hexadecimal digits.
+/// Returns the SHA-256 as hexadecimal digits.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -188,7 +188,8 @@ pub fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// A text without the newlines at its end: those are no part of what is said, and may be dropped.
+/// Returns a text without the newlines at its end: they are not part of the message, and may be
+/// dropped.
 #[must_use]
 pub fn core(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|&byte| byte != b'\n');

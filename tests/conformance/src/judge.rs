@@ -1,4 +1,4 @@
-//! What became of each prompt: what `assigner` says, held against what the agents wrote down.
+//! What happened to each prompt: what `assigner` says, compared with what the agents recorded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::journal::{Event, What};
 use crate::payload::{Kind, number_in};
 
-/// What became of a prompt.
+/// What happened to a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -17,13 +17,13 @@ pub enum Verdict {
     Refused,
     /// Its task says that a person must look, whatever happened.
     Uncertain,
-    /// It was not taken, and its task says otherwise or nothing.
+    /// It was not taken, but its task says otherwise or nothing.
     Lost,
     /// It was taken with other bytes.
     Damaged,
     /// It was taken more than once.
     Duplicated,
-    /// It was taken once and answered, and its task says otherwise.
+    /// It was taken once and answered, but its task says otherwise.
     Misreported,
 }
 
@@ -47,63 +47,63 @@ pub struct Delivery {
 pub enum Sent {
     /// The number of the task.
     Task(u64),
-    /// It takes no such prompt, and why.
+    /// The prompt is not accepted; the reason.
     Refused(String),
 }
 
-/// What `assigner` says of a task in the end.
+/// The final state of a task, according to `assigner`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     /// Its state.
     pub status: String,
     /// Why it failed, waits, or is uncertain.
     pub reason: Option<String>,
-    /// Its response, where it was asked for.
+    /// Its response, if it was asked for.
     pub response: Option<String>,
 }
 
-/// A prompt of which something is to be told.
+/// A prompt that needs a remark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Its number; none where it is of no prompt of the suite.
+    /// Its number; `None` if it is not a prompt of the suite.
     pub number: Option<u64>,
     /// Its task.
     pub task: Option<u64>,
     /// Its kind.
     pub kind: Option<Kind>,
-    /// What became of it.
+    /// What happened to it.
     pub verdict: Verdict,
-    /// In words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// What became of all of them.
+/// What happened to all prompts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Judgement {
-    /// How many were to be delivered.
+    /// How many prompts were to be delivered.
     pub deliveries: usize,
-    /// How many could be.
+    /// How many could be delivered.
     pub deliverable: usize,
-    /// How many came to each end; what was taken and is of no prompt counts as damaged.
+    /// How many prompts have each verdict; a text that is none of the prompts counts as damaged.
     pub verdicts: BTreeMap<Verdict, usize>,
-    /// How many dialogs something was typed or pasted into.
+    /// Into how many dialogs something was typed or pasted.
     pub into_dialogs: usize,
-    /// How many responses were compared, and how many of them were not what the agent said.
+    /// How many responses were compared.
     pub responses: usize,
-    /// See there.
+    /// How many of these differ from what the agent said.
     pub other_responses: usize,
-    /// What is neither whole nor refused.
+    /// The prompts that are neither whole nor refused.
     pub findings: Vec<Finding>,
 }
 
 impl Judgement {
-    /// How many came to that end.
+    /// Returns how many prompts have this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.verdicts.get(&verdict).copied().unwrap_or(0)
     }
 
-    /// How many came to an end that must not be.
+    /// Returns how many prompts have a verdict that must not occur.
     #[must_use]
     pub fn faults(&self) -> usize {
         let bad = [
@@ -116,7 +116,7 @@ impl Judgement {
         count + self.into_dialogs
     }
 
-    /// Adds those of another judgement.
+    /// Adds the numbers of another judgement.
     pub fn add(&mut self, other: &Self) {
         self.deliveries += other.deliveries;
         self.deliverable += other.deliverable;
@@ -152,7 +152,7 @@ impl Judgement {
 struct Taken {
     whole: usize,
     damaged: usize,
-    /// Whether a turn with it came to its end.
+    /// True if a turn with it has ended.
     is_answered: bool,
 }
 
@@ -212,7 +212,7 @@ pub fn judge(
     judgement
 }
 
-/// Judges prompts to agents that write nothing down: by the tasks' states and responses alone.
+/// Judges prompts to agents that record nothing, only by the tasks' states and responses.
 #[must_use]
 pub fn judge_foreign(deliveries: &[Delivery], rows: &HashMap<u64, Row>) -> Judgement {
     let mut judgement = begin(deliveries);
@@ -238,7 +238,7 @@ pub fn judge_foreign(deliveries: &[Delivery], rows: &HashMap<u64, Row>) -> Judge
     judgement
 }
 
-/// The word that an agent of another kind is asked to answer with.
+/// The word with which an agent of another kind is asked to answer.
 #[must_use]
 pub fn word(number: u64) -> String {
     format!("n{number:07}")
@@ -293,7 +293,7 @@ fn judge_one(delivery: &Delivery, rows: &HashMap<u64, Row>, taken: &Taken) -> (V
     match row.status.as_str() {
         "completed" => (Verdict::Whole, String::new()),
         "uncertain" => (Verdict::Uncertain, reason),
-        // The agent died over it, and the task says that it came to nothing.
+        // The agent died while it worked on it, and the task says that it failed.
         "failed" if !taken.is_answered && reason.contains("the agent ended") => {
             (Verdict::Whole, reason)
         }
@@ -309,7 +309,7 @@ fn judge_one(delivery: &Delivery, rows: &HashMap<u64, Row>, taken: &Taken) -> (V
     }
 }
 
-/// The verdict on a prompt that no agent took, by what its task says.
+/// Returns the verdict on a prompt that no agent took, according to its task.
 fn not_taken(row: &Row) -> (Verdict, String) {
     let reason = row.reason.clone().unwrap_or_default();
     let has_reason = !reason.trim().is_empty();
@@ -326,7 +326,7 @@ fn not_taken(row: &Row) -> (Verdict, String) {
 fn compare_responses(judgement: &mut Judgement, deliveries: &[Delivery], rows: &HashMap<u64, Row>) {
     for delivery in deliveries {
         let row = row_of(delivery, rows);
-        // The agent answers with the digest of what it took; newlines at its end may be missing.
+        // The agent answers with the digest of what it took; newlines at the end may be missing.
         if let Some(response) = row.response
             && row.status == "completed"
             && delivery.kind != Kind::ManyNewlines
@@ -340,7 +340,8 @@ fn compare_responses(judgement: &mut Judgement, deliveries: &[Delivery], rows: &
     }
 }
 
-/// How many dialogs took a key or a paste. An agent numbers its own from 1 in each process.
+/// Returns how many dialogs took a key or a paste. Each agent numbers its dialogs from 1 in each
+/// process.
 fn dialogs(journals: &[Vec<Event>]) -> usize {
     let mut hit = BTreeSet::new();
     for (at, journal) in journals.iter().enumerate() {
@@ -375,10 +376,10 @@ mod tests {
     }
 
     impl Case {
-        /// So many prompts, queued as tasks 100 and up, all completed, none taken.
+        /// Makes this many prompts, queued as tasks 100 and up, all completed, none taken.
         fn new(count: u64) -> Self {
             let mut payloads = Payloads::new(1);
-            // From 17 on there are plain ones first.
+            // From 17 on, the first ones are plain.
             let payloads: Vec<Payload> = (17..17 + count).map(|at| payloads.next(at)).collect();
             let deliveries = payloads.iter().map(|payload| Delivery {
                 number: payload.number,
@@ -482,7 +483,7 @@ mod tests {
             case.answers(0);
             assert_eq!(case.verdict(), Verdict::Duplicated, "{status}");
         }
-        // Also where the second came to another agent, or in pieces.
+        // The same if the second one came to another agent, or in pieces.
         let mut case = Case::new(1);
         case.answers(0);
         let part = case.payloads[0].text[..12].to_owned();
@@ -497,7 +498,7 @@ mod tests {
         let text = format!("wait, {}", case.payloads[0].text);
         case.event(What::Submit, &text);
         assert_eq!(case.verdict(), Verdict::Damaged);
-        // Without its number it is nobody's; and the prompt itself has not arrived.
+        // A text without its number is none of the prompts, and the prompt itself has not arrived.
         let mut case = Case::new(1);
         case.event(What::Submit, "wait, ");
         let judgement = case.judge();
@@ -518,7 +519,7 @@ mod tests {
         case.says(0, "failed", "the agent ended in the middle of its turn");
         case.takes(0);
         assert_eq!(case.verdict(), Verdict::Whole);
-        // It would be sent again.
+        // This task would be sent again.
         case.says(0, "pending", "the agent ended in the middle of its turn");
         assert_eq!(case.verdict(), Verdict::Misreported);
         case.says(0, "uncertain", "the agent ended in the middle of its turn");

@@ -1,12 +1,12 @@
-//! What becomes of prompts that `assigner` delivers to agents, counted.
+//! Counts what happens to prompts that `assigner` delivers to agents.
 //!
 //! ```text
 //! payload -> run: send -> assigner (a black box) -> tmux -> fake -> journal
 //!              '-> rows, by `list` and `show` ------------------------'-> judge -> report
 //! ```
 //!
-//! The binary is reached by its commands alone. Scripted agents in panes of the suite's own tmux
-//! server write down what reached them, and the one is held against the other.
+//! The binary is used only through its commands. Scripted agents in panes of the suite's own tmux
+//! server record what reached them, and the two are compared.
 
 pub mod fake;
 pub mod journal;

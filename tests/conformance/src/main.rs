@@ -187,13 +187,14 @@ fn plan(args: &Args) -> io::Result<Plan> {
     })
 }
 
-/// Whether a profile may be called so: its file is.
+/// Returns whether a profile can have this name, which its file has too.
 fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.bytes().all(is_plain)
 }
 
-/// The scenarios to be run; with an agent of another kind only those that need no scripted one.
+/// Returns the scenarios to run; with an agent of another kind, only those that need no scripted
+/// one.
 fn chosen(args: &Args) -> io::Result<Vec<Scenario>> {
     let fit_all = ["plain", "copy-mode"];
     if args.profile.is_some() {
@@ -218,7 +219,7 @@ fn chosen(args: &Args) -> io::Result<Vec<Scenario>> {
     }
 }
 
-/// How many of all go to the scenario at that place, of so many.
+/// Returns how many of all prompts go to the scenario at position `at` of `count`.
 fn share(all: u64, count: usize, at: usize) -> u64 {
     let count = count as u64;
     all / count + u64::from((at as u64) < all % count)
@@ -232,7 +233,7 @@ fn version(program: &Path, flag: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A bar where somebody may look at it.
+/// Returns a progress bar, if somebody may be looking at it.
 fn progress_bar(count: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! What is delivered: prompts of every kind that has ever gone wrong, each of them unique.
+//! The prompts: of every kind that has ever gone wrong, and each of them unique.
 
 use fastrand::Rng;
 
@@ -8,7 +8,7 @@ use crate::journal::{core, digest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A line.
+    /// A plain line.
     Plain,
     /// A letter or another character of one byte.
     OneByte,
@@ -16,19 +16,19 @@ pub enum Kind {
     Quotes,
     /// Backticks.
     Backticks,
-    /// What a shell would substitute.
+    /// Text that a shell would substitute.
     Substitution,
-    /// What a shell would take from its history.
+    /// Text that a shell would replace from its history.
     Bang,
     /// Tabs.
     Tabs,
-    /// What would be a command of an agent, were it typed.
+    /// Text that would be a command of an agent if it were typed.
     Slash,
-    /// What would open a list of files, were it typed.
+    /// Text that would open a list of files if it were typed.
     At,
-    /// Letters of other scripts, and marks upon them.
+    /// Letters of other scripts, with diacritics.
     Unicode,
-    /// Emoji, also of several characters.
+    /// Emoji, including some that consist of several characters.
     Emoji,
     /// Several lines.
     Lines,
@@ -46,7 +46,7 @@ pub enum Kind {
     Control,
 }
 
-/// The kinds that take turns.
+/// The kinds that alternate.
 const COMMON: &[Kind] = &[
     Kind::Plain,
     Kind::Lines,
@@ -67,17 +67,17 @@ const COMMON: &[Kind] = &[
     Kind::Lines,
 ];
 
-/// Every so many, one of 64 KiB and one of 1 MiB.
+/// The intervals between prompts of 64 KiB and of 1 MiB.
 const LARGE_EVERY: u64 = 61;
 const HUGE_EVERY: u64 = 397;
 
-/// Prompts of one byte, of which each scenario has each once.
+/// Prompts of one byte; each scenario has each of them once.
 const BYTES: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789?/!@#~$%*.";
 
-/// A prompt and what it is known by.
+/// A prompt and what identifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// Its number, which stands in its text where there is room for it.
+    /// Its number, which its text contains if there is room for it.
     pub number: u64,
     /// Its kind.
     pub kind: Kind,
@@ -86,13 +86,13 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The digest of what must arrive.
+    /// Returns the digest of what must arrive.
     #[must_use]
     pub fn core(&self) -> String {
         digest(core(self.text.as_bytes()))
     }
 
-    /// Whether a terminal would take a part of it for something else than text.
+    /// Returns whether a terminal would take a part of it for something other than text.
     #[must_use]
     pub fn has_control_bytes(&self) -> bool {
         self.text
@@ -101,13 +101,13 @@ impl Payload {
     }
 }
 
-/// What stands in a prompt for its number.
+/// Returns the marker of a prompt with this number.
 #[must_use]
 pub fn marker(number: u64) -> String {
     format!("#c{number:07}#")
 }
 
-/// The number that a text holds, if it holds one.
+/// Returns the number in a text, if there is one.
 #[must_use]
 pub fn number_in(text: &str) -> Option<u64> {
     text.match_indices("#c").find_map(|(at, _)| {
@@ -126,7 +126,7 @@ pub struct Payloads {
 }
 
 impl Payloads {
-    /// The same seed makes the same prompts.
+    /// Returns a source of prompts; the same seed makes the same prompts.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut bytes = BYTES.to_vec();
@@ -134,7 +134,7 @@ impl Payloads {
         Self { seed, bytes }
     }
 
-    /// The prompt of that number.
+    /// Returns the prompt with this number.
     pub fn next(&mut self, number: u64) -> Payload {
         let mut kind = if number % HUGE_EVERY == HUGE_EVERY / 2 {
             Kind::Huge
@@ -196,7 +196,7 @@ fn text(kind: Kind, marker: &str, random: &mut Rng) -> String {
     }
 }
 
-/// A text of exactly so many bytes.
+/// Returns a text of exactly this many bytes.
 fn long(begin: &str, bytes: usize, between: &str, random: &mut Rng) -> String {
     let mut text = begin.to_owned();
     while text.len() < bytes {
@@ -209,7 +209,7 @@ fn long(begin: &str, bytes: usize, between: &str, random: &mut Rng) -> String {
     text
 }
 
-/// Words of small letters.
+/// Returns words of lowercase letters.
 fn words(random: &mut Rng, count: usize) -> String {
     let mut text = String::new();
     for at in 0..count {

@@ -1,4 +1,4 @@
-//! What is told of a whole run: as a table, as Markdown, as JSON.
+//! The report on a whole run: as a table, as Markdown, as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::judge::{Judgement, Verdict};
 use crate::run::Run;
 use crate::scenario::Scenario;
 
-/// At most so many findings of a scenario are told in words.
+/// How many findings of a scenario are described in words.
 const FINDINGS: usize = 20;
 
 const COLUMNS: [&str; 12] = [
@@ -45,22 +45,22 @@ const LEGEND: &str = "\
 /// A whole run.
 #[derive(Debug)]
 pub struct Report {
-    /// The version of what was looked at.
+    /// The version of the tested program.
     pub assigner: String,
-    /// That of tmux.
+    /// The version of tmux.
     pub tmux: String,
-    /// Whether its agents were somebody's, who write nothing down.
+    /// True if its agents were a user's own, which record nothing.
     pub is_foreign: bool,
-    /// How many agents there were.
+    /// The number of agents.
     pub sessions: usize,
-    /// What made the prompts.
+    /// The seed of the prompts.
     pub seed: u64,
     /// The scenarios.
     pub runs: Vec<(Scenario, Run)>,
 }
 
 impl Report {
-    /// All of it together.
+    /// Returns the sum of all scenarios.
     #[must_use]
     pub fn total(&self) -> Judgement {
         let mut total = Judgement::default();
@@ -70,7 +70,7 @@ impl Report {
         total
     }
 
-    /// Whether nothing happened that must not.
+    /// Returns whether nothing happened that must not happen.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let total = self.total();
@@ -79,7 +79,7 @@ impl Report {
         delivers && total.faults() == 0 && self.runs.iter().all(|(_, run)| run.trouble.is_none())
     }
 
-    /// A table for a terminal, and the findings.
+    /// Returns a table for a terminal, and the findings.
     #[must_use]
     pub fn text(&self) -> String {
         let mut table = Table::new();
@@ -101,7 +101,7 @@ impl Report {
         text
     }
 
-    /// The same in Markdown.
+    /// Returns the report in Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::from("# Deliveries\n\n");
@@ -138,7 +138,7 @@ impl Report {
         text
     }
 
-    /// The same for scripts.
+    /// Returns the report for scripts.
     #[must_use]
     pub fn json(&self) -> Value {
         let runs: Vec<Value> = self
@@ -242,7 +242,7 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A line of Markdown that means itself.
+/// Escapes a line, so that Markdown shows it unchanged.
 fn escaped(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     for character in line.chars() {

@@ -15,20 +15,20 @@ use crate::payload::{Payload, Payloads, marker};
 use crate::scenario::{Disturbance, Scenario};
 use crate::world::{Pane, World};
 
-/// How often anything is looked at.
+/// How often everything is checked.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How often the tasks are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(300);
 
-/// How long a dead pane stays so: long enough to be met.
+/// How long a dead pane stays dead: long enough for a task to meet it.
 const DEAD_FOR: Duration = Duration::from_millis(400);
 
-/// At most so many tasks, and so many bytes, are queued by one command.
+/// The most tasks and bytes that are queued by one command.
 const BATCH: usize = 100;
 const BATCH_BYTES: usize = 256 << 10;
 
-/// So many responses of a scenario are compared.
+/// How many responses of a scenario are compared.
 const RESPONSES: usize = 100;
 
 /// The profiles of the suite's own agents.
@@ -40,61 +40,61 @@ const PROFILES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Whom prompts are delivered to.
+/// The agent to which prompts are delivered.
 #[derive(Debug, Clone)]
 pub enum Agent {
-    /// The suite's own: its program, and options for it besides those of the scenario.
+    /// The suite's own: its program, and options in addition to those of the scenario.
     Fake {
-        /// See there.
+        /// The program.
         program: PathBuf,
-        /// See there.
+        /// The additional options.
         options: Vec<String>,
     },
-    /// Somebody's: the text of its profile, the name that stands in it, and how it is started.
+    /// A user's own agent.
     Foreign {
-        /// See there.
+        /// The text of its profile.
         profile: String,
-        /// See there.
+        /// The name in the profile.
         name: String,
-        /// See there.
+        /// The command that starts it.
         command: String,
     },
 }
 
-/// What a run is made of.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The binary that is looked at.
+    /// The binary under test.
     pub assigner: PathBuf,
-    /// Whom prompts are delivered to.
+    /// The agent to which prompts are delivered.
     pub agent: Agent,
-    /// How many of them there are.
+    /// The number of agents.
     pub sessions: usize,
-    /// Makes the prompts.
+    /// The seed of the prompts.
     pub seed: u64,
-    /// How long no task may come to an end before the rest is judged as it is.
+    /// How long no task may end before the rest is judged in its present state.
     pub patience: Duration,
-    /// Where to copy what was written down.
+    /// Where to copy the records.
     pub keep: Option<PathBuf>,
 }
 
-/// How a scenario went.
+/// The result of a scenario.
 #[derive(Debug)]
 pub struct Run {
-    /// What became of its prompts.
+    /// What happened to its prompts.
     pub judgement: Judgement,
     /// How long it took.
     pub took: Duration,
-    /// What broke it off: the daemon or the tmux server is gone.
+    /// What aborted it: the daemon or the tmux server is gone.
     pub trouble: Option<String>,
 }
 
-/// Delivers so many prompts, numbered from `first`, and judges what became of them. `progress`
-/// hears how many tasks have ended.
+/// Delivers `count` prompts, numbered from `first`, and judges what happened to them. `progress` is
+/// called with the number of tasks that have ended.
 ///
 /// # Errors
 ///
-/// Where the suite itself cannot do its work.
+/// The suite itself cannot do its work.
 pub fn run(
     plan: &Plan,
     scenario: Scenario,
@@ -158,7 +158,8 @@ fn start_agents(world: &mut World, plan: &Plan, scenario: Scenario) -> io::Resul
         words.push(format!("--log={}", log(world, at).display()));
         if scenario.has_transcript {
             let place = world.path("agents/sessions");
-            // One directory for all of them: which file is whose must be found out.
+            // One directory for all of them, so that it must be found out which file belongs to
+            // which agent.
             words.push(format!(
                 "--transcript={}/{}-{{pid}}.jsonl",
                 place.display(),
@@ -172,7 +173,7 @@ fn start_agents(world: &mut World, plan: &Plan, scenario: Scenario) -> io::Resul
     Ok(provider.to_owned())
 }
 
-/// Puts a program there under a name of its own.
+/// Installs a program there under a name of its own.
 fn install(program: &Path, place: &Path) -> io::Result<()> {
     match fs::hard_link(program, place) {
         Err(_) => fs::copy(program, place).map(drop),
@@ -208,7 +209,7 @@ fn prompts(plan: &Plan, first: u64, count: u64) -> Vec<Payload> {
     }
 }
 
-/// Queues the prompts: many at once where they are small, one by one where they may be refused.
+/// Queues the prompts: small ones many at once, and those that may be refused one by one.
 fn send(
     world: &World,
     scenario: Scenario,
@@ -277,7 +278,7 @@ fn send_batch(
         )));
     }
     for (at, payload) in payloads.iter().enumerate() {
-        // All or none: where one of them was refused, each is tried alone.
+        // All or none: if one of them was refused, each is tried alone.
         deliveries.push(match ids.get(at) {
             Some(&id) => delivery(scenario, payload, Sent::Task(id)),
             None => send_one(world, scenario, provider, payload)?,
@@ -344,7 +345,7 @@ fn follow(
     Ok(())
 }
 
-/// Switches a pane into copy mode now and then, and out of it again soon.
+/// Switches a pane into copy mode now and then, and soon out of it again.
 fn switch_modes(world: &World, panes: &[Pane]) -> io::Result<()> {
     for pane in panes {
         if pane.is_in_mode && fastrand::u8(0..10) < 3 {
@@ -357,7 +358,7 @@ fn switch_modes(world: &World, panes: &[Pane]) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts again what has been dead for a while.
+/// Restarts processes that have been dead for a while.
 fn respawn(world: &World, panes: &[Pane], dead: &mut HashMap<String, Instant>) -> io::Result<()> {
     for pane in panes {
         if !pane.is_dead {
@@ -373,7 +374,8 @@ fn respawn(world: &World, panes: &[Pane], dead: &mut HashMap<String, Instant>) -
     Ok(())
 }
 
-/// What `assigner` says of all tasks; of the responses only some where they are not needed.
+/// Returns what `assigner` says about all tasks; only some responses are read if they are not
+/// needed.
 fn rows(world: &World, is_closed: bool) -> io::Result<HashMap<u64, Row>> {
     let list = world.assigner(&["list", "--limit", "0"], b"")?.json()?;
     let mut rows = HashMap::new();
@@ -389,7 +391,7 @@ fn rows(world: &World, is_closed: bool) -> io::Result<HashMap<u64, Row>> {
         if is_completed && is_closed && responses > RESPONSES {
             rows.insert(id, row(task));
         } else {
-            // Only here stands why it waits, and what it answered.
+            // Only `show` has the reason to wait, and the answer.
             let shown = world.assigner(&["show", &id.to_string()], b"")?.json()?;
             rows.insert(id, row(&shown));
         }

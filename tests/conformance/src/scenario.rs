@@ -9,13 +9,13 @@ pub struct Scenario {
     pub name: &'static str,
     /// What happens in it.
     pub about: &'static str,
-    /// How its agents are started.
+    /// The options with which its agents are started.
     options: &'static [&'static str],
-    /// The last of them is started so instead, where there is more than one.
+    /// The options of the last agent, if there is more than one.
     last: &'static [&'static str],
-    /// Whether its agents have no screen of their own.
+    /// True if its agents have no screen of their own.
     pub is_canonical: bool,
-    /// Whether its agents write transcripts.
+    /// True if its agents write transcripts.
     pub has_transcript: bool,
     /// What the suite does to the panes meanwhile.
     pub disturbance: Disturbance,
@@ -28,7 +28,7 @@ pub enum Disturbance {
     None,
     /// They are switched into copy mode, and out of it again.
     CopyMode,
-    /// Where a process has died, it is started again after a while.
+    /// A process that has died is started again after a while.
     Respawn,
 }
 
@@ -43,7 +43,7 @@ const PLAIN: Scenario = Scenario {
     disturbance: Disturbance::None,
 };
 
-/// All of them.
+/// All scenarios.
 pub const ALL: &[Scenario] = &[
     PLAIN,
     Scenario {
@@ -165,13 +165,13 @@ pub const ALL: &[Scenario] = &[
 ];
 
 impl Scenario {
-    /// The one of that name.
+    /// Returns the scenario with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         ALL.iter().copied().find(|scenario| scenario.name == name)
     }
 
-    /// How the agent of that number is started, of so many.
+    /// Returns the options of the agent at position `index` of `count`.
     #[must_use]
     pub fn options(&self, index: usize, count: usize) -> Vec<String> {
         let is_last = count > 1 && index + 1 == count && !self.last.is_empty();
@@ -185,7 +185,7 @@ impl Scenario {
         options
     }
 
-    /// Whether a prompt can reach such an agent at all.
+    /// Returns whether a prompt can reach such an agent at all.
     #[must_use]
     pub fn can_take(&self, payload: &Payload) -> bool {
         if payload.has_control_bytes() {

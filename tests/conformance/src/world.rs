@@ -1,7 +1,7 @@
-//! Where deliveries take place: a directory, a tmux server and a daemon of their own.
+//! The place of the deliveries: a directory, a tmux server and a daemon of their own.
 //!
-//! All of it ends with the [`World`]. Where this process is ended in the middle, by Ctrl-C or
-//! worse, a second process does it: it holds the other end of a pipe and sees it close.
+//! All of it ends with the [`World`]. If this process is ended in the middle, by Ctrl-C or worse, a
+//! second process cleans up: it holds the other end of a pipe and sees it close.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -25,10 +25,10 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a process may take to end when it is asked to.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// The flag with which this program watches over another that runs.
+/// The flag with which this program watches over another running one.
 pub const GUARD_FLAG: &str = "--guard";
 
-/// What a command said.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Output {
     /// How it ended.
@@ -40,11 +40,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// Its standard output as JSON.
+    /// Returns its standard output as JSON.
     ///
     /// # Errors
     ///
-    /// Where the command failed, or printed something else.
+    /// The command failed, or printed something else.
     pub fn json(&self) -> io::Result<Value> {
         if !self.status.success() {
             let said = self.stderr.trim();
@@ -59,9 +59,9 @@ impl Output {
 pub struct Pane {
     /// Its id.
     pub id: String,
-    /// Whether its process has ended.
+    /// True if its process has ended.
     pub is_dead: bool,
-    /// Whether it is in copy mode.
+    /// True if it is in copy mode.
     pub is_in_mode: bool,
 }
 
@@ -77,12 +77,12 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the directories. A closed world shows nothing of the caller's environment to what runs
-    /// in it.
+    /// Makes the directories. A closed world hides the caller's environment from everything that
+    /// runs in it.
     ///
     /// # Errors
     ///
-    /// Where they cannot be made, or the second process cannot be started.
+    /// They cannot be made, or the second process cannot be started.
     pub fn new(assigner: &Path, is_closed: bool) -> io::Result<Self> {
         let root = tempfile::Builder::new().prefix("conf-").tempdir()?;
         for name in [
@@ -107,7 +107,7 @@ impl World {
         })
     }
 
-    /// A path below the world's directory.
+    /// Returns a path below the world's directory.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
@@ -117,13 +117,13 @@ impl World {
     ///
     /// # Errors
     ///
-    /// Where it cannot be written.
+    /// It cannot be written.
     pub fn add_profile(&self, name: &str, text: &str) -> io::Result<()> {
         let file = format!("config/assigner/agents/{name}.toml");
         fs::write(self.path(&file), text)
     }
 
-    /// A program in this world's environment.
+    /// Returns a command with this world's environment.
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         if self.is_closed {
@@ -144,7 +144,7 @@ impl World {
         command
     }
 
-    /// The binary, told where everything is.
+    /// Returns the binary, configured with the places of this world.
     fn binary(&self) -> Command {
         let mut command = self.command(&self.assigner);
         command
@@ -161,7 +161,7 @@ impl World {
     ///
     /// # Errors
     ///
-    /// Where it cannot be run, or does not end.
+    /// It cannot be run, or does not end.
     pub fn assigner(&self, args: &[&str], input: &[u8]) -> io::Result<Output> {
         finish(self.binary().arg("--json").args(args), input)
     }
@@ -170,7 +170,7 @@ impl World {
     ///
     /// # Errors
     ///
-    /// Where it fails.
+    /// It fails.
     pub fn tmux(&self, args: &[&str]) -> io::Result<String> {
         let mut command = self.command("tmux");
         command
@@ -185,11 +185,11 @@ impl World {
         }
     }
 
-    /// Starts a session that runs these words, or a command line where it is one word.
+    /// Starts a session that runs these words, or, if there is only one word, a command line.
     ///
     /// # Errors
     ///
-    /// Where it cannot be started.
+    /// It cannot be started.
     pub fn session(&mut self, name: &str, words: &[String]) -> io::Result<()> {
         let place = self.path("work").join(name);
         fs::create_dir_all(&place)?;
@@ -210,18 +210,18 @@ impl World {
         args.extend(words.iter().map(String::as_str));
         if !self.has_server {
             self.guard.say("tmux", &self.path("s").to_string_lossy())?;
-            // In the same breath: an agent that dies at once must leave its pane behind.
+            // In one step: if an agent dies at once, its pane must stay.
             args.extend([";", "set-option", "-g", "remain-on-exit", "on"]);
             self.has_server = true;
         }
         self.tmux(&args).map(drop)
     }
 
-    /// The panes; they are the agents'.
+    /// Returns the agents' panes.
     ///
     /// # Errors
     ///
-    /// Where the server does not answer: it may have crashed.
+    /// The server does not answer; it may have crashed.
     pub fn panes(&self) -> io::Result<Vec<Pane>> {
         let format = "#{pane_id} #{pane_dead} #{pane_in_mode} #{session_name}";
         let text = self.tmux(&["list-panes", "-a", "-F", format])?;
@@ -232,7 +232,7 @@ impl World {
                 is_dead: words.next()? == "1",
                 is_in_mode: words.next()? != "0",
             };
-            // Others are the daemon's.
+            // The other panes are the daemon's.
             words.next()?.starts_with("agent-").then_some(pane)
         });
         Ok(panes.collect())
@@ -242,7 +242,7 @@ impl World {
     ///
     /// # Errors
     ///
-    /// Where it does not.
+    /// It does not start.
     pub fn start_daemon(&mut self) -> io::Result<()> {
         let log = File::create(self.path("log/daemon.log"))?;
         let child = self
@@ -270,11 +270,11 @@ impl World {
         }
     }
 
-    /// Whether the daemon still runs.
+    /// Checks that the daemon still runs.
     ///
     /// # Errors
     ///
-    /// Where it has ended, with the end of its log.
+    /// It has ended; the error has the end of its log.
     pub fn check_daemon(&mut self) -> io::Result<()> {
         let Some(status) = self.daemon.as_mut().map(Child::try_wait).transpose()? else {
             return Err(io::Error::other("the daemon was not started"));
@@ -291,7 +291,7 @@ impl World {
         )))
     }
 
-    /// Ends the daemon; what its tasks are does not change any more.
+    /// Ends the daemon; the states of its tasks no longer change.
     pub fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let pid = Pid::from_child(&daemon);
@@ -311,11 +311,11 @@ impl World {
         }
     }
 
-    /// Copies what was written down to a directory, for looking into it later.
+    /// Copies the records to a directory, so that they can be examined later.
     ///
     /// # Errors
     ///
-    /// Where that is not possible.
+    /// They cannot be copied.
     pub fn keep(&self, place: &Path) -> io::Result<()> {
         for name in ["log", "data", "agents"] {
             copy(&self.path(name), &place.join(name))?;
@@ -335,7 +335,7 @@ impl Drop for World {
     }
 }
 
-/// The process that ends what this one leaves behind.
+/// The process that ends whatever this one leaves running.
 #[derive(Debug)]
 struct Guard {
     child: Child,
@@ -362,7 +362,7 @@ impl Guard {
         }
     }
 
-    /// Nothing is left to be done.
+    /// Tells the guard that there is nothing left to do.
     fn dismiss(&mut self) {
         let _ = self.say("done", "");
         self.pipe = None;
@@ -370,11 +370,11 @@ impl Guard {
     }
 }
 
-/// Watches over the process at the other end of standard input: ends what it has left behind.
+/// Watches the process at the other end of standard input, and ends whatever it has left running.
 ///
 /// # Errors
 ///
-/// Where standard input cannot be read.
+/// Standard input cannot be read.
 pub fn guard() -> io::Result<()> {
     let mut dir = None;
     let mut socket = None;
@@ -392,7 +392,7 @@ pub fn guard() -> io::Result<()> {
         }
     }
     for &pid in &pids {
-        // Each may have ended by itself.
+        // Each of them may have ended by itself.
         let _ = kill_process(pid, Signal::TERM);
     }
     if let Some(socket) = socket {
@@ -416,7 +416,7 @@ pub fn guard() -> io::Result<()> {
     }
 }
 
-/// Runs a command to its end. Everything goes by files: none of it can block the other.
+/// Runs a command to its end. Input and output are files, so that neither can block the other.
 fn finish(command: &mut Command, input: &[u8]) -> io::Result<Output> {
     let mut stdin = tempfile::tempfile()?;
     stdin.write_all(input)?;
@@ -460,7 +460,7 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Copies a directory, without what is neither a file nor a directory.
+/// Copies a directory, except for anything that is neither a file nor a directory.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if !from.is_dir() {
         return Ok(());
@@ -479,11 +479,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finds a program: the one that is named, or one beside this program, or a directory above.
+/// Finds a program: the named one, or one beside this program, or one in a directory above.
 ///
 /// # Errors
 ///
-/// Where there is none.
+/// There is none.
 pub fn find(name: &str, named: Option<&Path>) -> io::Result<PathBuf> {
     if let Some(path) = named {
         let path = fs::canonicalize(path)

@@ -1,4 +1,4 @@
-//! The suite against the binary beside it: nothing may go wrong, and what goes wrong must be seen.
+//! The suite against the binary beside it: nothing may go wrong, and errors must be noticed.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use assigner_conformance::payload::{Kind, Payloads};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Delivers, and returns the report and whether it is a good one.
+/// Runs deliveries, and returns the report and the exit code.
 fn deliver(args: &[&str]) -> (Value, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_assigner-conformance"))
         .args(["--json", "--sessions", "4"])
@@ -38,7 +38,7 @@ fn nothing_is_lost_damaged_duplicated_or_typed_into_a_dialog() {
     let mut faults = Vec::new();
     for scenario in report["scenarios"].as_array().expect("scenarios") {
         let judgement = &scenario["judgement"];
-        // Where nothing is in the way, everything that can arrive does.
+        // If nothing is in the way, everything that can arrive must arrive.
         let is_short = scenario["name"] == "plain"
             && judgement["deliverable"].as_u64() != Some(count(judgement, "whole"));
         if scenario["faults"] != 0 || scenario["trouble"] != Value::Null || is_short {
@@ -46,7 +46,7 @@ fn nothing_is_lost_damaged_duplicated_or_typed_into_a_dialog() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
-    // Refusing everything would be no feat.
+    // Refusing everything would be easy.
     let total = &report["total"];
     let deliverable = total["deliverable"].as_u64().expect("a number");
     assert!(count(total, "whole") * 2 > deliverable, "{total:#}");
@@ -117,7 +117,7 @@ fn the_agent_writes_down_what_it_was_given() {
     let server = Server::new();
     let log = server.agent("agent", &["--title", "--turn=100"]);
     let mut payloads = Payloads::new(5);
-    // Among them a long line, 64 KiB and 1 MiB.
+    // Including a long line, 64 KiB and 1 MiB.
     for number in [3, 4, 7, 10, 30, 198] {
         let payload = payloads.next(number);
         server.paste("agent", payload.text.as_bytes());
@@ -151,10 +151,10 @@ fn a_dialog_takes_what_is_typed_and_the_draft_stays() {
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often it is looked at.
+/// How often it is checked.
 const STEP: Duration = Duration::from_millis(20);
 
-/// A tmux server that ends with this.
+/// A tmux server that ends when this is dropped.
 struct Server {
     dir: TempDir,
 }
@@ -168,7 +168,7 @@ impl Server {
         Self { dir }
     }
 
-    /// Starts an agent, waits until it can be seen, and returns its journal.
+    /// Starts an agent, waits until it is visible, and returns its journal.
     fn agent(&self, name: &str, options: &[&str]) -> PathBuf {
         let log = self.dir.path().join(format!("{name}.jsonl"));
         let program = env!("CARGO_BIN_EXE_fake-agent");
@@ -226,7 +226,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Waits until such an event is written down, with a text of that digest where one is named.
+    /// Waits until such an event is recorded, with a text of this digest if one is given.
     fn until(&self, log: &Path, what: What, core: &str) {
         let is_it = |event: &Event| {
             event.event == what && (core.is_empty() || event.core.as_deref() == Some(core))
@@ -249,7 +249,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may never have started.
+        // The server may never have started.
         let _ = Command::new("tmux")
             .arg("-S")
             .arg(self.dir.path().join("s"))

@@ -1,9 +1,10 @@
-//! What tests need of the machine that they run on. One that needs what is not there is ignored by the
-//! test runner, which counts it and names the reason; in CI nothing is left out.
+//! What tests need from the machine. A test whose needs are not met is ignored by the test runner,
+//! which counts it and names the reason; in CI nothing is left out.
 
 use proc_macro::{TokenStream, TokenTree};
 
-/// What can be needed, and how its absence is told. `build.rs` looks for each by its name.
+/// Everything that a test can need, and the message if it is missing. `build.rs` looks for each by
+/// its name.
 const NEEDS: [(&str, &str); 16] = [
     ("zsh", "zsh is not installed"),
     ("fish", "fish is not installed"),
@@ -26,13 +27,13 @@ const NEEDS: [(&str, &str); 16] = [
     ("fuse", "FUSE cannot be mounted"),
 ];
 
-/// Leaves a test out where something that it needs is not there: `#[needs(zsh, fish)]`.
+/// Ignores a test if something that it needs is missing: `#[needs(zsh, fish)]`.
 #[proc_macro_attribute]
 pub fn needs(needs: TokenStream, test: TokenStream) -> TokenStream {
     let Some(needs) = known(needs) else {
         return unknown();
     };
-    // Where the test was made of it already, nothing would leave it out.
+    // If `test` had been expanded already, nothing would ignore the test.
     if !test.to_string().contains("test]") {
         return "compile_error!(\"`needs` stands before `test`\");"
             .parse()
@@ -45,7 +46,7 @@ pub fn needs(needs: TokenStream, test: TokenStream) -> TokenStream {
     ignore.unwrap_or_default().into_iter().chain(test).collect()
 }
 
-/// Whether something is there, as a literal: `has!(zsh)`.
+/// Returns whether something exists, as a literal: `has!(zsh)`.
 #[proc_macro]
 pub fn has(need: TokenStream) -> TokenStream {
     let Some(needs) = known(need) else {
@@ -56,7 +57,7 @@ pub fn has(need: TokenStream) -> TokenStream {
     literal.parse().unwrap_or_default()
 }
 
-/// Reads names with commas between them; `None`: one is unknown.
+/// Reads names with commas between them; `None` if one is unknown.
 fn known(needs: TokenStream) -> Option<Vec<(&'static str, &'static str)>> {
     let names = needs.into_iter().filter_map(|token| match token {
         TokenTree::Ident(name) => Some(name.to_string()),

@@ -19,10 +19,10 @@ pub(super) struct Args {
     which: Which,
 }
 
-/// Tasks and sessions; the largest is the most that the engine asks about a thousand sessions.
+/// Tasks and sessions; the largest is the most that the engine asks about with a thousand sessions.
 const SIZES: [(usize, usize); 3] = [(10, 10), (100, 100), (256, 1_000)];
 
-/// How long one size may take, and how often it is asked at least and at most.
+/// How long one size may take, and the least and greatest number of calls.
 const LONGEST: Duration = Duration::from_secs(2);
 const LEAST: usize = 5;
 const MOST: usize = 50;

@@ -30,8 +30,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let start = Instant::now();
     let built = componentize("what was built", &build(&project)?)?;
     let took = start.elapsed();
-    // Tried before it takes the place of one that works, and with its default settings: those of
-    // the configuration are for where it is used.
+    // Tried before it replaces one that works, and with its default settings: those in the
+    // configuration are for where it is used.
     let policy = context
         .loader()
         .bytes("what was built", &built, &json!({}))?;
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Writes the file as a whole: a daemon that uses it takes it up at once.
+/// Writes the file in one step, because a daemon that uses it reloads it at once.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let parent = path
         .parent()

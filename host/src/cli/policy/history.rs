@@ -1,4 +1,4 @@
-//! `assigner policy history`: which policies decided since when, and which were refused.
+//! `assigner policy history`: which policies have decided since when, and which were refused.
 
 use serde_json::{Value, json};
 

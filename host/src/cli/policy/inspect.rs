@@ -1,4 +1,4 @@
-//! `assigner policy inspect`: what a policy is, without running it on anything.
+//! `assigner policy inspect`: what a policy is, without asking it to decide anything.
 
 use serde_json::json;
 

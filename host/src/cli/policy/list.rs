@@ -12,7 +12,7 @@ use crate::policy::{Policy, resolve};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-/// One that could be used.
+/// A policy that could be used.
 struct Entry {
     name: String,
     file: Option<std::path::PathBuf>,
@@ -29,11 +29,11 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
         .filter_map(|name| name.strip_suffix(".wasm").map(str::to_owned))
         .collect();
     names.sort_unstable();
-    // The built-in one, unless a file takes its place.
+    // The built-in one, unless a file overrides it.
     if !names.iter().any(|name| name == "default") {
         names.insert(0, "default".to_owned());
     }
-    // One for all: each opens the cache, and says where that cannot be used.
+    // One loader for all: each would open the cache, and warn if it cannot be used.
     let loader = context.loader();
     let directory = &context.config.policies_dir;
     let progress = ui::progress("loading");

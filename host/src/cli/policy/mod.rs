@@ -1,4 +1,4 @@
-//! `assigner policy`: what authors and users of policies need; a file a subcommand.
+//! `assigner policy`: what authors and users of policies need, one file a subcommand.
 
 mod bench;
 mod build;
@@ -61,7 +61,7 @@ impl Which {
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    // What a policy logs is for those who ask.
+    // The log of a policy is shown only on request.
     if context.verbose > 0 {
         log_to_stderr(context.verbose);
     }
@@ -102,7 +102,7 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// A time in milliseconds, with three digits behind the point.
+/// A time in milliseconds, with three digits after the point.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! `assigner policy new`: a project to begin with.
+//! `assigner policy new`: a project to start from.
 
 use std::path::PathBuf;
 

@@ -87,7 +87,7 @@ pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, Failu
         context.ui.line("it has decided nothing otherwise")?;
         return Ok(Exit::Done);
     }
-    // Only such rounds are kept.
+    // The shadow keeps only such rounds.
     print(context, &report, " in which it decides otherwise or fails")?;
     Ok(Exit::Done)
 }
@@ -112,7 +112,7 @@ fn finish(context: &Context, report: &Report, none: &str) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-/// `which`: which rounds these are, behind their number.
+/// `which` says which rounds these are, and is printed after their number.
 fn print(context: &Context, report: &Report, which: &str) -> Result<(), Failure> {
     let ui = context.ui;
     if ui.json {

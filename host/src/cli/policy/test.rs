@@ -66,7 +66,7 @@ fn print_problem(context: &Context, problem: &Problem) -> Result<(), Failure> {
     if let Some(task) = problem.task {
         let title = format!("task {task}");
         let summary = problem.summary.as_deref().unwrap_or_default();
-        // Where a case says nothing of it, it is called so.
+        // If a case does not set a summary, this is its title.
         let summary = if summary == title {
             String::new()
         } else {

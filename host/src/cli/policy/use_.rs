@@ -1,4 +1,4 @@
-//! `assigner policy use`: exchanges the policy, also that of a daemon that runs.
+//! `assigner policy use`: switches the policy, also that of a running daemon.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Args {
     reset: bool,
 }
 
-/// How long a daemon is waited for: one that compiles a large policy on a busy machine.
+/// How long to wait for a daemon: it may compile a large policy on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let runs = Lock::holder(&config.data_dir).is_some();
     let policy = match source {
-        // The daemon looks for itself.
+        // The daemon reads it itself.
         Ok(_) if runs => Ok(None),
         Ok(source) => {
             let policy = context.loader().load(&source, &event.order.settings);
@@ -72,7 +72,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         Ok(Some(policy)) => {
             event.policy = Some(policy.id().clone());
             let id = store.note_policy(&event)?;
-            // One that has started meanwhile takes it up.
+            // A daemon that has started meanwhile carries it out.
             if Lock::holder(&config.data_dir).is_none() {
                 return tell(context, &event, false);
             }
@@ -89,7 +89,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     wait(context, &mut store, id)
 }
 
-/// Waits for what a daemon makes of an order.
+/// Waits for the outcome of an order to a daemon.
 fn wait(context: &Context, store: &mut Sqlite, id: i64) -> Result<Exit, Failure> {
     let data = &context.config.data_dir;
     context.spool()?.nudge();

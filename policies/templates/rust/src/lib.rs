@@ -1,19 +1,19 @@
-//! {{name}}: a task goes to the session that stands in its directory, or on its branch.
+//! {{name}}: a task goes to the session that is in its directory, or on its branch.
 //!
 //! The contract is `wit/policy.wit`; the crate in `sdk` has its types in Rust. A policy is a pure
-//! function: the same tasks, sessions and settings always give the same decisions. It has no
-//! clock, no files and no network. Each round runs in a fresh instance, so that nothing is kept
-//! for the next one.
+//! function: the same tasks, sessions and settings always give the same decisions. It has no clock,
+//! no files and no network. Each round runs in a fresh instance, so nothing is kept for the next
+//! one.
 
 use assigner_policy::{
     Decision, Description, Fit, Judge, Policy, Round, Session, Task, Term, greedy, term,
 };
 use serde_json::{Map, Value, json};
 
-/// The most that a setting may be.
+/// The largest value of a setting.
 const MOST: i32 = 1_000;
 
-/// What a session loses where an earlier try of the task failed: more than it can gain.
+/// What a session loses if an earlier attempt of the task failed there: more than it can gain.
 const FAILED_HERE: i32 = -10_000;
 
 /// How much of a name from outside is shown, in characters.
@@ -49,7 +49,7 @@ impl Policy for Matching {
         }
     }
 
-    /// Reads the user's settings. An error names the setting and what it may be.
+    /// Reads the user's settings. An error names the setting and its valid values.
     fn configure(settings: &str) -> Result<Self, String> {
         let names = "`directory` and `branch`";
         let given: Map<String, Value> = serde_json::from_str(settings)
@@ -75,9 +75,9 @@ impl Policy for Matching {
             tasks,
             sessions,
         };
-        // Each task in its turn takes the best session that is ready, allowed and still free; at
-        // equal points the one that has been idle longest. A task that gets none waits, and
-        // `greedy` says why.
+        // Each task in its turn takes the best session that is ready, allowed and still free; of
+        // several with equal points, the one that has been idle longest. A task that gets none
+        // waits, and `greedy` says why.
         greedy(round, tasks, sessions, &pairs)
     }
 }
@@ -89,7 +89,7 @@ struct Pairs<'a> {
     sessions: &'a [Session],
 }
 
-/// What a session has to offer to a task.
+/// What a session offers to a task.
 struct Offer {
     directory: bool,
     branch: bool,
@@ -114,8 +114,8 @@ impl Pairs<'_> {
 impl Judge for Pairs<'_> {
     type Rank = i32;
 
-    /// The sum of the terms. `Fit::TooLittle` instead would mean that the task rather waits than
-    /// takes this session.
+    /// The sum of the terms. `Fit::TooLittle` would mean that the task would rather wait than take
+    /// this session.
     fn rank(&self, task: usize, session: usize) -> Fit<i32> {
         let offer = self.offer(task, session);
         Fit::Enough(

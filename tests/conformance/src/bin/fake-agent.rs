@@ -1,4 +1,4 @@
-//! An agent in a terminal that does what it is told to, and writes down what happened to it.
+//! A scripted agent in a terminal that does as it is told and records what happened to it.
 
 use std::process::ExitCode;
 

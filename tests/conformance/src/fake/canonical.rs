@@ -1,7 +1,7 @@
-//! An agent without a screen of its own: it prints `> ` and reads a line as the terminal gives it.
+//! An agent without a screen of its own: it prints `> ` and reads a line from the terminal.
 //!
-//! The terminal drops what goes beyond its longest line, and gives each line of a paste as a line
-//! of its own.
+//! The terminal drops whatever exceeds its longest line, and passes on each line of a paste as a
+//! separate line.
 
 use std::io::{self, Read as _, Write as _};
 use std::thread;

@@ -1,21 +1,21 @@
-//! What a terminal sends, cut into keys and pastes.
+//! The terminal's input, split into keys and pastes.
 //!
-//! Everything may come in pieces of any size: a sequence that is not whole yet is held until the
-//! rest of it has come, or until the terminal falls silent.
+//! Input may arrive in pieces of any size: an incomplete sequence is held until the rest of it
+//! arrives, or until the terminal is silent.
 
-/// The longest control sequence that is waited for; a longer one is dropped.
+/// The longest control sequence that is held; a longer one is dropped.
 const LONGEST_SEQUENCE: usize = 64;
 
-/// What ends a bracketed paste.
+/// The sequence that ends a bracketed paste.
 const PASTE_END: &[u8] = b"\x1b[201~";
 
-/// The parameters and the last byte of what begins one.
+/// The parameters and the last byte of the sequence that begins one.
 const PASTE_BEGIN: &[u8] = b"200~";
 
-/// One thing that came in.
+/// One piece of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Characters that were typed, as many as came at once.
+    /// Characters that were typed, as many as arrived together.
     Text(Vec<u8>),
     /// The Enter key.
     Enter,
@@ -31,13 +31,13 @@ pub enum Input {
     Other,
     /// A bracketed paste begins.
     PasteBegin,
-    /// A part of what is pasted.
+    /// A part of the pasted text.
     Pasted(Vec<u8>),
-    /// It ends.
+    /// A bracketed paste ends.
     PasteEnd,
 }
 
-/// Cuts what comes in.
+/// Splits the input.
 #[derive(Debug, Default)]
 pub struct Parser {
     in_paste: bool,
@@ -46,7 +46,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes bytes and adds what they are to `out`.
+    /// Takes bytes and adds the resulting input to `out`.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Input>) {
         let mut all = std::mem::take(&mut self.held);
         all.extend_from_slice(bytes);
@@ -67,13 +67,13 @@ impl Parser {
         }
     }
 
-    /// Whether something is held that silence would decide.
+    /// Returns whether something is held that silence would complete.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.in_paste && !self.held.is_empty()
     }
 
-    /// The terminal has been silent for a while: an ESC that stands alone was the key.
+    /// Tells the parser that the terminal has been silent for a while: a lone ESC was the key.
     pub fn silence(&mut self, out: &mut Vec<Input>) {
         if self.is_waiting() {
             let held = std::mem::take(&mut self.held);
@@ -90,7 +90,7 @@ impl Parser {
         *self = Self::default();
     }
 
-    /// Takes a part of a paste; nothing where it may be the beginning of its end.
+    /// Takes a part of a paste; `None` if the rest may be the beginning of its end.
     fn paste(&mut self, bytes: &[u8], out: &mut Vec<Input>) -> Option<usize> {
         let mut from = 0;
         while let Some(found) = bytes[from..].iter().position(|&byte| byte == 0x1b) {
@@ -117,7 +117,7 @@ impl Parser {
         Some(bytes.len())
     }
 
-    /// Takes one key, or a run of characters; nothing where it is not whole.
+    /// Takes one key, or a run of characters; `None` if it is incomplete.
     fn key(&mut self, bytes: &[u8], out: &mut Vec<Input>) -> Option<usize> {
         let input = match bytes[0] {
             b'\r' => Input::Enter,
@@ -137,7 +137,7 @@ impl Parser {
         Some(1)
     }
 
-    /// Takes what begins with ESC.
+    /// Takes a sequence that begins with ESC.
     fn sequence(&mut self, bytes: &[u8], out: &mut Vec<Input>) -> Option<usize> {
         match bytes.get(1)? {
             b'[' => {
@@ -176,7 +176,7 @@ impl Parser {
     }
 }
 
-/// Line ends as they are pasted, turned into newlines.
+/// Turns pasted line ends into newlines.
 #[must_use]
 pub fn newlines(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -194,7 +194,8 @@ pub fn newlines(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What comes of bytes, with neighbours of the same kind joined: their cuts mean nothing.
+    /// Parses pieces and joins neighbours of the same kind, because where they were cut means
+    /// nothing.
     fn parse(pieces: &[&[u8]]) -> Vec<Input> {
         let mut parser = Parser::default();
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! The agent: a simple but honest model of those that people run.
+//! The agent: a simple but honest model of real ones.
 //!
 //! ```text
 //! terminal -> input (keys, pastes) -> Agent (composer, turn, dialog, person) -> screen, title
@@ -6,9 +6,9 @@
 //!                                       '-> transcript: what an agent would say happened
 //! ```
 //!
-//! What a person or a program could not have seen in time is not modelled: a dialog or a person's
-//! letter that belongs to a paste is drawn together with it, not between the last look at the
-//! screen and the key that follows.
+//! Events that neither a person nor a program could have seen in time are not modelled: a dialog or
+//! a person's letter that belongs to a paste is drawn together with it, not between the last look
+//! at the screen and the key that follows.
 
 mod canonical;
 pub mod input;
@@ -32,19 +32,19 @@ use options::{Moment, Options};
 use screen::{Below, View};
 use transcript::Transcript;
 
-/// Lines of the transcript that are kept: more than a screen has.
+/// How many lines of the transcript are kept: more than a screen has.
 const LINES: usize = 300;
 
 /// The longest draft that is kept.
 const LONGEST_DRAFT: usize = 16 << 20;
 
-/// A paste of more lines is shown by its size, where pastes are.
+/// Pastes with more lines are shown by their size, if pastes are.
 const SHOWN_LINES: usize = 5;
 
 /// How long an ESC waits for the rest of a sequence.
 const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 
-/// How often the screen is drawn at most while input goes on.
+/// The shortest time between two drawings of the screen while input continues.
 const FRAME: Duration = Duration::from_millis(40);
 
 /// How often a busy line moves.
@@ -55,11 +55,11 @@ const QUIT_WITHIN: Duration = Duration::from_secs(2);
 
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
-/// Runs the agent until its terminal is gone, it is asked to end, or it is its time to die.
+/// Runs the agent until its terminal is gone, it is asked to end, or it is time for it to die.
 ///
 /// # Errors
 ///
-/// Where the terminal or a file cannot be used.
+/// The terminal or a file cannot be used.
 pub fn run(options: Options) -> io::Result<()> {
     let mut journal = Journal::open(options.log.as_deref())?;
     if options.canonical {
@@ -82,7 +82,7 @@ pub fn run(options: Options) -> io::Result<()> {
     }
 }
 
-/// The answer to a prompt, or the line of its failure and whether that is a rate limit.
+/// Returns the answer to a prompt, or the line of its failure and whether that is a rate limit.
 fn answer(options: &Options, prompt: &[u8]) -> Result<String, (String, bool)> {
     if options.limit {
         let line = "You've hit your usage limit. Try again in 20s.";
@@ -104,7 +104,7 @@ fn answer(options: &Options, prompt: &[u8]) -> Result<String, (String, bool)> {
     ))
 }
 
-/// A prompt, or one without one of its bytes.
+/// Returns the prompt, or by chance the prompt without one of its bytes.
 fn garbled(mut prompt: Vec<u8>, chance: f64) -> Vec<u8> {
     if !prompt.is_empty() && fastrand::f64() < chance {
         prompt.remove(fastrand::usize(..prompt.len()));
@@ -112,7 +112,7 @@ fn garbled(mut prompt: Vec<u8>, chance: f64) -> Vec<u8> {
     prompt
 }
 
-/// The terminal in raw mode, and as it was when this is dropped.
+/// The terminal in raw mode, which is restored when this is dropped.
 struct Terminal {
     before: Termios,
 }
@@ -130,7 +130,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         let mut stdout = io::stdout();
-        // Nothing can be done where the terminal is gone.
+        // Nothing can be done if the terminal is gone.
         let _ = stdout.write_all(b"\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[?1049l\r\n");
         let _ = stdout.flush();
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
@@ -141,7 +141,7 @@ impl Drop for Terminal {
 enum Ended {
     /// It quit, it died, or its terminal did.
     Gone,
-    /// It starts anew.
+    /// It starts again.
     Restart,
 }
 
@@ -151,24 +151,24 @@ enum Piece {
     Pasted { text: Vec<u8>, number: usize },
 }
 
-/// Where a paste goes that has not ended.
+/// Where the rest of an unfinished paste goes.
 enum Paste {
     None,
     Composer(Vec<u8>),
     Dialog,
 }
 
-/// A dialog that is up.
+/// An open dialog.
 struct Dialog {
     serial: u64,
     until: Option<Instant>,
 }
 
-/// A turn that goes on.
+/// A turn in progress.
 struct Turn {
     prompt: Vec<u8>,
     began: Instant,
-    /// How much of it is still to come, and since when that counts: not while a dialog is up.
+    /// How much of it remains, and since when that counts; it does not run while a dialog is open.
     left: Duration,
     since: Instant,
     is_half_over: bool,
@@ -190,9 +190,9 @@ struct Agent {
     draft: Vec<Piece>,
     pastes: usize,
     paste: Paste,
-    /// When characters or a paste came in last.
+    /// When characters or a paste last arrived.
     typed: Option<Instant>,
-    /// A list that opened because of what was typed; the next Enter chooses from it.
+    /// A list that the typed text has opened; the next Enter chooses from it.
     is_choosing: bool,
     swallow: u32,
     turn: Option<Turn>,
@@ -202,7 +202,7 @@ struct Agent {
     dialogs: u64,
     person: Person,
     interrupted: Option<Instant>,
-    /// When bracketed paste is asked for.
+    /// When bracketed paste is enabled.
     brackets: Option<Instant>,
     redraw: Option<Instant>,
     noise: Option<Instant>,
@@ -299,7 +299,7 @@ impl Agent {
         }
     }
 
-    /// The way to the first drawing.
+    /// Starts, up to the first drawing.
     fn start(&mut self) -> io::Result<()> {
         if self.options.start_delay > 0 {
             let until = Instant::now() + ms(self.options.start_delay);
@@ -310,7 +310,7 @@ impl Agent {
                     break;
                 }
                 if wait_for_input(left)? {
-                    // Whatever it is: nobody listens yet.
+                    // Whatever the input is: nobody listens yet.
                     if rustix::io::read(io::stdin(), &mut buffer)? == 0 {
                         self.ended = Some(Ended::Gone);
                         break;
@@ -332,7 +332,7 @@ impl Agent {
         self.draw()
     }
 
-    /// Takes one thing that came in.
+    /// Takes one piece of input.
     fn take(&mut self, input: Input) -> io::Result<()> {
         if !matches!(input, Input::Interrupt) {
             self.interrupted = None;
@@ -351,7 +351,7 @@ impl Agent {
             Input::Pasted(bytes) => self.pasted(&bytes),
             Input::PasteEnd => self.paste_end()?,
             Input::Text(bytes) => {
-                // Typed, not pasted: these open a list of files or commands.
+                // If typed, not pasted, these open a list of files or commands.
                 if bytes.contains(&b'@') || (self.draft.is_empty() && bytes[0] == b'/') {
                     self.is_choosing = true;
                 }
@@ -369,8 +369,8 @@ impl Agent {
         Ok(())
     }
 
-    /// A dialog takes everything that is typed; but a paste that had begun before still goes where
-    /// it was going.
+    /// A dialog takes everything that is typed, but a paste that began before the dialog still goes
+    /// where it was going.
     fn take_in_dialog(&mut self, input: &Input) -> io::Result<()> {
         let (bytes, note): (&[u8], &str) = match input {
             Input::Pasted(bytes) => match self.paste {
@@ -453,7 +453,7 @@ impl Agent {
         self.is_choosing = false;
         match self.draft.last_mut() {
             Some(Piece::Typed(text)) => {
-                // The rest of a character goes with its first byte.
+                // The rest of a character is removed with its first byte.
                 while let Some(byte) = text.pop() {
                     if byte & 0xc0 != 0x80 {
                         break;
@@ -494,7 +494,7 @@ impl Agent {
         self.draft.clear();
         self.pastes = 0;
         if matches!(self.person, Person::Clears(_)) {
-            // What was to be taken away went with it.
+            // The draft that was to be removed has gone with it.
             self.person = self.person_rests(Instant::now());
         }
         let event = Event::now(What::Submit).with_text(&text);
@@ -601,7 +601,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Whether the process dies at this moment.
+    /// Returns whether the process dies at this moment.
     fn dies(&mut self, moment: Moment) -> io::Result<bool> {
         if self.options.die != Some(moment) || fastrand::f64() >= self.options.die_chance {
             return Ok(false);
@@ -617,7 +617,7 @@ impl Agent {
         Ok(true)
     }
 
-    /// Lets a dialog come up, if it is its moment.
+    /// Opens a dialog if this is its moment.
     fn dialog_at(&mut self, moment: Moment) -> io::Result<()> {
         if self.dialog.is_some() || self.ended.is_some() || !self.options.dialog.comes(moment) {
             return Ok(());
@@ -636,7 +636,7 @@ impl Agent {
         self.journal.write(&event)
     }
 
-    /// Does what time brings.
+    /// Does what is due by now.
     fn pass(&mut self, now: Instant) -> io::Result<()> {
         if self.ended.is_some() {
             return Ok(());
@@ -702,7 +702,7 @@ impl Agent {
     fn pass_person(&mut self, now: Instant) -> io::Result<()> {
         match self.person {
             Person::Types(at) if at <= now => {
-                // A person begins where nothing stands yet, and reads what the agent says first.
+                // The person begins in an empty composer, and reads what the agent says first.
                 let is_quiet = self.draft.is_empty()
                     && self.turn.is_none()
                     && self.dialog.is_none()
@@ -726,7 +726,7 @@ impl Agent {
         Ok(())
     }
 
-    /// What the person does once the draft is gone.
+    /// Returns what the person does once the draft is gone.
     fn person_rests(&self, now: Instant) -> Person {
         if self.options.draft_every > 0 && self.options.draft_on_paste.is_none() {
             Person::Types(now + ms(self.options.draft_every))
@@ -735,7 +735,7 @@ impl Agent {
         }
     }
 
-    /// The person's draft comes into the composer.
+    /// Puts the person's draft into the composer.
     fn person_types(&mut self, at_front: bool) -> io::Result<()> {
         let text = self.options.draft.clone().unwrap_or_default();
         let event = Event::now(What::Draft)
@@ -756,7 +756,7 @@ impl Agent {
         Ok(())
     }
 
-    /// How long nothing will happen by itself.
+    /// Returns how long nothing will happen by itself.
     fn until_next(&self, now: Instant) -> Duration {
         let mut next = now + Duration::from_secs(60);
         let mut consider = |at: Option<Instant>| {
@@ -806,7 +806,7 @@ impl Agent {
         all
     }
 
-    /// The draft as it is shown.
+    /// Returns the draft as shown.
     fn draft_shown(&self) -> String {
         let mut shown = String::new();
         for piece in &self.draft {
@@ -823,7 +823,7 @@ impl Agent {
         shown
     }
 
-    /// Whether a paste is shown by its size alone: together with it, all else is still seen.
+    /// Returns whether a paste is shown by its size alone; other text beside it is still shown.
     fn is_summed_up(&self, text: &[u8]) -> bool {
         let longest = self.options.collapse;
         longest > 0 && (text.len() > longest || line_count(text) > SHOWN_LINES)
@@ -897,7 +897,7 @@ impl Agent {
     }
 }
 
-/// Waits until there is something to read, at most so long.
+/// Waits until there is something to read, at most this long.
 fn wait_for_input(wait: Duration) -> io::Result<bool> {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
@@ -912,7 +912,7 @@ fn wait_for_input(wait: Duration) -> io::Result<bool> {
     }
 }
 
-/// Writes all of it to the terminal at once.
+/// Writes everything to the terminal at once.
 fn write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let mut rest = bytes;

@@ -154,19 +154,19 @@ pub enum Moment {
     AfterTurn,
 }
 
-/// When dialogs come up.
+/// When dialogs open.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DialogAt {
     /// Not at all.
     Never,
-    /// Always there.
+    /// Always at this moment.
     At(Moment),
     /// At each moment with this chance.
     Random(f64),
 }
 
 impl DialogAt {
-    /// Whether one comes up now.
+    /// Returns whether a dialog opens now.
     #[must_use]
     pub fn comes(self, moment: Moment) -> bool {
         match self {

@@ -2,39 +2,39 @@
 
 use std::collections::VecDeque;
 
-/// At most so many rows of a draft are seen.
+/// How many rows of a draft are shown at most.
 const COMPOSER_ROWS: usize = 12;
 
-/// Behind text that is styled.
+/// Written after styled text.
 const PLAIN: &str = "\x1b[0m";
 
-/// What there is to see.
+/// What the screen shows.
 #[derive(Debug)]
 pub(super) struct View<'a> {
-    /// The transcript, of which the end is seen.
+    /// The transcript; its end is shown.
     pub(super) lines: &'a VecDeque<String>,
-    /// What the agent is at, while it works.
+    /// What the agent is doing, while it works.
     pub(super) status: Option<&'a str>,
-    /// What is drawn below.
+    /// What is drawn below the transcript.
     pub(super) below: Below<'a>,
     /// The last line.
     pub(super) footer: &'a str,
-    /// Whether the screen is emptied first.
+    /// True if the screen is cleared first.
     pub(super) is_fresh: bool,
 }
 
-/// What stands below the transcript.
+/// What is below the transcript.
 #[derive(Debug)]
 pub(super) enum Below<'a> {
     /// The composer, with a draft.
     Composer { draft: &'a str, no_break: bool },
-    /// A dialog over it.
+    /// A dialog over the composer.
     Dialog,
-    /// Neither: something that nobody knows.
+    /// Neither: a screen that no pattern knows.
     Welcome,
 }
 
-/// Draws a screen of that size.
+/// Draws a screen of this size.
 pub(super) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<u8> {
     let columns = columns.max(20);
     let rows = rows.max(8);
@@ -44,7 +44,7 @@ pub(super) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<u8> {
         below.extend([String::new(), status.to_owned(), String::new()]);
     }
     below.push(rule.clone());
-    // Where the cursor stands: behind the text of this row.
+    // The cursor is after the text of this row.
     let mut cursor = None;
     match view.below {
         Below::Composer { draft, no_break } => {
@@ -108,8 +108,8 @@ pub(super) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<u8> {
     above.truncate(below_from);
     above.reverse();
 
-    // No line wraps by itself: one that is too wide for this terminal's idea of it loses its end
-    // instead of breaking everything below.
+    // No line wraps by itself: a line that is too wide for this terminal loses its end and does not
+    // break everything below.
     let mut out = String::from("\x1b[?25l\x1b[?7l");
     out.push_str(if view.is_fresh {
         "\x1b[2J\x1b[H"
@@ -134,14 +134,14 @@ pub(super) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<u8> {
     }
     if let Some((row, text)) = cursor {
         let row = below_from + row + 1;
-        // Drawn once more, so that the cursor ends behind it, however wide the terminal takes it.
+        // Drawn again, so that the cursor ends after it, however wide the terminal considers it.
         out.push_str(&format!("\x1b[{row};1H{text}\x1b[?25h"));
     }
     out.push_str("\x1b[?7h");
     out.into_bytes()
 }
 
-/// Lines no wider than that, which mean the same.
+/// Wraps a text into lines that are no wider than this and mean the same.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.split('\n') {
@@ -165,7 +165,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// At most so many columns that a character takes: rather too many than too few.
+/// Returns an upper bound for the columns of a character: rather too many than too few.
 fn width(character: char) -> usize {
     match character {
         '\t' => 4,
@@ -174,7 +174,7 @@ fn width(character: char) -> usize {
     }
 }
 
-/// The end of a text: enough for so many columns.
+/// Returns the end of a text: enough for this many columns.
 fn tail(text: &str, columns: usize) -> &str {
     // A cluster of many characters may take two columns.
     let from = text.len().saturating_sub(columns * 8);

@@ -1,4 +1,4 @@
-//! The transcript of the agent's turns, in the shape of codex's.
+//! The transcript of the agent's turns, in Codex's format.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// A transcript that is written while the agent works; nothing without a file.
+/// A transcript that is written while the agent works; without a file, nothing is written.
 #[derive(Debug)]
 pub(super) struct Transcript {
     file: Option<File>,
@@ -16,7 +16,7 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    /// Opens the file, and its directories.
+    /// Opens the file, and creates its directories.
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
         let mut transcript = Self {
             file: None,
@@ -45,7 +45,7 @@ impl Transcript {
         Ok(transcript)
     }
 
-    /// A turn begins with a prompt.
+    /// Records the beginning of a turn with its prompt.
     pub(super) fn began(&mut self, prompt: &str) -> io::Result<()> {
         if self.file.is_none() {
             return Ok(());
@@ -57,7 +57,7 @@ impl Transcript {
         self.item(&json!({"type": "UserMessage", "content": content}))
     }
 
-    /// A turn ends with an answer.
+    /// Records the end of a turn with its answer.
     pub(super) fn done(&mut self, answer: &str) -> io::Result<()> {
         let content = json!([{"type": "Text", "text": answer}]);
         self.item(&json!({"type": "AgentMessage", "content": content}))?;
@@ -65,7 +65,7 @@ impl Transcript {
         self.event(&json!({"type": "task_complete", "turn_id": id, "last_agent_message": answer}))
     }
 
-    /// A turn ends in an error, which may be a rate limit.
+    /// Records the end of a turn in an error, which may be a rate limit.
     pub(super) fn failed(&mut self, message: &str, is_limit: bool) -> io::Result<()> {
         let info = if is_limit {
             "usage_limit_exceeded"
@@ -81,7 +81,7 @@ impl Transcript {
         }))
     }
 
-    /// A turn is cancelled by a person.
+    /// Records that a person cancelled a turn.
     pub(super) fn aborted(&mut self) -> io::Result<()> {
         let id = self.turn_id();
         self.event(&json!({"type": "turn_aborted", "turn_id": id, "reason": "interrupted"}))

@@ -32,10 +32,21 @@ use crate::store::{Answer, OpenAttempt, Reply, Request};
 use crate::tmux::{Error, Refusal, Typed};
 
 /// Returns the profile with this name.
+/// An agent that keeps no record that can be read.
+const RECORDLESS: &str = "recordless";
+
 fn profile(name: &str) -> Arc<Profile> {
     static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
-    let found = CATALOG.get(name).expect("a profile");
-    Arc::clone(&found.profile)
+    static WITHOUT_RECORD: LazyLock<Arc<Profile>> = LazyLock::new(|| {
+        Arc::new(Profile {
+            transcript: None,
+            ..Profile::clone(&profile("opencode"))
+        })
+    });
+    match name {
+        RECORDLESS => Arc::clone(&WITHOUT_RECORD),
+        name => Arc::clone(&CATALOG.get(name).expect("a profile").profile),
+    }
 }
 
 /// What there is to see. A test changes it as it goes on.
@@ -491,7 +502,7 @@ fn a_text_that_is_gone_before_it_was_submitted_may_have_been_by_a_person() {
     run.after(100);
     run.after(2_000);
     assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
-    let mut run = Run::pasted("opencode");
+    let mut run = Run::pasted(RECORDLESS);
     run.scene.screen = Some(stands());
     run.scene.screen.as_mut().expect("a screen").holds_text = false;
     run.after(300);
@@ -657,14 +668,14 @@ fn how_a_record_says_that_it_ended_is_how_it_ended() {
 
 #[test]
 fn a_report_tells_the_end_where_no_record_does() {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     let at = run.scene.ms + 50;
     run.scene.agent.report = Some(report(State::Done, at, None, Some("hello")));
     run.after(100);
     let response = end(&run.next).output.clone();
     assert_eq!(response, Output::Text("hello".to_owned()));
     // A report without words: the screen has them.
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.agent.report = Some(report(State::Done, at, Some(1), None));
     let acts = run.after(100).to_vec();
     assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
@@ -675,7 +686,7 @@ fn a_report_tells_the_end_where_no_record_does() {
         report(State::Done, 1, None, Some("old")),
         report(State::Done, at, Some(9), Some("other")),
     ] {
-        let mut run = Run::running("opencode");
+        let mut run = Run::running(RECORDLESS);
         run.scene.agent.report = Some(late.clone());
         run.after(100);
         assert!(!run.turn.has_ended(), "{late:?}");
@@ -684,7 +695,7 @@ fn a_report_tells_the_end_where_no_record_does() {
 
 #[test]
 fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     let settle = run.scene.agent.profile.turn.settle;
     let settle = u64::try_from(settle.as_millis()).expect("it fits");
     run.scene.ms += 100;
@@ -708,7 +719,7 @@ fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
 
 #[test]
 fn a_screen_from_before_the_turn_began_tells_no_end() {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.agent.verdict.activity = Activity::Idle;
     run.scene.scanned = 0;
     for _ in 0..100 {

@@ -38,7 +38,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
         (500, None, true),
         (600, Some(2), false),
     ] {
-        let mut run = Run::running("opencode");
+        let mut run = Run::running(RECORDLESS);
         run.scene.agent.report = Some(report(State::Done, at, task, Some("hello")));
         run.after(100);
         assert_eq!(run.turn.has_ended(), ends, "{at} {task:?}");
@@ -50,7 +50,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
         }
     }
     // A report from before the prompt was given is not about it, whatever it says.
-    let mut run = Run::ready("opencode");
+    let mut run = Run::ready(RECORDLESS);
     run.scene.ms = 1_000;
     run.after(0);
     run.did(Done::Typed(Typed::Done));
@@ -64,7 +64,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
     assert!(!run.turn.has_ended());
     // A report of any other state shows no end.
     for state in [State::Busy, State::Idle] {
-        let mut run = Run::running("opencode");
+        let mut run = Run::running(RECORDLESS);
         run.scene.agent.report = Some(report(state, 600, Some(1), Some("hello")));
         run.after(100);
         assert!(!run.turn.has_ended(), "{state:?}");
@@ -131,7 +131,7 @@ fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
         ("codex", false, false, 5_550),
         ("codex", true, false, 650),
         ("codex", true, true, 5_550),
-        ("opencode", false, false, 650),
+        (RECORDLESS, false, false, 650),
     ] {
         let mut run = Run::running(name);
         run.scene.agent.keeps_none = keeps_none;
@@ -160,7 +160,7 @@ fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
 #[test]
 fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
     // By now, another agent is seen there.
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.pid = 99;
@@ -168,7 +168,7 @@ fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
         assert!(run.after(1_000).is_empty());
     }
     // It has asked, so it is expected to be idle.
-    let mut run = idle_for("opencode", 2_000);
+    let mut run = idle_for(RECORDLESS, 2_000);
     run.did(Done::Answer(Some(("Shall I?".into(), "Shall I?".into()))));
     run.did(Done::Given(None));
     for _ in 0..10 {
@@ -193,7 +193,7 @@ fn an_empty_answer_is_read_again_where_the_profile_knows_how_answers_look() {
             "You've hit your usage limit",
             Some(Outcome::Limited),
         ),
-        ("opencode", 2_000, "", Some(Outcome::Completed)),
+        (RECORDLESS, 2_000, "", Some(Outcome::Completed)),
     ] {
         let mut run = idle_for(name, ms);
         run.did(Done::Answer(Some((String::new(), below.to_owned()))));
@@ -219,7 +219,7 @@ fn a_session_hears_where_its_record_did_not_tell_of_the_turn() {
     for (name, several, heard) in [
         ("codex", false, true),
         ("codex", true, false),
-        ("opencode", false, false),
+        (RECORDLESS, false, false),
     ] {
         let mut run = idle_for(name, 2_000);
         run.scene.record.several = several;
@@ -346,7 +346,7 @@ fn a_report_that_names_the_task_needs_no_record_beside_it() {
 
 #[test]
 fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.quiet = Duration::from_millis(500);
@@ -355,7 +355,7 @@ fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
     run.scene.agent.quiet = run.scene.agent.profile.turn.settle;
     assert!(matches!(run.after(10), [Act::ReadAnswer { .. }]));
     // If a clock always moves, it has ended.
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.quiet = Duration::ZERO;

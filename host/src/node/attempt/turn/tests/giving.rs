@@ -86,7 +86,7 @@ fn a_line_is_submitted_where_no_composer_could_show_it() {
         (true, line(Says::Nothing, true), false),
         (true, line(Says::Attended, true), false),
     ] {
-        let mut scene = Scene::of("opencode");
+        let mut scene = Scene::of(RECORDLESS);
         let mut profile = Profile::clone(&scene.agent.profile);
         profile.composer = profile.composer.filter(|_| composer);
         scene.agent.profile = Arc::new(profile);
@@ -231,7 +231,7 @@ fn only_a_record_tells_that_a_text_was_taken_out_again() {
     for (name, keeps_none, expected) in [
         ("codex", false, Outcome::Refused),
         ("codex", true, Outcome::Uncertain),
-        ("opencode", false, Outcome::Uncertain),
+        (RECORDLESS, false, Outcome::Uncertain),
     ] {
         let mut run = Run::pasted(name);
         run.scene.agent.keeps_none = keeps_none;
@@ -485,20 +485,20 @@ fn a_report_from_before_the_key_begins_nothing() {
 #[test]
 fn work_on_what_a_person_has_typed_since_proves_nothing() {
     // Something of a person's was there.
-    let mut run = submitted("opencode", true);
+    let mut run = submitted(RECORDLESS, true);
     run.scene.screen = Some(foreign());
     assert!(run.after(10).is_empty());
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(10).is_empty());
     // It was gone for a long time before the agent began to work.
-    let mut run = submitted("opencode", true);
+    let mut run = submitted(RECORDLESS, true);
     run.scene.screen = Some(shown(Says::Idle));
     assert!(run.after(10).is_empty());
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.clone().after(2_000).contains(&begun()));
     assert!(run.after(2_001).is_empty());
     // Our own text, left visible where it was entered, is not another prompt.
-    let mut run = submitted("opencode", true);
+    let mut run = submitted(RECORDLESS, true);
     run.scene.screen = Some(Shown {
         near_text: true,
         ..foreign()

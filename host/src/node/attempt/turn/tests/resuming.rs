@@ -59,7 +59,7 @@ fn the_screen_is_read_while_a_text_is_on_its_way_and_nothing_is_being_typed() {
 
 #[test]
 fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
-    for (name, has_record) in [("codex", true), ("opencode", false)] {
+    for (name, has_record) in [("codex", true), (RECORDLESS, false)] {
         for run in [Run::pasted(name), Run::running(name)] {
             let wants = run.turn.wants();
             assert_eq!(wants.process, Some((77, 7)));
@@ -311,7 +311,7 @@ fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
 
 #[test]
 fn an_agent_without_a_record_has_no_last_words() {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.lives = false;
     run.after(100);
     assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
@@ -365,7 +365,7 @@ fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
 #[test]
 fn an_agent_that_an_earlier_daemon_saw_idle_need_not_be_seen_so_anew() {
     for (quiet, ends) in [(0, false), (1_500, false), (2_000, true), (90_000, true)] {
-        let mut scene = Scene::of("opencode");
+        let mut scene = Scene::of(RECORDLESS);
         scene.ms = 100_000;
         scene.is(Activity::Idle, "waits", Vec::new());
         scene.agent.quiet = Duration::from_millis(quiet);

@@ -67,7 +67,7 @@ fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
 
 /// Returns a turn that ended in a question which only the screen shows, with these prompts shown.
 fn questioned_on_screen(shown: Option<screen::Given>) -> Run {
-    let mut run = Run::running("opencode");
+    let mut run = Run::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.step(None);
@@ -102,7 +102,7 @@ fn a_look_from_before_the_turn_tells_nothing_of_it() {
         assert_eq!(asked(run.after(100)).is_some(), asks, "{scanned}");
     }
     // A resumed turn is looked at anew.
-    let mut run = taken_up("opencode", None, 50_000);
+    let mut run = taken_up(RECORDLESS, None, 50_000);
     run.scene.scanned = 49_999;
     for _ in 0..10 {
         assert!(run.after(1_000).is_empty(), "{:?}", run.next);
@@ -200,7 +200,7 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
     // Reported at the moment that the question is dated to, or a moment after a person's answer was
     // given.
     for late in [0, 150] {
-        let mut run = Run::running("opencode");
+        let mut run = Run::running(RECORDLESS);
         run.scene.ms += 100;
         run.scene.is(Activity::Idle, "waits", Vec::new());
         let told = run.scene.ms;
