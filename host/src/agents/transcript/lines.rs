@@ -68,7 +68,7 @@ impl Lines {
 
     /// Follows a file from its end: [`Lines::read`] returns only what is added.
     ///
-    /// [`Lines::turn`] returns the turn that is open or was the last, read from the end of the
+    /// [`Lines::turns`] still has the turn that is open or was the last one, read from the end of the
     /// file.
     ///
     /// # Errors
