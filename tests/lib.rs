@@ -20,6 +20,7 @@ mod daemon;
 mod dead;
 mod demo;
 mod ends;
+mod headless;
 mod held_lines;
 mod hooks;
 mod hostile;

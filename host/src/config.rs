@@ -80,6 +80,8 @@ pub struct File {
     pub sessions: SessionsSection,
     /// The engine.
     pub engine: EngineSection,
+    /// How agents are asked.
+    pub agents: AgentsSection,
     /// How a person is notified of an agent that waits.
     pub notify: NotifySection,
     /// Sessions that are started when tasks wait for them.
@@ -262,6 +264,15 @@ pub struct NotifySection {
     pub command: Option<String>,
     /// Whether the terminals that show tmux ring their bell.
     pub bell: bool,
+}
+
+/// `[agents]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AgentsSection {
+    /// The agents that are asked without a terminal where a prompt names them, unless its sender says
+    /// otherwise.
+    pub headless: Vec<String>,
 }
 
 /// `[sessions]`

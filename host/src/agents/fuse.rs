@@ -77,6 +77,10 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
         }
         None => match tail.iter().find(|line| state.idle_screen.is_match(line)) {
             Some(line) => (Says::Idle, line.trim().to_owned()),
+            None if profile.only_recognises() => (
+                Says::Nothing,
+                "its profile only says how to recognise it, so its state is not known".to_owned(),
+            ),
             None => (
                 Says::Nothing,
                 "its screen shows no line to type into that is known".to_owned(),

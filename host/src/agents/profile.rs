@@ -367,6 +367,19 @@ impl Profile {
         Ok(profile)
     }
 
+    /// Whether it says how to know the program and nothing about its state, which then stays unknown.
+    pub fn only_recognises(&self) -> bool {
+        let state = &self.state;
+        let patterns = [
+            &state.busy_title,
+            &state.busy_screen,
+            &state.waiting_title,
+            &state.waiting_screen,
+            &state.idle_screen,
+        ];
+        self.composer.is_none() && patterns.iter().all(|patterns| patterns.is_empty())
+    }
+
     /// Whether this is the profile of plain shells, which are handled in a way of their own.
     pub fn is_shell(&self) -> bool {
         self.name == crate::model::eligibility::SHELL
@@ -398,7 +411,7 @@ impl Profile {
                     "the pattern needs a group `(?P<draft>...)` for what stands in it".to_owned();
                 return Err(("line", message));
             }
-        } else if self.state.idle_screen.is_empty() && !self.is_shell() {
+        } else if self.state.idle_screen.is_empty() && !self.is_shell() && !self.only_recognises() {
             let message = "neither a [composer] nor `idle-screen`: the program would never be idle"
                 .to_owned();
             return Err(("[state]", message));

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::exit::{Exit, Failure};
 use super::when;
-use super::wish::{self, Wish};
+use super::wish::{self, Agents, Wish};
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
 use crate::store::Secrets;
@@ -25,7 +25,7 @@ struct Line {
     #[serde(default)]
     shell: bool,
     #[serde(default)]
-    headless: bool,
+    headless: Option<bool>,
     working_dir: Option<PathBuf>,
     #[serde(default)]
     anywhere: bool,
@@ -98,7 +98,7 @@ enum Reference {
 pub(super) fn read(
     path: &Path,
     secrets: &Secrets,
-    profiles: &Path,
+    agents: Agents<'_>,
     mut is_queued: impl FnMut(TaskId) -> Result<bool, Failure>,
 ) -> Result<Vec<NewTask>, Failure> {
     let shown = if path == Path::new("-") {
@@ -137,7 +137,7 @@ pub(super) fn read(
                 at_line(what.unwrap_or(text))
             })?;
             let name = line.name.clone();
-            let wish = line.wish(&names, profiles).map_err(&at_line)?;
+            let wish = line.wish(&names, agents).map_err(&at_line)?;
             for parent in &wish.after {
                 if let Parent::Task(id) = parent
                     && !is_queued(*id)?
@@ -176,11 +176,9 @@ pub(super) fn read(
 }
 
 impl Line {
-    fn wish(self, names: &HashMap<String, usize>, profiles: &Path) -> Result<Wish, String> {
-        let headless = self
-            .headless
-            .then(|| wish::headless(profiles, self.provider.as_deref()))
-            .transpose()
+    fn wish(self, names: &HashMap<String, usize>, agents: Agents<'_>) -> Result<Wish, String> {
+        let way = agents
+            .way(self.headless, self.provider.as_deref())
             .map_err(|failure| failure.message)?;
         for (name, value) in &self.env {
             check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
@@ -213,7 +211,7 @@ impl Line {
         Ok(Wish {
             content: Some(self.content),
             shell: self.shell,
-            headless,
+            way,
             working_dir: self.working_dir,
             anywhere: self.anywhere,
             branch: self.branch,
@@ -262,8 +260,11 @@ mod tests {
         let file = directory.path().join("batch");
         std::fs::write(&file, text).expect("written");
         let secrets = Secrets::of(directory.path());
-        read(&file, &secrets, Path::new("/nowhere"), |id| Ok(id.0 < 10))
-            .map_err(|failure| failure.message)
+        let agents = Agents {
+            profiles: Path::new("/nowhere"),
+            headless: &[],
+        };
+        read(&file, &secrets, agents, |id| Ok(id.0 < 10)).map_err(|failure| failure.message)
     }
 
     #[test]

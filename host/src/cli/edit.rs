@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::send::Options;
-use super::wish::{self, Wish};
+use super::wish::{self, Agents, Wish};
 use super::{Context, ui};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let secrets = Secrets::of(&context.config.data_dir);
     let wish = Wish {
         content: args.content,
-        ..args.options.wish(&context.config.profiles_dir)?
+        ..args.options.wish(Agents::configured(&context.config))?
     };
     let task = store.task(args.id)?;
     if let Some(problem) = &task.metadata_error {
@@ -140,7 +140,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 }
 
 /// The task as if it were sent now, with the same parents.
-fn as_new(task: Task) -> NewTask {
+pub(super) fn as_new(task: Task) -> NewTask {
     NewTask {
         kind: task.kind,
         content: task.content,

@@ -15,7 +15,7 @@ use crate::engine::inspect::{Inspection, LineSeen};
 use crate::model::eligibility::SHELL;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::session::Activity;
-use crate::model::task::{Outcome, RuledOut, Status, Task};
+use crate::model::task::{Kind, Outcome, RuledOut, Status, Task};
 use crate::policy::{Loader, Policy, Source};
 use crate::store::{DaemonFacts, PauseRow, SessionRow, Store};
 
@@ -182,6 +182,7 @@ fn print_waiting(
             "id": task.id,
             "status": task.status,
             "reason": explanation.reason,
+            "way": way(task),
             "changes": explanation.changes,
             "sessions": sessions,
         }))?;
@@ -193,6 +194,7 @@ fn print_waiting(
         ui::status(task.status),
         ui::clean(&explanation.reason)
     ))?;
+    tell_way(context, task)?;
     let rows: Vec<Vec<String>> = explanation
         .sessions
         .iter()
@@ -225,6 +227,28 @@ fn print_waiting(
     for change in explanation.changes.iter().skip(1) {
         ui.line(&format!("or {}", ui::clean(&change.change)))?;
     }
+    Ok(())
+}
+
+/// Returns how the agent of a prompt is asked: `headless` or in its `session`.
+fn way(task: &Task) -> Option<&'static str> {
+    let is_prompt = task.asked() == Kind::Prompt;
+    is_prompt.then_some(match task.metadata.headless {
+        Some(_) => "headless",
+        None => "session",
+    })
+}
+
+/// Says how a headless agent is asked. Every other prompt is pasted into the session that it goes to.
+fn tell_way(context: &Context, task: &Task) -> Result<(), Failure> {
+    let Some(headless) = &task.metadata.headless else {
+        return Ok(());
+    };
+    let words = headless.spec.words(task.conversation.as_deref()).join(" ");
+    context.ui.line(&ui::clean(&format!(
+        "{} is asked without a terminal, by `{words}` in a shell",
+        headless.provider
+    )))?;
     Ok(())
 }
 
@@ -279,6 +303,7 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
             "id": task.id,
             "status": task.status,
             "reason": reason,
+            "way": way(task),
             "changes": [],
             "sessions": sessions,
         }))?;
@@ -290,6 +315,7 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
         ui::status(task.status),
         ui::clean(&reason)
     ))?;
+    tell_way(context, task)?;
     for attempt in &attempts {
         ui.line(&format!(
             "attempt {} went to {} by policy {} {} ({})",

@@ -8,15 +8,19 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use super::{Context, ui};
+use super::wish::{self, Wish};
+use super::{Context, edit, send, ui, wait};
 use crate::agents::payload;
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
-use crate::model::task::{MAX_CONTENT, Status, Task};
-use crate::store::{Answer, Manage, REPLY_DROPPED, Sqlite, Store};
+use crate::model::task::{MAX_CONTENT, Parent, Status, Task};
+use crate::store::{Answer, Manage, REPLY_DROPPED, Secrets, Sqlite, Store};
 
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
 /// are pressed in it.
+///
+/// An agent that was asked without a terminal (`send --headless`) has ended with its response: words for
+/// a task of it that completed are queued as a further task, in the same conversation.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -50,6 +54,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         None => Answer::Keys(args.keys.clone()),
     };
     let mut store = context.store()?;
+    let task = store.task(args.id)?;
+    if task.metadata.headless.is_some() {
+        return follow_up(context, args, &mut store, task, &answer);
+    }
     let before = store.history(args.id)?.len();
     store.reply(args.id, &answer, Timestamp::now())?;
     context.spool()?.nudge();
@@ -59,7 +67,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     let mut status = Status::WaitingInput;
     if args.wait {
-        let task = wait(&mut store, args.id, before)?;
+        let task = outcome(&mut store, args.id, before)?;
         status = task.status;
         if status.is_settled() && status != Status::Completed {
             exit = Exit::Failed;
@@ -79,6 +87,73 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         ui.line(&format!("task {} is answered", args.id))?;
     }
     Ok(exit)
+}
+
+/// Queues the words as a task that goes on with the conversation of a headless one. It is asked for
+/// the same, except for what prepared the session and when it was to begin.
+fn follow_up(
+    context: &Context,
+    args: &Args,
+    store: &mut Sqlite,
+    task: Task,
+    answer: &Answer,
+) -> Result<Exit, Failure> {
+    let id = task.id;
+    let Answer::Words(text) = answer else {
+        return Err(Failure::usage(format!(
+            "task {id} has no terminal for keys: its agent was asked without one"
+        )));
+    };
+    if task.status != Status::Completed {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "task {id} is {}: an agent that is asked without a terminal is answered after it \
+                 completed",
+                task.status
+            ),
+        ));
+    }
+    let attempts = store.attempts(id)?;
+    let turn = attempts.last().and_then(|attempt| attempt.turn.as_ref());
+    if turn.is_none_or(|turn| turn.conversation.is_none()) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("the agent of task {id} named no conversation that could be continued"),
+        ));
+    }
+    let mut next = edit::as_new(task);
+    next.not_before = None;
+    next.secrets = None;
+    next.metadata.prerequisites.clear();
+    let wish = Wish {
+        content: Some(text.clone()),
+        after: vec![Parent::Task(id)],
+        ..Wish::default()
+    };
+    let secrets = Secrets::of(&context.config.data_dir);
+    wish.apply(&mut next, &secrets)?;
+    let queued = send::queue(context, std::slice::from_ref(&next));
+    if queued.is_err() {
+        wish::forget([&next], &secrets);
+    }
+    let Some((next, status)) = queued?.pop() else {
+        return Ok(Exit::Failed);
+    };
+    if args.wait {
+        return wait::run(context, &wait::Args::for_task(next));
+    }
+    let ui = context.ui;
+    if ui.json {
+        ui.json(&json!({
+            "id": next, "reply": text, "keys": false, "status": status, "after": id,
+        }))?;
+    } else {
+        ui.line(&format!(
+            "task {next} queued: it continues the conversation of task {id}"
+        ))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Returns the words of an answer, if they can be typed.
@@ -152,7 +227,7 @@ fn key(text: &str) -> Result<String, String> {
 
 /// Waits until the outcome of an answer is known. `before` is how many rows the task's history had
 /// before the answer.
-fn wait(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> {
+fn outcome(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> {
     let mut seen = None;
     loop {
         let version = store.data_version()?;

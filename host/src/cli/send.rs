@@ -1,14 +1,14 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use super::wish::{self, Wish};
+use super::wish::{self, Agents, Wish};
 use super::{Context, batch, ui, when};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
@@ -41,8 +41,11 @@ pub(super) struct Options {
     pub(super) shell: bool,
     /// Asks the agent of --provider in a shell, without a terminal of its own: for those whose profile
     /// says how
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_headless")]
     headless: bool,
+    /// Asks the agent in its session, also where `headless` in the configuration names it
+    #[arg(long, overrides_with = "headless")]
+    no_headless: bool,
 
     /// The directory it is for; the session is brought there
     #[arg(
@@ -207,18 +210,16 @@ impl Options {
     ///
     /// # Errors
     /// A variable or a label is malformed, or the agent cannot be asked this way.
-    pub(super) fn wish(self, profiles: &Path) -> Result<Wish, Failure> {
-        let headless = self
-            .headless
-            .then(|| wish::headless(profiles, self.provider.as_deref()))
-            .transpose()?;
+    pub(super) fn wish(self, agents: Agents<'_>) -> Result<Wish, Failure> {
+        let headless = (self.headless || self.no_headless).then_some(self.headless);
+        let way = agents.way(headless, self.provider.as_deref())?;
         let variables = self.env.iter().map(|text| wish::variable("-e", text));
         let labels = self.labels.iter().map(|text| wish::label("--label", text));
         let required = self.require_labels.iter();
         Ok(Wish {
             content: None,
             shell: self.shell,
-            headless,
+            way,
             working_dir: self.working_dir,
             anywhere: self.anywhere,
             branch: self.branch,
@@ -273,7 +274,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             batch::read(
                 &file,
                 &secrets,
-                &context.config.profiles_dir,
+                Agents::configured(&context.config),
                 |id| match store.task(id) {
                     Ok(_) => Ok(true),
                     Err(StoreError::NoTask(_)) => Ok(false),
@@ -285,7 +286,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             args.content.unwrap_or_default(),
             args.options,
             &secrets,
-            &context.config.profiles_dir,
+            Agents::configured(&context.config),
             &mut here,
         )?],
     };
@@ -327,7 +328,7 @@ fn one(
     content: String,
     options: Options,
     secrets: &Secrets,
-    profiles: &Path,
+    agents: Agents<'_>,
     here: &mut Option<PathBuf>,
 ) -> Result<NewTask, Failure> {
     let content = if content == "-" {
@@ -337,7 +338,7 @@ fn one(
     };
     let mut wish = Wish {
         content: Some(content),
-        ..options.wish(profiles)?
+        ..options.wish(agents)?
     };
     // A task that is typed on a terminal is meant for the current directory.
     let is_placed = wish.anywhere || wish.no_context_match || wish.target.is_some();
@@ -352,7 +353,10 @@ fn one(
 
 /// Queues tasks and returns their numbers and states: one may have failed already, together with
 /// its parent.
-fn queue(context: &Context, tasks: &[NewTask]) -> Result<Vec<(TaskId, Status)>, Failure> {
+pub(super) fn queue(
+    context: &Context,
+    tasks: &[NewTask],
+) -> Result<Vec<(TaskId, Status)>, Failure> {
     let mut store = context.store()?;
     let spool = context.spool()?;
     let ids = store.queue(tasks, Timestamp::now())?;

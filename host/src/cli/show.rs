@@ -252,7 +252,7 @@ pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
     let lost = lost_target(task, present(rows));
     json!({
         "id": task.id,
-        "kind": task.kind,
+        "kind": task.asked(),
         "content": task.content,
         "status": task.status,
         "priority": task.priority,

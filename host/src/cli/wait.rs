@@ -30,6 +30,16 @@ pub(super) struct Args {
     timeout: Option<u64>,
 }
 
+impl Args {
+    /// Waits for one task, however long it takes.
+    pub(super) fn for_task(id: TaskId) -> Self {
+        Self {
+            ids: vec![id],
+            timeout: None,
+        }
+    }
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     let deadline = args

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::exit::{Exit, Failure};
 use super::{look, ui};
 use crate::agents::Catalog;
+use crate::config::Config;
 use crate::model::eligibility::SHELL;
 use crate::model::headless::Headless;
 use crate::model::task::{
@@ -16,13 +17,87 @@ use crate::model::task::{
 };
 use crate::store::Secrets;
 
+/// How the agent of a prompt is asked.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// Without a terminal: by a command in a shell.
+    Headless(Headless),
+    /// In the session in which it runs.
+    Session,
+}
+
+/// What is known of agents where tasks are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Agents<'a> {
+    /// Where a user's own profiles are.
+    pub(super) profiles: &'a Path,
+    /// The agents that are asked without a terminal unless the task says otherwise.
+    pub(super) headless: &'a [String],
+}
+
+impl<'a> Agents<'a> {
+    /// Returns what is configured.
+    pub(super) fn configured(config: &'a Config) -> Self {
+        Self {
+            profiles: &config.profiles_dir,
+            headless: &config.file.agents.headless,
+        }
+    }
+
+    /// Returns how the agent `provider` is asked: as the task says (`headless`), else as configured.
+    ///
+    /// # Errors
+    /// It is to be asked without a terminal, and no agent is named, or it is unknown, or cannot be asked
+    /// this way.
+    pub(super) fn way(
+        &self,
+        headless: Option<bool>,
+        provider: Option<&str>,
+    ) -> Result<Option<Way>, Failure> {
+        let is_usual = provider.is_some_and(|name| self.headless.iter().any(|usual| usual == name));
+        match headless {
+            Some(false) => Ok(Some(Way::Session)),
+            None if !is_usual => Ok(None),
+            Some(true) | None => self.headless(provider).map(Way::Headless).map(Some),
+        }
+    }
+
+    fn headless(&self, provider: Option<&str>) -> Result<Headless, Failure> {
+        let Some(provider) = provider else {
+            return Err(Failure::usage(
+                "--headless needs the agent that is asked: name it with --provider",
+            ));
+        };
+        let (catalog, problems) = Catalog::load(self.profiles);
+        let Some(entry) = catalog.get(provider) else {
+            // It may be one of those that cannot be read.
+            let why = problems.first().map_or_else(
+                || "`assigner agents list` shows all".to_owned(),
+                ToString::to_string,
+            );
+            return Err(Failure::usage(format!(
+                "there is no profile `{provider}`: {why}"
+            )));
+        };
+        let Some(spec) = entry.profile.headless.clone() else {
+            return Err(Failure::usage(format!(
+                "`{provider}` cannot be asked without a terminal: its profile has no [headless]"
+            )));
+        };
+        Ok(Headless {
+            provider: provider.to_owned(),
+            spec,
+        })
+    }
+}
+
 /// What is asked for; whatever is not mentioned stays as it is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wish {
     pub(super) content: Option<String>,
     pub(super) shell: bool,
-    /// The agent that is asked without a terminal.
-    pub(super) headless: Option<Headless>,
+    /// How its agent is asked.
+    pub(super) way: Option<Way>,
     pub(super) working_dir: Option<PathBuf>,
     pub(super) anywhere: bool,
     pub(super) branch: Option<String>,
@@ -94,7 +169,8 @@ impl Wish {
         note("if-parent-fails", self.if_parent_fails.is_some());
         note("not before", self.not_before.is_some());
         note("shell", self.shell);
-        note("headless", self.headless.is_some());
+        note("headless", self.is_headless());
+        note("no-headless", matches!(self.way, Some(Way::Session)));
 
         self.apply_what(task)?;
         self.apply_context(task)?;
@@ -124,24 +200,39 @@ impl Wish {
         Ok(said)
     }
 
+    fn is_headless(&self) -> bool {
+        matches!(self.way, Some(Way::Headless(_)))
+    }
+
     fn apply_what(&self, task: &mut NewTask) -> Result<(), Failure> {
         if let Some(content) = &self.content {
             task.content.clone_from(content);
         }
-        if let Some(headless) = &self.headless {
-            if self.shell || !self.providers.is_empty() || !self.fallback.is_empty() {
-                return Err(Failure::usage(
-                    "--headless asks one agent: it takes no --shell, --providers or --fallback",
-                ));
+        match &self.way {
+            Some(Way::Headless(headless)) => {
+                if self.shell || !self.providers.is_empty() || !self.fallback.is_empty() {
+                    return Err(Failure::usage(
+                        "--headless asks one agent: it takes no --shell, --providers or --fallback",
+                    ));
+                }
+                // A shell is chosen, not an agent.
+                task.target_provider = None;
+                task.metadata.preferred_providers.clear();
+                task.metadata.fallback_providers.clear();
+                task.metadata.headless = Some(headless.clone());
             }
-            // The choice is the shell, not an agent.
-            task.target_provider = None;
-            task.metadata.preferred_providers.clear();
-            task.metadata.fallback_providers.clear();
-            task.metadata.headless = Some(headless.clone());
-        } else if self.shell || self.provider.is_some() || !self.providers.is_empty() {
-            task.metadata.headless = None;
+            Some(Way::Session) => {
+                if let Some(headless) = task.metadata.headless.take() {
+                    task.kind = Kind::Prompt;
+                    task.target_provider = Some(headless.provider);
+                }
+            }
+            None if self.shell || self.provider.is_some() || !self.providers.is_empty() => {
+                task.metadata.headless = None;
+            }
+            None => {}
         }
+        let is_headless = self.is_headless();
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
         if self.shell && (names_providers || self.provider.is_some()) {
             return Err(Failure::usage(
@@ -150,7 +241,7 @@ impl Wish {
         }
         match self.provider.as_deref() {
             // It is a command that asks the agent.
-            _ if self.headless.is_some() => task.kind = Kind::Command,
+            _ if is_headless => task.kind = Kind::Command,
             _ if self.shell => task.kind = Kind::Command,
             Some(SHELL) => task.kind = Kind::Command,
             Some(_) => task.kind = Kind::Prompt,
@@ -209,7 +300,7 @@ impl Wish {
                 "--target-fallback needs a session to prefer: name it with --target",
             ));
         }
-        if let Some(provider) = self.provider.as_ref().filter(|_| self.headless.is_none()) {
+        if let Some(provider) = self.provider.as_ref().filter(|_| !self.is_headless()) {
             task.target_provider = Some(not_blank("--provider", provider)?);
         }
         if !self.providers.is_empty() {
@@ -233,33 +324,6 @@ impl Wish {
         }
         Ok(())
     }
-}
-
-/// Returns how an agent is asked without a terminal.
-///
-/// # Errors
-/// No agent is named, or it is unknown, or it cannot be asked this way.
-pub(super) fn headless(profiles: &Path, provider: Option<&str>) -> Result<Headless, Failure> {
-    let Some(provider) = provider else {
-        return Err(Failure::usage(
-            "--headless needs the agent that is asked: name it with --provider",
-        ));
-    };
-    let (catalog, _) = Catalog::load(profiles);
-    let Some(entry) = catalog.get(provider) else {
-        return Err(Failure::usage(format!(
-            "there is no profile `{provider}`: `assigner agents list` shows all"
-        )));
-    };
-    let Some(spec) = entry.profile.headless.clone() else {
-        return Err(Failure::usage(format!(
-            "`{provider}` cannot be asked without a terminal: its profile has no [headless]"
-        )));
-    };
-    Ok(Headless {
-        provider: provider.to_owned(),
-        spec,
-    })
 }
 
 /// Takes the values of secret variables from the environment and keeps them separately.

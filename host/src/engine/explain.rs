@@ -9,6 +9,7 @@ use serde::Serialize;
 pub use super::changes::{Change, Foreign};
 use super::changes::{Stage, changes};
 use super::matching::{exported, named};
+use super::steps::command;
 pub use crate::matcher::has_failed;
 use crate::matcher::{avoid, candidate, obstacle, resource, seconds};
 use crate::model::eligibility::SHELL;
@@ -161,8 +162,10 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     // A target that is gone does not come back, whatever else the task waits for.
     let is_lost = lost_target(task, rows.iter().map(|row| row.who())).is_some();
     let waits = waits_for(task, parents, now).filter(|_| !is_lost);
+    let waits = waits.map(|reason| (reason, Change::new(until(task, parents))));
+    let waits = waits.or_else(|| paused_agent(task, pauses));
     let (reason, changes) = match waits {
-        Some(reason) => (reason, vec![Change::new(until(task, parents))]),
+        Some((reason, change)) => (reason, vec![change]),
         None => {
             let stage = |policy| Stage {
                 task,
@@ -201,6 +204,18 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         changes,
         sessions,
     }
+}
+
+/// Returns why a headless prompt waits whose agent is paused, and what ends that.
+fn paused_agent(task: &Task, pauses: &[PauseRow]) -> Option<(String, Change)> {
+    let pause = PauseRow::over_asked(pauses, task)?;
+    let provider = &task.metadata.headless.as_ref()?.provider;
+    let how = command(&["assigner", "resume", "--provider", provider]);
+    let how = how.map_or_else(String::new, |how| format!(": {how}"));
+    Some((
+        pause.obstacle().to_string(),
+        Change::new(format!("resume provider {provider}{how}")),
+    ))
 }
 
 /// Returns what must happen for a task that follows others, or whose time has not come.

@@ -184,6 +184,10 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     fn hear_end(&mut self, attempt: AttemptId, identity: &crate::model::ids::Identity, over: Over) {
+        if over.outcome == Outcome::Limited {
+            // Its provider is paused now.
+            self.orders.stale = true;
+        }
         // A session is free again, even if the job was so short that the session never seemed
         // taken.
         self.matcher.touch();

@@ -223,6 +223,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 bell: settings.bell,
             },
         ));
+        world.use_catalog(catalog.clone());
         Ok(Self {
             tmux,
             driver: Driver::new(Rc::clone(&world), ledger.clone()),
@@ -257,6 +258,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     /// Recognizes agents by these profiles from now on. Attempts that are running keep their own.
     pub fn use_catalog(&mut self, catalog: Catalog) {
+        self.world.use_catalog(catalog.clone());
         self.catalog = catalog;
         self.agents.recognise_anew();
     }

@@ -126,6 +126,7 @@ impl Left {
             },
             homes: Vec::new(),
             provider: "shell".to_owned(),
+            asks: None,
             labels: BTreeMap::new(),
             policy: PolicyId {
                 name: "test".to_owned(),

@@ -22,7 +22,7 @@ use crate::model::eligibility::Admission;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::{Decision, PolicyId, Question, Ranking};
 use crate::model::task::{NamedRanking, Task};
-use crate::store::{Claim, Lane, Ledger, SessionRow, Store, StoreError, Waiting};
+use crate::store::{Claim, Lane, Ledger, PauseRow, SessionRow, Store, StoreError, Waiting};
 
 pub(crate) use inquiry::Inquiry;
 pub use question::has_failed;
@@ -238,10 +238,13 @@ impl Matcher {
         while !ready.is_empty() && !lanes.is_empty() {
             let page = (ready.len() * 4).clamp(16, 256);
             let read = lanes.clone();
-            let mut tasks = self
+            let (tasks, pauses) = self
                 .ledger
-                .run(move |store| store.pending(&read, page, after))
+                .run(move |store| Ok((store.pending(&read, page, after)?, store.pauses()?)))
                 .await?;
+            let is_full = tasks.len() == page;
+            let last = tasks.last().map(|task| (task.priority, task.id));
+            let mut tasks = self.without_paused(tasks, &pauses).await?;
             let mut decidable = tasks.len();
             if self.settings.ask_variables {
                 let (until, inquiry) =
@@ -257,9 +260,9 @@ impl Matcher {
                 self.touch();
             }
             // Tasks after one that waits for an answer must not overtake it.
-            let full = tasks.len() == page && decidable == page;
+            let is_full = is_full && decidable == tasks.len();
             tasks.truncate(decidable);
-            after = tasks.last().map(|task| (task.priority, task.id));
+            after = last;
             let decided = tasks.len();
             let round = Round {
                 ready: &ready,
@@ -273,7 +276,7 @@ impl Matcher {
             let gone: HashSet<&Identity> = gone.collect();
             ready.retain(|row| !gone.contains(&row.identity));
             assignments.extend(taken);
-            if !full {
+            if !is_full {
                 break;
             }
         }
@@ -326,6 +329,32 @@ impl Matcher {
             self.again = None;
         }
         Ok(changed)
+    }
+
+    /// Leaves out the headless prompts whose agent is paused: their sessions are shells, which are not.
+    async fn without_paused(
+        &self,
+        tasks: Vec<Task>,
+        pauses: &[PauseRow],
+    ) -> Result<Vec<Task>, StoreError> {
+        let (held, tasks): (Vec<Task>, Vec<Task>) = tasks
+            .into_iter()
+            .partition(|task| PauseRow::over_asked(pauses, task).is_some());
+        let waiting = held.iter().filter_map(|task| {
+            let reason = PauseRow::over_asked(pauses, task)?.obstacle().to_string();
+            (task.wait_reason.as_ref() != Some(&reason)).then(|| Waiting {
+                task: task.id,
+                reason,
+                rankings: Vec::new(),
+            })
+        });
+        let waiting: Vec<Waiting> = waiting.collect();
+        if !waiting.is_empty() {
+            self.ledger
+                .run(move |store| store.note_waiting(&waiting))
+                .await?;
+        }
+        Ok(tasks)
     }
 
     /// Asks the policy about one page of tasks, and records why the others wait.
@@ -381,6 +410,11 @@ impl Matcher {
                             identity: session.identity.clone(),
                             homes: session.homes.clone(),
                             provider: session.provider.clone(),
+                            asks: task
+                                .metadata
+                                .headless
+                                .as_ref()
+                                .map(|asked| asked.provider.clone()),
                             labels: session.labels.clone(),
                             policy: answer.by.clone(),
                             rankings,

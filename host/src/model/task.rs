@@ -514,6 +514,14 @@ pub struct Task {
 }
 
 impl Task {
+    /// Returns what its sender asked for: a headless prompt is run by a shell, but it is a prompt.
+    pub fn asked(&self) -> Kind {
+        match self.metadata.headless {
+            Some(_) => Kind::Prompt,
+            None => self.kind,
+        }
+    }
+
     /// Returns the task that `new` becomes when it is queued at `now` under this number.
     pub fn queued(id: TaskId, new: &NewTask, now: Timestamp) -> Self {
         Self {

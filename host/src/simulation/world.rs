@@ -369,14 +369,12 @@ impl World for Simulated {
         done
     }
 
-    async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected {
+    async fn collect(&self, brief: &Brief, ending: Ending) -> Collected {
         self.note();
         let mut state = self.state.borrow_mut();
         let now = state.now;
         state.ends.insert(brief.attempt, (ending.outcome, now));
         Collected {
-            turn: ending.turn.clone(),
-            reason: ending.reason.clone(),
             output: match &ending.output {
                 Output::Text(text) => Some(store::Output {
                     total: text.len() as u64,
@@ -384,7 +382,9 @@ impl World for Simulated {
                 }),
                 Output::None | Output::Files => None,
             },
-            ..Collected::default()
+            before: None,
+            secrets: BTreeMap::new(),
+            ending,
         }
     }
 

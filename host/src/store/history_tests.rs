@@ -508,6 +508,14 @@ fn what_was_said_before_a_claim_holds_for_it() {
         assert!(!taken(&mut store, &fits, 2), "{pause:?}");
         store.pause(pause, false, later(3)).expect("resumed");
     }
+    // The agent that it asks there counts as what runs there.
+    let asks = Claim {
+        asks: Some("claude".to_owned()),
+        ..fits.clone()
+    };
+    let pause = [Pause::Provider("claude".to_owned())];
+    store.pause(&pause, true, later(3)).expect("paused");
+    assert!(!taken(&mut store, &asks, 3));
     let others = [
         Pause::Provider("codex".to_owned()),
         Pause::Session("s2".into()),

@@ -763,6 +763,8 @@ pub struct Claim {
     pub homes: Vec<Home>,
     /// The provider that runs in it.
     pub provider: String,
+    /// The agent that is asked there without a terminal.
+    pub asks: Option<String>,
     /// Its labels when the decision was made.
     pub labels: BTreeMap<String, String>,
     /// The policy that decided.
@@ -785,7 +787,8 @@ impl Claim {
         let mut holding = pauses
             .iter()
             .filter(|pause| pause.until.is_none_or(|until| until > now));
-        !holding.any(|pause| pause.what.covers(who, &self.provider))
+        let runs = std::iter::once(&self.provider).chain(&self.asks);
+        !holding.any(|pause| runs.clone().any(|name| pause.what.covers(who, name)))
             && labels_of(labels, who) == self.labels
     }
 }
@@ -910,6 +913,13 @@ impl PauseRow {
             .iter()
             .filter(|pause| pause.what.covers(who, provider))
             .min_by_key(|pause| pause.until.is_some())
+    }
+
+    /// Returns the pause of the agent that a headless prompt asks, in whichever shell that is.
+    pub fn over_asked<'a>(pauses: &'a [Self], task: &Task) -> Option<&'a Self> {
+        let asked = &task.metadata.headless.as_ref()?.provider;
+        let mut pauses = pauses.iter();
+        pauses.find(|pause| matches!(&pause.what, Pause::Provider(name) if name == asked))
     }
 
     /// Returns the obstacle that it is for a session it covers.

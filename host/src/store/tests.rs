@@ -74,6 +74,7 @@ pub(super) fn claim(task: TaskId, pane: u32) -> Claim {
         identity: identity(pane),
         homes: Vec::new(),
         provider: "shell".to_owned(),
+        asks: None,
         labels: BTreeMap::new(),
         policy: PolicyId {
             name: "test".to_owned(),

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
-use crate::model::task::{Outcome, TurnFacts};
+use crate::model::task::Outcome;
 use crate::model::text::clean;
 use crate::store::{End, Ledger, Output, StoreError};
 
@@ -55,7 +55,7 @@ pub(crate) trait World: Clock + 'static {
     async fn perform(&self, brief: &Brief, hands: &mut Self::Hands, act: &Act) -> Done;
 
     /// Collects what is kept of an attempt that is about to end.
-    async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected;
+    async fn collect(&self, brief: &Brief, ending: Ending) -> Collected;
 
     /// Removes the files of an attempt whose end is on disk, and the secrets that nobody needs.
     fn clean_up(&self, brief: &Brief, hands: &mut Self::Hands, ending: &Ending, secrets: &[String]);
@@ -74,12 +74,10 @@ pub(crate) struct Look {
 }
 
 /// What is kept of an attempt.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Collected {
-    /// Why it ended that way, without secret values.
-    pub(crate) reason: Option<String>,
-    /// What is known about an agent's turn.
-    pub(crate) turn: Option<TurnFacts>,
+    /// How it ends, without secret values. What a headless agent has told may change it.
+    pub(crate) ending: Ending,
     /// What it printed, without secret values.
     pub(crate) output: Option<Output>,
     /// What was known of its shell's variables before it.
@@ -472,8 +470,9 @@ impl<W: World> Errand<W> {
     /// Commits the end. Until it is on disk, nothing of the attempt is touched.
     async fn end(&mut self, ending: Ending) -> Result<(), StoreError> {
         let attempt = self.brief.attempt;
-        let collected = self.world.collect(&self.brief, &ending).await;
-        let reason = collected.reason.clone();
+        let collected = self.world.collect(&self.brief, ending).await;
+        let ending = collected.ending;
+        let reason = ending.reason.clone();
         tracing::info!(
             task = %self.brief.task.id,
             session = ?self.brief.session,
@@ -490,7 +489,7 @@ impl<W: World> Errand<W> {
             error: reason,
             output: collected.output,
             not_before: ending.backoff.map(|backoff| now + backoff),
-            turn: collected.turn,
+            turn: ending.turn.clone(),
             limit: ending.limit.clone(),
         };
         let unneeded = self

@@ -16,15 +16,16 @@ use super::super::shell::{self, Said, Shells};
 use super::super::spool::{Captured, JobFiles, Spool};
 use super::describe::wrong_branch;
 use super::driver::{Collected, Look, Work, World};
+use super::headless;
 use super::record::Reader;
 use super::{Act, Brief, Done, Ending, Files, Leaves, Output, Scan, Shown, Unwritten, Wants};
+use crate::agents::Catalog;
 use crate::agents::transcript::Follower;
 use crate::agents::{Profile, Screen, fuse, screen};
 use crate::model::clock::{Clock, Now, Tick};
-use crate::model::headless::Headless;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
-use crate::model::task::{Task, TurnFacts, check_variable};
+use crate::model::task::{Task, check_variable};
 use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
@@ -49,9 +50,6 @@ const HISTORY: u32 = 2_000;
 /// How much of a preparation's output is read for an error, in bytes. If the pane is piped to
 /// someone else, nothing else limits it.
 const LONGEST_PREPARATION: u64 = 64 << 10;
-
-/// How much of a headless agent's output is read, in bytes.
-const LONGEST_PRINTED: u64 = 64 << 20;
 
 /// How many of the last lines of a failed preparation an error quotes.
 const LAST_LINES: usize = 5;
@@ -83,6 +81,8 @@ pub(crate) struct Local<T> {
     setup: Setup,
     /// The records of turns in flight.
     records: Rc<RefCell<BTreeMap<AttemptId, PathBuf>>>,
+    /// The profiles that there are.
+    catalog: RefCell<Catalog>,
     /// The records of turns that have ended, by session.
     followers: RefCell<Vec<(Identity, Box<Follower>)>>,
 }
@@ -131,8 +131,14 @@ impl<T: Tmux + 'static> Local<T> {
             secrets,
             setup,
             records: Rc::default(),
+            catalog: RefCell::default(),
             followers: RefCell::default(),
         }
+    }
+
+    /// Judges what headless agents print by these profiles from now on.
+    pub(crate) fn use_catalog(&self, catalog: Catalog) {
+        self.catalog.replace(catalog);
     }
 
     /// Returns the records that agents were found to write to, of turns that have ended since the
@@ -590,23 +596,21 @@ impl<T: Tmux + 'static> World for Local<T> {
         }
     }
 
-    async fn collect(&self, brief: &Brief, ending: &Ending) -> Collected {
+    async fn collect(&self, brief: &Brief, ending: Ending) -> Collected {
         let files = self.spool.files(brief.attempt);
         let kept = brief.task.secrets.as_deref();
         let secrets = kept.and_then(|kept| self.secrets.values(kept));
         let secrets = secrets.unwrap_or_default();
-        let mut reason = ending.reason.clone();
-        let mut turn = ending.turn.clone();
+        let mut ending = ending;
         let output = match (&ending.output, &brief.task.metadata.headless) {
             (Output::None, _) => None,
-            (Output::Files, Some(headless)) => {
-                let told = headless_turn(headless, &files, self.setup.output_limit);
-                reason = told
-                    .error
-                    .map(|error| format!("{}: {error}", headless.provider))
-                    .or(reason);
-                turn = Some(told.facts);
-                told.output
+            (Output::Files, Some(asked)) => {
+                let printed = headless::read(asked, &files, self.setup.output_limit);
+                let profile = self.catalog.borrow();
+                let profile = profile.get(&asked.provider).map(|entry| &*entry.profile);
+                let output = printed.output.clone();
+                ending = headless::concluded(brief, ending, printed, profile, self.now());
+                Some(output)
             }
             (Output::Files, None) => read_output(&files, self.setup.output_limit),
             (Output::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
@@ -614,12 +618,26 @@ impl<T: Tmux + 'static> World for Local<T> {
         let before = (ending.leaves == Leaves::Variables)
             .then(|| files.environment_before())
             .flatten();
+        let masked = |text: String| {
+            let text = mask(text.into_bytes(), &secrets);
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        ending.reason = ending.reason.map(masked);
+        if let Some(limit) = &mut ending.limit {
+            limit.reason = masked(std::mem::take(&mut limit.reason));
+        }
+        if let Some(turn) = &mut ending.turn {
+            turn.conversation = turn
+                .conversation
+                .take()
+                .filter(|name| masked(name.clone()) == *name);
+            turn.usage = turn.usage.take().filter(|usage| {
+                let usage = usage.to_string();
+                masked(usage.clone()) == usage
+            });
+        }
         Collected {
-            turn,
-            reason: reason.map(|reason| {
-                let reason = mask(reason.into_bytes(), &secrets);
-                String::from_utf8_lossy(&reason).into_owned()
-            }),
+            ending,
             output: output.map(|output| store::Output {
                 bytes: mask(output.bytes, &secrets),
                 ..output
@@ -741,46 +759,7 @@ fn preparation(printed: &Path, stands: PathBuf) -> Done {
     }
 }
 
-/// What a headless agent has left.
-struct HeadlessTurn {
-    output: Option<store::Output>,
-    facts: TurnFacts,
-    error: Option<String>,
-}
-
-/// Reads what a headless agent has printed. If that contains no response, all of it is kept
-/// together with what the pane showed, and the response is not complete.
-fn headless_turn(headless: &Headless, files: &JobFiles, limit: u64) -> HeadlessTurn {
-    let printed = read_end(&files.response(), limit.max(LONGEST_PRINTED));
-    let printed = printed.map_or_else(Vec::new, |(bytes, _)| bytes);
-    let said = headless.spec.read(&printed);
-    let is_whole = said.response.is_some();
-    let output = match &said.response {
-        Some(response) => Some(last_of(response, limit)),
-        None => {
-            let shown = read_output(files, limit).map_or_else(Vec::new, |output| output.bytes);
-            let all = [&printed[..], &shown].concat();
-            Some(last_of(&String::from_utf8_lossy(&all), limit))
-        }
-    };
-    let source = if is_whole {
-        "headless"
-    } else {
-        TurnFacts::SCREEN
-    };
-    HeadlessTurn {
-        output,
-        facts: TurnFacts {
-            source: source.to_owned(),
-            conversation: said.conversation,
-            usage: said.usage,
-            ..TurnFacts::default()
-        },
-        error: said.error,
-    }
-}
-
-fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
+pub(super) fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
     if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
         return Some(store::Output { bytes, total });
     }
@@ -792,7 +771,7 @@ fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
 }
 
 /// Returns the last `limit` bytes of a text.
-fn last_of(text: &str, limit: u64) -> store::Output {
+pub(super) fn last_of(text: &str, limit: u64) -> store::Output {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let bytes = text.as_bytes();
     store::Output {
@@ -827,7 +806,7 @@ fn cut_prompt(files: &JobFiles) {
 }
 
 /// Returns the last `limit` bytes of a file, and its size.
-fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
+pub(super) fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
     let mut file = File::open(path).ok()?;
     let total = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(total.saturating_sub(limit)))

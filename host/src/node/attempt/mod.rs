@@ -17,6 +17,7 @@
 mod describe;
 pub(crate) mod driver;
 pub(crate) mod hands;
+mod headless;
 pub(crate) mod job;
 #[cfg(test)]
 mod job_tests;
@@ -592,6 +593,9 @@ pub(crate) enum Leaves {
     /// Something that must be undone.
     Unclean,
 }
+
+/// The shortest time for which a provider is paused.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Ending {
     fn new(outcome: Outcome, event: Event) -> Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::LEAST_PAUSE;
 use super::super::{Act, Ending, Next, Note, Observation, Output, Sight};
 use super::running::Running;
 use super::{Agent, Turn};
@@ -35,9 +36,6 @@ const SAYS_NOTHING: Duration = Duration::from_secs(20);
 
 /// The longest message of an agent that is kept as a reason, in characters.
 const LONGEST_REASON: usize = 4_000;
-
-/// The shortest time for which a provider is paused.
-const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The question of a turn that has ended in one begins with this.
 const ASKS: &str = "asks: ";

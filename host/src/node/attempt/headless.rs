@@ -1,0 +1,106 @@
+//! What a headless agent has printed, and what that makes of its job's end.
+
+use super::hands::{last_of, read_end, read_output};
+use super::{Brief, Ending, LEAST_PAUSE};
+use crate::agents::{self, Profile};
+use crate::model::clock::Now;
+use crate::model::headless::{Headless, Said};
+use crate::model::task::{Event, Outcome, TurnFacts};
+use crate::node::spool::JobFiles;
+use crate::store::{self, Limit};
+
+/// How much of what an agent has printed is read, in bytes.
+const LONGEST_PRINTED: u64 = 64 << 20;
+
+/// What an agent has printed.
+#[derive(Debug, Clone)]
+pub(super) struct Printed {
+    /// Its response, or everything that was printed if it contains none.
+    pub(super) output: store::Output,
+    /// What the agent has told.
+    pub(super) said: Said,
+}
+
+/// Reads what a headless agent has printed. If that contains no response, all of it is kept together
+/// with what the pane showed.
+pub(super) fn read(headless: &Headless, files: &JobFiles, limit: u64) -> Printed {
+    let printed = read_end(&files.response(), limit.max(LONGEST_PRINTED));
+    let printed = printed.map_or_else(Vec::new, |(bytes, _)| bytes);
+    let said = headless.spec.read(&printed);
+    let output = match &said.response {
+        Some(response) => last_of(response, limit),
+        None => {
+            let shown = read_output(files, limit).map_or_else(Vec::new, |output| output.bytes);
+            let all = [&printed[..], &shown].concat();
+            last_of(&String::from_utf8_lossy(&all), limit)
+        }
+    };
+    Printed { output, said }
+}
+
+/// Returns the end of a job that asked an agent, from what the agent has told.
+///
+/// An agent that tells of an error has not done what it was asked, whatever its exit code. One that has
+/// reached a limit is asked again when the limit ends, which costs no try.
+pub(super) fn concluded(
+    brief: &Brief,
+    ending: Ending,
+    printed: Printed,
+    profile: Option<&Profile>,
+    now: Now,
+) -> Ending {
+    let Said {
+        response,
+        conversation,
+        usage,
+        error,
+    } = printed.said;
+    let source = match response {
+        Some(_) => "headless",
+        None => TurnFacts::SCREEN,
+    };
+    let facts = TurnFacts {
+        source: source.to_owned(),
+        conversation,
+        usage,
+        ..TurnFacts::default()
+    };
+    let has_run = matches!(ending.outcome, Outcome::Completed | Outcome::Failed);
+    let refused = error.filter(|_| has_run && response.is_none());
+    let (Some(error), Some(headless)) = (refused, &brief.task.metadata.headless) else {
+        return Ending {
+            turn: Some(facts),
+            ..ending
+        };
+    };
+    let provider = &headless.provider;
+    let told = match profile.and_then(|profile| limit(provider, &error, profile, now)) {
+        Some(limit) => Ending {
+            limit: Some(limit),
+            ..Ending::new(Outcome::Limited, Event::Hold)
+                .because(format!("rate limit: {provider}: {error}"))
+        },
+        None => Ending::failed(brief, Outcome::Failed).because(format!("{provider}: {error}")),
+    };
+    Ending {
+        turn: Some(facts),
+        exit_code: ending.exit_code,
+        output: ending.output,
+        leaves: ending.leaves,
+        ..told
+    }
+}
+
+/// Returns the limit that an error tells of, if it does.
+fn limit(provider: &str, error: &str, profile: &Profile, now: Now) -> Option<Limit> {
+    let rules = &profile.turn;
+    let line = error.lines().find(|line| rules.limits.is_match(line))?;
+    let wall = now.wall.to_zoned(jiff::tz::TimeZone::system());
+    let until = agents::reset(line, &wall).unwrap_or_else(|| now.wall + rules.limit_pause);
+    Some(Limit {
+        provider: provider.to_owned(),
+        // A limit that ends at once would be reached again at once.
+        until: until.max(now.wall + LEAST_PAUSE),
+        reason: line.trim().to_owned(),
+    })
+}

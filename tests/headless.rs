@@ -1,0 +1,282 @@
+//! Agents that are asked without a terminal. A script stands in for one: what it does is told by words of
+//! the prompt.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::world::{Shell, World, eventually, stays, text};
+
+/// Prints JSON as an agent does, and notes each prompt that it is given.
+const AGENT: &str = r#"
+prompt=$(cat)
+printf '%s\n' "$prompt" >> "$NOTES"
+case $prompt in
+    *LIMIT*) [ -e "$NOTES.lifted" ] ||
+        { echo '{"error": "you hit your limit, try again in 2 hours", "name": "c1"}'; exit 1; } ;;
+    *ODD*) echo '{"error": "it failed and ends well"}'; exit 0 ;;
+    *ERROR*) echo '{"error": "refused\u001b[31m"}'; exit 1 ;;
+    *SILENT*) echo 'no JSON at all'; exit 0 ;;
+    *NAMELESS*) echo '{"text": "so be it"}'; exit 0 ;;
+    *HOLD*) while [ ! -e "$NOTES.lifted" ]; do sleep 0.05; done ;;
+esac
+echo "{\"text\": \"the answer to: $prompt\", \"name\": \"${1:-c1}\", \"used\": {\"tokens\": 5}}"
+"#;
+
+const PROFILE: &str = r#"
+name = "toy"
+[recognise]
+programs = ["toy-agent"]
+[turn]
+limits = ['hit your limit(?:, (?P<reset>.+))?']
+[headless]
+command = ["sh", "AGENT"]
+resume = ["sh", "AGENT", "{conversation}"]
+response = { at = "/text" }
+conversation = { at = "/name" }
+usage = { at = "/used" }
+error = { at = "/error" }
+"#;
+
+/// A world with the agent, and with shells in which it can be asked.
+fn with_shells(shells: &[&str]) -> World {
+    let world = World::new();
+    let script = world.path("agent.sh");
+    fs::write(&script, AGENT).expect("a file");
+    let directory = world.mkdir("home/.config/assigner/agents");
+    let profile = PROFILE.replace("AGENT", &text(&script));
+    fs::write(format!("{directory}/toy.toml"), profile).expect("a file");
+    let notes = text(&world.path("notes"));
+    for name in shells {
+        let pane = world.session(name, Shell::Bash);
+        pane.line(&format!("export NOTES='{notes}'"));
+    }
+    world
+}
+
+fn ask(world: &World, options: &[&str], prompt: &str) -> u64 {
+    let headless = ["--headless", "--provider", "toy"];
+    world.send(&[&headless, options, &["--", prompt]].concat())
+}
+
+fn notes(world: &World) -> Vec<String> {
+    let notes = fs::read_to_string(world.path("notes")).unwrap_or_default();
+    notes.lines().map(str::to_owned).collect()
+}
+
+fn lift(world: &World) {
+    fs::write(world.path("notes.lifted"), "").expect("a file");
+}
+
+fn said(world: &World, id: u64) -> String {
+    String::from_utf8(world.output(id)).expect("UTF-8")
+}
+
+#[test]
+fn a_limit_pauses_the_agent_and_costs_no_try() {
+    let world = with_shells(&["one", "two"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let limited = ask(&world, &[], "LIMIT it");
+    eventually(|| {
+        let status = world.json(&["status"]);
+        match status["paused"]["providers"].to_string().contains("toy") {
+            true => Ok(()),
+            false => Err(format!("toy is not paused: {status:#}")),
+        }
+    });
+    world.until(limited, "pending");
+    // Another one waits for the same, in whichever shell, and says so.
+    let next = ask(&world, &[], "the next");
+    eventually(|| {
+        let explained = world.json(&["explain", &next.to_string()]);
+        let reason = explained["reason"].as_str().unwrap_or_default();
+        let expected = ["paused until", "assigner resume --provider toy"];
+        match expected.iter().find(|words| !reason.contains(**words)) {
+            Some(words) => Err(format!("no {words:?}: {explained:#}")),
+            None => Ok(()),
+        }
+    });
+    eventually(|| {
+        let reason = world.show(next)["wait_reason"].to_string();
+        match reason.contains("paused until") {
+            true => Ok(()),
+            false => Err(reason),
+        }
+    });
+    // Commands do not: it is the agent that is paused.
+    assert_eq!(world.run("echo goes on"), "goes on\n");
+    stays(|| notes(&world).len());
+    assert_eq!(notes(&world), ["LIMIT it"]);
+
+    lift(&world);
+    world.assigner(&["resume", "--provider", "toy"]).succeeded();
+    assert_eq!(
+        world.completed(limited)["output"],
+        "the answer to: LIMIT it"
+    );
+    world.completed(next);
+    let task = world.show(limited);
+    let outcomes: Vec<&Value> = task["attempts"]
+        .as_array()
+        .expect("attempts")
+        .iter()
+        .map(|attempt| &attempt["status"])
+        .collect();
+    assert_eq!(outcomes, ["completed"], "{task:#}");
+    let history = world.history(limited);
+    assert!(history.iter().any(|action| action == "held"), "{history:?}");
+}
+
+#[test]
+fn an_agent_that_is_paused_by_a_person_is_not_asked() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    world.assigner(&["pause", "--provider", "toy"]).succeeded();
+    let id = ask(&world, &[], "later");
+    stays(|| world.show(id)["status"].clone());
+    assert_eq!(world.show(id)["status"], "pending");
+    assert!(notes(&world).is_empty());
+    world.assigner(&["resume", "--provider", "toy"]).succeeded();
+    world.completed(id);
+}
+
+#[test]
+fn a_reply_continues_the_conversation() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let first = ask(&world, &["--label", "team=web"], "the first").to_string();
+    world.completed(first.parse().expect("a number"));
+    let reply = world.json(&["reply", &first, "and the second"]);
+    assert_eq!(reply["after"].to_string(), first, "{reply}");
+    let second = reply["id"].as_u64().expect("a number");
+    let task = world.completed(second);
+    assert_eq!(task["output"], "the answer to: and the second");
+    assert_eq!(
+        task["attempts"][0]["turn"]["conversation"], "c1",
+        "{task:#}"
+    );
+    assert_eq!(task["labels"], json!({"team": "web"}), "{task:#}");
+    // A reply to the reply goes on, too, and can be waited for.
+    let third = world.assigner(&["reply", &second.to_string(), "--wait", "the third"]);
+    third.succeeded();
+    assert_eq!(notes(&world), ["the first", "and the second", "the third"]);
+
+    let keys = world.assigner(&["reply", &first, "--key", "Enter"]);
+    assert!(keys.refused(2).stderr.contains("no terminal"));
+    let failed = ask(&world, &[], "ERROR").to_string();
+    world.settled(failed.parse().expect("a number"));
+    let refused = world.assigner(&["reply", &failed, "x"]).refused(1);
+    assert!(refused.stderr.contains("is failed"));
+    let nameless = ask(&world, &[], "NAMELESS");
+    world.completed(nameless);
+    let refused = world
+        .assigner(&["reply", &nameless.to_string(), "x"])
+        .refused(1);
+    assert!(refused.stderr.contains("no conversation"));
+}
+
+#[test]
+fn what_an_agent_tells_is_the_end() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let failed = ask(&world, &["--retries", "1"], "ERROR");
+    let task = world.settled(failed);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(2));
+    let error = task["error"].as_str().expect("an error");
+    assert!(error.starts_with("toy: refused"), "{error:?}");
+    let odd = ask(&world, &[], "ODD");
+    let task = world.settled(odd);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    // Without a response, all that was printed is kept as a part.
+    let silent = ask(&world, &[], "SILENT");
+    let task = world.settled(silent);
+    assert_eq!(task["response"], "partial (screen)", "{task:#}");
+    assert!(said(&world, silent).contains("no JSON at all"));
+}
+
+#[test]
+fn the_way_is_told() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let id = ask(&world, &[], "HOLD on");
+    world.until(id, "in_progress");
+    let waits = ask(&world, &[], "the next");
+    for id in [id, waits] {
+        let id = id.to_string();
+        let explained = world.json(&["explain", &id]);
+        assert_eq!(explained["way"], "headless", "{explained:#}");
+        let told = world.assigner(&["explain", &id]).succeeded().text();
+        let expected = "toy is asked without a terminal, by `sh ";
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(world.show(id.parse().expect("a number"))["kind"], "prompt");
+    }
+    let refused = world.assigner(&["reply", &id.to_string(), "x"]).refused(1);
+    assert!(refused.stderr.contains("is in_progress"));
+    let prompt = world.send(&["--provider", "toy", "--", "in a session"]);
+    let explained = world.json(&["explain", &prompt.to_string()]);
+    assert_eq!(explained["way"], "session", "{explained:#}");
+    let command = world.shell("true").to_string();
+    assert!(world.json(&["explain", &command])["way"].is_null());
+    lift(&world);
+    world.completed(waits);
+}
+
+#[test]
+fn the_configuration_names_agents_that_are_asked_so() {
+    let world = with_shells(&["one"]);
+    let config = world.path("home/.config/assigner/config.toml");
+    fs::write(config, "[agents]\nheadless = [\"toy\"]\n").expect("a file");
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let usual = world.send(&["--provider", "toy", "--", "as usual"]);
+    assert_eq!(world.completed(usual)["headless"], "toy");
+    // A task may say otherwise, in the same words of a batch and of an edit.
+    let no = ["--provider", "toy", "--no-headless", "--", "in a session"];
+    let no = world.send(&no);
+    assert!(world.show(no)["headless"].is_null());
+    let lines = "{\"content\": \"a\", \"provider\": \"toy\"}\n\
+                 {\"content\": \"b\", \"provider\": \"toy\", \"headless\": false}\n";
+    let sent = world.assigner_with_input(&["--json", "send", "--batch", "-"], lines.as_bytes());
+    let sent = sent.succeeded().json();
+    let ids: Vec<u64> = sent
+        .as_array()
+        .expect("tasks")
+        .iter()
+        .map(|task| task["id"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(world.completed(ids[0])["headless"], "toy");
+    assert!(world.show(ids[1])["headless"].is_null());
+    let edited = ids[1].to_string();
+    world
+        .assigner(&["edit", &edited, "--headless", "--provider", "toy"])
+        .succeeded();
+    world.completed(ids[1]);
+    world.assigner(&["pause", "one"]).succeeded();
+    let taken_back = ask(&world, &[], "taken back");
+    world
+        .assigner(&["edit", &taken_back.to_string(), "--no-headless"])
+        .succeeded();
+    let task = world.show(taken_back);
+    assert!(task["headless"].is_null(), "{task:#}");
+    assert_eq!(task["target_provider"], "toy", "{task:#}");
+    assert_eq!(task["kind"], "prompt");
+}
+
+/// Neither what is asked for nor what the agent names can be anything but what it is.
+#[test]
+fn nothing_that_is_said_is_run() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let prompt = "'; touch broken; $(touch broken) `touch broken` \\";
+    let id = ask(&world, &[], prompt);
+    world.settled(id);
+    assert_eq!(notes(&world), [prompt]);
+    assert!(!world.path("work/broken").exists());
+}
