@@ -61,6 +61,7 @@ fn settings() -> Vec<Row> {
         row!("engine", "prerequisite-timeout", "'15s'", file => file.engine.prerequisite_timeout, "600s", "15s"),
         row!("engine", "shell-integration", "false", file => file.engine.shell_integration, "true", "false"),
         row!("engine", "ask-variables", "false", file => file.engine.ask_variables, "true", "false"),
+        row!("agents", "headless", "['a']", file => file.agents.headless, "[]", "[\"a\"]"),
         row!("notify", "command", "'ring'", file => file.notify.command, "None", "Some(\"ring\")"),
         row!("notify", "bell", "true", file => file.notify.bell, "false", "true"),
     ]
@@ -107,7 +108,7 @@ fn every_setting_is_in_the_list() {
             .filter(|row| row.0 == table)
             .map(|row| row.1)
             .collect();
-        let tables = ["policy", "sessions", "engine", "notify", "pool"];
+        let tables = ["policy", "sessions", "engine", "agents", "notify", "pool"];
         assert!(known.len() > 1, "{error}");
         for key in known {
             let is_table = table.is_empty() && tables.contains(&key);

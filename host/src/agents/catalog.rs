@@ -180,7 +180,7 @@ mod tests {
         }
         names.sort();
         let expected = [
-            "aider", "claude", "codex", "comet", "gemini", "ollama", "opencode", "shell",
+            "aider", "claude", "codex", "comet", "gemini", "ollama", "opencode", "qwen", "shell",
         ];
         assert_eq!(names, expected);
     }

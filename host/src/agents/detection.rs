@@ -198,12 +198,12 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | attended | · | · | · | 2 | · |
     | unknown | · | · | · | · | 2 |
 
-    | gemini: 26 | idle | busy | waiting_input | attended | unknown |
+    | gemini: 32 | idle | busy | waiting_input | attended | unknown |
     |---|--:|--:|--:|--:|--:|
-    | idle | 6 | · | · | · | · |
-    | busy | · | 5 | · | · | · |
-    | waiting_input | · | · | 5 | · | · |
-    | attended | · | · | · | 8 | · |
+    | idle | 8 | · | · | · | · |
+    | busy | · | 6 | · | · | · |
+    | waiting_input | · | · | 7 | · | · |
+    | attended | · | · | · | 9 | · |
     | unknown | · | · | · | · | 2 |
 
     | ollama: 13 | idle | busy | waiting_input | attended | unknown |
@@ -221,6 +221,14 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | waiting_input | · | · | 2 | · | 1 |
     | attended | · | · | · | 9 | · |
     | unknown | · | · | · | · | 3 |
+
+    | qwen: 26 | idle | busy | waiting_input | attended | unknown |
+    |---|--:|--:|--:|--:|--:|
+    | idle | 8 | · | · | · | · |
+    | busy | · | 5 | · | · | · |
+    | waiting_input | · | · | 6 | · | · |
+    | attended | · | · | · | 6 | 1 |
+    | unknown | · | · | · | · | · |
 
     | shell: 7 | idle | busy | waiting_input | attended | unknown |
     |---|--:|--:|--:|--:|--:|
@@ -257,7 +265,7 @@ fn a_prompt_that_was_pasted_is_found_in_the_composer() {
         shot.screen.holds(profile, text)
     };
     let two = "a draft\nof two lines";
-    for agent in ["aider", "claude", "gemini", "opencode"] {
+    for agent in ["aider", "claude", "gemini", "opencode", "qwen"] {
         let name = format!("{agent}/attended-draft");
         assert!(holds(&name, two), "{name}");
         assert!(!holds(&name, "another"), "{name}");

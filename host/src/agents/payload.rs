@@ -4,9 +4,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use thiserror::Error;
 
-use super::profile::{Guard, PasteMode, Profile};
+use super::profile::{PasteMode, Profile, compile};
+use crate::model::headless;
 
 /// The longest line that a terminal in canonical mode passes on, without its newline. It silently
 /// drops the rest of a longer line.
@@ -60,7 +62,7 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
     };
     text.truncate(text.trim_end_matches('\n').len());
     for guard in &profile.paste.guard {
-        text = guarded(guard, &text);
+        text = guarded(&guard.pattern.0, &guard.prefix, &guard.suffix, &text);
     }
     let longest = match profile.paste.mode {
         PasteMode::Bracketed => profile.paste.longest,
@@ -75,19 +77,32 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
     Ok(text)
 }
 
-/// Puts the prefix and the suffix of a guard around each of its matches.
-fn guarded(guard: &Guard, text: &str) -> String {
+/// Returns the prompt as a headless agent reads it. Nothing has to be removed, because it comes from a
+/// file; guards are added so that the agent does not take it for one of its own commands.
+pub fn headless(spec: &headless::Spec, prompt: &str) -> String {
+    let mut text = prompt.to_owned();
+    for guard in &spec.guard {
+        // It compiled when its profile was read.
+        if let Ok(pattern) = compile(&guard.pattern) {
+            text = guarded(&pattern, &guard.prefix, &guard.suffix, &text);
+        }
+    }
+    text
+}
+
+/// Puts a prefix and a suffix around each match.
+fn guarded(pattern: &Regex, prefix: &str, suffix: &str, text: &str) -> String {
     let mut safe = String::new();
     let mut end = 0;
-    for found in guard.pattern.0.captures_iter(text) {
+    for found in pattern.captures_iter(text) {
         // A group marks the part of the match that counts.
         let Some(found) = found.get(1).or(found.get(0)) else {
             continue;
         };
         safe.push_str(&text[end..found.start()]);
-        safe.push_str(&guard.prefix);
+        safe.push_str(prefix);
         safe.push_str(found.as_str());
-        safe.push_str(&guard.suffix);
+        safe.push_str(suffix);
         end = found.end();
     }
     safe.push_str(&text[end..]);

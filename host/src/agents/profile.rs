@@ -318,7 +318,7 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-fn compile(text: &str) -> Result<Regex, String> {
+pub(super) fn compile(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text)
         .size_limit(REGEX_SIZE)
         .build()
@@ -423,6 +423,12 @@ impl Profile {
         }
         if self.state.tail == 0 || self.state.tail > 500 {
             return Err(("tail", "the number of lines is 1 to 500".to_owned()));
+        }
+        let guards = self.headless.iter().flat_map(|spec| &spec.guard);
+        for guard in guards {
+            if let Err(error) = compile(&guard.pattern) {
+                return Err(("[headless]", error.to_string().replace('\n', " ")));
+            }
         }
         if let Some(spec) = &self.transcript {
             let mut files = spec.files.clone();

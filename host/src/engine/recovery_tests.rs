@@ -154,6 +154,7 @@ impl Left {
             .write_job(
                 left.attempt,
                 &Plan {
+                    prompt: None,
                     command: &task.content,
                     integration: None,
                     shell: Shell::Bash,

@@ -39,6 +39,24 @@ pub struct Spec {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Field>,
+    /// What keeps a prompt from being taken for a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<Guard>,
+}
+
+/// What keeps a prompt from being taken for one of the agent's own commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Guard {
+    /// A regular expression for what would be a command. Every match counts; if the pattern has groups,
+    /// the first one is what the prefix and the suffix surround.
+    pub pattern: String,
+    /// What is put before it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// What is put after it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
 }
 
 /// Where to find a value in what an agent prints.

@@ -98,6 +98,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) task: &'a Task,
     /// What is run: the task's command, or the one that asks a headless agent.
     pub(crate) command: &'a str,
+    /// What a headless agent reads.
+    pub(crate) prompt: Option<&'a str>,
     /// The values of the task's secret variables.
     pub(crate) secrets: &'a BTreeMap<String, String>,
     pub(crate) keep: Keep<'a>,

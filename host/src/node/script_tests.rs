@@ -72,6 +72,7 @@ impl Job {
             .write_job(
                 AttemptId(7),
                 &Plan {
+                    prompt: None,
                     command: &task.content,
                     integration: None,
                     shell,
@@ -243,6 +244,7 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
             .write_job(
                 AttemptId(7),
                 &Plan {
+                    prompt: None,
                     command: "true",
                     integration: None,
                     shell,

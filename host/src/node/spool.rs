@@ -111,8 +111,8 @@ impl Spool {
             write_private(&files.prerequisite(index), &piece(prerequisite))?;
         }
         write_private(&files.command(), &piece(plan.command))?;
-        if task.metadata.headless.is_some() {
-            write_private(&files.prompt(), &task.content)?;
+        if let Some(prompt) = plan.prompt {
+            write_private(&files.prompt(), prompt)?;
             write_private(&files.response(), "")?;
         }
         if !plan.secrets.is_empty() {

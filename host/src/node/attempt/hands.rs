@@ -21,7 +21,7 @@ use super::record::Reader;
 use super::{Act, Brief, Done, Ending, Files, Leaves, Output, Scan, Shown, Unwritten, Wants};
 use crate::agents::Catalog;
 use crate::agents::transcript::Follower;
-use crate::agents::{Profile, Screen, fuse, screen};
+use crate::agents::{Profile, Screen, fuse, payload, screen};
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
@@ -203,10 +203,17 @@ impl<T: Tmux + 'static> Local<T> {
         });
         let headless = brief.task.metadata.headless.as_ref().map(|headless| {
             let words = headless.spec.words(brief.task.conversation.as_deref());
-            script::ask_headless(shell, &words, &self.spool.files(brief.attempt))
+            let files = self.spool.files(brief.attempt);
+            let command = script::ask_headless(shell, &words, &files);
+            (
+                command,
+                payload::headless(&headless.spec, &brief.task.content),
+            )
         });
+        let (command, prompt) = headless.unzip();
         let plan = Plan {
-            command: headless.as_deref().unwrap_or(&brief.task.content),
+            command: command.as_deref().unwrap_or(&brief.task.content),
+            prompt: prompt.as_deref(),
             shell,
             integration: integration.as_deref(),
             task: &brief.task,

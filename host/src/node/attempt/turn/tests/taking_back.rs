@@ -76,7 +76,7 @@ fn a_key_that_does_nothing_is_given_up() {
     run.after(1);
     assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
     // If the profile names no key, none is pressed.
-    let mut run = cancelled("gemini");
+    let mut run = cancelled("comet");
     run.after(100);
     assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
     // A dialog is in front of it, and no key is meant for that.
