@@ -162,7 +162,7 @@ fn a_report_from_a_pane_is_seen() {
     let said = world.diagnosed("toy", "waiting_input");
     let report = says(&said, "report");
     assert_eq!(report["says"], "waiting", "{said:#}");
-    assert_eq!(report["detail"], "told `blocked`: may I?");
+    assert_eq!(report["detail"], "reported `blocked`: may I?");
     assert!(report["age_seconds"].as_i64().is_some_and(|age| age < 60));
     assert_eq!(said["next"], "answer it in its pane");
     // A hook's input is read; a hostile message is shown, and not obeyed.
@@ -172,7 +172,7 @@ fn a_report_from_a_pane_is_seen() {
     pane.shows("\nreported");
     let text = world.assigner(&["doctor", "toy"]).succeeded().text();
     assert_harmless(&text);
-    assert!(text.contains("told `busy`: \\u{1b}]0;x"), "{text}");
+    assert!(text.contains("reported `busy`: \\u{1b}]0;x"), "{text}");
     let files = fs::metadata(world.data().join("spool/reports")).expect("the reports");
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&files.permissions()) & 0o777,
@@ -231,7 +231,7 @@ fn a_report_never_fails_and_says_nothing() {
     }
     assert_eq!(world.reported().len(), reported.len());
     let outside = world.assigner(&["report", "--state", "idle"]).succeeded();
-    assert!(outside.stderr.contains("no pane of tmux"), "{outside:?}");
+    assert!(outside.stderr.contains("not a tmux pane"), "{outside:?}");
 
     // The state is reported even if the message cannot be read or the configuration is wrong.
     let output = world.report(&["--state", "idle", "--message-file", "none"], b"");
@@ -282,7 +282,7 @@ fn profiles_are_listed_shown_and_checked() {
     world.has_profile("odd", "name = \"odd\"\n[recognise]\nprogram = [\"odd\"]\n");
     let listed = world.assigner(&["agents", "list"]).succeeded();
     assert_eq!(listed.stderr.lines().count(), 1, "{}", listed.stderr);
-    assert!(listed.stderr.contains("odd.toml` is wrong: line 3"));
+    assert!(listed.stderr.contains("odd.toml` is invalid: line 3"));
     let entries = world.json(&["agents", "list"]);
     let entries = entries.as_array().expect("a list");
     let entry = |name: &str| {
@@ -304,7 +304,7 @@ fn profiles_are_listed_shown_and_checked() {
     let file = |name: &str| text(&world.path(format!("home/.config/assigner/agents/{name}.toml")));
     let right = world.assigner(&["agents", "check", &file("toy")]);
     let right = right.succeeded().text();
-    assert!(right.contains("toy.toml is right: toy, an agent of tests"));
+    assert!(right.contains("toy.toml is valid: toy, an agent of tests"));
     for name in ["odd", "none"] {
         let args = ["agents", "check", &file(name)];
         let wrong = world.assigner(&args).refused(1);
@@ -416,7 +416,7 @@ fn an_answer_needs_somebody_who_asks() {
     let id = world.send(&["--provider", "toy", "anything"]).to_string();
     let refused = world.assigner(&["reply", &id, "yes"]).refused(1);
     assert!(
-        refused.stderr.contains("waits for no answer"),
+        refused.stderr.contains("is not waiting for an answer"),
         "{refused:?}"
     );
     world.assigner(&["reply", "99", "yes"]).refused(1);

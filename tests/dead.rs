@@ -152,13 +152,20 @@ fn a_command_says_which_directory_does_not_answer_and_ends() {
         let output = world.assigner(args).refused(1);
         assert!(began.elapsed() < SOON, "{args:?}: {:?}", began.elapsed());
         assert!(output.stderr.contains("dead"), "{}", output.stderr);
-        assert!(output.stderr.contains("no answer"), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("has not answered"),
+            "{}",
+            output.stderr
+        );
     }
     assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(2));
     assert_eq!(world.json(&["show", &other])["working_dir"], json!(null));
     // An existing task can still be explained, reassigned and ended.
     let explained = world.assigner(&["explain", &waiting]).succeeded();
-    assert!(explained.stderr.contains("no answer"), "{explained:?}");
+    assert!(
+        explained.stderr.contains("has not answered"),
+        "{explained:?}"
+    );
     world
         .assigner(&["reassign", &waiting, "--to", "x"])
         .succeeded();

@@ -54,7 +54,7 @@ fn a_line_that_holds_a_session_up_is_quoted_by_doctor_and_explain() {
         &[
             "echo draft",
             "typed by",
-            "daemon    attended: its shell says",
+            "daemon    attended: its shell reports",
             "Ctrl-C",
         ],
     );

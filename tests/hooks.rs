@@ -240,7 +240,7 @@ fn what_changed_while_the_question_stood_is_not_lost() {
     pane.shows("[y/N]");
     fs::write(&file, "{\"new\": true}").expect("settings");
     pane.line("y");
-    pane.shows("changed meanwhile");
+    pane.shows("changed in the meantime");
     assert_eq!(read(&file), "{\"new\": true}");
 }
 
@@ -384,10 +384,10 @@ fn what_are_no_settings_is_refused_and_left_alone() {
     let deep = "[".repeat(1 << 20);
     for (content, says) in [
         (&b"{\n  // mine\n  \"a\": 1\n}"[..], "line 2 has a comment"),
-        (b"{\"a\": 1,}", "line 1 is no JSON"),
-        (b"{\n\"a\": 1", "line 2 is no JSON"),
-        (b"[hooks]\nStop = 1", "line 1 is no JSON"),
-        (b"\n\n[1]", "line 3: the whole of it is not an object"),
+        (b"{\"a\": 1,}", "line 1 is not valid JSON"),
+        (b"{\n\"a\": 1", "line 2 is not valid JSON"),
+        (b"[hooks]\nStop = 1", "line 1 is not valid JSON"),
+        (b"\n\n[1]", "line 3: the top level is not an object"),
         (b"{\"hooks\": [1]}", "line 1: `hooks` is not an object"),
         (b"{\"hooks\":\n null}", "line 2: `hooks` is not an object"),
         (
@@ -396,10 +396,10 @@ fn what_are_no_settings_is_refused_and_left_alone() {
         ),
         (
             b"{\"hooks\": {},\n\"hooks\": {}}",
-            "line 2: `hooks` stands there a second time",
+            "line 2: `hooks` occurs a second time",
         ),
-        (b"{\"a\": \"\xff\"}", "no UTF-8"),
-        (deep.as_bytes(), "line 1 is no JSON"),
+        (b"{\"a\": \"\xff\"}", "not UTF-8"),
+        (deep.as_bytes(), "line 1 is not valid JSON"),
         (large.as_bytes(), "larger than 4 MiB"),
     ] {
         let file = world.has_settings("claude", content);

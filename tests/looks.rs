@@ -83,15 +83,15 @@ fn the_texts_of_one_state() {
     assert_snapshot!(text(&["explain", &prompt.to_string()]), @r"
     task 3 pending: a prompt goes to agents, never into a shell, and none of the 2 sessions is an agent; start an agent in a session, or send it with --shell if it is a command
     SESSION  STATUS  POINTS  WHY
-    api  idle  -  a prompt goes to agents, this is a shell
-    desk  idle  -  a prompt goes to agents, this is a shell
+    api  idle  -  a prompt goes to agents, but this is a shell
+    desk  idle  -  a prompt goes to agents, but this is a shell
     ");
     assert_snapshot!(text(&["history", &good.to_string()]), @r"
     TIME  EVENT  SESSION  CAUSE
     TIME  queued  -  by cli
     TIME  claimed  api  by policy default 0.1.0 with 100 points
     TIME  delivering  api  into pane %N
-    TIME  started  api  taken up by the shell
+    TIME  started  api  picked up by the shell
     TIME  completed  api  exit code 0
     ");
     assert_snapshot!(text(&["sessions"]), @r"

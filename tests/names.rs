@@ -218,7 +218,10 @@ fn a_name_is_awaited_and_then_bound() {
     let shown = world.show(task);
     assert_eq!(shown["target"]["state"], "awaited", "{shown:#}");
     let reason = world.reason(task);
-    assert!(reason.contains("there is none of that name"), "{reason}");
+    assert!(
+        reason.contains("there is no session with that name"),
+        "{reason}"
+    );
     let pane = world.session("new", Shell::Bash).format("#{pane_id}");
     eventually(|| match world.session_entry("new") {
         Some(entry) if entry["paused"] == true => Ok(()),

@@ -31,14 +31,14 @@ fn pool_of(command: &str, files: &[(&str, &str)]) {
     );
     eventually(|| {
         let doctor = world.json(&["doctor", "sh-1"]).to_string();
-        if doctor.contains("its shell tells of its line itself") {
+        if doctor.contains("its shell itself reports on its line") {
             Ok(())
         } else {
             Err(doctor)
         }
     });
     let history = world.json(&["history", &id.to_string()]).to_string();
-    assert!(history.contains("taken up by the shell"), "{history}");
+    assert!(history.contains("picked up by the shell"), "{history}");
 }
 
 /// No row of it matches a known prompt.

@@ -343,7 +343,7 @@ fn each_task_has_a_worktree_of_its_own() {
     world.has_sessions(&[]);
     let mut seats: Vec<String> = ids.iter().map(|id| world.seat(*id)).collect();
     for seat in &seats {
-        world.session_says(seat, "ended: it was for one task, and has had as many");
+        world.session_says(seat, "ended: it was for one task, which it has had");
         world.session_says(seat, "worktree_removed: ");
     }
     let log = fs::read_to_string(world.path("log")).expect("a log");
@@ -375,7 +375,7 @@ fn a_session_can_be_for_some_tasks() {
     world.completed(third);
     assert_eq!(world.seat(first), "toy-1");
     assert_eq!(world.seat(second), "toy-1");
-    world.session_says("toy-1", "ended: it was for 2 tasks, and has had as many");
+    world.session_says("toy-1", "ended: it was for 2 tasks, which it has had");
     let log = fs::read_to_string(world.path("log")).expect("a log");
     assert_eq!(log.lines().count(), 2, "{log}");
     assert_eq!(world.tmux_sessions().len(), 1);
@@ -396,7 +396,7 @@ fn a_session_that_has_had_its_task_stays_while_it_is_looked_at() {
         session["reason"].as_str().unwrap_or_default().to_owned()
     };
     eventually(|| match reason() {
-        said if said == "it was for one task, and is to be ended" => Ok(()),
+        said if said == "it was for one task and will be ended" => Ok(()),
         said => Err(said),
     });
     // It gets no other task, not even from a new daemon, and another session is started.
@@ -424,7 +424,7 @@ fn a_session_whose_task_waits_for_an_answer_is_not_ended() {
     world.assigner(&["cancel", &id.to_string()]).succeeded();
     world.until(id, "cancelled");
     world.has_sessions(&[]);
-    world.session_says("toy-1", "ended: it was for one task, and has had as many");
+    world.session_says("toy-1", "ended: it was for one task, which it has had");
 }
 
 #[test]
@@ -563,7 +563,7 @@ fn sessions_of_another_queue_are_left_alone() {
 #[test]
 fn mistakes_of_a_pool_are_told() {
     for (pool, what) in [
-        ("max = 0\n", "`max` is 1 to 64"),
+        ("max = 0\n", "`max` must be from 1 to 64"),
         ("tasks = 'one'\n", "expected u32"),
         ("directory = 'here'\n", "absolute"),
         ("directory = '/a'\nworktree = '/b'\n", "not both"),

@@ -53,7 +53,7 @@ fn a_prompt_goes_to_an_agent_in_its_repository() {
         "{said:#}"
     );
     assert!(
-        changes.contains(&format!("the prompt is for {api}, this works in {web}")),
+        changes.contains(&format!("the prompt is for {api}, but this works in {web}")),
         "{said:#}"
     );
     assert_eq!(world.show(id)["repository"], api.as_str());

@@ -334,7 +334,9 @@ fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
             eventually(|| {
                 let sessions = world.session_entry(seat.name()).unwrap_or_default();
                 let sessions = sessions.to_string();
-                if sessions.contains("its shell says") || sessions.contains("reads no new line") {
+                if sessions.contains("its shell reports")
+                    || sessions.contains("does not wait for a new line")
+                {
                     Ok(())
                 } else {
                     Err(sessions)

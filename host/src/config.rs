@@ -30,7 +30,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not TOML, or contains something unknown.
-    #[error("the configuration `{path}` is wrong{place}: {message}", path = path.display())]
+    #[error("the configuration `{path}` is invalid{place}: {message}", path = path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum ConfigError {
     NoHome,
     /// Shells and tmux must be given the paths of the jobs' files.
     #[error(
-        "the data directory {0:?} has a name that no shell can be told: use UTF-8 without control characters"
+        "the data directory {0:?} has a name that cannot be passed to a shell: use UTF-8 without control characters"
     )]
     DataDirectory(PathBuf),
 }
@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for Pools {
             .collect::<Result<_, _>>()
             .map_err(serde::de::Error::custom)?;
         if pools.len() > MOST_POOLS {
-            let message = format!("there can be {MOST_POOLS} pools at most");
+            let message = format!("there can be at most {MOST_POOLS} pools");
             return Err(serde::de::Error::custom(message));
         }
         for (index, pool) in pools.iter().enumerate() {
@@ -198,17 +198,17 @@ impl PoolSection {
             }
         }
         if !(1..=LARGEST_POOL).contains(&self.max) {
-            return wrong(&format!("`max` is 1 to {LARGEST_POOL}"));
+            return wrong(&format!("`max` must be from 1 to {LARGEST_POOL}"));
         }
         let stand = match (self.directory, self.worktree) {
-            (Some(_), Some(_)) => return wrong("it has a directory or a worktree, not both"),
+            (Some(_), Some(_)) => return wrong("it can have a directory or a worktree, not both"),
             (Some(directory), None) => Stand::Directory(directory),
             (None, Some(repository)) => Stand::Worktree(repository),
             (None, None) => Stand::Directory("~".into()),
         };
         let (Stand::Directory(path) | Stand::Worktree(path)) = &stand;
         let Some(path) = at_home(path) else {
-            return wrong("its directory is neither absolute nor begins with `~/`");
+            return wrong("its directory is not absolute and does not begin with `~/`");
         };
         let nameable = path
             .to_str()
@@ -870,12 +870,15 @@ mod tests {
             ("name = 'a'\ncommand = []", "empty"),
             ("name = 'a'\ncommand = \"a\\nb\"", "control character"),
             ("name = 'a'\ncommand = 'c'\nprovider = ''", "provider"),
-            ("name = 'a'\ncommand = 'c'\nmax = 65", "`max` is 1 to 64"),
+            (
+                "name = 'a'\ncommand = 'c'\nmax = 65",
+                "`max` must be from 1 to 64",
+            ),
             ("name = 'a'\ncommand = 'c'\ntasks = -1", "expected u32"),
             ("name = 'a'\ncommand = 'c'\ndirectory = 'd'", "absolute"),
             (
                 "name = 'a'\ncommand = 'c'\nenv = { 'b c' = '' }",
-                "begins with no digit",
+                "not begin with a digit",
             ),
             ("name = 'a'\ncommand = 'c'\nidle = '-1s'", "negative"),
             ("name = 'a'\ncommand = 'c'\nmay = 1", "may"),

@@ -26,7 +26,7 @@ pub enum CatalogError {
         source: std::io::Error,
     },
     /// It is invalid.
-    #[error("the profile `{path}` is wrong: {source}", path = path.display())]
+    #[error("the profile `{path}` is invalid: {source}", path = path.display())]
     Wrong {
         /// Its path.
         path: PathBuf,
@@ -69,7 +69,7 @@ impl Catalog {
             match read(&path) {
                 Ok(entry) if path.file_stem() != Some(entry.profile.name.as_ref()) => {
                     let message = format!(
-                        "it is called {:?}: call the file {}.toml",
+                        "its name is {:?}: rename the file to {}.toml",
                         entry.profile.name, entry.profile.name
                     );
                     problems.push(CatalogError::Wrong {
@@ -144,11 +144,11 @@ pub fn read(path: &Path) -> Result<Entry, CatalogError> {
     };
     let file = fs::metadata(path).map_err(unreadable)?;
     if !file.is_file() {
-        return Err(unreadable(std::io::Error::other("it is no file")));
+        return Err(unreadable(std::io::Error::other("it is not a file")));
     }
     if file.len() > LARGEST {
         return Err(unreadable(std::io::Error::other(
-            "it is larger than a profile can be (1 MiB)",
+            "it is larger than the limit of 1 MiB",
         )));
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
@@ -198,7 +198,7 @@ mod tests {
         assert!(
             problems[0]
                 .to_string()
-                .contains("odd.toml` is wrong: line 1")
+                .contains("odd.toml` is invalid: line 1")
         );
         let codex = catalog.get("codex").expect("there");
         assert!(codex.path.is_some());

@@ -64,7 +64,7 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
     match draft {
         Some(draft) if !draft.takes_input => (
             Says::Nothing,
-            "the cursor is not in the line that prompts are typed into".to_owned(),
+            "the cursor is not in the input line".to_owned(),
         ),
         Some(draft) if draft.empty => (Says::Idle, AT_PROMPT.to_owned()),
         Some(draft) => {
@@ -72,7 +72,7 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
             let shown: String = first.chars().take(60).collect();
             (
                 Says::Attended,
-                format!("a draft stands in its composer: {shown}"),
+                format!("its composer contains a draft: {shown}"),
             )
         }
         None => match tail.iter().find(|line| state.idle_screen.is_match(line)) {
@@ -83,7 +83,7 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
             ),
             None => (
                 Says::Nothing,
-                "its screen shows no line to type into that is known".to_owned(),
+                "its screen shows no known input line".to_owned(),
             ),
         },
     }
@@ -135,9 +135,9 @@ pub fn report(report: &Report) -> Signal {
     let first = message.lines().next().unwrap_or_default();
     let shown: String = first.chars().take(80).collect();
     let detail = if shown.is_empty() {
-        format!("told `{}`", report.state.name())
+        format!("reported `{}`", report.state.name())
     } else {
-        format!("told `{}`: {shown}", report.state.name())
+        format!("reported `{}`: {shown}", report.state.name())
     };
     Signal {
         source: Source::Report,
@@ -155,7 +155,7 @@ pub fn transcript(turn: &Turn) -> Option<Signal> {
                 How::Done => "its last turn has ended",
                 How::Interrupted => "its last turn was interrupted",
                 How::Failed { .. } => "its last turn ended in an error",
-                How::Limited { .. } => "its last turn came to a limit",
+                How::Limited { .. } => "its last turn reached a limit",
             };
             (Says::Idle, turn.ended.or(turn.last)?, how.to_owned())
         }
@@ -163,7 +163,7 @@ pub fn transcript(turn: &Turn) -> Option<Signal> {
         (None, None) => (
             Says::Busy,
             turn.last.or(turn.began)?,
-            "a turn has begun and not ended".to_owned(),
+            "a turn has begun and has not ended".to_owned(),
         ),
     };
     Some(Signal {

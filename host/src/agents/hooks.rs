@@ -116,7 +116,7 @@ impl Agent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
     /// It cannot be parsed.
-    #[error("line {line} is no JSON ({why}): mend it first")]
+    #[error("line {line} is not valid JSON ({why}): fix it first")]
     NotJson {
         /// The line.
         line: usize,
@@ -124,13 +124,13 @@ pub enum HookError {
         why: String,
     },
     /// It has comments, and it is not known whether the agent accepts them.
-    #[error("line {line} has a comment, which JSON does not know: take it out first")]
+    #[error("line {line} has a comment, which JSON does not allow: remove it first")]
     Comment {
         /// The line.
         line: usize,
     },
     /// Something in it is not what an agent accepts.
-    #[error("line {line}: {what} is not {wanted}: mend it first")]
+    #[error("line {line}: {what} is not {wanted}: fix it first")]
     Shape {
         /// The line.
         line: usize,
@@ -140,7 +140,7 @@ pub enum HookError {
         wanted: &'static str,
     },
     /// A name occurs twice, and agents read only one of the two.
-    #[error("line {line}: `{name}` stands there a second time: make one of the two")]
+    #[error("line {line}: `{name}` occurs a second time: merge the two")]
     Twice {
         /// The line of the second one.
         line: usize,
@@ -320,7 +320,7 @@ impl<'a> Settings<'a> {
         };
         let value = start..skip_value(text.as_bytes(), start);
         let root = Container::object(text, &value)
-            .ok_or_else(|| shape(start, "the whole of it", "an object"))?;
+            .ok_or_else(|| shape(start, "the top level", "an object"))?;
         root.once(text, "hooks")?;
         let hooks = match root.named("hooks") {
             None => None,
@@ -1028,47 +1028,51 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused_with_its_line() {
-        let comment = "has a comment, which JSON does not know: take it out first";
+        let comment = "has a comment, which JSON does not allow: remove it first";
         for (text, line, said) in [
             ("{\n  // mine\n}", 2, comment),
             ("{} /* mine */", 1, comment),
             (
                 "{\n\"a\": 1,\n}",
                 3,
-                "is no JSON (key must be a string): mend it first",
+                "is not valid JSON (key must be a string): fix it first",
             ),
             (
                 "{\"a\": 1",
                 1,
-                "is no JSON (EOF while parsing an object): mend it first",
+                "is not valid JSON (EOF while parsing an object): fix it first",
             ),
-            ("hooks = 1", 1, "is no JSON (expected value): mend it first"),
+            (
+                "hooks = 1",
+                1,
+                "is not valid JSON (expected value): fix it first",
+            ),
         ] {
             let error = install(text, Agent::Claude, &command).expect_err("refused");
             assert_eq!(error.to_string(), format!("line {line} {said}"));
             assert_eq!(remove(text), Err(error));
         }
         for (text, line, said) in [
-            ("\n[]", 2, "the whole of it is not an object: mend it first"),
+            ("\n[]", 2, "the top level is not an object: fix it first"),
             (
                 "{\n\"hooks\": []}",
                 2,
-                "`hooks` is not an object: mend it first",
+                "`hooks` is not an object: fix it first",
             ),
             (
                 "{\"hooks\": {\n\"Stop\": {}}}",
                 2,
-                "`Stop` is not a list: mend it first",
+                "`Stop` is not a list: fix it first",
             ),
             (
                 "{\"hooks\": {},\n\"hooks\": {}}",
                 2,
-                "`hooks` stands there a second time: make one of the two",
+                "`hooks` occurs a second time: merge the two",
             ),
             (
                 "{\"hooks\": {\"Stop\": [], \"St\\u006fp\": []}}",
                 1,
-                "`Stop` stands there a second time: make one of the two",
+                "`Stop` occurs a second time: merge the two",
             ),
         ] {
             let error = install(text, Agent::Claude, &command).expect_err("refused");

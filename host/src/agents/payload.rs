@@ -22,15 +22,17 @@ pub const LONGEST_LINE: usize = if cfg!(target_os = "macos") {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
     /// A control character other than tab and newline: it could end a bracketed paste.
-    #[error("the prompt holds the control character {0} at offset {1}: remove it")]
+    #[error("the prompt contains the control character {0} at offset {1}: remove it")]
     Control(String, usize),
     /// It is longer than the agent accepts.
     #[error(
-        "the prompt has {0} bytes, and {1} takes at most {2}: put it into a file and name that"
+        "the prompt has {0} bytes, but {1} takes at most {2}: put it into a file and refer to the file"
     )]
     TooLong(usize, String, usize),
     /// It has several lines, and the agent reads one.
-    #[error("the prompt has several lines, and {0} reads one: put it into a file and name that")]
+    #[error(
+        "the prompt has several lines, but {0} reads only one: put it into a file and refer to the file"
+    )]
     Lines(String),
 }
 

@@ -329,7 +329,7 @@ pub(super) fn compile(text: &str) -> Result<Regex, String> {
                 let message = error.to_string();
                 let last = message.lines().last().unwrap_or_default();
                 let what = last.trim().trim_start_matches("error: ");
-                format!("the pattern {text:?} is wrong: {what}")
+                format!("the pattern {text:?} is invalid: {what}")
             }
         })
 }
@@ -401,14 +401,13 @@ impl Profile {
             && ways.screen.is_empty()
             && ways.session.0.is_empty()
         {
-            let message = "no way to know the program: name it in `programs`".to_owned();
+            let message = "no way to recognise the program: list it in `programs`".to_owned();
             return Err(("[recognise]", message));
         }
         if let Some(composer) = &self.composer {
             let named = |name: Option<&str>| name == Some("draft");
             if !composer.line.0.capture_names().any(named) {
-                let message =
-                    "the pattern needs a group `(?P<draft>...)` for what stands in it".to_owned();
+                let message = "the pattern needs a group `(?P<draft>...)` for the draft".to_owned();
                 return Err(("line", message));
             }
         } else if self.state.idle_screen.is_empty() && !self.is_shell() && !self.only_recognises() {
@@ -418,11 +417,14 @@ impl Profile {
         }
         let key = |char: char| char.is_ascii_alphanumeric() || char == '-';
         if self.paste.submit.is_empty() || !self.paste.submit.chars().all(key) {
-            let message = format!("{:?} is no key as tmux names them", self.paste.submit);
+            let message = format!("{:?} is not a tmux key name", self.paste.submit);
             return Err(("submit", message));
         }
         if self.state.tail == 0 || self.state.tail > 500 {
-            return Err(("tail", "the number of lines is 1 to 500".to_owned()));
+            return Err((
+                "tail",
+                "the number of lines must be from 1 to 500".to_owned(),
+            ));
         }
         let guards = self.headless.iter().flat_map(|spec| &spec.guard);
         for guard in guards {
@@ -502,7 +504,7 @@ mod tests {
         let name = LEAST.replace("'mine'\n[", "'my own'\n[");
         assert!(refused(&name).starts_with("line 1: the name"));
         let blind = "name = 'x'\n[recognise]\n[composer]\nline = '(?P<draft>)'\n";
-        assert!(refused(blind).starts_with("line 2: no way to know the program"));
+        assert!(refused(blind).starts_with("line 2: no way to recognise the program"));
         let key = format!("{LEAST}[paste]\nsubmit = 'C-c; kill-server'\n");
         assert!(refused(&key).starts_with("line 7: "));
         let huge = LEAST.replace("(?P<draft>.*)", "(?P<draft>(\\w{900}){900})");

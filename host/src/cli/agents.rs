@@ -10,9 +10,10 @@ use super::{Context, ui};
 use crate::agents::Catalog;
 use crate::agents::catalog::{self, CatalogError, Entry};
 
-/// Shows the profiles of agents, and checks ones of your own.
+/// Shows the profiles of agents, and checks your own.
 ///
-/// A profile says how an agent is recognised, how its state is seen, and how it is given a prompt.
+/// A profile describes how an agent is recognised, how its state is seen, and how it is given a
+/// prompt.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -23,9 +24,9 @@ pub(super) struct Args {
 enum Command {
     /// Lists the profiles, in the order in which they are tried
     List,
-    /// Prints a profile as it is; written to a file it is the beginning of your own
+    /// Prints a profile; save it to a file to start your own
     Show(ShowArgs),
-    /// Says what is wrong with a profile; ends with 1 where something is
+    /// Checks a profile; exits with 1 if something is wrong
     Check(CheckArgs),
 }
 
@@ -146,7 +147,7 @@ fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
     let name = file.display().to_string();
     // Opening a pipe would block until there is a writer.
     let entry = match std::fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => Err(format!("`{name}` is no file")),
+        Ok(metadata) if !metadata.is_file() => Err(format!("`{name}` is not a file")),
         _ => catalog::read(file).map_err(|error| error.to_string()),
     };
     let ui = context.ui;
@@ -169,20 +170,20 @@ fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
     let known = ui::clean(&profile.summary);
     let comma = if known.is_empty() { "" } else { ", " };
     ui.line(&format!(
-        "{} is right: {}{comma}{known}",
+        "{} is valid: {}{comma}{known}",
         ui::clean(&name),
         profile.name
     ))?;
     if Catalog::built_in().get(&profile.name).is_some() {
         ui.line(&format!(
-            "  it takes the place of the built-in profile `{}`",
+            "  it replaces the built-in profile `{}`",
             profile.name
         ))?;
     }
     if file.parent() != Some(&context.config.profiles_dir) {
         let directory = context.config.profiles_dir.display().to_string();
         ui.line(&format!(
-            "  it is used once it stands in {}, as {}.toml",
+            "  it is used once you put it into {}, as {}.toml",
             ui::clean(&directory),
             profile.name
         ))?;

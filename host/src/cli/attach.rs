@@ -16,7 +16,7 @@ use crate::model::task::Task;
 use crate::store::{Manage, Sqlite, Store};
 use crate::tmux::{Socket, Tmux};
 
-/// Goes to the pane in which a task runs, or ran last: in tmux by switching there, elsewhere by
+/// Goes to the pane in which a task runs or last ran: in tmux by switching there, elsewhere by
 /// attaching to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

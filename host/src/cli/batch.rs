@@ -169,7 +169,7 @@ pub(super) fn read(
     }
     if tasks.is_empty() {
         return Err(Failure::usage(format!(
-            "{shown} holds no task: write a JSON object a line"
+            "{shown} contains no task: write one JSON object per line"
         )));
     }
     Ok(tasks)
@@ -196,7 +196,7 @@ impl Line {
                 let text = delay.text();
                 let delay = when::delay(&text).map_err(|why| format!("`delay` {text:?}: {why}"))?;
                 let then = Timestamp::now().checked_add(delay);
-                Some(then.map_err(|_| "`delay` is too far away".to_owned())?)
+                Some(then.map_err(|_| "`delay` is too far in the future".to_owned())?)
             }
             (None, Some(at)) => Some(when::time(&at, &Zoned::now())?),
             (None, None) => None,

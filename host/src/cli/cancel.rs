@@ -10,8 +10,8 @@ use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
 use crate::store::Store;
 
-/// Cancels tasks: a pending one at once, one that runs by interrupting its command. A prompt is taken
-/// from its agent, which is left to itself and may go on.
+/// Cancels tasks: a pending one at once, a running one by interrupting its command. If the task is
+/// a prompt, its agent is left alone and may continue.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The tasks' numbers
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             context.ui.line(&format!("task {id} cancelled"))?;
         } else if store.task(id)?.kind == Kind::Prompt {
             context.ui.line(&format!(
-                "task {id} is taken from its agent, which may go on: end its turn in the pane \
+                "task {id} is taken from its agent, which may continue: end its turn in the pane \
                  (`assigner attach {id}`)"
             ))?;
         } else if daemon {

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// What the job's marks hold
     #[arg(long)]
     nonce: String,
-    /// The last so many bytes are kept
+    /// How many bytes to keep, the last ones
     #[arg(long)]
     limit: u64,
     /// Where

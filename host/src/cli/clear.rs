@@ -12,13 +12,13 @@ use crate::store::Manage;
 
 /// Deletes tasks that have ended, with their output; what happened to them stays in the history.
 ///
-/// A task stays that another one follows which has not ended.
+/// A task stays as long as an unfinished task follows it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only tasks that ended longer ago than this, such as `7d` or `12h`; `0s`: all of them
+    /// Only tasks that ended longer ago than this, such as `7d` or `12h`; `0s` means all of them
     #[arg(long, value_name = "AGE", value_parser = when::age)]
     older_than: Option<Duration>,
-    /// Only tasks that ended so: completed, failed or cancelled; may be repeated [default:
+    /// Only tasks that ended this way: completed, failed or cancelled; may be repeated [default:
     /// completed and cancelled]
     #[arg(long = "status", value_name = "STATUS", value_parser = status)]
     statuses: Vec<Status>,

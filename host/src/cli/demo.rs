@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the queue is checked: faster than a person can see.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Shows the whole path in about ten seconds, on a tmux server of its own.
+/// Shows everything in one run of about ten seconds, on a tmux server of its own.
 ///
 /// It starts sessions in different directories, branches and environments, queues tasks with
 /// context, runs the daemon with the default policy, and removes everything at the end.

@@ -16,12 +16,12 @@ use crate::model::verdict::Obstacle;
 use crate::store::Manage;
 use crate::tmux::{self, Program, Server};
 
-/// Looks at a session and tells every signal of its state, how old each is, and the verdict.
+/// Shows every signal of a session's state with its age, and the verdict.
 ///
-/// Nothing is typed anywhere, and no daemon is needed.
+/// Nothing is typed into any pane, and no daemon is needed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it all are
+    /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it, all are
     /// listed
     session: Option<String>,
 }
@@ -132,14 +132,14 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "there is no session `{name}`, or its program has ended: `assigner doctor` shows \
-                 those there are"
+                "there is no session `{name}`, or its program has ended: `assigner doctor` lists \
+                 all sessions"
             ),
         ));
     }
     let shown = panes[..panes.len().min(10)].join(", ");
     Err(Failure::usage(format!(
-        "`{name}` has {} panes, name one of them: {shown}",
+        "`{name}` has {} panes: name one of {shown}",
         panes.len()
     )))
 }
@@ -200,9 +200,9 @@ fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
             None => "answer it in its pane".to_owned(),
         },
         Some(Obstacle::Mode) => "leave copy mode there: press `q` in the pane".to_owned(),
-        Some(Obstacle::InputOff) => format!("let input in again: `tmux select-pane -e -t {id}`"),
+        Some(Obstacle::InputOff) => format!("switch input on again: `tmux select-pane -e -t {id}`"),
         Some(Obstacle::Synchronized) => {
-            format!("end that: `tmux set-option -w -t {id} synchronize-panes off`")
+            format!("switch that off: `tmux set-option -w -t {id} synchronize-panes off`")
         }
         Some(Obstacle::Draft { .. }) => {
             line.unwrap_or_else(|| "submit the draft there, or delete it".to_owned())
@@ -210,11 +210,11 @@ fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
         Some(Obstacle::PersonTyping) => "type nothing there for a few seconds".to_owned(),
         Some(Obstacle::Unread { .. } | Obstacle::Contradiction { .. }) => match &found.provider {
             Some(name) if name == SHELL => line.unwrap_or_else(|| "look at its pane".to_owned()),
-            None => "write a profile for it: `assigner agents list` says where it belongs, \
+            None => "write a profile for it: `assigner agents list` shows where to put it, \
                      `assigner agents show codex` is an example"
                 .to_owned(),
             Some(name) => format!(
-                "look at its pane; where it is ready for a prompt, its profile does not know this \
+                "look at its pane; if it is ready for a prompt, its profile does not know this \
                  screen: `assigner agents show {name}`"
             ),
         },

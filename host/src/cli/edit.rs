@@ -13,7 +13,7 @@ use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
 use crate::store::{Edit, Manage, Secrets, Store};
 
-/// Changes a task that waits: what is named here, and nothing else.
+/// Changes a waiting task: only what you name here.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -23,7 +23,7 @@ pub(super) struct Args {
     content: Option<String>,
     #[command(flatten)]
     options: Options,
-    /// Takes back what was asked before; may be repeated
+    /// Unsets something that was asked for; may be repeated
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     unset: Vec<Unset>,
 }
@@ -123,7 +123,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let status = store.task(args.id)?.status;
     if status == Status::Failed {
         ui::warn(&format!(
-            "task {} has failed with what it follows: `assigner show {}` tells why",
+            "task {} has failed with a task that it follows: `assigner show {}` tells why",
             args.id, args.id
         ));
     }

@@ -133,7 +133,7 @@ impl Edited {
             return Err(Failure::new(
                 Exit::Failed,
                 format!(
-                    "{} has changed meanwhile; nothing was written, try again",
+                    "{} has changed in the meantime; nothing was written: try again",
                     self.name()
                 ),
             ));
@@ -166,7 +166,7 @@ impl From<io::Error> for Unread {
 fn content(file: &Path) -> Result<Option<String>, Unread> {
     // Checked first, because opening a pipe would block until there is a writer.
     match fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => return Err(Unread::Other("is no file")),
+        Ok(metadata) if !metadata.is_file() => return Err(Unread::Other("is not a file")),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -179,7 +179,7 @@ fn content(file: &Path) -> Result<Option<String>, Unread> {
         return Err(Unread::Other("is larger than 4 MiB"));
     }
     let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Unread::Other("is no UTF-8"))
+    text.map(Some).map_err(|_| Unread::Other("is not UTF-8"))
 }
 
 /// Asks on the terminal whether the file may be written.

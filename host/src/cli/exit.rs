@@ -36,7 +36,7 @@ Exit codes:
   1    the task or the operation failed
   2    the command line or the configuration is wrong
   3    tmux is missing, too old or does not answer
-  4    a daemon runs already, or none runs where one is needed
+  4    a daemon is already running, or none is running where one is needed
   5    the data directory or its database cannot be used
   6    the policy cannot be loaded
   124  `wait --timeout` ran out";

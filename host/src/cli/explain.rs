@@ -273,7 +273,7 @@ fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result
         ),
         (_, Some(error), _) => error.clone(),
         (Status::Completed, None, Some(session)) => format!("it ran in {session}"),
-        _ => "nothing is known of it".to_owned(),
+        _ => "nothing is known about it".to_owned(),
     };
     let ui = context.ui;
     if ui.json {

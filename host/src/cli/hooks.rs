@@ -12,10 +12,10 @@ use super::{Context, ui};
 use crate::agents::hooks::{self, Agent, HookError};
 use crate::agents::report::State;
 
-/// Lets agents report by themselves when they are busy, idle or blocked: adds hooks to their
-/// settings, shows them, or takes them out.
+/// Lets agents report when they are busy, idle or blocked: adds hooks to their settings, shows
+/// them, or removes them.
 ///
-/// What else stands in the settings stays as it is. The change is shown before it is made.
+/// Everything else in the settings stays as it is. The change is shown before it is made.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -24,9 +24,9 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Adds the hooks to an agent's settings; older ones of ours are replaced
+    /// Adds the hooks to an agent's settings; older hooks of assigner are replaced
     Install(ChangeArgs),
-    /// Takes the hooks out, and nothing else
+    /// Removes the hooks, and nothing else
     Remove(ChangeArgs),
     /// Prints the hooks, and whether they are installed
     Show(ShowArgs),
@@ -49,7 +49,7 @@ struct ChangeArgs {
 struct ShowArgs {
     /// The agent
     agent: Name,
-    /// Its settings, where they are not in the usual place
+    /// Its settings, if they are not in the usual place
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -111,7 +111,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         (false, _) => "not installed".to_owned(),
         (true, true) => "installed".to_owned(),
         (true, false) => format!(
-            "installed in another form: `assigner hooks install {}` brings this one",
+            "installed in another form: `assigner hooks install {}` installs this one",
             agent.name()
         ),
     };
@@ -148,17 +148,15 @@ fn edit(
         return Ok(Exit::Done);
     }
     let said = match (installs, changed) {
-        (true, true) => {
-            "the hooks are installed; agents that run take them up when they start anew"
-        }
-        (true, false) => "the hooks are installed already",
+        (true, true) => "the hooks are installed; running agents use them after a restart",
+        (true, false) => "the hooks are already installed",
         (false, true) => "the hooks are removed",
-        (false, false) => "no hooks of ours are there",
+        (false, false) => "assigner's hooks are not installed",
     };
     context.ui.line(&format!("{name}: {said}"))?;
     if installs && changed && agent == Agent::Codex {
         context.ui.line(
-            "codex runs new hooks only once you trust them: it asks at its start, or say `/hooks`",
+            "codex runs new hooks only once you trust them: it asks at its start, or type `/hooks`",
         )?;
     }
     Ok(Exit::Done)
@@ -187,7 +185,7 @@ fn command_line(context: &Context) -> Result<impl Fn(State) -> String, Failure> 
         let program = program.display();
         Failure::new(
             Exit::Failed,
-            format!("no hook can name `{program}`: move assigner to a path of plain characters"),
+            format!("a hook cannot contain the path `{program}`: move assigner to a path of plain characters"),
         )
     })?;
     let data_dir = &context.config.data_dir;
@@ -231,7 +229,9 @@ fn usual_place(agent: Agent) -> Result<PathBuf, Failure> {
     let directory = match named {
         Some(named) => PathBuf::from(named),
         None => etcetera::home_dir()
-            .map_err(|_| Failure::usage("there is no home directory: say `--file FILE`"))?
+            .map_err(|_| {
+                Failure::usage("there is no home directory: name the file with `--file FILE`")
+            })?
             .join(directory),
     };
     Ok(directory.join(file))

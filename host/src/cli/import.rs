@@ -10,8 +10,8 @@ use crate::store::Manage;
 
 /// Merges a database of the Python worker into this queue; the file stays as it is.
 ///
-/// Its tasks get new numbers. What was merged before is left out. One that was in flight there is
-/// uncertain here. Stop the worker first: else it goes on with the tasks that are pending.
+/// Its tasks get new numbers. Tasks that were merged before are skipped. A task that was in flight
+/// becomes uncertain. Stop the worker first, or it will run the pending tasks too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The database, such as `data/assigner/assigner.db`
@@ -26,12 +26,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     context.ui.line(&format!(
-        "{} tasks, {} sessions and {} rows of history imported; {} tasks were here already",
+        "{} tasks, {} sessions and {} rows of history imported; {} tasks were already here",
         imported.tasks, imported.sessions, imported.history, imported.skipped
     ))?;
     if imported.uncertain > 0 {
         context.ui.line(&format!(
-            "{} were in flight and are uncertain: `assigner list --status uncertain` shows them, `assigner resolve` moves them on",
+            "{} were in flight and are uncertain: `assigner list --status uncertain` shows them, `assigner resolve` settles them",
             imported.uncertain
         ))?;
     }

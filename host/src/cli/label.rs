@@ -11,15 +11,16 @@ use crate::engine::said;
 use crate::model::naming::found;
 use crate::store::{Manage, Store, present};
 
-/// Sets, removes or shows labels of a session.
+/// Sets, removes or shows the labels of a session.
 ///
-/// They belong to its pane and follow it, whatever it is called; they end with it. A name that no
-/// session has yet is that of the first tmux session that is called so, with all its panes.
+/// Labels belong to the session's pane: they stay when the session is renamed, and end with the
+/// pane. A name that no session has yet will mean the first tmux session with that name, with all its
+/// panes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The session's name
     session: String,
-    /// Labels to set; without any they are shown
+    /// Labels to set; without any, the labels are shown
     #[arg(value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// A label to remove; may be repeated

@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// Only tasks with this label; may be repeated
     #[arg(short = 'l', long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// At most so many, the newest; 0: all
+    /// At most this many, the newest; 0 means all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -78,7 +78,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             .line(if labels.is_empty() && args.statuses.is_empty() {
                 "no tasks: queue one with `assigner send \"make test\" --shell`"
             } else {
-                "no task is like that: `assigner list` shows all"
+                "no task matches: `assigner list` shows all"
             })?;
         return Ok(Exit::Done);
     }

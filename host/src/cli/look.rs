@@ -56,7 +56,7 @@ pub(super) fn place(path: &Path) -> Result<Place, Failure> {
         Ok(None) => Err(Failure::new(
             Exit::Failed,
             format!(
-                "the directory `{shown}` has given no answer for {} s: is its file system there?",
+                "the directory `{shown}` has not answered for {} s: is its file system there?",
                 WITHIN.as_secs()
             ),
         )),

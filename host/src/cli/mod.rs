@@ -78,7 +78,7 @@ struct Global {
     /// The configuration [default: $XDG_CONFIG_HOME/assigner/config.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "ASSIGNER_CONFIG")]
     config: Option<PathBuf>,
-    /// Says more about what is done; twice: everything
+    /// Prints more details; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Prints JSON for scripts

@@ -15,7 +15,7 @@ use crate::store::{Output, Secrets, Store, mask};
 pub(super) struct Args {
     /// The task's number
     id: TaskId,
-    /// Every byte on a terminal too: what a task printed is then obeyed by it
+    /// Prints every byte, even on a terminal, which will obey control sequences
     #[arg(long)]
     raw: bool,
 }

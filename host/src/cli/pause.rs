@@ -9,17 +9,18 @@ use crate::engine::said;
 use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
 use crate::store::{Manage, Pause, PauseRow, SessionRow, Store, present};
 
-/// Lets sessions take no new tasks; what runs there goes on.
+/// Keeps sessions from taking new tasks; running tasks continue.
 ///
-/// A pause belongs to the session's pane and follows it, whatever it is called; it ends with it. The
-/// name of a tmux session with several panes pauses all of them, also those that are added later.
+/// A pause belongs to the session's pane: it stays when the session is renamed, and ends with the
+/// pane. The name of a tmux session with several panes pauses all of them, including those that are
+/// added later.
 #[derive(Debug, clap::Args)]
 pub(super) struct PauseArgs {
     #[command(flatten)]
     what: What,
 }
 
-/// Lets sessions take tasks again that were paused.
+/// Lets paused sessions take tasks again.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
@@ -80,7 +81,7 @@ pub(super) fn in_words(pause: &PauseRow, rows: &[SessionRow]) -> String {
     };
     let name = said.name.as_str();
     match whereabouts(present(rows), said) {
-        Whereabouts::Here(now) if now != name => format!("session {now} (said of {name})"),
+        Whereabouts::Here(now) if now != name => format!("session {now} (given as {name})"),
         Whereabouts::Here(_) | Whereabouts::Awaited => pause.to_string(),
         Whereabouts::Gone => format!("session {}, which is gone,", said.in_full()),
     }
@@ -102,7 +103,7 @@ fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
     if paused {
         for said in sessions.iter().filter(|said| said.meaning.is_none()) {
             ui::warn(&format!(
-                "warning: no session `{said}` was seen yet; it is paused when there is one"
+                "warning: no session `{said}` has been seen yet; it will be paused when there is one"
             ));
         }
     }

@@ -11,8 +11,7 @@ use crate::model::task::{Kind, Status};
 use crate::store::{Manage, Store};
 
 /// Gives a task to another session: one that waits, one that runs (its command is interrupted; an
-/// agent is left to itself, and may go on), or
-/// one that failed or was cancelled (it is queued again).
+/// agent is left alone and may continue), or one that failed or was cancelled (it is queued again).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -48,12 +47,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         format!("task {} is for {place}", args.id)
     } else if store.task(args.id)?.kind == Kind::Prompt {
         format!(
-            "task {} is taken from its agent, which may go on, and is for {place} then",
+            "task {} is taken from its agent, which may continue, and is then for {place}",
             args.id
         )
     } else {
         format!(
-            "task {} is being interrupted, and is for {place} then",
+            "task {} is being interrupted, and is then for {place}",
             args.id
         )
     };

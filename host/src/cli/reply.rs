@@ -31,8 +31,8 @@ pub(super) struct Args {
     /// A key to press instead, as tmux names it: `Enter`, `Down`, `y`; may be repeated
     #[arg(long = "key", value_name = "KEY", value_parser = key)]
     keys: Vec<String>,
-    /// Waits until the task goes on, or is settled; ends with 1 where the answer was not given, or
-    /// the task did not complete
+    /// Waits until the task continues or is settled; exits with 1 if the answer could not be
+    /// delivered, or the task did not complete
     #[arg(long)]
     wait: bool,
 }
@@ -170,7 +170,7 @@ fn words(given: &str) -> Result<String, Failure> {
     }
     if text.len() > MAX_CONTENT {
         return Err(Failure::usage(format!(
-            "the answer has more than {MAX_CONTENT} bytes: put it into a file and name that"
+            "the answer has more than {MAX_CONTENT} bytes: put it into a file and refer to the file"
         )));
     }
     payload::check(&text).map_err(|unfit| {
@@ -218,8 +218,8 @@ fn key(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(
-            "it may be a letter or digit, Enter, Escape, Tab, Space, Up, Down, Left, Right, and \
-             others that tmux names so, with C- or M- before it"
+            "it may be a letter, a digit, Enter, Escape, Tab, Space, Up, Down, Left, Right, or \
+             another key name of tmux, with C- or M- before it"
                 .to_owned(),
         )
     }

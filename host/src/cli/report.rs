@@ -23,22 +23,22 @@ use super::{Global, ui};
 use crate::agents::report::{LONGEST_MESSAGE, Report, Reports, State, own_pane, shortened};
 use crate::config::Config;
 
-/// Tells what a program in a tmux pane is doing; for hooks of agents, and for scripts.
+/// Reports what a program in a tmux pane is doing; for hooks of agents, and for scripts.
 ///
 /// It is called in the pane, takes a few milliseconds, and never fails.
 // Every value is read leniently here: clap would exit with 2, which stops some agents.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What it does: `idle`, `busy`, `blocked` (it waits for a person) or `done`
+    /// What it is doing: `idle`, `busy`, `blocked` (it waits for a person) or `done`
     #[arg(long, value_name = "STATE")]
     state: Option<OsString>,
-    /// The task that it is about, where that is known
+    /// The task that the report is about, if known
     #[arg(long, value_name = "ID")]
     task: Option<OsString>,
-    /// What it adds: a question, or with `done` the response
+    /// A message: a question, or (with `done`) the response
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     message: Option<OsString>,
-    /// The same from a file; `-`: from standard input
+    /// The same from a file; `-` reads it from standard input
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     message_file: Option<PathBuf>,
     /// Reads what agents hand to their hooks: a JSON object on standard input
@@ -85,7 +85,7 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
     let state = state(args.state.as_deref())?;
     let variable = |name| std::env::var(name).unwrap_or_default();
     let (server_pid, pane) = own_pane(&variable("TMUX"), &variable("TMUX_PANE"))
-        .ok_or("this is no pane of tmux (TMUX and TMUX_PANE do not name one)")?;
+        .ok_or("this is not a tmux pane (TMUX and TMUX_PANE do not name one)")?;
     let data_dir = data_dir(global)?;
     let handed = args.hook.then(handed).flatten().unwrap_or_default();
     let message = message(args, &handed, state).unwrap_or_else(|why| {
@@ -120,13 +120,13 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
 
 fn state(named: Option<&OsStr>) -> Result<State, String> {
     const ALL: [State; 4] = [State::Idle, State::Busy, State::Blocked, State::Done];
-    let hint = "say --state idle, busy, blocked or done";
+    let hint = "use --state idle, busy, blocked or done";
     let Some(named) = named else {
         return Err(hint.to_owned());
     };
     ALL.into_iter()
         .find(|state| named == state.name())
-        .ok_or_else(|| format!("`{}` is no state: {hint}", named.display()))
+        .ok_or_else(|| format!("`{}` is not a state: {hint}", named.display()))
 }
 
 /// Where the daemon looks for reports, even if the configuration is wrong: that is not this agent's
@@ -134,7 +134,7 @@ fn state(named: Option<&OsStr>) -> Result<State, String> {
 fn data_dir(global: &Global) -> Result<PathBuf, String> {
     if let Some(named) = &global.data_dir {
         return std::path::absolute(named)
-            .map_err(|error| format!("`{}` is no directory: {error}", named.display()));
+            .map_err(|error| format!("`{}` is not a directory: {error}", named.display()));
     }
     Config::load(global.config.as_deref(), None, None).map_or_else(
         |wrong| {
@@ -167,7 +167,7 @@ fn from_file(file: &Path) -> io::Result<String> {
     } else {
         // Opening a pipe would block until there is a writer.
         if !fs::metadata(file)?.is_file() {
-            return Err(io::Error::other("it is no file"));
+            return Err(io::Error::other("it is not a file"));
         }
         File::open(file)?.take(most).read_to_end(&mut bytes)?;
     }

@@ -10,10 +10,10 @@ use crate::model::ids::TaskId;
 use crate::model::task::{Event, Status};
 use crate::store::{Answer, Manage, Sqlite, Store};
 
-/// Says what became of a task whose delivery could not be established, or takes what an agent said
-/// that asks something as its response (`--done`).
+/// Settles a task whose delivery could not be established, or accepts what a waiting agent said as
+/// the response (`--done`).
 ///
-/// Such a task is never sent again by itself: it might run twice.
+/// Such a task is never sent again automatically: it might run twice.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("verdict").required(true))]
 pub(super) struct Args {
@@ -64,7 +64,7 @@ fn accept(context: &Context, store: &mut Sqlite, id: TaskId) -> Result<Exit, Fai
             .json(&json!({"id": id, "status": Status::WaitingInput}))?;
     } else {
         context.ui.line(&format!(
-            "task {id}: what its agent has said is taken as done"
+            "task {id}: its agent's answer is accepted as the response"
         ))?;
     }
     Ok(Exit::Done)

@@ -11,10 +11,10 @@ use crate::model::ids::TaskId;
 use crate::model::task::Status;
 use crate::store::{Manage, Secrets, Sqlite, Store};
 
-/// Queues failed or cancelled tasks again; their tries are counted anew.
+/// Queues failed or cancelled tasks again; their count of tries starts again.
 ///
-/// The values of secret variables are taken from the environment once more: they were deleted when
-/// the task ended.
+/// The values of secret variables are taken from the environment again: they were deleted when the
+/// task ended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The tasks' numbers
@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Every task that has failed
     #[arg(long, conflicts_with = "ids")]
     all_failed: bool,
-    /// Runs them also where a task that they follow did not complete
+    /// Runs them even if a task that they follow did not complete
     #[arg(long, conflicts_with = "all_failed")]
     release: bool,
 }

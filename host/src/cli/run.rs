@@ -16,27 +16,27 @@ use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutco
 
 /// Watches the sessions and runs the tasks, until it is stopped.
 ///
-/// One daemon runs for a data directory. Jobs that run when it stops go on, and the next start
-/// takes them up.
+/// One daemon runs for a data directory. Running jobs continue when it stops, and the next start
+/// picks them up.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The policy: a component's path, a name in the policies directory, or `default.wasm`
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
-    /// A setting for the policy, over those of the configuration; VALUE as JSON, or text
+    /// A setting for the policy, overriding the configuration; VALUE as JSON, or text
     #[arg(long, value_name = "KEY=VALUE", value_parser = config::setting)]
     policy_set: Vec<(String, Value)>,
     /// Keeps every round for `assigner policy replay`
     #[arg(long)]
     record: bool,
-    /// A policy that decides beside the live one and is not heeded: `assigner policy shadow` shows
+    /// A policy that is asked beside the live one, without effect: `assigner policy shadow` shows
     /// what it would have done
     #[arg(long, value_name = "FILE")]
     shadow: Option<String>,
     /// A setting for the shadow; VALUE as JSON, or text
     #[arg(long, value_name = "KEY=VALUE", value_parser = config::setting, requires = "shadow")]
     shadow_set: Vec<(String, Value)>,
-    /// Ends when nothing is pending or runs: with 1 if a task failed
+    /// Exits when no task is pending or running: with 1 if a task failed
     #[arg(long)]
     once: bool,
 }

@@ -17,7 +17,7 @@ use crate::store::{Secrets, Store, StoreError};
 
 /// Queues a task.
 ///
-/// With --shell it is a command line that runs in a shell. Without, it is a prompt for an agent,
+/// With --shell, it is a command line that runs in a shell. Without, it is a prompt for an agent,
 /// which never goes into a shell.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,8 +26,8 @@ pub(super) struct Args {
     content: Option<String>,
     #[command(flatten)]
     options: Options,
-    /// Queues a task for each line of this file, a JSON object with the names of these options;
-    /// all of them or none. `-` reads standard input
+    /// Queues a task for each line of this file, a JSON object with the names of these options; all
+    /// of them or none. `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "Options"])]
     batch: Option<PathBuf>,
 }
@@ -39,15 +39,15 @@ pub(super) struct Options {
     /// Runs it as a command in a shell
     #[arg(long)]
     pub(super) shell: bool,
-    /// Asks the agent of --provider in a shell, without a terminal of its own: for those whose profile
-    /// says how
+    /// Asks the agent of --provider in a shell, without a terminal of its own: for agents whose
+    /// profile says how
     #[arg(long, overrides_with = "no_headless")]
     headless: bool,
-    /// Asks the agent in its session, also where `headless` in the configuration names it
+    /// Asks the agent in its session, even if the configuration lists it under `headless`
     #[arg(long, overrides_with = "headless")]
     no_headless: bool,
 
-    /// The directory it is for; the session is brought there
+    /// The directory it is for; the session changes to it
     #[arg(
         short = 'w',
         long,
@@ -56,8 +56,8 @@ pub(super) struct Options {
         help_heading = "Context"
     )]
     working_dir: Option<PathBuf>,
-    /// Lets an agent take the prompt that works in another repository: it is told the directory. Without
-    /// -w, no directory is asked for
+    /// Lets an agent in another repository take the prompt, with a note that names the directory.
+    /// Without -w, the prompt is for no directory
     #[arg(long, help_heading = "Context")]
     anywhere: bool,
     /// The git branch it prefers
@@ -69,7 +69,7 @@ pub(super) struct Options {
         help_heading = "Context"
     )]
     branch: Option<String>,
-    /// Makes the branch a condition: it is looked at before the task starts
+    /// Makes the branch a condition: it is checked before the task starts
     #[arg(long, help_heading = "Context")]
     require_branch: bool,
     /// A variable to export before it runs; may be repeated
@@ -80,13 +80,14 @@ pub(super) struct Options {
         help_heading = "Context"
     )]
     env: Vec<String>,
-    /// A variable whose value is taken from here and shown nowhere; undone after the task
+    /// A variable whose value is taken from this environment and shown nowhere; undone after the
+    /// task
     #[arg(long, value_name = "NAME", help_heading = "Context")]
     secret_env: Vec<String>,
-    /// Undoes after the task whatever it changed of the environment
+    /// Undoes the task's changes to the environment when it ends
     #[arg(long, help_heading = "Context")]
     isolate_env: bool,
-    /// A command that must succeed first; may be repeated, they run in order
+    /// A command that must succeed first; may be repeated, and they run in order
     #[arg(long = "prereq", value_name = "COMMAND", help_heading = "Context")]
     prerequisites: Vec<String>,
     /// Ends a prerequisite after this time, in whole seconds [default: 10m, see the configuration]
@@ -101,13 +102,13 @@ pub(super) struct Options {
     /// The only session that may run it
     #[arg(long, value_name = "SESSION", help_heading = "Selection")]
     target: Option<String>,
-    /// Lets others run it while that session cannot
+    /// Lets other sessions run it while that one cannot
     #[arg(long, help_heading = "Selection")]
     target_fallback: bool,
     /// The kind of session that may run it: `shell`, or an agent's name
     #[arg(long, value_name = "NAME", help_heading = "Selection")]
     provider: Option<String>,
-    /// The kinds that may, the preferred ones first
+    /// The kinds of session that may run it, the preferred ones first
     #[arg(
         long,
         value_name = "NAME,...",
@@ -115,7 +116,7 @@ pub(super) struct Options {
         help_heading = "Selection"
     )]
     providers: Vec<String>,
-    /// The kinds that come behind those
+    /// The kinds to try after those
     #[arg(
         long,
         value_name = "NAME,...",
@@ -123,13 +124,13 @@ pub(super) struct Options {
         help_heading = "Selection"
     )]
     fallback: Vec<String>,
-    /// Lets every kind run it, behind those that are named
+    /// Lets every kind run it, after the named ones
     #[arg(long, help_heading = "Selection")]
     allow_fallback: bool,
     /// Lets any session run it, whatever its directory, branch and environment
     #[arg(long, help_heading = "Selection")]
     no_context_match: bool,
-    /// What it is known by to policies and people; may be repeated
+    /// A label for policies and people; may be repeated
     #[arg(
         short = 'l',
         long = "label",
@@ -162,7 +163,7 @@ pub(super) struct Options {
         help_heading = "Order and time"
     )]
     after: Vec<TaskId>,
-    /// What becomes of it when such a task fails or is cancelled [default: fail]
+    /// What happens to it when such a task fails or is cancelled [default: fail]
     #[arg(long, value_name = "WHAT", value_enum, help_heading = "Order and time")]
     if_parent_fails: Option<IfFails>,
     /// Waits this long before it may start, such as `90s`; a bare number is minutes
@@ -182,7 +183,7 @@ pub(super) struct Options {
         help_heading = "Order and time"
     )]
     at: Option<Timestamp>,
-    /// How often it is tried again after it failed [default: 0]
+    /// How often it is tried again after it fails [default: 0]
     #[arg(long, value_name = "N", help_heading = "Order and time")]
     retries: Option<u32>,
     /// Ends its command after this time, such as `90s` or `1h 30m`, in whole seconds; a bare number
@@ -201,7 +202,7 @@ pub(super) struct Options {
 enum IfFails {
     /// It fails as well
     Fail,
-    /// It runs all the same
+    /// It runs anyway
     Release,
 }
 
@@ -257,7 +258,7 @@ fn delay(text: &str) -> Result<Timestamp, String> {
     let delay = when::delay(text)?;
     Timestamp::now()
         .checked_add(delay)
-        .map_err(|_| "this is too far away".to_owned())
+        .map_err(|_| "this is too far in the future".to_owned())
 }
 
 fn at(text: &str) -> Result<Timestamp, String> {

@@ -13,7 +13,7 @@ use crate::store::Manage;
 pub(super) struct Args {
     /// The session's name
     name: String,
-    /// At most so many rows of its history, the newest
+    /// At most this many rows of its history, the newest
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     limit: usize,
 }

@@ -13,16 +13,16 @@ use crate::engine::explain::variables;
 use crate::model::session::Activity;
 use crate::store::{SessionRow, Store};
 
-/// Lists the sessions: what they do, where they stand, and what they run.
+/// Lists the sessions: their state, their directory, and what they run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Those that have ended as well
+    /// Also those that have ended
     #[arg(short, long)]
     all: bool,
     /// Only those with this variable, or with this value of it; may be repeated
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// Only those that stand in this directory
+    /// Only those in this directory
     #[arg(short = 'w', long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Or below it
@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         context.ui.line(if filter.is_open() {
             "no sessions: start one with `tmux new-session`, and `assigner run` to watch it"
         } else {
-            "no session is like that: `assigner sessions` shows all"
+            "no session matches: `assigner sessions` shows all"
         })?;
         return Ok(Exit::Done);
     }

@@ -12,11 +12,10 @@ use super::{Context, ui};
 use crate::model::session::Shell;
 use crate::node::shell::Shells;
 
-/// Has shells tell by themselves when they wait at an empty prompt: adds a line to what a shell reads at
-/// its start, or takes it out.
+/// Makes shells report when they wait at an empty prompt: adds a line to a shell's startup file, or
+/// removes it.
 ///
-/// A shell that does not tell is taught it by the first job that it runs. The change is shown before it is
-/// made.
+/// Other shells learn it with the first job that they run. The change is shown before it is made.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -27,7 +26,7 @@ pub(super) struct Args {
 enum Command {
     /// Adds the line
     Install(ChangeArgs),
-    /// Takes the line out, and nothing else
+    /// Removes the line, and nothing else
     Remove(ChangeArgs),
 }
 
@@ -35,7 +34,7 @@ enum Command {
 struct ChangeArgs {
     /// The shell [default: that of `SHELL`]
     shell: Option<Name>,
-    /// What it reads at its start [default: ~/.bashrc, ~/.zshrc or where `ZDOTDIR` says,
+    /// Its startup file [default: ~/.bashrc, ~/.zshrc or where `ZDOTDIR` says,
     /// ~/.config/fish/config.fish]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -44,10 +43,10 @@ struct ChangeArgs {
     yes: bool,
 }
 
-/// Prints what a shell loads to tell when it waits at an empty prompt.
+/// Prints the code with which a shell reports that it waits at an empty prompt.
 ///
-/// `eval "$(assigner shell-init bash)"` has a shell that runs load it; in fish it is
-/// `assigner shell-init fish | source`. `assigner shell install` does so in each new shell.
+/// `eval "$(assigner shell-init bash)"` makes a running shell load it; in fish, use `assigner
+/// shell-init fish | source`. `assigner shell install` does this in each new shell.
 #[derive(Debug, clap::Args)]
 pub(super) struct InitArgs {
     /// The shell
@@ -82,7 +81,7 @@ const END: &str = "# <<< assigner <<<";
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let shell = Shell::from(args.shell);
     let unusable = |error: std::io::Error| {
-        let why = format!("shells have no place to tell: {error}");
+        let why = format!("shells have no place for their reports: {error}");
         Failure::new(Exit::Failed, why)
     };
     let text = Shells::open().map_err(unusable)?.integration(shell);
@@ -135,11 +134,11 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
     }
     let said = match (installs, changed) {
         (true, true) => "the line is installed; shells that start from now on load it",
-        (true, false) => "the line is installed already",
+        (true, false) => "the line is already installed",
         (false, true) => {
-            "the line is removed; shells that have loaded it go on telling until they end"
+            "the line is removed; shells that have loaded it continue to report until they end"
         }
-        (false, false) => "no line of ours is there",
+        (false, false) => "assigner's line is not installed",
     };
     let name = ui::clean(&file.name());
     context.ui.line(&format!("{name}: {said}"))?;
@@ -153,7 +152,7 @@ fn of_this_person() -> Result<Shell, Failure> {
     let shell = name.and_then(|name| Shell::from_program(name.to_str()?));
     shell
         .filter(|shell| *shell != Shell::Dash)
-        .ok_or_else(|| Failure::usage("`SHELL` names none that can tell: say bash, zsh or fish"))
+        .ok_or_else(|| Failure::usage("`SHELL` names no supported shell: name bash, zsh or fish"))
 }
 
 /// Returns the startup file of a shell.
@@ -163,7 +162,8 @@ fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
         value.map(PathBuf::from)
     };
     let home = || {
-        let none = |_| Failure::usage("there is no home directory: say `--file FILE`");
+        let none =
+            |_| Failure::usage("there is no home directory: name the file with `--file FILE`");
         etcetera::home_dir().map_err(none)
     };
     Ok(match shell {
@@ -182,7 +182,8 @@ fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
 fn block(shell: Shell) -> Result<String, Failure> {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(quoted).ok_or_else(|| {
-        let why = "no line can name where assigner is: move it to a path of plain characters";
+        let why =
+            "the line cannot contain the path of assigner: move it to a path of plain characters";
         Failure::new(Exit::Failed, why)
     })?;
     let name = shell.name();
@@ -230,7 +231,7 @@ fn with_block(text: &str, block: &str) -> Result<String, String> {
             Ok(format!("{before}{block}{after}"))
         }
         _ => Err(format!(
-            "`{BEGIN}` and `{END}` do not stand there once each, one after the other: take them out first"
+            "`{BEGIN}` and `{END}` must occur once each, in this order: remove them first"
         )),
     }
 }

@@ -12,7 +12,7 @@ use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
 use crate::store::{ParentRow, SessionRow, Store, present};
 
-/// Shows a task: its state, context, attempts, and why each went where it went.
+/// Shows a task: its state, context, attempts, and why each went to its session.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -93,7 +93,7 @@ fn print(
         line("env", &format!("{} (secret)", ui::clean(name)))?;
     }
     if metadata.isolate_env {
-        line("env", "undone after it")?;
+        line("env", "its changes are undone afterwards")?;
     }
     for prerequisite in &metadata.prerequisites {
         line("prereq", &ui::clean(prerequisite))?;
@@ -181,8 +181,8 @@ fn print(
 fn target_in_words(target: &SessionRef, rows: &[SessionRow]) -> String {
     match whereabouts(present(rows), target) {
         Whereabouts::Here(name) if name == target.name => name,
-        Whereabouts::Here(name) => format!("{name} (said of {target})"),
-        Whereabouts::Awaited => format!("{target} (no session is called so yet)"),
+        Whereabouts::Here(name) => format!("{name} (given as {target})"),
+        Whereabouts::Awaited => format!("{target} (no session has this name yet)"),
         Whereabouts::Gone => format!("{}, which is gone", target.in_full()),
     }
 }

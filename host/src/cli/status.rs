@@ -181,7 +181,7 @@ fn print_policy(
     if let Some(why) = refused {
         context
             .ui
-            .line(&format!("          not exchanged: {}", ui::clean(why)))?;
+            .line(&format!("          not replaced: {}", ui::clean(why)))?;
     }
     if let Some(failure) = &facts.policy_last_failure {
         context
@@ -190,7 +190,7 @@ fn print_policy(
     }
     if let Some(other) = &facts.policy_in_use {
         context.ui.line(&format!(
-            "          {} {} stands in",
+            "          {} {} decides instead",
             ui::clean(&other.name),
             ui::clean(&other.version)
         ))?;
@@ -211,7 +211,7 @@ fn print_policy(
 fn print_shadow(context: &Context, shadow: &ShadowFacts) -> Result<(), Failure> {
     let ui = context.ui;
     ui.line(&format!(
-        "shadow    {} {}: {} of {} decisions otherwise, in {} rounds",
+        "shadow    {} {}: {} of {} decisions differ, in {} rounds",
         ui::clean(&shadow.policy.name),
         ui::clean(&shadow.policy.version),
         shadow.different,

@@ -13,7 +13,7 @@ use crate::daemon::Lock;
 /// A daemon ends within one round, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Stops the daemon. Jobs that run go on, and the next daemon takes them up.
+/// Stops the daemon. Running jobs continue, and the next daemon picks them up.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
             return Err(Failure::new(
                 Exit::Failed,
                 format!(
-                    "the daemon (pid {}) was told to stop and still runs",
+                    "the daemon (pid {}) was told to stop but is still running",
                     holder.pid
                 ),
             ));

@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until tasks are settled.
 ///
-/// Ends with 0 when all completed, with 1 when one did not, with 124 when the time ran out.
+/// Exits with 0 if all completed, with 1 if one did not, and with 124 if the time ran out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The tasks' numbers

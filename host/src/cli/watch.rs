@@ -19,15 +19,15 @@ use crate::model::task::{Response, Status, Task};
 use crate::store::{Sqlite, Store};
 use crate::tmux::{Server, Tmux};
 
-/// Follows what a task's session shows, until the task is settled; ends as `assigner wait` does.
+/// Follows what a task's session shows, until the task is settled; exits as `assigner wait` does.
 ///
-/// A terminal shows the session's screen. In a pipe each line is printed once it stands still. What
-/// a command prints, byte for byte, is in `assigner output`.
+/// A terminal shows the session's screen. In a pipe, each line is printed once it no longer
+/// changes. What a command prints, byte for byte, is in `assigner output`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
     id: TaskId,
-    /// How often the session is looked at
+    /// How often to look at the session
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     interval: Duration,
 }
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let mut store = context.store()?;
     store.task(args.id)?;
     if Lock::holder(&context.config.data_dir).is_none() {
-        ui::warn("no daemon is running: nothing goes on until one is, see `assigner run`");
+        ui::warn("no daemon is running: nothing happens until one is, see `assigner run`");
     }
     let runtime = doctor::runtime()?;
     let on_terminal = io::stdout().is_terminal() && !context.ui.json;

@@ -27,7 +27,9 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
 /// means its next occurrence.
 pub(super) fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let wrong = || {
-        format!("`{text}` is no time: write `18:30`, `2030-01-31 18:30` or `2030-01-31T18:30:00Z`")
+        format!(
+            "`{text}` is not a time: write `18:30`, `2030-01-31 18:30` or `2030-01-31T18:30:00Z`"
+        )
     };
     if let Ok(time) = Timestamp::from_str(text) {
         return Ok(time);

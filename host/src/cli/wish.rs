@@ -315,7 +315,7 @@ impl Wish {
             && metadata.preferred_providers.is_empty()
         {
             return Err(Failure::usage(
-                "--fallback says what comes second: say what comes first with --provider or --providers",
+                "--fallback names what comes second: name what comes first with --provider or --providers",
             ));
         }
         metadata.require_labels.extend(self.require_labels.clone());
@@ -345,7 +345,7 @@ fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Resu
         Some(kept) => secrets.values(kept).ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
-                "the secret values that the task has are not kept any more: look at it and try again",
+                "the task's secret values are no longer kept: check it and try again",
             )
         })?,
     };
@@ -361,7 +361,7 @@ pub(super) fn secret_values(names: &[String]) -> Result<BTreeMap<String, String>
     for name in names {
         if !is_variable_name(name) {
             return Err(Failure::usage(format!(
-                "--secret-env `{name}`: this is no name of a variable; its value is taken from your environment and not written here"
+                "--secret-env `{name}`: this is not the name of a variable; the value is taken from your environment and is not written here"
             )));
         }
         let value = std::env::var_os(name).ok_or_else(|| {

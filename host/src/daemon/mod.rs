@@ -50,7 +50,7 @@ pub struct Lock {
 #[derive(Debug, Error)]
 pub enum LockError {
     /// Another daemon has it.
-    #[error("a daemon already runs for `{path}`: pid {pid}; stop it with `assigner stop`", path = path.display())]
+    #[error("a daemon is already running for `{path}`: pid {pid}; stop it with `assigner stop`", path = path.display())]
     Held {
         /// The data directory.
         path: PathBuf,
@@ -238,7 +238,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let secrets = Secrets::of(&options.data_dir);
     let (catalog, problems) = Catalog::load(&options.profiles_dir);
     for problem in problems {
-        tracing::warn!("{problem}; it is left out");
+        tracing::warn!("{problem}; it is ignored");
     }
     let profiles = Profiles::watch(options.profiles_dir.clone(), Arc::clone(&wake));
     let reports = Reports::of(&options.data_dir);
@@ -268,7 +268,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         }
         if let Some((catalog, problems)) = profiles.changed() {
             for problem in problems {
-                tracing::warn!("{problem}; it is left out");
+                tracing::warn!("{problem}; it is ignored");
             }
             tracing::info!("the profiles of agents have changed");
             engine.use_catalog(catalog);
@@ -305,7 +305,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         tokio::select! {
             () = stop.wait() => {
                 engine.settle().await;
-                tracing::info!("stopping; what runs goes on and is taken up by the next start");
+                tracing::info!("stopping; running tasks continue, and the next daemon resumes them");
                 return Ok(Ended::Stopped);
             }
             () = wake.notified() => {}
@@ -376,7 +376,7 @@ fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> 
     });
     watched
         .inspect_err(|error| {
-            tracing::warn!("cannot watch the spool directory, polling it: {error}");
+            tracing::warn!("cannot watch the spool directory, so it is polled: {error}");
         })
         .ok()
 }

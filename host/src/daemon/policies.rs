@@ -200,7 +200,7 @@ impl Policies {
     fn take_up_one(&mut self, news: News, engine: &mut Engine<Server>) -> PolicyEvent {
         let (outcome, reason) = match news.result {
             Loaded::Same => {
-                tracing::info!("the policy's file is what it was");
+                tracing::info!("the policy's file has not changed");
                 (PolicyOutcome::Live, None)
             }
             Loaded::Policy(policy) => {
@@ -216,7 +216,7 @@ impl Policies {
                 (PolicyOutcome::Live, None)
             }
             Loaded::Refused(why) => {
-                tracing::warn!("the policy is not exchanged: {why}");
+                tracing::warn!("the policy is not replaced: {why}");
                 (PolicyOutcome::Refused, Some(why))
             }
         };

@@ -49,7 +49,7 @@ impl Profiles {
         };
         let thread = thread::Builder::new().name("profiles".to_owned());
         if let Err(error) = thread.spawn(look) {
-            tracing::warn!("changed profiles are not taken up: {error}");
+            tracing::warn!("changes to profiles are not noticed: {error}");
         }
         Self {
             changed,

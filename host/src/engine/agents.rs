@@ -427,7 +427,7 @@ impl Agent {
         let there = Duration::try_from(now.duration_since(appeared)).unwrap_or_default();
         self.ready = quiet || there >= SETTLE_IN;
         if !self.ready {
-            let detail = "its line to type into has just appeared".to_owned();
+            let detail = "its input line has just appeared".to_owned();
             return (Says::Nothing, detail);
         }
         (says, detail)

@@ -77,7 +77,7 @@ impl<T: Tmux + 'static> Engine<T> {
         if unclean.is_empty() {
             return Ok(());
         }
-        let why = "to undo what a task that was interrupted has left";
+        let why = "to undo what an interrupted task has left";
         self.put_questions(&unclean, &BTreeSet::new(), why, now)
             .await
     }

@@ -197,19 +197,19 @@ pub(super) fn proof(
         return None;
     }
     if is_default(&row.text, facts) {
-        return Some("its row is the prompt that shells draw by themselves, and nothing else");
+        return Some("its row is the prompt that shells draw by default, and nothing else");
     }
     if is_bare(&row.text) && !facts.attached {
         return Some("its row is a bare prompt, and nobody was ever attached to it");
     }
     let drawn = drawn.filter(|drawn| drawn.times >= 2)?;
     if drawn.text == row.text {
-        return Some("its row is the prompt that it has drawn before, and nothing else");
+        return Some("its row is the prompt that it drew before, and nothing else");
     }
     // The last output of a job may precede the prompt.
     (drawn.job == Job::Back(stamp) && !continues(&drawn.text) && row.text.ends_with(&drawn.text))
         .then_some(
-            "its row ends in the prompt that it has drawn behind a job, and no key came since",
+            "its row ends in the prompt that it drew after a job, and no key was pressed since",
         )
 }
 

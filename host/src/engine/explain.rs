@@ -360,7 +360,9 @@ fn reason(
                             "it is for session {target}, which runs `{runs}`: neither a shell nor an agent that is known here"
                         ),
                         None => {
-                            format!("it is for session {target}, and there is none of that name")
+                            format!(
+                                "it is for session {target}, but there is no session with that name"
+                            )
                         }
                     },
                 }

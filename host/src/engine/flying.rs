@@ -40,7 +40,7 @@ impl<T: Tmux + 'static> Engine<T> {
             if self.driver.flying().contains_key(&attempt.id) {
                 continue;
             }
-            tracing::info!(task = %attempt.task.id, session = ?attempt.session, "taken up again");
+            tracing::info!(task = %attempt.task.id, session = ?attempt.session, "resumed");
             let moment = crate::model::clock::Now {
                 wall: now,
                 ..self.world.now()

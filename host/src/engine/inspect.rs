@@ -86,7 +86,7 @@ impl LineSeen {
             freed_by: if tells {
                 "finish the line there and press Enter, or drop it with Ctrl-C"
             } else {
-                "where its line is empty, press Enter in it once; else finish the line there, or drop it with Ctrl-C"
+                "if its line is empty, press Enter once; otherwise finish the line, or drop it with Ctrl-C"
             },
         }
     }

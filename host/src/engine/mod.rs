@@ -194,7 +194,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let (known, in_use) = ledger
             .run(move |store| {
                 store.retire_unseen(now)?;
-                let why = "the daemon ended while it was given: look whether it was";
+                let why = "the daemon ended while the answer was being delivered: check whether it arrived";
                 store.drop_replies(None, why, now)?;
                 Ok((store.sessions()?, store.secrets_in_use()?))
             })
@@ -202,7 +202,7 @@ impl<T: Tmux + 'static> Engine<T> {
         secrets.sweep(&in_use);
         spool.forget_questions();
         let shells = Shells::open().unwrap_or_else(|error| {
-            tracing::warn!("shells cannot tell of their lines: {error}");
+            tracing::warn!("shells cannot report on their lines: {error}");
             Shells::default()
         });
         shells.sweep(crate::probe::is_alive);

@@ -384,7 +384,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
                 return None;
             }
             if member.spent {
-                let why = format!("it was for {}, and has had as many", pool.share());
+                let why = format!("it was for {}, which it has had", pool.share());
                 return (!member.held).then_some(Step::End { member: index, why });
             }
             let since = member.used.map_or(since, |used| used.max(since));
@@ -769,7 +769,7 @@ mod tests {
             spent: true,
             ..member(&codex, "codex-1", Stage::Up, sight)
         };
-        let why = "it was for 2 tasks, and has had as many".to_owned();
+        let why = "it was for 2 tasks, which it has had".to_owned();
         let end = Step::End { member: 0, why };
         let used = Member {
             used: Some(at(0)),

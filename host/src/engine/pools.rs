@@ -310,11 +310,11 @@ impl<T: Tmux + 'static> Engine<T> {
             let mut pools = self.settings.pools.pools.iter();
             let may_be =
                 !self.pools.known && pools.any(|pool| pool.tasks > 0 && pool.could_call(session));
-            return may_be.then(|| "whether it is a pool's is not known yet".to_owned());
+            return may_be.then(|| "it is not known yet whether it belongs to a pool".to_owned());
         };
         let pool = self.pool(&kept.pool)?;
         let spent = pool.is_spent(kept.given);
-        spent.then(|| format!("it was for {}, and is to be ended", pool.share()))
+        spent.then(|| format!("it was for {} and will be ended", pool.share()))
     }
 
     /// Returns the pool of this data directory that a session belongs to.
@@ -353,7 +353,7 @@ impl<T: Tmux + 'static> Engine<T> {
             let seen = snapshot.get(&session.pane);
             let at_work = seen.is_some_and(|seen| self.is_engaged(seen));
             let kept = self.pools.kept.entry(name.clone()).or_insert_with(|| {
-                tracing::info!(session = ?name, %pool, "taken up again");
+                tracing::info!(session = ?name, %pool, "resumed");
                 Kept {
                     uncounted: Some(AttemptId(0)),
                     ..Kept::new(pool, State::There(stage))
@@ -646,7 +646,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     /// Prepares the place of a new session, alongside the rounds.
     fn prepare_session(&mut self, pool: Pool, name: String, task: TaskId, branch: Option<String>) {
-        tracing::info!(session = ?name, pool = %pool.name, %task, "to be started");
+        tracing::info!(session = ?name, pool = %pool.name, %task, "starting");
         let path = self.worktrees().join(&name);
         let stand = pool.stand;
         let ready = tokio::spawn(async move {
@@ -688,7 +688,7 @@ impl<T: Tmux + 'static> Engine<T> {
             let pool = pool.clone();
             let ready = ready
                 .await
-                .unwrap_or_else(|_| Err("its place could not be made ready".to_owned()));
+                .unwrap_or_else(|_| Err("its directory could not be prepared".to_owned()));
             let started = match ready {
                 Ok(ready) => self.start_session(&pool, &name, task, ready, now).await?,
                 Err(why) => Err(why),
@@ -776,7 +776,7 @@ impl<T: Tmux + 'static> Engine<T> {
         };
         kept.state = State::There(Stage::Up);
         self.pools.rests.remove(&kept.pool);
-        tracing::info!(session = ?name, "has come up");
+        tracing::info!(session = ?name, "is up");
         // A daemon that does not find this mark gives the session its time to come up again.
         if let Err(error) = self.tmux.mark_up(session).await {
             tracing::debug!(session = ?name, "failed to mark it: {error}");
@@ -855,7 +855,7 @@ impl<T: Tmux + 'static> Engine<T> {
         kept.state = State::There(Stage::Stuck);
         let pool = kept.pool.clone();
         let rest = self.rest_pool(&pool, now);
-        let details = format!("{why}; it stays for a person to look at, and {rest}");
+        let details = format!("{why}; it stays so that a person can look at it, and {rest}");
         self.note_pool(name, "not_ready", details, now).await
     }
 
@@ -874,7 +874,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 self.remove_worktree(name, pid);
                 return Ok(());
             }
-            Ok(false) => "somebody has come to it".to_owned(),
+            Ok(false) => "someone has attached to it".to_owned(),
             Err(error) => format!("failed to {error}"),
         };
         let pause = self.listed_pool(name).map_or(SEEN_AGAIN, |pool| pool.idle);
@@ -1096,14 +1096,14 @@ async fn directory_ready(directory: PathBuf) -> Result<Ready, String> {
     let looked = directory.clone();
     let look = move || std::fs::metadata(looked);
     let Some(found) = look::within(&directory, DIRECTORY_WITHIN, look).await else {
-        return Err(format!("the directory `{shown}` gives no answer"));
+        return Err(format!("the directory `{shown}` does not answer"));
     };
     match found {
         Ok(found) if found.is_dir() => Ok(Ready {
             directory: text(&directory)?,
             note: String::new(),
         }),
-        Ok(_) => Err(format!("`{shown}` is no directory")),
+        Ok(_) => Err(format!("`{shown}` is not a directory")),
         Err(error) => Err(format!("the directory `{shown}` cannot be used: {error}")),
     }
 }

@@ -90,10 +90,10 @@ impl Word {
     /// Returns what this says about the shell.
     pub(super) fn says(self) -> (Says, &'static str) {
         match self {
-            Self::Reads => (Says::Idle, "its line editor reads a new line"),
+            Self::Reads => (Says::Idle, "its line editor waits for a new line"),
             Self::Elsewhere => (
                 Says::Nothing,
-                "its line editor reads no new line: something unfinished, or the input of a command",
+                "its line editor does not wait for a new line: it holds something unfinished, or the input of a command",
             ),
             Self::Declined(why) => (Says::Attended, why),
         }
@@ -104,14 +104,14 @@ impl Line {
     /// Returns what this says about its shell.
     pub(super) fn says(self) -> (Says, &'static str) {
         match self {
-            Self::Prompt => (Says::Idle, "nothing stands behind the prompt"),
+            Self::Prompt => (Says::Idle, "there is nothing after the prompt"),
             Self::Draft => (
                 Says::Attended,
-                "something stands at its prompt that was not submitted",
+                "something was typed at its prompt and not submitted",
             ),
             Self::Search => (
                 Says::Attended,
-                "its line editor searches, or asks something",
+                "its line editor is searching, or asking something",
             ),
         }
     }

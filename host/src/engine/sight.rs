@@ -153,7 +153,7 @@ pub(super) fn observe(
                 Some(line) if word.is_none() || line.line == Line::Search => line.says(),
                 Some(_) => (
                     Says::Nothing,
-                    "its shell tells of its line itself".to_owned(),
+                    "its shell itself reports on its line".to_owned(),
                 ),
                 None => (Says::Nothing, "its line could not be read".to_owned()),
             };
@@ -315,7 +315,7 @@ mod tests {
             of(&Standing::Prompt, Some(Line::Draft)),
             told(
                 Activity::Attended,
-                "something stands at its prompt that was not submitted; its row is `$`"
+                "something was typed at its prompt and not submitted; its row is `$`"
             )
         );
         assert_eq!(

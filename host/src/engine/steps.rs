@@ -262,7 +262,7 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             format!("let any session do{how}")
         }
         Step::Include => format!(
-            "take session {name} out of `exclude` in the configuration, and start the daemon anew"
+            "take session {name} out of `exclude` in the configuration, and restart the daemon"
         ),
     }
 }

@@ -39,14 +39,14 @@ pub(super) async fn add(
         commit = resolve(repository, branch).await;
         stands = match commit {
             Some(_) => format!("at {branch}"),
-            None => format!("at HEAD, for there is no {branch}"),
+            None => format!("at HEAD, because there is no {branch}"),
         };
     }
     let commit = match commit {
         Some(commit) => commit,
         None => resolve(repository, "HEAD").await.ok_or_else(|| {
             let shown = repository.display();
-            format!("`{shown}` is no git repository with a commit")
+            format!("`{shown}` is not a git repository with a commit")
         })?,
     };
     let mut command = git(repository);
@@ -148,7 +148,7 @@ async fn run(mut command: Command) -> Result<String, String> {
         .spawn()
         .map_err(|error| format!("git cannot be run: {error}"))?;
     let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err("git cannot be heard".to_owned());
+        return Err("git's output cannot be read".to_owned());
     };
     let work = async {
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
@@ -164,7 +164,7 @@ async fn run(mut command: Command) -> Result<String, String> {
     let ended = tokio::time::timeout(WITHIN, work).await;
     let (status, printed, complained) = ended
         .map_err(|_| format!("git took longer than {} s", WITHIN.as_secs()))?
-        .map_err(|error| format!("git cannot be heard: {error}"))?;
+        .map_err(|error| format!("git's output cannot be read: {error}"))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&printed).into_owned());
     }

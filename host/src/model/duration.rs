@@ -122,7 +122,7 @@ impl Rule {
     }
 
     fn with_unit(&self, text: &str) -> Result<Duration, String> {
-        let no_duration = || format!("it is no duration: {}", self.advice());
+        let no_duration = || format!("it is not a duration: {}", self.advice());
         let span: Span = text.parse().map_err(|_| no_duration())?;
         let duration = span
             .to_duration(SpanRelativeTo::days_are_24_hours())

@@ -123,16 +123,16 @@ impl Demand<'_> {
         let provider = place.provider;
         match self.kind {
             Kind::Command if provider != SHELL => {
-                return Some(format!("a command goes to shells, this is {provider}"));
+                return Some(format!("a command goes to shells, but this is {provider}"));
             }
             Kind::Prompt if provider == SHELL => {
-                return Some("a prompt goes to agents, this is a shell".to_owned());
+                return Some("a prompt goes to agents, but this is a shell".to_owned());
             }
             Kind::Command | Kind::Prompt => {}
         }
         if !self.providers.is_empty() && !self.providers.iter().any(|wanted| wanted == provider) {
             return Some(format!(
-                "the task asks for {}, this is {provider}",
+                "the task asks for {}, but this is {provider}",
                 self.providers.join(" or ")
             ));
         }
@@ -140,8 +140,8 @@ impl Demand<'_> {
             && place.branch != Some(branch)
         {
             return Some(match place.branch {
-                Some(other) => format!("the task requires branch {branch}, this is on {other}"),
-                None => format!("the task requires branch {branch}, this is on none"),
+                Some(other) => format!("the task requires branch {branch}, but this is on {other}"),
+                None => format!("the task requires branch {branch}, but this is on none"),
             });
         }
         let missing = self
@@ -158,8 +158,8 @@ impl Demand<'_> {
             .filter(|_| self.kind == Kind::Prompt && !is_target);
         let root = within.filter(|root| !place.is_within(root))?;
         Some(match place.directory {
-            Some(directory) => format!("the prompt is for {root}, this works in {directory}"),
-            None => format!("the prompt is for {root}, and where this works is not known"),
+            Some(directory) => format!("the prompt is for {root}, but this works in {directory}"),
+            None => format!("the prompt is for {root}, and it is not known where this works"),
         })
     }
 }

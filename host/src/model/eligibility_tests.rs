@@ -176,22 +176,30 @@ fn each_reason_says_what_is_missing() {
             "the session is protected: only tasks that name it with --target go there",
         ),
         (target, shell, "the task is for session api"),
-        (command, aider, "a command goes to shells, this is aider"),
-        (prompt, shell, "a prompt goes to agents, this is a shell"),
+        (
+            command,
+            aider,
+            "a command goes to shells, but this is aider",
+        ),
+        (
+            prompt,
+            shell,
+            "a prompt goes to agents, but this is a shell",
+        ),
         (
             asks,
             aider,
-            "the task asks for codex or claude, this is aider",
+            "the task asks for codex or claude, but this is aider",
         ),
         (
             branch,
             main,
-            "the task requires branch dev, this is on main",
+            "the task requires branch dev, but this is on main",
         ),
         (
             branch,
             shell,
-            "the task requires branch dev, this is on none",
+            "the task requires branch dev, but this is on none",
         ),
         (labelled, shell, "the task requires the label team=web"),
     ] {

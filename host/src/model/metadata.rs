@@ -168,7 +168,7 @@ fn plain_values<'de, D: Deserializer<'de>>(
             Value::String(text) => Ok((name, text)),
             Value::Number(_) | Value::Bool(_) => Ok((name, value.to_string())),
             Value::Null | Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom(
-                format!("the variable {name} is no text"),
+                format!("the variable {name} is not text"),
             )),
         })
         .collect()

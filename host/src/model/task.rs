@@ -231,7 +231,7 @@ impl fmt::Display for Event {
             Self::Submit => "be submitted",
             Self::Start => "start",
             Self::Ask => "wait for an answer",
-            Self::GoOn => "go on",
+            Self::GoOn => "continue",
             Self::Hold => "be held",
             Self::Refuse => "be refused",
             Self::Withdraw => "be withdrawn",
@@ -350,14 +350,14 @@ pub enum ContentError {
     Empty,
     /// See [`MAX_CONTENT`].
     #[error(
-        "the task has {0} bytes, and at most {MAX_CONTENT} are taken: put it into a file and send a command that reads it"
+        "the task has {0} bytes, but at most {MAX_CONTENT} are accepted: put it into a file and send a command that reads it"
     )]
     TooLong(usize),
     /// No shell and no terminal accepts a NUL.
-    #[error("the task holds a NUL byte at offset {0}: remove it")]
+    #[error("the task contains a NUL byte at offset {0}: remove it")]
     Nul(usize),
     /// An agent is given its prompt as a paste, which a control character could end.
-    #[error("the prompt holds the control character {0} at offset {1}: remove it")]
+    #[error("the prompt contains the control character {0} at offset {1}: remove it")]
     Control(String, usize),
 }
 
@@ -423,14 +423,14 @@ pub const LONGEST_VARIABLE: usize = 128 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VariableError {
     /// See [`is_variable_name`].
-    #[error("the name may hold letters, digits and `_`, and begins with no digit")]
+    #[error("the name must consist of letters, digits and `_`, and not begin with a digit")]
     Name,
     /// It could not be passed to a program.
-    #[error("a value holds no NUL")]
+    #[error("a value must not contain a NUL byte")]
     Nul,
     /// No program could be started with it.
     #[error(
-        "with its name it has {0} bytes, and a shell that exports more than {LONGEST_VARIABLE} starts no program any more: put it into a file"
+        "with its name it has {0} bytes, but a shell that exports more than {LONGEST_VARIABLE} can no longer start programs: put it into a file"
     )]
     TooLong(usize),
 }

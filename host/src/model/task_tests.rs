@@ -31,7 +31,12 @@ fn life() -> Vec<Moment> {
             "wait for an answer",
             from_flight(WaitingInput),
         ),
-        (GoOn, "resumed", "go on", vec![(WaitingInput, InProgress)]),
+        (
+            GoOn,
+            "resumed",
+            "continue",
+            vec![(WaitingInput, InProgress)],
+        ),
         (Hold, "held", "be held", from_flight(Pending)),
         (Refuse, "refused", "be refused", vec![(Assigned, Pending)]),
         (
@@ -202,8 +207,9 @@ fn a_prompt_holds_nothing_that_could_end_its_paste() {
         ("\u{9b}", "U+009B", 0),
         ("x\x7f", "U+007F", 1),
     ] {
-        let told =
-            format!("the prompt holds the control character {name} at offset {offset}: remove it");
+        let told = format!(
+            "the prompt contains the control character {name} at offset {offset}: remove it"
+        );
         assert_eq!(problem(Kind::Prompt, text), Some(told), "{text:?}");
         assert_eq!(
             problem(Kind::Command, text),
@@ -345,7 +351,7 @@ fn metadata_is_written_as_other_tools_know_it() {
         assert!(problem.is_some(), "{json}");
     }
     let (_, problem) = Metadata::read(r#"{"env_vars":{"A":[1]}}"#);
-    assert_eq!(problem.as_deref(), Some("the variable A is no text"));
+    assert_eq!(problem.as_deref(), Some("the variable A is not text"));
     let (read, _) = Metadata::read(r#"{"labels":["a",1,true,null,{}]}"#);
     let names: Vec<&str> = read.labels.keys().map(String::as_str).collect();
     assert_eq!(names, ["1", "a", "true"]);

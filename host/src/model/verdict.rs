@@ -264,7 +264,7 @@ impl fmt::Display for Obstacle {
             }
             Self::Paused { until: None, .. } => "paused: takes no new tasks",
             Self::Asked => "is asked for its variables",
-            Self::Unclean => "is to undo what an interrupted task has left",
+            Self::Unclean => "must first undo what an interrupted task has left",
         };
         f.write_str(words)
     }

@@ -85,7 +85,7 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
     ];
     let Ok(status) = tokio::time::timeout(within, child.wait()).await else {
         return Err(format!(
-            "took longer than {} s, it was ended",
+            "took longer than {} s and was ended",
             within.as_secs()
         ));
     };

@@ -219,7 +219,7 @@ pub(super) fn read<E: From<io::Error>>(
         match read_segment(&path, &mut take)? {
             None => {}
             Some((rounds, why)) => damages.push(format!(
-                "{shown} cannot be read behind its round {rounds}: {why}"
+                "{shown} cannot be read after its round {rounds}: {why}"
             )),
         }
     }
@@ -261,7 +261,7 @@ fn read_segment<E: From<io::Error>>(
 /// Reads one round and checks that its positions are all within its lists.
 fn parse(line: &[u8]) -> Result<Round, String> {
     let round: Round = serde_json::from_slice(line)
-        .map_err(|error| check::line(&format!("it is no round: {error}"), 200))?;
+        .map_err(|error| check::line(&format!("it is not a round: {error}"), 200))?;
     let sessions = round.question.sessions.len();
     let tasks = &round.question.tasks;
     let positions = tasks.iter().flat_map(|task| {

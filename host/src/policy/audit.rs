@@ -95,7 +95,7 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
             Severity::Note,
             "ignores-ready-sessions",
             "it has assigned no task in any of the rounds".to_owned(),
-            "tasks wait for ever where nothing else decides: see that it gives out ready sessions",
+            "tasks wait forever if nothing else decides: make sure that it assigns ready sessions",
         );
     }
     tell(count - 1, count);
@@ -111,7 +111,7 @@ pub fn audit(policy: &Policy, mut tell: impl FnMut(usize, usize)) -> Audit {
                 "it writes more than the {} lines of log that a round may have",
                 policy.limits().log_lines
             ),
-            "the rest is dropped: log what is of use to people, and details as debug",
+            "the rest is dropped: log what is useful to people, and details as debug",
         );
     }
     let mut findings = findings.0;
@@ -158,8 +158,8 @@ fn imports(policy: &Policy, findings: &mut Findings) {
                 wasi.len(),
                 wasi.join(", ")
             ),
-            "they are there and empty: no files, no network, no environment, a clock that stands \
-             still, and random numbers that are always the same",
+            "they are there and empty: no files, no network, no environment, a clock that does \
+             not advance, and random numbers that are always the same",
         );
     }
 }
@@ -178,7 +178,7 @@ fn description(policy: &Policy, findings: &mut Findings) {
         findings.add(
             Severity::Warning,
             "empty-metadata",
-            format!("its {} says nothing", empty.join(" and its ")),
+            format!("its {} is empty", empty.join(" and its ")),
             "people see it in `status`, `policy list` and beside every decision",
         );
     }
@@ -189,8 +189,8 @@ fn settings(policy: &Policy, findings: &mut Findings) {
         findings.add(
             Severity::Error,
             "settings-default",
-            format!("it does not take the settings that it gives as its defaults: {error}"),
-            "`default-config` of `describe` must be what `configure` takes",
+            format!("it does not accept its own default settings: {error}"),
+            "`configure` must accept the `default-config` of `describe`",
         );
     }
     let mut unknown = policy.default_settings().clone();
@@ -202,13 +202,13 @@ fn settings(policy: &Policy, findings: &mut Findings) {
         Ok(_) => findings.add(
             Severity::Warning,
             "unknown-setting",
-            "it takes a setting that there is not, and says nothing".to_owned(),
+            "it accepts an unknown setting without an error".to_owned(),
             "a user who mistypes a setting should be told: refuse unknown names in `configure`",
         ),
         Err(error) => findings.add(
             Severity::Error,
             "failure",
-            format!("it breaks down over a setting that there is not: {error}"),
+            format!("it fails on an unknown setting: {error}"),
             "`configure` should return an error that names the setting",
         ),
     }
@@ -263,7 +263,7 @@ fn judge(
                 findings.add(
                     Severity::Warning,
                     "no-reason",
-                    format!("asked about {name}, it lets a task wait and does not say why"),
+                    format!("asked about {name}, it leaves a task waiting and does not say why"),
                     "`explain` shows the reason: name what is missing, and what comes nearest",
                 );
             }
@@ -273,7 +273,7 @@ fn judge(
             findings.add(
                 Severity::Error,
                 "violation",
-                format!("asked about {name}, it answers what it may not: {violation}"),
+                format!("asked about {name}, it gives a forbidden answer: {violation}"),
                 "the whole answer is refused, and another policy decides the round",
             );
             None
@@ -310,7 +310,7 @@ fn large(policy: &Policy, findings: &mut Findings) {
                 milliseconds(took),
                 milliseconds(limit)
             ),
-            "with so many sessions it may be stopped: make it faster, or raise `time` in [policy]",
+            "with this many sessions it may be stopped: make it faster, or raise `time` in [policy]",
         );
     }
 }

@@ -23,7 +23,8 @@ const LARGEST: u64 = 1 << 30;
 ///
 /// One line that says why the directory cannot be trusted or used.
 pub(super) fn open(directory: &Path) -> Result<Cache, String> {
-    let failed = |error: io::Error| format!("the cache {} is of no use: {error}", shown(directory));
+    let failed =
+        |error: io::Error| format!("the cache {} cannot be used: {error}", shown(directory));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -36,7 +37,7 @@ pub(super) fn open(directory: &Path) -> Result<Cache, String> {
         .with_directory(&directory)
         .with_files_total_size_soft_limit(LARGEST);
     Cache::new(config)
-        .map_err(|error| format!("the cache {} is of no use: {error:#}", shown(&directory)))
+        .map_err(|error| format!("the cache {} cannot be used: {error:#}", shown(&directory)))
 }
 
 fn trust(directory: &Path) -> Result<(), String> {
@@ -47,17 +48,17 @@ fn trust(directory: &Path) -> Result<(), String> {
     let user = rustix::process::geteuid().as_raw();
     for place in directory.ancestors() {
         let metadata = fs::metadata(place)
-            .map_err(|error| format!("the cache {} is of no use: {error}", shown(place)))?;
+            .map_err(|error| format!("the cache {} cannot be used: {error}", shown(place)))?;
         let mode = metadata.mode();
         if place == directory && metadata.uid() != user {
             return Err(format!(
-                "compiled policies are not kept: {} belongs to somebody else",
+                "compiled policies are not kept: {} belongs to another user",
                 shown(place)
             ));
         }
         if metadata.uid() != user && metadata.uid() != 0 {
             return Err(format!(
-                "compiled policies are not kept: {} belongs to somebody else, and holds the cache",
+                "compiled policies are not kept: {} belongs to another user, and holds the cache",
                 shown(place)
             ));
         }
@@ -73,7 +74,7 @@ fn trust(directory: &Path) -> Result<(), String> {
     if metadata.mode() & OTHERS != 0 {
         strangers(directory, 0)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-            .map_err(|error| format!("the cache {} is of no use: {error}", shown(directory)))?;
+            .map_err(|error| format!("the cache {} cannot be used: {error}", shown(directory)))?;
     }
     Ok(())
 }
@@ -84,7 +85,7 @@ fn strangers(directory: &Path, depth: u32) -> Result<(), String> {
     const DEEPEST: u32 = 4;
 
     let useless =
-        |error: io::Error| format!("the cache {} is of no use: {error}", shown(directory));
+        |error: io::Error| format!("the cache {} cannot be used: {error}", shown(directory));
     let user = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(directory).map_err(useless)? {
         let entry = entry.map_err(useless)?;

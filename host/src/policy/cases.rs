@@ -147,7 +147,7 @@ impl Cases {
             })?
         };
         if cases.case.is_empty() {
-            return Err("there is no case in it: write at least one [[case]]".to_owned());
+            return Err("it contains no case: write at least one [[case]]".to_owned());
         }
         for case in &cases.case {
             case.check()

@@ -162,7 +162,7 @@ pub enum Failure {
         message: String,
     },
     /// Its answer breaks a rule.
-    #[error("answered what it may not: {0}")]
+    #[error("gave a forbidden answer: {0}")]
     Wrong(#[from] Violation),
     /// The machine would not run it.
     #[error("could not be run: {reason}")]

@@ -70,7 +70,7 @@ pub enum LoadError {
     },
     /// It is native code, which no limit would apply to.
     #[error(
-        "{origin} is precompiled native code, which is never run: give the `.wasm` it was made of"
+        "{origin} is precompiled native code, which is never run: give the `.wasm` that it was made from"
     )]
     Precompiled {
         /// What was to be loaded.

@@ -182,7 +182,7 @@ impl<F: Fn()> Worker<F> {
         let load = || self.loader.load(&source, &settings);
         let loaded = catch_unwind(AssertUnwindSafe(load));
         let result = match loaded {
-            Err(_) => Loaded::Refused(format!("{} broke the loader", source.name())),
+            Err(_) => Loaded::Refused(format!("{} crashed the loader", source.name())),
             Ok(Ok(policy)) => {
                 self.watch = Watch::new(source.clone(), &policy);
                 Loaded::Policy(Box::new(policy))
@@ -223,7 +223,7 @@ impl<F: Fn()> Worker<F> {
         let shown = source::shown(&path);
         let result = if stamp.is_none() {
             Loaded::Refused(format!(
-                "{shown} is gone: the policy that was loaded from it goes on"
+                "{shown} is gone: the policy that was loaded from it remains in use"
             ))
         } else {
             match source::read(&path, self.loader.largest_file()) {

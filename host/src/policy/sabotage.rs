@@ -366,7 +366,7 @@ fn what_is_no_policy_is_refused_in_one_clear_line() {
         ),
         (
             &elf,
-            "`test.wasm` is precompiled native code, which is never run: give the `.wasm` it was made of",
+            "`test.wasm` is precompiled native code, which is never run: give the `.wasm` that it was made from",
         ),
         (damaged, "`test.wasm` is damaged or only half written: "),
         (
@@ -484,7 +484,7 @@ fn a_policy_that_fails_when_it_is_tried_is_refused() {
     assert_ne!(wrong, good);
     assert_eq!(
         refused(&embed(&wrong, WIT)).to_string(),
-        "`test.wasm` could not decide on a round of two tasks: it answered what it may not: 0 \
+        "`test.wasm` could not decide on a round of two tasks: it gave a forbidden answer: 0 \
          decisions for 2 tasks"
     );
 }

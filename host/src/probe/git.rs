@@ -198,10 +198,10 @@ fn checked_out(directory: &Path) -> Result<String, String> {
             let commit = match git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])? {
                 Said::Answer(commit) => String::from_utf8(commit).unwrap_or_default(),
                 Said::Refused(why) => return Err(format!("git says: {why}")),
-                Said::Nothing => return Err("git tells of no commit here".to_owned()),
+                Said::Nothing => return Err("git reports no commit here".to_owned()),
             };
             let short = commit.get(..7).map(str::to_owned);
-            short.ok_or_else(|| "git tells of no commit here".to_owned())
+            short.ok_or_else(|| "git reports no commit here".to_owned())
         }
     }
 }
@@ -429,7 +429,7 @@ fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
             Ok(Said::Refused(line.unwrap_or_default().trim().to_owned()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err("there is no program `git` to ask".to_owned())
+            Err("git is not installed".to_owned())
         }
         Err(error) => Err(format!("cannot ask git: {error}")),
     }

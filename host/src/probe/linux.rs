@@ -111,9 +111,11 @@ pub(super) fn reads_terminal(pid: u32) -> bool {
 /// # Errors
 /// Why the kernel does not tell, in words.
 pub(super) fn reads_a_line(pid: u32) -> Result<bool, String> {
-    let read = READ.ok_or("on this processor the kernel's answer is not understood")?;
+    let read = READ.ok_or("the kernel's answer cannot be interpreted on this processor")?;
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).map_err(|error| {
-        format!("the kernel does not tell what a shell without line editing waits for: {error}")
+        format!(
+            "the kernel does not report what a shell without line editing is waiting for: {error}"
+        )
     })?;
     Ok(is_read_of_a_line(&call, read))
 }

@@ -239,7 +239,7 @@ impl<V: Send + 'static> Watch<V> {
         for (path, told) in found.aside {
             tracing::warn!(
                 ?path,
-                "a directory does not answer; what was known before is used"
+                "a directory does not answer; what was last known is used"
             );
             self.aside.insert(path, told);
         }

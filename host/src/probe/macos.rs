@@ -80,7 +80,7 @@ pub(super) fn reads_terminal(_pid: u32) -> bool {
 
 /// macOS does not tell what a process waits for.
 pub(super) fn reads_a_line(_pid: u32) -> Result<bool, String> {
-    Err("macOS does not tell what a shell without line editing waits for".to_owned())
+    Err("macOS does not report what a shell without line editing is waiting for".to_owned())
 }
 
 fn look(pid: u32, kind: ProcessRefreshKind) -> System {

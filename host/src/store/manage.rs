@@ -158,7 +158,7 @@ impl Manage for Sqlite {
                 params![id.0, release],
             )?;
             if released > 0 {
-                let details = "runs also where what it follows did not complete";
+                let details = "runs even if the tasks that it follows did not complete";
                 write_history(connection, id, None, "released", details, now)?;
             }
             requeue(connection, id, secrets, now)

@@ -65,7 +65,7 @@ use crate::model::verdict::Obstacle;
 pub enum StoreError {
     /// The data directory cannot be created or written.
     #[error(
-        "cannot use the data directory `{path}`: {source}; name another with --data-dir",
+        "cannot use the data directory `{path}`: {source}; choose another with --data-dir",
         path = path.display()
     )]
     Directory {
@@ -84,7 +84,7 @@ pub enum StoreError {
     },
     /// A newer assigner has changed the schema.
     #[error(
-        "the database `{path}` has version {found}, and this assigner knows versions up to {known}: install the newer assigner again",
+        "the database `{path}` has version {found}, but this assigner supports versions up to {known}: install a newer assigner",
         path = path.display()
     )]
     Newer {
@@ -97,7 +97,7 @@ pub enum StoreError {
     },
     /// The database belongs to another program.
     #[error(
-        "`{path}` is a database of another program (it has no table of tasks): name another data directory with --data-dir",
+        "`{path}` belongs to another program (it has no `tasks` table): choose another data directory with --data-dir",
         path = path.display()
     )]
     Foreign {
@@ -114,7 +114,7 @@ pub enum StoreError {
     },
     /// The file is not one that `import` accepts.
     #[error(
-        "`{path}` is no database of the Python worker (it has no table `prompts` of its kind)",
+        "`{path}` is not a database of the Python worker (its `prompts` table is missing or different)",
         path = path.display()
     )]
     NotOriginal {
@@ -139,7 +139,7 @@ pub enum StoreError {
     },
     /// A task that fails with its parent cannot be queued again before its parent is.
     #[error(
-        "task {id} follows task {parent}, which is {status}: `assigner retry {parent}` first, or `assigner retry --release {id}` to run it all the same"
+        "task {id} follows task {parent}, which is {status}: run `assigner retry {parent}` first, or `assigner retry --release {id}` to run it anyway"
     )]
     ParentFailed {
         /// The task.
@@ -151,7 +151,7 @@ pub enum StoreError {
     },
     /// The secret values of a task are no longer stored.
     #[error(
-        "the secret values of task {id} were deleted when it ended: export {names} and `assigner retry {id}`",
+        "the secret values of task {id} were deleted when it ended: export {names} and run `assigner retry {id}`",
         names = names.join(", ")
     )]
     SecretsGone {
@@ -161,7 +161,7 @@ pub enum StoreError {
         names: Vec<String>,
     },
     /// Somebody else changed the task first.
-    #[error("task {0} was changed by somebody else in between: look at it and try again")]
+    #[error("task {0} was changed in the meantime: check it and try again")]
     Changed(TaskId),
     /// Only a pending task can be changed.
     #[error("task {id} is {status}: only a pending task can be changed")]
@@ -172,10 +172,10 @@ pub enum StoreError {
         status: Status,
     },
     /// The task was already answered, and its agent has not continued yet.
-    #[error("task {0} was answered already, and its agent has not gone on yet")]
+    #[error("task {0} has already been answered, but its agent has not continued yet")]
     Answered(TaskId),
     /// The agent of the task is not asking anything.
-    #[error("task {id} is {status}: its agent waits for no answer")]
+    #[error("task {id} is {status}: its agent is not waiting for an answer")]
     NotAsking {
         /// The task.
         id: TaskId,
@@ -183,7 +183,7 @@ pub enum StoreError {
         status: Status,
     },
     /// No session with that name was ever seen.
-    #[error("there is no session `{0}`: `assigner sessions` shows those there are")]
+    #[error("there is no session `{0}`: `assigner sessions` lists all sessions")]
     NoSession(String),
     /// The state of the task does not allow it.
     #[error("task {id}: {source}")]
@@ -194,10 +194,10 @@ pub enum StoreError {
         source: IllegalTransition,
     },
     /// There is no such task.
-    #[error("there is no task {0}: `assigner list` shows those there are")]
+    #[error("there is no task {0}: `assigner list` lists all tasks")]
     NoTask(TaskId),
     /// There is no such attempt, or it has already ended.
-    #[error("attempt {0} has ended or never was")]
+    #[error("attempt {0} has ended or never existed")]
     NoAttempt(AttemptId),
     /// SQLite refused.
     #[error("the database refused: {0}")]

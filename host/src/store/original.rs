@@ -24,7 +24,7 @@ const BACKUP: &str = "before-migration";
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// Why a task that was in flight there is uncertain here.
-const IN_FLIGHT: &str = "it was in flight when its database was taken over: whether it ran is not known; `assigner resolve` moves it on";
+const IN_FLIGHT: &str = "it was in flight when its database was taken over, so it is not known whether it ran: decide with `assigner resolve`";
 
 /// Our columns, in the order in which [`Source`] selects the values for them.
 const TASK: &str = "kind, content, source, priority, status, session, error, created_at, \

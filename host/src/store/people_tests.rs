@@ -272,7 +272,7 @@ fn one_answer_is_given_to_one_question() {
         let history = store.history(task).expect("history");
         let last: Vec<_> = history.iter().rev().take(2).collect();
         assert_eq!(last[0].action, REPLY_DROPPED);
-        assert_eq!(last[0].details, "not given: the daemon ended");
+        assert_eq!(last[0].details, "not delivered: the daemon ended");
         assert_eq!(last[0].at, later(2));
         assert_eq!((last[1].details.as_str(), last[1].at), ("typed", later(1)));
     }
@@ -284,22 +284,22 @@ fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
     type Late = fn(&mut Sqlite, AttemptId);
     let ends: [(&str, Late); 4] = [
         (
-            "not given: it asks something else by now",
+            "not delivered: it now asks something else",
             |store, attempt| {
                 store.ask(attempt, "else?", None, later(3)).expect("asked");
             },
         ),
         (
-            "not given: the agent goes on by itself",
+            "not delivered: the agent continued by itself",
             |store, attempt| {
                 store.go_on(attempt, "", later(3)).expect("gone on");
             },
         ),
-        ("not given: the turn has ended", |store, attempt| {
+        ("not delivered: the turn has ended", |store, attempt| {
             let done = end(attempt, Outcome::Completed, Event::Complete);
             store.end(&done, later(3)).expect("ended");
         }),
-        ("not given: nobody is there", |store, _| {
+        ("not delivered: nobody is there", |store, _| {
             let task = Some(TaskId(1));
             store
                 .drop_replies(task, "nobody is there", later(3))

@@ -644,7 +644,7 @@ impl Store for Sqlite {
         self.atomically(|connection| {
             let (task, session) = open_attempt(connection, attempt)?;
             move_task(connection, task, Event::Ask, Some(&session), question, now)?;
-            drop_replies(connection, task, "it asks something else by now", now)?;
+            drop_replies(connection, task, "it now asks something else", now)?;
             if let Some(said) = said {
                 keep_output(connection, attempt, said)?;
             }
@@ -670,7 +670,7 @@ impl Store for Sqlite {
                 "UPDATE attempts SET resumed_at = ?2 WHERE id = ?1",
                 params![attempt.0, stamp(now)],
             )?;
-            drop_replies(connection, task, "the agent goes on by itself", now)
+            drop_replies(connection, task, "the agent continued by itself", now)
         })
     }
 
@@ -722,7 +722,7 @@ impl Store for Sqlite {
             };
             for task in tasks {
                 connection.execute("DELETE FROM replies WHERE task_id = ?1", [task.0])?;
-                let details = format!("not given: {why}");
+                let details = format!("not delivered: {why}");
                 write_history(connection, task, None, REPLY_DROPPED, &details, now)?;
             }
             Ok(())
@@ -1121,7 +1121,7 @@ fn drop_replies(
         .prepare_cached("DELETE FROM replies WHERE task_id = ?1")?
         .execute([task.0])?;
     if dropped > 0 {
-        let details = format!("not given: {why}");
+        let details = format!("not delivered: {why}");
         write_history(connection, task, None, REPLY_DROPPED, &details, now)?;
     }
     Ok(())

@@ -249,7 +249,7 @@ fn of_a_cut_answer_only_what_it_says_is_believed() {
                     Typed::Unknown(error) => {
                         !whole.contains(" typed 0")
                             && !whole.contains(" refused 0 ")
-                            && error.to_string().starts_with("hear from tmux")
+                            && error.to_string().starts_with("get an answer from tmux")
                     }
                 };
                 assert!(as_heard, "{heard:?}: {typed:?}");

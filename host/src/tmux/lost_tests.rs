@@ -125,7 +125,7 @@ const TYPED: &str = "NONCE typed 0\n";
 const REFUSED: &str = "NONCE refused 0 10 1700000000 %3 77 0 2 0 0 5 6 0\n";
 const END: &str = "NONCE end\n";
 
-const ENDED: &str = "unknown: hear from tmux: the connection has ended";
+const ENDED: &str = "unknown: get an answer from tmux: the connection has ended";
 const GONE: &str = "refused: the pane is gone";
 const MODE: &str = "refused: the pane is in copy mode or another tmux mode";
 

@@ -402,10 +402,10 @@ pub enum Refusal {
     #[error("the cursor has moved since the pane was read")]
     CursorMoved,
     /// A different program is in the foreground.
-    #[error("another program has come to the foreground of the pane")]
+    #[error("another program is in the foreground of the pane")]
     OtherProgram,
     /// Another process is writing to it.
-    #[error("another assigner writes into the pane")]
+    #[error("another assigner is writing to the pane")]
     Writer,
     /// Another pipe is open, and a pane can have only one.
     #[error("the output of the pane is already piped elsewhere")]
@@ -437,10 +437,10 @@ pub enum Error {
     #[error("use tmux: {0}")]
     Tmux(String),
     /// There was no answer in time.
-    #[error("hear from tmux within {} s", .0.as_secs())]
+    #[error("get an answer from tmux within {} s", .0.as_secs())]
     TimedOut(Duration),
     /// The connection ended before the answer did.
-    #[error("hear from tmux: the connection has ended")]
+    #[error("get an answer from tmux: the connection has ended")]
     Closed,
     /// The answer cannot be understood, or is too long to be kept.
     #[error("understand tmux: {0}")]

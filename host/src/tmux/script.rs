@@ -111,7 +111,11 @@ impl Script {
     ///
     /// One of its texts is not allowed; nothing was added.
     pub(super) fn start_session(&mut self, new: &NewSession) -> Result<(), Error> {
-        let unfit = |what: &str| Err(Error::Tmux(format!("{what} of a new session is unfit")));
+        let unfit = |what: &str| {
+            Err(Error::Tmux(format!(
+                "{what} of the new session is not allowed"
+            )))
+        };
         let plain = |text: &str| {
             let char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             !text.is_empty() && text.bytes().all(char)
@@ -289,7 +293,7 @@ impl Script {
             !name.is_empty() && name.bytes().all(plain) && !name.starts_with('-')
         };
         if keys.literal.contains(char::is_control) || !keys.names.iter().all(is_name) {
-            return Err(Refusal::Unfit("that is no key as tmux names them"));
+            return Err(Refusal::Unfit("that is not a tmux key name"));
         }
         if keys.literal.len() > MAX_LINE || (keys.literal.is_empty() && keys.names.is_empty()) {
             return Err(Refusal::Unfit("there is nothing to type, or too much"));

@@ -362,7 +362,7 @@ fn a_session_that_cannot_be_told_to_tmux_is_refused() {
         let mut script = Script::new();
         let empty = script.finish();
         let error = script.start_session(&new).expect_err(what);
-        let said = format!("use tmux: {what} of a new session is unfit");
+        let said = format!("use tmux: {what} of the new session is not allowed");
         assert_eq!(error.to_string(), said);
         assert_eq!(script.finish(), empty, "nothing was added");
     }
@@ -396,7 +396,7 @@ fn keys_that_tmux_could_take_for_something_else_are_refused() {
         assert_eq!(refused.is_some(), script.finish() == empty);
         refused
     };
-    let name = Some("that is no key as tmux names them".to_owned());
+    let name = Some("that is not a tmux key name".to_owned());
     let much = Some("there is nothing to type, or too much".to_owned());
     for (literal, names, expected) in [
         ("", &["Enter"][..], &None),

@@ -49,7 +49,7 @@ fn directory() -> io::Result<PathBuf> {
     let found = std::fs::symlink_metadata(&path)?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
         return Err(io::Error::other(format!(
-            "`{}` belongs to somebody else, or others can write there",
+            "`{}` belongs to another user, or others can write to it",
             path.display()
         )));
     }

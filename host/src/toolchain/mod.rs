@@ -56,15 +56,15 @@ pub enum Language {
 pub enum ToolchainError {
     /// The contract of this version of the host.
     #[error(
-        "`{0}` cannot be the name of a policy: begin with a letter, and use a-z, 0-9 and `-`, at \
-         most 40 characters"
+        "`{0}` cannot be the name of a policy: begin with a letter, and use at most 40 characters \
+         of a-z, 0-9 and `-`"
     )]
     Name(String),
     /// There is something already.
-    #[error("`{path}` is there already, and not empty", path = .0.display())]
+    #[error("`{path}` already exists and is not empty", path = .0.display())]
     Occupied(PathBuf),
     /// The directory is not a project.
-    #[error("`{path}` is no project of a policy: {what}", path = path.display())]
+    #[error("`{path}` is not a policy project: {what}", path = path.display())]
     Manifest {
         /// Its directory or its manifest.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum ToolchainError {
         tool: String,
     },
     /// A tool produced something other than what was asked for.
-    #[error("{tool} has made no policy: {why}")]
+    #[error("{tool} did not produce a policy: {why}")]
     Odd {
         /// The tool.
         tool: &'static str,

@@ -64,7 +64,7 @@ impl Project {
                 ));
             }
             Some(source) if !is_plain(source) => {
-                let what = format!("`source` is `{source}`, which is no file in the project");
+                let what = format!("`source` is `{source}`, which is not a file in the project");
                 return Err(wrong(&path, what));
             }
             _ => {}
@@ -136,15 +136,15 @@ mod tests {
             ("name = \"a\"\nlanguage = \"c\"\n", "no `source`"),
             (
                 "name = \"a\"\nlanguage = \"c\"\nsource = \"../a.c\"\n",
-                "no file in the project",
+                "not a file in the project",
             ),
             (
                 "name = \"a\"\nlanguage = \"c\"\nsource = \"-x.c\"\n",
-                "no file in the project",
+                "not a file in the project",
             ),
             (
                 "name = \"a\"\nlanguage = \"c\"\nsource = \"/a.c\"\n",
-                "no file in the project",
+                "not a file in the project",
             ),
             ("name = \"A\"\nlanguage = \"rust\"\n", "name of a policy"),
             ("name = \"a\"\nlanguage = \"rust\"\nx = 1\n", "line 3"),

@@ -42,7 +42,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     let manifest = manifest.map_err(ToolchainError::file(&project.directory))?;
     let file = built(&messages, &manifest).ok_or_else(|| ToolchainError::Odd {
         tool: "cargo",
-        why: "its crate is no `cdylib`, as `[lib] crate-type` should say".to_owned(),
+        why: "its crate is not a `cdylib`: set `crate-type` in `[lib]`".to_owned(),
     })?;
     read(&file)
 }

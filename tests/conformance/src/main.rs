@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Delivers prompts to scripted agents by `assigner`, and counts what became of them.
 ///
-/// Ends with 0 where none was lost, damaged, duplicated, misreported or went into a dialog, with 1
-/// where one was, and with 2 where that could not be found out.
+/// Exits with 0 if no prompt was lost, damaged, duplicated, misreported or put into a dialog, with 1
+/// if one was, and with 2 if that could not be determined.
 #[derive(Debug, Parser)]
 #[command(name = "assigner-conformance", version)]
 struct Args {
@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     scenario: Vec<Scenario>,
 
-    /// Names the scenarios, and ends
+    /// Lists the scenarios and exits
     #[arg(long)]
     list: bool,
 
@@ -35,15 +35,15 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = sessions)]
     sessions: u16,
 
-    /// Makes the prompts; the same number makes the same
+    /// The seed of the prompts; the same seed makes the same prompts
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Judges the rest as it is once no task has ended for so many seconds
+    /// Judges the remaining tasks as they are once no task has ended for this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 45)]
     patience: u64,
 
-    /// The program that is looked at [default: the one beside this program]
+    /// The program to test [default: the one beside this program]
     #[arg(long, value_name = "PATH", env = "ASSIGNER_BIN")]
     assigner: Option<PathBuf>,
 
@@ -59,11 +59,11 @@ struct Args {
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     agent_option: Vec<String>,
 
-    /// Copies journals, logs and databases there
+    /// Copies journals, logs and databases to this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 
-    /// Writes the report there, in Markdown
+    /// Writes the report to this file, in Markdown
     #[arg(long, value_name = "FILE.md")]
     report: Option<PathBuf>,
 
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
-    Scenario::named(name).ok_or_else(|| "no such scenario: `--list` names them".to_owned())
+    Scenario::named(name).ok_or_else(|| "no such scenario: `--list` names all".to_owned())
 }
 
 fn sessions(text: &str) -> Result<u16, String> {

@@ -184,7 +184,7 @@ impl Report {
     fn note(&self) -> Option<&'static str> {
         self.is_foreign.then_some(
             "These agents write nothing down: they are judged by the tasks' states and responses \
-             alone, so that nothing is known of duplicates and dialogs.",
+             alone, so nothing is known about duplicates and dialogs.",
         )
     }
 

@@ -54,7 +54,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slow-start",
-        about: "agents start anew and take a while; one shows an unknown welcome for ever",
+        about: "agents restart and take a while; one shows an unknown welcome forever",
         options: &[
             "--start-delay=900",
             "--late-bracketed=400",
@@ -83,7 +83,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "draft",
-        about: "a person types drafts and takes them away; one stays for ever",
+        about: "a person types drafts and takes them away; one stays forever",
         options: &[
             "--draft=my own idea",
             "--draft-after=300",
@@ -125,7 +125,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "redraw",
-        about: "everything is drawn anew from an empty screen, five times a second",
+        about: "everything is redrawn from an empty screen, five times a second",
         options: &["--redraw=200"],
         ..PLAIN
     },
@@ -143,7 +143,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "canonical",
-        about: "agents read lines in canonical mode: what is no line must be refused",
+        about: "agents read lines in canonical mode: anything that is not one line must be refused",
         options: &["--canonical", "--turn=200"],
         is_canonical: true,
         has_transcript: false,

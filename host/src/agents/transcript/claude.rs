@@ -371,8 +371,8 @@ impl Parser {
             "ExitPlanMode" => {
                 self.asked = Some(call);
                 let text = match input.plan.said() {
-                    Some(plan) => format!("it asks for an approval of its plan:\n{plan}"),
-                    None => "it asks for an approval of its plan".to_owned(),
+                    Some(plan) => format!("it asks for approval of its plan:\n{plan}"),
+                    None => "it asks for approval of its plan".to_owned(),
                 };
                 entries.push(Entry::Asked { at, text });
             }

@@ -332,7 +332,7 @@ impl Parser {
             return;
         }
         self.asked = Some(call.0.unwrap_or_default());
-        let text = text.unwrap_or_else(|| "it asks for an approval".to_owned());
+        let text = text.unwrap_or_else(|| "it asks for approval".to_owned());
         entries.push(Entry::Asked { at, text });
     }
 

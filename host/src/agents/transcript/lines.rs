@@ -236,7 +236,7 @@ fn open(path: &Path) -> io::Result<(File, (u64, u64), u64)> {
     if !metadata.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "a transcript is a regular file",
+            "a transcript must be a regular file",
         ));
     }
     let identity = (metadata.dev(), metadata.ino());

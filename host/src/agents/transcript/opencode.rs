@@ -386,7 +386,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
         true => Ok((metadata.dev(), metadata.ino())),
         false => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "a database is a regular file",
+            "a database must be a regular file",
         )),
     }
 }

@@ -10,9 +10,9 @@ use super::super::ui;
 use super::{Which, size, time};
 use crate::policy::{Limits, Loader, Overrides, Policy, Source, rounds};
 
-/// Times a policy on rounds of several sizes, in turn with the default one.
+/// Times a policy on rounds of several sizes, alternating with the default one.
 ///
-/// Each time is the median of some rounds, with making the instance and configuring it.
+/// Each time is the median of some rounds, including creating and configuring the instance.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

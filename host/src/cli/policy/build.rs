@@ -12,13 +12,13 @@ use super::{size, time};
 use crate::policy::componentize;
 use crate::toolchain::{Project, build};
 
-/// Builds the project of a policy with the toolchain of its language, and tries what comes out.
+/// Builds a policy project with the toolchain of its language, and tests the result.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The project: a directory with a `policy.toml`
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Where the component goes [default: DIR/NAME.wasm]
+    /// Where to write the component [default: DIR/NAME.wasm]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use super::Which;
 use crate::policy::{Severity, audit};
 
 /// Examines what a policy asks for and how it behaves on generated rounds, and explains what it
-/// finds; ends with 1 where something is wrong.
+/// finds; exits with 1 if something is wrong.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

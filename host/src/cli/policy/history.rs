@@ -6,7 +6,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
 use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOutcome};
 
-/// Shows every start, exchange and refusal of a policy, oldest first.
+/// Shows every start, switch and refusal of a policy, oldest first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only the last N

@@ -7,7 +7,7 @@ use super::super::{Context, ui};
 use super::{Which, milliseconds, size, time};
 use crate::policy::Profile;
 
-/// Shows what a policy says of itself, what it asks for, and what it may use.
+/// Shows what a policy says about itself, what it asks for, and what it may use.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -56,9 +56,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         "compiled"
     };
     let sessions = if policy.wants_busy() {
-        "all that there are"
+        "all sessions"
     } else {
-        "those that are ready"
+        "the ready ones"
     };
     let profile = match profile {
         Profile::Small => "small",

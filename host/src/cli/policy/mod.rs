@@ -21,7 +21,7 @@ use super::run::log_to_stderr;
 use crate::config;
 use crate::policy::Policy;
 
-/// Writes, tries out and exchanges the policies that decide which session gets which task.
+/// Writes, tests and switches the policies that decide which session gets which task.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -48,7 +48,7 @@ enum Command {
 struct Which {
     /// The policy: a component's path, a name in the policies directory, or `default`
     file: String,
-    /// A setting for it, over those of the configuration; VALUE as JSON, or text
+    /// A setting for it, overriding the configuration; VALUE as JSON, or text
     #[arg(long = "policy-set", value_name = "KEY=VALUE", value_parser = config::setting)]
     set: Vec<(String, Value)>,
 }

@@ -9,15 +9,15 @@ use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
 use crate::toolchain::{Language, create};
 
-/// Writes the project of a policy that builds, with cases that pass, to be made into one's own.
+/// Writes a policy project that builds, with cases that pass, as a start for your own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What the policy is to be called
+    /// The policy's name
     name: String,
-    /// What it is to be written in
+    /// The policy's language
     #[arg(long, value_name = "LANGUAGE", value_enum)]
     lang: Language,
-    /// Where its directory is made
+    /// Where to create its directory
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 }

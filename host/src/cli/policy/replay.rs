@@ -10,23 +10,23 @@ use super::{Which, time};
 use crate::daemon::{rounds_directory, shadow_directory};
 use crate::policy::{Difference, Fate, ReplayError, Report, replay, shadowed};
 
-/// Asks a policy about the rounds that `run --record` has kept, and shows what would have changed.
+/// Asks a policy about the rounds that `run --record` kept, and shows what would have changed.
 ///
-/// Where the same component decided a round, it decides with the settings that it had then, unless
-/// --policy-set gives others. Points are gained, or lost, as this policy counts them: what it gives
-/// to the sessions that it takes, less what it gives to those that were taken.
+/// If the same component decided a round, it uses the settings that it had then, unless
+/// --policy-set gives others. Gains and losses are in this policy's own points: its points for the
+/// sessions that it would take, minus its points for those that were taken.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Where the rounds stand [default: those of the data directory]
+    /// The directory of the rounds [default: that of the data directory]
     #[arg(long, value_name = "DIR")]
     rounds: Option<PathBuf>,
     #[command(flatten)]
     shown: Shown,
 }
 
-/// Shows what the policy of `run --shadow` would have done otherwise.
+/// Shows what the policy of `run --shadow` would have done differently.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShadowArgs {
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) struct ShadowArgs {
 
 #[derive(Debug, clap::Args)]
 struct Shown {
-    /// Shows at most N differences one by one
+    /// Lists at most N differences
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -84,11 +84,15 @@ pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, Failu
         ui::warn(damage);
     }
     if report.rounds == 0 && !context.ui.json {
-        context.ui.line("it has decided nothing otherwise")?;
+        context.ui.line("it has decided nothing differently")?;
         return Ok(Exit::Done);
     }
     // The shadow keeps only such rounds.
-    print(context, &report, " in which it decides otherwise or fails")?;
+    print(
+        context,
+        &report,
+        " in which it decides differently or fails",
+    )?;
     Ok(Exit::Done)
 }
 

@@ -10,13 +10,13 @@ use super::super::{Context, ui};
 use super::Which;
 use crate::policy::{Cases, Problem, Tried};
 
-/// Tries a policy on an author's cases, and shows what comes otherwise than expected; ends with 1
-/// where something does.
+/// Tries a policy on an author's cases, and shows what differs from the expected results; exits
+/// with 1 if anything does.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// The cases, in TOML, or in JSON where the name ends in `.json`
+    /// The cases, in TOML, or in JSON if the name ends in `.json`
     cases: PathBuf,
 }
 

@@ -13,17 +13,17 @@ use crate::daemon::Lock;
 use crate::policy::{Source, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome, Sqlite};
 
-/// Lets another policy decide from now on: the daemon that runs loads it beside the one that
-/// decides, tries it, and exchanges it between two rounds. The next `run` uses it, too.
+/// Switches to another policy: a running daemon loads it beside the live one, tries it, and
+/// switches between two rounds. The next `run` uses it too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The policy: a component's path, a name in the policies directory, or `default`
     #[arg(required_unless_present = "reset")]
     name: Option<String>,
-    /// A setting for it, over those of the configuration; VALUE as JSON, or text
+    /// A setting for it, overriding the configuration; VALUE as JSON, or text
     #[arg(long = "policy-set", value_name = "KEY=VALUE", value_parser = config::setting)]
     set: Vec<(String, Value)>,
-    /// Goes back to the policy that is configured
+    /// Goes back to the configured policy
     #[arg(long, conflicts_with_all = ["name", "set"])]
     reset: bool,
 }
@@ -111,7 +111,7 @@ fn wait(context: &Context, store: &mut Sqlite, id: i64) -> Result<Exit, Failure>
         if Instant::now() >= deadline {
             return Err(Failure::new(
                 Exit::TimedOut,
-                "the daemon has not taken it up yet: `assigner policy history` will tell",
+                "the daemon has not loaded it yet: `assigner policy history` will show the outcome",
             ));
         }
         thread::sleep(LOOK_EVERY);
@@ -130,7 +130,7 @@ fn answer(context: &Context, event: &PolicyEvent) -> Result<Exit, Failure> {
             event
                 .reason
                 .as_deref()
-                .unwrap_or("the daemon does not say why it refuses it"),
+                .unwrap_or("the daemon does not say why it was refused"),
         )),
     }
 }
@@ -148,7 +148,7 @@ fn tell(context: &Context, event: &PolicyEvent, live: bool) -> Result<Exit, Fail
     ui.line(&if live {
         format!("the daemon uses {name} now: {itself}")
     } else {
-        format!("no daemon runs: the next `assigner run` uses {name}: {itself}")
+        format!("no daemon is running: the next `assigner run` uses {name}: {itself}")
     })?;
     Ok(Exit::Done)
 }

@@ -26,7 +26,7 @@ pub(super) fn check(task: &Task) -> Result<(), String> {
     }
     match &metadata.working_dir {
         Some(directory) if !directory.starts_with('/') || directory.contains('\0') => {
-            Err(format!("`{directory}` is no absolute path of a directory"))
+            Err(format!("`{directory}` is not an absolute path"))
         }
         _ => Ok(()),
     }
@@ -67,7 +67,7 @@ pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
                 None => "the shell is back at its prompt".to_owned(),
             };
             let why = if files.exit_empty {
-                "the exit code could not be written: is there no room left for the data directory?"
+                "the exit code could not be written: is the disk of the data directory full?"
             } else {
                 "the command has left no exit code"
             };
@@ -144,8 +144,8 @@ pub(super) fn surroundings(
     let note = payload::note(profile, elsewhere, branch, &metadata.env_vars);
     match (note, elsewhere) {
         (None, Some(directory)) => Err(format!(
-            "the agent stands in {}, the task asks for {directory}, and the profile {} has no words \
-             to tell it",
+            "the agent is in {}, the task asks for {directory}, and the profile {} defines no way \
+             to tell the agent",
             stands.unwrap_or("an unknown directory"),
             profile.name
         )),

@@ -159,7 +159,7 @@ impl<T: Tmux + 'static> Local<T> {
             .and_then(|kept| self.secrets.values(kept))
             .ok_or_else(|| {
                 format!(
-                    "the secret values of {} are not kept any more: send it anew",
+                    "the secret values of {} are no longer kept: send the task again",
                     names.join(", ")
                 )
             })?;
@@ -169,7 +169,7 @@ impl<T: Tmux + 'static> Local<T> {
         match checks.find_map(Result::err) {
             None => Ok(values),
             Some(why) => Err(format!(
-                "its secret values are damaged ({why}): send it anew"
+                "its secret values are damaged ({why}): send the task again"
             )),
         }
     }
@@ -198,7 +198,7 @@ impl<T: Tmux + 'static> Local<T> {
         };
         // The job runs without the integration.
         let integration = integration.unwrap_or_else(|error| {
-            tracing::warn!("cannot write what shells load: {error}");
+            tracing::warn!("cannot write the shell integration: {error}");
             None
         });
         let headless = brief.task.metadata.headless.as_ref().map(|headless| {
@@ -261,7 +261,7 @@ impl<T: Tmux + 'static> Local<T> {
     fn offer(&self, line: &TypedLine) -> Result<(), Refusal> {
         let pid = line.identity.pane_pid;
         if !self.shells.reads(pid) {
-            return Err(Refusal::Unfit("its shell reads no new line any more"));
+            return Err(Refusal::Unfit("its shell no longer waits for a new line"));
         }
         self.shells.offer(pid, &line.text).map_err(|error| {
             tracing::warn!("cannot offer a job to a shell: {error}");
@@ -327,7 +327,7 @@ impl<T: Tmux + 'static> Local<T> {
         if self.setup.bell
             && let Err(error) = self.tmux.clone().bell().await
         {
-            tracing::debug!("no bell: {error}");
+            tracing::debug!("cannot ring the bell: {error}");
         }
         let Some(command) = &self.setup.notify else {
             return;
@@ -510,7 +510,7 @@ impl<T: Tmux + 'static> World for Local<T> {
                 read.await.unwrap_or_else(|| Done::Preparation {
                     lines: Vec::new(),
                     stands: PathBuf::from("."),
-                    branch: Err("its directory gives no answer".to_owned()),
+                    branch: Err("its directory does not answer".to_owned()),
                 })
             }
             Act::Interrupt => Done::Typed(tmux.interrupt(identity).await),

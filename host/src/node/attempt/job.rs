@@ -293,7 +293,7 @@ impl Job {
             return self.refused("its session is gone".to_owned());
         };
         let Some(shell) = pane.shell else {
-            return self.refused("it is no shell any more".to_owned());
+            return self.refused("it is no longer a shell".to_owned());
         };
         let write = Act::WriteJob {
             shell,
@@ -335,10 +335,10 @@ impl Job {
             return (State::Written { line }, Next::again(TWICE));
         }
         if !pane.idle {
-            return self.refused("it is not free any more".to_owned());
+            return self.refused("it is no longer free".to_owned());
         }
         if line.key.is_some() != pane.tells {
-            return self.refused("its shell tells of its line otherwise than before".to_owned());
+            return self.refused("its shell reports its line differently than before".to_owned());
         }
         let asked = line.key.is_some();
         let line = TypedLine {
@@ -386,14 +386,14 @@ impl Job {
         if files.taken == Some(Taken::ByShell) {
             let start = Act::Advance {
                 phase: Phase::Running,
-                details: "taken up by the shell".to_owned(),
+                details: "picked up by the shell".to_owned(),
             };
             let running = Running::new(now.tick);
             return (State::Running(running), Next::act([start]));
         }
         if resumed && !files.script {
             let reason =
-                "its files in the spool directory are gone: whether it ran cannot be known";
+                "its files in the spool directory are gone, so it cannot be known whether it ran";
             return self.uncertain(reason.to_owned());
         }
         let gone = seen.sight.as_ref().is_some_and(|sight| {
@@ -431,10 +431,10 @@ impl Job {
             }
             (Err(error), _) => {
                 let reason = if cause == Cause::Resumed {
-                    "the spool directory cannot be written: whether it ran cannot be known"
+                    "the spool directory cannot be written, so it cannot be known whether it ran"
                         .to_owned()
                 } else {
-                    format!("whether the shell took up the job cannot be established: {error}")
+                    format!("cannot establish whether the shell picked up the job: {error}")
                 };
                 return self.uncertain(reason);
             }
@@ -451,13 +451,13 @@ impl Job {
             (Ok(_), Cause::Gone) => (
                 Outcome::Refused,
                 Event::Refuse,
-                "the session ended before it took up the job".to_owned(),
+                "the session ended before it picked up the job".to_owned(),
             ),
             (Ok(_), Cause::Late) => (
                 Outcome::Refused,
                 Event::Refuse,
                 format!(
-                    "the shell did not take up the job within {} s; it was withdrawn",
+                    "the shell did not pick up the job within {} s; it was withdrawn",
                     self.rules.start_within.as_secs_f64()
                 ),
             ),
@@ -465,7 +465,7 @@ impl Job {
             (Ok(_), Cause::Resumed) => (
                 Outcome::Withdrawn,
                 Event::Withdraw,
-                "the daemon ended while it delivered; the shell had not taken up the job"
+                "the daemon ended while it delivered; the shell had not picked up the job"
                     .to_owned(),
             ),
         };
@@ -548,8 +548,8 @@ impl Job {
         }
         let end = if stopped && running.telling.is_none() {
             // It may be continued, and end later; that end will not be seen.
-            let reason = "a part of its command stands stopped (Ctrl-Z, or it used the terminal from \
-                          the background) and has not ended: `fg` in its pane continues it";
+            let reason = "a part of its command is stopped (Ctrl-Z, or it used the terminal from \
+                          the background) and has not ended: run `fg` in its pane to continue it";
             Ending {
                 output: Output::Files,
                 ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason.to_owned())
@@ -724,17 +724,17 @@ impl Job {
     fn ended_by(&self, running: Running, reason: String) -> Ending {
         let end = match running.telling.map(|telling| telling.cause) {
             Some(EndCause::Cancelled) => Ending::new(Outcome::Cancelled, Event::Cancel)
-                .because("cancelled by a person, its command was interrupted"),
+                .because("cancelled by a person; its command was interrupted"),
             Some(EndCause::Reassigned) => Ending::new(Outcome::Reassigned, Event::Return)
-                .because("given to another session by a person, its command was interrupted"),
+                .because("given to another session by a person; its command was interrupted"),
             Some(EndCause::TimedOut { step, limit }) => {
                 let limit = limit.as_secs_f64();
                 let reason = match step {
                     Step::Command => {
-                        format!("took longer than {limit} s, its command was interrupted")
+                        format!("took longer than {limit} s; its command was interrupted")
                     }
                     step => format!(
-                        "{} took longer than {limit} s, it was interrupted",
+                        "{} took longer than {limit} s and was interrupted",
                         describe(&self.brief, step)
                     ),
                 };

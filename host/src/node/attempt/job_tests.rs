@@ -69,7 +69,7 @@ impl Run {
             run.next.acts,
             [Act::Advance {
                 phase: Phase::Running,
-                details: "taken up by the shell".to_owned()
+                details: "picked up by the shell".to_owned()
             }]
         );
         run
@@ -911,13 +911,13 @@ fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
         (
             || Run::delivered().step(&with_files(untaken(), gone(false), 200), 300),
             Outcome::Refused,
-            "the session ended before it took up the job",
+            "the session ended before it picked up the job",
             true,
         ),
         (
             || Run::delivered().step(&files(untaken()), 10_100),
             Outcome::Refused,
-            "the shell did not take up the job within 10 s; it was withdrawn",
+            "the shell did not pick up the job within 10 s; it was withdrawn",
             true,
         ),
         (
@@ -926,7 +926,7 @@ fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
                 Run::of(job).step(&files(untaken()), 300)
             },
             Outcome::Withdrawn,
-            "the daemon ended while it delivered; the shell had not taken up the job",
+            "the daemon ended while it delivered; the shell had not picked up the job",
             false,
         ),
     ];
@@ -1011,7 +1011,7 @@ fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
     let run = run.step(&with_files(taken(), gone(false), 7_100), 7_100);
     assert_eq!(
         run.reason(),
-        "prerequisite 1 of 1 (`make`) took longer than 7 s, it was interrupted"
+        "prerequisite 1 of 1 (`make`) took longer than 7 s and was interrupted"
     );
 }
 

@@ -99,7 +99,7 @@ impl Reader {
             (None, Some(mut follower)) => beside(move || match follower.read() {
                 Ok(_) => Some(follower),
                 Err(error) => {
-                    tracing::debug!("a record cannot be read any more: {error}");
+                    tracing::debug!("a record can no longer be read: {error}");
                     None
                 }
             }),

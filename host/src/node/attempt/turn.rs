@@ -442,8 +442,8 @@ impl Turn {
     fn asked_to_end(&self, state: &State, seen: &Observation, now: Now) -> Option<Ending> {
         let left = match (state, self.phase) {
             (State::Ended | State::TakingBack(..), _) => return None,
-            (_, Phase::Running) => "the agent is left to itself, and may go on",
-            (_, Phase::Submitted) => "the prompt was submitted, the agent is left to itself",
+            (_, Phase::Running) => "the agent was left alone and may continue",
+            (_, Phase::Submitted) => "the prompt was submitted; the agent was left alone",
             (_, Phase::Delivering) => "the prompt was pasted and not submitted",
             _ => "nothing was typed",
         };
@@ -513,7 +513,7 @@ impl Turn {
         let acts = [
             Act::NoteSession {
                 action: "preparing",
-                details: format!("task {}: its prerequisites are run", self.brief.task.id),
+                details: format!("task {}: running its prerequisites", self.brief.task.id),
             },
             Act::RunPrerequisites { stands },
         ];
@@ -577,7 +577,7 @@ impl Turn {
             let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
             return self.end(end);
         }
-        self.lose("the agent ended while no daemon ran: what became of the prompt is not known")
+        self.lose("the agent ended while no daemon was running: it is not known what became of the prompt")
     }
 
     /// The agent of a turn that an earlier daemon left is there; continues from the phase in the

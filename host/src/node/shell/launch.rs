@@ -101,7 +101,7 @@ impl Shells {
             Ok(Some(launched)) => launched,
             Ok(None) => words,
             Err(error) => {
-                tracing::warn!("a new session cannot tell of its line at once: {error}");
+                tracing::warn!("a new session cannot report on its line from the start: {error}");
                 words
             }
         }

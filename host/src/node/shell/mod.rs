@@ -62,9 +62,9 @@ impl Said {
     pub(crate) fn refusal(self) -> Option<&'static str> {
         match self {
             Self::Taken => None,
-            Self::Draft => Some("its shell says that something stands in its line"),
-            Self::Unfinished => Some("its shell says that its line is not a new one"),
-            Self::Nothing => Some("its shell found no job to take up"),
+            Self::Draft => Some("its shell reports that its line is not empty"),
+            Self::Unfinished => Some("its shell reports that it is not at a new prompt"),
+            Self::Nothing => Some("its shell found no job to pick up"),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Shells {
             let found = fs::symlink_metadata(path)?;
             if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
                 return Err(io::Error::other(format!(
-                    "`{}` belongs to somebody else, or others can write there",
+                    "`{}` belongs to another user, or others can write to it",
                     path.display()
                 )));
             }

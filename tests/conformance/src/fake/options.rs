@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// An agent in a terminal that does what it is told to, and writes down what happened to it.
+/// An agent in a terminal that does what it is told, and records what happened to it.
 ///
-/// It works no wonders: it answers each prompt with the digest of its bytes. Times are in
+/// It answers each prompt with the digest of its bytes. Times are in
 /// milliseconds, chances between 0 and 1.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "fake-agent", version)]
 pub struct Options {
-    /// Where to write down what happens: JSON lines
+    /// The file that records what happens, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
@@ -26,19 +26,19 @@ pub struct Options {
     #[arg(long)]
     pub no_bracketed: bool,
 
-    /// Takes Enter for a newline so soon after characters or a paste
+    /// Takes Enter as a newline for this long after characters or a paste
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub burst: u64,
 
-    /// Draws nothing at first, and discards what comes in
+    /// Draws nothing for this long at first, and discards all input
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub start_delay: u64,
 
-    /// Asks for bracketed paste so long after it has drawn its composer
+    /// Asks for bracketed paste this long after it has drawn its composer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub late_bracketed: u64,
 
-    /// Starts anew after so many turns, with its delays; 0: never
+    /// Restarts after this many turns, with its delays; 0 means never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub restart_after: u64,
 
@@ -47,7 +47,7 @@ pub struct Options {
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub dialog: DialogAt,
 
-    /// After how long it goes away by itself; 0: never
+    /// How long until it goes away by itself; 0 means never
     #[arg(long, value_name = "MS", default_value_t = 700)]
     pub dialog_for: u64,
 
@@ -59,15 +59,15 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub draft_after: u64,
 
-    /// After how long the person takes away all that stands in the composer; 0: never
+    /// How long until the person clears the composer; 0 means never
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub draft_for: u64,
 
-    /// Types it again so long after it was taken away; 0: never
+    /// Types it again this long after it was cleared; 0 means never
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub draft_every: u64,
 
-    /// The chance that it is typed together with a paste instead, before or behind it
+    /// The chance that it is typed together with a paste instead, before or after it
     #[arg(long, value_name = "P", value_parser = chance)]
     pub draft_on_paste: Option<f64>,
 
@@ -79,11 +79,11 @@ pub struct Options {
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = chance)]
     pub die_chance: f64,
 
-    /// Does nothing at the first so many Enters before each turn
+    /// Ignores this many Enters before each turn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub swallow_enter: u32,
 
-    /// Draws everything anew so often, from an empty screen, with another footer
+    /// Redraws everything this often, from an empty screen, with another footer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub redraw: u64,
 
@@ -91,7 +91,7 @@ pub struct Options {
     #[arg(long)]
     pub title: bool,
 
-    /// Changes the title so often, whatever it does
+    /// Changes the title this often, whatever it is doing
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub title_noise: u64,
 
@@ -103,16 +103,16 @@ pub struct Options {
     #[arg(long)]
     pub canonical: bool,
 
-    /// Shows a paste of more bytes, or of more than 5 lines, as `[Pasted text #1 +12 lines]`; 0:
-    /// never
+    /// Shows a paste of more bytes, or of more than 5 lines, as `[Pasted text #1 +12 lines]`; 0
+    /// means never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub collapse: usize,
 
-    /// Puts a no-break space behind the composer's mark
+    /// Puts a no-break space after the composer's mark
     #[arg(long)]
     pub no_break: bool,
 
-    /// Shows a welcome without a composer, for ever
+    /// Shows a welcome without a composer, forever
     #[arg(long)]
     pub onboarding: bool,
 
@@ -128,11 +128,11 @@ pub struct Options {
     #[arg(long)]
     pub error: bool,
 
-    /// The chance that a prompt loses a byte: for proving that this is seen
+    /// The chance that a prompt loses a byte: to prove that this is noticed
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = chance)]
     pub garble: f64,
 
-    /// The chance that a prompt is taken twice: for proving that this is seen
+    /// The chance that a prompt is taken twice: to prove that this is noticed
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = chance)]
     pub twice: f64,
 }

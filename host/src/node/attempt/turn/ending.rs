@@ -188,8 +188,7 @@ impl Turn {
                     if !quiet || verdict != Some(Activity::Idle) {
                         return Verdict::NotYet;
                     }
-                    let reason =
-                        "its record tells of no end of the turn, and it has been idle for minutes";
+                    let reason = "its record shows no end of the turn, although it has been idle for minutes";
                     Verdict::Unknown(reason, written.said.clone())
                 }
             };

@@ -279,7 +279,7 @@ impl Turn {
                 }
                 Some(Done::Pane(Ok(false))) => Given::Refused(Refusal::Writer.to_string(), HOLD),
                 Some(Done::Pane(Err(error))) => Given::Refused(
-                    format!("the right to write there cannot be had: {error}"),
+                    format!("cannot lock the pane for writing: {error}"),
                     UNRESPONSIVE,
                 ),
                 _ => Given::NotYet(Box::new(giving), Next::act([Act::TakePane])),
@@ -293,7 +293,7 @@ impl Turn {
         };
         // The look at the sessions is some milliseconds old.
         if screen.says != Says::Idle || screen.in_mode {
-            let reason = format!("it is not free any more: {}", screen.reason());
+            let reason = format!("it is no longer free: {}", screen.reason());
             return Given::Refused(reason, HOLD);
         }
         agent.given = now.wall;
@@ -339,8 +339,8 @@ impl Turn {
             if agent.may_still_tell(now) {
                 return giving.again();
             }
-            let reason = "the agent ended with the prompt in its composer: whether a person had \
-                          submitted it is not known";
+            let reason = "the agent ended with the prompt in its composer: it is not known \
+                          whether a person had submitted it";
             return Given::Unclear(reason.to_owned());
         };
         if now.tick.since(giving.since) < agent.profile.paste.pause {
@@ -357,7 +357,10 @@ impl Turn {
         if !agent.is_reply {
             acts.push(Act::Advance {
                 phase: Phase::Submitted,
-                details: format!("{}, the prompt stands there", agent.profile.paste.submit),
+                details: format!(
+                    "{}: the prompt is in the composer",
+                    agent.profile.paste.submit
+                ),
             });
             self.phase = Phase::Submitted;
         }
@@ -402,32 +405,31 @@ impl Turn {
         if settled && says == Says::Attended && !screen.near_text && !agent.resumed {
             let shown = shown.unwrap_or_default();
             let reason = format!(
-                "the agent makes something else of this prompt when it is pasted, and it was not submitted \
-                 (its composer shows: {})",
+                "the agent changes this prompt when it is pasted, so it was not submitted (its \
+                 composer shows: {})",
                 first_line(&shown)
             );
             return Given::Unfit(reason);
         }
         if settled && says == Says::Attended {
             let reason = format!(
-                "the prompt was pasted and not submitted, for it does not stand there alone: {}",
+                "the prompt was pasted and not submitted, because the composer holds something else as well: {}",
                 screen.detail
             );
             return Given::Refused(reason, FIND_AGAIN);
         }
         if settled && says == Says::Idle && stood {
             return if keeps_record {
-                let reason = "the prompt was pasted, and taken out of the composer again";
+                let reason = "the prompt was pasted, and then removed from the composer";
                 Given::Refused(reason.to_owned(), FIND_AGAIN)
             } else {
                 let reason =
-                    "the prompt was pasted, and is gone: taken out, or submitted by a person";
+                    "the prompt was pasted and is gone: it was removed, or submitted by a person";
                 Given::Unclear(reason.to_owned())
             };
         }
         if agent.resumed && says == Says::Busy {
-            let reason =
-                "it works on something: whether a person has submitted the prompt is not known";
+            let reason = "it is working on something, and it is not known whether a person submitted the prompt";
             return Given::Unclear(reason.to_owned());
         }
         // If an earlier daemon pasted the text or was about to, it is there by now or never.
@@ -452,12 +454,12 @@ impl Turn {
             return Giving { stage, ..giving }.again();
         }
         if stood && says == Says::Busy && !screen.holds_text {
-            let reason = "the prompt was pasted, and is gone: whether it is what the agent works on is \
-                          not known";
+            let reason = "the prompt was pasted and is gone; it is not known whether the agent is \
+                          working on it";
             return Given::Unclear(reason.to_owned());
         }
         let reason = format!(
-            "the prompt was pasted and not submitted, for it was not seen to stand in the composer \
+            "the prompt was pasted and not submitted, because it was not seen in the composer \
              within {} s ({})",
             within.as_secs_f64(),
             screen.reason(),
@@ -557,7 +559,7 @@ impl Turn {
                 acts.push(Act::Advance {
                     phase: Phase::Submitted,
                     details: format!(
-                        "{} again, the prompt still stands there",
+                        "{} again: the prompt is still in the composer",
                         agent.profile.paste.submit
                     ),
                 });
@@ -577,16 +579,16 @@ impl Turn {
             return Given::Refused(reason, UNRESPONSIVE);
         }
         let what = if stands {
-            format!("it still stands in the composer after {presses} presses of the key")
+            format!("it is still in the composer after {presses} presses of the key")
         } else if says == Says::Attended {
             format!(
-                "something else stands there now, and no sign of its turn was seen: {}",
+                "something else is there now, and no sign of its turn was seen: {}",
                 screen.detail
             )
         } else {
             "it is gone from the composer, and no sign of its turn was seen".to_owned()
         };
-        Given::Unclear(format!("the prompt was submitted, and {what}"))
+        Given::Unclear(format!("the prompt was submitted, but {what}"))
     }
 }
 

@@ -143,7 +143,7 @@ impl Turn {
                 let is_new =
                     |shown: &Given| shown.followed || before.is_some_and(|before| before != shown);
                 if shown.as_ref().is_some_and(is_new) {
-                    let details = "the agent went on".to_owned();
+                    let details = "the agent has continued".to_owned();
                     return self.goes_on(agent, running, details, true, now, seen);
                 }
             }
@@ -313,7 +313,7 @@ impl Turn {
                 if let Some(since) = works.map(|signal| signal.since).max() {
                     // What was reported before it worked again is the end of what was asked.
                     agent.hear_until(sight, since);
-                    let details = "the agent goes on".to_owned();
+                    let details = "the agent continues".to_owned();
                     return self.goes_on(agent, running, details, false, now, seen);
                 }
             }
@@ -408,12 +408,12 @@ impl Turn {
             sight.is_some_and(|agent| agent.says(Source::Screen, Says::Waiting).is_some());
         // By now, something else is asked, or nothing; the person who answered had not seen that.
         let why = match running.asks() {
-            None => Some("the agent asks nothing any more"),
+            None => Some("the agent is no longer asking anything"),
             Some(asks) if reply.asks.as_deref() != Some(asks) => {
-                Some("the agent asks something else by now")
+                Some("the agent now asks something else")
             }
             Some(_) if reply.answer == Answer::Accept && !running.has_said() && shows_dialog => {
-                Some("it shows a dialog, and has said nothing yet")
+                Some("it shows a dialog and has said nothing yet")
             }
             Some(_) => None,
         };
@@ -426,7 +426,10 @@ impl Turn {
                 return Heard::Nothing;
             }
             self.heard_reply = reply.id;
-            return Heard::Accepted(take(reply, "what it has said is taken as done".to_owned()));
+            return Heard::Accepted(take(
+                reply,
+                "its answer is accepted as the response".to_owned(),
+            ));
         }
         let Some(sight) = sight else {
             return Heard::Nothing;
@@ -471,7 +474,7 @@ impl Turn {
                     return Heard::Look(vec![Act::TakePane]);
                 }
             }
-            let details = format!("keys into what it asks ({}): {shown}", screen.detail);
+            let details = format!("keys into its dialog ({}): {shown}", screen.detail);
             self.heard_reply = reply.id;
             let (literal, names) = dialog_keys(&reply.answer);
             let press = Act::Press {

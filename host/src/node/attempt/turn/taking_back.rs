@@ -125,16 +125,16 @@ impl Turn {
 
     fn taken_back(self, agent: Box<Agent>, taking: TakingBack, left: &Left) -> (Self, Next) {
         let told = match left {
-            Left::Taken => "; it was taken out of the composer again".to_owned(),
+            Left::Taken => "; it was removed from the composer".to_owned(),
             Left::Nothing => String::new(),
             Left::Stands(draft) => {
                 let draft: String = draft.chars().take(SHOWN).collect();
                 format!(
-                    "; clear what stands in its composer: {}",
+                    "; clear its composer, which contains: {}",
                     draft.replace('\n', " ")
                 )
             }
-            Left::Unknown => "; what stands in its composer cannot be seen".to_owned(),
+            Left::Unknown => "; the content of its composer cannot be seen".to_owned(),
         };
         match taking.then {
             Then::End(acts, mut end) => {

@@ -871,7 +871,7 @@ fn a_person_who_answers_in_the_pane_is_noticed() {
     assert_eq!(
         acts,
         [Act::GoOn {
-            details: "the agent goes on".to_owned()
+            details: "the agent continues".to_owned()
         }]
     );
     // What it still did at the end of its turn is not a new turn.
@@ -946,7 +946,7 @@ fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
             "pasted and not submitted",
         ),
         ("submitted", || Run::submitted("codex"), "was submitted"),
-        ("running", || Run::running("codex"), "may go on"),
+        ("running", || Run::running("codex"), "may continue"),
     ];
     for (name, stage, left) in stages {
         let mut run = stage();

@@ -171,9 +171,9 @@ fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
         (Phase::Delivering, "the prompt was pasted and not submitted"),
         (
             Phase::Submitted,
-            "the prompt was submitted, the agent is left to itself",
+            "the prompt was submitted; the agent was left alone",
         ),
-        (Phase::Running, "the agent is left to itself, and may go on"),
+        (Phase::Running, "the agent was left alone and may continue"),
     ] {
         let mut scene = Scene::of("codex");
         scene.request = Some(Request::Cancel);
@@ -190,7 +190,7 @@ fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
                 run.scene.screen = Some(stands());
                 run.after(500);
             },
-            "the prompt was submitted, the agent is left to itself",
+            "the prompt was submitted; the agent was left alone",
         ),
         (|_| {}, "the prompt was pasted and not submitted"),
     ];

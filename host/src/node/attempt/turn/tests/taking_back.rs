@@ -43,7 +43,7 @@ fn each_line_is_taken_out() {
     run.scene.screen = Some(shown(Says::Idle));
     run.after(25);
     assert_eq!(outcome(&run.next), (Outcome::Cancelled, Event::Cancel));
-    assert!(reason(&run).ends_with("not submitted; it was taken out of the composer again"));
+    assert!(reason(&run).ends_with("not submitted; it was removed from the composer"));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_a_person_has_there_is_left_alone() {
         run.until_end();
         let reason = reason(&run);
         assert!(
-            reason.contains("; clear what stands in its composer: "),
+            reason.contains("; clear its composer, which contains: "),
             "{reason}"
         );
     }
@@ -64,7 +64,7 @@ fn what_a_person_has_there_is_left_alone() {
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
     run.scene.screen = Some(beside());
     run.after(25);
-    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+    assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
 }
 
 #[test]
@@ -74,16 +74,16 @@ fn a_key_that_does_nothing_is_given_up() {
     run.did(Done::Typed(Typed::Done));
     assert!(run.after(499).is_empty());
     run.after(1);
-    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+    assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
     // If the profile names no key, none is pressed.
     let mut run = cancelled("comet");
     run.after(100);
-    assert!(reason(&run).ends_with("clear what stands in its composer: say hello to all"));
+    assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
     // A dialog is in front of it, and no key is meant for that.
     let mut run = cancelled("claude");
     run.scene.screen = Some(shown(Says::Waiting));
     run.until_end();
-    assert!(reason(&run).ends_with("what stands in its composer cannot be seen"));
+    assert!(reason(&run).ends_with("the content of its composer cannot be seen"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
     assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
     let reason = reason(&run);
     assert!(
-        reason.contains("makes something else of this prompt"),
+        reason.contains("changes this prompt when it is pasted"),
         "{reason}"
     );
     assert!(reason.contains("a person's"), "{reason}");
