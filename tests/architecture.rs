@@ -50,6 +50,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Files that use a library outside its module, each for a reason.
+const EXCEPTIONS: [(&str, &str); 2] = [
+    // The database of another program, which is only read.
+    ("rusqlite", "agents/transcript/opencode.rs"),
+    ("rusqlite", "agents/transcript/opencode/tests.rs"),
+];
+
 /// Crates that only one module may name.
 const KEPT_INSIDE: &[(&str, &str)] = &[("wasmtime", "policy"), ("rusqlite", "store")];
 
@@ -139,8 +146,11 @@ fn big_libraries_stay_inside_one_module() {
     for (library, home) in KEPT_INSIDE {
         for (module, _) in MAY_IMPORT.iter().filter(|(module, _)| module != home) {
             for (path, text) in sources(module) {
+                let is_exception = EXCEPTIONS
+                    .iter()
+                    .any(|(other, file)| other == library && path.ends_with(file));
                 assert!(
-                    !text.contains(&format!("{library}::")),
+                    is_exception || !text.contains(&format!("{library}::")),
                     "{} names {library}, which belongs into {home}",
                     path.display()
                 );

@@ -347,6 +347,9 @@ fn headless_prompts_are_answered_whole() {
         "see @".to_owned(),
         "back \\".to_owned(),
         "!ls".to_owned(),
+        "/clear x".to_owned(),
+        " /compact".to_owned(),
+        "# remember".to_owned(),
     ]);
     let sent: Vec<u64> = prompts.iter().map(|prompt| ask(&[], prompt)).collect();
     for (id, prompt) in sent.iter().zip(&prompts) {

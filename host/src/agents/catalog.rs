@@ -180,7 +180,22 @@ mod tests {
         }
         names.sort();
         let expected = [
-            "aider", "claude", "codex", "comet", "gemini", "ollama", "opencode", "qwen", "shell",
+            "aider",
+            "amp",
+            "claude",
+            "cline",
+            "codex",
+            "comet",
+            "copilot",
+            "crush",
+            "cursor-agent",
+            "gemini",
+            "goose",
+            "kimi",
+            "ollama",
+            "opencode",
+            "qwen",
+            "shell",
         ];
         assert_eq!(names, expected);
     }

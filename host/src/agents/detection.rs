@@ -180,7 +180,15 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | busy | · | 9 | · | · | · |
     | waiting_input | · | · | 9 | · | · |
     | attended | · | · | · | 8 | 1 |
-    | unknown | · | · | · | 1 | 5 |
+    | unknown | · | · | · | · | 6 |
+
+    | cline: 26 | idle | busy | waiting_input | attended | unknown |
+    |---|--:|--:|--:|--:|--:|
+    | idle | 9 | · | · | · | · |
+    | busy | · | 6 | · | · | · |
+    | waiting_input | · | · | 4 | · | · |
+    | attended | · | · | · | 7 | · |
+    | unknown | · | · | · | · | · |
 
     | codex: 43 | idle | busy | waiting_input | attended | unknown |
     |---|--:|--:|--:|--:|--:|
@@ -198,6 +206,14 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | attended | · | · | · | 2 | · |
     | unknown | · | · | · | · | 2 |
 
+    | copilot: 29 | idle | busy | waiting_input | attended | unknown |
+    |---|--:|--:|--:|--:|--:|
+    | idle | 9 | · | · | · | · |
+    | busy | · | 7 | · | · | · |
+    | waiting_input | · | · | 5 | · | · |
+    | attended | · | · | · | 8 | · |
+    | unknown | · | · | · | · | · |
+
     | gemini: 32 | idle | busy | waiting_input | attended | unknown |
     |---|--:|--:|--:|--:|--:|
     | idle | 8 | · | · | · | · |
@@ -205,6 +221,14 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | waiting_input | · | · | 7 | · | · |
     | attended | · | · | · | 9 | · |
     | unknown | · | · | · | · | 2 |
+
+    | kimi: 22 | idle | busy | waiting_input | attended | unknown |
+    |---|--:|--:|--:|--:|--:|
+    | idle | 7 | · | · | · | · |
+    | busy | · | 5 | · | · | · |
+    | waiting_input | · | · | 3 | · | · |
+    | attended | · | · | · | 7 | · |
+    | unknown | · | · | · | · | · |
 
     | ollama: 13 | idle | busy | waiting_input | attended | unknown |
     |---|--:|--:|--:|--:|--:|

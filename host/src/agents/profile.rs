@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::transcript;
-use crate::model::{duration, headless};
+use crate::model::{duration, headless, version};
 
 /// The size limit of one compiled regex: a person's file must not exhaust the memory.
 const REGEX_SIZE: usize = 1 << 20;
@@ -35,6 +35,9 @@ pub struct Profile {
     /// One line for people.
     #[serde(default)]
     pub summary: String,
+    /// The versions that this was tried with, the oldest first. A later one is judged more strictly.
+    #[serde(default)]
+    pub tested: Vec<String>,
     /// How to recognise the program.
     pub recognise: Recognise,
     /// What its title and screen say about its state.
@@ -378,6 +381,25 @@ impl Profile {
             &state.idle_screen,
         ];
         self.composer.is_none() && patterns.iter().all(|patterns| patterns.is_empty())
+    }
+
+    /// Whether a version is later than every one that this was tried with.
+    pub fn is_untested(&self, version: &str) -> bool {
+        let mut tested = self.tested.iter().peekable();
+        tested.peek().is_some() && tested.all(|known| version::is_later(version, known))
+    }
+
+    /// Returns the profile for a version that it was not tried with: where only the screen tells that a
+    /// turn has ended, the agent has to be idle for twice as long.
+    #[must_use]
+    pub fn strict(&self) -> Self {
+        Self {
+            turn: TurnEnd {
+                settle: self.turn.settle * 2,
+                ..self.turn.clone()
+            },
+            ..self.clone()
+        }
     }
 
     /// Whether this is the profile of plain shells, which are handled in a way of their own.

@@ -1,6 +1,6 @@
 //! A pane's screen as text: what its last lines say, and what the agent's composer contains.
 
-use super::profile::{Composer, PasteMode, Profile};
+use super::profile::{Composer, PasteMode, Pattern, Profile};
 
 /// The largest screen that is read, in columns and rows: a pane can have any size.
 const LARGEST: (u16, u16) = (1_000, 500);
@@ -238,7 +238,11 @@ impl Screen {
         let is_line = |row: &Row| composer.line.0.is_match(&row.text);
         let found = self.rows.iter().rposition(is_line)?;
         if !composer.block {
-            return Some((found, self.last_line(composer, found)));
+            // A shell's prompt may look like the line, but nothing is drawn below it.
+            let below = &self.rows[found + 1..];
+            let is_framed = |end: &Pattern| below.iter().any(|row| end.0.is_match(&row.text));
+            let is_composer = composer.end.as_ref().is_none_or(is_framed);
+            return is_composer.then(|| (found, self.last_line(composer, found)));
         }
         let first = self.rows[..found].iter().rposition(|row| !is_line(row));
         let first = first.map_or(0, |above| above + 1);
@@ -291,7 +295,6 @@ impl Screen {
 /// limits.
 ///
 /// `whole` means that the lines are all there is, so that a prompt that is out of sight was above
-/// them. An empty prompt means the last one that was given, whatever it was.
 /// them. An empty prompt stands for the last one that was given, whatever it was.
 pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (String, String) {
     let composer = profile.composer.as_ref();

@@ -245,6 +245,15 @@ fn print(
         Some(provider) => line("is", &format!("{}, by {known_by}", clean(provider)))?,
         None => line("is", &format!("not known: {known_by}"))?,
     }
+    if let Some(version) = &found.version {
+        let tried = match found.untested {
+            true => {
+                ", later than every version that its profile was tried with: judged more strictly"
+            }
+            false => "",
+        };
+        line("version", &format!("{}{tried}", clean(version)))?;
+    }
     if !found.signals.is_empty() {
         ui.line("")?;
         let rows = found
@@ -303,6 +312,8 @@ fn inspection_json(found: &Inspection, next: Option<&str>, now: Timestamp) -> Va
         "place": place(found),
         "provider": found.provider,
         "known_by": found.known_by,
+        "version": found.version,
+        "untested": found.untested,
         "pid": found.pid,
         "command": pane.command,
         "line": found.line,

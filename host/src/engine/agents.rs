@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -30,6 +31,9 @@ const SEARCH_AGAIN: Duration = Duration::from_secs(5);
 /// How long a program may take to be ready after it has drawn its input line.
 const SETTLE_IN: Duration = Duration::from_secs(1);
 
+/// How long a person who asks waits for an agent's version. A scan does not wait.
+const VERSION_WITHIN: Duration = Duration::from_secs(1);
+
 /// If nothing has appeared for this many seconds, nothing is about to change.
 const QUIET: i64 = 3;
 
@@ -44,6 +48,8 @@ pub(super) struct Agents {
     strangers: HashMap<Identity, Stranger>,
     /// Whether an input line counts as ready at first sight.
     at_once: bool,
+    /// How long a look waits for an agent's version.
+    version_within: Duration,
     /// The last report of each pane.
     reports: HashMap<(u32, PaneId), Report>,
     /// The turns that were reported in each pane.
@@ -71,6 +77,8 @@ pub(super) struct Agent {
     /// Together with the id, this identifies the process for good.
     began: u64,
     pub(super) by: By,
+    /// The version that it has, once that is known.
+    version: VersionLook,
     /// The group in the foreground when it was recognised.
     group: u32,
     /// The variables that it was started with. They stay in memory.
@@ -89,6 +97,49 @@ pub(super) struct Agent {
     ready: bool,
     /// When that line appeared.
     appeared: Option<Timestamp>,
+}
+
+/// A look at the files of an agent, which tell its version. It takes as long as their file system does,
+/// so it goes on beside everything else.
+enum VersionLook {
+    Goes(mpsc::Receiver<Option<String>>),
+    Ended(Option<String>),
+}
+
+impl VersionLook {
+    fn begin(pid: u32, words: Vec<String>) -> Self {
+        let (tell, told) = mpsc::channel();
+        let look = move || {
+            let executable = probe::executable(pid);
+            // Nobody may listen any more.
+            let _ = tell.send(probe::version::version(executable.as_deref(), &words));
+        };
+        let spawned = thread::Builder::new()
+            .name("version".to_owned())
+            .spawn(look);
+        match spawned {
+            Ok(_) => Self::Goes(told),
+            Err(_) => Self::Ended(None),
+        }
+    }
+
+    /// Waits for the version, at most this long.
+    fn wait(&mut self, longest: Duration) {
+        if let Self::Goes(told) = self {
+            match told.recv_timeout(longest) {
+                Ok(version) => *self = Self::Ended(version),
+                Err(mpsc::RecvTimeoutError::Disconnected) => *self = Self::Ended(None),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn known(&self) -> Option<&str> {
+        match self {
+            Self::Ended(version) => version.as_deref(),
+            Self::Goes(_) => None,
+        }
+    }
 }
 
 /// A screen that was read.
@@ -143,6 +194,8 @@ pub(super) struct AgentSeen {
     pub(super) pid: u32,
     pub(super) began: u64,
     pub(super) by: By,
+    /// Its version, if its files tell it.
+    pub(super) version: Option<String>,
     pub(super) signals: Vec<Signal>,
     pub(super) report: Option<Report>,
     /// The turns that it has reported by their names.
@@ -227,9 +280,9 @@ impl Agents {
         let found = recognise(catalog.agents(), &processes, &hints);
         let found = found.and_then(|found| {
             let member = members.iter().find(|member| member.pid == found.pid)?;
-            Some((found, member.began))
+            Some((found, member))
         });
-        let Some((found, began)) = found else {
+        let Some((found, member)) = found else {
             let stranger = Stranger {
                 group,
                 looked: Instant::now(),
@@ -242,8 +295,9 @@ impl Agents {
         let agent = Agent {
             profile: found.profile,
             pid: found.pid,
-            began,
+            began: member.began,
             by: found.by,
+            version: VersionLook::begin(member.pid, member.words.clone()),
             group,
             env: Arc::new(probe::whole_environment(found.pid)),
             screen: None,
@@ -315,6 +369,7 @@ impl Agents {
     pub(super) fn for_one_look() -> Self {
         Self {
             at_once: true,
+            version_within: VERSION_WITHIN,
             ..Self::default()
         }
     }
@@ -371,7 +426,9 @@ impl Agents {
         let key = (pane.identity.server_pid, pane.identity.pane.clone());
         let report = self.reports.get(&key).cloned();
         let told = self.told.get(&key).cloned().unwrap_or_default();
+        let patience = self.version_within;
         let agent = self.known.get_mut(&pane.identity)?;
+        agent.judge_version(patience);
         agent.alternate = pane.alternate;
         let report = report.filter(|report| agent.has_begun_before(report.at));
         let shown = agent.screen.as_ref().map(|read| Arc::clone(&read.screen));
@@ -395,6 +452,7 @@ impl Agents {
             report,
             told,
             env: Arc::clone(&agent.env),
+            version: agent.version.known().map(str::to_owned),
             verdict,
             pane: pane.clone(),
         })
@@ -402,6 +460,18 @@ impl Agents {
 }
 
 impl Agent {
+    /// Uses a stricter profile once its version turns out to be one that the profile was not tried with.
+    fn judge_version(&mut self, patience: Duration) {
+        if matches!(self.version, VersionLook::Ended(_)) {
+            return;
+        }
+        self.version.wait(patience);
+        let version = self.version.known();
+        if version.is_some_and(|version| self.profile.is_untested(version)) {
+            self.profile = Arc::new(self.profile.strict());
+        }
+    }
+
     /// Whether what was reported at that time came from this process, and not from an earlier one.
     fn has_begun_before(&self, at: Timestamp) -> bool {
         probe::started_at(self.pid).is_none_or(|began| began <= at)

@@ -36,6 +36,10 @@ pub struct Inspection {
     pub provider: Option<String>,
     /// How that is known.
     pub known_by: String,
+    /// The agent's version, if its files tell it.
+    pub version: Option<String>,
+    /// Whether its profile was not tried with this version, and judges it more strictly.
+    pub untested: bool,
     /// The agent's process, or the shell's.
     pub pid: u32,
     /// The signals, best first.
@@ -154,6 +158,11 @@ pub async fn inspect<T: Tmux>(
                 aliases,
                 provider: Some(seen.profile.name.clone()),
                 known_by: format!("{} (process {})", seen.by.name(), seen.pid),
+                untested: seen
+                    .version
+                    .as_deref()
+                    .is_some_and(|version| seen.profile.is_untested(version)),
+                version: seen.version,
                 pid: seen.pid,
                 signals: seen.signals,
                 verdict: seen.verdict,
@@ -169,6 +178,8 @@ pub async fn inspect<T: Tmux>(
                 aliases,
                 provider: None,
                 known_by: format!("it runs {}", pane.command),
+                version: None,
+                untested: false,
                 pid,
                 signals: Vec::new(),
                 verdict: Verdict::of(Some(Obstacle::Unread { why })),
@@ -208,6 +219,8 @@ pub async fn inspect<T: Tmux>(
             aliases,
             provider: Some(SHELL.to_owned()),
             known_by: format!("its program, {} (process {pid})", shell.name()),
+            version: None,
+            untested: false,
             pid,
             signals,
             verdict,

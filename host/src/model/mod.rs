@@ -18,3 +18,4 @@ pub mod text;
 pub mod verdict;
 #[cfg(test)]
 mod verdict_tests;
+pub mod version;

@@ -42,6 +42,13 @@ pub(super) fn program(pid: u32) -> Option<(String, String)> {
     Some((program, name))
 }
 
+/// Returns the file that a process runs. An upgrade removes the file of a running program.
+pub(super) fn executable(pid: u32) -> Option<PathBuf> {
+    let path = open(pid)?.exe().ok()?;
+    let is_deleted = path.to_str().is_some_and(|path| path.ends_with(DELETED));
+    (!is_deleted).then_some(path)
+}
+
 /// Returns what is known about a process. `None` if it has ended.
 pub(super) fn process(pid: u32) -> Option<Process> {
     let stat = open(pid)?.stat().ok()?;

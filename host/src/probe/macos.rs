@@ -29,6 +29,11 @@ pub(super) fn program(pid: u32) -> Option<(String, String)> {
     Some((program, name))
 }
 
+/// Returns the file that a process runs.
+pub(super) fn executable(pid: u32) -> Option<PathBuf> {
+    pidpath(i32::try_from(pid).ok()?).ok().map(PathBuf::from)
+}
+
 /// Returns what is known about a process. `None` if it has ended.
 pub(super) fn process(pid: u32) -> Option<Process> {
     let info = info(pid)?;

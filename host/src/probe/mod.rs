@@ -12,6 +12,7 @@ pub mod look;
 mod macos;
 #[cfg(test)]
 mod tests;
+pub mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -418,6 +419,11 @@ pub fn end_with_parent() {
 /// then is not included.
 pub fn environment(pid: u32, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     system::environment(pid, names)
+}
+
+/// Returns the file that a process runs, if it still exists.
+pub fn executable(pid: u32) -> Option<PathBuf> {
+    system::executable(pid)
 }
 
 /// Returns all variables that a process was started with.
