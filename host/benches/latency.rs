@@ -10,7 +10,7 @@ use assigner::engine::{Engine, Settings};
 use assigner::model::session::Activity;
 use assigner::node::Spool;
 use assigner::policy::{Limits, Policy, PolicyHost};
-use assigner::store::{Ledger, Secrets, Sqlite, Store};
+use assigner::store::{Ledger, Secrets, Store};
 use assigner::tmux::{Program, Server, Socket, Tmux};
 use jiff::Timestamp;
 
@@ -33,7 +33,7 @@ fn main() {
 /// From `assigner send` to the job in the shell, and from the job's end to `completed`.
 fn latencies(place: &Place) {
     let daemon = place.daemon();
-    let mut store = Sqlite::open(&place.data()).expect("a store");
+    let mut store = Store::open(&place.data()).expect("a store");
     until(|| {
         let rows = store.sessions().expect("sessions");
         rows.iter().any(|row| row.activity == Activity::Idle)
@@ -102,7 +102,7 @@ fn scan(place: &Place) {
     local.block_on(&runtime, async {
         let none = serde_json::json!({});
         let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
-        let store = Sqlite::open(&place.data()).expect("a store");
+        let store = Store::open(&place.data()).expect("a store");
         let mut engine = Engine::start(
             Server::new(Program::new("tmux", Socket::Path(place.socket()))),
             Ledger::start(store).expect("a ledger"),
@@ -125,7 +125,7 @@ fn scan(place: &Place) {
         )
         .await
         .expect("an engine");
-        let mut reader = Sqlite::open(&place.data()).expect("a store");
+        let mut reader = Store::open(&place.data()).expect("a store");
         loop {
             engine.round(Timestamp::now()).await.expect("a round");
             let rows = reader.sessions().expect("sessions");

@@ -68,7 +68,7 @@ use crate::model::session::{Activity, SessionContext};
 use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
 use crate::node::Spool;
 use crate::policy::{Failure, Limits, LoadError, Policy};
-use crate::store::{Manage, Output, SessionRow, Sqlite, Store, StoreError};
+use crate::store::{Output, SessionRow, Store, StoreError};
 
 /// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -92,7 +92,7 @@ pub enum ClientError {
 
 /// A client of a data directory, with a policy.
 pub struct Client {
-    store: Sqlite,
+    store: Store,
     spool: Spool,
     policy: Policy,
 }
@@ -148,7 +148,7 @@ impl Client {
         };
         let data = data.as_ref();
         Ok(Self {
-            store: Sqlite::open(data)?,
+            store: Store::open(data)?,
             spool: Spool::open(data).map_err(|source| StoreError::Directory {
                 path: data.to_owned(),
                 source,
@@ -307,7 +307,7 @@ impl Client {
     /// # use assigner::model::eligibility::Admission;
     /// # use assigner::model::ids::{Identity, PaneId};
     /// # use assigner::model::session::Activity;
-    /// # use assigner::store::{SessionRow, Sqlite, Store};
+    /// # use assigner::store::{SessionRow, Store};
     /// # fn main() -> Result<(), assigner::client::ClientError> {
     /// # let directory = tempfile::tempdir().expect("a directory");
     /// # let mut client = Client::open(directory.path())?;
@@ -338,7 +338,7 @@ impl Client {
     /// #     labels: BTreeMap::new(),
     /// #     homes: Vec::new(),
     /// # };
-    /// # Sqlite::open(directory.path())?.record_sessions(&[row], now)?;
+    /// # Store::open(directory.path())?.record_sessions(&[row], now)?;
     /// // A program has exported a variable in a session's shell, and reports it.
     /// let debug = [("DEBUG".to_owned(), Some("1".to_owned()))].into();
     /// client.update_session("api", &debug)?;

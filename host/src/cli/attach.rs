@@ -13,7 +13,7 @@ use super::{Context, doctor, ui};
 use crate::agents::report::own_pane;
 use crate::model::ids::{Identity, PaneId, TaskId};
 use crate::model::task::Task;
-use crate::store::{Manage, Sqlite, Store};
+use crate::store::Store;
 use crate::tmux::{Socket, Tmux};
 
 /// Goes to the pane in which a task runs or last ran: in tmux by switching there, elsewhere by
@@ -94,7 +94,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Returns the session of a task: where it runs, or where it ran last.
-fn seat(store: &mut Sqlite, task: &Task) -> Result<(String, Identity), Failure> {
+fn seat(store: &mut Store, task: &Task) -> Result<(String, Identity), Failure> {
     let running = store
         .open_attempts()?
         .into_iter()

@@ -8,7 +8,6 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
-use crate::store::Store;
 
 /// Cancels tasks: a pending one at once, a running one by interrupting its command. If the task is
 /// a prompt, its agent is left alone and may continue.

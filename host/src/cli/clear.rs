@@ -8,7 +8,6 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::{Context, when};
 use crate::model::task::Status;
-use crate::store::Manage;
 
 /// Deletes tasks that have ended, with their output; what happened to them stays in the history.
 ///

@@ -21,7 +21,7 @@ use crate::model::session::Activity;
 use crate::model::task::{Attempt, Metadata, NewTask, Outcome, Status, Task};
 use crate::node::Spool;
 use crate::probe;
-use crate::store::{Sqlite, Store};
+use crate::store::Store;
 use crate::tmux;
 
 /// How long the whole demo may take; it needs about ten seconds.
@@ -169,7 +169,7 @@ async fn play(context: &Context, stage: &mut Stage) -> Result<Exit, Failure> {
     let say = |text: &str| if ui.json { Ok(()) } else { ui.line(text) };
     say("Four shells on a tmux server of their own:\n")?;
     stage.start_sessions()?;
-    let mut store = Sqlite::open(&stage.data())?;
+    let mut store = Store::open(&stage.data())?;
     stage.start_daemon()?;
     stage.until_sessions_wait(&mut store).await?;
     if !ui.json {
@@ -216,7 +216,7 @@ struct Told {
     end: bool,
 }
 
-fn show_sessions(context: &Context, stage: &Stage, store: &mut Sqlite) -> Result<(), Failure> {
+fn show_sessions(context: &Context, stage: &Stage, store: &mut Store) -> Result<(), Failure> {
     let rows = store.sessions()?;
     let table = SCENES
         .iter()
@@ -267,7 +267,7 @@ fn start_line(task: &Task, attempt: &Attempt) -> String {
     )
 }
 
-fn end_line(store: &mut Sqlite, task: &Task, attempt: &Attempt) -> Result<String, Failure> {
+fn end_line(store: &mut Store, task: &Task, attempt: &Attempt) -> Result<String, Failure> {
     let took = attempt
         .ended_at
         .zip(attempt.started_at)
@@ -297,7 +297,7 @@ fn end_line(store: &mut Sqlite, task: &Task, attempt: &Attempt) -> Result<String
     ))
 }
 
-fn printed(store: &mut Sqlite, task: &Task) -> Result<String, Failure> {
+fn printed(store: &mut Store, task: &Task) -> Result<String, Failure> {
     let output = store
         .output(task.id)?
         .map(|output| output.bytes)
@@ -305,7 +305,7 @@ fn printed(store: &mut Sqlite, task: &Task) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
 }
 
-fn report(context: &Context, store: &mut Sqlite, ids: &[TaskId]) -> Result<Exit, Failure> {
+fn report(context: &Context, store: &mut Store, ids: &[TaskId]) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     let mut failed = 0;
@@ -514,7 +514,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn until_sessions_wait(&mut self, store: &mut Sqlite) -> Result<(), Failure> {
+    async fn until_sessions_wait(&mut self, store: &mut Store) -> Result<(), Failure> {
         loop {
             self.check_daemon()?;
             let rows = store.sessions()?;

@@ -13,7 +13,6 @@ use crate::model::eligibility::SHELL;
 use crate::model::ids::TaskId;
 use crate::model::session::Activity;
 use crate::model::verdict::Obstacle;
-use crate::store::Manage;
 use crate::tmux::{self, Program, Server};
 
 /// Shows every signal of a session's state with its age, and the verdict.

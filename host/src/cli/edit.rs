@@ -11,7 +11,7 @@ use super::{Context, ui};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
-use crate::store::{Edit, Manage, Secrets, Store};
+use crate::store::{Edit, Secrets};
 
 /// Changes a waiting task: only what you name here.
 #[derive(Debug, clap::Args)]

@@ -252,7 +252,7 @@ fn tell_way(context: &Context, task: &Task) -> Result<(), Failure> {
     Ok(())
 }
 
-fn explain_past(context: &Context, store: &mut dyn Store, task: &Task) -> Result<Exit, Failure> {
+fn explain_past(context: &Context, store: &mut Store, task: &Task) -> Result<Exit, Failure> {
     let attempts = store.attempts(task.id)?;
     let last = attempts.last();
     let reason = match (task.status, &task.error, &task.session) {

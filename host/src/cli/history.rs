@@ -3,7 +3,6 @@
 use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::store::Store;
 
 /// Shows every state change of a task with its cause, the oldest first.
 #[derive(Debug, clap::Args)]

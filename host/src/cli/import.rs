@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::Context;
 use super::exit::{Exit, Failure};
-use crate::store::Manage;
 
 /// Merges a database of the Python worker into this queue; the file stays as it is.
 ///

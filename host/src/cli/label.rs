@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui, wish};
 use crate::engine::said;
 use crate::model::naming::found;
-use crate::store::{Manage, Store, present};
+use crate::store::present;
 
 /// Sets, removes or shows the labels of a session.
 ///

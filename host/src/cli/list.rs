@@ -7,7 +7,6 @@ use super::exit::{Exit, Failure};
 use super::show::task_json;
 use super::{Context, ui, wish};
 use crate::model::task::{Response, Status};
-use crate::store::Store;
 
 /// Lists tasks, the newest last; those whose agent waits for a person come first.
 #[derive(Debug, clap::Args)]

@@ -50,7 +50,7 @@ use crate::config::{Config, ConfigError};
 use crate::daemon::Lock;
 use crate::node::Spool;
 use crate::policy::{LoadError, Loader, Policy, resolve};
-use crate::store::{DaemonFacts, Secrets, Sqlite, Store};
+use crate::store::{DaemonFacts, Secrets, Store};
 use exit::{Exit, Failure};
 use serde_json::Value;
 use ui::{Color, Ui};
@@ -159,8 +159,8 @@ struct Context {
 }
 
 impl Context {
-    fn store(&self) -> Result<Sqlite, Failure> {
-        Ok(Sqlite::open(&self.config.data_dir)?)
+    fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.config.data_dir)?)
     }
 
     /// Returns the loader of policies.
@@ -176,14 +176,14 @@ impl Context {
 
     /// Returns what the running daemon has recorded about itself; `None` if none runs, or it has
     /// not recorded anything yet.
-    fn live_daemon(&self, store: &mut Sqlite) -> Result<Option<DaemonFacts>, Failure> {
+    fn live_daemon(&self, store: &mut Store) -> Result<Option<DaemonFacts>, Failure> {
         let holder = Lock::holder(&self.config.data_dir);
         let facts = store.daemon()?;
         Ok(facts.filter(|facts| holder.is_some_and(|holder| holder.pid == facts.pid)))
     }
 
     /// Deletes the secret values of tasks that have ended, even if no daemon runs.
-    fn forget_secrets(&self, store: &mut Sqlite) -> Result<(), Failure> {
+    fn forget_secrets(&self, store: &mut Store) -> Result<(), Failure> {
         let unneeded = store.settled_secrets()?;
         Secrets::of(&self.config.data_dir).forget_all(&unneeded);
         store.forget_secrets(&unneeded)?;

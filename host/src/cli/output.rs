@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Response};
-use crate::store::{Output, Secrets, Store, mask};
+use crate::store::{Output, Secrets, mask};
 
 /// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
 #[derive(Debug, clap::Args)]

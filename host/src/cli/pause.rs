@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::engine::said;
 use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
-use crate::store::{Manage, Pause, PauseRow, SessionRow, Store, present};
+use crate::store::{Pause, PauseRow, SessionRow, present};
 
 /// Keeps sessions from taking new tasks; running tasks continue.
 ///

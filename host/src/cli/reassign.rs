@@ -8,7 +8,6 @@ use super::exit::{Exit, Failure};
 use crate::engine::said;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
-use crate::store::{Manage, Store};
 
 /// Gives a task to another session: one that waits, one that runs (its command is interrupted; an
 /// agent is left alone and may continue), or one that failed or was cancelled (it is queued again).

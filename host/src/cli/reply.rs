@@ -14,7 +14,7 @@ use crate::agents::payload;
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{MAX_CONTENT, Parent, Status, Task};
-use crate::store::{Answer, Manage, REPLY_DROPPED, Secrets, Sqlite, Store};
+use crate::store::{Answer, REPLY_DROPPED, Secrets, Store};
 
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
 /// are pressed in it.
@@ -94,7 +94,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 fn follow_up(
     context: &Context,
     args: &Args,
-    store: &mut Sqlite,
+    store: &mut Store,
     task: Task,
     answer: &Answer,
 ) -> Result<Exit, Failure> {
@@ -227,7 +227,7 @@ fn key(text: &str) -> Result<String, String> {
 
 /// Waits until the outcome of an answer is known. `before` is how many rows the task's history had
 /// before the answer.
-fn outcome(store: &mut Sqlite, id: TaskId, before: usize) -> Result<Task, Failure> {
+fn outcome(store: &mut Store, id: TaskId, before: usize) -> Result<Task, Failure> {
     let mut seen = None;
     loop {
         let version = store.data_version()?;

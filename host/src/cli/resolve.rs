@@ -8,7 +8,7 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, Status};
-use crate::store::{Answer, Manage, Sqlite, Store};
+use crate::store::{Answer, Store};
 
 /// Settles a task whose delivery could not be established, or accepts what a waiting agent said as
 /// the response (`--done`).
@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Accepts what the waiting agent said as the response; the daemon has the text.
-fn accept(context: &Context, store: &mut Sqlite, id: TaskId) -> Result<Exit, Failure> {
+fn accept(context: &Context, store: &mut Store, id: TaskId) -> Result<Exit, Failure> {
     store.reply(id, &Answer::Accept, Timestamp::now())?;
     context.spool()?.nudge();
     if Lock::holder(&context.config.data_dir).is_none() {

@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui, wish};
 use crate::model::ids::TaskId;
 use crate::model::task::Status;
-use crate::store::{Manage, Secrets, Sqlite, Store};
+use crate::store::{Secrets, Store};
 
 /// Queues failed or cancelled tasks again; their count of tries starts again.
 ///
@@ -72,7 +72,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn retry(store: &mut Sqlite, secrets: &Secrets, id: TaskId, release: bool) -> Result<(), Failure> {
+fn retry(store: &mut Store, secrets: &Secrets, id: TaskId, release: bool) -> Result<(), Failure> {
     let names = store.task(id)?.metadata.secret_env;
     // Only if all values are present; otherwise the store says what is missing.
     let kept = match wish::secret_values(&names) {

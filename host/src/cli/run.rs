@@ -12,7 +12,7 @@ use crate::config;
 use crate::daemon::{self, Ended, Lock, Options};
 use crate::engine::Settings;
 use crate::policy::{Loader, Policy, Source, resolve};
-use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome};
+use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
 
 /// Watches the sessions and runs the tasks, until it is stopped.
 ///

@@ -13,7 +13,7 @@ use super::{Context, batch, ui, when};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, MAX_CONTENT, NewTask, Parent, Status};
-use crate::store::{Secrets, Store, StoreError};
+use crate::store::{Secrets, StoreError};
 
 /// Queues a task.
 ///

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::exit::{Exit, Failure};
 use super::sessions::session_json;
 use super::{Context, ui};
-use crate::store::Manage;
 
 /// Shows a session: its state, its context, its labels, and what happened in it.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use super::{Context, look, ui, wish};
 use crate::daemon::Lock;
 use crate::engine::explain::variables;
 use crate::model::session::Activity;
-use crate::store::{SessionRow, Store};
+use crate::store::SessionRow;
 
 /// Lists the sessions: their state, their directory, and what they run.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use crate::engine::explain::{lost_target, waits_for};
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
-use crate::store::{ParentRow, SessionRow, Store, present};
+use crate::store::{ParentRow, SessionRow, present};
 
 /// Shows a task: its state, context, attempts, and why each went to its session.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,7 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, PolicyLog, PolicyOutcome, ShadowFacts, Store};
+use crate::store::{DaemonFacts, PolicyOutcome, ShadowFacts};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, clap::Args)]

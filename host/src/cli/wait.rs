@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{Response, Status, Task};
-use crate::store::{Sqlite, Store};
+use crate::store::Store;
 
 /// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -113,7 +113,7 @@ impl Progress {
     }
 }
 
-fn read(store: &mut Sqlite, ids: &[TaskId]) -> Result<Vec<Task>, Failure> {
+fn read(store: &mut Store, ids: &[TaskId]) -> Result<Vec<Task>, Failure> {
     ids.iter().map(|&id| Ok(store.task(id)?)).collect()
 }
 

@@ -16,7 +16,7 @@ use crate::engine::explain::waits_for;
 use crate::model::duration;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::{Response, Status, Task};
-use crate::store::{Sqlite, Store};
+use crate::store::Store;
 use crate::tmux::{Server, Tmux};
 
 /// Follows what a task's session shows, until the task is settled; exits as `assigner wait` does.
@@ -108,7 +108,7 @@ struct State {
 }
 
 impl State {
-    fn read(store: &mut Sqlite, id: TaskId) -> Result<Self, Failure> {
+    fn read(store: &mut Store, id: TaskId) -> Result<Self, Failure> {
         let task = store.task(id)?;
         let since = store.history(id)?.last().map(|row| row.at);
         let why = match task.status {

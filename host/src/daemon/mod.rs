@@ -21,7 +21,7 @@ use crate::engine::{Engine, Settings};
 use crate::model::task::Status;
 use crate::node::Spool;
 use crate::policy::{Loader, Policy, Source};
-use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Sqlite, StoreError};
+use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
 use policies::{Policies, policy_host, shadow_facts, write_down};
 pub use policies::{rounds_directory, shadow_directory};
@@ -223,7 +223,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
 async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let program = tmux::Program::new("tmux", options.socket.clone());
     tmux::version(program.path()).await?;
-    let store = Sqlite::open(&options.data_dir)?;
+    let store = Store::open(&options.data_dir)?;
     // Anyone who sees the lock may send a signal.
     let mut stop = Stop::new()?;
     let _lock = Lock::take(&options.data_dir)?;
@@ -345,13 +345,13 @@ fn facts(
 }
 
 async fn failed(ledger: &Ledger) -> Result<u64, StoreError> {
-    let counts = ledger.run(|store| store.counts()).await?;
+    let counts = ledger.run(Store::counts).await?;
     let count = |status| counts.get(&status).copied().unwrap_or_default();
     Ok(count(Status::Failed) + count(Status::Uncertain))
 }
 
 async fn nothing_left(ledger: &Ledger) -> Result<bool, StoreError> {
-    Ok(!ledger.run(|store| store.anything_left()).await?)
+    Ok(!ledger.run(Store::anything_left).await?)
 }
 
 /// Wakes the daemon when a job reports its start or end, or when a task was queued.

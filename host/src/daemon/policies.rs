@@ -16,7 +16,7 @@ use crate::policy::{
     Archive, Loaded, News, Order, Policy, PolicyHost, Reloader, Shadow, Source, Tally,
 };
 use crate::store::{
-    DaemonFacts, Ledger, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, ShadowFacts,
+    DaemonFacts, Ledger, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, ShadowFacts, Store,
     StoreError,
 };
 use crate::tmux::Server;
@@ -184,7 +184,7 @@ impl Policies {
             let event = self.take_up_one(news, engine);
             self.unwritten.push(event);
         }
-        let orders = ledger.run(|store| store.policy_orders()).await?;
+        let orders = ledger.run(Store::policy_orders).await?;
         for event in orders {
             if self.loading.insert(event.id) {
                 self.reloader.order(Order {

@@ -16,7 +16,7 @@ use crate::node::attempt::driver::{News, Over, Told};
 use crate::node::attempt::job::Job;
 use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{AgentSight, Brief, Leaves, Machine, Note, PaneSight, Rules, Scan};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::tmux::Tmux;
 
 impl<T: Tmux + 'static> Engine<T> {
@@ -32,7 +32,7 @@ impl<T: Tmux + 'static> Engine<T> {
     pub(super) async fn take_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         // What was decided but not carried out is decided again.
         self.matcher.touch();
-        let open = self.ledger.run(|store| store.open_attempts()).await?;
+        let open = self.ledger.run(Store::open_attempts).await?;
         let ids = open.iter().map(|attempt| attempt.id);
         let needed: Vec<AttemptId> = ids.chain(self.tracker.told_later()).collect();
         self.spool.sweep(&needed);
@@ -84,7 +84,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let requests = if self.is_idle() {
             Default::default()
         } else {
-            self.ledger.run(|store| store.requests()).await?
+            self.ledger.run(Store::requests).await?
         };
         let sessions = snapshot.sessions.iter();
         let sessions = sessions.map(|seen| {

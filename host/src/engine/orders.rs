@@ -52,7 +52,7 @@ pub fn said(rows: &[SessionRow], name: impl Into<String>) -> SessionRef {
 ///
 /// # Errors
 /// The database failed.
-pub fn aim(tasks: &mut [NewTask], store: &mut dyn Store) -> Result<(), StoreError> {
+pub fn aim(tasks: &mut [NewTask], store: &mut Store) -> Result<(), StoreError> {
     let targets = tasks.iter_mut();
     let targets = targets.filter_map(|task| task.target_session.as_mut());
     let mut targets = targets.filter(|target| target.meaning.is_none()).peekable();

@@ -595,6 +595,7 @@ mod tests {
             providers,
             branch: None,
             labels: &NO_LABELS,
+            asks: None,
             within: None,
         }
     }

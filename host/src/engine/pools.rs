@@ -196,7 +196,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.finish_ended(&sessions);
         self.sweep_worktrees(&sessions);
         self.tell_of_removals(now).await?;
-        let lanes = self.ledger.run(|store| store.lanes()).await?;
+        let lanes = self.ledger.run(Store::lanes).await?;
         let branches = self.pool_branches(&lanes).await;
         let tasks = self
             .tasks_for_pools(&lanes, &branches, snapshot, &sessions, now)
@@ -271,7 +271,7 @@ impl<T: Tmux + 'static> Engine<T> {
         if counting.is_empty() {
             return Ok(());
         }
-        let count = move |store: &mut dyn Store| {
+        let count = move |store: &mut Store| {
             let counting = counting.into_iter();
             let counted = counting.map(|(session, identity, from)| {
                 let taken = store.taken_up(&identity, from)?;

@@ -16,7 +16,7 @@ use crate::model::task::{NewTask, Phase, Status};
 use crate::node::script::{Keep, Plan};
 use crate::node::spool::{Spool, Taken};
 use crate::policy::{Limits, Policy, PolicyHost};
-use crate::store::{Claim, Ledger, Secrets, Sqlite, Store};
+use crate::store::{Claim, Ledger, Secrets, Store};
 use crate::tmux::{
     Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Session, Tmux, Typed, TypedLine,
 };
@@ -93,7 +93,7 @@ impl Tmux for NoSessions {
 /// A data directory with one task and one attempt, as a daemon left it.
 struct Left {
     directory: TempDir,
-    store: Sqlite,
+    store: Store,
     spool: Spool,
     task: TaskId,
     attempt: AttemptId,
@@ -109,7 +109,7 @@ fn now() -> Timestamp {
 impl Left {
     fn claimed() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut store = Store::open(directory.path()).expect("a store");
         let spool = Spool::open(directory.path()).expect("a spool");
         let task = store
             .queue(&[NewTask::command("true")], now())
@@ -206,7 +206,7 @@ impl Left {
         local.block_on(&runtime, async {
             let none = serde_json::json!({});
             let policy = Policy::embedded(&Limits::default(), &none).expect("a policy");
-            let store = Sqlite::open(self.directory.path()).expect("a store");
+            let store = Store::open(self.directory.path()).expect("a store");
             let mut engine = Engine::start(
                 NoSessions,
                 Ledger::start(store).expect("a ledger"),

@@ -576,7 +576,7 @@ async fn resolve(question: &mut Question, surroundings: &mut impl Surroundings) 
 
 /// Returns the sessions in which attempts of these tasks failed.
 fn failed_in(
-    store: &mut dyn Store,
+    store: &mut Store,
     tasks: &[TaskId],
 ) -> Result<BTreeMap<TaskId, BTreeSet<Identity>>, StoreError> {
     tasks

@@ -58,6 +58,8 @@ pub struct Demand<'a> {
     pub branch: Option<&'a str>,
     /// The labels that it must have.
     pub labels: &'a BTreeMap<String, String>,
+    /// The agent that is asked without a terminal, by a command in a shell.
+    pub asks: Option<&'a str>,
     /// The repository or directory that an agent must work in or above.
     pub within: Option<&'a str>,
 }
@@ -180,6 +182,7 @@ mod tests {
             providers: &[],
             branch: None,
             labels: &NONE,
+            asks: None,
             within: None,
         }
     }

@@ -70,6 +70,7 @@ fn every_constraint_holds_in_every_combination() {
                                 providers,
                                 branch,
                                 labels,
+                                asks: None,
                                 within: None,
                             });
                         }
@@ -123,6 +124,7 @@ fn each_reason_says_what_is_missing() {
         providers: &[],
         branch: None,
         labels: &none,
+        asks: None,
         within: None,
     };
     let prompt = Demand {

@@ -596,6 +596,7 @@ impl Task {
             providers,
             branch: self.metadata.session_branch(),
             labels: &self.metadata.require_labels,
+            asks: (self.metadata.headless.as_ref()).map(|headless| headless.provider.as_str()),
             within: self.metadata.repository.as_deref(),
         }
     }

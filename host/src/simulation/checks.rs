@@ -6,7 +6,7 @@ use super::{ENDS_WITHIN, SHELLS};
 use crate::agents::transcript::How;
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::task::{Kind, Outcome, Status, Task};
-use crate::store::{REPLY_DROPPED, Store};
+use crate::store::REPLY_DROPPED;
 
 impl Run {
     /// Returns everything that has happened but must not happen.
@@ -118,7 +118,7 @@ impl Run {
     /// Checks that no refused or withdrawn job ever runs, that every job that ran is known, and
     /// that the end of a job is noticed in time, whatever other attempts do.
     fn check_jobs(&mut self, faults: &mut Vec<String>) {
-        let attempts = |store: &mut crate::store::Sqlite, id| store.attempts(id).expect("attempts");
+        let attempts = |store: &mut crate::store::Store, id| store.attempts(id).expect("attempts");
         let tasks = self.tasks.clone().into_iter();
         let known: Vec<AttemptId> = tasks
             .flat_map(|id| attempts(&mut self.store, id))

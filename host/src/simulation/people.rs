@@ -5,7 +5,7 @@ use super::run::Run;
 use super::world::{Event, State};
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::Status;
-use crate::store::{Answer, Manage, Store};
+use crate::store::Answer;
 
 impl State {
     /// Lets a person do something at an agent.

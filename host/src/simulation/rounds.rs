@@ -21,7 +21,7 @@ use crate::model::task::Kind;
 use crate::node::attempt::job::Job;
 use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{Brief, Machine, PaneSight};
-use crate::store::{Ledger, Pause, SessionRow, Store};
+use crate::store::{Ledger, Pause, SessionRow};
 
 /// Returns a daemon's matcher.
 pub(super) fn matcher(ledger: Ledger) -> Matcher {

@@ -24,7 +24,7 @@ use crate::node::attempt::driver::{Driver, News};
 use crate::node::attempt::job::Job;
 use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{Machine, Note, PaneSight, Refusals, Scan};
-use crate::store::{Ledger, Sqlite, Store};
+use crate::store::{Ledger, Store};
 
 /// A limit for looks and acts at one moment, far above what anything needs that lets time pass.
 const AT_ONCE: u32 = 5_000;
@@ -43,7 +43,7 @@ pub(super) struct Round {
 /// One daemon after another over one store.
 pub(super) struct Run {
     pub(super) state: Rc<RefCell<State>>,
-    pub(super) store: Sqlite,
+    pub(super) store: Store,
     pub(super) driver: Option<Driver<Simulated>>,
     /// The matcher of the same daemon.
     pub(super) matcher: Option<Matcher>,
@@ -135,7 +135,7 @@ impl Run {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let directory = tempfile::tempdir_in(shared_memory()).expect("a directory");
-        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut store = Store::open(directory.path()).expect("a store");
         let origin = Timestamp::from_second(EPOCH).expect("a time");
         let has_agents = rng.u8(0..5) > 0;
         let (prompts, count) = if has_agents {
@@ -200,7 +200,7 @@ impl Run {
         self.held.clear();
         self.refusals.clear();
         self.left.store(left, Ordering::Relaxed);
-        let store = Sqlite::open(self.directory.path()).expect("a store");
+        let store = Store::open(self.directory.path()).expect("a store");
         let left = Arc::clone(&self.left);
         let ledger = Ledger::here(store, move || counts(&left));
         self.matcher = Some(rounds::matcher(ledger.clone()));

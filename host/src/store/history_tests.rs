@@ -15,7 +15,7 @@ fn row(action: &str, session: Option<&str>, details: &str, seconds: i64) -> Row 
     )
 }
 
-fn rows(store: &mut Sqlite, task: TaskId) -> Vec<Row> {
+fn rows(store: &mut Store, task: TaskId) -> Vec<Row> {
     let told = |found: HistoryRow| {
         assert_eq!(found.task, Some(task));
         let seconds = found.at.duration_since(now()).as_secs();
@@ -26,7 +26,7 @@ fn rows(store: &mut Sqlite, task: TaskId) -> Vec<Row> {
 }
 
 /// The rows that are not about a task.
-fn rows_of_none(directory: &tempfile::TempDir) -> Vec<Row> {
+fn rows_of_none(directory: &TempDir) -> Vec<Row> {
     let connection = other(directory);
     let mut query = connection
         .prepare(
@@ -44,7 +44,7 @@ fn rows_of_none(directory: &tempfile::TempDir) -> Vec<Row> {
 }
 
 /// Brings a queued task to a state and returns the attempt that is open then.
-fn bring(store: &mut Sqlite, task: TaskId, to: Status) -> Option<AttemptId> {
+fn bring(store: &mut Store, task: TaskId, to: Status) -> Option<AttemptId> {
     if to == Status::Pending {
         return None;
     }
@@ -73,7 +73,7 @@ fn bring(store: &mut Sqlite, task: TaskId, to: Status) -> Option<AttemptId> {
 }
 
 /// A store with one task in the given state, and the number of its rows.
-fn standing(status: Status) -> (tempfile::TempDir, Sqlite, TaskId, Option<AttemptId>, usize) {
+fn standing(status: Status) -> (TempDir, Store, TaskId, Option<AttemptId>, usize) {
     let (directory, mut store) = store();
     let task = queue(&mut store, &[NewTask::prompt("x")])[0];
     let attempt = bring(&mut store, task, status);
@@ -492,7 +492,7 @@ fn one_that_fails_with_another_says_with_which() {
 fn what_was_said_before_a_claim_holds_for_it() {
     let (_directory, mut store) = store();
     let task = queue(&mut store, &[NewTask::command("a")])[0];
-    let taken = |store: &mut Sqlite, claim: &Claim, seconds: i64| {
+    let taken = |store: &mut Store, claim: &Claim, seconds: i64| {
         let claimed = store.claim(std::slice::from_ref(claim), later(seconds));
         claimed.expect("a transaction")[0].is_some()
     };

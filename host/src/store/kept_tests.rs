@@ -7,9 +7,8 @@ use super::*;
 
 #[tokio::test]
 async fn what_was_not_committed_is_told_to_nobody_as_done() {
-    let (_directory, store) = store();
-    store
-        .connection
+    let (directory, store) = store();
+    other(&directory)
         .execute_batch(
             "CREATE TABLE p (id INTEGER PRIMARY KEY);
              CREATE TABLE c (id REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED);
@@ -66,9 +65,8 @@ async fn each_caller_hears_of_its_own_work() {
 /// that a reader does not wait for long.
 #[tokio::test]
 async fn what_waits_together_is_committed_together_up_to_a_bound() {
-    let (_directory, store) = store();
-    store
-        .connection
+    let (directory, store) = store();
+    other(&directory)
         .execute_batch(
             "CREATE TABLE p (id INTEGER PRIMARY KEY);
              CREATE TABLE c (id REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED);
@@ -83,7 +81,7 @@ async fn what_waits_together_is_committed_together_up_to_a_bound() {
         store.queue(&[NewTask::command("spoil")], now())
     });
     let others = (1..300).map(|_| {
-        let queue = |store: &mut dyn Store| store.queue(&[NewTask::command("x")], now());
+        let queue = |store: &mut Store| store.queue(&[NewTask::command("x")], now());
         ledger.run(queue)
     });
     let mut others: Vec<_> = others.map(Box::pin).collect();
@@ -198,7 +196,7 @@ fn old_starts_are_forgotten_and_a_persons_word_never() {
         .execute_batch("UPDATE sqlite_sequence SET seq = 10002 WHERE name = 'policy_log'")
         .expect("changed");
     assert_eq!(note(PolicyCause::Start), 10_003);
-    let ids = |store: &mut Sqlite| -> Vec<i64> {
+    let ids = |store: &mut Store| -> Vec<i64> {
         let log = store.policy_log(9).expect("log");
         log.iter().map(|event| event.id).collect()
     };

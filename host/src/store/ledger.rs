@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 /// At most this many operations share a transaction, so that a reader does not wait for long.
 const GROUP: usize = 256;
 
-type Job = Box<dyn FnOnce(&mut dyn Store) -> Reply + Send>;
+type Job = Box<dyn FnOnce(&mut Store) -> Reply + Send>;
 /// Passes the result of its operation to the caller, given whether the group was committed.
 type Reply = Box<dyn FnOnce(bool) + Send>;
 
@@ -27,7 +27,7 @@ pub struct Ledger {
 /// A store that is used on the caller's own thread.
 #[cfg(test)]
 pub(crate) struct Here {
-    store: std::sync::Mutex<Box<dyn Store + Send>>,
+    store: std::sync::Mutex<Store>,
     /// Called before and after each operation: whether the caller gets the result.
     lives: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -37,7 +37,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The system cannot start another thread.
-    pub fn start(mut store: impl Store + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(mut store: Store) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name("ledger".to_owned())
@@ -46,7 +46,7 @@ impl Ledger {
                     let mut waiting = Some(first);
                     let mut replies = Vec::new();
                     let committed = store
-                        .group(&mut |store| {
+                        .group(|store| {
                             while let Some(job) = waiting.take() {
                                 replies.push(job(store));
                                 if replies.len() < GROUP {
@@ -71,12 +71,9 @@ impl Ledger {
     /// Uses `store` on the caller's own thread. Once `lives` returns false, no caller gets a result
     /// any more, as if the process had been killed before an operation, or right after it.
     #[cfg(test)]
-    pub(crate) fn here(
-        store: impl Store + Send + 'static,
-        lives: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn here(store: Store, lives: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let here = Here {
-            store: std::sync::Mutex::new(Box::new(store)),
+            store: std::sync::Mutex::new(store),
             lives: Box::new(lives),
         };
         Self {
@@ -91,7 +88,7 @@ impl Ledger {
     /// The error of `work`, or [`StoreError::NotCommitted`] if its transaction failed.
     pub async fn run<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         #[cfg(test)]
         if let Some(here) = &self.here {
@@ -103,7 +100,7 @@ impl Ledger {
                     .store
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                work(&mut **store)
+                work(&mut store)
             };
             if !(here.lives)() {
                 return std::future::pending().await;

@@ -1,64 +1,58 @@
 //! Changes the state of tasks: every change writes a history row and updates the tasks that follow.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
-use super::rows::{stamp, status_of};
+use super::db::{Db, values};
+use super::{StoreError, history};
 use crate::model::ids::TaskId;
 use crate::model::task::{Event, IfParentFails, Status};
 
 /// Moves a task to the state that follows `event` and writes the history row. A status never
 /// changes in any other way. The task's followers are updated when it ends.
 pub(super) fn move_task(
-    connection: &Connection,
+    db: &mut dyn Db,
     id: TaskId,
     event: Event,
     session: Option<&str>,
     details: &str,
     now: Timestamp,
 ) -> Result<Status, StoreError> {
-    let (from, to) = move_one(connection, id, event, session, details, now)?;
+    let (from, to) = move_one(db, id, event, session, details, now)?;
     if from.has_ended() != to.has_ended() {
-        tell_followers(connection, id, to, now)?;
+        tell_followers(db, id, to, now)?;
     }
     Ok(to)
 }
 
 fn move_one(
-    connection: &Connection,
+    db: &mut dyn Db,
     id: TaskId,
     event: Event,
     session: Option<&str>,
     details: &str,
     now: Timestamp,
 ) -> Result<(Status, Status), StoreError> {
-    let from = status(connection, id)?;
+    let from = status(db, id)?;
     let to = from
         .after(event)
         .map_err(|source| StoreError::Illegal { id, source })?;
-    connection
-        .prepare_cached(
-            "UPDATE tasks SET status = ?2,
-                completed_at = CASE WHEN ?3 THEN ?4 ELSE NULL END WHERE id = ?1",
-        )?
-        .execute(params![id.0, to.name(), to.is_settled(), stamp(now)])?;
-    write_history(connection, id, session, event.name(), details, now)?;
+    db.execute(
+        "UPDATE tasks SET status = $2, completed_at = $3 WHERE id = $1",
+        values![id, to.name(), to.is_settled().then_some(now)],
+    )?;
+    history::write(db, id, session, event.name(), details, now)?;
     Ok((from, to))
 }
 
-fn status(connection: &Connection, id: TaskId) -> Result<Status, StoreError> {
-    connection
-        .prepare_cached("SELECT status FROM tasks WHERE id = ?1")?
-        .query_row([id.0], |row| status_of(row, 0))
-        .optional()?
-        .ok_or(StoreError::NoTask(id))
+fn status(db: &mut dyn Db, id: TaskId) -> Result<Status, StoreError> {
+    let row = db.query_one("SELECT status FROM tasks WHERE id = $1", values![id])?;
+    Ok(row.ok_or(StoreError::NoTask(id))?.status()?)
 }
 
 /// Updates how many open parents the followers of a task wait for: one fewer when it has ended, one
 /// more when it is queued again. Followers that are to fail with it end, and so do their own.
 fn tell_followers(
-    connection: &Connection,
+    db: &mut dyn Db,
     id: TaskId,
     status: Status,
     now: Timestamp,
@@ -66,24 +60,22 @@ fn tell_followers(
     // A list instead of recursion, because a chain can be long.
     let mut moved = vec![(id, status)];
     while let Some((parent, status)) = moved.pop() {
-        connection
-            .prepare_cached(
-                "UPDATE tasks SET blocked = blocked + ?2
-                 WHERE id IN (SELECT task_id FROM dependencies WHERE parent_id = ?1)",
-            )?
-            .execute(params![parent.0, if status.has_ended() { -1 } else { 1 }])?;
+        db.execute(
+            "UPDATE tasks SET blocked = blocked + $2
+             WHERE id IN (SELECT task_id FROM dependencies WHERE parent_id = $1)",
+            values![parent, if status.has_ended() { -1 } else { 1 }],
+        )?;
         if !matches!(status, Status::Failed | Status::Cancelled) {
             continue;
         }
-        let mut query = connection.prepare_cached(
+        let followers = db.query(
             "SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
-             WHERE parent_id = ?1 AND if_fails = 'fail' AND status = 'pending'",
+             WHERE parent_id = $1 AND if_fails = 'fail' AND status = 'pending'",
+            values![parent],
         )?;
-        let followers: Vec<i64> = query
-            .query_map([parent.0], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        for follower in followers.into_iter().map(TaskId) {
-            abandon(connection, follower, parent, status, now)?;
+        for row in followers {
+            let follower = row.get("task_id")?;
+            abandon(db, follower, parent, status, now)?;
             moved.push((follower, Status::Failed));
         }
     }
@@ -92,7 +84,7 @@ fn tell_followers(
 
 /// Ends a pending task because its parent failed or was cancelled.
 fn abandon(
-    connection: &Connection,
+    db: &mut dyn Db,
     id: TaskId,
     parent: TaskId,
     status: Status,
@@ -104,12 +96,11 @@ fn abandon(
         "failed"
     };
     let reason = format!("task {parent}, which it follows, {how}");
-    move_one(connection, id, Event::Abandon, None, &reason, now)?;
-    connection
-        .prepare_cached(
-            "UPDATE tasks SET error = ?2, wait_reason = NULL, not_before = NULL WHERE id = ?1",
-        )?
-        .execute(params![id.0, reason])?;
+    move_one(db, id, Event::Abandon, None, &reason, now)?;
+    db.execute(
+        "UPDATE tasks SET error = $2, wait_reason = NULL, not_before = NULL WHERE id = $1",
+        values![id, reason],
+    )?;
     Ok(())
 }
 
@@ -119,7 +110,7 @@ fn abandon(
 /// # Errors
 /// There is no such task, or a parent was queued later than the task. This rules out cycles.
 pub(super) fn follow(
-    connection: &Connection,
+    db: &mut dyn Db,
     id: TaskId,
     parents: &[TaskId],
     if_fails: IfParentFails,
@@ -127,20 +118,20 @@ pub(super) fn follow(
 ) -> Result<(), StoreError> {
     let mut failed = None;
     for &parent in parents {
-        let status = status(connection, parent)?;
+        let status = status(db, parent)?;
         if parent >= id {
             return Err(StoreError::FollowsLater { id, parent });
         }
-        let added = connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO dependencies (task_id, parent_id, if_fails)
-                 VALUES (?1, ?2, ?3)",
-            )?
-            .execute(params![id.0, parent.0, if_fails.name()])?;
+        let added = db.execute(
+            "INSERT INTO dependencies (task_id, parent_id, if_fails) VALUES ($1, $2, $3)
+             ON CONFLICT (task_id, parent_id) DO NOTHING",
+            values![id, parent, if_fails.name()],
+        )?;
         if added > 0 && !status.has_ended() {
-            connection
-                .prepare_cached("UPDATE tasks SET blocked = blocked + 1 WHERE id = ?1")?
-                .execute([id.0])?;
+            db.execute(
+                "UPDATE tasks SET blocked = blocked + 1 WHERE id = $1",
+                values![id],
+            )?;
         }
         if matches!(status, Status::Failed | Status::Cancelled) {
             failed = failed.or(Some((parent, status)));
@@ -148,26 +139,9 @@ pub(super) fn follow(
     }
     match failed {
         Some((parent, status)) if if_fails == IfParentFails::Fail => {
-            abandon(connection, id, parent, status, now)?;
-            tell_followers(connection, id, Status::Failed, now)
+            abandon(db, id, parent, status, now)?;
+            tell_followers(db, id, Status::Failed, now)
         }
         _ => Ok(()),
     }
-}
-
-pub(super) fn write_history(
-    connection: &Connection,
-    id: TaskId,
-    session: Option<&str>,
-    action: &str,
-    details: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO assignment_history (prompt_id, session_name, action, created_at, details)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![id.0, session, action, stamp(now), details])?;
-    Ok(())
 }

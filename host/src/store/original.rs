@@ -1,5 +1,5 @@
 //! The Python worker's database: recognised at each stage of its schema, taken over in place after
-//! copying it, or merged into a running installation. No row is lost.
+//! copying it, or read by `import`. No row is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 
-use super::rows::stamp;
-use super::{Imported, StoreError};
+use super::db::Value;
+use super::sqlite::data_version;
+use super::{DbError, StoreError};
 
 /// The prefix of its tables while their rows are copied.
 const ASIDE: &str = "original_";
@@ -24,14 +24,14 @@ const BACKUP: &str = "before-migration";
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// Why a task that was in flight there is uncertain here.
-const IN_FLIGHT: &str = "it was in flight when its database was taken over, so it is not known whether it ran: decide with `assigner resolve`";
+pub(super) const IN_FLIGHT: &str = "it was in flight when its database was taken over, so it is not known whether it ran: decide with `assigner resolve`";
 
 /// Our columns, in the order in which [`Source`] selects the values for them.
-const TASK: &str = "kind, content, source, priority, status, session, error, created_at, \
+pub(super) const TASK: &str = "kind, content, source, priority, status, session, error, created_at, \
     assigned_at, completed_at, metadata, target_session, target_provider, attempts, tries, \
     max_retries, timeout_seconds, response";
-const HISTORY: &str = "session_name, action, created_at, details";
-const SESSION: &str = "status, last_activity, working_dir, is_claude, provider, last_output, \
+pub(super) const HISTORY: &str = "session_name, action, created_at, details";
+pub(super) const SESSION: &str = "status, last_activity, working_dir, is_claude, provider, last_output, \
     updated_at, current_dir, git_branch, last_context_update, env_vars";
 
 /// A copy of the database, made before anything is changed. Deleted when dropped, unless kept.
@@ -165,38 +165,119 @@ pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Merges the database at `path` into that of `connection` in one transaction. Its tasks get new
-/// ids. What was already merged is left out.
-///
-/// # Errors
-/// It cannot be read, or is not a database of the Python worker: nothing has changed.
-pub(super) fn import(
-    connection: &mut Connection,
-    path: &Path,
-    directory: &Path,
-    now: Timestamp,
-) -> Result<Imported, StoreError> {
-    let unusable = |source| StoreError::Open {
-        path: path.to_owned(),
-        source,
-    };
-    let foreign = || StoreError::NotOriginal {
-        path: path.to_owned(),
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(path, flags).map_err(unusable)?;
-    if !is_one(&source).map_err(unusable)? {
-        return Err(foreign());
+/// A copy of a database of the worker, from which another installation takes rows.
+pub(super) struct Original {
+    connection: Connection,
+    source: Source,
+    /// Deleted when this is dropped.
+    _file: Snapshot,
+}
+
+impl Original {
+    /// Copies the database at `path` into `directory`: the worker may still write to its file, and
+    /// must not be locked out.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a database of the Python worker.
+    pub(super) fn copy(path: &Path, directory: &Path) -> Result<Self, StoreError> {
+        let unusable = |error: rusqlite::Error| StoreError::Open {
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let theirs = Connection::open_with_flags(path, flags).map_err(unusable)?;
+        if !is_one(&theirs).map_err(unusable)? {
+            return Err(StoreError::NotOriginal {
+                path: path.to_owned(),
+            });
+        }
+        let file = Snapshot(directory.join(format!("import.{}", unique())));
+        copy_into(&theirs, &file.0)?;
+        let connection = Connection::open_with_flags(&file.0, flags)?;
+        Ok(Self {
+            source: Source::of(&connection, "main", "")?,
+            connection,
+            _file: file,
+        })
     }
-    // A copy, because the worker may still write to the file and must not be locked out.
-    let copy = Snapshot(directory.join(format!("import.{}", unique())));
-    copy_into(&source, &copy.0)?;
-    drop(source);
-    let name = copy.0.to_string_lossy().into_owned();
-    connection.execute("ATTACH ?1 AS source", [&name])?;
-    let merged = merge(connection, now);
-    connection.execute_batch("DETACH source")?;
-    merged
+
+    /// Returns the ids of the prompts, each with a text by which its row is known again.
+    pub(super) fn prompts(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        self.known_by(&format!(
+            "SELECT id, hex({}) || '/' || hex(content) FROM prompts ORDER BY id",
+            self.source.of_prompt("created_at", "''")
+        ))
+    }
+
+    /// Returns a prompt, as values of [`TASK`].
+    pub(super) fn prompt(&self, id: i64) -> Result<Vec<Value>, StoreError> {
+        let select = format!("SELECT {} FROM prompts WHERE id = ?1", self.source.task());
+        let rows = self.rows(&select, &[id])?;
+        rows.into_iter()
+            .next()
+            .ok_or_else(|| DbError::no_row().into())
+    }
+
+    /// Returns what happened to a prompt, as values of [`HISTORY`].
+    pub(super) fn history_of(&self, id: i64) -> Result<Vec<Vec<Value>>, StoreError> {
+        if self.source.history.is_empty() {
+            return Ok(Vec::new());
+        }
+        let select = format!(
+            "SELECT {} FROM assignment_history WHERE prompt_id = ?1 ORDER BY id",
+            self.source.history()
+        );
+        self.rows(&select, &[id])
+    }
+
+    /// Returns the history rows of prompts that were deleted, as [`Self::prompts`] returns those.
+    pub(super) fn orphans(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        if self.source.history.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.known_by(
+            "SELECT id, hex(created_at) || '/' || hex(action) FROM assignment_history
+             WHERE prompt_id IS NULL OR prompt_id NOT IN (SELECT id FROM prompts) ORDER BY id",
+        )
+    }
+
+    /// Returns a history row, as values of [`HISTORY`].
+    pub(super) fn orphan(&self, id: i64) -> Result<Vec<Vec<Value>>, StoreError> {
+        let select = format!(
+            "SELECT {} FROM assignment_history WHERE id = ?1",
+            self.source.history()
+        );
+        self.rows(&select, &[id])
+    }
+
+    /// Returns the sessions, as their names and values of [`SESSION`].
+    pub(super) fn sessions(&self) -> Result<Vec<Vec<Value>>, StoreError> {
+        if self.source.sessions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let select = format!(
+            "SELECT name, {} FROM sessions WHERE name IS NOT NULL",
+            self.source.session()
+        );
+        self.rows(&select, &[])
+    }
+
+    fn known_by(&self, select: &str) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut query = self.connection.prepare(select)?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn rows(&self, select: &str, id: &[i64]) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut query = self.connection.prepare_cached(select)?;
+        let columns = query.column_count();
+        let rows = query.query_map(params_from_iter(id), |row| {
+            (0..columns)
+                .map(|index| Ok(row.get_ref(index)?.into()))
+                .collect()
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
 }
 
 /// A file that is deleted when this is dropped.
@@ -206,126 +287,6 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
-}
-
-fn merge(connection: &mut Connection, now: Timestamp) -> Result<Imported, StoreError> {
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let source = Source::of(&transaction, "source", "")?;
-    let mut counts = Imported::default();
-    let rows: Vec<(i64, String)> = {
-        let mut query = transaction.prepare(&format!(
-            "SELECT id, hex({}) || '/' || hex(content) FROM source.prompts ORDER BY id",
-            source.of_prompt("created_at", "''")
-        ))?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<Result<_, _>>()?
-    };
-    for (id, content) in rows {
-        let Some(fingerprint) = new_fingerprint(&transaction, "task", id, &content)? else {
-            counts.skipped += 1;
-            continue;
-        };
-        transaction
-            .prepare_cached(&format!(
-                "INSERT INTO tasks ({TASK}) SELECT {} FROM source.prompts WHERE id = ?1",
-                source.task()
-            ))?
-            .execute([id])?;
-        let task = transaction.last_insert_rowid();
-        transaction.execute(
-            "INSERT INTO imported (fingerprint, task_id) VALUES (?1, ?2)",
-            params![fingerprint, task],
-        )?;
-        if !source.history.is_empty() {
-            counts.history += transaction
-                .prepare_cached(&format!(
-                    "INSERT INTO assignment_history (prompt_id, {HISTORY}) SELECT ?2, {}
-                        FROM source.assignment_history WHERE prompt_id = ?1 ORDER BY id",
-                    source.history()
-                ))?
-                .execute([id, task])?;
-        }
-        let note = |action: &str, details: &str| {
-            transaction.execute(
-                "INSERT INTO assignment_history (prompt_id, action, created_at, details)
-                    VALUES (?1, ?2, ?3, ?4)",
-                params![task, action, stamp(now), details],
-            )
-        };
-        note("imported", &format!("it was prompt {id}"))?;
-        let uncertain = transaction
-            .prepare_cached("SELECT 1 FROM tasks WHERE id = ?1 AND status = 'uncertain'")?
-            .exists([task])?;
-        if uncertain {
-            note("uncertain", IN_FLIGHT)?;
-            counts.uncertain += 1;
-        }
-        counts.tasks += 1;
-    }
-    if !source.history.is_empty() {
-        counts.history += merge_orphans(&transaction, &source)?;
-    }
-    if !source.sessions.is_empty() {
-        // What we know about a session takes precedence.
-        counts.sessions = transaction.execute(
-            &format!(
-                "INSERT OR IGNORE INTO sessions (name, {SESSION})
-                    SELECT name, {} FROM source.sessions WHERE name IS NOT NULL",
-                source.session()
-            ),
-            [],
-        )?;
-    }
-    transaction.commit()?;
-    Ok(counts)
-}
-
-/// Merges the history of prompts that were deleted.
-fn merge_orphans(transaction: &Connection, source: &Source) -> Result<usize, StoreError> {
-    let rows: Vec<(i64, String)> = {
-        let mut query = transaction.prepare(
-            "SELECT id, hex(created_at) || '/' || hex(action) FROM source.assignment_history
-                WHERE prompt_id IS NULL OR prompt_id NOT IN (SELECT id FROM source.prompts)
-                ORDER BY id",
-        )?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<Result<_, _>>()?
-    };
-    let mut count = 0;
-    for (id, content) in rows {
-        let Some(fingerprint) = new_fingerprint(transaction, "history", id, &content)? else {
-            continue;
-        };
-        count += transaction.execute(
-            &format!(
-                "INSERT INTO assignment_history ({HISTORY})
-                    SELECT {} FROM source.assignment_history WHERE id = ?1",
-                source.history()
-            ),
-            [id],
-        )?;
-        transaction.execute(
-            "INSERT INTO imported (fingerprint) VALUES (?1)",
-            [fingerprint],
-        )?;
-    }
-    Ok(count)
-}
-
-/// Returns the fingerprint of a row. `None` if it was already merged.
-fn new_fingerprint(
-    connection: &Connection,
-    kind: &str,
-    id: i64,
-    content: &str,
-) -> Result<Option<String>, StoreError> {
-    let digest = Sha256::digest(format!("{kind}/{id}/{content}"));
-    let fingerprint: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let known = connection
-        .prepare_cached("SELECT 1 FROM imported WHERE fingerprint = ?1")?
-        .exists([&fingerprint])?;
-    Ok((!known).then_some(fingerprint))
 }
 
 /// Where rows come from, with the columns that exist at its stage of the schema.
@@ -455,10 +416,6 @@ fn columns(
     let mut query = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
     let names = query.query_map([table, schema], |row| row.get(0))?;
     names.collect()
-}
-
-fn data_version(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
 /// Deletes copies that a killed process left unfinished an hour ago or more.

@@ -51,16 +51,23 @@ fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
+/// Another connection to the file of a store.
+fn file(store: &Store) -> Connection {
+    Connection::open(store.directory.join("assigner.db")).expect("a connection")
+}
+
 /// The values of a column, one per line.
 fn column(connection: &Connection, query: &str) -> Vec<String> {
     let mut query = connection.prepare(query).expect("a query");
-    let rows = query.query_map([], |row| Ok(rows::text(row, 0)?.unwrap_or_default()));
+    let rows = query.query_map([], |row| {
+        Ok(row.get::<_, Option<_>>(0)?.unwrap_or_default())
+    });
     let rows = rows.expect("rows").collect::<Result<_, _>>();
     rows.expect("text")
 }
 
 /// Compares the prompts of [`WORKER`] with what they have become.
-fn is_all_there(store: &mut Sqlite, failed: TaskId, in_flight: TaskId) {
+fn is_all_there(store: &mut Store, failed: TaskId, in_flight: TaskId) {
     let task = store.task(failed).expect("a task");
     assert_eq!((task.kind, task.status), (Kind::Command, Status::Failed));
     assert_eq!((task.content.as_str(), task.priority), ("make", 7));
@@ -75,7 +82,7 @@ fn is_all_there(store: &mut Sqlite, failed: TaskId, in_flight: TaskId) {
     assert_eq!(task.timeout_seconds, Some(300));
     let said = store.output(failed).expect("read").expect("a response");
     assert_eq!((&*said.bytes, said.total), (&b"said"[..], 4));
-    let written = column(&store.connection, "SELECT source || metadata FROM tasks");
+    let written = column(&file(store), "SELECT source || metadata FROM tasks");
     assert_eq!(written, ["web{\"note\": \"x\"}", "api{}"]);
 
     let task = store.task(in_flight).expect("a task");
@@ -87,7 +94,7 @@ fn is_all_there(store: &mut Sqlite, failed: TaskId, in_flight: TaskId) {
     assert_eq!(store.output(in_flight).expect("read"), None);
 }
 
-fn said(store: &mut Sqlite, id: TaskId) -> Vec<String> {
+fn said(store: &mut Store, id: TaskId) -> Vec<String> {
     let rows = store.history(id).expect("history").into_iter();
     rows.map(|row| format!("{} {}", row.action, row.details))
         .collect()
@@ -102,7 +109,7 @@ fn the_workers_database_is_taken_over_where_it_stands() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("assigner.db");
     drop(worker(&path, WORKER));
-    let mut store = Sqlite::open(directory.path()).expect("taken over");
+    let mut store = Store::open(directory.path()).expect("taken over");
     is_all_there(&mut store, TaskId(3), TaskId(4));
     assert_eq!(
         said(&mut store, TaskId(3)),
@@ -119,7 +126,7 @@ fn the_workers_database_is_taken_over_where_it_stands() {
         ["assigned one that was deleted"]
     );
     assert_eq!(
-        column(&store.connection, SESSIONS),
+        column(&file(&store), SESSIONS),
         [
             "s1 busy 2025-01-01T10:00:03.000Z /w 1 claude out 2025-01-01T10:00:04.000Z /d dev \
              2025-01-01T10:00:05.000Z {\"A\": \"1\"} 3",
@@ -130,7 +137,7 @@ fn the_workers_database_is_taken_over_where_it_stands() {
     assert_eq!(queue(&mut store, &[NewTask::command("x")]), [TaskId(9)]);
     // Nothing of the worker is left except the copy.
     let left = "SELECT name FROM sqlite_schema WHERE name LIKE 'original%'";
-    assert_eq!(column(&store.connection, left), [""; 0]);
+    assert_eq!(column(&file(&store), left), [""; 0]);
     let copy = Connection::open(directory.path().join("assigner.db.before-migration"));
     let contents = column(&copy.expect("a copy"), "SELECT content FROM prompts");
     assert_eq!(contents, ["make", "ask"]);
@@ -143,7 +150,7 @@ fn prompts_alone_are_a_database_of_the_worker() {
     let first = "CREATE TABLE prompts (id INTEGER PRIMARY KEY, content TEXT, status TEXT);
         INSERT INTO prompts VALUES (5, 'x', 'pending');";
     drop(worker(&path, first));
-    let mut store = Sqlite::open(directory.path()).expect("taken over");
+    let mut store = Store::open(directory.path()).expect("taken over");
     let task = store.task(TaskId(5)).expect("a task");
     assert_eq!((task.content.as_str(), task.tries), ("x", 0));
     // What the worker did if nothing else was specified.
@@ -151,7 +158,7 @@ fn prompts_alone_are_a_database_of_the_worker() {
     let age = Timestamp::now().duration_since(task.created_at);
     assert!(age.as_secs().abs() < 3600, "{}", task.created_at);
     assert_eq!(said(&mut store, TaskId(5)), [""; 0]);
-    assert_eq!(column(&store.connection, SESSIONS), [""; 0]);
+    assert_eq!(column(&file(&store), SESSIONS), [""; 0]);
     for (number, other) in [
         "CREATE TABLE prompts (id INTEGER PRIMARY KEY, content TEXT)",
         "CREATE TABLE notes (id INTEGER, content TEXT, status TEXT)",
@@ -164,7 +171,7 @@ fn prompts_alone_are_a_database_of_the_worker() {
         let directory = directory.path().join(number.to_string());
         std::fs::create_dir(&directory).expect("made");
         drop(worker(&directory.join("assigner.db"), other));
-        let opened = Sqlite::open(&directory);
+        let opened = Store::open(&directory);
         assert!(matches!(opened, Err(StoreError::Foreign { .. })), "{other}");
     }
 }
@@ -204,7 +211,7 @@ fn what_is_merged_is_counted_and_recognised() {
     let of_none = "SELECT concat_ws(' ', session_name, action, created_at, details)
         FROM assignment_history WHERE prompt_id IS NULL";
     assert_eq!(
-        column(&store.connection, of_none),
+        column(&file(&store), of_none),
         [
             "s1 assigned 2025-01-01T09:00:00.000Z one that was deleted",
             "s2 noted 2025-01-01T11:00:00.000Z of no prompt",
@@ -213,11 +220,11 @@ fn what_is_merged_is_counted_and_recognised() {
     let when = "SELECT created_at FROM assignment_history WHERE prompt_id = 2 ORDER BY id";
     let imported = rows::stamp(later(1));
     assert_eq!(
-        column(&store.connection, when),
+        column(&file(&store), when),
         ["soon", &*imported, &*imported]
     );
     let names = "SELECT name || status FROM sessions ORDER BY name";
-    assert_eq!(column(&store.connection, names), ["s1idle", "s2unknown"]);
+    assert_eq!(column(&file(&store), names), ["s1idle", "s2unknown"]);
 
     // The worker continues to write; new rows are merged once.
     theirs

@@ -125,8 +125,8 @@ fn a_task_with_secret_values_is_queued_again_only_with_them() {
         ..NewTask::command("x")
     };
     let task = queue(&mut store, &[new])[0];
-    let used = |store: &mut Sqlite| store.secrets_in_use().expect("names");
-    let settled = |store: &mut Sqlite| store.settled_secrets().expect("names");
+    let used = |store: &mut Store| store.secrets_in_use().expect("names");
+    let settled = |store: &mut Store| store.settled_secrets().expect("names");
     assert_eq!(used(&mut store), BTreeSet::from(["values-a".to_owned()]));
     assert!(settled(&mut store).is_empty());
     finish(&mut store, task, Outcome::Uncertain, Event::Lose);
@@ -215,7 +215,7 @@ fn what_ended_when_it_was_to_be_cleared_is_cleared_and_nothing_later() {
     for (id, seconds) in ids.iter().zip([1, 2, 3]) {
         store.cancel(*id, later(seconds)).expect("cancelled");
     }
-    let clear = |store: &mut Sqlite, statuses: &[Status], seconds| -> Vec<TaskId> {
+    let clear = |store: &mut Store, statuses: &[Status], seconds| -> Vec<TaskId> {
         let cleared = store.clear(statuses, later(seconds), now());
         cleared
             .expect("cleared")
@@ -281,7 +281,7 @@ fn one_answer_is_given_to_one_question() {
 #[test]
 fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
     let words = Answer::Words("yes".to_owned());
-    type Late = fn(&mut Sqlite, AttemptId);
+    type Late = fn(&mut Store, AttemptId);
     let ends: [(&str, Late); 4] = [
         (
             "not delivered: it now asks something else",
@@ -366,7 +366,7 @@ fn what_the_worker_has_left_is_merged_once_and_nothing_else_is() {
         skipped,
         ..Imported::default()
     };
-    let import = |store: &mut Sqlite| store.import(&path, now()).expect("merged");
+    let import = |store: &mut Store| store.import(&path, now()).expect("merged");
     assert_eq!(import(&mut store), merged(2, 0));
     assert_eq!(import(&mut store), merged(0, 2));
     let contents = [1, 2].map(|id| store.task(TaskId(id)).expect("a task").content);

@@ -2,12 +2,12 @@
 //! gives to a daemon.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rows::{from_json_or_default, json, stamp, text, time};
-use super::{Sqlite, StoreError};
+use super::db::{DbError, Row, values};
+use super::rows::json;
+use super::{Store, StoreError};
 use crate::model::matching::PolicyId;
 
 /// Why a policy was to be the live one.
@@ -68,144 +68,131 @@ pub struct PolicyEvent {
     pub policy: Option<PolicyId>,
 }
 
-/// The log of policies. It also carries the orders of people to a daemon.
-pub trait PolicyLog {
-    /// Writes an event and returns its number.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError>;
-
-    /// Returns the orders that no daemon has processed, oldest first.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError>;
-
-    /// Records what became of an order.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn settle_policy(
-        &mut self,
-        id: i64,
-        outcome: PolicyOutcome,
-        reason: Option<&str>,
-        policy: Option<&PolicyId>,
-    ) -> Result<(), StoreError>;
-
-    /// Returns one event.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError>;
-
-    /// Returns the last `last` events, oldest first.
-    ///
-    /// # Errors
-    /// The database refused.
-    fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError>;
-
-    /// Returns the last choice of a person: a policy ([`PolicyCause::Use`]), or the configured one
-    /// ([`PolicyCause::Reset`], or `None`).
-    ///
-    /// # Errors
-    /// The database refused.
-    fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError>;
-}
-
 /// Starts and changed files are forgotten once the log has this many newer rows.
 const LONGEST_LOG: i64 = 10_000;
 
 const COLUMNS: &str = "id, at, cause, source, settings, outcome, reason, policy_name,
     policy_version, policy_sha256, set_by_hand";
 
-impl PolicyLog for Sqlite {
-    fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError> {
+impl Store {
+    /// Writes an event and returns its number.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn note_policy(&mut self, event: &PolicyEvent) -> Result<i64, StoreError> {
         let policy = event.policy.as_ref();
-        self.connection
-            .prepare_cached(
+        self.atomically(|db| {
+            let row = db.query_one(
                 "INSERT INTO policy_log (at, cause, source, settings, outcome, reason, policy_name,
                     policy_version, policy_sha256, set_by_hand)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                stamp(event.at),
-                name(event.cause),
-                event.order.source,
-                event.order.settings.to_string(),
-                name(event.outcome),
-                event.reason,
-                policy.map(|policy| &policy.name),
-                policy.map(|policy| &policy.version),
-                policy.map(|policy| &policy.sha256),
-                event.order.set_by_hand.to_string(),
-            ])?;
-        let id = self.connection.last_insert_rowid();
-        // A build that leaves a broken file each second must not fill the database.
-        self.connection
-            .prepare_cached("DELETE FROM policy_log WHERE id <= ?1 AND cause IN ('start', 'file')")?
-            .execute([id - LONGEST_LOG])?;
-        Ok(id)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+                values![
+                    event.at,
+                    name(event.cause),
+                    &event.order.source,
+                    event.order.settings.to_string(),
+                    name(event.outcome),
+                    event.reason.as_ref(),
+                    policy.map(|policy| &policy.name),
+                    policy.map(|policy| &policy.version),
+                    policy.map(|policy| &policy.sha256),
+                    event.order.set_by_hand.to_string(),
+                ],
+            )?;
+            let id: i64 = row.ok_or_else(DbError::no_row)?.get("id")?;
+            // A build that leaves a broken file each second must not fill the database.
+            db.execute(
+                "DELETE FROM policy_log WHERE id <= $1 AND cause IN ('start', 'file')",
+                values![id - LONGEST_LOG],
+            )?;
+            Ok(id)
+        })
     }
 
-    fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError> {
-        let mut query = self.connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM policy_log INDEXED BY policy_orders WHERE outcome = 'waiting'
-                ORDER BY id"
-        ))?;
-        let rows = query.query_map([], event_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// Returns the orders that no daemon has processed, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn policy_orders(&mut self) -> Result<Vec<PolicyEvent>, StoreError> {
+        let rows = self.db.query(&orders(COLUMNS), &[])?;
+        Ok(rows.iter().map(event_of).collect::<Result<_, _>>()?)
     }
 
-    fn settle_policy(
+    /// Records what became of an order.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn settle_policy(
         &mut self,
         id: i64,
         outcome: PolicyOutcome,
         reason: Option<&str>,
         policy: Option<&PolicyId>,
     ) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached(
-                "UPDATE policy_log SET outcome = ?2, reason = ?3,
-                    policy_name = coalesce(?4, policy_name),
-                    policy_version = coalesce(?5, policy_version),
-                    policy_sha256 = coalesce(?6, policy_sha256) WHERE id = ?1",
-            )?
-            .execute(params![
-                id,
-                name(outcome),
-                reason,
-                policy.map(|policy| &policy.name),
-                policy.map(|policy| &policy.version),
-                policy.map(|policy| &policy.sha256),
-            ])?;
-        Ok(())
+        self.atomically(|db| {
+            db.execute(
+                "UPDATE policy_log SET outcome = $2, reason = $3,
+                    policy_name = coalesce($4, policy_name),
+                    policy_version = coalesce($5, policy_version),
+                    policy_sha256 = coalesce($6, policy_sha256) WHERE id = $1",
+                values![
+                    id,
+                    name(outcome),
+                    reason,
+                    policy.map(|policy| &policy.name),
+                    policy.map(|policy| &policy.version),
+                    policy.map(|policy| &policy.sha256),
+                ],
+            )?;
+            Ok(())
+        })
     }
 
-    fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError> {
-        let mut query = self
-            .connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM policy_log WHERE id = ?1"))?;
-        Ok(query.query_row([id], event_of).optional()?)
+    /// Returns one event.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn policy_event(&mut self, id: i64) -> Result<Option<PolicyEvent>, StoreError> {
+        let row = self.db.query_one(
+            &format!("SELECT {COLUMNS} FROM policy_log WHERE id = $1"),
+            values![id],
+        )?;
+        Ok(row.as_ref().map(event_of).transpose()?)
     }
 
-    fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError> {
-        let last = i64::try_from(last).unwrap_or(i64::MAX);
-        let mut query = self.connection.prepare_cached(&format!(
-            "SELECT * FROM (SELECT {COLUMNS} FROM policy_log ORDER BY id DESC LIMIT ?1) ORDER BY id"
-        ))?;
-        let rows = query.query_map([last], event_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// Returns the last `last` events, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn policy_log(&mut self, last: usize) -> Result<Vec<PolicyEvent>, StoreError> {
+        let rows = self.db.query(
+            &format!("SELECT {COLUMNS} FROM policy_log ORDER BY id DESC LIMIT $1"),
+            values![last],
+        )?;
+        Ok(rows.iter().rev().map(event_of).collect::<Result<_, _>>()?)
     }
 
-    fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError> {
-        let mut query = self.connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM policy_log
-             WHERE cause IN ('use', 'reset') AND outcome != 'refused' ORDER BY id DESC LIMIT 1"
-        ))?;
-        Ok(query.query_row([], event_of).optional()?)
+    /// Returns the last choice of a person: a policy ([`PolicyCause::Use`]), or the configured one
+    /// ([`PolicyCause::Reset`], or `None`).
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn chosen_policy(&mut self) -> Result<Option<PolicyEvent>, StoreError> {
+        let row = self.db.query_one(
+            &format!(
+                "SELECT {COLUMNS} FROM policy_log
+                 WHERE cause IN ('use', 'reset') AND outcome <> 'refused'
+                 ORDER BY id DESC LIMIT 1"
+            ),
+            &[],
+        )?;
+        Ok(row.as_ref().map(event_of).transpose()?)
     }
+}
+
+/// Selects the orders that wait, oldest first.
+pub(super) fn orders(columns: &str) -> String {
+    format!("SELECT {columns} FROM policy_log WHERE outcome = 'waiting' ORDER BY id")
 }
 
 /// Returns the name under which a unit variant is stored, which is its name in JSON.
@@ -213,9 +200,9 @@ fn name(variant: impl Serialize) -> String {
     json(&variant).trim_matches('"').to_owned()
 }
 
-fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
-    let cause: String = row.get(2)?;
-    let outcome: String = row.get(5)?;
+fn event_of(row: &Row) -> Result<PolicyEvent, DbError> {
+    let cause: String = row.get("cause")?;
+    let outcome: String = row.get("outcome")?;
     let causes = [
         PolicyCause::Start,
         PolicyCause::Use,
@@ -228,7 +215,11 @@ fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
         PolicyOutcome::Refused,
         PolicyOutcome::Overruled,
     ];
-    let policy = match (text(row, 7)?, text(row, 8)?, text(row, 9)?) {
+    let policy = match (
+        row.text("policy_name")?,
+        row.text("policy_version")?,
+        row.text("policy_sha256")?,
+    ) {
         (Some(name), Some(version), Some(sha256)) => Some(PolicyId {
             name,
             version,
@@ -237,23 +228,23 @@ fn event_of(row: &Row<'_>) -> Result<PolicyEvent, rusqlite::Error> {
         _ => None,
     };
     Ok(PolicyEvent {
-        id: row.get(0)?,
-        at: time(row, 1)?.unwrap_or_default(),
+        id: row.get("id")?,
+        at: row.time("at")?.unwrap_or_default(),
         // A value that a later version wrote means nothing here, and does no harm.
         cause: *causes
             .iter()
             .find(|known| name(known) == cause)
             .unwrap_or(&PolicyCause::Start),
         order: PolicyOrder {
-            source: text(row, 3)?.unwrap_or_default(),
-            settings: from_json_or_default(row, 4)?,
-            set_by_hand: from_json_or_default(row, 10)?,
+            source: row.text("source")?.unwrap_or_default(),
+            settings: row.json_or_default("settings")?,
+            set_by_hand: row.json_or_default("set_by_hand")?,
         },
         outcome: *outcomes
             .iter()
             .find(|known| name(known) == outcome)
             .unwrap_or(&PolicyOutcome::Overruled),
-        reason: text(row, 6)?,
+        reason: row.text("reason")?,
         policy,
     })
 }
@@ -284,7 +275,7 @@ mod tests {
         use PolicyCause::{File, Reset, Start, Use};
         use PolicyOutcome::{Live, Refused, Waiting};
         let directory = tempfile::tempdir().expect("a directory");
-        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut store = Store::open(directory.path()).expect("a store");
         let mut chosen = |cause, source, outcome| {
             let event = event(cause, source, outcome);
             let id = store.note_policy(&event).expect("written");
@@ -305,11 +296,11 @@ mod tests {
     #[test]
     fn an_order_is_taken_up_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut store = Store::open(directory.path()).expect("a store");
         let waiting = event(PolicyCause::Use, "a", PolicyOutcome::Waiting);
         let first = store.note_policy(&waiting).expect("written");
         let second = store.note_policy(&waiting).expect("written");
-        let orders = |store: &mut Sqlite| -> Vec<i64> {
+        let orders = |store: &mut Store| -> Vec<i64> {
             let orders = store.policy_orders().expect("read");
             orders.iter().map(|order| order.id).collect()
         };

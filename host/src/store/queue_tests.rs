@@ -89,7 +89,7 @@ fn an_edit_is_read_as_it_was_written() {
         status: Status::Pending,
         if_fails,
     };
-    let parents = |store: &mut Sqlite| store.parents(id).expect("parents");
+    let parents = |store: &mut Store| store.parents(id).expect("parents");
     assert_eq!(parents(&mut store), [row(IfParentFails::Release)]);
     let again = Edit {
         revision: 1,
@@ -142,7 +142,7 @@ fn the_newest_tasks_of_a_state_are_listed_oldest_first() {
     store.cancel(ids[1], now()).expect("cancelled");
     store.cancel(ids[3], now()).expect("cancelled");
     finish(&mut store, ids[4], Outcome::Failed, Event::Fail);
-    let listed = |store: &mut Sqlite, statuses: &[Status], limit| -> Vec<i64> {
+    let listed = |store: &mut Store, statuses: &[Status], limit| -> Vec<i64> {
         let tasks = store.tasks(statuses, limit).expect("tasks");
         tasks.iter().map(|task| task.id.0).collect()
     };
@@ -163,7 +163,7 @@ fn the_newest_tasks_of_a_state_are_listed_oldest_first() {
 
 #[test]
 fn something_is_left_while_a_task_is_pending_or_in_flight() {
-    let left = |store: &mut Sqlite| store.anything_left().expect("an answer");
+    let left = |store: &mut Store| store.anything_left().expect("an answer");
     let (_directory, mut store) = store();
     assert!(!left(&mut store));
     let task = queue(&mut store, &[NewTask::prompt("x")])[0];
@@ -270,7 +270,7 @@ fn time_alone_lets_go_what_waits_for_it() {
         ..NewTask::command("x")
     };
     let ids = queue(&mut store, &[at(20), at(10), at(30), NewTask::command("x")]);
-    let due = |store: &mut Sqlite, seconds| store.next_due(later(seconds)).expect("due");
+    let due = |store: &mut Store, seconds| store.next_due(later(seconds)).expect("due");
     assert_eq!(due(&mut store, 0), Some(later(10)));
     assert_eq!(due(&mut store, 10), Some(later(20)));
     assert_eq!(due(&mut store, 30), None);
@@ -312,7 +312,7 @@ fn one_that_follows_others_is_not_claimed_before() {
 }
 
 /// Serves all tasks in pages of at most `limit` tasks.
-fn served(store: &mut Sqlite, lanes: &[Lane], limit: usize) -> Vec<TaskId> {
+fn served(store: &mut Store, lanes: &[Lane], limit: usize) -> Vec<TaskId> {
     let (mut served, mut after) = (Vec::new(), None);
     loop {
         let page = store.pending(lanes, limit, after).expect("a page");
@@ -399,7 +399,7 @@ fn odd_priorities_of_other_tools_are_served_once_each() {
     assert_eq!(store.task(id).expect("a task").priority, 0);
     let lanes = store.lanes().expect("lanes");
     let all: Vec<TaskId> = (1..=19).map(TaskId).collect();
-    let priority = |store: &mut Sqlite, id| store.task(id).expect("a task").priority;
+    let priority = |store: &mut Store, id| store.task(id).expect("a task").priority;
     for limit in [1, 2, 5, 64] {
         let order = served(&mut store, &lanes, limit);
         let keys: Vec<_> = order

@@ -6,7 +6,7 @@ use super::tests::*;
 use super::*;
 
 /// A task that has failed once and rests until `until`.
-fn resting(store: &mut Sqlite, until: Timestamp) -> TaskId {
+fn resting(store: &mut Store, until: Timestamp) -> TaskId {
     let task = NewTask {
         max_retries: 3,
         ..NewTask::command("x")
@@ -21,7 +21,7 @@ fn resting(store: &mut Sqlite, until: Timestamp) -> TaskId {
     id
 }
 
-fn edited(store: &mut Sqlite, id: TaskId, not_before: Option<Timestamp>) {
+fn edited(store: &mut Store, id: TaskId, not_before: Option<Timestamp>) {
     let edit = Edit {
         revision: store.task(id).expect("the task").revision,
         task: NewTask {
@@ -96,13 +96,13 @@ fn a_rest_that_another_tool_has_written_ends_too() {
         "x'ff00fe'",
     ];
     for form in forms {
-        let (_directory, mut store) = store();
+        let (directory, mut store) = store();
         let id = resting(&mut store, later(4));
         for written in [
             format!("UPDATE tasks SET not_before = {form}, tries = 'many'"),
             format!("UPDATE tasks SET not_before = {form}, tries = -1"),
         ] {
-            store.connection.execute_batch(&written).expect(form);
+            other(&directory).execute_batch(&written).expect(form);
             let rests = store.resting(100).expect(form);
             assert_eq!(rests.len(), 1, "{form}");
             let changed = Rest {
@@ -121,10 +121,10 @@ fn a_rest_that_another_tool_has_written_ends_too() {
 #[test]
 fn what_is_no_rest_waits_for_its_time_whatever_was_written() {
     for form in ["2", "-1", "'yes'", "0.5", "x'01'"] {
-        let (_directory, mut store) = store();
+        let (directory, mut store) = store();
         let id = resting(&mut store, later(4));
         let written = format!("UPDATE tasks SET rests = {form}");
-        store.connection.execute_batch(&written).expect(form);
+        other(&directory).execute_batch(&written).expect(form);
         assert!(store.resting(100).expect(form).is_empty(), "{form}");
         assert_eq!(store.next_due(now()).expect(form), Some(later(4)), "{form}");
         store.release_due(later(3)).expect(form);
@@ -200,7 +200,7 @@ fn a_session_is_found_by_the_name_that_it_had() {
         named("d", 3, Activity::Idle),
     ];
     store.record_sessions(&sessions, now()).expect("recorded");
-    let found = |store: &mut Sqlite, name| store.session(name).expect("a session").name;
+    let found = |store: &mut Store, name| store.session(name).expect("a session").name;
     // The session has another name now.
     assert_eq!(found(&mut store, "a"), "b");
     assert_eq!(found(&mut store, "b"), "b");
@@ -244,7 +244,7 @@ fn what_is_said_of_a_pane_outlives_the_others() {
     }
     let ended = [Meaning::Pane(identity(1))];
     store.end_wishes(&ended, later(1)).expect("ended");
-    let told = |store: &mut Sqlite, name| {
+    let told = |store: &mut Store, name| {
         let rows = store.session_history(name, 9).expect("history");
         let actions: Vec<String> = rows.into_iter().map(|row| row.action).collect();
         actions.join(" ")

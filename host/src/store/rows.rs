@@ -1,83 +1,86 @@
 //! Rows as values: how to read what the database holds, even if another tool wrote it, and the
 //! formats in which it is written.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rusqlite::Row;
-use rusqlite::types::{Value, ValueRef};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{HistoryRow, Lane, SessionRow};
-use crate::model::eligibility::Admission;
-use crate::model::ids::{Identity, PaneId, TaskId};
+use super::db::{DbError, Row, Value};
+use crate::model::ids::{Identity, PaneId};
 use crate::model::naming::{Meaning, SessionRef};
-use crate::model::session::Activity;
 use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task, TurnFacts};
 
-/// The columns of a task, in the order in which [`task_of`] reads them.
+/// The columns of a task that [`task_of`] reads.
 pub(super) const TASK: &str = "id, kind, content, status, priority, session, exit_code, error, created_at, \
     assigned_at, completed_at, metadata, target_session, target_provider, attempts, max_retries, \
-    timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, \
+    timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, revision, \
+    asks, target_meaning, \
     (SELECT 'pane ' || server_pid || ' ' || server_start || ' ' || pane || ' ' || pane_pid \
         FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
         WHERE dependencies.task_id = tasks.id \
             AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
-        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1), revision, asks, target_meaning, \
-    (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL ORDER BY id DESC LIMIT 1), \
+        ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS follows, \
+    (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL \
+        ORDER BY id DESC LIMIT 1) AS turn, \
     (SELECT turn FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
         WHERE dependencies.task_id = tasks.id AND turn IS NOT NULL \
-        ORDER BY attempts.ended_at DESC, attempts.id DESC LIMIT 1)";
+        ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS turn_before";
 
 /// Reads a task, even if another tool wrote values of unexpected types: one such row must not stop
 /// the queue.
-pub(super) fn task_of(row: &Row<'_>) -> Result<Task, rusqlite::Error> {
-    let metadata = text(row, 11)?.unwrap_or_else(|| "{}".to_owned());
+pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
+    let metadata = row.text("metadata")?.unwrap_or_else(|| "{}".to_owned());
     let (metadata, metadata_error) = Metadata::read(&metadata);
-    let kind = text(row, 1)?.unwrap_or_default();
-    let narrow = |value: i64| u32::try_from(value).unwrap_or_default();
+    let number = |column| {
+        let number = row.integer(column)?;
+        Ok::<u32, DbError>(number.map_or(0, |number| u32::try_from(number).unwrap_or_default()))
+    };
+    let turn = |column| {
+        let turn = row.text(column)?;
+        Ok::<_, DbError>(turn.and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok()))
+    };
     Ok(Task {
-        id: TaskId(row.get(0)?),
-        kind: if kind == "command" {
+        id: row.get("id")?,
+        kind: if row.text("kind")?.as_deref() == Some("command") {
             Kind::Command
         } else {
             Kind::Prompt
         },
-        content: text(row, 2)?.unwrap_or_default(),
-        status: status_of(row, 3)?,
-        priority: integer(row, 4)?.map_or(0, |priority| {
+        content: row.text("content")?.unwrap_or_default(),
+        status: row.status()?,
+        priority: row.integer("priority")?.map_or(0, |priority| {
             i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
         }),
-        session: text(row, 5)?,
-        exit_code: integer(row, 6)?.and_then(|code| i32::try_from(code).ok()),
-        error: text(row, 7)?,
-        created_at: time(row, 8)?.unwrap_or_default(),
-        assigned_at: time(row, 9)?,
-        completed_at: time(row, 10)?,
+        session: row.text("session")?,
+        exit_code: row
+            .integer("exit_code")?
+            .and_then(|code| i32::try_from(code).ok()),
+        error: row.text("error")?,
+        created_at: row.time("created_at")?.unwrap_or_default(),
+        assigned_at: row.time("assigned_at")?,
+        completed_at: row.time("completed_at")?,
         metadata,
         metadata_error,
-        target_session: said(text(row, 12)?, text(row, 26)?),
-        target_provider: text(row, 13)?,
-        attempts: integer(row, 14)?.map_or(0, narrow),
-        max_retries: integer(row, 15)?.map_or(0, narrow),
-        timeout_seconds: limit(row, 16)?,
-        not_before: time(row, 17)?,
-        wait_reason: text(row, 18)?,
-        cancel_requested: time(row, 19)?,
-        tries: integer(row, 20)?.map_or(0, narrow),
-        blocked: integer(row, 21)?.map_or(0, narrow),
-        secrets: text(row, 22)?,
-        follows: text(row, 23)?.and_then(|pane| pane_of(&pane)),
-        revision: integer(row, 24)?.unwrap_or_default(),
-        asks: text(row, 25)?,
-        response: text(row, 27)?
-            .and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok())
-            .map(|turn| turn.response()),
-        conversation: text(row, 28)?
-            .and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok())
-            .and_then(|turn| turn.conversation),
+        target_session: said(row.text("target_session")?, row.text("target_meaning")?),
+        target_provider: row.text("target_provider")?,
+        attempts: number("attempts")?,
+        max_retries: number("max_retries")?,
+        timeout_seconds: limit(row, "timeout_seconds")?,
+        not_before: row.time("not_before")?,
+        wait_reason: row.text("wait_reason")?,
+        cancel_requested: row.time("cancel_requested")?,
+        tries: number("tries")?,
+        blocked: number("blocked")?,
+        secrets: row.text("secrets")?,
+        follows: row.text("follows")?.and_then(|pane| pane_of(&pane)),
+        revision: row.integer("revision")?.unwrap_or_default(),
+        asks: row.text("asks")?,
+        response: turn("turn")?.map(|turn| turn.response()),
+        conversation: turn("turn_before")?.and_then(|turn| turn.conversation),
     })
 }
 
@@ -89,137 +92,104 @@ fn pane_of(meaning: &str) -> Option<Identity> {
     }
 }
 
-/// Reads text, whatever type the value has. `None` if the value is null.
-pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, rusqlite::Error> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => None,
-        ValueRef::Integer(number) => Some(number.to_string()),
-        ValueRef::Real(number) => Some(number.to_string()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            Some(String::from_utf8_lossy(bytes).into_owned())
-        }
-    })
-}
-
 /// Combines the name that a person used for a session with what it meant.
 pub(super) fn said(name: Option<String>, meaning: Option<String>) -> Option<SessionRef> {
     let meaning = meaning.and_then(|meaning| meaning.parse().ok());
     name.map(|name| SessionRef { name, meaning })
 }
 
-/// Reads a whole number, whatever type the value has. `None` if it is not a number.
-pub(super) fn integer(row: &Row<'_>, index: usize) -> Result<Option<i64>, rusqlite::Error> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null | ValueRef::Blob(_) => None,
-        ValueRef::Integer(number) => Some(number),
-        // A cast saturates, which is right for a number out of range.
-        ValueRef::Real(number) => Some(number as i64),
-        ValueRef::Text(_) => text(row, index)?.and_then(|text| text.trim().parse().ok()),
-    })
-}
-
 /// Reads a limit in seconds, rounded up. `None` if there is none.
-fn limit(row: &Row<'_>, index: usize) -> Result<Option<u64>, rusqlite::Error> {
-    let seconds = match row.get_ref(index)? {
+fn limit(row: &Row, column: &str) -> Result<Option<u64>, DbError> {
+    let seconds = match row.value(column)? {
         // Other tools may have stored a fraction. The cast saturates.
-        ValueRef::Real(seconds) => Some(seconds.ceil() as i64),
-        _ => integer(row, index)?,
+        Value::Real(seconds) => Some(seconds.ceil() as i64),
+        _ => row.integer(column)?,
     };
     Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()))
 }
 
-/// Reads a lane's constraints back from the key that the generated column built from them.
-pub(super) fn lane_of(key: Vec<u8>) -> Lane {
-    let readable = String::from_utf8_lossy(&key);
-    let parts: Vec<serde_json::Value> = serde_json::from_str(&readable).unwrap_or_default();
-    let text = |index: usize| {
-        parts
-            .get(index)
-            .and_then(|part| part.as_str())
-            .map(str::to_owned)
-    };
-    // json_extract embeds an array as text inside the outer array.
-    let list = |index: usize| -> Vec<String> {
-        match parts.get(index) {
-            Some(serde_json::Value::Array(items)) => items
-                .iter()
-                .filter_map(|item| item.as_str().map(str::to_owned))
-                .collect(),
-            Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-            _ => Vec::new(),
-        }
-    };
-    let is_set = |index: usize| {
-        parts
-            .get(index)
-            .is_some_and(|part| part.as_i64() == Some(1) || part.as_bool() == Some(true))
-    };
-    let mut providers: Vec<String> = Vec::new();
-    if !is_set(5) {
-        providers.extend(text(2));
-        providers.extend(list(3));
-        providers.extend(list(4));
+/// Columns that other tools may have written, and columns of our own types.
+impl Row {
+    /// Reads text, whatever type the value has. `None` if the value is null.
+    pub(super) fn text(&self, column: &str) -> Result<Option<String>, DbError> {
+        Ok(match self.value(column)? {
+            Value::Null => None,
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Real(number) => Some(number.to_string()),
+            Value::Text(text) => Some(text.clone()),
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        })
     }
-    let labels = match parts.get(8) {
-        Some(serde_json::Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-        Some(object) => serde_json::from_value(object.clone()).unwrap_or_default(),
-        None => BTreeMap::new(),
-    };
-    Lane {
-        kind: if text(0).as_deref() == Some("command") {
-            Kind::Command
-        } else {
-            Kind::Prompt
-        },
-        target_session: said(text(1), text(9)),
-        target_fallback: is_set(6),
-        providers,
-        branch: text(7),
-        labels,
-        key,
+
+    /// Reads a whole number, whatever type the value has. `None` if it is not a number.
+    pub(super) fn integer(&self, column: &str) -> Result<Option<i64>, DbError> {
+        Ok(match self.value(column)? {
+            Value::Null | Value::Bytes(_) => None,
+            Value::Integer(number) => Some(*number),
+            // A cast saturates, which is right for a number out of range.
+            Value::Real(number) => Some(*number as i64),
+            Value::Text(text) => text.trim().parse().ok(),
+        })
+    }
+
+    /// Reads a time, including the formats that other tools write (no zone means UTC).
+    pub(super) fn time(&self, column: &str) -> Result<Option<Timestamp>, DbError> {
+        Ok(self.text(column)?.and_then(|text| {
+            Timestamp::from_str(&text).ok().or_else(|| {
+                let civil = DateTime::from_str(&text).ok()?;
+                Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+            })
+        }))
+    }
+
+    /// Reads JSON that only we write.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, DbError> {
+        let text: String = self.get(column)?;
+        serde_json::from_str(&text).map_err(|error| DbError::of_column(column, error))
+    }
+
+    /// Reads JSON that other tools may have written. Anything else counts as the default.
+    pub(super) fn json_or_default<T: DeserializeOwned + Default>(
+        &self,
+        column: &str,
+    ) -> Result<T, DbError> {
+        let text = self.text(column)?.unwrap_or_default();
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Reads the column `status`.
+    pub(super) fn status(&self) -> Result<Status, DbError> {
+        let name: String = self.get("status")?;
+        Status::from_name(&name).ok_or_else(|| unknown("status", &name))
+    }
+
+    /// Reads the column `phase`.
+    pub(super) fn phase(&self) -> Result<Phase, DbError> {
+        let name: String = self.get("phase")?;
+        Phase::from_name(&name).ok_or_else(|| unknown("phase", &name))
+    }
+
+    /// Reads the column `outcome`.
+    pub(super) fn outcome(&self) -> Result<Option<Outcome>, DbError> {
+        let name: Option<String> = self.get("outcome")?;
+        name.map(|name| Outcome::from_name(&name).ok_or_else(|| unknown("outcome", &name)))
+            .transpose()
+    }
+
+    /// Reads the columns of a session's identity.
+    pub(super) fn identity(&self) -> Result<Identity, DbError> {
+        let pane: String = self.get("pane")?;
+        Ok(Identity {
+            server_pid: self.get("server_pid")?,
+            server_start: self.get("server_start")?,
+            pane: PaneId::parse(&pane).ok_or_else(|| unknown("pane", &pane))?,
+            pane_pid: self.get("pane_pid")?,
+        })
     }
 }
 
-/// The columns of a session, in the order in which [`session_of`] reads them.
-pub(super) const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
-    env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
-    server_pid, server_start, pane, pane_pid, homes, repository";
-
-/// Reads a session that we have seen ourselves.
-pub(super) fn session_of(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
-    let activity: String = row.get(1)?;
-    Ok(SessionRow {
-        name: row.get(0)?,
-        activity: Activity::from_name(&activity).unwrap_or(Activity::Unknown),
-        // The absence of a reason is stored as empty text.
-        reason: text(row, 2)?.filter(|reason| !reason.is_empty()),
-        since: time(row, 3)?.unwrap_or_default(),
-        provider: text(row, 4)?.unwrap_or_default(),
-        current_dir: text(row, 5)?,
-        git_branch: text(row, 6)?,
-        env: from_json_or_default(row, 7)?,
-        current_task: row.get::<_, Option<i64>>(8)?.map(TaskId),
-        completed: row.get(9)?,
-        failed: row.get(10)?,
-        context_at: time(row, 11)?.unwrap_or_default(),
-        admission: Admission::from_name(&row.get::<_, String>(12)?),
-        paused: row.get(13)?,
-        labels: from_json_or_default(row, 14)?,
-        identity: identity_of(row, 15)?,
-        homes: from_json_or_default(row, 19)?,
-        repository: text(row, 20)?,
-    })
-}
-
-/// Reads a history row: time, action, session, details and task, in this order.
-pub(super) fn history_of(row: &Row<'_>) -> Result<HistoryRow, rusqlite::Error> {
-    Ok(HistoryRow {
-        at: time(row, 0)?.unwrap_or_default(),
-        action: text(row, 1)?.unwrap_or_default(),
-        session: text(row, 2)?,
-        details: text(row, 3)?.unwrap_or_default(),
-        task: integer(row, 4)?.map(TaskId),
-    })
+fn unknown(column: &str, value: &str) -> DbError {
+    DbError::of_column(column, format!("unknown {column} {value:?}"))
 }
 
 pub(super) fn kind_name(kind: Kind) -> &'static str {
@@ -229,89 +199,13 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-pub(super) fn status_of(row: &Row<'_>, index: usize) -> Result<Status, rusqlite::Error> {
-    let name: String = row.get(index)?;
-    Status::from_name(&name).ok_or_else(|| unknown(index, "status", &name))
-}
-
-pub(super) fn phase_of(row: &Row<'_>, index: usize) -> Result<Phase, rusqlite::Error> {
-    let name: String = row.get(index)?;
-    Phase::from_name(&name).ok_or_else(|| unknown(index, "phase", &name))
-}
-
-pub(super) fn outcome_of(row: &Row<'_>, index: usize) -> Result<Option<Outcome>, rusqlite::Error> {
-    let name: Option<String> = row.get(index)?;
-    name.map(|name| Outcome::from_name(&name).ok_or_else(|| unknown(index, "outcome", &name)))
-        .transpose()
-}
-
-pub(super) fn identity_of(row: &Row<'_>, first: usize) -> Result<Identity, rusqlite::Error> {
-    let pane: String = row.get(first + 2)?;
-    Ok(Identity {
-        server_pid: row.get(first)?,
-        server_start: row.get(first + 1)?,
-        pane: PaneId::parse(&pane).ok_or_else(|| unknown(first + 2, "pane", &pane))?,
-        pane_pid: row.get(first + 3)?,
-    })
-}
-
-pub(super) fn identity_params(identity: &Identity) -> [Value; 4] {
-    [
-        Value::from(identity.server_pid),
-        Value::from(identity.server_start),
-        Value::from(identity.pane.as_str().to_owned()),
-        Value::from(identity.pane_pid),
-    ]
-}
-
-pub(super) fn from_json<T: serde::de::DeserializeOwned>(
-    row: &Row<'_>,
-    index: usize,
-) -> Result<T, rusqlite::Error> {
-    let text: String = row.get(index)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
-    })
-}
-
-/// Reads JSON that other tools may have written. Anything else counts as the default.
-pub(super) fn from_json_or_default<T: serde::de::DeserializeOwned + Default>(
-    row: &Row<'_>,
-    index: usize,
-) -> Result<T, rusqlite::Error> {
-    let text = text(row, index)?.unwrap_or_default();
-    Ok(serde_json::from_str(&text).unwrap_or_default())
-}
-
-fn unknown(index: usize, what: &str, value: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(
-        index,
-        rusqlite::types::Type::Text,
-        format!("unknown {what} {value:?}").into(),
-    )
-}
-
 /// Serialises values of our own types. This cannot fail: their maps have only strings as keys.
-pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
-}
-
-pub(super) fn saturating(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Writes a time as the database stores it: RFC 3339 in UTC with milliseconds, so that sorting the
 /// text sorts by time.
 pub(super) fn stamp(time: Timestamp) -> String {
     format!("{time:.3}")
-}
-
-/// Reads a time, including the formats that other tools write (no zone means UTC).
-pub(super) fn time(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>, rusqlite::Error> {
-    Ok(text(row, index)?.and_then(|text| {
-        Timestamp::from_str(&text).ok().or_else(|| {
-            let civil = DateTime::from_str(&text).ok()?;
-            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
-        })
-    }))
 }

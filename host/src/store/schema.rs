@@ -1,17 +1,11 @@
-//! The schema and its migrations: an append-only list, applied in one exclusive transaction.
-
-use std::path::Path;
-
-use rusqlite::Connection;
-
-use super::StoreError;
-use super::original::{self, Backup};
+//! The schema for SQLite: an append-only list of steps, which `migrate` applies in one exclusive
+//! transaction.
 
 /// The schema that this assigner writes, as SQLite's `user_version`.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Every step from an empty file to [`VERSION`]. A released step is never edited.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     // 1: the first schema. `prompts`, `sessions` and `assignment_history` have the names and
     // columns of the Python worker's database, so that its users' queries keep working.
     r"
@@ -542,236 +536,35 @@ UPDATE tasks SET rests = 1 WHERE status = 'pending' AND not_before IS NOT NULL A
     r"
 ALTER TABLE sessions ADD COLUMN repository TEXT;
 ",
+    // 9: Rust computes `lane`, from the same `Demand` that it compares with sessions. Whoever changes
+    // what a lane is made of, or queues a task with SQL, leaves it NULL, and it is computed when
+    // lanes are read the next time. Each index for pending tasks begins with `status`, so that a
+    // database prefers it to `tasks_by_status` without being told.
+    r"
+DROP INDEX tasks_pending;
+ALTER TABLE tasks DROP COLUMN lane;
+ALTER TABLE tasks ADD COLUMN lane TEXT;
+CREATE INDEX tasks_pending ON tasks (status, lane, priority DESC, id)
+    WHERE status = 'pending' AND not_before IS NULL AND blocked = 0;
+CREATE INDEX tasks_without_lane ON tasks (status, lane, id)
+    WHERE status = 'pending' AND lane IS NULL;
+CREATE TRIGGER lane_of_task AFTER UPDATE OF
+    kind, target_session, target_meaning, target_provider, metadata ON tasks
+    WHEN NEW.lane IS NOT NULL BEGIN
+    UPDATE tasks SET lane = NULL WHERE id = NEW.id;
+END;
+DROP INDEX tasks_due;
+CREATE INDEX tasks_due ON tasks (status, not_before)
+    WHERE status = 'pending' AND not_before IS NOT NULL;
+DROP INDEX tasks_resting;
+CREATE INDEX tasks_resting ON tasks (status, rests, id)
+    WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL;
+DROP INDEX tasks_awaiting;
+CREATE INDEX tasks_awaiting ON tasks (status, target_session)
+    WHERE status = 'pending' AND target_session IS NOT NULL AND target_meaning IS NULL;
+DROP INDEX tasks_with_secrets;
+CREATE INDEX tasks_with_secrets ON tasks (secrets, status) WHERE secrets IS NOT NULL;
+DROP INDEX policy_orders;
+CREATE INDEX policy_orders ON policy_log (outcome, id) WHERE outcome = 'waiting';
+",
 ];
-
-/// Brings the database of `connection` to [`VERSION`]. A database of the Python worker is first
-/// copied and then taken over.
-///
-/// # Errors
-/// It is newer than this assigner or belongs to another program, or SQLite refused: nothing has
-/// changed.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    if version(connection)? == VERSION {
-        return Ok(());
-    }
-    // Tables are renamed, and views of other tools may refer to something that does not exist yet.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "legacy_alter_table", true)?;
-    while !step(connection, path)? {}
-    connection.pragma_update(None, "legacy_alter_table", false)?;
-    Ok(())
-}
-
-/// Migrates and returns true, or returns false if another process came in between: then try again.
-fn step(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
-    let backup = original::is_one(connection)?
-        .then(|| Backup::make(connection, path))
-        .transpose()?;
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
-    // Checked again once the lock is held: another process may have migrated in between.
-    let found = version(&transaction)?;
-    if found > VERSION {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known: VERSION,
-        });
-    }
-    let others = take_down(&transaction)?;
-    if original::is_one(&transaction)? {
-        let Some(backup) = backup else {
-            return Ok(false);
-        };
-        if !backup.is_current(&transaction)? {
-            return Ok(false);
-        }
-        original::set_aside(&transaction)?;
-        apply(&transaction, 0)?;
-        original::take_over(&transaction)?;
-        backup.keep()?;
-    } else {
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if found == 0 && tables > 0 {
-            return Err(StoreError::Foreign {
-                path: path.to_owned(),
-            });
-        }
-        apply(&transaction, found)?;
-    }
-    put_up(&transaction, &others)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()?;
-    Ok(true)
-}
-
-/// The SQL that creates a view or a trigger of another tool.
-struct Other(String);
-
-/// Removes views and triggers that are not ours: SQLite does not change a table while one of them
-/// refers to something that does not exist at the moment.
-fn take_down(transaction: &Connection) -> Result<Vec<Other>, StoreError> {
-    let mut query = transaction.prepare(
-        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')
-            AND name NOT IN ('prompts', 'prompts_insert') ORDER BY type DESC, rowid",
-    )?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let rows: Vec<(String, String, String)> = rows.collect::<Result<_, _>>()?;
-    let mut others = Vec::new();
-    for (kind, name, sql) in rows {
-        let name = name.replace('"', "\"\"");
-        transaction.execute_batch(&format!("DROP {kind} IF EXISTS \"{name}\""))?;
-        others.push(Other(sql));
-    }
-    Ok(others)
-}
-
-/// Creates them again. A trigger on a table that is now a view cannot be: it remains in the copy.
-fn put_up(transaction: &Connection, others: &[Other]) -> Result<(), StoreError> {
-    // Views come before the triggers on them.
-    for Other(sql) in others {
-        if let Err(error) = transaction.execute_batch(sql) {
-            tracing::warn!("a trigger of another tool could not be kept: {error}");
-        }
-    }
-    Ok(())
-}
-
-fn apply(transaction: &Connection, found: i64) -> Result<(), StoreError> {
-    let done = usize::try_from(found).unwrap_or_default();
-    for step in MIGRATIONS.iter().skip(done) {
-        transaction.execute_batch(step)?;
-    }
-    Ok(())
-}
-
-fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ids::{TaskId, TmuxSession};
-    use crate::model::naming::{Meaning, SessionRef};
-    use crate::model::task::Status;
-    use crate::store::{Pause, Sqlite, Store};
-
-    /// A database as the first release wrote it. Every later release must open it.
-    #[test]
-    fn a_database_of_the_first_version_is_brought_up() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("assigner.db");
-        let old = Connection::open(&path).expect("a file");
-        old.execute_batch(MIGRATIONS[0]).expect("the first schema");
-        old.execute_batch(
-            "INSERT INTO tasks (kind, content, created_at, attempts, max_retries, metadata)
-                VALUES ('command', 'again', '2026-01-01T00:00:00.000Z', 2, 3, '{\"x\": 1}');
-             INSERT INTO tasks (kind, content, created_at, status, completed_at)
-                VALUES ('command', 'done', '2026-01-01T00:00:00.000Z', 'completed',
-                    '2026-01-01T00:00:01.000Z');
-             INSERT INTO tasks (kind, content, created_at, not_before, priority)
-                VALUES ('command', 'later', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z',
-                    5000000000);
-             INSERT INTO attempts (task_id, number, session, server_pid, server_start, pane,
-                pane_pid, phase, outcome, claimed_at, policy_name, policy_version, policy_sha256,
-                rankings) VALUES (2, 1, 'api', 1, 1, '%1', 1, 'ended', 'completed',
-                '2026-01-01T00:00:00.000Z', 'default', '0.1.0', '00', '[]');
-             INSERT INTO outputs (attempt_id, total, bytes) VALUES (1, 2, x'6f6b');
-             INSERT INTO assignment_history (prompt_id, action) VALUES (2, 'completed');
-             INSERT INTO sessions (name, status, server_pid, server_start, pane, pane_pid)
-                VALUES ('api', 'idle', 1, 1, '%1', 1);
-             CREATE VIEW depth AS SELECT status, count(*) AS n FROM prompts GROUP BY status;
-             CREATE TRIGGER told AFTER INSERT ON tasks BEGIN SELECT 1; END;
-             PRAGMA user_version = 1;",
-        )
-        .expect("rows");
-        drop(old);
-        let mut store = Sqlite::open(directory.path()).expect("brought up");
-        let again = store.task(TaskId(1)).expect("the first task");
-        assert_eq!((again.attempts, again.tries), (2, 2));
-        assert!(again.metadata.rest.contains_key("x"));
-        assert_eq!(
-            store.task(TaskId(2)).expect("the second").status,
-            Status::Completed
-        );
-        let output = store.output(TaskId(2)).expect("read").expect("there");
-        assert_eq!(output.bytes, b"ok");
-        assert_eq!(store.attempts(TaskId(2)).expect("attempts").len(), 1);
-        assert_eq!(store.history(TaskId(2)).expect("history").len(), 1);
-        assert_eq!(store.sessions().expect("sessions").len(), 1);
-        let lanes = store.lanes().expect("lanes");
-        let runnable = store.pending(&lanes, 9, None).expect("a page");
-        assert_eq!(runnable.len(), 1, "one waits for its time");
-        let others = Connection::open(&path).expect("another connection");
-        let kept: i64 = others
-            .query_row(
-                "SELECT (SELECT count(*) FROM depth) + (SELECT count(*) FROM sqlite_schema
-                    WHERE name = 'told')",
-                [],
-                |row| row.get(0),
-            )
-            .expect("what others made");
-        assert_eq!(kept, 3);
-        let priority: i64 = others
-            .query_row("SELECT priority FROM tasks WHERE id = 3", [], |row| {
-                row.get(0)
-            })
-            .expect("a priority");
-        assert_eq!(priority, i64::from(i32::MAX));
-    }
-
-    /// What was set by name alone is kept, and waits for a session with that name.
-    #[test]
-    fn what_was_said_by_name_is_kept_and_bound_later() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let old = Connection::open(directory.path().join("assigner.db")).expect("a file");
-        for step in &MIGRATIONS[..4] {
-            old.execute_batch(step).expect("the schema of then");
-        }
-        old.execute_batch(
-            "INSERT INTO tasks (kind, content, created_at, target_session)
-                VALUES ('command', 'x', '2026-01-01T00:00:00.000Z', 'api');
-             INSERT INTO pauses (scope, name, since) VALUES
-                ('session', 'api', '2026-01-01T00:00:00.000Z'),
-                ('all', '', '2026-01-01T00:00:00.000Z');
-             INSERT INTO pauses (scope, name, since, until, reason) VALUES
-                ('provider', 'claude', '2026-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z', 'x');
-             INSERT INTO session_labels (session, name, value) VALUES ('api', 'gpu', 'yes');
-             INSERT INTO context_updates (session, env) VALUES ('api', '{}');
-             PRAGMA user_version = 4;",
-        )
-        .expect("rows");
-        drop(old);
-        let mut store = Sqlite::open(directory.path()).expect("brought up");
-        let said = SessionRef::from("api");
-        let pauses = store.pauses().expect("pauses");
-        assert_eq!(pauses.len(), 3);
-        assert!(
-            pauses
-                .iter()
-                .any(|pause| pause.what == Pause::Session(said.clone()))
-        );
-        let limit = pauses.iter().find(|pause| pause.until.is_some());
-        assert_eq!(limit.and_then(|pause| pause.reason.as_deref()), Some("x"));
-        assert_eq!(store.session_labels().expect("labels")[0].session, said);
-        let updates = store.take_context_updates().expect("updates");
-        assert_eq!(updates[0].session, said);
-        assert_eq!(store.awaited_targets().expect("names"), ["api"]);
-        let meaning = Meaning::Session {
-            server_pid: 1,
-            server_start: 1,
-            id: TmuxSession(0),
-        };
-        let bound = [("api".to_owned(), meaning.clone())];
-        store.bind(&bound).expect("bound");
-        let task = store.task(TaskId(1)).expect("the task");
-        assert_eq!(
-            task.target_session.and_then(|target| target.meaning),
-            Some(meaning)
-        );
-        let lanes = store.lanes().expect("lanes");
-        assert_eq!(store.pending(&lanes, 9, None).expect("a page").len(), 1);
-    }
-}

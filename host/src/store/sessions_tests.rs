@@ -65,7 +65,7 @@ fn a_session_is_read_as_it_was_seen() {
 fn what_a_session_has_done_is_counted_until_it_is_another() {
     let (_directory, mut store) = store();
     let session = session_row("s1");
-    let record = |store: &mut Sqlite, row: &SessionRow| {
+    let record = |store: &mut Store, row: &SessionRow| {
         let recorded = store.record_sessions(std::slice::from_ref(row), now());
         recorded.expect("recorded");
     };
@@ -93,7 +93,7 @@ fn what_a_session_has_done_is_counted_until_it_is_another() {
     finish(&mut store, ids[1], Outcome::Completed, Event::Complete);
     finish(&mut store, ids[2], Outcome::TimedOut, Event::Fail);
     record(&mut store, &session);
-    let tally = |store: &mut Sqlite, name| {
+    let tally = |store: &mut Store, name| {
         let row = store.session(name).expect("a session");
         (row.completed, row.failed)
     };
@@ -256,7 +256,7 @@ fn a_pause_covers_what_it_names() {
 /// How long a provider is paused: a person outranks a limit, and the longest limit wins.
 #[test]
 fn a_limit_never_shortens_a_pause() {
-    let limited = |store: &mut Sqlite, seconds| {
+    let limited = |store: &mut Store, seconds| {
         let task = queue(store, &[NewTask::prompt("x")])[0];
         let attempt = claimed(store, task, 1);
         let end = End {
@@ -299,7 +299,7 @@ fn reasons_to_wait_are_of_pending_tasks_alone() {
         })
         .collect();
     store.note_waiting(&waits).expect("noted");
-    let reason = |store: &mut Sqlite, id| store.task(id).expect("a task").wait_reason;
+    let reason = |store: &mut Store, id| store.task(id).expect("a task").wait_reason;
     assert_eq!(reason(&mut store, ids[0]).as_deref(), Some("no session"));
     assert_eq!(reason(&mut store, ids[1]), None);
     claimed(&mut store, ids[0], 1);
@@ -318,7 +318,7 @@ fn the_output_is_that_of_the_last_attempt_that_has_one() {
         bytes: text.as_bytes().to_vec(),
         total,
     };
-    let read = |store: &mut Sqlite| store.output(task).expect("read").expect("an output");
+    let read = |store: &mut Store| store.output(task).expect("read").expect("an output");
     assert_eq!(read(&mut store), text("as before", 9));
     let first = claimed(&mut store, task, 1);
     let said = text("half", 400);
@@ -396,17 +396,13 @@ fn the_file_is_kept_as_it_is_promised() {
     let root = tempfile::tempdir().expect("a directory");
     let data = root.path().join("data");
     for _ in 0..2 {
-        let store = Sqlite::open(&data).expect("a store");
-        let pragma = |name: &str| -> String {
-            store
-                .connection
-                .query_row(&format!("PRAGMA {name}"), [], |row| {
-                    Ok(match row.get_ref(0)? {
-                        rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                        value => value.as_str()?.to_owned(),
-                    })
-                })
-                .expect("a pragma")
+        let mut store = Store::open(&data).expect("a store");
+        let mut pragma = |name: &str| -> String {
+            let row = store.db.query_one(&format!("PRAGMA {name}"), &[]);
+            let row = row.expect("a pragma").expect("a value");
+            // SQLite names this column otherwise.
+            let column = name.strip_prefix("busy_").unwrap_or(name);
+            row.text(column).expect("text").expect("a value")
         };
         assert_eq!(pragma("journal_mode"), "wal");
         assert_eq!(pragma("synchronous"), "2", "FULL: a commit is on the disk");
@@ -414,7 +410,7 @@ fn the_file_is_kept_as_it_is_promised() {
         assert_eq!(pragma("busy_timeout"), "60000");
         assert_eq!(pragma("user_version"), VERSION.to_string());
     }
-    let mode = |path: &std::path::Path| {
+    let mode = |path: &Path| {
         let metadata = std::fs::metadata(path).expect("there");
         metadata.permissions().mode() & 0o777
     };
@@ -422,10 +418,10 @@ fn the_file_is_kept_as_it_is_promised() {
     assert_eq!(mode(&data.join("assigner.db")), 0o600);
     // The mode of an existing directory is left to its owner.
     std::fs::set_permissions(&data, PermissionsExt::from_mode(0o750)).expect("set");
-    drop(Sqlite::open(&data).expect("a store"));
+    drop(Store::open(&data).expect("a store"));
     assert_eq!(mode(&data), 0o750);
     std::fs::write(root.path().join("file"), "").expect("written");
-    let unusable = Sqlite::open(&root.path().join("file"));
+    let unusable = Store::open(&root.path().join("file"));
     assert!(matches!(unusable, Err(StoreError::Directory { .. })));
 }
 
@@ -449,8 +445,7 @@ fn a_row_that_is_deleted_takes_its_own_with_it() {
     store
         .reply(ids[0], &Answer::Accept, now())
         .expect("answered");
-    store
-        .connection
+    other(&directory)
         .execute_batch("DELETE FROM tasks WHERE id <> 2")
         .expect("deleted");
     let connection = other(&directory);
@@ -471,25 +466,23 @@ fn a_row_that_is_deleted_takes_its_own_with_it() {
 /// A step that fails half-way leaves nothing behind, alone and in a group.
 #[test]
 fn an_operation_is_kept_whole_or_not_at_all() {
-    let (_directory, mut store) = store();
+    let (directory, mut store) = store();
     let task = queue(&mut store, &[NewTask::command("x")])[0];
-    store
-        .connection
+    other(&directory)
         .execute_batch(
-            "CREATE TEMP TRIGGER refuse BEFORE INSERT ON attempts
+            "CREATE TRIGGER refuse BEFORE INSERT ON attempts
                 BEGIN SELECT raise(ABORT, 'no'); END",
         )
         .expect("made");
-    let refused = |store: &mut dyn Store| {
+    let refused = |store: &mut Store| {
         let claimed = store.claim(&[claim(task, 1)], now());
         assert!(matches!(claimed, Err(StoreError::Sql(_))));
     };
     refused(&mut store);
-    store.group(&mut |store| refused(store)).expect("committed");
+    store.group(|store| refused(store)).expect("committed");
     assert_eq!(store.task(task).expect("a task").status, Status::Pending);
     assert_eq!(actions(&mut store, task), ["queued"]);
-    store
-        .connection
+    other(&directory)
         .execute_batch(
             "DROP TRIGGER refuse;
              CREATE TABLE p (id INTEGER PRIMARY KEY);
@@ -497,33 +490,34 @@ fn an_operation_is_kept_whole_or_not_at_all() {
         )
         .expect("made");
     // Nor is anything left of a group that cannot be committed.
-    store
-        .connection
+    other(&directory)
         .execute_batch(
             "CREATE TRIGGER spoil AFTER INSERT ON assignment_history
                 BEGIN INSERT INTO c VALUES (99); END",
         )
         .expect("made");
-    let broken = store.group(&mut |store| {
+    let broken = store.group(|store| {
         store
             .queue(&[NewTask::command("y")], now())
             .expect("queued");
     });
     assert!(matches!(broken, Err(StoreError::Sql(_))), "{broken:?}");
-    assert!(store.connection.is_autocommit());
     assert!(store.task(TaskId(2)).is_err());
+    other(&directory)
+        .execute_batch("DROP TRIGGER spoil")
+        .expect("mended");
+    queue(&mut store, &[NewTask::command("z")]);
 }
 
 /// A pause ends together with its row, or not at all.
 #[test]
 fn a_pause_that_could_not_be_ended_is_not_told_to_be_over() {
     let (directory, mut store) = store();
-    store
-        .connection
+    other(&directory)
         .execute_batch(
             "INSERT INTO pauses (scope, name, since, until)
                 VALUES ('provider', 'codex', '', '2026-01-01T00:00:00.000Z');
-             CREATE TEMP TRIGGER refuse BEFORE DELETE ON pauses
+             CREATE TRIGGER refuse BEFORE DELETE ON pauses
                 BEGIN SELECT raise(ABORT, 'no'); END",
         )
         .expect("made");
@@ -539,7 +533,7 @@ fn a_pause_that_could_not_be_ended_is_not_told_to_be_over() {
 #[test]
 fn what_several_programs_tell_at_once_is_all_kept() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = Sqlite::open(directory.path()).expect("a store");
+    let mut store = Store::open(directory.path()).expect("a store");
     store
         .record_sessions(&[session_row("s1")], now())
         .expect("recorded");
@@ -548,7 +542,7 @@ fn what_several_programs_tell_at_once_is_all_kept() {
         for program in 0..4 {
             let (directory, together) = (&directory, &together);
             scope.spawn(move || {
-                let mut store = Sqlite::open(directory.path()).expect("a store");
+                let mut store = Store::open(directory.path()).expect("a store");
                 together.wait();
                 for number in 0..25 {
                     let told =

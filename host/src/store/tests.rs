@@ -5,11 +5,25 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
-use tempfile::TempDir;
 
 use super::*;
 use crate::model::ids::PaneId;
 use crate::model::task::{Metadata, Parent};
+
+// What nearly every test of the store names.
+pub(super) use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use jiff::Timestamp;
+pub(super) use tempfile::TempDir;
+
+pub(super) use crate::model::eligibility::Admission;
+pub(super) use crate::model::ids::{AttemptId, Identity, TaskId};
+pub(super) use crate::model::matching::PolicyId;
+pub(super) use crate::model::naming::{Meaning, SessionRef, Who};
+pub(super) use crate::model::session::{AT_PROMPT, Activity};
+pub(super) use crate::model::task::{
+    Event, IfParentFails, Kind, NamedRanking, NewTask, Outcome, Phase, Status, Task, TurnFacts,
+};
 
 pub(super) fn now() -> Timestamp {
     "2026-01-02T03:04:05.678Z".parse().expect("a time")
@@ -19,9 +33,9 @@ pub(super) fn later(seconds: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_secs(seconds)
 }
 
-pub(super) fn store() -> (TempDir, Sqlite) {
+pub(super) fn store() -> (TempDir, Store) {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = Sqlite::open(directory.path()).expect("a store");
+    let store = Store::open(directory.path()).expect("a store");
     (directory, store)
 }
 
@@ -29,7 +43,7 @@ pub(super) fn other(directory: &TempDir) -> Connection {
     Connection::open(directory.path().join("assigner.db")).expect("another connection")
 }
 
-pub(super) fn queue(store: &mut Sqlite, tasks: &[NewTask]) -> Vec<TaskId> {
+pub(super) fn queue(store: &mut Store, tasks: &[NewTask]) -> Vec<TaskId> {
     store.queue(tasks, now()).expect("queued")
 }
 
@@ -90,7 +104,7 @@ pub(super) fn claim(task: TaskId, pane: u32) -> Claim {
     }
 }
 
-pub(super) fn claimed(store: &mut Sqlite, task: TaskId, pane: u32) -> AttemptId {
+pub(super) fn claimed(store: &mut Store, task: TaskId, pane: u32) -> AttemptId {
     store.release_due(later(100_000)).expect("released");
     let rests = store.resting(100).expect("rests");
     store.release(&rests).expect("released");
@@ -116,7 +130,7 @@ pub(super) fn end(attempt: AttemptId, outcome: Outcome, event: Event) -> End {
     }
 }
 
-pub(super) fn actions(store: &mut Sqlite, task: TaskId) -> Vec<String> {
+pub(super) fn actions(store: &mut Store, task: TaskId) -> Vec<String> {
     let rows = store.history(task).expect("history");
     rows.into_iter().map(|row| row.action).collect()
 }
@@ -341,7 +355,7 @@ fn a_task_waits_for_its_time() {
         ..NewTask::command("x")
     };
     queue(&mut store, &[task]);
-    let runnable = |store: &mut Sqlite, at: Timestamp| {
+    let runnable = |store: &mut Store, at: Timestamp| {
         store.release_due(at).expect("released");
         let lanes = store.lanes().expect("lanes");
         store.pending(&lanes, 9, None).expect("a page").len()
@@ -472,11 +486,9 @@ fn other_tools_insert_into_prompts() {
 fn the_files_are_their_owners_alone() {
     let root = tempfile::tempdir().expect("a directory");
     let data = root.path().join("a/b");
-    let mut store = Sqlite::open(&data).expect("a store");
+    let mut store = Store::open(&data).expect("a store");
     queue(&mut store, &[NewTask::command("x")]);
-    let mode = |path: &std::path::Path| {
-        std::fs::metadata(path).expect("there").permissions().mode() & 0o777
-    };
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
     for name in ["assigner.db", "assigner.db-wal", "assigner.db-shm"] {
         assert_eq!(mode(&data.join(name)), 0o600, "{name}");
@@ -486,13 +498,13 @@ fn the_files_are_their_owners_alone() {
 #[test]
 fn newer_and_foreign_databases_are_left_alone() {
     let directory = tempfile::tempdir().expect("a directory");
-    drop(Sqlite::open(directory.path()).expect("a store"));
+    drop(Store::open(directory.path()).expect("a store"));
     let connection = other(&directory);
     connection
         .pragma_update(None, "user_version", 9999)
         .expect("set");
     assert!(matches!(
-        Sqlite::open(directory.path()),
+        Store::open(directory.path()),
         Err(StoreError::Newer { found: 9999, .. })
     ));
 
@@ -501,14 +513,14 @@ fn newer_and_foreign_databases_are_left_alone() {
         .execute_batch("CREATE TABLE songs (id)")
         .expect("made");
     assert!(matches!(
-        Sqlite::open(directory.path()),
+        Store::open(directory.path()),
         Err(StoreError::Foreign { .. })
     ));
 
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("assigner.db"), "x".repeat(5000)).expect("written");
     assert!(matches!(
-        Sqlite::open(directory.path()),
+        Store::open(directory.path()),
         Err(StoreError::Open { .. })
     ));
 }
@@ -518,7 +530,7 @@ fn an_operation_that_fails_in_a_group_leaves_the_others() {
     let (_directory, mut store) = store();
     let mut results = Vec::new();
     store
-        .group(&mut |store| {
+        .group(|store| {
             results.push(store.queue(&[NewTask::command("a")], now()).is_ok());
             results.push(store.cancel(TaskId(99), now()).is_ok());
             results.push(store.queue(&[NewTask::command("b")], now()).is_ok());
@@ -531,18 +543,18 @@ fn an_operation_that_fails_in_a_group_leaves_the_others() {
 #[test]
 fn many_writers_lose_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
-    drop(Sqlite::open(directory.path()).expect("a store"));
+    drop(Store::open(directory.path()).expect("a store"));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let mut store = Sqlite::open(directory.path()).expect("a store");
+                let mut store = Store::open(directory.path()).expect("a store");
                 for _ in 0..10 {
                     queue(&mut store, &[NewTask::command("x")]);
                 }
             });
         }
     });
-    let mut store = Sqlite::open(directory.path()).expect("a store");
+    let mut store = Store::open(directory.path()).expect("a store");
     assert_eq!(store.tasks(&[], 1000).expect("tasks").len(), 80);
 }
 
@@ -650,7 +662,7 @@ proptest! {
 }
 
 /// Whether a task would be given to a session now.
-pub(super) fn may_run(store: &mut Sqlite, task: TaskId) -> bool {
+pub(super) fn may_run(store: &mut Store, task: TaskId) -> bool {
     let lanes = store.lanes().expect("lanes");
     let pending = store.pending(&lanes, 999, None).expect("a page");
     pending.iter().any(|found| found.id == task)
@@ -664,14 +676,14 @@ pub(super) fn following(parents: &[TaskId], if_parent_fails: IfParentFails) -> N
     }
 }
 
-pub(super) fn finish(store: &mut Sqlite, task: TaskId, outcome: Outcome, event: Event) {
+pub(super) fn finish(store: &mut Store, task: TaskId, outcome: Outcome, event: Event) {
     let attempt = claimed(store, task, 1);
     store
         .end(&end(attempt, outcome, event), now())
         .expect("ended");
 }
 
-pub(super) fn status(store: &mut Sqlite, task: TaskId) -> Status {
+pub(super) fn status(store: &mut Store, task: TaskId) -> Status {
     store.task(task).expect("the task").status
 }
 
@@ -1020,12 +1032,12 @@ fn many_may_make_the_database_at_once() {
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    let mut store = Sqlite::open(directory.path()).expect("a store");
+                    let mut store = Store::open(directory.path()).expect("a store");
                     queue(&mut store, &[NewTask::command("x")]);
                 });
             }
         });
-        let mut store = Sqlite::open(directory.path()).expect("a store");
+        let mut store = Store::open(directory.path()).expect("a store");
         assert_eq!(store.tasks(&[], 99).expect("tasks").len(), 16);
     }
 }

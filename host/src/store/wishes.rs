@@ -1,156 +1,406 @@
 //! What people have set for sessions, bound to what the session's name meant: pauses, labels, and
 //! the names that still wait for a session.
 
-use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
 
-use super::rows::{json, said, session_of, stamp, text, time};
-use super::{Pause, PauseRow, SessionLabel, SessionRow, StoreError, labels_of, present, rows};
-use crate::model::naming::{Meaning, SessionRef, found};
-use crate::model::session::Activity;
+use jiff::Timestamp;
+
+use super::db::{Db, values};
+use super::rows::{json, said, stamp};
+use super::sessions::read_present;
+use super::{Limit, Store, StoreError, history, present};
+use crate::model::naming::{Meaning, SessionRef, Who, found};
+use crate::model::task::Task;
+use crate::model::verdict::Obstacle;
+
+/// Which sessions take no new tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pause {
+    /// Every session.
+    All,
+    /// All sessions of a provider.
+    Provider(String),
+    /// One session.
+    Session(SessionRef),
+}
+
+impl Pause {
+    fn row(&self) -> (&'static str, &str, Option<&Meaning>) {
+        match self {
+            Self::All => ("all", "", None),
+            Self::Provider(name) => ("provider", name, None),
+            Self::Session(said) => ("session", &said.name, said.meaning.as_ref()),
+        }
+    }
+
+    fn from_row(scope: &str, said: SessionRef) -> Self {
+        match scope {
+            "all" => Self::All,
+            "provider" => Self::Provider(said.name),
+            _ => Self::Session(said),
+        }
+    }
+
+    /// Whether it applies to a session that runs that provider.
+    pub fn covers(&self, who: Who<'_>, provider: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Provider(name) => name == provider,
+            Self::Session(said) => who.answers(said),
+        }
+    }
+}
+
+/// A pause that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseRow {
+    /// What takes no new tasks.
+    pub what: Pause,
+    /// When it ends by itself. `None` if only a person can end it.
+    pub until: Option<Timestamp>,
+    /// The reason, if no person asked for it.
+    pub reason: Option<String>,
+}
+
+impl PauseRow {
+    /// Returns the pause that applies to a session that runs that provider. One that a person asked
+    /// for takes precedence over one that ends by itself.
+    pub fn over<'a>(pauses: &'a [Self], who: Who<'_>, provider: &str) -> Option<&'a Self> {
+        pauses
+            .iter()
+            .filter(|pause| pause.what.covers(who, provider))
+            .min_by_key(|pause| pause.until.is_some())
+    }
+
+    /// Returns the pause of the agent that a headless prompt asks, in whichever shell that is.
+    pub fn over_asked<'a>(pauses: &'a [Self], task: &Task) -> Option<&'a Self> {
+        let asked = &task.metadata.headless.as_ref()?.provider;
+        let mut pauses = pauses.iter();
+        pauses.find(|pause| matches!(&pause.what, Pause::Provider(name) if name == asked))
+    }
+
+    /// Returns the obstacle that it is for a session it covers.
+    pub fn obstacle(&self) -> Obstacle {
+        Obstacle::Paused {
+            until: self.until,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for PauseRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.what.fmt(f)?;
+        if let Some(until) = self.until {
+            write!(f, " until {}", until.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all sessions"),
+            Self::Provider(name) => write!(f, "provider {name}"),
+            Self::Session(said) => write!(f, "session {said}"),
+        }
+    }
+}
+
+/// A label set on a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLabel {
+    /// The session.
+    pub session: SessionRef,
+    /// The label's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Picks the labels of one session out of all labels. A label set for one pane takes precedence
+/// over one set for all panes of its tmux session.
+pub fn labels_of(given: &[SessionLabel], who: Who<'_>) -> BTreeMap<String, String> {
+    let of_one = |said: &SessionRef| match &said.meaning {
+        Some(meaning) => matches!(meaning, Meaning::Pane(_)),
+        None => who.labels().any(|label| label == said.name),
+    };
+    let (one, all): (Vec<_>, Vec<_>) = given
+        .iter()
+        .filter(|label| who.answers(&label.session))
+        .partition(|label| of_one(&label.session));
+    let labels = all.into_iter().chain(one);
+    labels
+        .map(|label| (label.name.clone(), label.value.clone()))
+        .collect()
+}
+
+impl Store {
+    /// Pauses or resumes sessions.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn pause(
+        &mut self,
+        what: &[Pause],
+        paused: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            for one in what {
+                let (changed, action) = if paused {
+                    pause(db, one, now)?;
+                    (true, "paused")
+                } else {
+                    (resume(db, one)?, "resumed")
+                };
+                if changed {
+                    let session = match one {
+                        Pause::Session(said) => Some(&*said.name),
+                        Pause::All | Pause::Provider(_) => None,
+                    };
+                    let details = format!("{one}, by a person");
+                    history::note(db, session, action, &details, now)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the pauses that are in force.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn pauses(&mut self) -> Result<Vec<PauseRow>, StoreError> {
+        pauses(&mut *self.db)
+    }
+
+    /// Ends the pauses whose time is over.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn end_pauses(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            db.execute(
+                "INSERT INTO assignment_history (action, created_at, details)
+                 SELECT 'resumed', $1, scope || ' ' || name || ': its limit has ended'
+                 FROM pauses WHERE until <= $1",
+                values![now],
+            )?;
+            db.execute("DELETE FROM pauses WHERE until <= $1", values![now])?;
+            Ok(())
+        })
+    }
+
+    /// Sets and removes labels of a session, whether or not the session exists.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn label(
+        &mut self,
+        session: &SessionRef,
+        set: &BTreeMap<String, String>,
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            let mut changes = Vec::new();
+            for (name, value) in set {
+                set_label(db, session, name, value)?;
+                changes.push(format!("{name}={value}"));
+            }
+            for name in remove {
+                if remove_label(db, session, name)? {
+                    changes.push(format!("without {name}"));
+                }
+            }
+            show_labels(db)?;
+            if !changes.is_empty() {
+                history::note(
+                    db,
+                    Some(&session.name),
+                    "labelled",
+                    &changes.join(", "),
+                    now,
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the labels that were given to sessions.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn session_labels(&mut self) -> Result<Vec<SessionLabel>, StoreError> {
+        labels(&mut *self.db)
+    }
+
+    /// Returns the session names that pending tasks target and that no session has had yet.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn awaited_targets(&mut self) -> Result<Vec<String>, StoreError> {
+        let rows = self.db.query(AWAITED, &[])?;
+        let names = rows
+            .iter()
+            .map(|row| Ok(row.text("name")?.unwrap_or_default()));
+        names.collect()
+    }
+
+    /// Stores what names mean now, for the pauses, labels and pending tasks that waited for it.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn bind(&mut self, meanings: &[(String, Meaning)]) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            let mut meanings = meanings.iter();
+            meanings.try_for_each(|(name, meaning)| bind(db, name, meaning))
+        })
+    }
+
+    /// Ends the pauses and labels of sessions that are gone, and records that in the history.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn end_wishes(&mut self, gone: &[Meaning], now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            let mut gone = gone.iter();
+            gone.try_for_each(|meaning| end(db, meaning, now))
+        })
+    }
+}
 
 /// Returns how a meaning is stored: as its text, which is empty if it is not known.
-pub(super) fn key(meaning: Option<&Meaning>) -> String {
+fn key(meaning: Option<&Meaning>) -> String {
     meaning.map(Meaning::to_string).unwrap_or_default()
 }
 
-pub(super) fn pauses(connection: &Connection) -> Result<Vec<PauseRow>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT scope, name, meaning, until, reason FROM pauses ORDER BY scope, name, since, meaning",
+pub(super) fn pauses(db: &mut dyn Db) -> Result<Vec<PauseRow>, StoreError> {
+    let rows = db.query(
+        "SELECT scope, name, meaning, until, reason FROM pauses
+         ORDER BY scope, name, since, meaning",
+        &[],
     )?;
-    let rows = query.query_map([], |row| {
-        let said = said(text(row, 1)?, text(row, 2)?);
+    let pauses = rows.iter().map(|row| {
+        let said = said(row.text("name")?, row.text("meaning")?);
         Ok(PauseRow {
             what: Pause::from_row(
-                &row.get::<_, String>(0)?,
+                &row.get::<String>("scope")?,
                 said.unwrap_or_else(|| SessionRef::from("")),
             ),
-            until: time(row, 3)?,
-            reason: text(row, 4)?,
+            until: row.time("until")?,
+            reason: row.text("reason")?,
         })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    });
+    pauses.collect()
 }
 
-pub(super) fn labels(connection: &Connection) -> Result<Vec<SessionLabel>, StoreError> {
-    let mut query = connection.prepare_cached(
+pub(super) fn labels(db: &mut dyn Db) -> Result<Vec<SessionLabel>, StoreError> {
+    let rows = db.query(
         "SELECT session, meaning, name, value FROM session_labels ORDER BY session, name",
+        &[],
     )?;
-    let rows = query.query_map([], |row| {
-        let session = said(text(row, 0)?, text(row, 1)?);
+    let labels = rows.iter().map(|row| {
+        let session = said(row.text("session")?, row.text("meaning")?);
         Ok(SessionLabel {
             session: session.unwrap_or_else(|| SessionRef::from("")),
-            name: text(row, 2)?.unwrap_or_default(),
-            value: text(row, 3)?.unwrap_or_default(),
+            name: row.text("name")?.unwrap_or_default(),
+            value: row.text("value")?.unwrap_or_default(),
         })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    });
+    labels.collect()
 }
 
 /// Pauses something, or makes its existing pause indefinite.
-pub(super) fn pause(
-    connection: &Connection,
-    pause: &Pause,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn pause(db: &mut dyn Db, pause: &Pause, now: Timestamp) -> Result<(), StoreError> {
     let (scope, name, meaning) = pause.row();
     let key = key(meaning);
     // It may already have been paused under another name.
-    let known = connection.execute(
+    let known = db.execute(
         "UPDATE pauses SET until = NULL, reason = NULL
-         WHERE scope = ?1 AND meaning = ?3 AND (name = ?2 OR meaning <> '')",
-        params![scope, name, key],
+         WHERE scope = $1 AND meaning = $3 AND (name = $2 OR meaning <> '')",
+        values![scope, name, &key],
     )?;
     if known == 0 {
-        connection.execute(
-            "INSERT INTO pauses (scope, name, meaning, since) VALUES (?1, ?2, ?3, ?4)",
-            params![scope, name, key, stamp(now)],
+        db.execute(
+            "INSERT INTO pauses (scope, name, meaning, since) VALUES ($1, $2, $3, $4)",
+            values![scope, name, key, now],
         )?;
     }
     Ok(())
 }
 
 /// Ends the pauses of something and returns whether there were any.
-pub(super) fn resume(connection: &Connection, pause: &Pause) -> Result<bool, StoreError> {
-    let mut delete = connection
-        .prepare_cached("DELETE FROM pauses WHERE scope = ?1 AND name = ?2 AND meaning = ?3")?;
+fn resume(db: &mut dyn Db, pause: &Pause) -> Result<bool, StoreError> {
+    let delete = "DELETE FROM pauses WHERE scope = $1 AND name = $2 AND meaning = $3";
     let Pause::Session(named) = pause else {
         let (scope, name, meaning) = pause.row();
-        return Ok(delete.execute(params![scope, name, key(meaning)])? > 0);
+        return Ok(db.execute(delete, values![scope, name, key(meaning)])? > 0);
     };
-    let pauses = pauses(connection)?;
+    let pauses = pauses(db)?;
     let said = pauses.iter().filter_map(|pause| match &pause.what {
         Pause::Session(said) => Some(said),
         Pause::All | Pause::Provider(_) => None,
     });
-    let rows = sessions(connection)?;
+    let rows = read_present(db)?;
     let found = found(said, named, &present(&rows));
     for said in &found {
         let (name, key) = (&said.name, key(said.meaning.as_ref()));
-        delete.execute(params!["session", name, key])?;
+        db.execute(delete, values!["session", name, key])?;
     }
     Ok(!found.is_empty())
 }
 
 /// Sets a label of a session.
-pub(super) fn set_label(
-    connection: &Connection,
+fn set_label(
+    db: &mut dyn Db,
     session: &SessionRef,
     name: &str,
     value: &str,
 ) -> Result<(), StoreError> {
     let key = key(session.meaning.as_ref());
-    connection.execute(
+    db.execute(
         "DELETE FROM session_labels
-         WHERE meaning = ?2 AND name = ?3 AND (session = ?1 OR meaning <> '')",
-        params![session.name, key, name],
+         WHERE meaning = $2 AND name = $3 AND (session = $1 OR meaning <> '')",
+        values![&session.name, &key, name],
     )?;
-    connection.execute(
-        "INSERT INTO session_labels (session, meaning, name, value) VALUES (?1, ?2, ?3, ?4)",
-        params![session.name, key, name, value],
+    db.execute(
+        "INSERT INTO session_labels (session, meaning, name, value) VALUES ($1, $2, $3, $4)",
+        values![&session.name, &key, name, value],
     )?;
     Ok(())
 }
 
 /// Removes a label from a session and returns whether it had it.
-pub(super) fn remove_label(
-    connection: &Connection,
-    session: &SessionRef,
-    name: &str,
-) -> Result<bool, StoreError> {
-    let mut labels = labels(connection)?;
+fn remove_label(db: &mut dyn Db, session: &SessionRef, name: &str) -> Result<bool, StoreError> {
+    let mut labels = labels(db)?;
     labels.retain(|label| label.name == name);
     let said = labels.iter().map(|label| &label.session);
-    let rows = sessions(connection)?;
+    let rows = read_present(db)?;
     let found = found(said, session, &present(&rows));
     for said in &found {
-        connection.execute(
-            "DELETE FROM session_labels WHERE session = ?1 AND meaning = ?2 AND name = ?3",
-            params![said.name, key(said.meaning.as_ref()), name],
+        db.execute(
+            "DELETE FROM session_labels WHERE session = $1 AND meaning = $2 AND name = $3",
+            values![&said.name, key(said.meaning.as_ref()), name],
         )?;
     }
     Ok(!found.is_empty())
 }
 
-/// Returns the sessions that exist.
-fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT {} FROM sessions WHERE pane IS NOT NULL AND status <> ?1",
-        rows::SESSION
-    ))?;
-    let rows = query.query_map([Activity::Gone.name()], session_of)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// Writes the current labels of each existing session into its row.
-pub(super) fn show_labels(connection: &Connection) -> Result<(), StoreError> {
-    let given = labels(connection)?;
-    for row in sessions(connection)? {
+fn show_labels(db: &mut dyn Db) -> Result<(), StoreError> {
+    let given = labels(db)?;
+    for row in read_present(db)? {
         let labels = labels_of(&given, row.who());
         if labels != row.labels {
-            connection.execute(
-                "UPDATE sessions SET labels = ?2 WHERE name = ?1",
-                params![row.name, json(&labels)],
+            db.execute(
+                "UPDATE sessions SET labels = $2 WHERE name = $1",
+                values![&row.name, json(&labels)],
             )?;
         }
     }
@@ -159,336 +409,98 @@ pub(super) fn show_labels(connection: &Connection) -> Result<(), StoreError> {
 
 /// Selects the names that pending tasks target and that have no meaning yet, with a loose index
 /// scan: one look-up per name, however many tasks wait for it.
-const AWAITED: &str = "WITH RECURSIVE names (name) AS (
-        SELECT min(target_session) FROM tasks INDEXED BY tasks_awaiting
+pub(super) const AWAITED: &str = "WITH RECURSIVE names (name) AS (
+        SELECT min(target_session) FROM tasks
             WHERE status = 'pending' AND target_session IS NOT NULL AND target_meaning IS NULL
         UNION ALL
-        SELECT (SELECT min(target_session) FROM tasks INDEXED BY tasks_awaiting
+        SELECT (SELECT min(target_session) FROM tasks
             WHERE status = 'pending' AND target_session IS NOT NULL AND target_meaning IS NULL
                 AND target_session > names.name)
         FROM names WHERE names.name IS NOT NULL
     )
     SELECT name FROM names WHERE name IS NOT NULL";
 
-pub(super) fn awaited_targets(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut query = connection.prepare_cached(AWAITED)?;
-    let names = query.query_map([], |row| Ok(text(row, 0)?.unwrap_or_default()))?;
-    Ok(names.collect::<Result<_, _>>()?)
-}
-
 /// Gives a name its meaning wherever something has waited for it. If the same was already set for
 /// that meaning, the later setting replaces it.
-pub(super) fn bind(
-    connection: &Connection,
-    name: &str,
-    meaning: &Meaning,
-) -> Result<(), StoreError> {
+fn bind(db: &mut dyn Db, name: &str, meaning: &Meaning) -> Result<(), StoreError> {
     let key = meaning.to_string();
-    connection
-        .prepare_cached(
-            "DELETE FROM pauses WHERE scope = 'session' AND meaning = ?2 AND EXISTS (
-                SELECT 1 FROM pauses AS awaiting WHERE awaiting.scope = 'session'
-                    AND awaiting.name = ?1 AND awaiting.meaning = '')",
-        )?
-        .execute(params![name, key])?;
-    connection
-        .prepare_cached(
-            "UPDATE pauses SET meaning = ?2 WHERE scope = 'session' AND name = ?1 AND meaning = ''",
-        )?
-        .execute(params![name, key])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM session_labels WHERE meaning = ?2 AND name IN (
-                SELECT awaiting.name FROM session_labels AS awaiting
-                WHERE awaiting.session = ?1 AND awaiting.meaning = '')",
-        )?
-        .execute(params![name, key])?;
-    connection
-        .prepare_cached(
-            "UPDATE session_labels SET meaning = ?2 WHERE session = ?1 AND meaning = ''",
-        )?
-        .execute(params![name, key])?;
-    connection
-        .prepare_cached(
-            "UPDATE tasks INDEXED BY tasks_awaiting SET target_meaning = ?2
-             WHERE status = 'pending' AND target_session = ?1 AND target_session IS NOT NULL
-                AND target_meaning IS NULL",
-        )?
-        .execute(params![name, key])?;
+    for sql in [
+        "DELETE FROM pauses WHERE scope = 'session' AND meaning = $2 AND EXISTS (
+            SELECT 1 FROM pauses AS awaiting WHERE awaiting.scope = 'session'
+                AND awaiting.name = $1 AND awaiting.meaning = '')",
+        "UPDATE pauses SET meaning = $2 WHERE scope = 'session' AND name = $1 AND meaning = ''",
+        "DELETE FROM session_labels WHERE meaning = $2 AND name IN (
+            SELECT awaiting.name FROM session_labels AS awaiting
+            WHERE awaiting.session = $1 AND awaiting.meaning = '')",
+        "UPDATE session_labels SET meaning = $2 WHERE session = $1 AND meaning = ''",
+        BIND_TASKS,
+    ] {
+        db.execute(sql, values![name, &key])?;
+    }
     Ok(())
 }
 
+/// Binds pending tasks. Their lanes are computed again the next time that lanes are read.
+pub(super) const BIND_TASKS: &str = "UPDATE tasks SET target_meaning = $2
+     WHERE status = 'pending' AND target_session = $1 AND target_session IS NOT NULL
+        AND target_meaning IS NULL";
+
 /// Ends the pauses and labels of something that is gone.
-pub(super) fn end(
-    connection: &Connection,
-    gone: &Meaning,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn end(db: &mut dyn Db, gone: &Meaning, now: Timestamp) -> Result<(), StoreError> {
     let why = match gone {
         Meaning::Pane(pane) => format!("its pane {} has ended", pane.pane),
         Meaning::Session { id, .. } => format!("its tmux session {id} has ended"),
     };
     let is_gone = |said: &SessionRef| said.meaning.as_ref() == Some(gone);
-    for pause in pauses(connection)? {
+    for pause in pauses(db)? {
         if let Pause::Session(said) = &pause.what
             && is_gone(said)
         {
-            note(
-                connection,
-                said,
-                "resumed",
-                &format!("{}: {why}", pause.what),
-                now,
-            )?;
+            let details = format!("{}: {why}", pause.what);
+            history::note(db, Some(&said.name), "resumed", &details, now)?;
         }
     }
-    let labels = labels(connection)?;
+    let labels = labels(db)?;
     let mut ended = labels.iter().filter(|label| is_gone(&label.session));
     if let Some(first) = ended.next() {
         let names = std::iter::once(first).chain(ended);
         let names: Vec<&str> = names.map(|label| label.name.as_str()).collect();
         let details = format!("without {}: {why}", names.join(", "));
-        note(connection, &first.session, "labelled", &details, now)?;
+        history::note(db, Some(&first.session.name), "labelled", &details, now)?;
     }
     let key = gone.to_string();
-    connection.execute(
-        "DELETE FROM pauses WHERE scope = 'session' AND meaning = ?1",
-        [&key],
+    db.execute(
+        "DELETE FROM pauses WHERE scope = 'session' AND meaning = $1",
+        values![&key],
     )?;
-    connection.execute("DELETE FROM session_labels WHERE meaning = ?1", [&key])?;
+    db.execute(
+        "DELETE FROM session_labels WHERE meaning = $1",
+        values![&key],
+    )?;
     Ok(())
 }
 
-/// Writes a history row about a session.
-pub(super) fn note(
-    connection: &Connection,
-    session: &SessionRef,
-    action: &str,
-    details: &str,
+/// Pauses a provider until its limit ends. A pause set by a person stays as it is.
+pub(super) fn hold_provider(
+    db: &mut dyn Db,
+    limit: &Limit,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO assignment_history (session_name, action, created_at, details)
-             VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![session.name, action, stamp(now), details])?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use rusqlite::StatementStatus;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::model::ids::{Identity, PaneId, TaskId};
-    use crate::model::naming::Who;
-    use crate::model::task::NewTask;
-    use crate::store::{Manage, Sqlite, Store};
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn store() -> (TempDir, Sqlite) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = Sqlite::open(directory.path()).expect("a store");
-        (directory, store)
-    }
-
-    fn identity(number: u32) -> Identity {
-        Identity {
-            server_pid: 1,
-            server_start: 1,
-            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
-            pane_pid: number,
-        }
-    }
-
-    fn of(name: &str, pane: u32) -> SessionRef {
-        SessionRef {
-            name: name.to_owned(),
-            meaning: Some(Meaning::Pane(identity(pane))),
-        }
-    }
-
-    fn set(store: &mut Sqlite, said: &SessionRef, paused: bool) {
-        let pause = [Pause::Session(said.clone())];
-        store.pause(&pause, paused, NOW).expect("paused");
-    }
-
-    fn paused(store: &mut Sqlite) -> Vec<String> {
-        let pauses = store.pauses().expect("pauses").into_iter();
-        pauses
-            .map(|pause| match pause.what {
-                Pause::Session(said) => said.in_full(),
-                other => other.to_string(),
-            })
-            .collect()
-    }
-
-    fn target(store: &mut Sqlite, id: TaskId) -> Option<SessionRef> {
-        store.task(id).expect("a task").target_session
-    }
-
-    #[test]
-    fn panes_that_bore_one_name_are_paused_and_resumed_each() {
-        let (_directory, mut store) = store();
-        set(&mut store, &of("m:0.1", 1), true);
-        // The pane is renumbered and paused again under its new name.
-        set(&mut store, &of("m:0.0", 1), true);
-        set(&mut store, &of("m:0.1", 2), true);
-        assert_eq!(paused(&mut store), ["m:0.1 (pane %1)", "m:0.1 (pane %2)"]);
-        set(&mut store, &of("m:0.1", 2), false);
-        assert_eq!(paused(&mut store), ["m:0.1 (pane %1)"]);
-        // The pane that now has this name is not paused: the name leads to the one that was meant.
-        set(&mut store, &of("m:0.1", 2), false);
-        assert_eq!(paused(&mut store), [""; 0]);
-        // A provider is resumed by its name.
-        let provider = [Pause::Provider("claude".to_owned())];
-        store.pause(&provider, true, NOW).expect("paused");
-        store.pause(&provider, true, NOW).expect("paused again");
-        assert_eq!(paused(&mut store), ["provider claude"]);
-        store.pause(&provider, false, NOW).expect("resumed");
-        assert_eq!(paused(&mut store), [""; 0]);
-    }
-
-    #[test]
-    fn a_name_that_was_awaited_is_bound_once() {
-        let (_directory, mut store) = store();
-        set(&mut store, &SessionRef::from("api"), true);
-        set(&mut store, &of("old", 1), true);
-        let labels = BTreeMap::from([("a".to_owned(), "new".to_owned())]);
-        store
-            .label(&"api".into(), &labels, &[], NOW)
-            .expect("a label");
-        let before = [("a", "old"), ("b", "old")];
-        let before = before.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        store
-            .label(&of("old", 1), &BTreeMap::from(before), &[], NOW)
-            .expect("labels");
-        let task = NewTask {
-            target_session: Some("api".into()),
-            ..NewTask::command("x")
-        };
-        let ids = store.queue(&[task.clone(), task], NOW).expect("queued");
-        assert_eq!(store.awaited_targets().expect("names"), ["api"]);
-        let bound = [("api".to_owned(), Meaning::Pane(identity(1)))];
-        store.bind(&bound).expect("bound");
-        assert_eq!(paused(&mut store), ["api (pane %1)"]);
-        assert_eq!(target(&mut store, ids[0]), Some(of("api", 1)));
-        assert_eq!(store.awaited_targets().expect("names"), [""; 0]);
-        // The last setting applies.
-        let who = identity(1);
-        let who = Who {
-            identity: Some(&who),
-            ..Who::named("renamed")
-        };
-        let given = store.session_labels().expect("labels");
-        let labels = labels_of(&given, who);
-        let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
-        assert_eq!(labels, [("a", "new"), ("b", "old")]);
-        // The next session with that name is a different one.
-        let next = [("api".to_owned(), Meaning::Pane(identity(2)))];
-        store.bind(&next).expect("nothing");
-        assert_eq!(target(&mut store, ids[1]), Some(of("api", 1)));
-        let lanes = store.lanes().expect("lanes");
-        assert_eq!(lanes.len(), 1);
-        assert_eq!(lanes[0].target_session, Some(of("api", 1)));
-        let tasks = store.pending(&lanes, 9, None).expect("a page");
-        assert_eq!(tasks.len(), 2);
-    }
-
-    #[test]
-    fn pauses_and_labels_end_with_their_pane_and_targets_stay() {
-        let (_directory, mut store) = store();
-        for pane in [1, 2] {
-            set(&mut store, &of("m:0.1", pane), true);
-            let labels = BTreeMap::from([("a".to_owned(), pane.to_string())]);
-            let label = store.label(&of("m:0.1", pane), &labels, &[], NOW);
-            label.expect("a label");
-        }
-        let task = NewTask {
-            target_session: Some(of("m:0.1", 1)),
-            ..NewTask::command("x")
-        };
-        let ids = store.queue(&[task], NOW).expect("queued");
-        let gone = [Meaning::Pane(identity(1))];
-        store.end_wishes(&gone, NOW).expect("ended");
-        assert_eq!(paused(&mut store), ["m:0.1 (pane %2)"]);
-        let labels = store.session_labels().expect("labels");
-        assert_eq!(labels.len(), 1);
-        assert_eq!(labels[0].session, of("m:0.1", 2));
-        assert_eq!(target(&mut store, ids[0]), Some(of("m:0.1", 1)));
-        let history = store.session_history("m:0.1", 9).expect("history");
-        let said: Vec<String> = history
-            .iter()
-            .map(|row| format!("{}: {}", row.action, row.details))
-            .collect();
-        assert_eq!(
-            said[4..],
-            [
-                "resumed: session m:0.1: its pane %1 has ended",
-                "labelled: without a: its pane %1 has ended",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_task_is_given_to_the_session_that_was_meant() {
-        let (_directory, mut store) = store();
-        let ids = store.queue(&[NewTask::command("x")], NOW).expect("queued");
-        let to = of("web", 3);
-        store.reassign(ids[0], Some(&to), NOW).expect("given");
-        assert_eq!(target(&mut store, ids[0]), Some(to));
-        store.reassign(ids[0], None, NOW).expect("given to any");
-        assert_eq!(target(&mut store, ids[0]), None);
-        let to_be = SessionRef::from("web");
-        store.reassign(ids[0], Some(&to_be), NOW).expect("given");
-        assert_eq!(store.awaited_targets().expect("names"), ["web"]);
-    }
-
-    #[test]
-    fn labels_of_one_pane_count_more_than_those_of_all() {
-        let label = |session: SessionRef, value: &str| SessionLabel {
-            session,
-            name: "a".to_owned(),
-            value: value.to_owned(),
-        };
-        let one = identity(1);
-        let who = Who {
-            identity: Some(&one),
-            ..Who::named("m:0.1")
-        };
-        for given in [
-            [label("m:0.1".into(), "one"), label("m".into(), "all")],
-            [label("m".into(), "all"), label("m:0.1".into(), "one")],
-            [label(of("x", 1), "one"), label("m".into(), "all")],
-            [label("m".into(), "all"), label(of("x", 1), "one")],
-        ] {
-            assert_eq!(labels_of(&given, who)["a"], "one", "{given:?}");
-        }
-    }
-
-    /// How many steps SQLite takes to find the names that `tasks` tasks wait for.
-    fn steps(tasks: usize) -> i32 {
-        let (_directory, mut store) = store();
-        let task = NewTask {
-            target_session: Some("api".into()),
-            ..NewTask::command("x")
-        };
-        let mut tasks = vec![task; tasks];
-        tasks.push(NewTask::command("x"));
-        store.queue(&tasks, NOW).expect("queued");
-        let mut query = store.connection.prepare(AWAITED).expect("a query");
-        let names = query.query_map([], |_| Ok(())).expect("names").count();
-        assert_eq!(names, 1);
-        query.get_status(StatementStatus::VmStep)
-    }
-
-    #[test]
-    fn tasks_that_wait_for_a_session_cost_nothing() {
-        assert_eq!(steps(5), steps(5000));
-    }
+    db.execute(
+        "INSERT INTO pauses (scope, name, since, until, reason)
+         VALUES ('provider', $1, $2, $3, $4)
+         ON CONFLICT (scope, name, meaning) DO UPDATE SET
+            until = CASE WHEN pauses.until > excluded.until
+                THEN pauses.until ELSE excluded.until END,
+            reason = excluded.reason
+         WHERE pauses.until IS NOT NULL",
+        values![&limit.provider, now, limit.until, &limit.reason],
+    )?;
+    let details = format!(
+        "provider {} until {}: {}",
+        limit.provider,
+        stamp(limit.until),
+        limit.reason
+    );
+    history::note(db, None, "paused", &details, now)
 }

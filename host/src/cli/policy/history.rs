@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
 use super::super::{Context, ui};
-use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOutcome};
+use crate::store::{PolicyCause, PolicyEvent, PolicyOutcome};
 
 /// Shows every start, switch and refusal of a policy, oldest first.
 #[derive(Debug, clap::Args)]

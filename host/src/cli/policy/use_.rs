@@ -11,7 +11,7 @@ use super::super::{Context, ui};
 use crate::config;
 use crate::daemon::Lock;
 use crate::policy::{Source, resolve};
-use crate::store::{PolicyCause, PolicyEvent, PolicyLog, PolicyOrder, PolicyOutcome, Sqlite};
+use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, Store};
 
 /// Switches to another policy: a running daemon loads it beside the live one, tries it, and
 /// switches between two rounds. The next `run` uses it too.
@@ -90,7 +90,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Waits for the outcome of an order to a daemon.
-fn wait(context: &Context, store: &mut Sqlite, id: i64) -> Result<Exit, Failure> {
+fn wait(context: &Context, store: &mut Store, id: i64) -> Result<Exit, Failure> {
     let data = &context.config.data_dir;
     context.spool()?.nudge();
     let deadline = Instant::now() + PATIENCE;

@@ -1,0 +1,135 @@
+//! Merges a database of the Python worker into a running installation, each row once.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::db::{Db, Value, values};
+use super::original::{HISTORY, IN_FLIGHT, Original, SESSION, TASK};
+use super::{DbError, Store, StoreError, history};
+use crate::model::ids::TaskId;
+
+/// What was merged from another database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// Tasks.
+    pub tasks: usize,
+    /// Sessions that were not known to this database.
+    pub sessions: usize,
+    /// History rows.
+    pub history: usize,
+    /// How many of the tasks were in flight in the other database.
+    pub uncertain: usize,
+    /// Tasks that had already been merged.
+    pub skipped: usize,
+}
+
+impl Store {
+    /// Merges a database of the Python worker into this one, in one transaction. Its tasks get new
+    /// ids. What was already merged is left out.
+    ///
+    /// # Errors
+    /// It is not one, or it cannot be read: nothing has changed.
+    pub fn import(&mut self, path: &Path, now: Timestamp) -> Result<Imported, StoreError> {
+        let original = Original::copy(path, &self.directory)?;
+        self.atomically(|db| merge(db, &original, now))
+    }
+}
+
+fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Imported, StoreError> {
+    let mut counts = Imported::default();
+    for (id, content) in original.prompts()? {
+        let Some(fingerprint) = new_fingerprint(db, "task", id, &content)? else {
+            counts.skipped += 1;
+            continue;
+        };
+        let values = original.prompt(id)?;
+        let row = db.query_one(
+            &format!(
+                "INSERT INTO tasks ({TASK}) VALUES ({}) RETURNING id, status",
+                numbers(values.len())
+            ),
+            &values,
+        )?;
+        let row = row.ok_or_else(DbError::no_row)?;
+        let task: TaskId = row.get("id")?;
+        db.execute(
+            "INSERT INTO imported (fingerprint, task_id) VALUES ($1, $2)",
+            values![fingerprint, task],
+        )?;
+        for values in original.history_of(id)? {
+            counts.history += write(db, Some(task), values)?;
+        }
+        let details = format!("it was prompt {id}");
+        history::write(db, task, None, "imported", &details, now)?;
+        if row.text("status")?.as_deref() == Some("uncertain") {
+            history::write(db, task, None, "uncertain", IN_FLIGHT, now)?;
+            counts.uncertain += 1;
+        }
+        counts.tasks += 1;
+    }
+    for (id, content) in original.orphans()? {
+        let Some(fingerprint) = new_fingerprint(db, "history", id, &content)? else {
+            continue;
+        };
+        for values in original.orphan(id)? {
+            counts.history += write(db, None, values)?;
+        }
+        db.execute(
+            "INSERT INTO imported (fingerprint) VALUES ($1)",
+            values![fingerprint],
+        )?;
+    }
+    for values in original.sessions()? {
+        // What we know about a session takes precedence.
+        counts.sessions += db.execute(
+            &format!(
+                "INSERT INTO sessions (name, {SESSION}) VALUES ({})
+                 ON CONFLICT (name) DO NOTHING",
+                numbers(values.len())
+            ),
+            &values,
+        )?;
+    }
+    Ok(counts)
+}
+
+/// Writes a history row, and returns how many that were.
+fn write(
+    db: &mut dyn Db,
+    task: Option<TaskId>,
+    mut values: Vec<Value>,
+) -> Result<usize, StoreError> {
+    values.push(task.into());
+    Ok(db.execute(
+        &format!(
+            "INSERT INTO assignment_history ({HISTORY}, prompt_id) VALUES ({})",
+            numbers(values.len())
+        ),
+        &values,
+    )?)
+}
+
+/// Returns that many parameters.
+fn numbers(count: usize) -> String {
+    let numbers: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
+    numbers.join(", ")
+}
+
+/// Returns the fingerprint of a row. `None` if it was already merged.
+fn new_fingerprint(
+    db: &mut dyn Db,
+    kind: &str,
+    id: i64,
+    content: &str,
+) -> Result<Option<String>, StoreError> {
+    let digest = Sha256::digest(format!("{kind}/{id}/{content}"));
+    let fingerprint: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let known = db.exists(
+        "SELECT 1 FROM imported WHERE fingerprint = $1",
+        values![&fingerprint],
+    )?;
+    Ok((!known).then_some(fingerprint))
+}

@@ -1,0 +1,368 @@
+//! What waits: pending tasks by what they demand of a session, by their time, and why they wait.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::db::{Db, DbError, Row, Value, values};
+use super::rows::{TASK, json, said, task_of};
+use super::{Store, StoreError};
+use crate::model::eligibility::Demand;
+use crate::model::ids::TaskId;
+use crate::model::naming::{Meaning, SessionRef};
+use crate::model::task::{Kind, NamedRanking, Task};
+
+/// How many tasks are given their lanes at once: each may be as large as a task can be.
+const AT_ONCE: usize = 100;
+
+/// The hard constraints that a group of pending tasks shares.
+///
+/// The engine asks only for lanes that a ready session can serve, so that a hundred thousand
+/// prompts cost nothing while there is no agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// The store's own key.
+    key: String,
+    /// What may run the tasks.
+    pub kind: Kind,
+    /// The session that the tasks target.
+    pub target_session: Option<SessionRef>,
+    /// Whether other sessions may run them, too.
+    pub target_fallback: bool,
+    /// The providers that may run them, preferred ones first. Empty means any that suits the kind.
+    pub providers: Vec<String>,
+    /// The branch that a session must be on.
+    pub branch: Option<String>,
+    /// The labels that a session must have.
+    pub labels: BTreeMap<String, String>,
+    /// The agent that the tasks ask without a terminal.
+    pub asks: Option<String>,
+}
+
+impl Lane {
+    /// Returns what the tasks of this lane require of a session.
+    pub fn demand(&self) -> Demand<'_> {
+        Demand {
+            kind: self.kind,
+            target_session: self.target_session.as_ref(),
+            target_fallback: self.target_fallback,
+            providers: &self.providers,
+            branch: self.branch.as_deref(),
+            labels: &self.labels,
+            asks: self.asks.as_deref(),
+            // This belongs to each task: in the key, it would make a separate lane for each
+            // repository.
+            within: None,
+        }
+    }
+
+    /// Reads a lane from its key. `None` if it is not a key that this version writes.
+    fn of_key(key: String) -> Option<Self> {
+        let parts: Key = serde_json::from_str(&key).ok()?;
+        Some(Self {
+            kind: parts.kind,
+            target_session: said(parts.target, parts.meaning),
+            target_fallback: parts.fallback,
+            providers: parts.providers,
+            branch: parts.branch,
+            labels: parts.labels,
+            asks: parts.asks,
+            key,
+        })
+    }
+}
+
+/// How a lane is stored: as JSON, in the column `lane`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    meaning: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fallback: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    providers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asks: Option<String>,
+}
+
+/// Returns the key of a task's lane.
+pub(super) fn key_of(task: &Task) -> String {
+    let providers = task.allowed_providers();
+    let demand = task.demand(&providers);
+    let target = demand.target_session;
+    json(&Key {
+        kind: demand.kind,
+        target: target.map(|target| target.name.clone()),
+        meaning: target.and_then(|target| target.meaning.as_ref().map(Meaning::to_string)),
+        fallback: demand.target_fallback,
+        providers: demand.providers.to_vec(),
+        branch: demand.branch.map(str::to_owned),
+        labels: demand.labels.clone(),
+        asks: demand.asks.map(str::to_owned),
+    })
+}
+
+/// A failed task that rests before its next try.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rest {
+    /// The task.
+    pub task: TaskId,
+    /// When the rest ends, by the wall clock at the time of the failure. The Unix epoch if the
+    /// stored value is not a time.
+    pub until: Timestamp,
+    /// The same as it is written in its row, because other tools may write a time in another form.
+    pub written: Vec<u8>,
+    /// How often the task was tried.
+    pub tries: u32,
+}
+
+/// Why a task waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// The task.
+    pub task: TaskId,
+    /// The reason, for people.
+    pub reason: String,
+    /// How close the best sessions come.
+    pub rankings: Vec<NamedRanking>,
+}
+
+impl Store {
+    /// Releases the tasks whose time, as named by their sender, has come.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn release_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            db.execute(RELEASE_DUE, values![now])?;
+            Ok(())
+        })
+    }
+
+    /// Returns when the next pending task is due for which the sender named a time.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let row = self.db.query_one(NEXT_DUE, values![now])?;
+        Ok(row.map(|row| row.time("due")).transpose()?.flatten())
+    }
+
+    /// Returns at most `limit` failed tasks that rest before their next try, the oldest first. The
+    /// caller decides when a rest is over, because a rest is measured as elapsed time, independent
+    /// of the wall clock.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn resting(&mut self, limit: usize) -> Result<Vec<Rest>, StoreError> {
+        let rows = self.db.query(RESTING, values![limit])?;
+        let rests = rows.iter().map(|row| {
+            let tries = row.integer("tries")?.unwrap_or_default();
+            Ok(Rest {
+                task: row.get("id")?,
+                until: row.time("not_before")?.unwrap_or_default(),
+                written: written(row)?,
+                tries: u32::try_from(tries.max(0)).unwrap_or(u32::MAX),
+            })
+        });
+        rests.collect()
+    }
+
+    /// Ends rests that have not changed since they were read.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn release(&mut self, rested: &[Rest]) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            for rest in rested {
+                let row = db.query_one(
+                    "SELECT not_before FROM tasks
+                     WHERE id = $1 AND status = 'pending' AND rests = 1",
+                    values![rest.task],
+                )?;
+                if let Some(row) = row
+                    && written(&row)? == rest.written
+                {
+                    db.execute(
+                        "UPDATE tasks SET not_before = NULL WHERE id = $1",
+                        values![rest.task],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the groups of pending tasks that share the same hard constraints. Tasks that another
+    /// tool has written are given their lanes first.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn lanes(&mut self) -> Result<Vec<Lane>, StoreError> {
+        let any = without_lane("id");
+        if self.db.exists(&any, values![i64::MIN, 1])? {
+            self.atomically(fill)?;
+        }
+        let (lanes, strange) = self.read_lanes()?;
+        if strange.is_empty() {
+            return Ok(lanes);
+        }
+        // Another tool has written into the column itself.
+        self.atomically(|db| {
+            for key in strange {
+                db.execute(
+                    "UPDATE tasks SET lane = NULL WHERE status = 'pending' AND lane = $1",
+                    &[key],
+                )?;
+            }
+            fill(db)
+        })?;
+        Ok(self.read_lanes()?.0)
+    }
+
+    /// Reads the lanes of tasks that may run now, and apart from them the keys that are none.
+    fn read_lanes(&mut self) -> Result<(Vec<Lane>, Vec<Value>), StoreError> {
+        let (mut lanes, mut strange) = (Vec::new(), Vec::new());
+        for row in self.db.query(LANES, &[])? {
+            match row.get("lane").ok().and_then(Lane::of_key) {
+                Some(lane) => lanes.push(lane),
+                None => strange.push(row.value("lane")?.clone()),
+            }
+        }
+        Ok((lanes, strange))
+    }
+
+    /// Returns at most `limit` tasks of `lanes` that may run now, starting after `after`, in the
+    /// order in which they are to be served.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn pending(
+        &mut self,
+        lanes: &[Lane],
+        limit: usize,
+        after: Option<(i32, TaskId)>,
+    ) -> Result<Vec<Task>, StoreError> {
+        let mut tasks = Vec::new();
+        let (priority, id) = after.map_or((i64::MAX, TaskId(0)), |(priority, id)| {
+            (priority.into(), id)
+        });
+        // One bounded index range per lane, so that the cost depends only on what may run now.
+        for lane in lanes {
+            let rows = self
+                .db
+                .query(&in_lane(TASK), values![&lane.key, priority, id, limit])?;
+            for row in rows {
+                tasks.push(task_of(&row)?);
+            }
+        }
+        tasks.sort_by_key(|task| (Reverse(task.priority), task.id));
+        tasks.truncate(limit);
+        Ok(tasks)
+    }
+
+    /// Stores why tasks wait, for those whose reason has changed.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn note_waiting(&mut self, reasons: &[Waiting]) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            for waiting in reasons {
+                db.execute(
+                    "UPDATE tasks SET wait_reason = $2, wait_rankings = $3
+                     WHERE id = $1 AND status = 'pending'",
+                    values![waiting.task, &waiting.reason, json(&waiting.rankings)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Returns the text of `not_before` as it is stored.
+fn written(row: &Row) -> Result<Vec<u8>, DbError> {
+    Ok(match row.value("not_before")? {
+        Value::Bytes(bytes) => bytes.clone(),
+        _ => row.text("not_before")?.unwrap_or_default().into_bytes(),
+    })
+}
+
+/// Gives each pending task its lane that has none: another tool has queued it, or has changed what
+/// its lane is made of.
+fn fill(db: &mut dyn Db) -> Result<(), StoreError> {
+    let mut last = TaskId(i64::MIN);
+    loop {
+        let rows = db.query(&without_lane(TASK), values![last, AT_ONCE])?;
+        for row in &rows {
+            let task = task_of(row)?;
+            set_lane(db, &task)?;
+            last = task.id;
+        }
+        if rows.len() < AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes the lane of a task.
+pub(super) fn set_lane(db: &mut dyn Db, task: &Task) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE tasks SET lane = $2 WHERE id = $1",
+        values![task.id, key_of(task)],
+    )?;
+    Ok(())
+}
+
+// The statements that a round runs. Each reads a partial index of its own that begins with
+// `status`, so that neither tasks that have ended nor tasks that wait for something else cost
+// anything.
+
+/// Selects the lanes of tasks that may run now with a loose index scan: one look-up per lane,
+/// however many tasks are in each.
+pub(super) const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
+        SELECT min(lane) FROM tasks
+            WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane >= ''
+        UNION ALL
+        SELECT (SELECT min(lane) FROM tasks
+            WHERE status = 'pending' AND not_before IS NULL AND blocked = 0
+                AND lane > lanes.lane)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    )
+    SELECT lane FROM lanes WHERE lane IS NOT NULL";
+
+/// Selects the tasks of a lane that may run now, after a priority and an id.
+pub(super) fn in_lane(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM tasks
+         WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane = $1
+            AND (priority < $2 OR (priority = $2 AND id > $3))
+         ORDER BY priority DESC, id LIMIT $4"
+    )
+}
+
+/// Selects pending tasks that have no lane yet, after an id.
+pub(super) fn without_lane(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM tasks
+         WHERE status = 'pending' AND lane IS NULL AND id > $1 ORDER BY id LIMIT $2"
+    )
+}
+
+pub(super) const RELEASE_DUE: &str = "UPDATE tasks SET not_before = NULL
+     WHERE status = 'pending' AND not_before <= $1 AND rests <> 1";
+
+pub(super) const NEXT_DUE: &str = "SELECT min(not_before) AS due FROM tasks
+     WHERE status = 'pending' AND not_before > $1 AND rests <> 1";
+
+pub(super) const RESTING: &str = "SELECT id, not_before, tries FROM tasks
+     WHERE status = 'pending' AND rests = 1 AND not_before IS NOT NULL ORDER BY id LIMIT $1";
