@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn names_of_states_stay() {
+        for (state, name) in [
+            (State::Idle, "idle"),
+            (State::Busy, "busy"),
+            (State::Blocked, "blocked"),
+            (State::Done, "done"),
+        ] {
+            assert_eq!(state.name(), name);
+        }
+    }
+
+    #[test]
     fn reports_are_read_in_order_and_once() {
         let data = tempfile::tempdir().expect("a directory");
         let reports = Reports::of(data.path());
