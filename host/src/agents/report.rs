@@ -21,6 +21,8 @@ const MOST: usize = 1_000;
 /// What a program reports about its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum State {
     /// It waits for work.
     Idle,
@@ -35,12 +37,7 @@ pub enum State {
 impl State {
     /// Returns its written form.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Busy => "busy",
-            Self::Blocked => "blocked",
-            Self::Done => "done",
-        }
+        self.into()
     }
 }
 

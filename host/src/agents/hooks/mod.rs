@@ -30,7 +30,8 @@ use self::settings::Settings;
 use super::report::State;
 
 /// An agent that runs hooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Agent {
     /// Claude Code.
     Claude,
@@ -90,10 +91,7 @@ const TIMEOUT: u64 = 10;
 impl Agent {
     /// Returns its name, as people use it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Claude => "claude",
-            Self::Codex => "codex",
-        }
+        self.into()
     }
 
     /// Returns the events that it is asked to report.

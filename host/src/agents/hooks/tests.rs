@@ -41,6 +41,10 @@ fn without_ours(text: &str) -> Value {
 
 #[test]
 fn a_new_file_holds_each_event_once() {
+    assert_eq!(
+        [Agent::Claude, Agent::Codex].map(Agent::name),
+        ["claude", "codex"]
+    );
     for agent in [Agent::Claude, Agent::Codex] {
         let text = add("", agent);
         assert!(text.ends_with("}\n"));
