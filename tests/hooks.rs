@@ -222,7 +222,7 @@ fn on_a_terminal_a_person_is_asked() {
     pane.shows("[y/N]");
     stays(|| read(&file));
     pane.line("Y");
-    pane.shows("/hooks");
+    pane.shows("only once you trust them");
     assert!(read(&file).contains(" report --state busy --hook"));
     world.hooks(&["remove", "codex", "--yes"]).succeeded();
     assert_eq!(read(&file), before);

@@ -21,6 +21,8 @@ const MOST: usize = 1_000;
 /// What a program reports about its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum State {
     /// It waits for work.
     Idle,
@@ -35,12 +37,7 @@ pub enum State {
 impl State {
     /// Returns its written form.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Busy => "busy",
-            Self::Blocked => "blocked",
-            Self::Done => "done",
-        }
+        self.into()
     }
 }
 
@@ -236,6 +233,18 @@ mod tests {
             turn: None,
             transcript: None,
             at: Timestamp::from_second(second).expect("a time"),
+        }
+    }
+
+    #[test]
+    fn names_of_states_stay() {
+        for (state, name) in [
+            (State::Idle, "idle"),
+            (State::Busy, "busy"),
+            (State::Blocked, "blocked"),
+            (State::Done, "done"),
+        ] {
+            assert_eq!(state.name(), name);
         }
     }
 

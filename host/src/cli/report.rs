@@ -119,13 +119,11 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
 }
 
 fn state(named: Option<&OsStr>) -> Result<State, String> {
-    const ALL: [State; 4] = [State::Idle, State::Busy, State::Blocked, State::Done];
     let hint = "use --state idle, busy, blocked or done";
     let Some(named) = named else {
         return Err(hint.to_owned());
     };
-    ALL.into_iter()
-        .find(|state| named == state.name())
+    (named.to_str().and_then(|named| named.parse().ok()))
         .ok_or_else(|| format!("`{}` is not a state: {hint}", named.display()))
 }
 

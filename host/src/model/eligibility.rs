@@ -14,6 +14,8 @@ pub const SHELL: &str = "shell";
 /// Which tasks a session takes at all, as configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Admission {
     /// Every task that suits it.
     #[default]
@@ -27,19 +29,12 @@ pub enum Admission {
 impl Admission {
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Protected => "protected",
-            Self::Excluded => "excluded",
-        }
+        self.into()
     }
 
     /// Returns the admission with that name. An unknown name counts as excluded.
     pub fn from_name(name: &str) -> Self {
-        [Self::Open, Self::Protected]
-            .into_iter()
-            .find(|admission| admission.name() == name)
-            .unwrap_or(Self::Excluded)
+        name.parse().unwrap_or(Self::Excluded)
     }
 }
 

@@ -9,6 +9,8 @@ pub mod headless;
 pub mod ids;
 pub mod matching;
 pub mod metadata;
+#[cfg(test)]
+mod names_tests;
 pub mod naming;
 pub mod session;
 pub mod task;

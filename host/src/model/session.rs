@@ -1,9 +1,9 @@
 //! A session: a tmux pane that can take tasks, and what is known about it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 use super::eligibility::{Admission, Place, SHELL};
 use super::naming::Who;
@@ -68,6 +68,8 @@ impl SessionContext {
 /// The shells that assigner can give a job to; each has a syntax of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Shell {
     /// GNU bash.
     Bash,
@@ -76,29 +78,19 @@ pub enum Shell {
     /// fish.
     Fish,
     /// dash, and other plain POSIX shells that read their line in canonical mode.
+    #[strum(to_string = "dash", serialize = "ash", serialize = "sh")]
     Dash,
 }
 
 impl Shell {
     /// Returns the shell whose program has this file name.
     pub fn from_program(name: &str) -> Option<Self> {
-        match name {
-            "bash" => Some(Self::Bash),
-            "zsh" => Some(Self::Zsh),
-            "fish" => Some(Self::Fish),
-            "dash" | "ash" | "sh" => Some(Self::Dash),
-            _ => None,
-        }
+        name.parse().ok()
     }
 
     /// Returns the program's usual name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::Zsh => "zsh",
-            Self::Fish => "fish",
-            Self::Dash => "dash",
-        }
+        self.into()
     }
 }
 
@@ -108,6 +100,8 @@ pub const AT_PROMPT: &str = "waits at its prompt";
 /// What a session is doing, as far as the signals show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Activity {
     /// Waits at an empty prompt: the only state in which a session is given tasks.
     Idle,
@@ -126,33 +120,11 @@ pub enum Activity {
 impl Activity {
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Busy => "busy",
-            Self::WaitingInput => "waiting_input",
-            Self::Attended => "attended",
-            Self::Unknown => "unknown",
-            Self::Gone => "gone",
-        }
+        self.into()
     }
 
     /// Returns the activity with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Idle,
-            Self::Busy,
-            Self::WaitingInput,
-            Self::Attended,
-            Self::Unknown,
-            Self::Gone,
-        ]
-        .into_iter()
-        .find(|activity| activity.name() == name)
-    }
-}
-
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        name.parse().ok()
     }
 }

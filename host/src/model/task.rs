@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 
 use super::eligibility::Demand;
@@ -30,6 +31,8 @@ pub enum Kind {
 /// The state of a task: the names that users see and the database stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Waits for a session.
     Pending,
@@ -111,16 +114,7 @@ pub struct IllegalTransition {
 
 impl Status {
     /// Every state, in the order of a task's life.
-    pub const ALL: [Self; 8] = [
-        Self::Pending,
-        Self::Assigned,
-        Self::InProgress,
-        Self::WaitingInput,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Uncertain,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.as_array().expect("its length");
 
     /// Returns the state that follows `event`. This is the only place that knows.
     ///
@@ -169,27 +163,12 @@ impl Status {
 
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Assigned => "assigned",
-            Self::InProgress => "in_progress",
-            Self::WaitingInput => "waiting_input",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Uncertain => "uncertain",
-        }
+        self.into()
     }
 
     /// Returns the state with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        name.parse().ok()
     }
 }
 
@@ -295,6 +274,8 @@ pub enum Parent {
 /// What happens to a task whose parent failed or was cancelled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum IfParentFails {
     /// It fails, too.
     #[default]
@@ -306,10 +287,7 @@ pub enum IfParentFails {
 impl IfParentFails {
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::Release => "release",
-        }
+        self.into()
     }
 }
 
@@ -615,6 +593,8 @@ pub fn summary(content: &str) -> String {
 /// The phase that an attempt has reached. Written before the act that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// The session is reserved; its job is being prepared.
     Claimed,
@@ -623,6 +603,7 @@ pub enum Phase {
     /// A prompt is in its agent's composer: from here on it may have been submitted.
     Submitted,
     /// The session took the job up.
+    #[strum(serialize = "in_progress")]
     Running,
     /// Nothing more happens to it.
     Ended,
@@ -631,32 +612,20 @@ pub enum Phase {
 impl Phase {
     /// Returns the name that the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Delivering => "delivering",
-            Self::Submitted => "submitted",
-            Self::Running => "in_progress",
-            Self::Ended => "ended",
-        }
+        self.into()
     }
 
     /// Returns the phase with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Claimed,
-            Self::Delivering,
-            Self::Submitted,
-            Self::Running,
-            Self::Ended,
-        ]
-        .into_iter()
-        .find(|phase| phase.name() == name)
+        name.parse().ok()
     }
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Exit code 0.
     Completed,
@@ -674,6 +643,7 @@ pub enum Outcome {
     Reassigned,
     /// The agent has reached a limit of its provider; this does not count as an attempt of the
     /// task.
+    #[strum(serialize = "rate_limited")]
     Limited,
     /// The outcome cannot be established.
     Uncertain,
@@ -682,34 +652,12 @@ pub enum Outcome {
 impl Outcome {
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
-            Self::Refused => "refused",
-            Self::Withdrawn => "withdrawn",
-            Self::Reassigned => "reassigned",
-            Self::Limited => "rate_limited",
-            Self::Uncertain => "uncertain",
-        }
+        self.into()
     }
 
     /// Returns the outcome with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Completed,
-            Self::Failed,
-            Self::TimedOut,
-            Self::Cancelled,
-            Self::Refused,
-            Self::Withdrawn,
-            Self::Reassigned,
-            Self::Limited,
-            Self::Uncertain,
-        ]
-        .into_iter()
-        .find(|outcome| outcome.name() == name)
+        name.parse().ok()
     }
 
     /// Whether it counts as one of the task's tries: something of the task was typed and taken up,

@@ -29,6 +29,8 @@ const BELIEVED: i64 = 30;
 /// Where a signal comes from, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Source {
     /// What the shell itself has reported about its line.
     Shell,
@@ -49,6 +51,8 @@ pub enum Source {
 /// What a signal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum Says {
     /// It is free.
     Idle,
@@ -171,33 +175,6 @@ pub struct Verdict {
     pub reason: String,
     /// Why it is not idle; `None`: it is idle.
     pub obstacle: Option<Obstacle>,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Shell => "shell",
-            Self::Report => "report",
-            Self::Transcript => "transcript",
-            Self::Title => "title",
-            Self::Screen => "screen",
-            Self::Pane => "pane",
-            Self::Process => "process",
-        })
-    }
-}
-
-impl fmt::Display for Says {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Idle => "idle",
-            Self::Busy => "busy",
-            Self::Waiting => "waiting",
-            Self::Attended => "attended",
-            Self::Nothing => "nothing",
-            Self::Gone => "gone",
-        })
-    }
 }
 
 impl From<String> for Detail {

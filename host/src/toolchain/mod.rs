@@ -36,6 +36,8 @@ const WIT: &str = include_str!("../../../wit/policy.wit");
 /// A language that policies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Language {
     /// With cargo, and the crate for authors.
     Rust,

@@ -35,15 +35,8 @@ pub fn create(
     if occupied {
         return Err(ToolchainError::Occupied(directory.to_owned()));
     }
-    let template = match language {
-        Language::Rust => "rust",
-        Language::C => "c",
-        Language::Python => "python",
-        Language::Javascript => "javascript",
-        Language::Zig => "zig",
-    };
     let mut files = Vec::new();
-    if let Some(template) = TEMPLATES.get_dir(template) {
+    if let Some(template) = TEMPLATES.get_dir(<&str>::from(language)) {
         for (path, text) in texts(template, template.path()) {
             files.push((renamed(&path), text.replace(NAME, name)));
         }
