@@ -261,12 +261,6 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
     | waiting_input | · | · | · | · | · |
     | attended | · | · | · | · | · |
     | unknown | · | · | · | · | 7 |
-    |---|--:|--:|--:|--:|--:|
-    | idle | · | · | · | · | · |
-    | busy | · | · | · | · | · |
-    | waiting_input | · | · | · | · | · |
-    | attended | · | · | · | · | · |
-    | unknown | · | · | · | · | 7 |
     ");
     // The report contains the same tables.
     let report = include_str!("../../../tests/conformance/REPORT.md");
