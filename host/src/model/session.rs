@@ -65,41 +65,48 @@ impl SessionContext {
     }
 }
 
-/// The shells that assigner can give a job to; each has a syntax of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shell {
-    /// GNU bash.
-    Bash,
-    /// zsh.
-    Zsh,
-    /// fish.
-    Fish,
-    /// dash, and other plain POSIX shells that read their line in canonical mode.
-    Dash,
+/// Defines [`Shell`] from a table: a line is a shell, and the file names of its program, the usual
+/// one first.
+macro_rules! shells {
+    ($($(#[$about:meta])* $shell:ident: $name:literal $(| $other:literal)*,)+) => {
+        /// The shells that assigner can give a job to; each has a syntax of its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Shell {
+            $($(#[$about])* $shell,)+
+        }
+
+        impl Shell {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$shell),+];
+
+            /// Returns the shell whose program has this file name.
+            pub fn from_program(name: &str) -> Option<Self> {
+                match name {
+                    $($name $(| $other)* => Some(Self::$shell),)+
+                    _ => None,
+                }
+            }
+
+            /// Returns the program's usual name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$shell => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl Shell {
-    /// Returns the shell whose program has this file name.
-    pub fn from_program(name: &str) -> Option<Self> {
-        match name {
-            "bash" => Some(Self::Bash),
-            "zsh" => Some(Self::Zsh),
-            "fish" => Some(Self::Fish),
-            "dash" | "ash" | "sh" => Some(Self::Dash),
-            _ => None,
-        }
-    }
-
-    /// Returns the program's usual name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::Zsh => "zsh",
-            Self::Fish => "fish",
-            Self::Dash => "dash",
-        }
-    }
+shells! {
+    /// GNU bash.
+    Bash: "bash",
+    /// zsh.
+    Zsh: "zsh",
+    /// fish.
+    Fish: "fish",
+    /// dash, and other plain POSIX shells that read their line in canonical mode.
+    Dash: "dash" | "ash" | "sh",
 }
 
 /// The reason of a session that is idle and that nothing holds back.
