@@ -2,7 +2,9 @@
 //! through a line in their startup file.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::edited::{Change, Edited};
@@ -10,6 +12,7 @@ use super::exit::{Exit, Failure};
 use super::hooks::quoted;
 use super::{Context, ui};
 use crate::model::session::Shell;
+use crate::node::dialect::{self, Integration, StartupFile};
 use crate::node::shell::Shells;
 
 /// Makes shells report when they wait at an empty prompt: adds a line to a shell's startup file, or
@@ -33,7 +36,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ChangeArgs {
     /// The shell [default: that of `SHELL`]
-    shell: Option<Name>,
+    shell: Option<Reporting>,
     /// Its startup file [default: ~/.bashrc, ~/.zshrc or where `ZDOTDIR` says,
     /// ~/.config/fish/config.fish]
     #[arg(long, value_name = "FILE")]
@@ -50,27 +53,34 @@ struct ChangeArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct InitArgs {
     /// The shell
-    shell: Name,
+    shell: Reporting,
 }
 
-/// The shells that can tell.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Name {
-    /// GNU bash, 4.4 and later
-    Bash,
-    /// zsh
-    Zsh,
-    /// fish
-    Fish,
+/// A shell that can tell.
+#[derive(Debug, Clone, Copy)]
+struct Reporting {
+    shell: Shell,
+    integration: &'static Integration,
 }
 
-impl From<Name> for Shell {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Bash => Self::Bash,
-            Name::Zsh => Self::Zsh,
-            Name::Fish => Self::Fish,
-        }
+impl Reporting {
+    fn of(shell: Shell) -> Option<Self> {
+        let integration = shell.dialect().integration()?;
+        Some(Self { shell, integration })
+    }
+}
+
+impl clap::ValueEnum for Reporting {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<Reporting>> = LazyLock::new(|| {
+            let shells = Shell::ALL.iter().copied();
+            shells.filter_map(Reporting::of).collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.shell.name()).help(self.integration.about))
     }
 }
 
@@ -79,7 +89,7 @@ const BEGIN: &str = "# >>> assigner >>>";
 const END: &str = "# <<< assigner <<<";
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
-    let shell = Shell::from(args.shell);
+    let shell = args.shell.shell;
     let unusable = |error: std::io::Error| {
         let why = format!("shells have no place for their reports: {error}");
         Failure::new(Exit::Failed, why)
@@ -105,12 +115,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Failure> {
     let shell = match args.shell {
-        Some(name) => name.into(),
+        Some(shell) => shell,
         None => of_this_person()?,
     };
     let file = match &args.file {
         Some(file) => file.clone(),
-        None => start_file(shell)?,
+        None => start_file(&shell.integration.startup)?,
     };
     let file = Edited::read(&file)?;
     let block = if installs {
@@ -126,7 +136,7 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
     if context.ui.json {
         context.ui.json(&json!({
             "file": file.name(),
-            "shell": shell.name(),
+            "shell": shell.shell.name(),
             "installed": installs,
             "changed": changed,
         }))?;
@@ -146,18 +156,20 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
 }
 
 /// Returns the shell that this person uses.
-fn of_this_person() -> Result<Shell, Failure> {
+fn of_this_person() -> Result<Reporting, Failure> {
     let program = std::env::var_os("SHELL").map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name);
     let shell = name.and_then(|name| Shell::from_program(name.to_str()?));
-    shell
-        .filter(|shell| *shell != Shell::Dash)
-        .ok_or_else(|| Failure::usage("`SHELL` names no supported shell: name bash, zsh or fish"))
+    shell.and_then(Reporting::of).ok_or_else(|| {
+        let supported = dialect::names(|dialect| dialect.integration().is_some());
+        let why = format!("`SHELL` names no supported shell: name {supported}");
+        Failure::usage(why)
+    })
 }
 
 /// Returns the startup file of a shell.
-fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
-    let set = |name| {
+fn start_file(file: &StartupFile) -> Result<PathBuf, Failure> {
+    let set = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)
     };
@@ -166,35 +178,24 @@ fn start_file(shell: Shell) -> Result<PathBuf, Failure> {
             |_| Failure::usage("there is no home directory: name the file with `--file FILE`");
         etcetera::home_dir().map_err(none)
     };
-    Ok(match shell {
-        Shell::Zsh => set("ZDOTDIR").map_or_else(home, Ok)?.join(".zshrc"),
-        Shell::Fish => {
-            let config = set("XDG_CONFIG_HOME");
-            let config = config.map_or_else(|| Ok(home()?.join(".config")), Ok::<_, Failure>)?;
-            config.join("fish/config.fish")
-        }
-        Shell::Bash | Shell::Dash => home()?.join(".bashrc"),
-    })
+    let directory = match file.variable.and_then(set) {
+        Some(directory) => directory,
+        None => home()?.join(file.directory),
+    };
+    Ok(directory.join(file.name))
 }
 
 /// Returns the lines that load the integration; starting the shell must not depend on assigner
 /// being installed.
-fn block(shell: Shell) -> Result<String, Failure> {
+fn block(shell: Reporting) -> Result<String, Failure> {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(quoted).ok_or_else(|| {
         let why =
             "the line cannot contain the path of assigner: move it to a path of plain characters";
         Failure::new(Exit::Failed, why)
     })?;
-    let name = shell.name();
-    let line = match shell {
-        Shell::Fish => format!(
-            "if status is-interactive; and test -x {program}; {program} shell-init {name} | source; end"
-        ),
-        _ => format!(
-            "if [[ $- == *i* && -x {program} ]]; then eval \"$({program} shell-init {name})\"; fi"
-        ),
-    };
+    let command = format!("{program} shell-init {}", shell.shell.name());
+    let line = (shell.integration.startup_line)(&program, &command);
     Ok(format!("{BEGIN}\n{line}\n{END}\n"))
 }
 

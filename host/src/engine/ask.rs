@@ -15,7 +15,6 @@ use super::{Engine, RoundError};
 use crate::matcher::Inquiry;
 use crate::model::eligibility::Admission;
 use crate::model::session::Activity;
-use crate::node::script;
 use crate::node::shell::KEY;
 use crate::node::spool::Spool;
 use crate::store::SHORTEST_SECRET;
@@ -108,7 +107,7 @@ impl<T: Tmux + 'static> Engine<T> {
                     return Ok(());
                 }
             };
-            let text = script::typed_line(shell, &script);
+            let text = shell.dialect().typed_line(&script);
             let key = seen.tells.then_some(KEY);
             if key.is_some()
                 && let Err(error) = self.shells.offer(pid, &text)

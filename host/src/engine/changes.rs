@@ -21,6 +21,7 @@ use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Task};
+use crate::node::dialect;
 use crate::policy::Policy;
 use crate::probe::look::Place;
 use crate::store::{PauseRow, SessionRow};
@@ -412,7 +413,8 @@ fn start(stage: &Stage<'_>) -> Option<Change> {
     }
     if stage.foreign.iter().any(|other| other.name == target.name) {
         return Some(Change::new(format!(
-            "run bash, zsh, fish or dash in session {target}, or an agent that has a profile: `assigner agents list`"
+            "run {} in session {target}, or an agent that has a profile: `assigner agents list`",
+            dialect::names(|_| true)
         )));
     }
     let command = command(&["tmux", "new-session", "-d", "-s", &target.name]);

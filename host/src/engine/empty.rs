@@ -5,6 +5,7 @@
 //! draft can produce: the prompt that this kind of shell draws by default, or the one that this
 //! very shell has drawn before. Anything else is unknown, and people are told what to do.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -228,47 +229,20 @@ fn is_bare(text: &str) -> bool {
 
 /// Prompts as shells and distributions set them, including the directory's name. The brackets at
 /// the beginning hold the name of an environment.
-static DEFAULTS: LazyLock<Option<[Regex; 7]>> = LazyLock::new(|| {
-    let forms = [
-        // Debian's bash.
-        r"^(?:\([\w.:-]+\) ?)?[\w.-]+@(?P<host>[\w.-]+):(?P<full>[^\s].*)[$#] $",
-        // Fedora's bash.
-        r"^(?:\([\w.:-]+\) ?)?\[[\w.-]+@(?P<host>[\w.-]+) (?P<last>[^\s].*)\][$#] $",
-        // zsh on macOS, and without a setting.
-        r"^(?:\([\w.:-]+\) ?)?(?:[\w.-]+@(?P<user_host>[\w.-]+) (?P<last>[^\s].*) |(?P<host>[\w.-]+))[%#] $",
-        // fish, with the branch.
-        r"^(?:\([\w.:-]+\) ?)?[\w.-]+@(?P<host>[\w.-]+) (?P<short>[^\s]\S*)(?: \([\w./-]+\))?(?: \[[\d|A-Z]+\])?[>#] $",
-        // bash without a setting.
-        r"^(?:bash|sh)-\d+\.\d+[$#] $",
-        // busybox without a setting, and on Alpine.
-        r"^(?P<full>[^\s].*) [$#] $",
-        r"^(?P<host>[\w.-]+):(?P<full>[^\s].*)[$#] $",
-    ];
-    let mut forms = forms.into_iter().map(Regex::new);
-    let mut next = || forms.next()?.ok();
-    Some([
-        next()?,
-        next()?,
-        next()?,
-        next()?,
-        next()?,
-        next()?,
-        next()?,
-    ])
+static DEFAULTS: LazyLock<HashMap<Shell, Vec<Regex>>> = LazyLock::new(|| {
+    let compiled = |shell: &Shell| {
+        let forms = shell.dialect().default_prompts().iter();
+        (
+            *shell,
+            forms.filter_map(|form| Regex::new(form).ok()).collect(),
+        )
+    };
+    Shell::ALL.iter().map(compiled).collect()
 });
 
 fn is_default(text: &str, facts: &Facts) -> bool {
-    let Some([debian, fedora, zsh, fish, bare, busybox, alpine]) = &*DEFAULTS else {
-        return false;
-    };
-    let forms: &[&Regex] = match facts.shell {
-        Shell::Bash => &[debian, fedora, bare],
-        Shell::Zsh => &[zsh],
-        Shell::Fish => &[fish],
-        Shell::Dash => &[busybox, alpine],
-    };
+    let forms = DEFAULTS.get(&facts.shell).into_iter().flatten();
     forms
-        .iter()
         .filter_map(|form| form.captures(text))
         .any(|found| fits(&found, facts))
 }

@@ -138,7 +138,10 @@ pub async fn inspect<T: Tmux>(
         };
         let aliases: Vec<String> = names.collect();
         let pid = pane.identity.pane_pid;
-        let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
+        let shell = probe::shell(pid).map(|shell| {
+            let editor = shell.dialect().line_editor();
+            (shell, probe::standing(editor, pid, &pane.tty))
+        });
         let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
         if agents.find(catalog, &pane, at_prompt).is_none() && agents.wants_hint(&pane) {
             let captures = tmux.screens(&[&pane.identity]).await?;

@@ -441,7 +441,10 @@ impl<T: Tmux + 'static> Engine<T> {
             return None;
         }
         let pid = pane.identity.pane_pid;
-        let shell = probe::shell(pid).map(|shell| (shell, probe::standing(shell, pid, &pane.tty)));
+        let shell = probe::shell(pid).map(|shell| {
+            let editor = shell.dialect().line_editor();
+            (shell, probe::standing(editor, pid, &pane.tty))
+        });
         if matches!(shell, Some((_, Standing::Gone))) {
             return None;
         }

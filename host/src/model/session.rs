@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::eligibility::{Admission, Place, SHELL};
 use super::naming::Who;
@@ -68,7 +68,7 @@ impl SessionContext {
 /// The shells that assigner can give a job to; each has a syntax of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(EnumString, IntoStaticStr)]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Shell {
     /// GNU bash.
@@ -83,6 +83,9 @@ pub enum Shell {
 }
 
 impl Shell {
+    /// All of them.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// Returns the shell whose program has this file name.
     pub fn from_program(name: &str) -> Option<Self> {
         name.parse().ok()

@@ -3,11 +3,9 @@
 
 pub(crate) mod attempt;
 pub mod capture;
+pub(crate) mod dialect;
 mod prerequisites;
 pub(crate) mod script;
-mod script_manners;
-#[cfg(test)]
-mod script_manners_tests;
 #[cfg(test)]
 mod script_tests;
 pub mod shell;

@@ -8,14 +8,12 @@ use std::process::{Command, Output, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::script::{Keep, Plan, Step, typed_line};
+use super::script::{Keep, Plan, Step};
 use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;
 use crate::model::task::{Metadata, NewTask, Task};
 use crate::probe;
-
-const ALL: [Shell; 4] = [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Dash];
 
 /// Returns the shells that are installed; all of them if `CI` is set.
 pub(super) fn shells() -> Vec<Shell> {
@@ -35,7 +33,7 @@ pub(super) fn shells() -> Vec<Shell> {
         }
         found
     };
-    ALL.into_iter().filter(installed).collect()
+    Shell::ALL.iter().copied().filter(installed).collect()
 }
 
 pub(super) fn task(content: &str, metadata: Metadata) -> Task {
@@ -98,7 +96,7 @@ impl Job {
     /// Runs `before`, sources the job as a person's shell would, then runs `after`, all in one
     /// shell.
     pub(super) fn source_then(&self, before: &str, after: &str) -> Output {
-        let line = typed_line(self.shell, &self.files.script());
+        let line = self.shell.dialect().typed_line(&self.files.script());
         let mut command = Command::new(self.shell.name());
         if self.shell == Shell::Fish {
             command.arg("--no-config");
@@ -267,7 +265,7 @@ fn a_job_runs_once_however_often_it_is_read() {
             &task("echo ran", Metadata::default()),
             Keep::Marks("n"),
         );
-        let again = typed_line(shell, &job.files.script());
+        let again = shell.dialect().typed_line(&job.files.script());
         let output = job.source_then("", &again);
         let printed = String::from_utf8_lossy(&output.stdout);
         assert_eq!(
@@ -410,8 +408,10 @@ fn where_the_pane_is_taken_the_output_goes_through_a_file() {
 
 #[test]
 fn the_typed_line_is_one_line_and_stays_out_of_the_history() {
-    for shell in ALL {
-        let line = typed_line(shell, &PathBuf::from("/tmp/a b/it's/7.run"));
+    for &shell in Shell::ALL {
+        let line = shell
+            .dialect()
+            .typed_line(&PathBuf::from("/tmp/a b/it's/7.run"));
         assert!(line.starts_with(' ') && !line.contains('\n'), "{line:?}");
     }
 }
@@ -678,7 +678,7 @@ fn a_shell_tells_what_it_exports() {
         if shell == Shell::Fish {
             command.arg("--no-config");
         }
-        let line = typed_line(shell, &script);
+        let line = shell.dialect().typed_line(&script);
         let output = command
             .args(["-c", &format!("{}\n{line}", seeded(shell))])
             .stdin(Stdio::null())

@@ -116,7 +116,7 @@ impl Spool {
             write_private(&files.response(), "")?;
         }
         if !plan.secrets.is_empty() {
-            write_private(&files.secrets(), &script::secrets(plan))?;
+            write_private(&files.secrets(), &plan.shell.dialect().secrets(plan))?;
         }
         if plan.keep == Keep::File {
             // Created up front: its presence shows that there is no reader to wait for.
@@ -137,7 +137,7 @@ impl Spool {
         let files = self.question(question);
         self.forget_question(question);
         let script = files.script();
-        write_private(&script, &script::question(shell, &files))?;
+        write_private(&script, &shell.dialect().question(&files))?;
         Ok((question, script))
     }
 

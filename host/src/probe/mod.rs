@@ -158,6 +158,15 @@ fn shell_of(program: &str) -> Option<Shell> {
     Shell::from_program(plain)
 }
 
+/// Who edits the line of a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEditor {
+    /// The shell itself.
+    Own,
+    /// The terminal, in canonical mode: the shell reads whole lines.
+    Terminal,
+}
+
 /// Returns what a shell is doing, by a rule that measurements have confirmed. It waits at its
 /// prompt if its process group is the one in the foreground and its terminal is neither in
 /// canonical mode nor echoes, because a shell that reads a line edits and displays it itself. A
@@ -165,7 +174,7 @@ fn shell_of(program: &str) -> Option<Shell> {
 ///
 /// A shell without line editing leaves the terminal in canonical mode. Linux tells what such a
 /// shell waits for; macOS does not, so its state is unknown.
-pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
+pub fn standing(editor: LineEditor, pid: u32, tty: &Path) -> Standing {
     let Some(process) = system::process(pid) else {
         return Standing::Gone;
     };
@@ -198,7 +207,7 @@ pub fn standing(shell: Shell, pid: u32, tty: &Path) -> Standing {
             },
             None => Standing::Prompt,
         },
-        Ok(Editing::OfLines) if shell == Shell::Dash => match system::reads_a_line(pid) {
+        Ok(Editing::OfLines) if editor == LineEditor::Terminal => match system::reads_a_line(pid) {
             Ok(true) => Standing::Prompt,
             Ok(false) => running_itself(),
             Err(why) => Standing::Unknown(why),

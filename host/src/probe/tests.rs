@@ -107,6 +107,14 @@ fn shells() -> Vec<(Shell, &'static str)> {
     all.into_iter().filter(|(shell, _)| found(*shell)).collect()
 }
 
+/// What the dialect of a shell says.
+fn editor(shell: Shell) -> LineEditor {
+    match shell {
+        Shell::Dash => LineEditor::Terminal,
+        Shell::Bash | Shell::Zsh | Shell::Fish => LineEditor::Own,
+    }
+}
+
 #[test]
 fn shells_are_told_by_their_program_and_their_prompt_is_seen() {
     let server = Server::new();
@@ -114,7 +122,7 @@ fn shells_are_told_by_their_program_and_their_prompt_is_seen() {
         let name = expected.name();
         let (pid, tty) = server.start(name, command);
         until(name, || shell(pid), |seen| *seen == Some(expected));
-        let look = || standing(expected, pid, &tty);
+        let look = || standing(editor(expected), pid, &tty);
         until(name, look, |seen| *seen == Standing::Prompt);
 
         server.type_in(name, "sleep 1000");
@@ -146,7 +154,7 @@ fn a_shell_that_works_itself_is_not_at_its_prompt() {
     for (kind, command) in shells() {
         let name = kind.name();
         let (pid, tty) = server.start(name, command);
-        let look = || standing(kind, pid, &tty);
+        let look = || standing(editor(kind), pid, &tty);
         until(name, look, |seen| *seen == Standing::Prompt);
         let (begin, end) = if kind == Shell::Fish {
             ("touch going; while test -e going; true; end", "going")
@@ -178,7 +186,7 @@ fn where_a_shell_stands_and_what_it_was_given() {
     let (pid, tty) = server.start("here", "env ASSIGNER_A='x = y' bash --noprofile --norc");
     until(
         "bash",
-        || standing(Shell::Bash, pid, &tty),
+        || standing(LineEditor::Own, pid, &tty),
         |seen| *seen == Standing::Prompt,
     );
     let here = server.0.path().canonicalize().expect("real");
@@ -207,7 +215,7 @@ fn a_process_that_is_not_there_tells_nothing() {
     let nobody = i32::MAX.unsigned_abs();
     assert_eq!(shell(nobody), None);
     assert_eq!(
-        standing(Shell::Bash, nobody, Path::new("/dev/null")),
+        standing(LineEditor::Own, nobody, Path::new("/dev/null")),
         Standing::Gone
     );
     assert_eq!(directory(nobody), Directory::Unreadable);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::prerequisites;
-use super::super::script::{self, Keep, Plan};
+use super::super::script::{Keep, Plan};
 use super::super::shell::{self, Said, Shells};
 use super::super::spool::{Captured, JobFiles, Spool};
 use super::describe::wrong_branch;
@@ -204,7 +204,7 @@ impl<T: Tmux + 'static> Local<T> {
         let headless = brief.task.metadata.headless.as_ref().map(|headless| {
             let words = headless.spec.words(brief.task.conversation.as_deref());
             let files = self.spool.files(brief.attempt);
-            let command = script::ask_headless(shell, &words, &files);
+            let command = shell.dialect().ask_headless(&words, &files);
             (
                 command,
                 payload::headless(&headless.spec, &brief.task.content),
@@ -252,7 +252,7 @@ impl<T: Tmux + 'static> Local<T> {
             key: tells.then_some(shell::KEY),
             identity: brief.identity.clone(),
             cursor,
-            text: script::typed_line(shell, &files.script()),
+            text: shell.dialect().typed_line(&files.script()),
             pipe,
         })
     }

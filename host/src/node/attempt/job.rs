@@ -23,7 +23,7 @@ use super::{
 use crate::model::clock::{Now, Tick};
 use crate::model::session::Shell;
 use crate::model::task::{Event, Outcome, Phase};
-use crate::probe;
+use crate::probe::{self, LineEditor};
 use crate::store::{OpenAttempt, Request};
 use crate::tmux::{Typed, TypedLine};
 
@@ -610,7 +610,8 @@ impl Job {
     fn dropped(&self, running: Running, files: &Files, pane: &PaneSight) -> (State, Next) {
         let metadata = &self.brief.task.metadata;
         let undoes = !metadata.secret_env.is_empty()
-            || (metadata.isolate_env && pane.shell == Some(Shell::Fish));
+            || (metadata.isolate_env
+                && (pane.shell).is_some_and(|shell| shell.dialect().restores_variables()));
         let end = Ending {
             leaves: if undoes {
                 Leaves::Unclean
@@ -638,7 +639,10 @@ impl Job {
             Some(code) => code != 0,
             // For this shell, the kernel shows exactly when it reads a line of its own. That
             // happens early only after Ctrl-C or a syntax error.
-            None => shell == Some(Shell::Dash) && !files.exit_empty,
+            None => {
+                let editor = shell.map(|shell| shell.dialect().line_editor());
+                editor == Some(LineEditor::Terminal) && !files.exit_empty
+            }
         };
         if !begun || failed || running.telling.is_some() {
             return self.ended_by(running, reason);

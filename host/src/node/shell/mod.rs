@@ -18,7 +18,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::script::quote;
 use crate::model::session::Shell;
 use crate::probe;
 
@@ -103,14 +102,10 @@ impl Shells {
     /// Returns what a shell of this kind loads to report on its line, or `None` if it has no line
     /// editor that could be asked.
     pub fn integration(&self, shell: Shell) -> Option<String> {
-        let text = match shell {
-            Shell::Bash => include_str!("integration.bash"),
-            Shell::Zsh => include_str!("integration.zsh"),
-            Shell::Fish => include_str!("integration.fish"),
-            Shell::Dash => return None,
-        };
+        let integration = shell.dialect().integration()?;
         let directory = self.directory.as_deref()?;
-        Some(text.replace(DIRECTORY, &quote(shell, directory)))
+        let quoted = shell.dialect().quote(directory.into());
+        Some(integration.text.replace(DIRECTORY, &quoted))
     }
 
     /// Writes the integration into a file of ours, from which jobs load it. Returns the file's
@@ -220,16 +215,17 @@ fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// Returns the shell that reports under this name.
+fn reporting(name: &str) -> Option<Shell> {
+    let shell = Shell::from_program(name)?;
+    shell.dialect().integration().and(Some(shell))
+}
+
 /// Returns what was reported, and by which run of a program; see [`probe::is_run`].
 fn parse(text: &str) -> Option<(Told, (u64, u64))> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let told = Told {
-        shell: match words.next()? {
-            "bash" => Shell::Bash,
-            "zsh" => Shell::Zsh,
-            "fish" => Shell::Fish,
-            _ => return None,
-        },
+        shell: reporting(words.next()?)?,
         at_prompt: match words.next()? {
             "prompt" => true,
             "run" => false,
@@ -357,7 +353,8 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let text = shells.integration(shell).expect("an integration");
             assert!(!text.contains(DIRECTORY));
-            assert!(text.contains(&quote(shell, Path::new("/tmp/it's here"))));
+            let quoted = shell.dialect().quote("/tmp/it's here".into());
+            assert!(text.contains(&quoted));
         }
         assert_eq!(shells.integration(Shell::Dash), None);
     }

@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use super::script::{Keep, Step};
-use super::script_tests::{Job, shells, task};
 use crate::model::session::Shell;
 use crate::model::task::Metadata;
+use crate::node::script::{Keep, Step};
+use crate::node::script_tests::{Job, shells, task};
 
 /// Runs a command between `before` and `after`. Returns its job, and what was printed.
 fn ran(shell: Shell, before: &str, command: &str, after: &str) -> (Job, String) {
