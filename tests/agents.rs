@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::model::session_running;
-use crate::world::{Output, Pane, Shell, World, assert_calm, eventually, finish, text};
+use crate::harness::{Output, Pane, Shell, World, assert_calm, eventually, finish, text};
+use crate::language_model::session_running;
 
 /// An agent that repeats its input in capitals. After `!` it runs a command line, and `menu` shows
 /// a dialog.

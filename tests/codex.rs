@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::model::{
+use crate::harness::{Pane, Shell, World, assert_calm, is_settled, stays, text};
+use crate::language_model::{
     Model, agent, answered, patiently, session_becomes, session_running, task_becomes, task_ends,
 };
-use crate::world::{Pane, Shell, World, assert_calm, is_settled, stays, text};
 use assigner_needs::needs;
 
 /// What an empty composer shows.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
-use crate::queue::database;
-use crate::world::{
+use crate::harness::{
     Seat, Shell, World, assert_calm, eventually, finish, in_each_shell, stays, text,
 };
+use crate::queue::database;
 use assigner_needs::has;
 
 /// How soon a change must be seen: a second or so, with room for a machine that does other things.

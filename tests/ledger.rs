@@ -6,10 +6,10 @@ use std::thread;
 use serde_json::{Map, Value, json};
 
 use crate::context::{failed, reason_says, time};
-use crate::queue::database;
-use crate::world::{
+use crate::harness::{
     Output, Shell, World, assert_calm, eventually, finish, in_each_shell, stays, text,
 };
+use crate::queue::database;
 
 /// Asserts that a text contains the number of a task.
 #[track_caller]

@@ -13,8 +13,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value, json};
 
+use crate::harness::{Output, Shell, World, text};
 use crate::queue::database;
-use crate::world::{Output, Shell, World, text};
 
 /// A row of a table or a view: its columns by name.
 type Row = Map<String, Value>;

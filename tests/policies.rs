@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::context::configure;
-use crate::saboteurs::{self, CONTRACT, Plan, Round, When};
-use crate::world::{
+use crate::harness::{
     Daemon, Output, Shell, World, assert_calm, eventually, finish, policies_target, stays, text,
 };
+use crate::wat_policies::{self, CONTRACT, Plan, Round, When};
 use assigner_needs::needs;
 
 /// The languages of projects, each with the program that is named if it is missing.
@@ -755,7 +755,7 @@ fn the_default_policy_is_inspected() {
 #[test]
 fn a_policy_is_found_by_all_its_names() {
     let world = World::new();
-    let bytes = saboteurs::healthy("tiny", "3.2.1");
+    let bytes = wat_policies::healthy("tiny", "3.2.1");
     let path = install(&world, "small", &bytes);
     fs::write(world.path("work/here.wasm"), &bytes).expect("a policy");
     for name in [
@@ -789,7 +789,7 @@ fn what_kind_of_file_a_policy_is() {
     let plan = Plan::new("tiny");
     install(&world, "component", &plan.component());
     install(&world, "core", &plan.core());
-    let large = saboteurs::padded(plan.component(), 600 * 1024);
+    let large = wat_policies::padded(plan.component(), 600 * 1024);
     install(&world, "large", &large);
     let busy = Plan {
         wants_busy: true,
@@ -831,7 +831,7 @@ fn what_kind_of_file_a_policy_is() {
 #[test]
 fn what_cannot_be_loaded_says_why_everywhere() {
     let world = World::new();
-    for saboteur in saboteurs::all() {
+    for saboteur in wat_policies::all() {
         let When::AtLoad(words) = saboteur.when else {
             continue;
         };
@@ -874,7 +874,7 @@ fn checked(world: &World, name: &str, bytes: &[u8]) -> (Option<i32>, Value) {
 fn check_finds(names: &[&str], code: &str) {
     let world = World::new();
     let mut left = names.to_vec();
-    for saboteur in saboteurs::all() {
+    for saboteur in wat_policies::all() {
         if !names.contains(&saboteur.name) {
             continue;
         }
@@ -922,7 +922,7 @@ fn a_check_finds_wrong_answers() {
 fn a_check_finds_nothing_where_there_is_nothing() {
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
-    let healthy = saboteurs::healthy("healthy", "1.0.0");
+    let healthy = wat_policies::healthy("healthy", "1.0.0");
     let (exit, said) = checked(&world, "healthy", &healthy);
     assert_eq!(exit, Some(0), "{said:#}");
     assert_eq!(said["findings"], json!([]), "{said:#}");
@@ -975,7 +975,7 @@ fn a_check_finds_manners() {
             "no-reason",
         ),
         (
-            Plan::first("chatty", &saboteurs::logging(40)),
+            Plan::first("chatty", &wat_policies::logging(40)),
             "warning",
             "chatty",
         ),
@@ -998,7 +998,7 @@ fn a_check_finds_manners() {
         );
         assert_eq!(exit, Some(i32::from(severity == "error")), "{said:#}");
     }
-    let outside = saboteurs::all()
+    let outside = wat_policies::all()
         .into_iter()
         .find(|saboteur| saboteur.name == "outside")
         .expect("a policy that looks outside");
@@ -1016,8 +1016,8 @@ fn a_check_finds_manners() {
 #[test]
 fn policies_are_listed() {
     let world = World::new();
-    let last = saboteurs::healthy("last", "9.0.0");
-    let first = saboteurs::healthy("first", "0.1.0");
+    let last = wat_policies::healthy("last", "9.0.0");
+    let first = wat_policies::healthy("first", "0.1.0");
     install(&world, "z-last", &last);
     install(&world, "broken", b"\0asm this is none");
     install(&world, "a-first", &first);
@@ -1082,7 +1082,7 @@ fn a_list_without_a_directory() {
 #[test]
 fn a_policy_is_timed_against_the_default_one() {
     let world = World::new();
-    install(&world, "tiny", &saboteurs::healthy("tiny", "1.0.0"));
+    install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     for name in ["default", "tiny"] {
         let said = slowly(&world, &["--json", "policy", "bench", name])
             .succeeded()
@@ -1478,7 +1478,7 @@ fn settings_that_are_none() {
         ("when-no-match=perhaps", "when-no-match"),
         ("when-no-match=null", "when-no-match"),
     ];
-    install(&world, "tiny", &saboteurs::healthy("tiny", "1.0.0"));
+    install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     for (setting, name) in wrong {
         let commands = [
             &["run"][..],
@@ -1529,9 +1529,9 @@ fn settings_that_are_none() {
 fn a_choice_is_remembered_until_it_is_taken_back() {
     let world = World::new();
     world.session("one", Shell::Bash);
-    let bytes = saboteurs::healthy("tiny", "1.0.0");
+    let bytes = wat_policies::healthy("tiny", "1.0.0");
     install(&world, "tiny", &bytes);
-    install(&world, "other", &saboteurs::healthy("other", "1.0.0"));
+    install(&world, "other", &wat_policies::healthy("other", "1.0.0"));
     configure(&world, "[policy]\nuse = \"other\"\n");
     let runs = |args: &[&str]| {
         let daemon = world.daemon_with(args);
@@ -1615,13 +1615,13 @@ fn fails(limits: &str, name: &str, bytes: &[u8], words: &str) {
 
 #[test]
 fn the_limit_of_memory() {
-    let hungry = Plan::first("hungry", &saboteurs::wanting(100)).component();
+    let hungry = Plan::first("hungry", &wat_policies::wanting(100)).component();
     fails("", "hungry", &hungry, "wanted more than 64 MiB of memory");
     let set = "memory = 64\n";
     fails(set, "hungry", &hungry, "wanted more than 64 MiB of memory");
     works("memory = 256\n", "hungry", &hungry);
     // A limit that is not set depends on the policy: a large one may use more.
-    let large = saboteurs::padded(hungry, 600 * 1024);
+    let large = wat_policies::padded(hungry, 600 * 1024);
     works("", "hungry", &large);
     fails(set, "hungry", &large, "wanted more than 64 MiB of memory");
 }
@@ -1629,7 +1629,7 @@ fn the_limit_of_memory() {
 /// No processor can count this far within the first limit, and hardly any needs the second.
 #[test]
 fn the_limit_of_time() {
-    let slow = Plan::first("slow", &saboteurs::counting(300_000_000)).component();
+    let slow = Plan::first("slow", &wat_policies::counting(300_000_000)).component();
     let brief = "time = \"10ms\"\n";
     fails(brief, "slow", &slow, "did not answer within 10 ms");
     works("time = \"25s\"\n", "slow", &slow);
@@ -1638,7 +1638,7 @@ fn the_limit_of_time() {
 /// Each level takes at least 16 bytes, and at most 200.
 #[test]
 fn the_limit_of_the_stack() {
-    let deep = Plan::first("deep", &saboteurs::nesting(40_000)).component();
+    let deep = Plan::first("deep", &wat_policies::nesting(40_000)).component();
     fails("", "deep", &deep, "ran out of stack");
     fails("stack = 512\n", "deep", &deep, "ran out of stack");
     works("stack = 8192\n", "deep", &deep);
@@ -1646,7 +1646,7 @@ fn the_limit_of_the_stack() {
 
 #[test]
 fn the_limit_of_an_answer() {
-    let wordy = Plan::answers("wordy", &saboteurs::wordy(16 * 1024)).component();
+    let wordy = Plan::answers("wordy", &wat_policies::wordy(16 * 1024)).component();
     let short = "answer = 1\n";
     fails(short, "wordy", &wordy, "stopped with an error");
     works("", "wordy", &wordy);
@@ -1656,7 +1656,7 @@ fn the_limit_of_an_answer() {
 fn the_limit_of_log_lines() {
     let drip = Plan {
         line: "drip",
-        ..Plan::first("drip", &saboteurs::logging(60))
+        ..Plan::first("drip", &wat_policies::logging(60))
     }
     .component();
     let log = works("log-lines = 5\n", "drip", &drip);
@@ -1679,7 +1679,7 @@ fn the_limits_of_loading() {
     let output = world.assigner(&["run", "--policy", "endless"]).refused(6);
     assert!(output.stderr.contains("endless"), "{}", output.stderr);
 
-    let big = saboteurs::padded(saboteurs::healthy("big", "1.0.0"), 2 * 1024 * 1024);
+    let big = wat_policies::padded(wat_policies::healthy("big", "1.0.0"), 2 * 1024 * 1024);
     install(&world, "big", &big);
     configure(&world, "[policy]\nfile-size = 1\n");
     for args in [
@@ -1722,9 +1722,9 @@ fn no_saboteur_stops_the_daemon() {
     let world = World::new();
     let first = world.session("first", Shell::Bash);
     world.session("second", Shell::Bash);
-    let healthy = saboteurs::healthy("healthy", "1.0.0");
+    let healthy = wat_policies::healthy("healthy", "1.0.0");
     install(&world, "healthy", &healthy);
-    let all = saboteurs::all();
+    let all = wat_policies::all();
     for saboteur in &all {
         install(&world, saboteur.name, &saboteur.bytes);
     }
@@ -1858,7 +1858,11 @@ fn no_saboteur_stops_the_daemon() {
 fn the_last_policy_that_worked_stands_in() {
     let world = World::new();
     world.session("one", Shell::Bash);
-    install(&world, "healthy", &saboteurs::healthy("healthy", "1.0.0"));
+    install(
+        &world,
+        "healthy",
+        &wat_policies::healthy("healthy", "1.0.0"),
+    );
     install(
         &world,
         "trap",
@@ -1894,7 +1898,7 @@ fn a_saboteur_from_the_start() {
 fn what_a_policy_writes_cannot_move_a_terminal() {
     let world = World::new();
     world.session("one", Shell::Bash);
-    install(&world, "escape", &saboteurs::control("escape", false));
+    install(&world, "escape", &wat_policies::control("escape", false));
     for command in ["inspect", "check"] {
         is_plain(&slowly(&world, &["policy", command, "escape"]).text());
     }
@@ -1947,7 +1951,7 @@ fn started(world: &World, name: &str) -> (Value, String) {
 fn a_compiled_policy_is_kept() {
     let world = World::new();
     world.session("one", Shell::Bash);
-    install(&world, "tiny", &saboteurs::healthy("tiny", "1.0.0"));
+    install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     let (policy, _) = started(&world, "tiny");
     assert_eq!(policy["cached"], false, "{policy:#}");
     assert!(policy["load_ms"].as_f64().is_some_and(|took| took > 0.0));
@@ -1961,7 +1965,7 @@ fn a_compiled_policy_is_kept() {
     assert_eq!(said["cached"], true, "{said:#}");
 
     // Another file is another policy, even with the same name.
-    install(&world, "tiny", &saboteurs::healthy("tiny", "2.0.0"));
+    install(&world, "tiny", &wat_policies::healthy("tiny", "2.0.0"));
     let (policy, _) = started(&world, "tiny");
     assert_eq!(policy["cached"], false, "{policy:#}");
     assert_eq!(policy["version"], "2.0.0", "{policy:#}");
@@ -1986,7 +1990,7 @@ fn a_compiled_policy_is_kept() {
 fn a_cache_that_others_can_write_is_not_used() {
     let world = World::new();
     world.session("one", Shell::Bash);
-    install(&world, "tiny", &saboteurs::healthy("tiny", "1.0.0"));
+    install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     let (_, log) = started(&world, "tiny");
     let warned = |log: &str| {
         log.lines()
@@ -2000,7 +2004,7 @@ fn a_cache_that_others_can_write_is_not_used() {
         assert_eq!(policy["cached"], false, "{mode:o}: {policy:#}");
         assert!(warned(&log), "{mode:o}: {log}");
         // Nothing is written there either, and its mode is its owner's business.
-        install(&world, "other", &saboteurs::healthy("other", "1.0.0"));
+        install(&world, "other", &wat_policies::healthy("other", "1.0.0"));
         started(&world, "other");
         assert_eq!(files(&compiled(&world)), kept, "{mode:o}");
     }

@@ -7,8 +7,8 @@ use std::thread;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{patiently, session_becomes, session_running, task_becomes, task_ends};
-use crate::world::{Daemon, Pane, Shell, World, assert_calm, is_settled, text};
+use crate::harness::{Daemon, Pane, Shell, World, assert_calm, is_settled, text};
+use crate::language_model::{patiently, session_becomes, session_running, task_becomes, task_ends};
 
 /// An agent that reads lines. It notes each line that it has read, and each that it has finished,
 /// in a log, and answers with the line itself. Words in a line change that:

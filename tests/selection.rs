@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::context::{configure, reason_says, repository};
-use crate::world::{Daemon, Pane, Shell, World, assert_calm, eventually, stays};
+use crate::harness::{Daemon, Pane, Shell, World, assert_calm, eventually, stays};
 
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
@@ -543,7 +543,7 @@ fn a_session_is_meant_with_all_its_panes() {
             "exec env 'PS1=$ ' bash --norc",
         ]);
     }
-    let text = crate::world::text(&config);
+    let text = crate::harness::text(&config);
     let _daemon = world.daemon_with(&["--config", &text]);
     world.session_is("open:0.1", "idle");
     world.assigner(&["pause", "mine"]).succeeded();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::world::{Seat, Shell, World, eventually, in_each_shell, in_shells, is_settled};
+use crate::harness::{Seat, Shell, World, eventually, in_each_shell, in_shells, is_settled};
 
 /// Asserts that a task failed with an exit code and one attempt, and says why.
 #[track_caller]

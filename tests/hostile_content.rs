@@ -1,6 +1,6 @@
 //! Content, names and output that have a meaning for a shell, for tmux or for a terminal.
 
-use crate::world::{Pane, Shell, World, in_each_shell};
+use crate::harness::{Pane, Shell, World, in_each_shell};
 
 /// What no listing may print unchanged, because a terminal would obey it.
 fn assert_tame(what: &str, bytes: &[u8]) {

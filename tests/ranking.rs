@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::world::{Shell, World, eventually};
+use crate::harness::{Shell, World, eventually};
 
 /// Returns the points of each session in a task's first attempt, and asserts that the terms add up.
 fn points(task: &Value) -> BTreeMap<String, i64> {
@@ -223,7 +223,7 @@ fn a_policy_is_loaded_from_a_path() {
     );
     let copy = world.path("my policy.wasm");
     fs::copy(built, &copy).expect("a copy");
-    let path = crate::world::text(&copy);
+    let path = crate::harness::text(&copy);
     let daemon = world.daemon_with(&["--policy", &path]);
     assert_eq!(world.run("echo by policy"), "by policy\n");
     let status = world.json(&["status"]);

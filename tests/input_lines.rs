@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::world::{Shell, World, eventually, text};
+use crate::harness::{Shell, World, eventually, text};
 
 /// The width of the panes.
 const COLUMNS: usize = 80;

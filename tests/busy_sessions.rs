@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, stays};
+use crate::harness::{Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, stays};
 
 /// Asserts that a pending task leaves a session alone, runs `release`, and waits until the task
 /// ends there.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::world::{Shell, World, eventually, text};
+use crate::harness::{Shell, World, eventually, text};
 use assigner_needs::needs;
 
 /// How long a command may take that waits two seconds for a directory, on a machine that does other

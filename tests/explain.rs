@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::context::{configure, failed, git, reason_says, repository};
-use crate::saboteurs::control;
-use crate::swaps::{Component, put};
-use crate::world::{Shell, World, eventually, finish, text};
+use crate::harness::{Shell, World, eventually, finish, text};
+use crate::policy_switching::{Component, put};
+use crate::wat_policies::control;
 
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
@@ -530,7 +530,7 @@ fn a_policy_that_waits_says_what_would_be_enough() {
     pane.line(&format!("cd '{far}'"));
     let task = comes_true(&world, waits, &change);
     assert_eq!(task["output"], format!("{far}\n"), "{task:#}");
-    crate::world::assert_calm(&daemon.log());
+    crate::harness::assert_calm(&daemon.log());
 }
 
 /// A change that is not enough is not suggested.

@@ -5,7 +5,7 @@ use std::fs;
 
 use assigner_needs::needs;
 
-use crate::world::{Seat, Shell, eventually, in_shells};
+use crate::harness::{Seat, Shell, eventually, in_shells};
 
 const POSIX: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Dash];
 

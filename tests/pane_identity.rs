@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Shell, World, eventually, stays};
+use crate::harness::{Shell, World, eventually, stays};
 
 /// Prints the pane that a command runs in.
 const WHERE: &str = "echo $TMUX_PANE";

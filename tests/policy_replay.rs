@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::context::{configure, repository, time};
+use crate::harness::{Daemon, Shell, World, assert_calm, eventually, finish, text};
+use crate::policy_switching::{Component, built_in, is_live, policy, put, put_variants, variant};
 use crate::queue::each_once;
-use crate::saboteurs;
-use crate::swaps::{Component, built_in, is_live, policy, put, put_variants, variant};
-use crate::world::{Daemon, Shell, World, assert_calm, eventually, finish, text};
+use crate::wat_policies;
 
 /// The default policy, with points only for branches and variables.
 const BY_BRANCH: [&str; 5] = [
@@ -432,7 +432,7 @@ fn each_policy_is_recorded_by_its_name() {
     put(
         &world,
         "plain",
-        &Component::from(saboteurs::healthy("plain", "3.1.4")),
+        &Component::from(wat_policies::healthy("plain", "3.1.4")),
     );
     let daemon = started(&world, &["--record"]);
     let first = torn(&world, &app, "true");
@@ -726,7 +726,7 @@ fn a_record_may_lie_elsewhere_and_be_looked_at_in_part() {
 
 /// Returns the bytes of a harmful policy.
 fn saboteur(name: &str) -> Component {
-    let all = saboteurs::all();
+    let all = wat_policies::all();
     let found = all.into_iter().find(|it| it.name == name);
     found.expect("a saboteur of that name").bytes.into()
 }

@@ -1,7 +1,7 @@
 //! Shells, and a git, that a machine may not have. Many tests run in each installed shell; the
 //! missing ones are counted and named here.
 
-use crate::world::{Shell, World, finish};
+use crate::harness::{Shell, World, finish};
 use assigner_needs::needs;
 
 /// Asserts that a session in this shell takes a task.

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::context::{configure, time};
+use crate::harness::{Shell, World, assert_calm, eventually, stays, text};
 use crate::queue::each_once;
-use crate::saboteurs::healthy;
-use crate::world::{Shell, World, assert_calm, eventually, stays, text};
+use crate::wat_policies::healthy;
 
 /// How often the policy changes under load.
 const SWAPS: usize = 1_000;

@@ -1,6 +1,6 @@
 //! A model on loopback for the agents of the tests, and what their tests share.
 //!
-//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages`]), each
+//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages_api`]), each
 //! as far as an agent needs it for whole turns, and remembers what it was asked. Words in the
 //! prompt control what it does:
 //!
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::world::{Pane, World, is_settled, policies_target};
+use crate::harness::{Pane, World, is_settled, policies_target};
 
 /// How long an agent may take for anything: Python and node start slowly beside other programs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -323,7 +323,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             chat(&asked, shared, &mut out)
         }
         ("POST", Ok(asked)) if path.contains("/messages") => {
-            crate::messages::answer(path, &asked, shared, &mut out)
+            crate::messages_api::answer(path, &asked, shared, &mut out)
         }
         ("GET", _) if path.contains("/models") => out.whole(
             200,

@@ -1,4 +1,4 @@
-//! The Messages API, as far as Claude Code needs it: the model of [`crate::model`] in Anthropic's
+//! The Messages API, as far as Claude Code needs it: the model of [`crate::language_model`] in Anthropic's
 //! format.
 
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::model::{Reply, Script, Shared, Turn, answer as answer_to};
+use crate::language_model::{Reply, Script, Shared, Turn, answer as answer_to};
 
 /// Answers a request.
 pub(crate) fn answer(

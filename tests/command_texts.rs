@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::world::{Shell, World};
+use crate::harness::{Shell, World};
 
 /// Makes times, hashes, process numbers and the test's own directory the same in every run.
 fn steady(world: &World, text: &str) -> String {

@@ -510,7 +510,8 @@ impl Shell {
     /// All the shells.
     pub(crate) const ALL: [Self; 4] = [Self::Bash, Self::Zsh, Self::Fish, Self::Dash];
 
-    /// Returns whether it is installed; `tests/tools.rs` counts and names those that are not.
+    /// Returns whether it is installed; `tests/optional_tools.rs` counts and names those that are
+    /// not.
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::Bash => true,
