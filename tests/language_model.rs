@@ -1,6 +1,6 @@
-//! A model on loopback for the agents of the tests, and what their tests share.
+//! A model on loopback for the agents of the tests.
 //!
-//! It speaks the Responses API, chat completions and the Messages API ([`crate::messages_api`]), each
+//! It speaks the Responses API, chat completions and the Messages API ([`messages_api`]), each
 //! as far as an agent needs it for whole turns, and remembers what it was asked. Words in the
 //! prompt control what it does:
 //!
@@ -16,23 +16,25 @@
 //! | `ERROR` | refuses as a bad request |
 //! | `DENY` | refuses the key |
 
+mod chat_completions;
+mod messages_api;
+mod responses_api;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{Pane, World, is_settled, policies_target};
+use crate::harness::World;
+use crate::harness::agents::{patiently, task_becomes};
+use chat_completions::chat;
+use responses_api::responses;
 
-/// How long an agent may take for anything: Python and node start slowly beside other programs.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of a prompt is in its answer, in characters.
 const ECHO: usize = 3_000;
 /// The number of seconds until a usage limit ends: longer than a test.
@@ -323,7 +325,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             chat(&asked, shared, &mut out)
         }
         ("POST", Ok(asked)) if path.contains("/messages") => {
-            crate::messages_api::answer(path, &asked, shared, &mut out)
+            messages_api::answer(path, &asked, shared, &mut out)
         }
         ("GET", _) if path.contains("/models") => out.whole(
             200,
@@ -404,245 +406,6 @@ impl Reply<'_> {
     fn send(&mut self, text: &str) -> io::Result<()> {
         self.stream.write_all(text.as_bytes())
     }
-}
-
-/// Serves the Responses API.
-fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
-    let number = shared.number();
-    let message = |text: &str| {
-        json!({
-            "type": "message", "role": "assistant", "id": format!("m{number}"),
-            "content": [{"type": "output_text", "text": text}],
-        })
-    };
-    // A request outside of the turn, such as one for a title, asks for a special format.
-    if asked["text"]["format"]["type"] == "json_schema" {
-        out.begin()?;
-        return said(out, number, &message(r#"{"title":"A task"}"#));
-    }
-    let empty = Vec::new();
-    let input = asked["input"].as_array().unwrap_or(&empty);
-    let people: Vec<&str> = input
-        .iter()
-        .filter(|item| item["type"] == "message" && item["role"] == "user")
-        .flat_map(|item| item["content"].as_array().into_iter().flatten())
-        .filter_map(|part| part["text"].as_str())
-        .collect();
-    let prompt = (*people.last().unwrap_or(&"")).to_owned();
-    let cwd = people.iter().rev().find_map(|text| {
-        let (_, rest) = text.split_once("<cwd>")?;
-        Some(rest.split_once("</cwd>")?.0.to_owned())
-    });
-    let id = |name: &str| asked["client_metadata"][name].as_str().map(str::to_owned);
-    let thread = id("thread_id").unwrap_or_default();
-    let turn = id("turn_id").unwrap_or_else(|| number.to_string());
-    let script = Script::of(&prompt);
-    let request = Turn {
-        thread: thread.clone(),
-        turn: turn.clone(),
-        cwd,
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
-    if shared.note(request, &script) {
-        let reset = Timestamp::now().as_second() + RESET;
-        let error = json!({"error": {
-            "type": "usage_limit_reached", "message": "The usage limit has been reached",
-            "plan_type": "plus", "resets_at": reset, "resets_in_seconds": RESET,
-        }});
-        return out.whole(429, &[], &error);
-    }
-    if script.error {
-        let error = json!({"error": {
-            "type": "invalid_request_error", "message": "a bad request, says the model",
-        }});
-        return out.whole(400, &[], &error);
-    }
-    out.begin()?;
-    out.event(&json!({"type": "response.created", "response": {"id": format!("r{number}")}}))?;
-    shared.wait(&script);
-    let first = input.last().is_some_and(|item| item["type"] == "message");
-    if script.ask && first {
-        let arguments = json!({
-            "cmd": "touch asked",
-            "justification": "May I touch it?",
-            "sandbox_permissions": "require_escalated",
-        });
-        let call = json!({
-            "type": "function_call", "id": format!("f{number}"), "name": "exec_command",
-            "call_id": format!("call{number}"), "arguments": arguments.to_string(),
-        });
-        return said(out, number, &call);
-    }
-    let text = answer(&prompt);
-    shared.answered(&thread, &turn, &text);
-    said(out, number, &message(&text))
-}
-
-/// Ends a stream of the Responses API with the model's output.
-fn said(out: &mut Reply<'_>, number: u64, item: &Value) -> io::Result<()> {
-    out.event(&json!({"type": "response.output_item.done", "item": item}))?;
-    out.event(&json!({"type": "response.completed", "response": {
-        "id": format!("r{number}"),
-        "usage": {
-            "input_tokens": 5, "input_tokens_details": null,
-            "output_tokens": 5, "output_tokens_details": null, "total_tokens": 10,
-        },
-    }}))
-}
-
-/// Serves chat completions, as events or at once.
-fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::Result<()> {
-    let number = shared.number();
-    let empty = Vec::new();
-    let messages = asked["messages"].as_array().unwrap_or(&empty);
-    let last = messages.iter().rfind(|message| message["role"] == "user");
-    let prompt = last
-        .and_then(|message| message["content"].as_str())
-        .unwrap_or_default()
-        .to_owned();
-    // This API has no names of turns. A retry has exactly the same conversation.
-    let mut hasher = DefaultHasher::new();
-    asked["messages"].to_string().hash(&mut hasher);
-    let turn = hasher.finish().to_string();
-    let script = Script::of(&prompt);
-    let request = Turn {
-        thread: "chat".to_owned(),
-        turn: turn.clone(),
-        cwd: None,
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
-    if shared.note(request, &script) {
-        let message = format!("Rate limit reached. Please try again in {RESET}s.");
-        let error = json!({"error": {"type": "rate_limit_exceeded", "message": message}});
-        return out.whole(429, &[("retry-after", RESET.to_string())], &error);
-    }
-    if script.error {
-        let error = json!({"error": {
-            "type": "invalid_request_error", "message": "a bad request, says the model",
-        }});
-        return out.whole(400, &[], &error);
-    }
-    let text = answer(&prompt);
-    let id = format!("c{number}");
-    if asked["stream"] != true {
-        shared.wait(&script);
-        shared.answered("chat", &turn, &text);
-        return out.whole(
-            200,
-            &[],
-            &json!({
-                "id": id, "object": "chat.completion", "created": 1, "model": "mock",
-                "choices": [{
-                    "index": 0, "finish_reason": "stop",
-                    "message": {"role": "assistant", "content": text},
-                }],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-            }),
-        );
-    }
-    out.begin()?;
-    shared.wait(&script);
-    shared.answered("chat", &turn, &text);
-    for (delta, finish) in [
-        (json!({"role": "assistant", "content": text}), Value::Null),
-        (json!({}), json!("stop")),
-    ] {
-        let chunk = json!({
-            "id": id, "object": "chat.completion.chunk", "created": 1, "model": "mock",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        });
-        out.send(&format!("data: {chunk}\n\n"))?;
-    }
-    out.send("data: [DONE]\n\n")
-}
-
-/// Returns where an agent's program is: in PATH, or where CI installs it.
-pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let tools = policies_target().with_file_name("tools").join(below_tools);
-    std::env::split_paths(&path)
-        .chain([tools])
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{program} is not installed"))
-}
-
-/// Starts a session that runs a program, and nothing after the program ends.
-pub(crate) fn session_running<'a>(
-    world: &'a World,
-    name: &str,
-    command: &[&str],
-    dir: &str,
-) -> Pane<'a> {
-    let session = [
-        "new-session",
-        "-d",
-        "-x",
-        "120",
-        "-y",
-        "40",
-        "-P",
-        "-F",
-        "#{pane_id}",
-        "-s",
-        name,
-        "-c",
-        dir,
-    ];
-    Pane::new(world, world.tmux(&[&session[..], command].concat()))
-}
-
-/// Asks repeatedly until there is an answer, for as long as an agent may take.
-#[track_caller]
-pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
-            Err(_) => thread::sleep(Duration::from_millis(50)),
-        }
-    }
-}
-
-/// Waits until a session has a status.
-#[track_caller]
-pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value {
-    patiently(|| match world.session_entry(name) {
-        Some(session) if session["status"] == status => Ok(session),
-        other => Err(format!("session {name} is not {status}: {other:?}")),
-    })
-}
-
-/// Waits until a task has a status, and returns it.
-#[track_caller]
-pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
-    patiently(|| {
-        let task = world.show(id);
-        if task["status"] == status {
-            return Ok(task);
-        }
-        // Another final state will not change any more.
-        assert!(!is_settled(&task), "not {status}: {task:#}");
-        Err(format!("task {id} is not {status}: {task:#}"))
-    })
-}
-
-/// Waits until a task has ended in any way, and returns it.
-#[track_caller]
-pub(crate) fn task_ends(world: &World, id: u64) -> Value {
-    patiently(|| {
-        let task = world.show(id);
-        if is_settled(&task) {
-            Ok(task)
-        } else {
-            Err(format!("task {id} goes on: {task:#}"))
-        }
-    })
 }
 
 /// Asserts that a task completed with the model's answer to a text, byte for byte.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::context::configure;
+use crate::harness::setup::configure;
 use crate::harness::{Daemon, Output, Shell, World, eventually, policies_target, text};
 
 /// The languages of projects, each with the program that is named if it is missing.

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::context::{failed, git, repository, terms, time};
+use crate::harness::setup::{git, repository};
+use crate::harness::tasks::{failed, terms, time};
 use crate::harness::{Shell, World, eventually};
 use crate::queue::database;
 

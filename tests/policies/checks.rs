@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{UNHURRIED, findings, install, slowly};
-use crate::context::configure;
+use crate::harness::setup::configure;
 use crate::harness::{World, assert_calm};
 use crate::wat_policies::{self, Plan, When};
 
@@ -25,7 +25,7 @@ fn checked(world: &World, name: &str, bytes: &[u8]) -> (Option<i32>, Value) {
 fn check_finds(names: &[&str], code: &str) {
     let world = World::new();
     let mut left = names.to_vec();
-    for saboteur in wat_policies::all() {
+    for saboteur in wat_policies::harmful::all() {
         if !names.contains(&saboteur.name) {
             continue;
         }
@@ -149,7 +149,7 @@ fn a_check_finds_manners() {
         );
         assert_eq!(exit, Some(i32::from(severity == "error")), "{said:#}");
     }
-    let outside = wat_policies::all()
+    let outside = wat_policies::harmful::all()
         .into_iter()
         .find(|saboteur| saboteur.name == "outside")
         .expect("a policy that looks outside");

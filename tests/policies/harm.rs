@@ -36,7 +36,7 @@ fn no_saboteur_stops_the_daemon() {
     world.session("second", Shell::Bash);
     let healthy = wat_policies::healthy("healthy", "1.0.0");
     install(&world, "healthy", &healthy);
-    let all = wat_policies::all();
+    let all = wat_policies::harmful::all();
     for saboteur in &all {
         install(&world, saboteur.name, &saboteur.bytes);
     }

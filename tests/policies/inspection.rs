@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{DEFAULT, has, install, live, sha256, slowly};
-use crate::context::configure;
+use crate::harness::setup::configure;
 use crate::harness::{Shell, World};
 use crate::wat_policies::{self, Plan, When};
 
@@ -150,7 +150,7 @@ fn what_kind_of_file_a_policy_is() {
 #[test]
 fn what_cannot_be_loaded_says_why_everywhere() {
     let world = World::new();
-    for saboteur in wat_policies::all() {
+    for saboteur in wat_policies::harmful::all() {
         let When::AtLoad(words) = saboteur.when else {
             continue;
         };

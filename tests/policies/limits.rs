@@ -1,8 +1,8 @@
 //! The limits of a policy: memory, time, stack, answers, and lines for the log.
 
 use super::{fails, install, works};
-use crate::context::configure;
 use crate::harness::World;
+use crate::harness::setup::configure;
 use crate::wat_policies::{self, Plan};
 
 #[test]

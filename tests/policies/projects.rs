@@ -10,7 +10,7 @@ use super::{
     LANGUAGES, UNHURRIED, build, decider, files, is_sound, live, manifest, patiently, project,
     sha256, slowly, source, was_built, with_tools,
 };
-use crate::context::configure;
+use crate::harness::setup::configure;
 use crate::harness::{Shell, World, assert_calm, finish, text};
 use crate::wat_policies::CONTRACT;
 use assigner_needs::needs;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{DEFAULT, install, live, sha256, stop};
-use crate::context::configure;
+use crate::harness::setup::configure;
 use crate::harness::{Shell, World, text};
 use crate::wat_policies;
 

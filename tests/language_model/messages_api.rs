@@ -1,12 +1,11 @@
-//! The Messages API, as far as Claude Code needs it: the model of [`crate::language_model`] in Anthropic's
-//! format.
+//! The Messages API, as far as Claude Code needs it.
 
 use std::borrow::Cow;
 use std::io;
 
 use serde_json::{Value, json};
 
-use crate::language_model::{Reply, Script, Shared, Turn, answer as answer_to};
+use super::{Reply, Script, Shared, Turn, answer as answer_to};
 
 /// Answers a request.
 pub(crate) fn answer(
