@@ -3,10 +3,9 @@
 
 use std::fs;
 
-use crate::model::{
-    Model, agent, answer, patiently, session_becomes, session_running, task_becomes,
-};
-use crate::world::{Pane, Shell, World, assert_calm, stays, text};
+use crate::harness::agents::{agent, patiently, session_becomes, session_running, task_becomes};
+use crate::harness::{Pane, Shell, World, assert_calm, stays, text};
+use crate::language_model::{Model, answer};
 use assigner_needs::needs;
 
 /// Gives the model a name that Aider knows; it changes nothing in a prompt, and edits no files.

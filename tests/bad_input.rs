@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::world::{Shell, World, assert_calm, finish, text};
+use crate::harness::{Shell, World, assert_calm, finish, text};
 
 /// Asserts that nothing was queued.
 fn nothing_queued(world: &World) {

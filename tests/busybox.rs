@@ -2,7 +2,7 @@
 
 use assigner_needs::needs;
 
-use crate::world::{Pane, World, eventually};
+use crate::harness::{Pane, World, eventually};
 
 #[needs(busybox)]
 #[test]

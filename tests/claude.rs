@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::model::{
-    Model, answer, answered, patiently, session_becomes, session_running, task_becomes, task_ends,
+use crate::harness::agents::{
+    patiently, session_becomes, session_running, task_becomes, task_ends,
 };
+use crate::harness::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
+use crate::language_model::{Model, answer, answered};
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
-use crate::world::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
 use assigner_needs::needs;
 
 /// Claude Code asks about the last twenty characters when it starts.

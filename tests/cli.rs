@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::world::{Shell, World, assert_calm, finish};
+use crate::harness::{Shell, World, assert_calm, finish};
 
 /// Asserts that an object has these names, whatever else it has.
 #[track_caller]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::{Shell, World, eventually, in_each_shell, is_settled};
 use crate::queue::each_once;
-use crate::world::{Shell, World, eventually, in_each_shell, is_settled};
 
 /// Asserts that a task whose session is gone ended, in one attempt, with a reason.
 fn lost_in_the_middle(world: &World, id: u64) {
@@ -241,7 +241,7 @@ fn a_tmux_server_that_dies_in_mid_job() {
     assert_eq!(world.completed(next)["output"], "next\n");
     assert_eq!(world.lines("log"), ["ran"]);
     assert_eq!(world.json(&["status"])["daemon"]["pid"], daemon.pid());
-    crate::world::assert_calm(&daemon.log());
+    crate::harness::assert_calm(&daemon.log());
 }
 
 /// A person takes the session from a job by ending its shell.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{Shell, World, assert_calm, eventually, finish};
+use crate::harness::{Shell, World, assert_calm, eventually, finish};
 
 #[test]
 fn a_second_daemon_says_who_is_there() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{World, assert_calm, text};
+use crate::harness::{World, assert_calm, text};
 
 #[test]
 fn it_ends_well_and_leaves_nothing() {
@@ -32,7 +32,7 @@ fn interrupted_it_leaves_nothing_too() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the demonstration");
-    crate::world::eventually(|| {
+    crate::harness::eventually(|| {
         if processes_of(&world).len() >= 4 {
             Ok(())
         } else {
@@ -44,11 +44,11 @@ fn interrupted_it_leaves_nothing_too() {
         .and_then(rustix::process::Pid::from_raw)
         .expect("a process id");
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a process");
-    crate::world::eventually(|| match child.try_wait().expect("a child") {
+    crate::harness::eventually(|| match child.try_wait().expect("a child") {
         Some(_) => Ok(()),
         None => Err("the demonstration goes on".to_owned()),
     });
-    crate::world::eventually(|| match processes_of(&world) {
+    crate::harness::eventually(|| match processes_of(&world) {
         left if left.is_empty() => Ok(()),
         left => Err(format!("left behind: {left:?}")),
     });

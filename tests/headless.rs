@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::world::{Shell, World, eventually, stays, text};
+use crate::harness::{Shell, World, eventually, stays, text};
 
 /// Prints JSON as an agent does, and notes each prompt that it is given.
 const AGENT: &str = r#"

@@ -1,7 +1,7 @@
 //! If a line blocks a session, the row is shown, who may have typed it, and how to free the
 //! session.
 
-use crate::world::{Shell, World, eventually, finish};
+use crate::harness::{Shell, World, eventually, finish};
 
 #[test]
 fn a_line_that_holds_a_session_up_is_quoted_by_doctor_and_explain() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::world::{Output, Shell, World, assert_calm, finish, stays, text};
+use crate::harness::{Output, Shell, World, assert_calm, finish, stays, text};
 
 const CLAUDE: [&str; 5] = [
     "SessionStart",

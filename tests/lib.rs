@@ -1,6 +1,6 @@
 //! The real binary against real tmux, on private sockets.
 //!
-//! Every test has a [`world::World`] of its own: a temporary directory with a home, a data
+//! Every test has a [`harness::World`] of its own: a temporary directory with a home, a data
 //! directory and a tmux server, all of which end with it. Tests state what users may rely on and
 //! know nothing about how the program does it.
 
@@ -8,47 +8,49 @@ mod agents;
 mod aider;
 mod architecture;
 mod bad_input;
-mod busy;
+mod batches;
+mod busy_sessions;
 mod busybox;
-mod choice;
 mod claude;
 mod cli;
 mod codex;
+mod command_ends;
+mod command_texts;
 mod context;
 mod crashes;
 mod daemon;
-mod dead;
 mod demo;
-mod ends;
+mod dependencies;
+mod explain;
+mod harness;
 mod headless;
 mod held_lines;
 mod hooks;
-mod hostile;
-mod ledger;
+mod hostile_content;
+mod hung_directories;
+mod input_lines;
+mod language_model;
 mod library;
 mod lifecycle;
-mod lines;
-mod looks;
-mod messages;
 mod migration;
-mod model;
-mod names;
 mod opencode;
+mod optional_tools;
 mod output;
+mod pane_identity;
 mod policies;
+mod policy_replay;
+mod policy_switching;
 mod pool_shells;
 mod pools;
 mod prompts;
 mod queue;
+mod ranking;
 mod readme;
-mod reasons;
-mod replays;
 mod repositories;
-mod saboteurs;
 mod sample_prompts;
 mod selection;
+mod shell_settings;
 mod shells;
-mod swaps;
-mod tools;
+mod task_changes;
 mod walkthroughs;
-mod world;
+mod wat_policies;

@@ -14,7 +14,7 @@ use assigner::model::session::SessionContext;
 use assigner::model::task::{Kind, Metadata, NewTask};
 use proptest::prelude::*;
 
-use crate::world::{Shell, World, finish};
+use crate::harness::{Shell, World, finish};
 
 /// A context as (directory, branch, variables).
 type Place<'a> = (Option<&'a str>, Option<&'a str>, &'a [(&'a str, &'a str)]);
@@ -359,7 +359,7 @@ fn the_example_queues_and_waits() {
     let mut command: Command = world.command(example);
     let output = finish(command.arg(world.data()), b"").succeeded();
     let printed = output.text();
-    let work = crate::world::text(&world.path("work"));
+    let work = crate::harness::text(&world.path("work"));
     assert!(
         printed.contains("one: 100 points\nbest: one\n"),
         "{printed}"

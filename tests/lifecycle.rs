@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Shell, World, in_each_shell};
+use crate::harness::{Shell, World, in_each_shell};
 
 #[test]
 fn a_pending_task_is_cancelled_at_once() {

@@ -12,9 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-#[path = "saboteurs.rs"]
 #[allow(dead_code)]
-mod saboteurs;
+mod wat_policies;
 
 /// The most memory that the process may take, in KiB: several compilations at once, with their
 /// largest limits.
@@ -146,7 +145,7 @@ fn damaged(seed: &[u8], cases: u32) -> u32 {
 fn damaged_policies_do_no_harm() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default/default.wasm");
     let default = fs::read(default).expect("the default policy");
-    let small = saboteurs::healthy("healthy", "1.0.0");
+    let small = wat_policies::healthy("healthy", "1.0.0");
     assert!(matches!(load(&small), Ok(true)));
     assert!(matches!(load(&default), Ok(true)));
 

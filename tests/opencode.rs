@@ -6,11 +6,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::model::{
-    Model, answer, answered, patiently, session_becomes, session_running, task_becomes,
-};
+use crate::harness::agents::{patiently, session_becomes, session_running, task_becomes};
+use crate::harness::{Pane, Shell, World, assert_calm, policies_target, text};
+use crate::language_model::{Model, answer, answered};
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
-use crate::world::{Pane, Shell, World, assert_calm, policies_target, text};
 use assigner_needs::needs;
 
 /// A world with a model, and a home for opencode.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Shell, World, in_each_shell};
+use crate::harness::{Shell, World, in_each_shell};
 
 #[test]
 fn output_is_exact_in_each_shell() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use assigner_needs::needs;
 
-use crate::world::{World, eventually};
+use crate::harness::{World, eventually};
 
 /// Runs a pool of this shell in a home with these files, and asserts that it completes a task,
 /// reported by the shell itself.

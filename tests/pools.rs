@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{World, assert_calm, eventually, finish, stays, text};
+use crate::harness::{World, assert_calm, eventually, finish, stays, text};
 
 /// An agent that reads lines. It notes its directory and its input. If a line begins with `hold`,
 /// it works until there is a file `go`.

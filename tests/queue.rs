@@ -6,7 +6,7 @@ use std::thread;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::world::{Shell, World, eventually};
+use crate::harness::{Shell, World, eventually};
 
 /// Opens the database as a user's script would.
 pub(crate) fn database(world: &World) -> Connection {
@@ -261,7 +261,7 @@ fn broken_rows_do_not_stop_the_queue() {
     }
     world.assigner(&["list"]).succeeded();
     world.assigner(&["status"]).succeeded();
-    crate::world::assert_calm(&daemon.log());
+    crate::harness::assert_calm(&daemon.log());
     assert!(!world.path("work/leaked").exists());
 }
 

@@ -76,7 +76,7 @@ impl Home {
             .env("TERM", "xterm-256color")
             .env("LANG", "C.UTF-8")
             .stdin(Stdio::null());
-        shell.env("CARGO_TARGET_DIR", crate::world::policies_target());
+        shell.env("CARGO_TARGET_DIR", crate::harness::policies_target());
         // The tools that build policies are where they always are, whatever the home is.
         let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         for (name, usual) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {

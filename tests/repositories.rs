@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::agents::Toy;
-use crate::world::{Shell, World, eventually, finish, text};
+use crate::harness::{Shell, World, eventually, finish, text};
 
 /// A repository with a directory in it, and a worktree beside it.
 fn repository(world: &World, name: &str) -> String {

@@ -1,6 +1,6 @@
 //! Prompts as people write them, and texts that a composer would take for something else.
 
-use crate::world::World;
+use crate::harness::World;
 
 /// Ordinary prompts: with one line and with many, long, with tabs, and with long answers.
 pub(crate) fn ordinary() -> Vec<String> {

@@ -3,9 +3,10 @@
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::context::{failed, git, repository, terms, time};
+use crate::harness::setup::{git, repository};
+use crate::harness::tasks::{failed, terms, time};
+use crate::harness::{Shell, World, eventually};
 use crate::queue::database;
-use crate::world::{Shell, World, eventually};
 
 /// Returns the rows of a query, each as its columns with ` | ` between them.
 #[track_caller]

@@ -363,3 +363,163 @@ fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
     assert!(run.after(59_999).is_empty());
     assert!(matches!(run.after(1), [Act::ReadAnswer { .. }]));
 }
+
+#[test]
+fn a_record_tells_the_end_and_the_response() {
+    let mut run = Run::running("codex");
+    run.wrote(None, "");
+    run.after(100);
+    assert!(!run.turn.has_ended());
+    run.wrote(Some(How::Done), "hello\nworld");
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+    let end = end(&run.next);
+    assert_eq!(end.output, Output::Text("hello\nworld".to_owned()));
+    assert_eq!(end.turn.as_ref().expect("facts").source, "transcript");
+}
+
+#[test]
+fn how_a_record_says_that_it_ended_is_how_it_ended() {
+    let failed = How::Failed {
+        message: "no".to_owned(),
+    };
+    let limited = How::Limited {
+        message: "later".to_owned(),
+        until: None,
+    };
+    for (how, expected) in [
+        (How::Interrupted, (Outcome::Failed, Event::Fail)),
+        (failed, (Outcome::Failed, Event::Fail)),
+        (limited, (Outcome::Limited, Event::Hold)),
+    ] {
+        let mut run = Run::running("codex");
+        run.wrote(Some(how.clone()), "");
+        run.after(100);
+        assert_eq!(outcome(&run.next), expected, "{how:?}");
+        let end = end(&run.next);
+        assert_eq!(end.limit.is_some(), expected.0 == Outcome::Limited);
+        if let Some(limit) = &end.limit {
+            assert!(limit.until >= wall(run.scene.ms + 30_000), "{limit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_report_tells_the_end_where_no_record_does() {
+    let mut run = Run::running(RECORDLESS);
+    let at = run.scene.ms + 50;
+    run.scene.agent.report = Some(report(State::Done, at, None, Some("hello")));
+    run.after(100);
+    let response = end(&run.next).output.clone();
+    assert_eq!(response, Output::Text("hello".to_owned()));
+    // A report without words: the screen has them.
+    let mut run = Run::running(RECORDLESS);
+    run.scene.agent.report = Some(report(State::Done, at, Some(1), None));
+    let acts = run.after(100).to_vec();
+    assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+    run.did(Done::Answer(Some(("hello".into(), "hello".into()))));
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+    // A report from before it was submitted, or about another task, shows nothing.
+    for late in [
+        report(State::Done, 1, None, Some("old")),
+        report(State::Done, at, Some(9), Some("other")),
+    ] {
+        let mut run = Run::running(RECORDLESS);
+        run.scene.agent.report = Some(late.clone());
+        run.after(100);
+        assert!(!run.turn.has_ended(), "{late:?}");
+    }
+}
+
+#[test]
+fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
+    let mut run = Run::running(RECORDLESS);
+    let settle = run.scene.agent.profile.turn.settle;
+    let settle = u64::try_from(settle.as_millis()).expect("it fits");
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    assert!(run.step(None).is_empty());
+    assert!(run.after(settle - 1).is_empty());
+    // It works again, so the idle time starts anew.
+    run.scene.is(Activity::Busy, "works", Vec::new());
+    run.after(10);
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    assert!(run.after(10).is_empty());
+    assert!(run.after(settle - 1).is_empty());
+    assert!(matches!(run.after(1), [Act::ReadAnswer { .. }]));
+    run.did(Done::Answer(Some(("hello".into(), "hello".into()))));
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+    assert_eq!(
+        end(&run.next).turn.as_ref().expect("facts").source,
+        "screen"
+    );
+}
+
+#[test]
+fn a_screen_from_before_the_turn_began_tells_no_end() {
+    let mut run = Run::running(RECORDLESS);
+    run.scene.agent.verdict.activity = Activity::Idle;
+    run.scene.scanned = 0;
+    for _ in 0..100 {
+        assert!(run.after(1_000).is_empty());
+    }
+}
+
+#[test]
+fn an_agent_that_ends_is_read_to_its_last_word() {
+    let mut run = Run::running("codex");
+    run.scene.lives = false;
+    assert!(run.after(100).is_empty());
+    run.wrote(Some(How::Done), "just in time");
+    run.after(1_900);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+    let mut run = Run::running("codex");
+    run.scene.lives = false;
+    run.after(100);
+    run.after(1_999);
+    assert!(!run.turn.has_ended());
+    run.after(1);
+    assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
+    // An agent that is not seen but still alive has not ended: an editor that it started hides it.
+    let mut run = Run::running("codex");
+    run.scene.gone = true;
+    run.after(600_000);
+    assert!(!run.turn.has_ended());
+}
+
+#[test]
+fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
+    type Stage = fn() -> Run;
+    let stages: [(&str, Stage, &str); 4] = [
+        ("ready", || Run::ready("codex"), "nothing was typed"),
+        (
+            "pasted",
+            || Run::pasted("codex"),
+            "pasted and not submitted",
+        ),
+        ("submitted", || Run::submitted("codex"), "was submitted"),
+        ("running", || Run::running("codex"), "may continue"),
+    ];
+    for (name, stage, left) in stages {
+        let mut run = stage();
+        run.scene.request = Some(Request::Cancel);
+        run.until_end();
+        assert_eq!(
+            outcome(&run.next),
+            (Outcome::Cancelled, Event::Cancel),
+            "{name}"
+        );
+        let reason = end(&run.next).reason.clone().expect("a reason");
+        assert!(reason.contains(left), "{name}: {reason}");
+        // No key is sent to the agent for it.
+        assert_eq!(run.next.acts.len(), 1, "{name}: {:?}", run.next.acts);
+        let mut run = stage();
+        run.scene.request = Some(Request::Reassign(None));
+        run.until_end();
+        assert_eq!(
+            outcome(&run.next),
+            (Outcome::Reassigned, Event::Return),
+            "{name}"
+        );
+    }
+}

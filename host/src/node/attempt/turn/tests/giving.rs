@@ -1,5 +1,6 @@
 //! Bringing a text to the agent: what is waited for, and what proves what.
 
+use super::questions::questioned;
 use super::*;
 
 /// Returns a turn whose text was pasted at this many milliseconds.

@@ -375,3 +375,63 @@ fn an_agent_that_an_earlier_daemon_saw_idle_need_not_be_seen_so_anew() {
         assert_eq!(read, ends, "{quiet}: {acts:?}");
     }
 }
+
+#[test]
+fn a_row_is_stepped_on_from_where_it_stands() {
+    let at_phase = |phase| OpenAttempt {
+        task: prompt("say hello"),
+        ..open(phase)
+    };
+    let scene = Scene::of("codex");
+    let mut run = Run::resumed(at_phase(Phase::Claimed), scene.clone());
+    run.step(None);
+    assert_eq!(outcome(&run.next), (Outcome::Withdrawn, Event::Withdraw));
+    // Pasted: the text is still there, and is submitted.
+    let found = |phase| {
+        let mut run = Run::resumed(at_phase(phase), scene.clone());
+        assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
+        run.did(Done::Place(Ok(None)));
+        run
+    };
+    let mut run = found(Phase::Delivering);
+    run.scene.screen = Some(stands());
+    let acts = run.after(500).to_vec();
+    assert!(matches!(acts.last(), Some(Act::Press { .. })), "{acts:?}");
+    // Or it is not there and was not submitted: it is never pasted again by this attempt.
+    let mut run = found(Phase::Delivering);
+    run.after(500);
+    run.after(3_500);
+    assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
+    // Submitted: nothing proves that it was not.
+    let mut run = found(Phase::Submitted);
+    run.after(500);
+    assert!(!run.turn.has_ended());
+    run.after(30_000);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+    // It is running, and ended while nobody looked.
+    let mut run = found(Phase::Running);
+    run.wrote(Some(How::Done), "hello");
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+}
+
+#[test]
+fn an_agent_that_came_later_was_not_given_anything() {
+    // A person may have submitted what the previous agent was given.
+    for (phase, expected) in [
+        (Phase::Delivering, (Outcome::Uncertain, Event::Lose)),
+        (Phase::Submitted, (Outcome::Uncertain, Event::Lose)),
+    ] {
+        let mut scene = Scene::of("codex");
+        scene.agent.started = Some(wall(5_000));
+        let attempt = OpenAttempt {
+            task: prompt("say hello"),
+            ..open(phase)
+        };
+        let mut run = Run::resumed(attempt, scene);
+        run.after(1_999);
+        assert!(!run.turn.has_ended());
+        run.after(1);
+        assert_eq!(outcome(&run.next), expected);
+    }
+}

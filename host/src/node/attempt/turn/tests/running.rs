@@ -1,5 +1,6 @@
 //! A running turn: dialogs, questions, and who answers them.
 
+use super::questions::questioned;
 use super::*;
 
 fn keys() -> Answer {

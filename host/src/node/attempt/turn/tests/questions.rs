@@ -1,0 +1,242 @@
+//! Dialogs and questions: who answers them, and what follows.
+
+use super::*;
+
+#[test]
+fn a_dialog_is_answered_by_keys_once() {
+    let mut run = Run::asking("codex");
+    let keys = Answer::Keys(vec!["Down".into(), "Enter".into()]);
+    run.scene.replies = vec![reply(3, keys, "may I?")];
+    // The screen is read for the reply, and the pane is taken.
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    assert_eq!(acts, [Act::TakePane]);
+    let acts = run.did(Done::Pane(Ok(true))).to_vec();
+    assert!(
+        matches!(&acts[..], [Act::TakeReply { .. }, Act::Press { names, .. }] if names == &["Down", "Enter"]),
+        "{acts:?}"
+    );
+    let acts = run.did(Done::Typed(Typed::Done)).to_vec();
+    assert!(acts.contains(&Act::GoOn {
+        details: "answered".to_owned()
+    }));
+    assert!(acts.contains(&Act::LeavePane));
+    // It is still listed, but is not given again.
+    for _ in 0..50 {
+        let acts = run.after(100).to_vec();
+        let typed = acts
+            .iter()
+            .any(|act| matches!(act, Act::Press { .. } | Act::TakeReply { .. }));
+        assert!(!typed, "{acts:?}");
+    }
+}
+
+#[test]
+fn a_key_that_was_refused_leaves_the_task_waiting() {
+    let mut run = Run::asking("codex");
+    let keys = Answer::Keys(vec!["Enter".into()]);
+    run.scene.replies = vec![reply(3, keys, "may I?")];
+    run.after(100);
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    let acts = run.did(Done::Typed(Typed::Refused(Refusal::Mode))).to_vec();
+    assert!(
+        matches!(&acts[..], [Act::DropReplies { .. }, Act::LeavePane]),
+        "{acts:?}"
+    );
+}
+
+#[test]
+fn an_answer_to_another_question_is_not_given() {
+    for answer in [
+        Answer::Keys(vec!["Enter".into()]),
+        Answer::Words("yes".into()),
+        Answer::Accept,
+    ] {
+        let mut run = Run::asking("codex");
+        run.scene.replies = vec![reply(3, answer.clone(), "something else")];
+        let acts = run.after(100).to_vec();
+        assert!(matches!(&acts[..], [Act::DropReplies { .. }]), "{acts:?}");
+    }
+    // Nothing is asked.
+    let mut run = Run::running("codex");
+    run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "may I?")];
+    let acts = run.after(100).to_vec();
+    assert!(matches!(&acts[..], [Act::DropReplies { .. }]), "{acts:?}");
+}
+
+#[test]
+fn a_pane_that_another_writes_into_is_left_for_the_next_look() {
+    let mut run = Run::asking("codex");
+    let keys = Answer::Keys(vec!["Enter".into()]);
+    run.scene.replies = vec![reply(3, keys, "may I?")];
+    run.after(100);
+    run.after(0);
+    let acts = run.did(Done::Pane(Ok(false))).to_vec();
+    assert_eq!(acts, [Act::LeavePane]);
+    run.after(250);
+    assert_eq!(run.after(0), [Act::TakePane]);
+}
+
+/// Returns a turn whose agent has ended in a question.
+pub(super) fn questioned(name: &str) -> Run {
+    let mut run = Run::running(name);
+    run.wrote(Some(How::Done), "I can.\n\nShall I?");
+    let acts = run.after(100).to_vec();
+    assert!(
+        matches!(&acts[..2], [Act::Ask { question, said: Some(_) }, Act::TellPerson { .. }] if question == "asks: Shall I?"),
+        "{acts:?}"
+    );
+    assert!(acts.contains(&Act::AgeRecord), "{acts:?}");
+    run.scene.record = Record {
+        found: true,
+        ..Record::default()
+    };
+    run.scene.screen = Some(shown(Says::Idle));
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run
+}
+
+#[test]
+fn a_question_is_answered_by_words_that_are_given_like_a_prompt() {
+    let mut run = questioned("codex");
+    run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "asks: Shall I?")];
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    assert!(matches!(&acts[..], [Act::TakeReply { .. }]), "{acts:?}");
+    assert_eq!(run.after(0), [Act::TakePane]);
+    run.did(Done::Pane(Ok(true)));
+    let acts = run.after(0).to_vec();
+    // The attempt enters no new phase, because it is already running.
+    assert!(acts.iter().all(|act| phase(act).is_none()), "{acts:?}");
+    assert!(matches!(acts.last(), Some(Act::Paste { text, .. }) if &**text == "yes"));
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(stands());
+    let acts = run.after(500).to_vec();
+    assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    run.scene.screen = Some(shown(Says::Busy));
+    let acts = run.after(50).to_vec();
+    assert!(
+        matches!(&acts[0], Act::GoOn { details } if details == "answered"),
+        "{acts:?}"
+    );
+    run.wrote(Some(How::Done), "Done.");
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+}
+
+#[test]
+fn a_person_may_take_a_question_for_the_response() {
+    let mut run = questioned("codex");
+    run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
+    let acts = run.after(100).to_vec();
+    assert!(matches!(&acts[0], Act::TakeReply { .. }), "{acts:?}");
+    let response = end(&run.next).output.clone();
+    assert_eq!(response, Output::Text("I can.\n\nShall I?".to_owned()));
+}
+
+#[test]
+fn a_person_who_answers_in_the_pane_is_noticed() {
+    let mut run = questioned("codex");
+    run.scene.ms += 1_000;
+    let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    run.scene.is(Activity::Busy, "works", busy);
+    let acts = run.step(None).to_vec();
+    assert_eq!(
+        acts,
+        [Act::GoOn {
+            details: "the agent continues".to_owned()
+        }]
+    );
+    // What it still did at the end of its turn is not a new turn.
+    let mut run = questioned("codex");
+    let mut old = run.scene.signal(Source::Screen, Says::Busy);
+    old.since = wall(0);
+    run.scene.ms += 1_000;
+    run.scene.is(Activity::Busy, "works", vec![old]);
+    assert!(run.step(None).is_empty());
+}
+
+#[test]
+fn no_time_runs_while_a_person_is_waited_for() {
+    let mut task = prompt("say hello");
+    task.timeout_seconds = Some(60);
+    let scene = Scene::of("codex");
+    let attempt = |asks: Option<&str>| OpenAttempt {
+        task: Task {
+            asks: asks.map(str::to_owned),
+            ..task.clone()
+        },
+        ..open(Phase::Running)
+    };
+    for (asks, ends) in [(None, true), (Some("may I?"), false)] {
+        let mut run = Run::resumed(attempt(asks), scene.clone());
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.scene.is(Activity::WaitingInput, "may I?", Vec::new());
+        if asks.is_none() {
+            run.scene.is(Activity::Busy, "works", Vec::new());
+        }
+        run.after(59_999);
+        assert!(!run.turn.has_ended());
+        run.after(1);
+        assert_eq!(run.turn.has_ended(), ends, "{asks:?}");
+        if ends {
+            assert_eq!(outcome(&run.next), (Outcome::TimedOut, Event::Fail));
+        }
+    }
+}
+
+#[test]
+fn keys_for_a_dialog_that_is_gone_are_not_pressed_and_keep_no_turn_from_ending() {
+    let mut run = Run::asking("gemini");
+    run.scene.ms += 100;
+    let idle = vec![run.scene.signal(Source::Screen, Says::Idle)];
+    run.scene.is(Activity::Idle, "waits at its prompt", idle);
+    run.scene.screen = Some(shown(Says::Idle));
+    let keys = Answer::Keys(vec!["1".to_owned()]);
+    run.scene.replies = vec![reply(1, keys, "may I?")];
+    let mut done = None;
+    for _ in 0..40 {
+        run.scene.ms += 100;
+        let acts = run.step(done.take()).to_vec();
+        assert!(!acts.iter().any(|act| matches!(act, Act::Press { .. })));
+        if matches!(acts.last(), Some(Act::ReadAnswer { .. })) {
+            let answer = "done".to_owned();
+            done = Some(Done::Answer(Some((answer.clone(), answer))));
+        }
+        if run.turn.has_ended() {
+            return;
+        }
+    }
+    panic!("it has not ended");
+}
+
+#[test]
+fn a_turn_that_shows_a_dialog_is_still_its_own() {
+    let mut run = Run::asking("codex");
+    run.wrote(Some(How::Done), "its own");
+    run.scene.record.latest = Some(Written::default());
+    run.after(100);
+    assert_eq!(end(&run.next).output, Output::Text("its own".to_owned()));
+}
+
+#[test]
+fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
+    let mut task = prompt("say hello");
+    task.asks = Some("asks: Shall I?".to_owned());
+    let open = OpenAttempt {
+        task,
+        ..open(Phase::Running)
+    };
+    let mut run = Run::resumed(open, Scene::of("gemini"));
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.scene.ms += 100;
+    let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    run.scene.is(Activity::Busy, "works", busy);
+    let acts = run.step(None).to_vec();
+    assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");
+    assert_eq!(run.turn.wants().text.as_deref(), Some(""));
+}

@@ -1,0 +1,580 @@
+//! The harness: a temporary world with a tmux server, the binary, and daemons, each of which ends
+//! when its guard is dropped, even if a test panics.
+
+pub(crate) mod agents;
+mod sessions;
+pub(crate) mod setup;
+pub(crate) mod tasks;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) use sessions::{Pane, Seat, Shell, in_each_shell, in_shells};
+
+/// How long anything may take: far more than it should, on a machine that does other things too.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A directory with a home, a data directory and a tmux server of its own.
+pub(crate) struct World {
+    root: TempDir,
+    data: PathBuf,
+}
+
+impl World {
+    /// Makes the directories; the tmux server starts with the first session.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("e2e-")
+            .tempdir()
+            .expect("a temporary directory");
+        for name in ["home", "work", "tmp"] {
+            fs::create_dir(root.path().join(name)).expect("a directory");
+        }
+        let data = root.path().join("data");
+        Self { root, data }
+    }
+
+    /// Like [`Self::new`], with another data directory, given by its name below the world's.
+    pub(crate) fn with_data_dir(name: &str) -> Self {
+        let mut world = Self::new();
+        world.data = world.root.path().join(name);
+        world
+    }
+
+    /// Returns a path below the world's directory.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root
+            .path()
+            .canonicalize()
+            .expect("the world's directory")
+            .join(relative)
+    }
+
+    /// Makes a new directory below the world's, and returns its path as text.
+    pub(crate) fn mkdir(&self, relative: &str) -> String {
+        let path = self.path(relative);
+        fs::create_dir_all(&path).expect("a directory");
+        text(&path)
+    }
+
+    /// Returns the data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Returns the tmux server's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("s")
+    }
+
+    /// Returns a command with this world's environment and nothing of the caller's.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("tmp"))
+            .env("TMUX_TMPDIR", self.path("tmp"))
+            .env("XDG_CONFIG_HOME", self.path("home/.config"))
+            .env("XDG_DATA_HOME", self.path("home/.local/share"))
+            .env("XDG_STATE_HOME", self.path("home/.local/state"))
+            .env("XDG_CACHE_HOME", self.path("home/.cache"))
+            .env("XDG_RUNTIME_DIR", self.path("tmp"))
+            .env("LANG", "C.UTF-8")
+            .env("TERM", "xterm-256color")
+            .current_dir(self.path("work"));
+        command
+    }
+
+    /// Returns the binary, configured with this world's data and tmux server.
+    pub(crate) fn binary(&self) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_assigner"));
+        command
+            .env("ASSIGNER_DATA_DIR", &self.data)
+            .env("ASSIGNER_TMUX_SOCKET", self.socket());
+        command
+    }
+
+    /// Runs the binary.
+    pub(crate) fn assigner(&self, args: &[&str]) -> Output {
+        finish(self.binary().args(args), b"")
+    }
+
+    /// Runs the binary with something on its standard input.
+    pub(crate) fn assigner_with_input(&self, args: &[&str], input: &[u8]) -> Output {
+        finish(self.binary().args(args), input)
+    }
+
+    /// Runs the binary with `--json`, which must succeed.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.assigner(&[&["--json"], args].concat())
+            .succeeded()
+            .json()
+    }
+
+    /// Queues a task and returns its number.
+    pub(crate) fn send(&self, args: &[&str]) -> u64 {
+        let answer = self.json(&[&["send"], args].concat());
+        assert_eq!(answer["status"], "pending", "{answer}");
+        answer["id"].as_u64().expect("a task's number")
+    }
+
+    /// Queues a command line and returns its number.
+    pub(crate) fn shell(&self, command: &str) -> u64 {
+        self.send(&["--shell", "--", command])
+    }
+
+    /// Queues a command line with options, and returns its number.
+    pub(crate) fn shell_with(&self, options: &[&str], command: &str) -> u64 {
+        self.send(&[&["--shell"], options, &["--", command]].concat())
+    }
+
+    /// `show ID --json`.
+    pub(crate) fn show(&self, id: u64) -> Value {
+        self.json(&["show", &id.to_string()])
+    }
+
+    /// Returns every byte that a task printed.
+    pub(crate) fn output(&self, id: u64) -> Vec<u8> {
+        self.assigner(&["output", &id.to_string()])
+            .succeeded()
+            .stdout
+    }
+
+    /// Waits until a task has a status, and returns it.
+    pub(crate) fn until(&self, id: u64, status: &str) -> Value {
+        eventually(|| {
+            let task = self.show(id);
+            if task["status"] == status {
+                return Ok(task);
+            }
+            // Another final state will not change any more.
+            assert!(!is_settled(&task), "not {status}: {task:#}");
+            Err(format!("task {id} is not {status}: {task:#}"))
+        })
+    }
+
+    /// Waits until a task has ended in any way, and returns it.
+    pub(crate) fn settled(&self, id: u64) -> Value {
+        eventually(|| {
+            let task = self.show(id);
+            if is_settled(&task) {
+                Ok(task)
+            } else {
+                Err(format!("task {id} goes on: {task:#}"))
+            }
+        })
+    }
+
+    /// Waits until a task completed, and returns it.
+    pub(crate) fn completed(&self, id: u64) -> Value {
+        self.until(id, "completed")
+    }
+
+    /// Runs a command line, which must succeed, and returns what it printed.
+    pub(crate) fn run(&self, command: &str) -> String {
+        let id = self.shell(command);
+        self.completed(id);
+        String::from_utf8(self.output(id)).expect("text")
+    }
+
+    /// Returns the history of a task as `action: cause` lines.
+    pub(crate) fn history(&self, id: u64) -> Vec<String> {
+        let rows = self.json(&["history", &id.to_string()]);
+        rows.as_array()
+            .expect("an array")
+            .iter()
+            .map(|row| format!("{}: {}", row["action"], row["details"]))
+            .collect()
+    }
+
+    /// Returns what `explain` says about a task, once it says something.
+    pub(crate) fn reason(&self, id: u64) -> String {
+        eventually(|| {
+            let said = self.json(&["explain", &id.to_string()]);
+            match said["reason"].as_str() {
+                Some(reason) if !reason.is_empty() => Ok(reason.to_owned()),
+                _ => Err(format!("no reason: {said}")),
+            }
+        })
+    }
+
+    /// Returns the entry of a session in `sessions --json`.
+    pub(crate) fn session_entry(&self, name: &str) -> Option<Value> {
+        self.json(&["sessions"])
+            .as_array()
+            .expect("an array")
+            .iter()
+            .find(|session| session["name"] == name)
+            .cloned()
+    }
+
+    /// Waits until a session has a status.
+    pub(crate) fn session_is(&self, name: &str, status: &str) -> Value {
+        eventually(|| match self.session_entry(name) {
+            Some(session) if session["status"] == status => Ok(session),
+            other => Err(format!("session {name} is not {status}: {other:?}")),
+        })
+    }
+
+    /// Starts the daemon, and waits until it says that it runs.
+    pub(crate) fn daemon(&self) -> Daemon {
+        self.daemon_with(&[])
+    }
+
+    /// Like [`Self::daemon`], with more arguments.
+    pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
+        let daemon = self.spawn_daemon(args);
+        eventually(|| {
+            let status = self.json(&["status"]);
+            if status["daemon"]["running"] == true && status["daemon"]["pid"] == daemon.pid() {
+                Ok(())
+            } else {
+                Err(format!("the daemon does not run: {status}"))
+            }
+        });
+        daemon
+    }
+
+    /// Starts the daemon without waiting.
+    pub(crate) fn spawn_daemon(&self, args: &[&str]) -> Daemon {
+        let log = tempfile::Builder::new()
+            .prefix("log-")
+            .tempfile_in(self.root.path())
+            .expect("a log")
+            .keep()
+            .expect("a log that stays")
+            .1;
+        let file = File::create(&log).expect("a log");
+        let child = self
+            .binary()
+            .arg("run")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .spawn()
+            .expect("the daemon");
+        Daemon { child, log }
+    }
+
+    /// Returns a tmux command for this world's server.
+    pub(crate) fn tmux_command(&self) -> Command {
+        let mut command = self.command("tmux");
+        command
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(self.socket());
+        command
+    }
+
+    /// Runs a tmux command, which must succeed, and returns what it printed without the last
+    /// newline.
+    pub(crate) fn tmux(&self, args: &[&str]) -> String {
+        let output = finish(self.tmux_command().args(args), b"").succeeded();
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.strip_suffix('\n').unwrap_or(&text).to_owned()
+    }
+
+    /// Starts a session in `work`, waits for its prompt, and returns its pane.
+    pub(crate) fn session(&self, name: &str, shell: Shell) -> Pane<'_> {
+        self.session_in(name, shell, &text(&self.path("work")))
+    }
+
+    /// Starts a session in a directory, waits for its prompt, and returns its pane.
+    pub(crate) fn session_in(&self, name: &str, shell: Shell, dir: &str) -> Pane<'_> {
+        let id = self.tmux(&[
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "30",
+            "-P",
+            "-F",
+            "#{pane_id}",
+            "-s",
+            name,
+            "-c",
+            dir,
+            shell.command_line(),
+        ]);
+        let pane = Pane::new(self, id);
+        pane.prompt();
+        pane
+    }
+
+    /// Returns the lines of a file in `work`; empty if there is no such file.
+    pub(crate) fn lines(&self, file: &str) -> Vec<String> {
+        fs::read_to_string(self.path("work").join(file))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Makes an empty file in `work`.
+    pub(crate) fn touch(&self, file: &str) {
+        File::create(self.path("work").join(file)).expect("a file");
+    }
+
+    /// Waits until there is a file in `work`.
+    pub(crate) fn file_appears(&self, file: &str) {
+        let path = self.path("work").join(file);
+        eventually(|| {
+            if path.exists() {
+                Ok(())
+            } else {
+                Err(format!("no file {file}"))
+            }
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let pid = self
+            .tmux_command()
+            .args(["display-message", "-p", "#{pid}"])
+            .output()
+            .ok()
+            .and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok());
+        let _ = self.tmux_command().arg("kill-server").output();
+        if let Some(pid) = pid {
+            let end = Instant::now() + Duration::from_secs(5);
+            while signal(pid, None) && Instant::now() < end {
+                thread::sleep(Duration::from_millis(5));
+            }
+            signal(pid, Some(Signal::KILL));
+        }
+    }
+}
+
+/// A daemon that ends when it is dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns what it has written so far, to standard output and error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until its log contains a text.
+    pub(crate) fn logs(&self, text: &str) {
+        eventually(|| {
+            let log = self.log();
+            if log.contains(text) {
+                Ok(())
+            } else {
+                Err(format!("the log does not say {text:?}:\n{log}"))
+            }
+        });
+    }
+
+    /// Sends it SIGTERM.
+    pub(crate) fn terminate(&self) {
+        assert!(signal(self.pid(), Some(Signal::TERM)));
+    }
+
+    /// Sends it SIGINT.
+    pub(crate) fn interrupt(&self) {
+        assert!(signal(self.pid(), Some(Signal::INT)));
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a daemon that runs");
+        self.child.wait().expect("its end");
+    }
+
+    /// Waits for its end, and returns its exit code.
+    pub(crate) fn ends(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        eventually(|| match child.try_wait().expect("a child") {
+            Some(status) => Ok(status.code()),
+            None => Err("the daemon goes on".to_owned()),
+        })
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the daemon's log\n{}---", self.log());
+        }
+    }
+}
+
+/// The result of a program.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Its exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Every byte of its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// Returns its standard output as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("text")
+    }
+
+    /// Returns its standard output as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("not JSON: {error}: {self:?}"))
+    }
+
+    /// Asserts that it exited with 0.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stderr, self.lossy());
+        self
+    }
+
+    /// Asserts that it exited with a code, said why in one line, and did not panic.
+    #[track_caller]
+    pub(crate) fn refused(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.stderr, self.lossy());
+        assert_calm(&self.stderr);
+        let lines = self.stderr.lines().filter(|line| !line.trim().is_empty());
+        assert_eq!(lines.count(), 1, "not one line: {}", self.stderr);
+        self
+    }
+
+    fn lossy(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Asserts that a log or a message contains no panic and no backtrace.
+#[track_caller]
+pub(crate) fn assert_calm(text: &str) {
+    for word in ["panicked", "backtrace", "RUST_BACKTRACE", "unwrap()"] {
+        assert!(!text.contains(word), "{text}");
+    }
+}
+
+/// Runs a program to its end, with a deadline.
+pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a program that starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    // A program that does not read its input may close the pipe.
+    let writer = thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+    });
+    let stdout = drain(child.stdout.take().expect("a pipe"));
+    let stderr = drain(child.stderr.take().expect("a pipe"));
+    let end = Instant::now() + DEADLINE * 2;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} does not end");
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    writer.join().expect("a writer");
+    let stderr = stderr.join().expect("a reader");
+    assert!(!status.core_dumped(), "{command:?}");
+    Output {
+        code: status.code(),
+        stdout: stdout.join().expect("a reader"),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe");
+        bytes
+    })
+}
+
+/// Asks repeatedly until there is an answer, and panics with the last refusal at the deadline.
+#[track_caller]
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Asks for a while and asserts that the answer stays the same.
+#[track_caller]
+pub(crate) fn stays<T: PartialEq + std::fmt::Debug>(mut ask: impl FnMut() -> T) {
+    let end = Instant::now() + Duration::from_millis(800);
+    let first = ask();
+    while Instant::now() < end {
+        assert_eq!(ask(), first);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Returns where tests build policies in Rust: a single place, so that the standard library is
+/// built once.
+pub(crate) fn policies_target() -> PathBuf {
+    let profile = Path::new(env!("CARGO_BIN_EXE_assigner")).parent();
+    let target = profile.and_then(Path::parent);
+    target.expect("a target directory").join("policies")
+}
+
+/// Returns a path as text.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("a path that is text").to_owned()
+}
+
+/// Returns whether a task, as `show --json` prints it, has ended.
+pub(crate) fn is_settled(task: &Value) -> bool {
+    ["completed", "failed", "cancelled", "uncertain"]
+        .iter()
+        .any(|status| task["status"] == *status)
+}
+
+/// Sends a signal, or only checks if there is none to send, and returns whether the process exists.
+fn signal(pid: u32, signal: Option<Signal>) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    match signal {
+        Some(signal) => kill_process(pid, signal).is_ok(),
+        None => test_kill_process(pid).is_ok(),
+    }
+}

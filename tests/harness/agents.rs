@@ -1,0 +1,97 @@
+//! Agents in sessions: where their programs are, and waiting for as long as a turn may take.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Pane, World, is_settled, policies_target};
+
+/// How long an agent may take for anything: Python and node start slowly beside other programs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Returns where an agent's program is: in PATH, or where CI installs it.
+pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = policies_target().with_file_name("tools").join(below_tools);
+    std::env::split_paths(&path)
+        .chain([tools])
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{program} is not installed"))
+}
+
+/// Starts a session that runs a program, and nothing after the program ends.
+pub(crate) fn session_running<'a>(
+    world: &'a World,
+    name: &str,
+    command: &[&str],
+    dir: &str,
+) -> Pane<'a> {
+    let session = [
+        "new-session",
+        "-d",
+        "-x",
+        "120",
+        "-y",
+        "40",
+        "-P",
+        "-F",
+        "#{pane_id}",
+        "-s",
+        name,
+        "-c",
+        dir,
+    ];
+    Pane::new(world, world.tmux(&[&session[..], command].concat()))
+}
+
+/// Asks repeatedly until there is an answer, for as long as an agent may take.
+#[track_caller]
+pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Waits until a session has a status.
+#[track_caller]
+pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value {
+    patiently(|| match world.session_entry(name) {
+        Some(session) if session["status"] == status => Ok(session),
+        other => Err(format!("session {name} is not {status}: {other:?}")),
+    })
+}
+
+/// Waits until a task has a status, and returns it.
+#[track_caller]
+pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
+    patiently(|| {
+        let task = world.show(id);
+        if task["status"] == status {
+            return Ok(task);
+        }
+        // Another final state will not change any more.
+        assert!(!is_settled(&task), "not {status}: {task:#}");
+        Err(format!("task {id} is not {status}: {task:#}"))
+    })
+}
+
+/// Waits until a task has ended in any way, and returns it.
+#[track_caller]
+pub(crate) fn task_ends(world: &World, id: u64) -> Value {
+    patiently(|| {
+        let task = world.show(id);
+        if is_settled(&task) {
+            Ok(task)
+        } else {
+            Err(format!("task {id} goes on: {task:#}"))
+        }
+    })
+}
