@@ -1,5 +1,6 @@
-//! The import directions that `host/ARCHITECTURE.md` states.
+//! The import directions that `host/ARCHITECTURE.md` states, and that each type has a name of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,8 +63,14 @@ const KEPT_INSIDE: &[(&str, &str)] = &[("wasmtime", "policy"), ("rusqlite", "sto
 
 fn sources(module: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = below(vec![root.join(module), root.join(format!("{module}.rs"))]);
+    assert!(!files.is_empty(), "there is no module {module}");
+    files
+}
+
+/// Returns the files at these places and below them, with their texts.
+fn below(mut places: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    let mut places = vec![root.join(module), root.join(format!("{module}.rs"))];
     while let Some(place) = places.pop() {
         if place.is_dir() {
             let entries = fs::read_dir(&place).expect("a readable directory");
@@ -73,7 +80,6 @@ fn sources(module: &str) -> Vec<(PathBuf, String)> {
             files.push((place, text));
         }
     }
-    assert!(!files.is_empty(), "there is no module {module}");
     files
 }
 
@@ -157,4 +163,58 @@ fn big_libraries_stay_inside_one_module() {
             }
         }
     }
+}
+
+/// Every subcommand has its `Args`.
+const MANY: &str = "Args";
+
+/// Returns the name of the type or trait that this line begins to define, if it does.
+fn defined(line: &str) -> Option<&str> {
+    let mut words = line
+        .split("//")
+        .next()?
+        .split(|character: char| !character.is_alphanumeric() && !"_()".contains(character))
+        .filter(|word| !word.is_empty())
+        .skip_while(|word| word.starts_with("pub"));
+    let keyword = words.next()?;
+    let is_definition = ["struct", "enum", "union", "trait", "type"].contains(&keyword);
+    let name = words.next().filter(|_| is_definition)?;
+    let name = name.split('(').next()?;
+    name.starts_with(char::is_uppercase).then_some(name)
+}
+
+/// Returns whether the block around the last of these lines is that of an `impl` or a trait.
+fn is_associated(lines: &[&str]) -> bool {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let Some((last, before)) = lines.split_last() else {
+        return false;
+    };
+    let opener = before.iter().rev().find(|line| {
+        indent(line) < indent(last)
+            && line.trim_start().starts_with(char::is_alphabetic)
+            && line.trim() != "where"
+    });
+    opener.is_some_and(|line| line.trim_start().starts_with("impl") || line.contains("trait "))
+}
+
+#[test]
+fn each_type_has_a_name_of_its_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = BTreeMap::<String, Vec<String>>::new();
+    for (path, text) in below(vec![root.clone()]) {
+        let file = path.strip_prefix(&root).expect("a path below the root");
+        let lines = text.lines().collect::<Vec<_>>();
+        for (index, line) in lines.iter().enumerate() {
+            let Some(name) = defined(line).filter(|name| *name != MANY) else {
+                continue;
+            };
+            if !is_associated(&lines[..=index]) {
+                let place = format!("{}:{}", file.display(), index + 1);
+                names.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    assert!(names.contains_key("Task"), "the definitions are found");
+    names.retain(|_, places| places.len() > 1);
+    assert!(names.is_empty(), "names of several types: {names:#?}");
 }

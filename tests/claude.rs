@@ -354,6 +354,11 @@ fn headless_prompts_are_answered_whole() {
     ]);
     let sent: Vec<u64> = prompts.iter().map(|prompt| ask(&[], prompt)).collect();
     for (id, prompt) in sent.iter().zip(&prompts) {
+        // What would be a command is asked with a word before it.
+        let prompt = &match prompt.trim_start().starts_with('/') {
+            true => format!("Request: {prompt}"),
+            false => prompt.clone(),
+        };
         answered(world, *id, prompt);
         let task = world.show(*id);
         assert_eq!(

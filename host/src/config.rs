@@ -86,14 +86,14 @@ pub struct File {
     pub notify: NotifySection,
     /// Sessions that are started when tasks wait for them.
     #[serde(rename = "pool")]
-    pub pools: Pools,
+    pub pools: PoolTables,
 }
 
 /// The tables `[[pool]]`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Pools(Vec<Pool>);
+pub struct PoolTables(Vec<Pool>);
 
-impl<'de> Deserialize<'de> for Pools {
+impl<'de> Deserialize<'de> for PoolTables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let sections = Vec::<PoolSection>::deserialize(deserializer)?;
         let pools = sections.into_iter().map(PoolSection::checked);
@@ -280,16 +280,16 @@ pub struct AgentsSection {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SessionsSection {
     /// Patterns of names; such sessions take no tasks.
-    pub exclude: Patterns,
+    pub exclude: NamePatterns,
     /// Patterns of names; such sessions take only tasks that name them.
-    pub protect: Patterns,
+    pub protect: NamePatterns,
 }
 
 /// Shell patterns for names: `*`, `?`, `[a-z]`, `{one,other}`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Patterns(Vec<Glob>);
+pub struct NamePatterns(Vec<Glob>);
 
-impl Patterns {
+impl NamePatterns {
     /// Returns a set that matches every name that one of the patterns matches.
     pub fn set(&self) -> GlobSet {
         let mut set = GlobSetBuilder::new();
@@ -301,7 +301,7 @@ impl Patterns {
     }
 }
 
-impl<'de> Deserialize<'de> for Patterns {
+impl<'de> Deserialize<'de> for NamePatterns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         let patterns = texts.iter().map(|text| Glob::new(text));

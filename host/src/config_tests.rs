@@ -15,7 +15,7 @@ fn parsed(text: &str) -> File {
 }
 
 /// A setting: its table, its key, a value, and the effective value without and with it in the file.
-type Row = (
+type SettingRow = (
     &'static str,
     &'static str,
     &'static str,
@@ -24,7 +24,7 @@ type Row = (
     &'static str,
 );
 
-fn settings() -> Vec<Row> {
+fn settings() -> Vec<SettingRow> {
     macro_rules! row {
         ($table:literal, $key:literal, $value:literal, $file:ident => $read:expr, $default:literal, $set:literal) => {
             (

@@ -37,7 +37,7 @@ pub enum CatalogError {
 
 /// A profile and where it comes from.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// The profile.
     pub profile: Arc<Profile>,
     /// Its text.
@@ -49,7 +49,7 @@ pub struct Entry {
 /// The profiles, a person's own before the built-in ones.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
-    entries: Vec<Entry>,
+    entries: Vec<CatalogEntry>,
 }
 
 impl Catalog {
@@ -84,7 +84,7 @@ impl Catalog {
                 Err(problem) => problems.push(problem),
             }
         }
-        let name = |entry: &Entry| entry.profile.name.clone();
+        let name = |entry: &CatalogEntry| entry.profile.name.clone();
         let names: Vec<String> = own.iter().map(name).collect();
         catalog
             .entries
@@ -98,7 +98,7 @@ impl Catalog {
         let files = BUILT_IN.files().filter_map(|file| file.contents_utf8());
         // A test reads all of them.
         let entries = files.filter_map(|text| {
-            Some(Entry {
+            Some(CatalogEntry {
                 profile: Arc::new(Profile::read(text).ok()?),
                 text: text.to_owned(),
                 path: None,
@@ -110,12 +110,12 @@ impl Catalog {
     }
 
     /// Returns the profiles in the order in which they are tried.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[CatalogEntry] {
         &self.entries
     }
 
     /// Returns the profile with that name.
-    pub fn get(&self, name: &str) -> Option<&Entry> {
+    pub fn get(&self, name: &str) -> Option<&CatalogEntry> {
         let mut entries = self.entries.iter();
         entries.find(|entry| entry.profile.name == name)
     }
@@ -137,7 +137,7 @@ impl Catalog {
 ///
 /// # Errors
 /// It cannot be read or is invalid.
-pub fn read(path: &Path) -> Result<Entry, CatalogError> {
+pub fn read(path: &Path) -> Result<CatalogEntry, CatalogError> {
     let unreadable = |source| CatalogError::Read {
         path: path.to_owned(),
         source,
@@ -156,7 +156,7 @@ pub fn read(path: &Path) -> Result<Entry, CatalogError> {
         path: path.to_owned(),
         source,
     })?;
-    Ok(Entry {
+    Ok(CatalogEntry {
         profile: Arc::new(profile),
         text,
         path: Some(path.to_owned()),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::catalog::Catalog;
-use super::fuse::{self, Signal, Source};
+use super::fuse::{self, Signal, SignalSource};
 use super::profile::Profile;
 use super::screen::Screen;
 use crate::model::session::Activity;
@@ -74,7 +74,7 @@ impl Shot {
             fuse::title(profile, &self.truth.title),
             fuse::screen(profile, &self.screen),
         );
-        let signals = [(Source::Title, title), (Source::Screen, shown)];
+        let signals = [(SignalSource::Title, title), (SignalSource::Screen, shown)];
         let signals = signals.map(|(source, (says, detail))| Signal {
             source,
             says,

@@ -2,11 +2,11 @@
 //! [`fuse`] combines these signals, and those of tmux and the system, into one verdict.
 
 use super::profile::Profile;
-use super::report::{Report, State};
+use super::report::{Report, ReportedState};
 use super::screen::Screen;
-use super::transcript::{How, Turn};
+use super::transcript::{How, TranscriptTurn};
 use crate::model::session::AT_PROMPT;
-pub use crate::model::verdict::{Says, Signal, Source, Verdict, fuse};
+pub use crate::model::verdict::{Says, Signal, SignalSource, Verdict, fuse};
 
 /// The question of a dialog is at most this many lines above its choices.
 const TALLEST_DIALOG: usize = 12;
@@ -127,9 +127,9 @@ fn joined<'s>(lines: impl Iterator<Item = &'s &'s str>) -> String {
 /// Returns what a report says.
 pub fn report(report: &Report) -> Signal {
     let says = match report.state {
-        State::Idle | State::Done => Says::Idle,
-        State::Busy => Says::Busy,
-        State::Blocked => Says::Waiting,
+        ReportedState::Idle | ReportedState::Done => Says::Idle,
+        ReportedState::Busy => Says::Busy,
+        ReportedState::Blocked => Says::Waiting,
     };
     let message = report.message.as_deref().unwrap_or_default();
     let first = message.lines().next().unwrap_or_default();
@@ -140,7 +140,7 @@ pub fn report(report: &Report) -> Signal {
         format!("reported `{}`: {shown}", report.state.name())
     };
     Signal {
-        source: Source::Report,
+        source: SignalSource::Report,
         says,
         since: report.at,
         detail: detail.into(),
@@ -148,7 +148,7 @@ pub fn report(report: &Report) -> Signal {
 }
 
 /// Returns what the latest turn of a transcript says. `None` if the transcript has no times.
-pub fn transcript(turn: &Turn) -> Option<Signal> {
+pub fn transcript(turn: &TranscriptTurn) -> Option<Signal> {
     let (says, since, detail) = match (&turn.how, &turn.asked) {
         (Some(how), _) => {
             let how = match how {
@@ -167,7 +167,7 @@ pub fn transcript(turn: &Turn) -> Option<Signal> {
         ),
     };
     Some(Signal {
-        source: Source::Transcript,
+        source: SignalSource::Transcript,
         says,
         since,
         detail: detail.into(),

@@ -81,7 +81,7 @@ pub fn prepare(profile: &Profile, prompt: &str, note: Option<&str>) -> Result<St
 
 /// Returns the prompt as a headless agent reads it. Nothing has to be removed, because it comes from a
 /// file; guards are added so that the agent does not take it for one of its own commands.
-pub fn headless(spec: &headless::Spec, prompt: &str) -> String {
+pub fn headless(spec: &headless::HeadlessSpec, prompt: &str) -> String {
     let mut text = prompt.to_owned();
     for guard in &spec.guard {
         // It compiled when its profile was read.

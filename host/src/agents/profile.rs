@@ -48,7 +48,7 @@ pub struct Profile {
     pub composer: Option<Composer>,
     /// How a prompt is given.
     #[serde(default)]
-    pub paste: Paste,
+    pub paste: PasteRules,
     /// How to recognise the end of a turn.
     #[serde(default)]
     pub turn: TurnEnd,
@@ -57,10 +57,10 @@ pub struct Profile {
     pub context: ContextNote,
     /// Where the agent keeps its own record.
     #[serde(default)]
-    pub transcript: Option<transcript::Spec>,
+    pub transcript: Option<transcript::TranscriptSpec>,
     /// How it is asked without a terminal. `None` if it cannot be.
     #[serde(default)]
-    pub headless: Option<headless::Spec>,
+    pub headless: Option<headless::HeadlessSpec>,
 }
 
 /// How to recognise the program, best evidence first.
@@ -140,7 +140,7 @@ pub struct Composer {
 /// How a prompt is given.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Paste {
+pub struct PasteRules {
     /// What the program can read.
     pub mode: PasteMode,
     /// The minimum time between the paste and the key.
@@ -154,10 +154,10 @@ pub struct Paste {
     /// The longest text, in bytes.
     pub longest: usize,
     /// What is added to a text that the agent would take for one of its own commands.
-    pub guard: Vec<Guard>,
+    pub guard: Vec<GuardRules>,
 }
 
-impl Default for Paste {
+impl Default for PasteRules {
     fn default() -> Self {
         Self {
             mode: PasteMode::default(),
@@ -184,7 +184,7 @@ pub enum PasteMode {
 /// What keeps a text from being taken for one of the agent's own commands.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Guard {
+pub struct GuardRules {
     /// What would be a command. Every match in a text counts. If the pattern has groups, the first
     /// group is what the prefix and the suffix surround.
     pub pattern: Pattern,

@@ -23,7 +23,7 @@ const MOST: usize = 1_000;
 #[serde(rename_all = "lowercase")]
 #[derive(strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-pub enum State {
+pub enum ReportedState {
     /// It waits for work.
     Idle,
     /// It is working.
@@ -34,7 +34,7 @@ pub enum State {
     Done,
 }
 
-impl State {
+impl ReportedState {
     /// Returns its written form.
     pub fn name(self) -> &'static str {
         self.into()
@@ -49,7 +49,7 @@ pub struct Report {
     /// The pane.
     pub pane: PaneId,
     /// The state.
-    pub state: State,
+    pub state: ReportedState,
     /// The task that it is about, if it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<i64>,
@@ -223,7 +223,7 @@ pub fn shortened(mut message: String) -> String {
 mod tests {
     use super::*;
 
-    fn report(pane: &str, state: State, second: i64) -> Report {
+    fn report(pane: &str, state: ReportedState, second: i64) -> Report {
         Report {
             server_pid: 7,
             pane: PaneId::parse(pane).expect("an id"),
@@ -239,10 +239,10 @@ mod tests {
     #[test]
     fn names_of_states_stay() {
         for (state, name) in [
-            (State::Idle, "idle"),
-            (State::Busy, "busy"),
-            (State::Blocked, "blocked"),
-            (State::Done, "done"),
+            (ReportedState::Idle, "idle"),
+            (ReportedState::Busy, "busy"),
+            (ReportedState::Blocked, "blocked"),
+            (ReportedState::Done, "done"),
         ] {
             assert_eq!(state.name(), name);
         }
@@ -253,7 +253,10 @@ mod tests {
         let data = tempfile::tempdir().expect("a directory");
         let reports = Reports::of(data.path());
         assert_eq!(reports.news(""), []);
-        let (first, second) = (report("%1", State::Busy, 9), report("%1", State::Idle, 10));
+        let (first, second) = (
+            report("%1", ReportedState::Busy, 9),
+            report("%1", ReportedState::Idle, 10),
+        );
         reports.write(&first).expect("written");
         reports.write(&second).expect("written");
         fs::write(reports.directory().join("00x"), "{").expect("written");
@@ -263,7 +266,7 @@ mod tests {
         assert_eq!(reports.news(&news[1].0), []);
         assert_eq!(reports.news(&news[0].0).len(), 1);
         reports
-            .write(&report("%2", State::Idle, 3))
+            .write(&report("%2", ReportedState::Idle, 3))
             .expect("written");
         reports.sweep(|report| report.server_pid == 7);
         assert_eq!(reports.news("").len(), 2);

@@ -49,25 +49,26 @@ fn within(moment: Timestamp, present: Timestamp) -> Option<Timestamp> {
     Some(moment.max(present))
 }
 
-type Pattern = LazyLock<Option<Regex>>;
+type LazyPattern = LazyLock<Option<Regex>>;
 
 /// Machine-readable numbers.
-static MACHINE: Pattern = LazyLock::new(|| {
+static MACHINE: LazyPattern = LazyLock::new(|| {
     compile(concat!(
         r#"(?i)(?:\|\s*(?P<epoch>\d{10})\b|\bresets?_at"?\s*[:=]\s*(?P<at>\d{10})\b"#,
         r#"|\b(?:resets?_in_seconds|retry[-_]after)"?\s*[:=]\s*"?(?P<seconds>\d{1,7})\b)"#,
     ))
 });
 /// What is between a word that announces a reset and the duration until it.
-static BEHIND_WORDS: Pattern = LazyLock::new(|| {
+static BEHIND_WORDS: LazyPattern = LazyLock::new(|| {
     compile(concat!(
         r"(?i)\b(?:again|retry|retrying|resets?|resetting|renews?|refreshes|available|wait|ends",
         r"|expires)\b[^.;\n\d]{0,24}?(?:\b|\s)(?P<start>\d|an?\s)",
     ))
 });
-static BEHIND_IN: Pattern = LazyLock::new(|| compile(r"(?i)\b(?:in|after)\s+(?P<start>\d|an?\s)"));
+static BEHIND_IN: LazyPattern =
+    LazyLock::new(|| compile(r"(?i)\b(?:in|after)\s+(?P<start>\d|an?\s)"));
 /// A time of day, with what may surround it.
-static CLOCK: Pattern = LazyLock::new(|| {
+static CLOCK: LazyPattern = LazyLock::new(|| {
     compile(concat!(
         r"(?ix) (?:",
         r" (?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[T\ ,]+",
@@ -104,7 +105,7 @@ fn after(span: SignedDuration, present: Timestamp) -> Option<Timestamp> {
 }
 
 /// Returns the first duration at a start that `pattern` finds.
-fn span_behind(pattern: &Pattern, text: &str) -> Option<SignedDuration> {
+fn span_behind(pattern: &LazyPattern, text: &str) -> Option<SignedDuration> {
     pattern.as_ref()?.captures_iter(text).find_map(|found| {
         let start = found.name("start")?.start();
         span(text.get(start..)?).map(|(span, _)| span)

@@ -8,7 +8,7 @@ const LARGEST: (u16, u16) = (1_000, 500);
 /// A screen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Screen {
-    rows: Vec<Row>,
+    rows: Vec<ScreenRow>,
     /// Column and row, counted from 0. `None` if the cursor is hidden.
     cursor: Option<(u32, u32)>,
     /// The cursor's line up to the cursor, including its blanks.
@@ -17,7 +17,7 @@ pub struct Screen {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Row {
+struct ScreenRow {
     text: String,
     /// The same text with dim parts replaced by blanks.
     bright: String,
@@ -235,7 +235,7 @@ impl Screen {
 
     /// Returns the first and the last line of the composer.
     fn composer_lines(&self, composer: &Composer) -> Option<(usize, usize)> {
-        let is_line = |row: &Row| composer.line.0.is_match(&row.text);
+        let is_line = |row: &ScreenRow| composer.line.0.is_match(&row.text);
         let found = self.rows.iter().rposition(is_line)?;
         if !composer.block {
             // A shell's prompt may look like the line, but nothing is drawn below it.
@@ -246,7 +246,7 @@ impl Screen {
         }
         let first = self.rows[..found].iter().rposition(|row| !is_line(row));
         let first = first.map_or(0, |above| above + 1);
-        let ends = |row: &Row| {
+        let ends = |row: &ScreenRow| {
             let end = composer.end.as_ref();
             end.is_some_and(|end| end.0.is_match(&row.text))
         };
@@ -267,7 +267,7 @@ impl Screen {
             .and_then(|(_, row)| usize::try_from(row).ok())
             .filter(|&row| row > first && row < self.rows.len());
         let below = &self.rows[first + 1..];
-        let continues = |row: &Row| {
+        let continues = |row: &ScreenRow| {
             let further = composer.continuation.as_ref();
             further.is_some_and(|further| further.0.is_match(&row.text))
                 && !row.bright.trim().is_empty()
@@ -381,7 +381,7 @@ fn composer_row(profile: &Profile, lines: &[&str]) -> usize {
 
 /// The prompts that a screen shows as given to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Given {
+pub struct GivenPrompts {
     /// How many there are.
     pub count: usize,
     /// The line of the last one.
@@ -393,7 +393,7 @@ pub struct Given {
 
 /// Returns the prompts that are shown as given, and whether one follows `prompt`. The last line of
 /// that form is the composer, whose content was not given.
-pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
+pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> GivenPrompts {
     let above = &lines[..composer_row(profile, lines)];
     let given: Vec<&str> = above
         .iter()
@@ -402,7 +402,7 @@ pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> Given {
         .collect();
     let find = |start: &String| given.iter().rposition(|line| essence(line).contains(start));
     let ours = beginnings(prompt).iter().find_map(find);
-    Given {
+    GivenPrompts {
         count: given.len(),
         last: given.last().copied().unwrap_or_default().to_owned(),
         followed: ours.is_some_and(|ours| ours + 1 < given.len()),
@@ -478,7 +478,7 @@ fn parser(height: u16, width: u16) -> vt100::Parser {
     vt100::Parser::new(size(height), size(width), 0)
 }
 
-fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> Row {
+fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> ScreenRow {
     let (mut text, mut bright) = (String::new(), String::new());
     let mut before = None;
     for column in 0..width {
@@ -499,7 +499,7 @@ fn read_row(screen: &vt100::Screen, row: u16, width: u16, open: Option<u16>) -> 
     // Other kinds of trailing blanks may distinguish one line from another.
     text.truncate(text.trim_end_matches(' ').len());
     bright.truncate(bright.trim_end_matches(' ').len());
-    Row {
+    ScreenRow {
         text,
         bright,
         before,

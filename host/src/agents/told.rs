@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::report::{LONGEST_MESSAGE, Report, State};
+use super::report::{LONGEST_MESSAGE, Report, ReportedState};
 
 /// The number of turns that are remembered for a pane: a prompt of ours is among the latest.
 const MOST: usize = 32;
@@ -57,11 +57,11 @@ impl ToldTurns {
             turn.transcript = Some(Arc::new(path.clone()));
         }
         match report.state {
-            State::Busy if turn.began.is_none() => {
+            ReportedState::Busy if turn.began.is_none() => {
                 turn.began = Some(report.at);
                 turn.prompt = report.message.as_deref().map(Arc::from);
             }
-            State::Done => {
+            ReportedState::Done => {
                 turn.ended = Some(report.at);
                 // A message that may have been cut is not complete: the transcript has the whole of
                 // it.
@@ -69,7 +69,7 @@ impl ToldTurns {
                 let whole = whole.filter(|message| message.len() + 4 <= LONGEST_MESSAGE);
                 turn.response = whole.map(Arc::from);
             }
-            State::Busy | State::Idle | State::Blocked => {}
+            ReportedState::Busy | ReportedState::Idle | ReportedState::Blocked => {}
         }
     }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::model::ids::PaneId;
 
-    fn report(state: State, turn: Option<&str>, message: &str, second: i64) -> Report {
+    fn report(state: ReportedState, turn: Option<&str>, message: &str, second: i64) -> Report {
         Report {
             server_pid: 7,
             pane: PaneId::parse("%1").expect("an id"),
@@ -100,11 +100,16 @@ mod tests {
     #[test]
     fn a_turn_is_told_from_its_prompt_to_its_last_message() {
         let mut told = ToldTurns::default();
-        told.take(&report(State::Busy, None, "nameless", 1));
-        told.take(&report(State::Busy, Some("a"), "do it", 2));
+        told.take(&report(ReportedState::Busy, None, "nameless", 1));
+        told.take(&report(ReportedState::Busy, Some("a"), "do it", 2));
         // A question of the agent, or a report that it is idle, does not end a turn.
-        told.take(&report(State::Blocked, Some("a"), "may I?", 3));
-        told.take(&report(State::Idle, Some("a"), "waits for input", 4));
+        told.take(&report(ReportedState::Blocked, Some("a"), "may I?", 3));
+        told.take(&report(
+            ReportedState::Idle,
+            Some("a"),
+            "waits for input",
+            4,
+        ));
         let turns: Vec<&Told> = told.iter().collect();
         let [turn] = turns[..] else {
             panic!("{turns:?}");
@@ -112,16 +117,16 @@ mod tests {
         assert_eq!(turn.prompt.as_deref(), Some("do it"));
         assert_eq!((turn.ended, turn.response.as_deref()), (None, None));
         // A hook of a person's own makes it continue: the later message is the last one.
-        told.take(&report(State::Done, Some("a"), "done", 5));
-        told.take(&report(State::Busy, Some("b"), "next", 6));
-        told.take(&report(State::Done, Some("a"), "really done", 7));
+        told.take(&report(ReportedState::Done, Some("a"), "done", 5));
+        told.take(&report(ReportedState::Busy, Some("b"), "next", 6));
+        told.take(&report(ReportedState::Done, Some("a"), "really done", 7));
         let ids: Vec<&str> = told.iter().map(|turn| &*turn.id).collect();
         assert_eq!(ids, ["b", "a"]);
         let first = told.iter().last().expect("the first");
         assert_eq!(first.response.as_deref(), Some("really done"));
         assert_eq!(first.ended.map(Timestamp::as_second), Some(7));
         told.take(&report(
-            State::Done,
+            ReportedState::Done,
             Some("b"),
             &"x".repeat(LONGEST_MESSAGE),
             8,
@@ -129,7 +134,12 @@ mod tests {
         let cut = told.iter().next().expect("the latest");
         assert!(cut.ended.is_some() && cut.response.is_none());
         for turn in 0..MOST {
-            told.take(&report(State::Busy, Some(&turn.to_string()), "x", 8));
+            told.take(&report(
+                ReportedState::Busy,
+                Some(&turn.to_string()),
+                "x",
+                8,
+            ));
         }
         assert_eq!(told.iter().count(), MOST);
     }

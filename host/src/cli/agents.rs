@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::agents::Catalog;
-use crate::agents::catalog::{self, CatalogError, Entry};
+use crate::agents::catalog::{self, CatalogEntry, CatalogError};
 
 /// Shows the profiles of agents, and checks your own.
 ///
@@ -17,21 +17,21 @@ use crate::agents::catalog::{self, CatalogError, Entry};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: AgentsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum AgentsCommand {
     /// Lists the profiles, in the order in which they are tried
     List,
     /// Prints a profile; save it to a file to start your own
-    Show(ShowArgs),
+    Show(AgentsShowArgs),
     /// Checks a profile; exits with 1 if something is wrong
     Check(CheckArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct ShowArgs {
+struct AgentsShowArgs {
     /// The agent's name
     name: String,
 }
@@ -42,11 +42,11 @@ struct CheckArgs {
     file: PathBuf,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::List => list(context),
-        Command::Show(args) => show(context, &args.name),
-        Command::Check(args) => check(context, &args.file),
+        AgentsCommand::List => list(context),
+        AgentsCommand::Show(args) => show(context, &args.name),
+        AgentsCommand::Check(args) => check(context, &args.file),
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn load(context: &Context) -> Catalog {
     catalog
 }
 
-fn list(context: &Context) -> Result<Exit, Failure> {
+fn list(context: &Context) -> Result<Exit, CommandFailure> {
     let directory = &context.config.profiles_dir;
     let (catalog, problems) = Catalog::load(directory);
     for problem in &problems {
@@ -106,20 +106,20 @@ fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
+fn show(context: &Context, name: &str) -> Result<Exit, CommandFailure> {
     let (catalog, problems) = Catalog::load(&context.config.profiles_dir);
     let wrong = problems
         .iter()
         .find(|problem| stem(file_of(problem)).as_deref() == Some(name));
     let Some(entry) = catalog.get(name) else {
         if let Some(problem) = wrong {
-            return Err(Failure::new(Exit::Failed, problem));
+            return Err(CommandFailure::new(Exit::Failed, problem));
         }
         let names = catalog.entries().iter().map(|entry| &entry.profile.name);
         let mut names: Vec<&str> = names.map(String::as_str).collect();
         names.sort_unstable();
         let names = names.join(", ");
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!("there is no profile `{name}`; there are {names}"),
         ));
@@ -143,7 +143,7 @@ fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
+fn check(context: &Context, file: &Path) -> Result<Exit, CommandFailure> {
     let name = file.display().to_string();
     // Opening a pipe would block until there is a writer.
     let entry = match std::fs::metadata(file) {
@@ -165,7 +165,7 @@ fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
         });
     }
     let profile = entry
-        .map_err(|error| Failure::new(Exit::Failed, error))?
+        .map_err(|error| CommandFailure::new(Exit::Failed, error))?
         .profile;
     let known = ui::clean(&profile.summary);
     let comma = if known.is_empty() { "" } else { ", " };
@@ -191,7 +191,7 @@ fn check(context: &Context, file: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn from(entry: &Entry) -> &'static str {
+fn from(entry: &CatalogEntry) -> &'static str {
     if entry.path.is_some() {
         "file"
     } else {
@@ -199,7 +199,7 @@ fn from(entry: &Entry) -> &'static str {
     }
 }
 
-fn entry_json(entry: &Entry) -> Value {
+fn entry_json(entry: &CatalogEntry) -> Value {
     json!({
         "name": entry.profile.name,
         "from": from(entry),

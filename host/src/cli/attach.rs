@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 use shell_quote::Sh;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, doctor, ui};
 use crate::agents::report::own_pane;
 use crate::model::ids::{Identity, PaneId, TaskId};
@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 /// Where the person is when they go to a pane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum AttachPlace {
     /// In a pane of the same server.
     Inside,
     /// In a pane of another server.
@@ -38,14 +38,14 @@ enum Place {
     Outside,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let task = store.task(args.id)?;
     let (session, identity) = seat(&mut store, &task)?;
     let panes = doctor::runtime()?.block_on(async { doctor::server(context).panes().await });
     let panes = panes.map_err(|error| doctor::tmux_failure(context, &error))?;
     if panes.iter().all(|pane| pane.identity != identity) {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!("the pane of task {} is gone (session {session})", task.id),
         ));
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     if args.print {
         // Otherwise, tmux would refuse to attach from within another server.
-        let nests = (place == Place::Elsewhere).then_some("env -u TMUX ");
+        let nests = (place == AttachPlace::Elsewhere).then_some("env -u TMUX ");
         let quoted = words.iter().map(|word| {
             let word = Sh::quote_vec(word);
             ui::clean(&String::from_utf8_lossy(&word))
@@ -75,26 +75,26 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    if place != Place::Inside && !on_terminal {
-        return Err(Failure::usage(
+    if place != AttachPlace::Inside && !on_terminal {
+        return Err(CommandFailure::usage(
             "there is no terminal to attach: `--print` prints the command that does it",
         ));
     }
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
-    if place == Place::Elsewhere {
+    if place == AttachPlace::Elsewhere {
         command.env_remove("TMUX").env_remove("TMUX_PANE");
     }
     // `exec` returns only if it fails.
     let error = command.exec();
-    Err(Failure::new(
+    Err(CommandFailure::new(
         Exit::Tmux,
         format!("cannot run `tmux`: {error}"),
     ))
 }
 
 /// Returns the session of a task: where it runs, or where it ran last.
-fn seat(store: &mut Store, task: &Task) -> Result<(String, Identity), Failure> {
+fn seat(store: &mut Store, task: &Task) -> Result<(String, Identity), CommandFailure> {
     let running = store
         .open_attempts()?
         .into_iter()
@@ -105,7 +105,7 @@ fn seat(store: &mut Store, task: &Task) -> Result<(String, Identity), Failure> {
     let last = store.attempts(task.id)?.pop();
     let name = last.map(|attempt| attempt.session).or(task.session.clone());
     let name = name.ok_or_else(|| {
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!("task {} has no session yet: it is {}", task.id, task.status),
         )
@@ -114,28 +114,28 @@ fn seat(store: &mut Store, task: &Task) -> Result<(String, Identity), Failure> {
     Ok((name, row.identity))
 }
 
-fn place(identity: &Identity) -> Place {
+fn place(identity: &Identity) -> AttachPlace {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let tmux = variable("TMUX");
     let own = own_pane(&tmux, &variable("TMUX_PANE"));
     if own.is_some_and(|(server, _)| server == identity.server_pid) {
-        Place::Inside
+        AttachPlace::Inside
     } else if tmux.is_empty() {
-        Place::Outside
+        AttachPlace::Outside
     } else {
-        Place::Elsewhere
+        AttachPlace::Elsewhere
     }
 }
 
 /// Returns the command line that goes to a pane, by its id alone: a name may mean another one.
-fn words(socket: &Socket, pane: &PaneId, place: Place) -> Vec<OsString> {
+fn words(socket: &Socket, pane: &PaneId, place: AttachPlace) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["tmux".into()];
     match socket {
         Socket::Default => {}
         Socket::Name(name) => words.extend(["-L".into(), name.into()]),
         Socket::Path(path) => words.extend(["-S".into(), path.into()]),
     }
-    let go = if place == Place::Inside {
+    let go = if place == AttachPlace::Inside {
         "switch-client"
     } else {
         "attach-session"
@@ -151,7 +151,7 @@ fn words(socket: &Socket, pane: &PaneId, place: Place) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    fn line(socket: &str, place: Place) -> String {
+    fn line(socket: &str, place: AttachPlace) -> String {
         let socket = socket.parse().expect("a socket");
         let pane = PaneId::parse("%3").expect("a pane");
         let words = words(&socket, &pane, place);
@@ -162,14 +162,14 @@ mod tests {
     #[test]
     fn a_pane_is_named_by_its_id() {
         assert_eq!(
-            line("", Place::Outside),
+            line("", AttachPlace::Outside),
             "tmux select-window -t %3 ; select-pane -t %3 ; attach-session -t %3"
         );
         assert_eq!(
-            line("work", Place::Inside),
+            line("work", AttachPlace::Inside),
             "tmux -L work select-window -t %3 ; select-pane -t %3 ; switch-client -t %3"
         );
-        let elsewhere = line("/tmp/s", Place::Elsewhere);
+        let elsewhere = line("/tmp/s", AttachPlace::Elsewhere);
         assert!(elsewhere.starts_with("tmux -S /tmp/s "), "{elsewhere}");
         assert!(elsewhere.ends_with("attach-session -t %3"), "{elsewhere}");
     }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, Zoned};
 use serde::Deserialize;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::when;
-use super::wish::{self, Agents, Wish};
+use super::wish::{self, AgentOptions, Wish};
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
 use crate::store::Secrets;
@@ -18,7 +18,7 @@ use crate::store::Secrets;
 /// One line: the options of `send`, by name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct BatchLine {
     content: String,
     /// The name by which later lines refer to this task in their `after`.
     name: Option<String>,
@@ -98,15 +98,16 @@ enum Reference {
 pub(super) fn read(
     path: &Path,
     secrets: &Secrets,
-    agents: Agents<'_>,
-    mut is_queued: impl FnMut(TaskId) -> Result<bool, Failure>,
-) -> Result<Vec<NewTask>, Failure> {
+    agents: AgentOptions<'_>,
+    mut is_queued: impl FnMut(TaskId) -> Result<bool, CommandFailure>,
+) -> Result<Vec<NewTask>, CommandFailure> {
     let shown = if path == Path::new("-") {
         "standard input".to_owned()
     } else {
         format!("`{}`", path.display())
     };
-    let unreadable = |error: &io::Error| Failure::usage(format!("cannot read {shown}: {error}"));
+    let unreadable =
+        |error: &io::Error| CommandFailure::usage(format!("cannot read {shown}: {error}"));
     let lines: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -116,10 +117,10 @@ pub(super) fn read(
     };
     let mut tasks: Vec<NewTask> = Vec::new();
     let mut names = HashMap::new();
-    let read_all = || -> Result<(), Failure> {
+    let read_all = || -> Result<(), CommandFailure> {
         for (number, line) in lines.lines().enumerate() {
             let at_line = |message: String| {
-                Failure::usage(format!("{shown}, line {}: {message}", number + 1))
+                CommandFailure::usage(format!("{shown}, line {}: {message}", number + 1))
             };
             let line = line.map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidData => at_line("it is not UTF-8".to_owned()),
@@ -128,7 +129,7 @@ pub(super) fn read(
             if line.trim().is_empty() {
                 continue;
             }
-            let line: Line = serde_json::from_str(&line).map_err(|error| {
+            let line: BatchLine = serde_json::from_str(&line).map_err(|error| {
                 // A position in the text would always be on line 1.
                 let text = error.to_string();
                 let what = text
@@ -168,15 +169,19 @@ pub(super) fn read(
         return Err(failure);
     }
     if tasks.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{shown} contains no task: write one JSON object per line"
         )));
     }
     Ok(tasks)
 }
 
-impl Line {
-    fn wish(self, names: &HashMap<String, usize>, agents: Agents<'_>) -> Result<Wish, String> {
+impl BatchLine {
+    fn wish(
+        self,
+        names: &HashMap<String, usize>,
+        agents: AgentOptions<'_>,
+    ) -> Result<Wish, String> {
         let way = agents
             .way(self.headless, self.provider.as_deref())
             .map_err(|failure| failure.message)?;
@@ -260,7 +265,7 @@ mod tests {
         let file = directory.path().join("batch");
         std::fs::write(&file, text).expect("written");
         let secrets = Secrets::of(directory.path());
-        let agents = Agents {
+        let agents = AgentOptions {
             profiles: Path::new("/nowhere"),
             headless: &[],
         };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
@@ -18,7 +18,7 @@ pub(super) struct Args {
     ids: Vec<TaskId>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let spool = context.spool()?;
     let daemon = Lock::holder(&context.config.data_dir).is_some();

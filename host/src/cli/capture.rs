@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use crate::node::capture;
 
 /// Keeps what a job prints.
@@ -19,7 +19,7 @@ pub(super) struct Args {
     output: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args) -> Result<Exit, CommandFailure> {
     capture::run(io::stdin().lock(), &args.output, &args.nonce, args.limit)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, when};
 use crate::model::task::Status;
 
@@ -23,7 +23,7 @@ pub(super) struct Args {
     statuses: Vec<Status>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let statuses = if args.statuses.is_empty() {
         vec![Status::Completed, Status::Cancelled]
     } else {

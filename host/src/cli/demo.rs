@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::show::points;
 use super::{Context, ui};
 use crate::daemon::Stop;
@@ -37,48 +37,48 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         tmux::version(Path::new("tmux"))
             .await
-            .map_err(|error| Failure::new(Exit::Tmux, format!("failed to {error}")))?;
+            .map_err(|error| CommandFailure::new(Exit::Tmux, format!("failed to {error}")))?;
         let mut stop = Stop::new()?;
-        let mut stage = Stage::set()?;
+        let mut stage = DemoStage::set()?;
         tokio::select! {
             result = play(context, &mut stage) => result,
-            () = stop.wait() => Err(Failure::new(Exit::Failed, "stopped; the demo's sessions and files are removed")),
+            () = stop.wait() => Err(CommandFailure::new(Exit::Failed, "stopped; the demo's sessions and files are removed")),
         }
     })
 }
 
 /// A session of the demo.
-struct Scene {
+struct DemoSession {
     name: &'static str,
     /// Below the demo's directory; empty: the directory itself.
     directory: &'static str,
     env: &'static [(&'static str, &'static str)],
 }
 
-const SCENES: &[Scene] = &[
-    Scene {
+const SCENES: &[DemoSession] = &[
+    DemoSession {
         name: "shop",
         directory: "shop",
         env: &[],
     },
-    Scene {
+    DemoSession {
         name: "checkout",
         directory: "shop/checkout",
         env: &[],
     },
-    Scene {
+    DemoSession {
         name: "site",
         directory: "site",
         env: &[("DEBUG", "1")],
     },
-    Scene {
+    DemoSession {
         name: "desk",
         directory: "",
         env: &[],
@@ -89,7 +89,7 @@ const SCENES: &[Scene] = &[
 const REPOSITORIES: &[(&str, &str)] = &[("shop", "main"), ("site", "dev")];
 
 /// A task of the demo.
-struct Act {
+struct DemoTask {
     command: &'static str,
     directory: Option<&'static str>,
     branch: Option<&'static str>,
@@ -99,7 +99,7 @@ struct Act {
     retries: u32,
 }
 
-const PLAIN: Act = Act {
+const PLAIN: DemoTask = DemoTask {
     command: "",
     directory: None,
     branch: None,
@@ -109,53 +109,53 @@ const PLAIN: Act = Act {
     retries: 0,
 };
 
-const ACTS: &[Act] = &[
-    Act {
+const ACTS: &[DemoTask] = &[
+    DemoTask {
         command: "sleep 2; echo 'shop: 214 tests passed'",
         directory: Some("shop"),
         branch: Some("main"),
         priority: 9,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 3; echo \"checked out $(basename \"$PWD\")\"",
         directory: Some("shop/checkout"),
         prerequisites: &["test -d ."],
         priority: 8,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 4; echo \"site built with DEBUG=$DEBUG\"",
         branch: Some("dev"),
         env: &[("DEBUG", "1")],
         priority: 7,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 1; uname -s",
         priority: 6,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 1; echo \"api docs from $(basename \"$PWD\")\"",
         directory: Some("shop/checkout/api"),
         priority: 5,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 1; echo \"still DEBUG=$DEBUG, set for a task before\"",
         env: &[("DEBUG", "1")],
         priority: 4,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "if mkdir warm 2>/dev/null; then echo 'not warm yet'; (exit 75); else echo warm; fi",
         directory: Some("site"),
         retries: 1,
         priority: 3,
         ..PLAIN
     },
-    Act {
+    DemoTask {
         command: "sleep 2; echo \"release notes on $(cat ../.git/HEAD | sed 's|.*/||')\"",
         directory: Some("shop/checkout"),
         branch: Some("main"),
@@ -164,7 +164,7 @@ const ACTS: &[Act] = &[
     },
 ];
 
-async fn play(context: &Context, stage: &mut Stage) -> Result<Exit, Failure> {
+async fn play(context: &Context, stage: &mut DemoStage) -> Result<Exit, CommandFailure> {
     let ui = context.ui;
     let say = |text: &str| if ui.json { Ok(()) } else { ui.line(text) };
     say("Four shells on a tmux server of their own:\n")?;
@@ -182,7 +182,7 @@ async fn play(context: &Context, stage: &mut Stage) -> Result<Exit, Failure> {
         "\n{} tasks, each to the session that suits it best, by policy default.wasm:\n",
         ids.len()
     ))?;
-    let mut told: BTreeMap<(TaskId, u32), Told> = BTreeMap::new();
+    let mut told: BTreeMap<(TaskId, u32), ToldAttempt> = BTreeMap::new();
     loop {
         stage.check_daemon()?;
         let mut settled = 0;
@@ -211,12 +211,16 @@ async fn play(context: &Context, stage: &mut Stage) -> Result<Exit, Failure> {
 
 /// What has already been said about an attempt.
 #[derive(Default)]
-struct Told {
+struct ToldAttempt {
     start: bool,
     end: bool,
 }
 
-fn show_sessions(context: &Context, stage: &Stage, store: &mut Store) -> Result<(), Failure> {
+fn show_sessions(
+    context: &Context,
+    stage: &DemoStage,
+    store: &mut Store,
+) -> Result<(), CommandFailure> {
     let rows = store.sessions()?;
     let table = SCENES
         .iter()
@@ -267,7 +271,7 @@ fn start_line(task: &Task, attempt: &Attempt) -> String {
     )
 }
 
-fn end_line(store: &mut Store, task: &Task, attempt: &Attempt) -> Result<String, Failure> {
+fn end_line(store: &mut Store, task: &Task, attempt: &Attempt) -> Result<String, CommandFailure> {
     let took = attempt
         .ended_at
         .zip(attempt.started_at)
@@ -297,7 +301,7 @@ fn end_line(store: &mut Store, task: &Task, attempt: &Attempt) -> Result<String,
     ))
 }
 
-fn printed(store: &mut Store, task: &Task) -> Result<String, Failure> {
+fn printed(store: &mut Store, task: &Task) -> Result<String, CommandFailure> {
     let output = store
         .output(task.id)?
         .map(|output| output.bytes)
@@ -305,7 +309,7 @@ fn printed(store: &mut Store, task: &Task) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
 }
 
-fn report(context: &Context, store: &mut Store, ids: &[TaskId]) -> Result<Exit, Failure> {
+fn report(context: &Context, store: &mut Store, ids: &[TaskId]) -> Result<Exit, CommandFailure> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     let mut failed = 0;
@@ -365,14 +369,14 @@ fn pad(name: &str, width: usize) -> String {
 
 /// The demo's directory, server and daemon; dropping it ends the processes and removes the
 /// directory.
-struct Stage {
+struct DemoStage {
     root: tempfile::TempDir,
     daemon: Option<Child>,
     deadline: Instant,
 }
 
-impl Stage {
-    fn set() -> Result<Self, Failure> {
+impl DemoStage {
+    fn set() -> Result<Self, CommandFailure> {
         let root = tempfile::Builder::new()
             .prefix("assigner-demo-")
             .tempdir()?;
@@ -447,7 +451,7 @@ impl Stage {
             .collect()
     }
 
-    fn start_sessions(&self) -> Result<(), Failure> {
+    fn start_sessions(&self) -> Result<(), CommandFailure> {
         let shell: &[&str] = if on_path("bash") {
             &["bash", "--noprofile", "--norc"]
         } else {
@@ -476,7 +480,7 @@ impl Stage {
             command.arg("--").args(shell);
             let output = command.output()?;
             if !output.status.success() {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     Exit::Tmux,
                     format!(
                         "tmux cannot start a session: {}",
@@ -488,7 +492,7 @@ impl Stage {
         Ok(())
     }
 
-    fn start_daemon(&mut self) -> Result<(), Failure> {
+    fn start_daemon(&mut self) -> Result<(), CommandFailure> {
         let log = File::create(self.log())?;
         let child = Command::new(std::env::current_exe()?)
             .args([
@@ -514,11 +518,11 @@ impl Stage {
         Ok(())
     }
 
-    async fn until_sessions_wait(&mut self, store: &mut Store) -> Result<(), Failure> {
+    async fn until_sessions_wait(&mut self, store: &mut Store) -> Result<(), CommandFailure> {
         loop {
             self.check_daemon()?;
             let rows = store.sessions()?;
-            let waiting = |scene: &Scene| {
+            let waiting = |scene: &DemoSession| {
                 rows.iter()
                     .any(|row| row.name == scene.name && row.activity == Activity::Idle)
             };
@@ -530,7 +534,7 @@ impl Stage {
     }
 
     /// Fails if the daemon has ended, or the demo takes too long.
-    fn check_daemon(&mut self) -> Result<(), Failure> {
+    fn check_daemon(&mut self) -> Result<(), CommandFailure> {
         let ended = match &mut self.daemon {
             Some(child) => child.try_wait()?,
             None => None,
@@ -545,13 +549,13 @@ impl Stage {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         let last: Vec<String> = log.lines().rev().take(5).map(ui::clean).collect();
         let last: Vec<&str> = last.iter().rev().map(String::as_str).collect();
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::Failed,
             format!("{what}; its last words: {}", last.join(" | ")),
         ))
     }
 
-    fn task(&self, act: &Act) -> NewTask {
+    fn task(&self, act: &DemoTask) -> NewTask {
         let env = act
             .env
             .iter()
@@ -578,7 +582,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for DemoStage {
     fn drop(&mut self) {
         if let Some(child) = &mut self.daemon {
             if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {

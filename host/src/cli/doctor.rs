@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, agents, ui};
 use crate::agents::report::Reports;
 use crate::daemon::Lock;
@@ -25,7 +25,7 @@ pub(super) struct Args {
     session: Option<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let found = look(context)?;
     let now = Timestamp::now();
     let ui = context.ui;
@@ -72,11 +72,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Returns the runtime for requests to tmux.
-pub(super) fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, CommandFailure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot begin: {error}")))
+        .map_err(|error| CommandFailure::new(Exit::Failed, format!("cannot begin: {error}")))
 }
 
 /// Returns the driver for the configured tmux server; it must be used inside a runtime.
@@ -85,9 +85,9 @@ pub(super) fn server(context: &Context) -> Server {
 }
 
 /// Explains why tmux could not be asked.
-pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> Failure {
+pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> CommandFailure {
     let socket = &context.config.socket;
-    Failure::new(
+    CommandFailure::new(
         Exit::Tmux,
         match error {
             tmux::Error::NoServer => format!(
@@ -98,7 +98,7 @@ pub(super) fn tmux_failure(context: &Context, error: &tmux::Error) -> Failure {
     )
 }
 
-pub(super) fn look(context: &Context) -> Result<Vec<Inspection>, Failure> {
+pub(super) fn look(context: &Context) -> Result<Vec<Inspection>, CommandFailure> {
     let catalog = agents::load(context);
     let reports = Reports::of(&context.config.data_dir);
     let attended_for = context.config.file.engine.attended_for;
@@ -115,7 +115,7 @@ fn place(found: &Inspection) -> String {
     format!("{}:{}.{}", pane.session, pane.window_index, pane.pane_index)
 }
 
-fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Failure> {
+fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, CommandFailure> {
     let is_called = |found: &&Inspection| {
         let mut names = std::iter::once(&found.name).chain(&found.aliases);
         names.any(|known| known == name)
@@ -128,7 +128,7 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
     let panes = found.iter().filter(|found| found.pane.session == name);
     let panes: Vec<&str> = panes.map(|found| found.name.as_str()).collect();
     if panes.is_empty() {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!(
                 "there is no session `{name}`, or its program has ended: `assigner doctor` lists \
@@ -137,14 +137,14 @@ fn select<'a>(found: &'a [Inspection], name: &str) -> Result<&'a Inspection, Fai
         ));
     }
     let shown = panes[..panes.len().min(10)].join(", ");
-    Err(Failure::usage(format!(
+    Err(CommandFailure::usage(format!(
         "`{name}` has {} panes: name one of {shown}",
         panes.len()
     )))
 }
 
 /// What the daemon last recorded about a session. What the database does not know is left out.
-struct Kept {
+struct RecordedSession {
     task: Option<TaskId>,
     activity: Activity,
     reason: Option<String>,
@@ -152,7 +152,7 @@ struct Kept {
     is_live: bool,
 }
 
-impl Kept {
+impl RecordedSession {
     /// True if the daemon gives the session no tasks because of what is in its line.
     fn holds(&self) -> bool {
         self.is_live && matches!(self.activity, Activity::Attended | Activity::Unknown)
@@ -171,12 +171,12 @@ impl Kept {
     }
 }
 
-fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
+fn kept(context: &Context, found: &Inspection) -> Option<RecordedSession> {
     if !context.config.data_dir.exists() {
         return None;
     }
     let row = context.store().ok()?.session(&found.name).ok()?;
-    (row.identity == found.pane.identity).then(|| Kept {
+    (row.identity == found.pane.identity).then(|| RecordedSession {
         task: row.current_task,
         activity: row.activity,
         reason: row.reason,
@@ -186,14 +186,14 @@ fn kept(context: &Context, found: &Inspection) -> Option<Kept> {
 
 /// What a person can do so that the session takes tasks; `None` if it does already. `kept` is what
 /// is known about it.
-fn advice(found: &Inspection, kept: Option<&Kept>) -> Option<String> {
+fn advice(found: &Inspection, kept: Option<&RecordedSession>) -> Option<String> {
     let id = &found.pane.identity.pane;
     let line = found.held_line().map(|line| line.freed_by.to_owned());
     let is_known = kept.is_some_and(|kept| kept.is_live && kept.activity == Activity::Idle);
     let next = match &found.verdict.obstacle {
         // The daemon recognises its prompt.
         Some(Obstacle::Unread { .. }) if is_known => return None,
-        None => return line.filter(|_| kept.is_some_and(Kept::holds)),
+        None => return line.filter(|_| kept.is_some_and(RecordedSession::holds)),
         Some(Obstacle::WaitsForPerson { .. }) => match kept.and_then(|kept| kept.task) {
             Some(task) => format!("answer it: `assigner reply {task} \"...\"`, or in its pane"),
             None => "answer it in its pane".to_owned(),
@@ -230,7 +230,7 @@ fn print(
     held: Option<&str>,
     next: Option<String>,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let ui = context.ui;
     let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
     let clean = |text: &str| ui::cut(&ui::clean(text), 200);

@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
-use super::send::Options;
-use super::wish::{self, Agents, Wish};
+use super::exit::{CommandFailure, Exit};
+use super::send::TaskOptions;
+use super::wish::{self, AgentOptions, Wish};
 use super::{Context, ui};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     content: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: TaskOptions,
     /// Unsets something that was asked for; may be repeated
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     unset: Vec<Unset>,
@@ -52,16 +52,18 @@ enum Unset {
     After,
 }
 
-pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let secrets = Secrets::of(&context.config.data_dir);
     let wish = Wish {
         content: args.content,
-        ..args.options.wish(Agents::configured(&context.config))?
+        ..args
+            .options
+            .wish(AgentOptions::configured(&context.config))?
     };
     let task = store.task(args.id)?;
     if let Some(problem) = &task.metadata_error {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!("task {}: its metadata cannot be read: {problem}", args.id),
         ));
@@ -97,7 +99,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
         .collect();
     let what: Vec<String> = said.into_iter().map(str::to_owned).chain(names).collect();
     if what.is_empty() {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "nothing to change: name an option of `assigner send`, --content or --unset",
         ));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use similar::{ChangeTag, TextDiff};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 
 /// Such files are a few KiB; a larger one is something else.
@@ -21,7 +21,7 @@ const LINKS: usize = 40;
 
 /// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum EditOutcome {
     /// The change was written to the file.
     Written,
     /// The file already had that content.
@@ -43,7 +43,7 @@ pub(super) struct Edited {
 
 impl Edited {
     /// Reads the file, if it exists.
-    pub(super) fn read(named: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(named: &Path) -> Result<Self, CommandFailure> {
         let named = std::path::absolute(named).map_err(|error| failed("use", named, &error))?;
         let file = behind_links(&named).map_err(|error| failed("read", &named, &error))?;
         let text = match content(&file) {
@@ -51,7 +51,7 @@ impl Edited {
             Err(Unread::Io(error)) => return Err(failed("read", &named, &error)),
             Err(Unread::Other(what)) => {
                 let name = named.display();
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     Exit::Failed,
                     format!("{name} {what}: nothing was written"),
                 ));
@@ -69,9 +69,9 @@ impl Edited {
     }
 
     /// Refuses to change the file because of its content.
-    pub(super) fn refuse(&self, error: &dyn std::fmt::Display) -> Failure {
+    pub(super) fn refuse(&self, error: &dyn std::fmt::Display) -> CommandFailure {
         let name = self.name();
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!("{name}: {error}; nothing was written"),
         )
@@ -85,10 +85,10 @@ impl Edited {
         new: &str,
         yes: bool,
         none: Option<&str>,
-    ) -> Result<Change, Failure> {
+    ) -> Result<EditOutcome, CommandFailure> {
         let old = self.text();
         if new == old {
-            return Ok(Change::Needless);
+            return Ok(EditOutcome::Needless);
         }
         let name = ui::clean(&self.name());
         if !context.ui.json {
@@ -96,14 +96,14 @@ impl Edited {
         }
         if !yes && !may_write(context, &name)? {
             context.ui.line("nothing was written")?;
-            return Ok(Change::Declined);
+            return Ok(EditOutcome::Declined);
         }
         self.write(new, none)?;
-        Ok(Change::Written)
+        Ok(EditOutcome::Written)
     }
 
     /// Writes the text in one step: a concurrent reader sees either the old or the new one.
-    fn write(&self, new: &str, none: Option<&str>) -> Result<(), Failure> {
+    fn write(&self, new: &str, none: Option<&str>) -> Result<(), CommandFailure> {
         let failed = |error: io::Error| failed("write", &self.named, &error);
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new()
@@ -130,7 +130,7 @@ impl Edited {
         // The program that owns the file may write it too, and a person may have taken a while to
         // answer.
         if !matches!(content(&self.file), Ok(text) if text == self.text) {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Failed,
                 format!(
                     "{} has changed in the meantime; nothing was written: try again",
@@ -183,10 +183,10 @@ fn content(file: &Path) -> Result<Option<String>, Unread> {
 }
 
 /// Asks on the terminal whether the file may be written.
-fn may_write(context: &Context, name: &str) -> Result<bool, Failure> {
+fn may_write(context: &Context, name: &str) -> Result<bool, CommandFailure> {
     let asks = io::stdin().is_terminal() && io::stdout().is_terminal() && !context.ui.json;
     if !asks {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "nothing was written: `--yes` writes {name} without asking"
         )));
     }
@@ -249,7 +249,7 @@ fn behind_links(file: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
-fn failed(what: &str, file: &Path, error: &io::Error) -> Failure {
+fn failed(what: &str, file: &Path, error: &io::Error) -> CommandFailure {
     let file = file.display();
-    Failure::new(Exit::Failed, format!("cannot {what} `{file}`: {error}"))
+    CommandFailure::new(Exit::Failed, format!("cannot {what} `{file}`: {error}"))
 }

@@ -49,12 +49,12 @@ impl From<Exit> for ExitCode {
 
 /// An error as a person sees it: one line, and the program's exit code.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CommandFailure {
     pub(super) exit: Exit,
     pub(super) message: String,
 }
 
-impl Failure {
+impl CommandFailure {
     pub(super) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
     }
@@ -67,7 +67,7 @@ impl Failure {
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CommandFailure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
             StoreError::Illegal { .. }
@@ -96,13 +96,13 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<LoadError> for Failure {
+impl From<LoadError> for CommandFailure {
     fn from(error: LoadError) -> Self {
         Self::new(Exit::Policy, error)
     }
 }
 
-impl From<ToolchainError> for Failure {
+impl From<ToolchainError> for CommandFailure {
     fn from(error: ToolchainError) -> Self {
         let exit = match &error {
             ToolchainError::Name(_) | ToolchainError::Manifest { .. } => Exit::Usage,
@@ -116,7 +116,7 @@ impl From<ToolchainError> for Failure {
     }
 }
 
-impl From<LockError> for Failure {
+impl From<LockError> for CommandFailure {
     fn from(error: LockError) -> Self {
         let exit = match &error {
             LockError::Held { .. } => Exit::Daemon,
@@ -126,7 +126,7 @@ impl From<LockError> for Failure {
     }
 }
 
-impl From<DaemonError> for Failure {
+impl From<DaemonError> for CommandFailure {
     fn from(error: DaemonError) -> Self {
         match error {
             DaemonError::Lock(error) => error.into(),
@@ -139,7 +139,7 @@ impl From<DaemonError> for Failure {
 }
 
 /// Writing to a pipe that nobody reads any more is not an error of ours: `assigner list | head`.
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandFailure {
     fn from(error: std::io::Error) -> Self {
         let exit = if error.kind() == std::io::ErrorKind::BrokenPipe {
             Exit::Done

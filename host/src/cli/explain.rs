@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::show::{points, ranking_line};
 use super::{Context, doctor, look, run, ui};
 use crate::daemon::Lock;
@@ -16,7 +16,7 @@ use crate::model::eligibility::SHELL;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Outcome, RuledOut, Status, Task};
-use crate::policy::{Loader, Policy, Source};
+use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, PauseRow, SessionRow, Store};
 
 /// Explains why a task went to its session, or why it waits and what would let it run.
@@ -26,7 +26,7 @@ pub(super) struct Args {
     id: TaskId,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let task = store.task(args.id)?;
     if task.status != Status::Pending {
@@ -127,19 +127,19 @@ fn line_of<'a>(session: &Standing, live: &'a [Inspection]) -> Option<&'a LineSee
 
 /// Loads the live policy. Its file may have changed since without being loaded: then the file does
 /// not show what the daemon does.
-fn live_policy(loader: &Loader, facts: &DaemonFacts) -> Result<Policy, Failure> {
+fn live_policy(loader: &Loader, facts: &DaemonFacts) -> Result<Policy, CommandFailure> {
     if let Some(other) = &facts.policy_in_use {
         let fallback = loader.fallback()?;
         if fallback.id() == other {
             return Ok(fallback);
         }
     }
-    let source = Source::named(&facts.policy_source);
+    let source = PolicySource::named(&facts.policy_source);
     let policy = loader.load(&source, &facts.policy_settings)?;
     if policy.id().sha256 == facts.policy.sha256 {
         return Ok(policy);
     }
-    Err(Failure::new(
+    Err(CommandFailure::new(
         Exit::Policy,
         "its file has changed since it was loaded",
     ))
@@ -169,7 +169,7 @@ fn print_waiting(
     task: &Task,
     explanation: &Explanation,
     live: &[Inspection],
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let ui = context.ui;
     if ui.json {
         let sessions = explanation.sessions.iter().map(|session| {
@@ -240,7 +240,7 @@ fn way(task: &Task) -> Option<&'static str> {
 }
 
 /// Says how a headless agent is asked. Every other prompt is pasted into the session that it goes to.
-fn tell_way(context: &Context, task: &Task) -> Result<(), Failure> {
+fn tell_way(context: &Context, task: &Task) -> Result<(), CommandFailure> {
     let Some(headless) = &task.metadata.headless else {
         return Ok(());
     };
@@ -252,7 +252,7 @@ fn tell_way(context: &Context, task: &Task) -> Result<(), Failure> {
     Ok(())
 }
 
-fn explain_past(context: &Context, store: &mut Store, task: &Task) -> Result<Exit, Failure> {
+fn explain_past(context: &Context, store: &mut Store, task: &Task) -> Result<Exit, CommandFailure> {
     let attempts = store.attempts(task.id)?;
     let last = attempts.last();
     let reason = match (task.status, &task.error, &task.session) {

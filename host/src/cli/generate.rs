@@ -5,7 +5,7 @@ use std::io;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 
 /// Prints completions for a shell.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub(super) struct ManArgs {
     command: Option<String>,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandFailure> {
     let mut text = Vec::new();
     clap_complete::generate(
         args.shell,
@@ -33,13 +33,13 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
+pub(super) fn man(args: &ManArgs) -> Result<Exit, CommandFailure> {
     let mut command = super::Args::command();
     command.build();
     if let Some(name) = &args.command {
         let found = command.find_subcommand(name).cloned();
         command = found
-            .ok_or_else(|| Failure::usage(format!("there is no command `{name}`")))?
+            .ok_or_else(|| CommandFailure::usage(format!("there is no command `{name}`")))?
             .name(format!("assigner-{name}"));
     }
     let mut text = Vec::new();

@@ -1,6 +1,6 @@
 //! `assigner history`: what happened to a task, and why.
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 
@@ -11,7 +11,7 @@ pub(super) struct Args {
     id: TaskId,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let rows = store.history(args.id)?;
     if rows.is_empty() {

@@ -6,11 +6,11 @@ use etcetera::BaseStrategy;
 use serde_json::{Value, json};
 use shell_quote::Sh;
 
-use super::edited::{Change, Edited};
-use super::exit::{Exit, Failure};
+use super::edited::{EditOutcome, Edited};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
-use crate::agents::hooks::{self, Agent, HookError};
-use crate::agents::report::State;
+use crate::agents::hooks::{self, HookAgent, HookError};
+use crate::agents::report::ReportedState;
 
 /// Lets agents report when they are busy, idle or blocked: adds hooks to their settings, shows
 /// them, or removes them.
@@ -19,23 +19,23 @@ use crate::agents::report::State;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: HooksCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum HooksCommand {
     /// Adds the hooks to an agent's settings; older hooks of assigner are replaced
-    Install(ChangeArgs),
+    Install(HooksChangeArgs),
     /// Removes the hooks, and nothing else
-    Remove(ChangeArgs),
+    Remove(HooksChangeArgs),
     /// Prints the hooks, and whether they are installed
-    Show(ShowArgs),
+    Show(HooksShowArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct ChangeArgs {
+struct HooksChangeArgs {
     /// The agent
-    agent: Name,
+    agent: AgentName,
     /// Its settings [default: ~/.claude/settings.json, ~/.codex/hooks.json, or where
     /// `CLAUDE_CONFIG_DIR` and `CODEX_HOME` say]
     #[arg(long, value_name = "FILE")]
@@ -46,9 +46,9 @@ struct ChangeArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct ShowArgs {
+struct HooksShowArgs {
     /// The agent
-    agent: Name,
+    agent: AgentName,
     /// Its settings, if they are not in the usual place
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -56,36 +56,36 @@ struct ShowArgs {
 
 /// The agents that run hooks.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Name {
+enum AgentName {
     /// Claude Code
     Claude,
     /// Codex CLI
     Codex,
 }
 
-impl From<Name> for Agent {
-    fn from(name: Name) -> Self {
+impl From<AgentName> for HookAgent {
+    fn from(name: AgentName) -> Self {
         match name {
-            Name::Claude => Self::Claude,
-            Name::Codex => Self::Codex,
+            AgentName::Claude => Self::Claude,
+            AgentName::Codex => Self::Codex,
         }
     }
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Install(args) => {
+        HooksCommand::Install(args) => {
             let agent = args.agent.into();
             let command = command_line(context)?;
             let change = |text: &str| hooks::install(text, agent, &command);
             edit(context, args, true, &change)
         }
-        Command::Remove(args) => edit(context, args, false, &hooks::remove),
-        Command::Show(args) => show(context, args),
+        HooksCommand::Remove(args) => edit(context, args, false, &hooks::remove),
+        HooksCommand::Show(args) => show(context, args),
     }
 }
 
-fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
+fn show(context: &Context, args: &HooksShowArgs) -> Result<Exit, CommandFailure> {
     let agent = args.agent.into();
     let command = command_line(context)?;
     let settings = settings(agent, args.file.as_deref())?;
@@ -123,10 +123,10 @@ fn show(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
 /// Shows how the settings change, asks, and writes them.
 fn edit(
     context: &Context,
-    args: &ChangeArgs,
+    args: &HooksChangeArgs,
     installs: bool,
     change: &dyn Fn(&str) -> Result<String, HookError>,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let agent = args.agent.into();
     let settings = settings(agent, args.file.as_deref())?;
     let old = settings.text();
@@ -134,8 +134,8 @@ fn edit(
     let new = change(old).map_err(refuse)?;
     // An agent treats missing settings like empty ones.
     let changed = match settings.change(context, &new, args.yes, Some("{}"))? {
-        Change::Declined => return Ok(Exit::Failed),
-        change => change == Change::Written,
+        EditOutcome::Declined => return Ok(Exit::Failed),
+        change => change == EditOutcome::Written,
     };
     let name = ui::clean(&settings.name());
     if context.ui.json {
@@ -154,7 +154,7 @@ fn edit(
         (false, false) => "assigner's hooks are not installed",
     };
     context.ui.line(&format!("{name}: {said}"))?;
-    if installs && changed && agent == Agent::Codex {
+    if installs && changed && agent == HookAgent::Codex {
         context.ui.line(
             "codex runs new hooks only once you trust them: it asks at its start, or type `/hooks`",
         )?;
@@ -174,16 +174,16 @@ fn events(text: &str) -> Result<Vec<String>, HookError> {
 }
 
 /// Returns a function that gives the command line for reporting a state.
-fn command_line(context: &Context) -> Result<impl Fn(State) -> String, Failure> {
+fn command_line(context: &Context) -> Result<impl Fn(ReportedState) -> String, CommandFailure> {
     let program = std::env::current_exe().map_err(|error| {
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!("cannot tell where assigner is: {error}"),
         )
     })?;
     let program = quoted(&program).ok_or_else(|| {
         let program = program.display();
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!("a hook cannot contain the path `{program}`: move assigner to a path of plain characters"),
         )
@@ -199,7 +199,7 @@ fn command_line(context: &Context) -> Result<impl Fn(State) -> String, Failure> 
         format!(" --data-dir {data_dir}")
     };
     // A hook that fails would stop the agent, even after assigner was removed.
-    Ok(move |state: State| {
+    Ok(move |state: ReportedState| {
         let state = state.name();
         format!("{program} report --state {state} --hook{data_dir} || true")
     })
@@ -215,7 +215,7 @@ pub(super) fn quoted(path: &Path) -> Option<String> {
 }
 
 /// Reads an agent's settings.
-fn settings(agent: Agent, file: Option<&Path>) -> Result<Edited, Failure> {
+fn settings(agent: HookAgent, file: Option<&Path>) -> Result<Edited, CommandFailure> {
     match file {
         Some(file) => Edited::read(file),
         None => Edited::read(&usual_place(agent)?),
@@ -223,14 +223,16 @@ fn settings(agent: Agent, file: Option<&Path>) -> Result<Edited, Failure> {
 }
 
 /// Where an agent keeps its settings.
-fn usual_place(agent: Agent) -> Result<PathBuf, Failure> {
+fn usual_place(agent: HookAgent) -> Result<PathBuf, CommandFailure> {
     let (variable, directory, file) = agent.settings();
     let named = std::env::var_os(variable).filter(|value| !value.is_empty());
     let directory = match named {
         Some(named) => PathBuf::from(named),
         None => etcetera::home_dir()
             .map_err(|_| {
-                Failure::usage("there is no home directory: name the file with `--file FILE`")
+                CommandFailure::usage(
+                    "there is no home directory: name the file with `--file FILE`",
+                )
             })?
             .join(directory),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::Context;
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 
 /// Merges a database of the Python worker into this queue; the file stays as it is.
 ///
@@ -17,7 +17,7 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let imported = context.store()?.import(&args.file, Timestamp::now())?;
     context.spool()?.nudge();
     if context.ui.json {

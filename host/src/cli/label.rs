@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui, wish};
 use crate::engine::said;
 use crate::model::naming::found;
@@ -28,7 +28,7 @@ pub(super) struct Args {
     remove: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let set = args.set.iter().map(|text| wish::label("label", text));
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;

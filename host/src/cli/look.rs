@@ -12,9 +12,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use crate::probe;
-use crate::probe::look::{Place, within_blocking};
+use crate::probe::look::{DirectorySight, within_blocking};
 
 /// How long a command waits for a directory: much longer than a network directory takes.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -24,12 +24,12 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Args {}
 
 /// The looking process: prints one line of JSON for each directory.
-pub(super) fn run(_: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(_: &Args) -> Result<Exit, CommandFailure> {
     probe::end_with_parent();
     let mut output = io::stdout().lock();
     for path in io::stdin().lock().split(0) {
         let path = PathBuf::from(std::ffi::OsString::from_vec(path?));
-        let mut line = serde_json::to_vec(&Place::of(&path)).map_err(io::Error::from)?;
+        let mut line = serde_json::to_vec(&DirectorySight::of(&path)).map_err(io::Error::from)?;
         line.push(b'\n');
         output.write_all(&line)?;
         output.flush()?;
@@ -41,26 +41,28 @@ pub(super) fn run(_: &Args) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// The directory does not answer; the error is one line that names it.
-pub(super) fn place(path: &Path) -> Result<Place, Failure> {
+pub(super) fn place(path: &Path) -> Result<DirectorySight, CommandFailure> {
     let mut looker = LOOKER.lock().unwrap_or_else(PoisonError::into_inner);
     let seen = match PROGRAM.get() {
         Some(program) => asked(&mut looker, program, path),
         None => {
             let looked = path.to_owned();
-            Ok(within_blocking(path, WITHIN, move || Place::of(&looked)))
+            Ok(within_blocking(path, WITHIN, move || {
+                DirectorySight::of(&looked)
+            }))
         }
     };
     let shown = path.display();
     match seen {
         Ok(Some(place)) => Ok(place),
-        Ok(None) => Err(Failure::new(
+        Ok(None) => Err(CommandFailure::new(
             Exit::Failed,
             format!(
                 "the directory `{shown}` has not answered for {} s: is its file system there?",
                 WITHIN.as_secs()
             ),
         )),
-        Err(error) => Err(Failure::new(
+        Err(error) => Err(CommandFailure::new(
             Exit::Failed,
             format!("cannot look at the directory `{shown}`: {error}"),
         )),
@@ -81,11 +83,15 @@ static LOOKER: Mutex<Option<Looker>> = Mutex::new(None);
 struct Looker {
     child: Child,
     input: ChildStdin,
-    answers: Receiver<io::Result<Place>>,
+    answers: Receiver<io::Result<DirectorySight>>,
 }
 
 /// Asks the other process; `None` if it has not answered in time and was abandoned.
-fn asked(looker: &mut Option<Looker>, program: &Path, path: &Path) -> io::Result<Option<Place>> {
+fn asked(
+    looker: &mut Option<Looker>,
+    program: &Path,
+    path: &Path,
+) -> io::Result<Option<DirectorySight>> {
     let asked = match looker {
         Some(looker) => looker,
         None => looker.insert(Looker::start(program)?),
@@ -130,7 +136,7 @@ impl Looker {
         })
     }
 
-    fn ask(&mut self, path: &Path) -> io::Result<Option<Place>> {
+    fn ask(&mut self, path: &Path) -> io::Result<Option<DirectorySight>> {
         self.input.write_all(path.as_os_str().as_bytes())?;
         self.input.write_all(&[0])?;
         match self.answers.recv_timeout(WITHIN) {

@@ -51,7 +51,7 @@ use crate::daemon::Lock;
 use crate::node::Spool;
 use crate::policy::{LoadError, Loader, Policy, resolve};
 use crate::store::{DaemonFacts, Secrets, Store};
-use exit::{Exit, Failure};
+use exit::{CommandFailure, Exit};
 use serde_json::Value;
 use ui::{Color, Ui};
 
@@ -159,7 +159,7 @@ struct Context {
 }
 
 impl Context {
-    fn store(&self) -> Result<Store, Failure> {
+    fn store(&self) -> Result<Store, CommandFailure> {
         Ok(Store::open(&self.config.data_dir)?)
     }
 
@@ -176,21 +176,21 @@ impl Context {
 
     /// Returns what the running daemon has recorded about itself; `None` if none runs, or it has
     /// not recorded anything yet.
-    fn live_daemon(&self, store: &mut Store) -> Result<Option<DaemonFacts>, Failure> {
+    fn live_daemon(&self, store: &mut Store) -> Result<Option<DaemonFacts>, CommandFailure> {
         let holder = Lock::holder(&self.config.data_dir);
         let facts = store.daemon()?;
         Ok(facts.filter(|facts| holder.is_some_and(|holder| holder.pid == facts.pid)))
     }
 
     /// Deletes the secret values of tasks that have ended, even if no daemon runs.
-    fn forget_secrets(&self, store: &mut Store) -> Result<(), Failure> {
+    fn forget_secrets(&self, store: &mut Store) -> Result<(), CommandFailure> {
         let unneeded = store.settled_secrets()?;
         Secrets::of(&self.config.data_dir).forget_all(&unneeded);
         store.forget_secrets(&unneeded)?;
         Ok(())
     }
 
-    fn spool(&self) -> Result<Spool, Failure> {
+    fn spool(&self) -> Result<Spool, CommandFailure> {
         let data = &self.config.data_dir;
         Spool::open(data).map_err(|source| {
             crate::store::StoreError::Directory {
@@ -249,7 +249,7 @@ fn one_line(message: &str) -> String {
     )
 }
 
-fn dispatch(args: Args) -> Result<Exit, Failure> {
+fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
     let Args { global, command } = args;
     // Neither of these uses a data directory.
     match command {
@@ -263,7 +263,7 @@ fn dispatch(args: Args) -> Result<Exit, Failure> {
     if let Ok(program) = std::env::current_exe() {
         look::program_is(program);
     }
-    let config = global.configuration().map_err(Failure::usage)?;
+    let config = global.configuration().map_err(CommandFailure::usage)?;
     let context = Context {
         ui: Ui::new(global.json, global.color),
         config,

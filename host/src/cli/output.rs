@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Response};
@@ -20,7 +20,7 @@ pub(super) struct Args {
     raw: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let task = store.task(args.id)?;
     let running = store

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::engine::said;
 use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
@@ -17,19 +17,19 @@ use crate::store::{Pause, PauseRow, SessionRow, present};
 #[derive(Debug, clap::Args)]
 pub(super) struct PauseArgs {
     #[command(flatten)]
-    what: What,
+    what: PausedSessions,
 }
 
 /// Lets paused sessions take tasks again.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
-    what: What,
+    what: PausedSessions,
 }
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
-struct What {
+struct PausedSessions {
     /// The sessions' names
     sessions: Vec<String>,
     /// All sessions of this kind: `shell`, or an agent's name; may be repeated
@@ -40,11 +40,11 @@ struct What {
     all: bool,
 }
 
-pub(super) fn pause(context: &Context, args: PauseArgs) -> Result<Exit, Failure> {
+pub(super) fn pause(context: &Context, args: PauseArgs) -> Result<Exit, CommandFailure> {
     set(context, args.what, true)
 }
 
-pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Failure> {
+pub(super) fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, CommandFailure> {
     set(context, args.what, false)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn present_name(said: &SessionRef, rows: &[SessionRow]) -> String {
     }
 }
 
-fn set(context: &Context, what: What, paused: bool) -> Result<Exit, Failure> {
+fn set(context: &Context, what: PausedSessions, paused: bool) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let rows = store.sessions()?;
     let sessions = what.sessions.into_iter();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Context;
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use crate::engine::said;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
@@ -20,9 +20,9 @@ pub(super) struct Args {
     to: Option<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     if args.to.as_ref().is_some_and(|to| to.trim().is_empty()) {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "--to is empty: leave it out or name a session",
         ));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::wish::{self, Wish};
 use super::{Context, edit, send, ui, wait};
 use crate::agents::payload;
@@ -43,11 +43,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// More keys than this are not an answer.
 const MOST_KEYS: usize = 50;
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let answer = match &args.text {
         Some(text) => Answer::Words(words(text)?),
         None if args.keys.len() > MOST_KEYS => {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "these are more than {MOST_KEYS} keys"
             )));
         }
@@ -97,15 +97,15 @@ fn follow_up(
     store: &mut Store,
     task: Task,
     answer: &Answer,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let id = task.id;
     let Answer::Words(text) = answer else {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "task {id} has no terminal for keys: its agent was asked without one"
         )));
     };
     if task.status != Status::Completed {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!(
                 "task {id} is {}: an agent that is asked without a terminal is answered after it \
@@ -117,7 +117,7 @@ fn follow_up(
     let attempts = store.attempts(id)?;
     let turn = attempts.last().and_then(|attempt| attempt.turn.as_ref());
     if turn.is_none_or(|turn| turn.conversation.is_none()) {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             format!("the agent of task {id} named no conversation that could be continued"),
         ));
@@ -157,29 +157,29 @@ fn follow_up(
 }
 
 /// Returns the words of an answer, if they can be typed.
-fn words(given: &str) -> Result<String, Failure> {
+fn words(given: &str) -> Result<String, CommandFailure> {
     let text = if given == "-" {
         read_standard_input()?
     } else {
         given.to_owned()
     };
     if text.trim().is_empty() {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "the answer is empty: say something, or press a key with `--key Enter`",
         ));
     }
     if text.len() > MAX_CONTENT {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "the answer has more than {MAX_CONTENT} bytes: put it into a file and refer to the file"
         )));
     }
     payload::check(&text).map_err(|unfit| {
-        Failure::usage(unfit.to_string().replacen("the prompt", "the answer", 1))
+        CommandFailure::usage(unfit.to_string().replacen("the prompt", "the answer", 1))
     })?;
     Ok(text)
 }
 
-fn read_standard_input() -> Result<String, Failure> {
+fn read_standard_input() -> Result<String, CommandFailure> {
     let mut bytes = Vec::new();
     // Reading one byte more than allowed shows that there is too much.
     std::io::stdin()
@@ -187,14 +187,14 @@ fn read_standard_input() -> Result<String, Failure> {
         .take(MAX_CONTENT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+            CommandFailure::new(Exit::Failed, format!("cannot read standard input: {error}"))
         })?;
     if bytes.len() > MAX_CONTENT {
         // The cut may be in the middle of a character.
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     String::from_utf8(bytes)
-        .map_err(|_| Failure::usage("standard input is not UTF-8: convert it first"))
+        .map_err(|_| CommandFailure::usage("standard input is not UTF-8: convert it first"))
 }
 
 /// Reads the name of a key. tmux types a name that it does not know letter by letter.
@@ -227,7 +227,7 @@ fn key(text: &str) -> Result<String, String> {
 
 /// Waits until the outcome of an answer is known. `before` is how many rows the task's history had
 /// before the answer.
-fn outcome(store: &mut Store, id: TaskId, before: usize) -> Result<Task, Failure> {
+fn outcome(store: &mut Store, id: TaskId, before: usize) -> Result<Task, CommandFailure> {
     let mut seen = None;
     loop {
         let version = store.data_version()?;
@@ -246,7 +246,7 @@ fn outcome(store: &mut Store, id: TaskId, before: usize) -> Result<Task, Failure
             return Ok(task);
         }
         if let Some(row) = not_given {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Failed,
                 format!("the answer was {}", row.details),
             ));

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::exit::Exit;
 use super::{Global, ui};
-use crate::agents::report::{LONGEST_MESSAGE, Report, Reports, State, own_pane, shortened};
+use crate::agents::report::{LONGEST_MESSAGE, Report, ReportedState, Reports, own_pane, shortened};
 use crate::config::Config;
 
 /// Reports what a program in a tmux pane is doing; for hooks of agents, and for scripts.
@@ -95,11 +95,11 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
     });
     let turn = handed.turn();
     // An agent is idle for many reasons, but only this event says that a turn has ended.
-    let ends = turn.is_some() && state == State::Idle && handed.hook_event_name == "Stop";
+    let ends = turn.is_some() && state == ReportedState::Idle && handed.hook_event_name == "Stop";
     let report = Report {
         server_pid,
         pane,
-        state: if ends { State::Done } else { state },
+        state: if ends { ReportedState::Done } else { state },
         turn,
         transcript: handed.transcript(),
         task: args
@@ -118,7 +118,7 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
     })
 }
 
-fn state(named: Option<&OsStr>) -> Result<State, String> {
+fn state(named: Option<&OsStr>) -> Result<ReportedState, String> {
     let hint = "use --state idle, busy, blocked or done";
     let Some(named) = named else {
         return Err(hint.to_owned());
@@ -143,7 +143,11 @@ fn data_dir(global: &Global) -> Result<PathBuf, String> {
     )
 }
 
-fn message(args: &Args, handed: &Hook, state: State) -> Result<Option<String>, String> {
+fn message(
+    args: &Args,
+    handed: &HookInput,
+    state: ReportedState,
+) -> Result<Option<String>, String> {
     let told = handed.words(state);
     match (&args.message, &args.message_file) {
         (Some(text), _) => Ok(Some(text.to_string_lossy().into_owned())),
@@ -174,7 +178,7 @@ fn from_file(file: &Path) -> io::Result<String> {
 
 /// What agents pass to their hooks, as far as it matters here. Each value may be of any type.
 #[derive(Debug, Default, Deserialize)]
-struct Hook {
+struct HookInput {
     #[serde(default)]
     message: Value,
     #[serde(default)]
@@ -194,15 +198,15 @@ struct Hook {
 }
 
 /// Reads what an agent passes to its hook; `None` if nothing useful arrived in time.
-fn handed() -> Option<Hook> {
+fn handed() -> Option<HookInput> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return None;
     }
-    Hook::read(&read_within(&stdin, HOOK_WITHIN))
+    HookInput::read(&read_within(&stdin, HOOK_WITHIN))
 }
 
-impl Hook {
+impl HookInput {
     fn read(handed: &[u8]) -> Option<Self> {
         // Anything after the object is ignored.
         let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Self>();
@@ -210,7 +214,7 @@ impl Hook {
     }
 
     /// Returns the words that fit the state.
-    fn words(&self, state: State) -> Option<String> {
+    fn words(&self, state: ReportedState) -> Option<String> {
         let Self {
             message,
             last_assistant_message: last,
@@ -218,9 +222,9 @@ impl Hook {
             ..
         } = self;
         let suitable = match state {
-            State::Busy => [prompt, message],
-            State::Blocked => [message, last],
-            State::Idle | State::Done => [last, message],
+            ReportedState::Busy => [prompt, message],
+            ReportedState::Blocked => [message, last],
+            ReportedState::Idle | ReportedState::Done => [last, message],
         };
         suitable
             .iter()
@@ -290,13 +294,17 @@ mod tests {
         assert!(!meant("assigner"));
     }
 
-    fn words(handed: &[u8], state: State) -> Option<String> {
-        Hook::read(handed)?.words(state)
+    fn words(handed: &[u8], state: ReportedState) -> Option<String> {
+        HookInput::read(handed)?.words(state)
     }
 
     #[test]
     fn a_turn_is_named_by_either_agent() {
-        let turn = |handed: &str| Hook::read(handed.as_bytes()).expect("an object").turn();
+        let turn = |handed: &str| {
+            HookInput::read(handed.as_bytes())
+                .expect("an object")
+                .turn()
+        };
         assert_eq!(turn(r#"{"prompt_id": "p"}"#).as_deref(), Some("p"));
         assert_eq!(turn(r#"{"turn_id": "t"}"#).as_deref(), Some("t"));
         let long = format!(r#"{{"prompt_id": "{}"}}"#, "x".repeat(LONGEST_NAME + 1));
@@ -304,7 +312,7 @@ mod tests {
             assert_eq!(turn(none), None);
         }
         let path = |handed: &str| {
-            Hook::read(handed.as_bytes())
+            HookInput::read(handed.as_bytes())
                 .expect("an object")
                 .transcript()
         };
@@ -317,17 +325,17 @@ mod tests {
     fn the_words_suit_the_state() {
         let handed = br#"{"message": "m", "last_assistant_message": "l", "prompt": "p", "x": {}}"#;
         for (state, expected) in [
-            (State::Busy, "p"),
-            (State::Blocked, "m"),
-            (State::Idle, "l"),
-            (State::Done, "l"),
+            (ReportedState::Busy, "p"),
+            (ReportedState::Blocked, "m"),
+            (ReportedState::Idle, "l"),
+            (ReportedState::Done, "l"),
         ] {
             assert_eq!(words(handed, state).as_deref(), Some(expected));
         }
         let other = br#"{"message": 3, "last_assistant_message": null} and more"#;
-        assert_eq!(words(other, State::Idle), None);
+        assert_eq!(words(other, ReportedState::Idle), None);
         let more = b"{\"message\": \"m\"}\nmore";
-        assert_eq!(words(more, State::Idle).as_deref(), Some("m"));
+        assert_eq!(words(more, ReportedState::Idle).as_deref(), Some("m"));
     }
 
     #[test]
@@ -343,9 +351,9 @@ mod tests {
             "\u{feff}{}",
             &deep,
         ] {
-            assert_eq!(words(broken.as_bytes(), State::Idle), None);
+            assert_eq!(words(broken.as_bytes(), ReportedState::Idle), None);
         }
-        assert_eq!(words(b"{\"message\": \"\xff\"}", State::Idle), None);
+        assert_eq!(words(b"{\"message\": \"\xff\"}", ReportedState::Idle), None);
     }
 
     #[test]
@@ -361,7 +369,10 @@ mod tests {
 
     #[test]
     fn states_are_known_by_their_names() {
-        assert_eq!(state(Some(OsStr::new("blocked"))), Ok(State::Blocked));
+        assert_eq!(
+            state(Some(OsStr::new("blocked"))),
+            Ok(ReportedState::Blocked)
+        );
         for wrong in [None, Some("Idle"), Some(""), Some("--hook")] {
             assert!(state(wrong.map(OsStr::new)).is_err(), "{wrong:?}");
         }

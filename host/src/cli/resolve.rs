@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
@@ -30,7 +30,7 @@ pub(super) struct Args {
     fail: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let event = match (args.resend, args.done) {
         (true, _) => Event::Resend,
         (_, true) => Event::MarkDone,
@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Accepts what the waiting agent said as the response; the daemon has the text.
-fn accept(context: &Context, store: &mut Store, id: TaskId) -> Result<Exit, Failure> {
+fn accept(context: &Context, store: &mut Store, id: TaskId) -> Result<Exit, CommandFailure> {
     store.reply(id, &Answer::Accept, Timestamp::now())?;
     context.spool()?.nudge();
     if Lock::holder(&context.config.data_dir).is_none() {

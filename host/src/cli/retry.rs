@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui, wish};
 use crate::model::ids::TaskId;
 use crate::model::task::Status;
@@ -28,7 +28,7 @@ pub(super) struct Args {
     release: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let spool = context.spool()?;
     let secrets = Secrets::of(&context.config.data_dir);
@@ -72,7 +72,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn retry(store: &mut Store, secrets: &Secrets, id: TaskId, release: bool) -> Result<(), Failure> {
+fn retry(
+    store: &mut Store,
+    secrets: &Secrets,
+    id: TaskId,
+    release: bool,
+) -> Result<(), CommandFailure> {
     let names = store.task(id)?.metadata.secret_env;
     // Only if all values are present; otherwise the store says what is missing.
     let kept = match wish::secret_values(&names) {

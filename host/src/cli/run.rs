@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::config;
 use crate::daemon::{self, Ended, Lock, Options};
 use crate::engine::Settings;
-use crate::policy::{Loader, Policy, Source, resolve};
+use crate::policy::{Loader, Policy, PolicySource, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
 
 /// Watches the sessions and runs the tasks, until it is stopped.
@@ -41,7 +41,7 @@ pub(super) struct Args {
     once: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     log_to_stderr(context.verbose);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
@@ -117,7 +117,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 /// The policy that a daemon starts with.
 pub(super) struct Start {
-    pub(super) source: Source,
+    pub(super) source: PolicySource,
     pub(super) settings: Value,
     /// The order that led to this choice; 0 if there was none.
     last_order: i64,
@@ -131,7 +131,7 @@ pub(super) fn start(
     context: &Context,
     named: Option<&str>,
     set: &[(String, Value)],
-) -> Result<Start, Failure> {
+) -> Result<Start, CommandFailure> {
     let config = &context.config;
     let chosen = context.store()?.chosen_policy()?;
     let last_order = chosen.as_ref().map_or(0, |event| event.id);
@@ -142,7 +142,7 @@ pub(super) fn start(
         (None, Some(event)) => {
             let order = event.order;
             let by_hand = order.set_by_hand.as_object().cloned().unwrap_or_default();
-            let source = Source::named(&order.source);
+            let source = PolicySource::named(&order.source);
             (source, order.source, by_hand.into_iter().collect())
         }
         (named, _) => {
@@ -168,7 +168,11 @@ pub(super) fn start(
 /// If a choice that no daemon has tried yet cannot be used, it is refused here, as a daemon would
 /// have done, and the previous choice applies. If anything else cannot be loaded, that is an error,
 /// and is recorded.
-fn begin(context: &Context, args: &Args, loader: &Loader) -> Result<(Start, Policy), Failure> {
+fn begin(
+    context: &Context,
+    args: &Args,
+    loader: &Loader,
+) -> Result<(Start, Policy), CommandFailure> {
     loop {
         let start = start(context, args.policy.as_deref(), &args.policy_set)?;
         let error = match loader.load(&start.source, &start.settings) {

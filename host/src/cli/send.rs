@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use jiff::{Timestamp, Zoned};
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
-use super::wish::{self, Agents, Wish};
+use super::exit::{CommandFailure, Exit};
+use super::wish::{self, AgentOptions, Wish};
 use super::{Context, batch, ui, when};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(required_unless_present = "batch")]
     content: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: TaskOptions,
     /// Queues a task for each line of this file, a JSON object with the names of these options; all
     /// of them or none. `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "Options"])]
@@ -35,7 +35,7 @@ pub(super) struct Args {
 /// What can be asked of a task.
 #[derive(Debug, Default, clap::Args)]
 #[group(id = "Options", multiple = true)]
-pub(super) struct Options {
+pub(super) struct TaskOptions {
     /// Runs it as a command in a shell
     #[arg(long)]
     pub(super) shell: bool,
@@ -206,12 +206,12 @@ enum IfFails {
     Release,
 }
 
-impl Options {
+impl TaskOptions {
     /// Returns what the options ask for.
     ///
     /// # Errors
     /// A variable or a label is malformed, or the agent cannot be asked this way.
-    pub(super) fn wish(self, agents: Agents<'_>) -> Result<Wish, Failure> {
+    pub(super) fn wish(self, agents: AgentOptions<'_>) -> Result<Wish, CommandFailure> {
         let headless = (self.headless || self.no_headless).then_some(self.headless);
         let way = agents.way(headless, self.provider.as_deref())?;
         let variables = self.env.iter().map(|text| wish::variable("-e", text));
@@ -265,7 +265,7 @@ fn at(text: &str) -> Result<Timestamp, String> {
     when::time(text, &Zoned::now())
 }
 
-pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     let secrets = Secrets::of(&context.config.data_dir);
     let is_batch = args.batch.is_some();
     let mut here = None;
@@ -275,7 +275,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             batch::read(
                 &file,
                 &secrets,
-                Agents::configured(&context.config),
+                AgentOptions::configured(&context.config),
                 |id| match store.task(id) {
                     Ok(_) => Ok(true),
                     Err(StoreError::NoTask(_)) => Ok(false),
@@ -287,7 +287,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
             args.content.unwrap_or_default(),
             args.options,
             &secrets,
-            Agents::configured(&context.config),
+            AgentOptions::configured(&context.config),
             &mut here,
         )?],
     };
@@ -327,11 +327,11 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
 /// Reads one task. `here` is the current directory, if the task is meant for it.
 fn one(
     content: String,
-    options: Options,
+    options: TaskOptions,
     secrets: &Secrets,
-    agents: Agents<'_>,
+    agents: AgentOptions<'_>,
     here: &mut Option<PathBuf>,
-) -> Result<NewTask, Failure> {
+) -> Result<NewTask, CommandFailure> {
     let content = if content == "-" {
         read_standard_input()?
     } else {
@@ -357,7 +357,7 @@ fn one(
 pub(super) fn queue(
     context: &Context,
     tasks: &[NewTask],
-) -> Result<Vec<(TaskId, Status)>, Failure> {
+) -> Result<Vec<(TaskId, Status)>, CommandFailure> {
     let mut store = context.store()?;
     let spool = context.spool()?;
     let ids = store.queue(tasks, Timestamp::now())?;
@@ -386,7 +386,7 @@ pub(super) fn queue(
     Ok(rows)
 }
 
-fn read_standard_input() -> Result<String, Failure> {
+fn read_standard_input() -> Result<String, CommandFailure> {
     let mut bytes = Vec::new();
     // Reading one byte more than allowed shows that there is too much.
     io::stdin()
@@ -394,15 +394,15 @@ fn read_standard_input() -> Result<String, Failure> {
         .take(MAX_CONTENT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+            CommandFailure::new(Exit::Failed, format!("cannot read standard input: {error}"))
         })?;
     if bytes.len() > MAX_CONTENT {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "standard input has more than the {MAX_CONTENT} bytes that a task may have: put it into a file and send a command that reads it"
         )));
     }
     String::from_utf8(bytes).map_err(|error| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "standard input is not UTF-8 at byte {}: convert it first",
             error.utf8_error().valid_up_to()
         ))

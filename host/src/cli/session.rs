@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::sessions::session_json;
 use super::{Context, ui};
 
@@ -17,7 +17,7 @@ pub(super) struct Args {
     limit: usize,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let row = store.session(&args.name)?;
     let mut history = store.session_history(&row.name, args.limit)?;

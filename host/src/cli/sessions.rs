@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, look, ui, wish};
 use crate::daemon::Lock;
 use crate::engine::explain::variables;
@@ -42,7 +42,7 @@ pub(super) struct Args {
     labels: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut rows = context.store()?.sessions()?;
     let filter = Filter::of(args)?;
     rows.retain(|row| filter.fits(row));
@@ -105,7 +105,7 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn of(args: &'a Args) -> Result<Self, Failure> {
+    fn of(args: &'a Args) -> Result<Self, CommandFailure> {
         let env: Vec<(String, Option<String>)> = args
             .env
             .iter()

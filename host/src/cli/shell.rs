@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use clap::builder::PossibleValue;
 use serde_json::json;
 
-use super::edited::{Change, Edited};
-use super::exit::{Exit, Failure};
+use super::edited::{EditOutcome, Edited};
+use super::exit::{CommandFailure, Exit};
 use super::hooks::quoted;
 use super::{Context, ui};
 use crate::model::session::Shell;
@@ -22,19 +22,19 @@ use crate::node::shell::Shells;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: ShellCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum ShellCommand {
     /// Adds the line
-    Install(ChangeArgs),
+    Install(ShellChangeArgs),
     /// Removes the line, and nothing else
-    Remove(ChangeArgs),
+    Remove(ShellChangeArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct ChangeArgs {
+struct ShellChangeArgs {
     /// The shell [default: that of `SHELL`]
     shell: Option<Reporting>,
     /// Its startup file [default: ~/.bashrc, ~/.zshrc or where `ZDOTDIR` says,
@@ -88,11 +88,11 @@ impl clap::ValueEnum for Reporting {
 const BEGIN: &str = "# >>> assigner >>>";
 const END: &str = "# <<< assigner <<<";
 
-pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
+pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CommandFailure> {
     let shell = args.shell.shell;
     let unusable = |error: std::io::Error| {
         let why = format!("shells have no place for their reports: {error}");
-        Failure::new(Exit::Failed, why)
+        CommandFailure::new(Exit::Failed, why)
     };
     let text = Shells::open().map_err(unusable)?.integration(shell);
     let text = text.unwrap_or_default();
@@ -106,14 +106,14 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Install(args) => edit(context, args, true),
-        Command::Remove(args) => edit(context, args, false),
+        ShellCommand::Install(args) => edit(context, args, true),
+        ShellCommand::Remove(args) => edit(context, args, false),
     }
 }
 
-fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Failure> {
+fn edit(context: &Context, args: &ShellChangeArgs, installs: bool) -> Result<Exit, CommandFailure> {
     let shell = match args.shell {
         Some(shell) => shell,
         None => of_this_person()?,
@@ -130,8 +130,8 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
     };
     let new = with_block(file.text(), &block).map_err(|error| file.refuse(&error))?;
     let changed = match file.change(context, &new, args.yes, None)? {
-        Change::Declined => return Ok(Exit::Failed),
-        change => change == Change::Written,
+        EditOutcome::Declined => return Ok(Exit::Failed),
+        change => change == EditOutcome::Written,
     };
     if context.ui.json {
         context.ui.json(&json!({
@@ -156,26 +156,27 @@ fn edit(context: &Context, args: &ChangeArgs, installs: bool) -> Result<Exit, Fa
 }
 
 /// Returns the shell that this person uses.
-fn of_this_person() -> Result<Reporting, Failure> {
+fn of_this_person() -> Result<Reporting, CommandFailure> {
     let program = std::env::var_os("SHELL").map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name);
     let shell = name.and_then(|name| Shell::from_program(name.to_str()?));
     shell.and_then(Reporting::of).ok_or_else(|| {
         let supported = dialect::names(|dialect| dialect.integration().is_some());
         let why = format!("`SHELL` names no supported shell: name {supported}");
-        Failure::usage(why)
+        CommandFailure::usage(why)
     })
 }
 
 /// Returns the startup file of a shell.
-fn start_file(file: &StartupFile) -> Result<PathBuf, Failure> {
+fn start_file(file: &StartupFile) -> Result<PathBuf, CommandFailure> {
     let set = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)
     };
     let home = || {
-        let none =
-            |_| Failure::usage("there is no home directory: name the file with `--file FILE`");
+        let none = |_| {
+            CommandFailure::usage("there is no home directory: name the file with `--file FILE`")
+        };
         etcetera::home_dir().map_err(none)
     };
     let directory = match file.variable.and_then(set) {
@@ -187,12 +188,12 @@ fn start_file(file: &StartupFile) -> Result<PathBuf, Failure> {
 
 /// Returns the lines that load the integration; starting the shell must not depend on assigner
 /// being installed.
-fn block(shell: Reporting) -> Result<String, Failure> {
+fn block(shell: Reporting) -> Result<String, CommandFailure> {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(quoted).ok_or_else(|| {
         let why =
             "the line cannot contain the path of assigner: move it to a path of plain characters";
-        Failure::new(Exit::Failed, why)
+        CommandFailure::new(Exit::Failed, why)
     })?;
     let command = format!("{program} shell-init {}", shell.shell.name());
     let line = (shell.integration.startup_line)(&program, &command);

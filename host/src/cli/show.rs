@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::pause::present_name;
 use super::{Context, ui};
 use crate::engine::explain::{lost_target, waits_for};
@@ -19,7 +19,7 @@ pub(super) struct Args {
     id: TaskId,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let mut task = store.task(args.id)?;
     let parents = store.parents(args.id)?;
@@ -59,7 +59,7 @@ fn print(
     parents: &[ParentRow],
     attempts: &[Attempt],
     rows: &[SessionRow],
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let ui = context.ui;
     let line = |name: &str, value: &str| ui.line(&format!("{name:<9} {value}"));
     line(&format!("task {}", task.id), &ui::status(task.status))?;
@@ -204,7 +204,7 @@ fn target_json(target: &SessionRef, rows: &[SessionRow]) -> Value {
 }
 
 /// What the agent itself has reported about its turn.
-fn print_turn(context: &Context, turn: &TurnFacts) -> Result<(), Failure> {
+fn print_turn(context: &Context, turn: &TurnFacts) -> Result<(), CommandFailure> {
     let took = turn.began.zip(turn.ended).map(|(began, ended)| {
         let took = ended.duration_since(began).as_millis();
         format!(

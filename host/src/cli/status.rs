@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::pause::{in_words, paused_json, retain_lasting};
 use super::show::task_json;
 use super::{Context, ui};
@@ -18,7 +18,7 @@ use crate::store::{DaemonFacts, PolicyOutcome, ShadowFacts};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let counts = store.counts()?;
     let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
@@ -146,7 +146,7 @@ fn print_policy(
     context: &Context,
     facts: &DaemonFacts,
     refused: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let failures = match facts.policy_failures {
         0 => "no failures".to_owned(),
         1 => "1 failure".to_owned(),
@@ -208,7 +208,7 @@ fn print_policy(
     Ok(())
 }
 
-fn print_shadow(context: &Context, shadow: &ShadowFacts) -> Result<(), Failure> {
+fn print_shadow(context: &Context, shadow: &ShadowFacts) -> Result<(), CommandFailure> {
     let ui = context.ui;
     ui.line(&format!(
         "shadow    {} {}: {} of {} decisions differ, in {} rounds",

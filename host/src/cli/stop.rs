@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::Context;
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use crate::daemon::Lock;
 
 /// A daemon ends within one round, which takes milliseconds.
@@ -17,18 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
     let data = &context.config.data_dir;
     let Some(holder) = Lock::holder(data) else {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Daemon,
             format!("no daemon is running for `{}`", data.display()),
         ));
     };
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Failure::new(Exit::Failed, "the lock names no process"))?;
+    let pid = pid.ok_or_else(|| CommandFailure::new(Exit::Failed, "the lock names no process"))?;
     kill_process(pid, Signal::TERM).map_err(|error| {
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!("cannot stop process {}: {error}", holder.pid),
         )
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     let deadline = Instant::now() + PATIENCE;
     while Lock::holder(data).is_some_and(|now| now.pid == holder.pid) {
         if Instant::now() >= deadline {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Failed,
                 format!(
                     "the daemon (pid {}) was told to stop but is still running",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{Response, Status, Task};
@@ -40,7 +40,7 @@ impl Args {
     }
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let deadline = args
         .timeout
@@ -113,11 +113,11 @@ impl Progress {
     }
 }
 
-fn read(store: &mut Store, ids: &[TaskId]) -> Result<Vec<Task>, Failure> {
+fn read(store: &mut Store, ids: &[TaskId]) -> Result<Vec<Task>, CommandFailure> {
     ids.iter().map(|&id| Ok(store.task(id)?)).collect()
 }
 
-fn report(context: &Context, tasks: &[Task]) -> Result<Exit, Failure> {
+fn report(context: &Context, tasks: &[Task]) -> Result<Exit, CommandFailure> {
     if context.ui.json {
         let rows: Vec<_> = tasks
             .iter()

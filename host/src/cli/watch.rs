@@ -8,7 +8,7 @@ use serde_json::json;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 use unicode_width::UnicodeWidthChar;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, doctor, ui};
 use crate::agents::Screen;
 use crate::daemon::Lock;
@@ -45,7 +45,7 @@ const COMPARE_WITHIN: Duration = Duration::from_millis(200);
 /// The size if a terminal does not report its own.
 const USUAL_SIZE: (usize, usize) = (24, 80);
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     store.task(args.id)?;
     if Lock::holder(&context.config.data_dir).is_none() {
@@ -54,13 +54,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let runtime = doctor::runtime()?;
     let on_terminal = io::stdout().is_terminal() && !context.ui.json;
     runtime.block_on(async {
-        let mut watch = Watch {
+        let mut watch = TaskWatch {
             context,
             id: args.id,
             tmux: doctor::server(context),
             told: None,
             seat: None,
-            lines: Lines::default(),
+            lines: WatchedLines::default(),
             drawn: false,
         };
         let mut seen = None;
@@ -71,7 +71,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
             let due = next_look <= Instant::now();
             if changed || due {
                 seen = Some(version);
-                let state = State::read(&mut store, args.id)?;
+                let state = TaskState::read(&mut store, args.id)?;
                 watch.sit(&state);
                 let settled = state.task.status.is_settled();
                 if on_terminal {
@@ -97,7 +97,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// The state of a task.
-struct State {
+struct TaskState {
     task: Task,
     /// Since when it has been in this state.
     since: Timestamp,
@@ -107,8 +107,8 @@ struct State {
     seat: Option<Identity>,
 }
 
-impl State {
-    fn read(store: &mut Store, id: TaskId) -> Result<Self, Failure> {
+impl TaskState {
+    fn read(store: &mut Store, id: TaskId) -> Result<Self, CommandFailure> {
         let task = store.task(id)?;
         let since = store.history(id)?.last().map(|row| row.at);
         let why = match task.status {
@@ -131,7 +131,7 @@ impl State {
     }
 
     /// The parts that are shown again when they change, without those that only a clock changes.
-    fn news(&self) -> News {
+    fn news(&self) -> TaskNews {
         let task = &self.task;
         let why = match task.status {
             Status::Pending => task.wait_reason.clone(),
@@ -160,32 +160,32 @@ impl State {
     }
 }
 
-type News = (Status, Option<String>, Option<String>);
+type TaskNews = (Status, Option<String>, Option<String>);
 
-struct Watch<'a> {
+struct TaskWatch<'a> {
     context: &'a Context,
     id: TaskId,
     tmux: Server,
-    told: Option<News>,
+    told: Option<TaskNews>,
     /// The session that the task runs in, or ran in last.
     seat: Option<Identity>,
-    lines: Lines,
+    lines: WatchedLines,
     /// True if something has been drawn on the terminal.
     drawn: bool,
 }
 
-impl Watch<'_> {
-    fn sit(&mut self, state: &State) {
+impl TaskWatch<'_> {
+    fn sit(&mut self, state: &TaskState) {
         if let Some(seat) = &state.seat
             && self.seat.as_ref() != Some(seat)
         {
             self.seat = Some(seat.clone());
-            self.lines = Lines::default();
+            self.lines = WatchedLines::default();
         }
     }
 
     /// True if the state differs from the last one.
-    fn is_news(&mut self, state: &State) -> bool {
+    fn is_news(&mut self, state: &TaskState) -> bool {
         let news = state.news();
         let is_news = self.told.as_ref() != Some(&news);
         self.told = Some(news);
@@ -193,7 +193,7 @@ impl Watch<'_> {
     }
 
     /// Says on standard error that the state has changed; standard output is for the lines.
-    fn tell(&mut self, state: &State) -> io::Result<()> {
+    fn tell(&mut self, state: &TaskState) -> io::Result<()> {
         if !self.is_news(state) {
             return Ok(());
         }
@@ -247,7 +247,7 @@ impl Watch<'_> {
     }
 
     /// Draws the pane's screen over what is on the terminal.
-    async fn draw(&mut self, state: &State) -> io::Result<()> {
+    async fn draw(&mut self, state: &TaskState) -> io::Result<()> {
         let (rows, columns) = size();
         let lines = match &self.seat {
             Some(seat) => self.tmux.screens(&[seat]).await.unwrap_or_default(),
@@ -290,7 +290,7 @@ impl Watch<'_> {
         out.flush()
     }
 
-    fn end(&mut self, state: &State, on_terminal: bool) -> Result<Exit, Failure> {
+    fn end(&mut self, state: &TaskState, on_terminal: bool) -> Result<Exit, CommandFailure> {
         if on_terminal {
             let line = state.line(&ui::status(state.task.status));
             self.context.ui.line(&format!("\n{line}"))?;
@@ -305,15 +305,15 @@ impl Watch<'_> {
 
 /// The lines of a pane that are not blank, and which of them have been printed.
 #[derive(Debug, Default)]
-struct Lines(Vec<Line>);
+struct WatchedLines(Vec<WatchedLine>);
 
 #[derive(Debug)]
-struct Line {
+struct WatchedLine {
     text: String,
     printed: bool,
 }
 
-impl Lines {
+impl WatchedLines {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -324,7 +324,7 @@ impl Lines {
         let old = lines.len().saturating_sub(news);
         let lines = lines.into_iter().enumerate();
         self.0 = lines
-            .map(|(index, line)| Line {
+            .map(|(index, line)| WatchedLine {
                 text: line.to_owned(),
                 printed: index < old,
             })
@@ -338,7 +338,7 @@ impl Lines {
         let known: Vec<&str> = self.0.iter().map(|line| line.text.as_str()).collect();
         let deadline = Some(Instant::now() + COMPARE_WITHIN);
         let steps = capture_diff_slices_deadline(Algorithm::Myers, &known, &seen, deadline);
-        let mut now: Vec<Line> = Vec::with_capacity(seen.len());
+        let mut now: Vec<WatchedLine> = Vec::with_capacity(seen.len());
         let mut fresh = Vec::new();
         for step in steps {
             if let DiffOp::Equal { old_index, len, .. } = step {
@@ -346,13 +346,13 @@ impl Lines {
                     if !line.printed {
                         fresh.push(line.text.clone());
                     }
-                    now.push(Line {
+                    now.push(WatchedLine {
                         text: line.text.clone(),
                         printed: true,
                     });
                 }
             } else {
-                now.extend(seen[step.new_range()].iter().map(|line| Line {
+                now.extend(seen[step.new_range()].iter().map(|line| WatchedLine {
                     text: (*line).to_owned(),
                     printed: false,
                 }));
@@ -406,7 +406,7 @@ mod tests {
 
     /// Returns what is printed while a pane shows one text after another.
     fn printed(looks: &[&str]) -> Vec<String> {
-        let mut lines = Lines::default();
+        let mut lines = WatchedLines::default();
         let mut printed = Vec::new();
         for look in looks {
             if lines.is_empty() {
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn what_had_scrolled_away_is_no_news() {
-        let mut lines = Lines::default();
+        let mut lines = WatchedLines::default();
         lines.begin("old\nolder\nscreen", 1);
         assert_eq!(lines.take("old\nolder\nscreen\nnew"), ["screen"]);
         assert_eq!(lines.rest(), ["new"]);

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{look, ui};
 use crate::agents::Catalog;
 use crate::config::Config;
@@ -28,14 +28,14 @@ pub(super) enum Way {
 
 /// What is known of agents where tasks are asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Agents<'a> {
+pub(super) struct AgentOptions<'a> {
     /// Where a user's own profiles are.
     pub(super) profiles: &'a Path,
     /// The agents that are asked without a terminal unless the task says otherwise.
     pub(super) headless: &'a [String],
 }
 
-impl<'a> Agents<'a> {
+impl<'a> AgentOptions<'a> {
     /// Returns what is configured.
     pub(super) fn configured(config: &'a Config) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl<'a> Agents<'a> {
         &self,
         headless: Option<bool>,
         provider: Option<&str>,
-    ) -> Result<Option<Way>, Failure> {
+    ) -> Result<Option<Way>, CommandFailure> {
         let is_usual = provider.is_some_and(|name| self.headless.iter().any(|usual| usual == name));
         match headless {
             Some(false) => Ok(Some(Way::Session)),
@@ -62,9 +62,9 @@ impl<'a> Agents<'a> {
         }
     }
 
-    fn headless(&self, provider: Option<&str>) -> Result<Headless, Failure> {
+    fn headless(&self, provider: Option<&str>) -> Result<Headless, CommandFailure> {
         let Some(provider) = provider else {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "--headless needs the agent that is asked: name it with --provider",
             ));
         };
@@ -75,12 +75,12 @@ impl<'a> Agents<'a> {
                 || "`assigner agents list` shows all".to_owned(),
                 ToString::to_string,
             );
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "there is no profile `{provider}`: {why}"
             )));
         };
         let Some(spec) = entry.profile.headless.clone() else {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "`{provider}` cannot be asked without a terminal: its profile has no [headless]"
             )));
         };
@@ -136,7 +136,7 @@ impl Wish {
         self,
         task: &mut NewTask,
         secrets: &Secrets,
-    ) -> Result<Vec<&'static str>, Failure> {
+    ) -> Result<Vec<&'static str>, CommandFailure> {
         let mut said = Vec::new();
         let mut note = |name: &'static str, is_said: bool| {
             if is_said {
@@ -204,14 +204,14 @@ impl Wish {
         matches!(self.way, Some(Way::Headless(_)))
     }
 
-    fn apply_what(&self, task: &mut NewTask) -> Result<(), Failure> {
+    fn apply_what(&self, task: &mut NewTask) -> Result<(), CommandFailure> {
         if let Some(content) = &self.content {
             task.content.clone_from(content);
         }
         match &self.way {
             Some(Way::Headless(headless)) => {
                 if self.shell || !self.providers.is_empty() || !self.fallback.is_empty() {
-                    return Err(Failure::usage(
+                    return Err(CommandFailure::usage(
                         "--headless asks one agent: it takes no --shell, --providers or --fallback",
                     ));
                 }
@@ -235,7 +235,7 @@ impl Wish {
         let is_headless = self.is_headless();
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
         if self.shell && (names_providers || self.provider.is_some()) {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "a command goes to shells: --shell takes no --provider, --providers or --fallback",
             ));
         }
@@ -253,16 +253,17 @@ impl Wish {
                 Some(_) => Kind::Prompt,
                 None => task.kind,
             };
-            check_task(kind, &task.content).map_err(Failure::usage)?;
+            check_task(kind, &task.content).map_err(CommandFailure::usage)?;
         }
         for (number, prerequisite) in self.prerequisites.iter().enumerate() {
-            check_content(prerequisite)
-                .map_err(|error| Failure::usage(format!("--prereq {}: {error}", number + 1)))?;
+            check_content(prerequisite).map_err(|error| {
+                CommandFailure::usage(format!("--prereq {}: {error}", number + 1))
+            })?;
         }
         Ok(())
     }
 
-    fn apply_context(&self, task: &mut NewTask) -> Result<(), Failure> {
+    fn apply_context(&self, task: &mut NewTask) -> Result<(), CommandFailure> {
         let metadata = &mut task.metadata;
         if let Some(directory) = &self.working_dir {
             metadata.working_dir = Some(absolute(directory)?);
@@ -273,7 +274,7 @@ impl Wish {
         }
         metadata.require_branch |= self.require_branch;
         if metadata.require_branch && metadata.git_branch.is_none() {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "--require-branch needs the branch: name it with -b",
             ));
         }
@@ -288,7 +289,7 @@ impl Wish {
         Ok(())
     }
 
-    fn apply_selection(&self, task: &mut NewTask) -> Result<(), Failure> {
+    fn apply_selection(&self, task: &mut NewTask) -> Result<(), CommandFailure> {
         if let Some(target) = &self.target {
             task.target_session = Some(not_blank("--target", target)?.into());
             task.metadata.target_fallback = false;
@@ -296,7 +297,7 @@ impl Wish {
         let metadata = &mut task.metadata;
         metadata.target_fallback |= self.target_fallback;
         if metadata.target_fallback && task.target_session.is_none() {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "--target-fallback needs a session to prefer: name it with --target",
             ));
         }
@@ -314,7 +315,7 @@ impl Wish {
             && task.target_provider.is_none()
             && metadata.preferred_providers.is_empty()
         {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "--fallback names what comes second: name what comes first with --provider or --providers",
             ));
         }
@@ -327,13 +328,17 @@ impl Wish {
 }
 
 /// Takes the values of secret variables from the environment and keeps them separately.
-fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Result<(), Failure> {
+fn keep_secrets(
+    names: &[String],
+    task: &mut NewTask,
+    secrets: &Secrets,
+) -> Result<(), CommandFailure> {
     let wanted: BTreeSet<&String> = names.iter().chain(&task.metadata.secret_env).collect();
     if let Some(name) = wanted
         .iter()
         .find(|name| task.metadata.env_vars.contains_key(**name))
     {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{name} is given with -e and with --secret-env: leave one of them out"
         )));
     }
@@ -343,7 +348,7 @@ fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Resu
     let mut values = match task.secrets.as_deref() {
         None => BTreeMap::new(),
         Some(kept) => secrets.values(kept).ok_or_else(|| {
-            Failure::new(
+            CommandFailure::new(
                 Exit::Failed,
                 "the task's secret values are no longer kept: check it and try again",
             )
@@ -356,24 +361,24 @@ fn keep_secrets(names: &[String], task: &mut NewTask, secrets: &Secrets) -> Resu
 }
 
 /// Returns the values of secret variables, from the environment of this process.
-pub(super) fn secret_values(names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) fn secret_values(names: &[String]) -> Result<BTreeMap<String, String>, CommandFailure> {
     let mut values = BTreeMap::new();
     for name in names {
         if !is_variable_name(name) {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "--secret-env `{name}`: this is not the name of a variable; the value is taken from your environment and is not written here"
             )));
         }
         let value = std::env::var_os(name).ok_or_else(|| {
-            Failure::usage(format!(
+            CommandFailure::usage(format!(
                 "--secret-env {name}: there is no such variable in your environment; export it first"
             ))
         })?;
-        let value = value
-            .into_string()
-            .map_err(|_| Failure::usage(format!("--secret-env {name}: its value is not UTF-8")))?;
+        let value = value.into_string().map_err(|_| {
+            CommandFailure::usage(format!("--secret-env {name}: its value is not UTF-8"))
+        })?;
         check_variable(name, &value)
-            .map_err(|why| Failure::usage(format!("--secret-env {name}: {why}")))?;
+            .map_err(|why| CommandFailure::usage(format!("--secret-env {name}: {why}")))?;
         values.insert(name.clone(), value);
     }
     Ok(values)
@@ -387,9 +392,9 @@ pub(super) fn forget<'a>(tasks: impl IntoIterator<Item = &'a NewTask>, secrets: 
 }
 
 /// Reads `NAME=VALUE` of a variable.
-pub(super) fn variable(option: &str, assignment: &str) -> Result<(String, String), Failure> {
+pub(super) fn variable(option: &str, assignment: &str) -> Result<(String, String), CommandFailure> {
     let wrong = |why: &str| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "{option} `{assignment}`: {why}; write NAME=VALUE, such as {option} DEBUG=1"
         ))
     };
@@ -401,10 +406,10 @@ pub(super) fn variable(option: &str, assignment: &str) -> Result<(String, String
 }
 
 /// Reads `NAME=VALUE` of a label.
-pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), Failure> {
+pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), CommandFailure> {
     match assignment.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Failure::usage(format!(
+        _ => Err(CommandFailure::usage(format!(
             "{option} `{assignment}`: write NAME=VALUE, such as team=web"
         ))),
     }
@@ -415,7 +420,7 @@ pub(super) fn label(option: &str, assignment: &str) -> Result<(String, String), 
 ///
 /// # Errors
 /// The directory does not answer.
-pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), Failure> {
+pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), CommandFailure> {
     let metadata = &mut task.metadata;
     metadata.repository = None;
     let Some(directory) = &metadata.working_dir else {
@@ -435,15 +440,15 @@ pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), Failure> {
 }
 
 /// Makes a path absolute from the sender's directory and removes `.` and `..`.
-pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
+pub(super) fn absolute(path: &Path) -> Result<String, CommandFailure> {
     let shown = path.display();
     let path = std::path::absolute(path)
-        .map_err(|error| Failure::usage(format!("directory `{shown}`: {error}")))?;
+        .map_err(|error| CommandFailure::usage(format!("directory `{shown}`: {error}")))?;
     let normal = if path.components().any(|part| part == Component::ParentDir) {
         // After a symbolic link, `..` is not what it looks like: only the system knows.
         let place = look::place(&path)?;
         if place.path.is_none() && place.is_directory {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "directory `{shown}`: the path is not UTF-8"
             )));
         }
@@ -454,7 +459,7 @@ pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
     normal
         .into_os_string()
         .into_string()
-        .map_err(|_| Failure::usage(format!("directory `{shown}`: the path is not UTF-8")))
+        .map_err(|_| CommandFailure::usage(format!("directory `{shown}`: the path is not UTF-8")))
 }
 
 fn lexical(path: &Path) -> PathBuf {
@@ -469,16 +474,16 @@ fn lexical(path: &Path) -> PathBuf {
     normal
 }
 
-fn not_blank(option: &str, value: &str) -> Result<String, Failure> {
+fn not_blank(option: &str, value: &str) -> Result<String, CommandFailure> {
     if value.trim().is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{option} is empty: leave it out or name one"
         )));
     }
     Ok(value.to_owned())
 }
 
-fn names(option: &str, names: &[String]) -> Result<Vec<String>, Failure> {
+fn names(option: &str, names: &[String]) -> Result<Vec<String>, CommandFailure> {
     names
         .iter()
         .map(|name| not_blank(option, name.trim()))

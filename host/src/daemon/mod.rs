@@ -20,7 +20,7 @@ use crate::agents::report::Reports;
 use crate::engine::{Engine, Settings};
 use crate::model::task::Status;
 use crate::node::Spool;
-use crate::policy::{Loader, Policy, Source};
+use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
 use policies::{Policies, policy_host, shadow_facts, write_down};
@@ -174,7 +174,7 @@ pub struct Options {
     /// The policy that decides.
     pub policy: Policy,
     /// Where it comes from.
-    pub policy_source: Source,
+    pub policy_source: PolicySource,
     /// Whether the command line named it, so that it takes precedence over what a person chose.
     pub policy_named: bool,
     /// The last order for a policy that was known when this one was chosen. 0 if there was none.

@@ -13,7 +13,7 @@ use super::{DaemonError, Options};
 use crate::engine::Engine;
 use crate::model::matching::PolicyId;
 use crate::policy::{
-    Archive, Loaded, News, Order, Policy, PolicyHost, Reloader, Shadow, Source, Tally,
+    Archive, Loaded, Order, Policy, PolicyHost, PolicyNews, PolicySource, Reloader, Shadow, Tally,
 };
 use crate::store::{
     DaemonFacts, Ledger, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, ShadowFacts, Store,
@@ -97,7 +97,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    fn new(source: &Source, policy: &Policy) -> Self {
+    fn new(source: &PolicySource, policy: &Policy) -> Self {
         let loading = policy.loading();
         Self {
             id: policy.id().clone(),
@@ -179,7 +179,7 @@ impl Policies {
         engine: &mut Engine<Server>,
         ledger: &Ledger,
     ) -> Result<(), StoreError> {
-        let news: Vec<News> = self.reloader.news().collect();
+        let news: Vec<PolicyNews> = self.reloader.news().collect();
         for news in news {
             let event = self.take_up_one(news, engine);
             self.unwritten.push(event);
@@ -189,7 +189,7 @@ impl Policies {
             if self.loading.insert(event.id) {
                 self.reloader.order(Order {
                     id: event.id,
-                    source: Source::named(&event.order.source),
+                    source: PolicySource::named(&event.order.source),
                     settings: event.order.settings,
                 });
             }
@@ -197,7 +197,7 @@ impl Policies {
         Ok(())
     }
 
-    fn take_up_one(&mut self, news: News, engine: &mut Engine<Server>) -> PolicyEvent {
+    fn take_up_one(&mut self, news: PolicyNews, engine: &mut Engine<Server>) -> PolicyEvent {
         let (outcome, reason) = match news.result {
             Loaded::Same => {
                 tracing::info!("the policy's file has not changed");

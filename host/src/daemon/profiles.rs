@@ -21,15 +21,15 @@ const LOOK: Duration = Duration::from_millis(500);
 const MOST: usize = 1_000;
 
 /// The profiles, and the errors of those that were left out.
-type Loaded = (Catalog, Vec<CatalogError>);
+type LoadedProfiles = (Catalog, Vec<CatalogError>);
 
 /// What identifies the state of a file without reading it: its name, its size, when it was written,
 /// and its inode.
-type Stamp = (PathBuf, u64, (i64, i64), u64);
+type ProfileStamp = (PathBuf, u64, (i64, i64), u64);
 
 /// Looks at a person's profiles on a thread of its own, which ends when this is dropped.
 pub(super) struct Profiles {
-    changed: Receiver<Loaded>,
+    changed: Receiver<LoadedProfiles>,
     _alive: Arc<()>,
 }
 
@@ -58,13 +58,13 @@ impl Profiles {
     }
 
     /// Returns the current profiles if they have changed since the last call.
-    pub(super) fn changed(&self) -> Option<Loaded> {
+    pub(super) fn changed(&self) -> Option<LoadedProfiles> {
         self.changed.try_iter().last()
     }
 }
 
 /// Reports each change until nobody listens any more.
-fn follow(directory: &Path, alive: &Weak<()>, tell: impl Fn(Loaded) -> bool) {
+fn follow(directory: &Path, alive: &Weak<()>, tell: impl Fn(LoadedProfiles) -> bool) {
     let mut read = stamps(directory);
     let mut seen = read.clone();
     while alive.strong_count() > 0 {
@@ -81,7 +81,7 @@ fn follow(directory: &Path, alive: &Weak<()>, tell: impl Fn(Loaded) -> bool) {
     }
 }
 
-fn stamps(directory: &Path) -> Vec<Stamp> {
+fn stamps(directory: &Path) -> Vec<ProfileStamp> {
     let files = fs::read_dir(directory).into_iter().flatten().flatten();
     let stamped = files.take(MOST).filter_map(|file| {
         let path = file.path();
@@ -89,7 +89,7 @@ fn stamps(directory: &Path) -> Vec<Stamp> {
         let written = (metadata.mtime(), metadata.mtime_nsec());
         Some((path, metadata.len(), written, metadata.ino()))
     });
-    let mut stamps: Vec<Stamp> = stamped.collect();
+    let mut stamps: Vec<ProfileStamp> = stamped.collect();
     stamps.sort();
     stamps
 }

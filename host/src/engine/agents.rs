@@ -533,7 +533,7 @@ fn earlier(name: &str) -> String {
     format!("{:020}", nanoseconds.saturating_sub(2_000_000_000))
 }
 
-fn process_of(member: &probe::Member) -> Process {
+fn process_of(member: &probe::PaneProcess) -> Process {
     Process {
         pid: member.pid,
         depth: member.depth,

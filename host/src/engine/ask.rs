@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::HOLD;
-use super::scan::Snapshot;
+use super::scan::SeenSessions;
 use super::tracker::{Asked, Freshness, Known, Seen, What};
 use super::{Engine, RoundError};
 use crate::matcher::Inquiry;
@@ -36,7 +36,7 @@ impl<T: Tmux + 'static> Engine<T> {
     pub(super) async fn ask(
         &mut self,
         inquiry: &Inquiry,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let sessions = inquiry.sessions.iter();
@@ -56,7 +56,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Undoes what interrupted tasks have left, by asking a question, which also undoes it.
     pub(super) async fn clean_up(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let unclean: Vec<&Seen> = snapshot

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::matching::{exported, named};
-use super::steps::{Part, Step, command, do_in_thought, in_words};
+use super::steps::{Requirement, TrialStep, command, do_in_thought, in_words};
 use crate::matcher::{avoid, candidate, obstacle, resource};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::Identity;
@@ -23,7 +23,7 @@ use crate::model::session::Activity;
 use crate::model::task::{Kind, Task};
 use crate::node::dialect;
 use crate::policy::Policy;
-use crate::probe::look::Place;
+use crate::probe::look::DirectorySight;
 use crate::store::{PauseRow, SessionRow};
 
 /// Something that would let a task run.
@@ -53,13 +53,13 @@ const MOST: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A waiting task and everything around it, as last seen.
-pub(super) struct Stage<'a> {
+pub(super) struct WaitingTask<'a> {
     pub(super) task: &'a Task,
     pub(super) rows: &'a [&'a SessionRow],
     pub(super) pauses: &'a [PauseRow],
     pub(super) policy: &'a Policy,
     pub(super) failed_in: &'a BTreeSet<Identity>,
-    pub(super) place: Option<&'a Place>,
+    pub(super) place: Option<&'a DirectorySight>,
     pub(super) host: &'a str,
     pub(super) foreign: &'a [Foreign],
     pub(super) now: Timestamp,
@@ -76,8 +76,8 @@ pub struct Foreign {
 
 /// Returns what would let the task run, the smallest change first. Returns nothing if it can run as
 /// it is.
-pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
-    let mut search = Search {
+pub(super) fn changes(stage: &WaitingTask<'_>) -> Vec<Change> {
+    let mut search = PlanSearch {
         stage,
         until: Instant::now() + PATIENCE,
         tried: Vec::new(),
@@ -90,7 +90,7 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
     }
     // First remove what rules sessions out, the least effort first; then try what brings them
     // closer.
-    let mut plans: Vec<(usize, Vec<Step>)> = (0..stage.rows.len())
+    let mut plans: Vec<(usize, Vec<TrialStep>)> = (0..stage.rows.len())
         .flat_map(|session| {
             plans(stage, session)
                 .into_iter()
@@ -113,7 +113,7 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
             break;
         }
         for more in closer(stage, session) {
-            let same = |step: &Step| {
+            let same = |step: &TrialStep| {
                 *step == more || (step.part().is_some() && step.part() == more.part())
             };
             if !plan.iter().any(same) {
@@ -137,8 +137,8 @@ pub(super) fn changes(stage: &Stage<'_>) -> Vec<Change> {
     changes
 }
 
-fn effort(steps: &[Step]) -> usize {
-    let each: usize = steps.iter().map(Step::effort).sum();
+fn effort(steps: &[TrialStep]) -> usize {
+    let each: usize = steps.iter().map(TrialStep::effort).sum();
     // One thing to do is less than two, whatever they are.
     each + 10 * steps.len().saturating_sub(1)
 }
@@ -154,17 +154,17 @@ enum Trial {
 }
 
 /// What to do for which session; `None`: for the task alone.
-type Plan = (Option<usize>, Vec<Step>);
+type TrialPlan = (Option<usize>, Vec<TrialStep>);
 
 /// The plans that were tried, and whether each would be enough.
-struct Search<'a> {
-    stage: &'a Stage<'a>,
+struct PlanSearch<'a> {
+    stage: &'a WaitingTask<'a>,
     until: Instant,
-    tried: Vec<(Plan, bool)>,
+    tried: Vec<(TrialPlan, bool)>,
     found: Vec<(usize, Change)>,
 }
 
-impl Search<'_> {
+impl PlanSearch<'_> {
     /// Whether enough changes were found that take less effort than this.
     fn is_full(&self, effort: usize) -> bool {
         let less = self.found.iter().filter(|(found, _)| *found < effort);
@@ -172,8 +172,8 @@ impl Search<'_> {
     }
 
     /// Tries a plan for a session, and returns whether it is enough.
-    fn follow(&mut self, session: usize, steps: &[Step]) -> bool {
-        let of_task: Vec<Step> = steps
+    fn follow(&mut self, session: usize, steps: &[TrialStep]) -> bool {
+        let of_task: Vec<TrialStep> = steps
             .iter()
             .filter(|step| step.is_of_task())
             .cloned()
@@ -208,7 +208,7 @@ impl Search<'_> {
     }
 
     /// Asks the policy what would happen to the task if the steps were done.
-    fn try_out(&self, session: Option<usize>, steps: &[Step]) -> Trial {
+    fn try_out(&self, session: Option<usize>, steps: &[TrialStep]) -> Trial {
         if Instant::now() >= self.until {
             return Trial::Unknown;
         }
@@ -272,7 +272,7 @@ impl Search<'_> {
 
 /// Returns the ways in which everything that rules a session out can be removed. Empty if there is
 /// no way; a single empty plan means that nothing rules it out.
-fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
+fn plans(stage: &WaitingTask<'_>, session: usize) -> Vec<Vec<TrialStep>> {
     let row = stage.rows[session];
     let task = stage.task;
     let suits = match task.kind {
@@ -283,27 +283,27 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
         return Vec::new();
     }
     // Each obstacle with the ways around it.
-    let mut obstacles: Vec<Vec<Step>> = Vec::new();
+    let mut obstacles: Vec<Vec<TrialStep>> = Vec::new();
     let target = task.target_session.as_ref();
     let is_target = target.is_some_and(|target| row.who().answers(target));
     if row.admission == Admission::Excluded {
-        obstacles.push(vec![Step::Include]);
+        obstacles.push(vec![TrialStep::Include]);
     }
     if row.admission == Admission::Protected && !is_target {
-        obstacles.push(vec![Step::Name]);
+        obstacles.push(vec![TrialStep::Name]);
     } else if target.is_some() && !is_target && !task.metadata.target_fallback {
-        obstacles.push(vec![Step::Drop(Part::Target)]);
+        obstacles.push(vec![TrialStep::Drop(Requirement::Target)]);
     }
     let providers = task.allowed_providers();
     if !providers.is_empty() && !providers.contains(&row.provider) {
-        obstacles.push(vec![Step::Drop(Part::Provider)]);
+        obstacles.push(vec![TrialStep::Drop(Requirement::Provider)]);
     }
     if let Some(branch) = task.metadata.session_branch()
         && row.git_branch.as_deref() != Some(branch)
     {
         obstacles.push(vec![
-            Step::Branch(branch.to_owned()),
-            Step::Drop(Part::Branch),
+            TrialStep::Branch(branch.to_owned()),
+            TrialStep::Drop(Requirement::Branch),
         ]);
     }
     let required = task.metadata.require_labels.iter();
@@ -313,32 +313,32 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
     match missing.as_slice() {
         [] => {}
         [(name, value)] => obstacles.push(vec![
-            Step::Label((*name).clone(), (*value).clone()),
-            Step::Drop(Part::Labels),
+            TrialStep::Label((*name).clone(), (*value).clone()),
+            TrialStep::Drop(Requirement::Labels),
         ]),
-        _ => obstacles.push(vec![Step::Drop(Part::Labels)]),
+        _ => obstacles.push(vec![TrialStep::Drop(Requirement::Labels)]),
     }
     let within = task.metadata.repository.as_deref().filter(|_| !is_target);
     if within.is_some_and(|root| task.kind == Kind::Prompt && !row.place().is_within(root)) {
-        obstacles.push(vec![Step::Drop(Part::Repository)]);
+        obstacles.push(vec![TrialStep::Drop(Requirement::Repository)]);
     }
     if row.paused {
         let pauses = stage.pauses.iter();
         let pauses = pauses.map(|pause| &pause.what);
         let pauses = pauses.filter(|pause| pause.covers(row.who(), &row.provider));
-        obstacles.push(vec![Step::Resume(pauses.cloned().collect())]);
+        obstacles.push(vec![TrialStep::Resume(pauses.cloned().collect())]);
     }
     // A session that is being asked for its variables, or that a person just used, is idle but held
     // back.
     let held = obstacle(row).is_some() && row.admission != Admission::Excluded;
     if row.activity != Activity::Idle || (held && !row.paused) {
-        obstacles.push(vec![Step::Wait]);
+        obstacles.push(vec![TrialStep::Wait]);
     }
     let mut plans = vec![Vec::new()];
     for ways in obstacles {
-        let with = |way: &Step| {
+        let with = |way: &TrialStep| {
             let way = way.clone();
-            plans.iter().map(move |plan: &Vec<Step>| {
+            plans.iter().map(move |plan: &Vec<TrialStep>| {
                 let mut plan = plan.clone();
                 plan.push(way.clone());
                 plan
@@ -350,16 +350,16 @@ fn plans(stage: &Stage<'_>, session: usize) -> Vec<Vec<Step>> {
 }
 
 /// Returns what could make a policy take a session that it would rather not take.
-fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
+fn closer(stage: &WaitingTask<'_>, session: usize) -> Vec<TrialStep> {
     let row = stage.rows[session];
     let metadata = &stage.task.metadata;
     let mut steps = Vec::new();
     let missing = |(name, value): &(&String, &String)| row.labels.get(*name) != Some(value);
     for (name, value) in metadata.labels.iter().filter(missing) {
-        steps.push(Step::Label(name.clone(), value.clone()));
+        steps.push(TrialStep::Label(name.clone(), value.clone()));
     }
     if !metadata.labels.is_empty() {
-        steps.push(Step::Drop(Part::Wishes));
+        steps.push(TrialStep::Drop(Requirement::Wishes));
     }
     if !metadata.prefer_context_match {
         return steps;
@@ -367,28 +367,28 @@ fn closer(stage: &Stage<'_>, session: usize) -> Vec<Step> {
     if let Some(directory) = &metadata.working_dir {
         let is_there = stage.place.is_some_and(|place| place.is_directory);
         if is_there && row.current_dir != named(Some(directory), stage.place) {
-            steps.push(Step::Directory(directory.clone()));
+            steps.push(TrialStep::Directory(directory.clone()));
         }
-        steps.push(Step::Drop(Part::Directory));
+        steps.push(TrialStep::Drop(Requirement::Directory));
     }
     if let Some(branch) = &metadata.git_branch {
         if row.git_branch.as_ref() != Some(branch) {
-            steps.push(Step::Branch(branch.clone()));
+            steps.push(TrialStep::Branch(branch.clone()));
         }
-        steps.push(Step::Drop(Part::Branch));
+        steps.push(TrialStep::Drop(Requirement::Branch));
     }
     if !metadata.env_vars.is_empty() {
         let names = metadata.env_vars.keys().cloned().collect();
-        steps.push(Step::Export(names));
-        steps.push(Step::Drop(Part::Variables));
+        steps.push(TrialStep::Export(names));
+        steps.push(TrialStep::Drop(Requirement::Variables));
     }
-    steps.push(Step::Any);
+    steps.push(TrialStep::Any);
     steps
 }
 
 /// Returns which session to start if no existing one will do, whatever is changed. Only this change
 /// is not tried, because a session that does not exist cannot be shown to a policy.
-fn start(stage: &Stage<'_>) -> Option<Change> {
+fn start(stage: &WaitingTask<'_>) -> Option<Change> {
     let task = stage.task;
     if stage.rows.is_empty() {
         return Some(Change::new("start a session with `tmux new-session`"));

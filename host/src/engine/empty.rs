@@ -20,7 +20,7 @@ pub(super) const UNSHOWN: &str = "nothing shows that its line is empty: press En
 
 /// The row of a shell's cursor, and what the rows above it show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Row {
+pub(super) struct CursorRow {
     /// The text left of the cursor, including blanks.
     text: String,
     /// There is nothing right of the cursor.
@@ -34,7 +34,7 @@ pub(super) struct Row {
     full: bool,
 }
 
-impl Row {
+impl CursorRow {
     /// Returns the row that contains the cursor of this pane.
     pub(super) fn of(pane: &Pane, line: &CursorLine) -> Self {
         use unicode_width::UnicodeWidthStr;
@@ -82,12 +82,12 @@ pub(super) struct Drawn {
     /// How often in a row it was the same.
     times: usize,
     /// Whether the last thing that it ran was a job of ours.
-    job: Job,
+    job: LastJob,
 }
 
 /// Whether the last thing that a shell ran was a job of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Job {
+enum LastJob {
     /// It was not.
     No,
     /// It was, and the shell's prompt has not been seen since.
@@ -102,16 +102,16 @@ impl Drawn {
     /// means that the shell has run something in the meantime.
     pub(super) fn after(
         before: Option<Self>,
-        last: Option<&Row>,
-        row: &Row,
+        last: Option<&CursorRow>,
+        row: &CursorRow,
         came: bool,
         stamp: Stamp,
     ) -> Option<Self> {
         if let Some(drawn) = &before
-            && drawn.job == Job::Ended
+            && drawn.job == LastJob::Ended
             && row.text.ends_with(&drawn.text)
         {
-            let job = Job::Back(stamp);
+            let job = LastJob::Back(stamp);
             return before.map(|drawn| Self { job, ..drawn });
         }
         let entered = last.is_some_and(|last| {
@@ -129,32 +129,32 @@ impl Drawn {
         Some(Self {
             text: row.text.clone(),
             times: times + 1,
-            job: Job::No,
+            job: LastJob::No,
         })
     }
 
     /// Returns what is known about a row that was shown to be empty, by whatever evidence.
-    pub(super) fn shown(row: &Row) -> Self {
+    pub(super) fn shown(row: &CursorRow) -> Self {
         Self {
             text: row.text.clone(),
             times: 2,
-            job: Job::No,
+            job: LastJob::No,
         }
     }
 
     /// Whether this is the prompt of this row.
-    pub(super) fn is_of(&self, row: &Row) -> bool {
+    pub(super) fn is_of(&self, row: &CursorRow) -> bool {
         row.text.ends_with(&self.text)
     }
 
     /// Whether a job of ours has ended, and its shell has not been seen at its prompt since.
     pub(super) fn awaits_prompt(&self) -> bool {
-        self.job == Job::Ended
+        self.job == LastJob::Ended
     }
 
     /// Records that a job of ours has ended there.
     pub(super) fn job_ended(&mut self) {
-        self.job = Job::Ended;
+        self.job = LastJob::Ended;
     }
 }
 
@@ -189,7 +189,7 @@ impl Facts {
 
 /// Returns what shows that nothing was typed after the prompt, or `None` if nothing does.
 pub(super) fn proof(
-    row: &Row,
+    row: &CursorRow,
     facts: &Facts,
     drawn: Option<&Drawn>,
     stamp: Stamp,
@@ -208,10 +208,10 @@ pub(super) fn proof(
         return Some("its row is the prompt that it drew before, and nothing else");
     }
     // The last output of a job may precede the prompt.
-    (drawn.job == Job::Back(stamp) && !continues(&drawn.text) && row.text.ends_with(&drawn.text))
-        .then_some(
-            "its row ends in the prompt that it drew after a job, and no key was pressed since",
-        )
+    (drawn.job == LastJob::Back(stamp)
+        && !continues(&drawn.text)
+        && row.text.ends_with(&drawn.text))
+    .then_some("its row ends in the prompt that it drew after a job, and no key was pressed since")
 }
 
 /// Whether a row may begin the second line of something unfinished. Then it does not show a prompt,
@@ -317,18 +317,18 @@ mod tests {
         }
     }
 
-    fn row(text: &str) -> Row {
-        Row {
+    fn row(text: &str) -> CursorRow {
+        CursorRow {
             text: text.to_owned(),
             ends: true,
-            ..Row::default()
+            ..CursorRow::default()
         }
     }
 
-    fn below(above: &[&str], text: &str) -> Row {
+    fn below(above: &[&str], text: &str) -> CursorRow {
         let above: Vec<String> = above.iter().map(|&row| row.to_owned()).collect();
         let (repeats, full) = repeats(text, &above);
-        Row {
+        CursorRow {
             repeats,
             full,
             ..row(text)
@@ -413,12 +413,12 @@ mod tests {
             ..facts("/")
         };
         assert_eq!(proof(&row("me@box:~$ "), &nowhere, None, STAMP), None);
-        let right = Row {
+        let right = CursorRow {
             ends: false,
             ..row("me@box:~$ ")
         };
         assert_eq!(proof(&right, &facts("/home/me"), None, STAMP), None);
-        let wraps = Row {
+        let wraps = CursorRow {
             wraps: true,
             ..row("me@box:~$ ")
         };
@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn a_row_that_was_drawn_after_two_commands_is_the_prompt() {
         let prompt = row("❯ ");
-        let shows = |drawn: &Option<Drawn>, row: &Row| {
+        let shows = |drawn: &Option<Drawn>, row: &CursorRow| {
             proof(row, &facts("/srv"), drawn.as_ref(), STAMP).is_some()
         };
         let first = Drawn::after(None, None, &prompt, true, STAMP);
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn enter_in_an_empty_line_shows_it() {
-        let shows = |drawn: &Option<Drawn>, row: &Row| {
+        let shows = |drawn: &Option<Drawn>, row: &CursorRow| {
             proof(row, &facts("/srv"), drawn.as_ref(), STAMP).is_some()
         };
         let before = below(&["seq 3", "1", "2", "3"], "❯ ");
@@ -548,7 +548,7 @@ mod tests {
             attached in any::<bool>(),
         ) {
             let facts = Facts { attached, ..facts("/srv") };
-            let drawn = Drawn { text: prompt.clone(), times: 9, job: Job::No };
+            let drawn = Drawn { text: prompt.clone(), times: 9, job: LastJob::No };
             let draft = row(&(prompt + &typed));
             prop_assume!(!is_bare(&draft.text));
             prop_assert_eq!(proof(&draft, &facts, Some(&drawn), STAMP), None);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use super::changes::{Change, Foreign};
-use super::changes::{Stage, changes};
+use super::changes::{WaitingTask, changes};
 use super::matching::{exported, named};
 use super::steps::command;
 pub use crate::matcher::has_failed;
@@ -19,7 +19,7 @@ use crate::model::naming::{Whereabouts, Who, whereabouts};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
-use crate::probe::look::Place;
+use crate::probe::look::DirectorySight;
 use crate::store::{ParentRow, PauseRow, SessionRow};
 
 /// How one session relates to a task.
@@ -70,7 +70,7 @@ pub struct Scene<'a> {
     /// The sessions in which earlier tries of the task failed.
     pub failed_in: &'a BTreeSet<Identity>,
     /// The directory that the task names, if it was checked and has answered.
-    pub place: Option<&'a Place>,
+    pub place: Option<&'a DirectorySight>,
     /// The machine's name.
     pub host: &'a str,
     /// The sessions that are given nothing, because the program in them is unknown.
@@ -167,7 +167,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     let (reason, changes) = match waits {
         Some((reason, change)) => (reason, vec![change]),
         None => {
-            let stage = |policy| Stage {
+            let stage = |policy| WaitingTask {
                 task,
                 rows: &rows,
                 pauses,

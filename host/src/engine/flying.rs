@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::scan::Snapshot;
+use super::scan::SeenSessions;
 use super::tracker::{Declined, Freshness, Seen, Telling, What};
 use super::{Engine, RoundError};
 use crate::model::clock::{Clock, Tick};
 use crate::model::ids::AttemptId;
 use crate::model::task::{Kind, Outcome};
-use crate::node::attempt::driver::{News, Over, Told};
+use crate::node::attempt::driver::{AttemptReport, News, Over};
 use crate::node::attempt::job::Job;
 use crate::node::attempt::turn::Turn;
 use crate::node::attempt::{AgentSight, Brief, Leaves, Machine, Note, PaneSight, Rules, Scan};
@@ -77,7 +77,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Tells the attempts what was seen, by a look that began at `at`.
     pub(super) async fn tell_attempts(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         at: Tick,
     ) -> Result<(), RoundError> {
         // An attempt that is claimed in this round is told what it needs beforehand.
@@ -150,7 +150,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
     }
 
-    fn hear_note(&mut self, told: &Told, note: Note) {
+    fn hear_note(&mut self, told: &AttemptReport, note: Note) {
         match note {
             // Whatever runs there may change the session's variables.
             Note::Typed => {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::agents::Agents;
-use super::empty::{self, Facts, Row};
-use super::prompt::{self, Word};
+use super::empty::{self, CursorRow, Facts};
+use super::prompt::{self, LineReport};
 use super::scan::homes;
 use super::sight::{Evidence, Memory, ShellLine, Sighting, observe};
 use super::tracker::Stamp;
@@ -20,7 +20,7 @@ use crate::model::eligibility::SHELL;
 use crate::model::ids::PaneId;
 use crate::model::verdict::{Obstacle, Signal, Verdict};
 use crate::node::shell::Shells;
-use crate::probe::{self, Standing};
+use crate::probe::{self, ShellActivity};
 use crate::tmux::{CursorLine, Error, Pane, Tmux};
 
 /// What is seen of one pane.
@@ -79,7 +79,7 @@ pub struct LineSeen {
 }
 
 impl LineSeen {
-    fn new(row: &Row, attached: bool, tells: bool) -> Self {
+    fn new(row: &CursorRow, attached: bool, tells: bool) -> Self {
         Self {
             row: row.quoted(),
             by: if attached {
@@ -142,7 +142,7 @@ pub async fn inspect<T: Tmux>(
             let editor = shell.dialect().line_editor();
             (shell, probe::standing(editor, pid, &pane.tty))
         });
-        let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
+        let at_prompt = matches!(shell, Some((_, ShellActivity::Prompt)));
         if agents.find(catalog, &pane, at_prompt).is_none() && agents.wants_hint(&pane) {
             let captures = tmux.screens(&[&pane.identity]).await?;
             let capture = captures.into_iter().next().flatten();
@@ -195,7 +195,7 @@ pub async fn inspect<T: Tmux>(
         let directory = probe::working_directory(pid);
         let directory = directory.as_deref().and_then(Path::to_str);
         let facts = Facts::here(shell, directory, pane.attached);
-        let row = line.as_ref().map(|line| Row::of(&pane, line));
+        let row = line.as_ref().map(|line| CursorRow::of(&pane, line));
         let line = line.zip(row.as_ref()).map(|(line, row)| ShellLine {
             line: prompt::read(&line, pane.width),
             row: Some(row.quoted()),
@@ -204,9 +204,9 @@ pub async fn inspect<T: Tmux>(
         let told = shells.and_then(|shells| shells.told(pid));
         let word = told.filter(|told| told.shell == shell).map(|told| {
             if told.at_prompt {
-                Word::Reads
+                LineReport::Reads
             } else {
-                Word::Elsewhere
+                LineReport::Elsewhere
             }
         });
         let evidence = Evidence::Shell {

@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::scan::Snapshot;
+use super::scan::SeenSessions;
 use super::tracker::Tracker;
 use super::{Engine, RoundError, lock};
-use crate::matcher::{Answer, Decide, MatchError, Matched, Offer, Surroundings};
+use crate::matcher::{Decide, MatchError, Matched, MatcherAnswer, Offer, Surroundings};
 use crate::model::matching::Question;
 use crate::model::session::Activity;
 use crate::node::attempt::Brief;
 use crate::policy::PolicyHost;
 use crate::probe;
-use crate::probe::look::{self, Place as Looked, Watch};
+use crate::probe::look::{self, DirectorySight as Looked, Watch};
 use crate::store::SessionRow;
 use crate::tmux::Tmux;
 
 /// What was seen on this machine.
-struct Here<'a> {
-    snapshot: &'a Snapshot,
+struct LocalSurroundings<'a> {
+    snapshot: &'a SeenSessions,
     tracker: &'a Tracker,
     directories: &'a mut Watch<Option<String>>,
 }
 
-impl Surroundings for Here<'_> {
+impl Surroundings for LocalSurroundings<'_> {
     fn variables(
         &self,
         session: &SessionRow,
@@ -50,18 +50,18 @@ impl Surroundings for Here<'_> {
 }
 
 /// A policy that is asked on a thread where it may take its time.
-struct Asked<'a>(&'a Arc<Mutex<PolicyHost>>);
+struct AskedPolicy<'a>(&'a Arc<Mutex<PolicyHost>>);
 
-impl Decide for Asked<'_> {
+impl Decide for AskedPolicy<'_> {
     fn lists_busy(&self) -> bool {
         lock(self.0).lists_busy()
     }
 
-    async fn decide(&self, question: Question) -> Option<Answer> {
+    async fn decide(&self, question: Question) -> Option<MatcherAnswer> {
         let policy = Arc::clone(self.0);
         let decide = move || lock(&policy).decide(&question, Instant::now());
         let verdict = tokio::task::spawn_blocking(decide).await.ok()?;
-        Some(Answer {
+        Some(MatcherAnswer {
             decisions: verdict.decisions,
             by: verdict.by,
             failed: verdict.failure.is_some(),
@@ -82,7 +82,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Has tasks given to the sessions that were seen, and starts their attempts.
     pub(super) async fn match_tasks(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let offers = snapshot.sessions.iter().map(|seen| Offer {
@@ -91,14 +91,14 @@ impl<T: Tmux + 'static> Engine<T> {
             asked: seen.asked,
         });
         let offers: Vec<Offer<'_>> = offers.collect();
-        let mut here = Here {
+        let mut here = LocalSurroundings {
             snapshot,
             tracker: &self.tracker,
             directories: &mut self.directories,
         };
         let matched = self
             .matcher
-            .round(&offers, &Asked(&self.policy), &mut here, &*self.world)
+            .round(&offers, &AskedPolicy(&self.policy), &mut here, &*self.world)
             .await?;
         let Matched {
             given,

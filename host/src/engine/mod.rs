@@ -160,7 +160,7 @@ pub struct Engine<T: Tmux + 'static> {
     settings: Settings,
     tracker: Tracker,
     orders: orders::Orders,
-    contexts: Watch<scan::Context>,
+    contexts: Watch<scan::Location>,
     directories: Watch<Option<String>>,
     /// How often sessions refused a prompt.
     refusals: HashMap<TaskId, Refusals>,
@@ -229,7 +229,7 @@ impl<T: Tmux + 'static> Engine<T> {
             driver: Driver::new(Rc::clone(&world), ledger.clone()),
             matcher: Matcher::new(
                 ledger.clone(),
-                matcher::Settings {
+                matcher::MatcherSettings {
                     host: settings.host.clone(),
                     explain: settings.explain,
                     ask_variables: settings.ask_variables,

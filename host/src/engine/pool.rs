@@ -129,7 +129,7 @@ impl Pool {
 
 /// What is known when the decision is made.
 #[derive(Debug)]
-pub(super) struct Scene<'a> {
+pub(super) struct PoolScene<'a> {
     pub(super) pools: &'a [View<'a>],
     /// The sessions of pools.
     pub(super) members: &'a [Member<'a>],
@@ -147,7 +147,7 @@ pub(super) struct View<'a> {
     /// Whether it is neither resting nor paused.
     pub(super) open: bool,
     /// The sessions that it could start; it starts at most one of them.
-    pub(super) offers: Vec<Offer>,
+    pub(super) offers: Vec<PoolOffer>,
 }
 
 impl View<'_> {
@@ -157,7 +157,7 @@ impl View<'_> {
     }
 
     fn offer_for(&self, demand: &Demand<'_>) -> Option<usize> {
-        let suits = |offer: &Offer| {
+        let suits = |offer: &PoolOffer| {
             let place = offer.place(&self.pool.provider);
             demand.excludes(&place).is_none()
         };
@@ -167,7 +167,7 @@ impl View<'_> {
 
 /// A session that could be started.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(super) struct PoolOffer {
     pub(super) name: String,
     pub(super) branch: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -176,7 +176,7 @@ pub(super) struct Offer {
     pub(super) directory: Option<String>,
 }
 
-impl Offer {
+impl PoolOffer {
     /// Returns the place that a task's demand would look at, if the session is started.
     pub(super) fn place<'a>(&'a self, provider: &'a str) -> Place<'a> {
         Place {
@@ -198,8 +198,8 @@ pub(super) struct Member<'a> {
     pub(super) pool: usize,
     /// The place that it was started as, or that it is seen as.
     pub(super) place: Place<'a>,
-    pub(super) stage: Stage,
-    pub(super) sight: Sight,
+    pub(super) stage: MemberStage,
+    pub(super) sight: MemberSight,
     /// Whether nobody is attached and nobody has added anything to it.
     pub(super) alone: bool,
     /// When a task or a person was last seen there.
@@ -212,7 +212,7 @@ pub(super) struct Member<'a> {
 
 /// The stage that a session of a pool has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum MemberStage {
     /// Its place is being prepared.
     Preparing,
     /// It was started at this time, and has not been seen idle yet.
@@ -227,7 +227,7 @@ pub(super) enum Stage {
 
 /// What is seen of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(super) enum MemberSight {
     /// Nothing.
     Gone,
     /// Its program has ended.
@@ -251,7 +251,7 @@ pub(super) enum Sight {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PoolStep {
     /// Start a session for a task.
     Start {
         pool: usize,
@@ -269,8 +269,8 @@ pub(super) enum Step {
 }
 
 /// Returns what is to be done.
-pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+pub(super) fn decide(scene: &PoolScene<'_>) -> Vec<PoolStep> {
+    let mut steps: Vec<PoolStep> = Vec::new();
     let mut coming: Vec<Place<'_>> = Vec::new();
     let mut counts = vec![0_u32; scene.pools.len()];
     for member in scene.members {
@@ -303,27 +303,27 @@ pub(super) fn decide(scene: &Scene<'_>) -> Vec<Step> {
         {
             begun[pool] = true;
             counts[pool] += 1;
-            steps.push(Step::Start { pool, offer, task });
+            steps.push(PoolStep::Start { pool, offer, task });
         }
     }
     steps
 }
 
 /// Whether a session is on its way, so that a task can count on it.
-fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
+fn is_coming(scene: &PoolScene<'_>, member: &Member<'_>) -> bool {
     if member.spent {
         return false;
     }
     match member.stage {
-        Stage::Preparing => true,
-        Stage::Starting(since) => {
+        MemberStage::Preparing => true,
+        MemberStage::Starting(since) => {
             let within = scene.pools.get(member.pool).map(|view| view.pool);
             let within = within.map_or(Duration::ZERO, |pool| pool.start_within);
             let there = match member.sight {
-                Sight::Gone | Sight::Dead => false,
-                Sight::Stranger => true,
+                MemberSight::Gone | MemberSight::Dead => false,
+                MemberSight::Stranger => true,
                 // A ready session is already in the list of ready ones.
-                Sight::Seen {
+                MemberSight::Seen {
                     expected,
                     activity,
                     engaged,
@@ -332,45 +332,50 @@ fn is_coming(scene: &Scene<'_>, member: &Member<'_>) -> bool {
             };
             there && elapsed(since, scene.now) < within
         }
-        Stage::Stuck | Stage::Up | Stage::Ending => false,
+        MemberStage::Stuck | MemberStage::Up | MemberStage::Ending => false,
     }
 }
 
 /// Returns what happens to a session. `wanted` means that a task waits that it can be given.
-fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> Option<Step> {
+fn fate(
+    scene: &PoolScene<'_>,
+    member: &Member<'_>,
+    index: usize,
+    wanted: bool,
+) -> Option<PoolStep> {
     let pool = scene.pools.get(member.pool)?.pool;
-    let early = matches!(member.stage, Stage::Starting(_));
+    let early = matches!(member.stage, MemberStage::Starting(_));
     let over = |why: &str| {
         let (member, why) = (index, why.to_owned());
         Some(if early {
-            Step::Fail { member, why }
+            PoolStep::Fail { member, why }
         } else {
-            Step::End { member, why }
+            PoolStep::End { member, why }
         })
     };
     match (member.stage, member.sight) {
-        (Stage::Preparing | Stage::Ending, _) => return None,
-        (_, Sight::Gone) => return over("its session has ended"),
+        (MemberStage::Preparing | MemberStage::Ending, _) => return None,
+        (_, MemberSight::Gone) => return over("its session has ended"),
         // A person who is attached may still be reading what it has printed.
-        (_, Sight::Dead) if member.alone => return over("its program has ended"),
-        (_, Sight::Dead) => return None,
+        (_, MemberSight::Dead) if member.alone => return over("its program has ended"),
+        (_, MemberSight::Dead) => return None,
         _ => {}
     }
-    if let Sight::Seen {
+    if let MemberSight::Seen {
         expected: true,
         activity,
         engaged,
         ..
     } = member.sight
-        && member.stage != Stage::Up
+        && member.stage != MemberStage::Up
         && (activity == Activity::Idle || engaged || member.spent)
     {
-        return Some(Step::Arrived { member: index });
+        return Some(PoolStep::Arrived { member: index });
     }
     match member.stage {
-        Stage::Starting(since) => late(pool, member, index, since, scene.now),
-        Stage::Up => {
-            let Sight::Seen {
+        MemberStage::Starting(since) => late(pool, member, index, since, scene.now),
+        MemberStage::Up => {
+            let MemberSight::Seen {
                 activity: Activity::Idle,
                 since,
                 engaged: false,
@@ -385,7 +390,7 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
             }
             if member.spent {
                 let why = format!("it was for {}, which it has had", pool.share());
-                return (!member.held).then_some(Step::End { member: index, why });
+                return (!member.held).then_some(PoolStep::End { member: index, why });
             }
             let since = member.used.map_or(since, |used| used.max(since));
             let rested = elapsed(since, scene.now);
@@ -393,9 +398,9 @@ fn fate(scene: &Scene<'_>, member: &Member<'_>, index: usize, wanted: bool) -> O
                 return None;
             }
             let why = format!("it had no task for {}", shown(pool.idle));
-            Some(Step::End { member: index, why })
+            Some(PoolStep::End { member: index, why })
         }
-        Stage::Preparing | Stage::Stuck | Stage::Ending => None,
+        MemberStage::Preparing | MemberStage::Stuck | MemberStage::Ending => None,
     }
 }
 
@@ -406,13 +411,13 @@ fn late(
     index: usize,
     since: Timestamp,
     now: Timestamp,
-) -> Option<Step> {
+) -> Option<PoolStep> {
     if elapsed(since, now) < pool.start_within {
         return None;
     }
     let within = shown(pool.start_within);
     let (what, alive) = match member.sight {
-        Sight::Seen {
+        MemberSight::Seen {
             agent, activity, ..
         } => {
             let what = match (agent, activity) {
@@ -423,8 +428,8 @@ fn late(
             // It may be working, or asking something that a person is to answer.
             (what, agent && activity != Activity::Idle)
         }
-        Sight::Stranger => ("it runs a program that no profile knows".to_owned(), false),
-        Sight::Gone | Sight::Dead => return None,
+        MemberSight::Stranger => ("it runs a program that no profile knows".to_owned(), false),
+        MemberSight::Gone | MemberSight::Dead => return None,
     };
     let why = format!(
         "{} was not seen idle there within {within}: {what}",
@@ -433,9 +438,9 @@ fn late(
     let stays = alive || !member.alone;
     let member = index;
     Some(if stays {
-        Step::Stuck { member, why }
+        PoolStep::Stuck { member, why }
     } else {
-        Step::Fail { member, why }
+        PoolStep::Fail { member, why }
     })
 }
 
@@ -449,7 +454,7 @@ struct Served {
 
 /// Gives as many tasks as possible a session each, from the ready ones and those on their way. A
 /// task that was given a session keeps one, though perhaps a different one.
-fn served(scene: &Scene<'_>, coming: &[Place<'_>]) -> Served {
+fn served(scene: &PoolScene<'_>, coming: &[Place<'_>]) -> Served {
     let seats: Vec<&Place<'_>> = scene.ready.iter().chain(coming).collect();
     let suits = |demand: &Demand<'_>| -> Vec<usize> {
         let places = seats.iter().enumerate();
@@ -557,8 +562,8 @@ mod tests {
         }
     }
 
-    fn offer(name: &str) -> Offer {
-        Offer {
+    fn offer(name: &str) -> PoolOffer {
+        PoolOffer {
             name: name.to_owned(),
             branch: None,
             labels: BTreeMap::new(),
@@ -600,8 +605,8 @@ mod tests {
         }
     }
 
-    fn idle(since: i64) -> Sight {
-        Sight::Seen {
+    fn idle(since: i64) -> MemberSight {
+        MemberSight::Seen {
             expected: true,
             agent: true,
             activity: Activity::Idle,
@@ -611,7 +616,12 @@ mod tests {
         }
     }
 
-    fn member<'a>(pool: &'a Pool, name: &'a str, stage: Stage, sight: Sight) -> Member<'a> {
+    fn member<'a>(
+        pool: &'a Pool,
+        name: &'a str,
+        stage: MemberStage,
+        sight: MemberSight,
+    ) -> Member<'a> {
         Member {
             pool: 0,
             place: place(name, &pool.provider),
@@ -624,8 +634,8 @@ mod tests {
         }
     }
 
-    fn one(pool: &Pool, member: Member<'_>, now: i64) -> Vec<Step> {
-        decide(&Scene {
+    fn one(pool: &Pool, member: Member<'_>, now: i64) -> Vec<PoolStep> {
+        decide(&PoolScene {
             pools: &[view(pool, "codex-9")],
             members: &[member],
             tasks: &[],
@@ -639,37 +649,37 @@ mod tests {
         let codex = pool("codex", 3);
         let views = [view(&codex, "codex-1")];
         let task = [prompt(&[])];
-        let scene = Scene {
+        let scene = PoolScene {
             pools: &views,
             members: &[],
             tasks: &task,
             ready: &[],
             now: at(0),
         };
-        let start = Step::Start {
+        let start = PoolStep::Start {
             pool: 0,
             offer: 0,
             task: 0,
         };
         assert_eq!(decide(&scene), [start]);
         for (stage, sight) in [
-            (Stage::Preparing, Sight::Gone),
-            (Stage::Starting(at(-3)), Sight::Stranger),
+            (MemberStage::Preparing, MemberSight::Gone),
+            (MemberStage::Starting(at(-3)), MemberSight::Stranger),
         ] {
             let members = [member(&codex, "codex-1", stage, sight)];
-            let waiting = Scene {
+            let waiting = PoolScene {
                 members: &members,
                 ..scene
             };
             assert_eq!(decide(&waiting), []);
         }
         // Any ready session is enough, whoever started it.
-        let ready = Scene {
+        let ready = PoolScene {
             ready: &[place("mine", "codex")],
             ..scene
         };
         assert_eq!(decide(&ready), []);
-        let shell = Scene {
+        let shell = PoolScene {
             ready: &[place("mine", SHELL)],
             ..scene
         };
@@ -695,7 +705,7 @@ mod tests {
                 ..prompt(&[])
             },
         ] {
-            let scene = Scene {
+            let scene = PoolScene {
                 pools: &[view(&codex, "codex-1")],
                 members: &[],
                 tasks: &[demand],
@@ -717,7 +727,7 @@ mod tests {
                 ..prompt(&[])
             },
         ];
-        let scene = Scene {
+        let scene = PoolScene {
             pools: &[view(&codex, "codex-1")],
             members: &[],
             tasks: &tasks,
@@ -731,7 +741,7 @@ mod tests {
     #[test]
     fn an_idle_session_ends_when_nobody_needs_it() {
         let codex = pool("codex", 3);
-        let up = |sight| member(&codex, "codex-1", Stage::Up, sight);
+        let up = |sight| member(&codex, "codex-1", MemberStage::Up, sight);
         let ended = |member, now| !one(&codex, member, now).is_empty();
         assert!(!ended(up(idle(0)), 59));
         assert!(ended(up(idle(0)), 60));
@@ -748,7 +758,7 @@ mod tests {
         // A person's clock was set back.
         assert!(!ended(up(idle(500)), 0));
         let ready = [place("codex-1", "codex")];
-        let wanted = Scene {
+        let wanted = PoolScene {
             pools: &[view(&codex, "codex-2")],
             members: &[up(idle(0))],
             tasks: &[prompt(&[])],
@@ -768,10 +778,10 @@ mod tests {
         assert!(!pool("codex", 3).is_spent(u32::MAX));
         let spent = |sight| Member {
             spent: true,
-            ..member(&codex, "codex-1", Stage::Up, sight)
+            ..member(&codex, "codex-1", MemberStage::Up, sight)
         };
         let why = "it was for 2 tasks, which it has had".to_owned();
-        let end = Step::End { member: 0, why };
+        let end = PoolStep::End { member: 0, why };
         let used = Member {
             used: Some(at(0)),
             ..spent(idle(0))
@@ -793,7 +803,7 @@ mod tests {
             Activity::Attended,
             Activity::Unknown,
         ] {
-            let at_it = Sight::Seen {
+            let at_it = MemberSight::Seen {
                 expected: true,
                 agent: true,
                 activity,
@@ -803,7 +813,7 @@ mod tests {
             };
             assert_eq!(one(&codex, spent(at_it), 1_000), [], "{activity}");
         }
-        let engaged = Sight::Seen {
+        let engaged = MemberSight::Seen {
             expected: true,
             agent: true,
             activity: Activity::Idle,
@@ -814,8 +824,8 @@ mod tests {
         assert_eq!(one(&codex, spent(engaged), 1_000), []);
         // This is no reason for its pool to rest.
         let early = Member {
-            stage: Stage::Starting(at(0)),
-            ..spent(Sight::Seen {
+            stage: MemberStage::Starting(at(0)),
+            ..spent(MemberSight::Seen {
                 expected: true,
                 agent: true,
                 activity: Activity::Busy,
@@ -824,7 +834,7 @@ mod tests {
                 paused: false,
             })
         };
-        assert_eq!(one(&codex, early, 1_000), [Step::Arrived { member: 0 }]);
+        assert_eq!(one(&codex, early, 1_000), [PoolStep::Arrived { member: 0 }]);
     }
 
     #[test]
@@ -833,7 +843,7 @@ mod tests {
             tasks: 1,
             ..pool("codex", 2)
         };
-        let busy = Sight::Seen {
+        let busy = MemberSight::Seen {
             expected: true,
             agent: true,
             activity: Activity::Busy,
@@ -842,23 +852,23 @@ mod tests {
             paused: false,
         };
         for (stage, sight) in [
-            (Stage::Up, busy),
-            (Stage::Starting(at(0)), busy),
-            (Stage::Ending, idle(0)),
+            (MemberStage::Up, busy),
+            (MemberStage::Starting(at(0)), busy),
+            (MemberStage::Ending, idle(0)),
         ] {
             let spent = |name| Member {
                 spent: true,
                 ..member(&codex, name, stage, sight)
             };
             let starts = |members: &[Member<'_>]| {
-                let steps = decide(&Scene {
+                let steps = decide(&PoolScene {
                     pools: &[view(&codex, "codex-9")],
                     members,
                     tasks: &[prompt(&[])],
                     ready: &[],
                     now: at(1),
                 });
-                let starts = |step: &&Step| matches!(step, Step::Start { .. });
+                let starts = |step: &&PoolStep| matches!(step, PoolStep::Start { .. });
                 steps.iter().filter(starts).count()
             };
             assert_eq!(starts(&[spent("codex-1")]), 1, "{stage:?}");
@@ -870,16 +880,16 @@ mod tests {
     #[test]
     fn a_session_that_does_not_come_up_rests_its_pool() {
         let codex = pool("codex", 3);
-        let starting = |sight| member(&codex, "codex-1", Stage::Starting(at(0)), sight);
-        for sight in [Sight::Gone, Sight::Dead] {
+        let starting = |sight| member(&codex, "codex-1", MemberStage::Starting(at(0)), sight);
+        for sight in [MemberSight::Gone, MemberSight::Dead] {
             let steps = one(&codex, starting(sight), 1);
-            assert!(matches!(&*steps, [Step::Fail { member: 0, .. }]));
+            assert!(matches!(&*steps, [PoolStep::Fail { member: 0, .. }]));
         }
-        assert_eq!(one(&codex, starting(Sight::Stranger), 29), []);
-        let steps = one(&codex, starting(Sight::Stranger), 30);
-        assert!(matches!(&*steps, [Step::Fail { member: 0, .. }]));
+        assert_eq!(one(&codex, starting(MemberSight::Stranger), 29), []);
+        let steps = one(&codex, starting(MemberSight::Stranger), 30);
+        assert!(matches!(&*steps, [PoolStep::Fail { member: 0, .. }]));
         // An agent that a person may have to answer is never ended.
-        let asks = Sight::Seen {
+        let asks = MemberSight::Seen {
             expected: true,
             agent: true,
             activity: Activity::WaitingInput,
@@ -888,11 +898,14 @@ mod tests {
             paused: false,
         };
         let steps = one(&codex, starting(asks), 1_000);
-        assert!(matches!(&*steps, [Step::Stuck { member: 0, .. }]));
-        let stuck = member(&codex, "codex-1", Stage::Stuck, asks);
+        assert!(matches!(&*steps, [PoolStep::Stuck { member: 0, .. }]));
+        let stuck = member(&codex, "codex-1", MemberStage::Stuck, asks);
         assert_eq!(one(&codex, stuck, 5_000), []);
-        let answered = member(&codex, "codex-1", Stage::Stuck, idle(5_000));
-        assert_eq!(one(&codex, answered, 5_001), [Step::Arrived { member: 0 }]);
+        let answered = member(&codex, "codex-1", MemberStage::Stuck, idle(5_000));
+        assert_eq!(
+            one(&codex, answered, 5_001),
+            [PoolStep::Arrived { member: 0 }]
+        );
     }
 
     #[test]
@@ -924,7 +937,7 @@ mod tests {
         assert_eq!(rest_after(u32::MAX).as_secs(), 600);
     }
 
-    fn any_sight() -> impl Strategy<Value = Sight> {
+    fn any_sight() -> impl Strategy<Value = MemberSight> {
         let activity = prop::sample::select(vec![
             Activity::Idle,
             Activity::Busy,
@@ -933,7 +946,7 @@ mod tests {
             Activity::Unknown,
         ]);
         let seen = (activity, 0..200_i64, any::<[bool; 4]>()).prop_map(
-            |(activity, since, [expected, agent, engaged, paused])| Sight::Seen {
+            |(activity, since, [expected, agent, engaged, paused])| MemberSight::Seen {
                 expected,
                 agent,
                 activity,
@@ -943,26 +956,26 @@ mod tests {
             },
         );
         prop_oneof![
-            Just(Sight::Gone),
-            Just(Sight::Dead),
-            Just(Sight::Stranger),
+            Just(MemberSight::Gone),
+            Just(MemberSight::Dead),
+            Just(MemberSight::Stranger),
             seen
         ]
     }
 
-    fn any_stage() -> impl Strategy<Value = Stage> {
+    fn any_stage() -> impl Strategy<Value = MemberStage> {
         prop_oneof![
-            Just(Stage::Preparing),
-            (0..200_i64).prop_map(|since| Stage::Starting(at(since))),
-            Just(Stage::Stuck),
-            Just(Stage::Up),
-            Just(Stage::Ending),
+            Just(MemberStage::Preparing),
+            (0..200_i64).prop_map(|since| MemberStage::Starting(at(since))),
+            Just(MemberStage::Stuck),
+            Just(MemberStage::Up),
+            Just(MemberStage::Ending),
         ]
     }
 
-    type Drawn = (usize, Stage, Sight, [bool; 3], Option<i64>);
+    type DrawnMember = (usize, MemberStage, MemberSight, [bool; 3], Option<i64>);
 
-    fn any_member() -> impl Strategy<Value = Drawn> {
+    fn any_member() -> impl Strategy<Value = DrawnMember> {
         (
             0..2_usize,
             any_stage(),
@@ -1012,7 +1025,7 @@ mod tests {
             }).collect();
             let ready: Vec<Place<'_>> = ready.iter()
                 .map(|&(name, provider)| place(NAMES[name], &providers[provider][0])).collect();
-            let steps = decide(&Scene {
+            let steps = decide(&PoolScene {
                 pools: &views, members: &members, tasks: &tasks, ready: &ready, now: at(now),
             });
             let mut counts = [0, 1].map(|pool| members.iter().filter(|m| m.pool == pool).count());
@@ -1021,7 +1034,7 @@ mod tests {
             let mut touched = Vec::new();
             for step in steps {
                 match step {
-                    Step::Start { pool, task, .. } => {
+                    PoolStep::Start { pool, task, .. } => {
                         prop_assert!(open[pool]);
                         counts[pool] += 1;
                         prop_assert!(counts[pool] <= pools[pool].max as usize);
@@ -1033,32 +1046,32 @@ mod tests {
                             .filter(|place| tasks[task].excludes(place).is_none()).count();
                         prop_assert!(suiting < tasks.len());
                     }
-                    Step::End { member, .. } | Step::Fail { member, .. } => {
+                    PoolStep::End { member, .. } | PoolStep::Fail { member, .. } => {
                         touched.push(member);
                         let member = &members[member];
-                        if let Sight::Seen { since, .. } = member.sight
-                            && member.stage == Stage::Up
+                        if let MemberSight::Seen { since, .. } = member.sight
+                            && member.stage == MemberStage::Up
                         {
                             let since = member.used.map_or(since, |used| used.max(since));
                             let rested = elapsed(since, at(now)) >= pools[member.pool].idle;
                             let due = if member.spent { !member.held } else { rested };
                             prop_assert!(due);
                         }
-                        prop_assert!(!matches!(member.stage, Stage::Preparing | Stage::Ending));
+                        prop_assert!(!matches!(member.stage, MemberStage::Preparing | MemberStage::Ending));
                         match member.sight {
-                            Sight::Gone => {}
-                            Sight::Dead => prop_assert!(member.alone),
-                            Sight::Stranger => prop_assert!(
-                                member.alone && matches!(member.stage, Stage::Starting(_))),
-                            Sight::Seen { activity, agent, engaged, .. } => {
+                            MemberSight::Gone => {}
+                            MemberSight::Dead => prop_assert!(member.alone),
+                            MemberSight::Stranger => prop_assert!(
+                                member.alone && matches!(member.stage, MemberStage::Starting(_))),
+                            MemberSight::Seen { activity, agent, engaged, .. } => {
                                 prop_assert!(member.alone);
-                                let fresh = matches!(member.stage, Stage::Starting(_));
+                                let fresh = matches!(member.stage, MemberStage::Starting(_));
                                 prop_assert!(activity == Activity::Idle || (fresh && !agent));
                                 prop_assert!(!engaged || fresh);
                             }
                         }
                     }
-                    Step::Arrived { member } | Step::Stuck { member, .. } => touched.push(member),
+                    PoolStep::Arrived { member } | PoolStep::Stuck { member, .. } => touched.push(member),
                 }
             }
             let all = touched.len();
@@ -1076,9 +1089,9 @@ mod tests {
                 .map(|name| Member {
                     spent: true,
                     held: true,
-                    ..member(&codex, name, Stage::Up, idle(0))
+                    ..member(&codex, name, MemberStage::Up, idle(0))
                 }).collect();
-            let steps = decide(&Scene {
+            let steps = decide(&PoolScene {
                 pools: &[view(&codex, "codex-9")],
                 members: &members,
                 tasks: &[prompt(&[]), prompt(&[])],
@@ -1086,7 +1099,7 @@ mod tests {
                 now: at(1_000),
             });
             prop_assert_eq!(steps.len(), usize::from(spent < max));
-            let starts = steps.iter().all(|step| matches!(step, Step::Start { .. }));
+            let starts = steps.iter().all(|step| matches!(step, PoolStep::Start { .. }));
             prop_assert!(starts, "{:?}", steps);
         }
 
@@ -1099,9 +1112,9 @@ mod tests {
             let mut names: Vec<String> = Vec::new();
             for round in 0..12 {
                 let members: Vec<Member<'_>> = names.iter()
-                    .map(|name| member(&codex, name, Stage::Starting(at(0)), Sight::Stranger))
+                    .map(|name| member(&codex, name, MemberStage::Starting(at(0)), MemberSight::Stranger))
                     .collect();
-                let steps = decide(&Scene {
+                let steps = decide(&PoolScene {
                     pools: &[view(&codex, "codex-9")],
                     members: &members,
                     tasks: &demands,

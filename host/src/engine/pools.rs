@@ -15,9 +15,10 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::pool::{
-    Launch, Member, Offer, Pool, Scene, Sight, Stage, Stand, Step, View, decide, rest_after,
+    Launch, Member, MemberSight, MemberStage, Pool, PoolOffer, PoolScene, PoolStep, Stand, View,
+    decide, rest_after,
 };
-use super::scan::Snapshot;
+use super::scan::SeenSessions;
 use super::tracker::{Seen, What};
 use super::{Engine, RoundError, worktree};
 use crate::model::eligibility::{Admission, Demand, Place};
@@ -65,7 +66,7 @@ const LONGEST_QUOTE: usize = 300;
 #[derive(Debug, Default)]
 pub(super) struct Pools {
     /// The pools whose sessions did not come up.
-    rests: BTreeMap<String, Rest>,
+    rests: BTreeMap<String, PoolRest>,
     /// The sessions of pools, by name.
     kept: BTreeMap<String, Kept>,
     looked: Option<Instant>,
@@ -92,7 +93,7 @@ impl Default for Branches {
 
 /// How a pool is doing.
 #[derive(Debug, Default)]
-struct Rest {
+struct PoolRest {
     /// How many sessions in a row did not come up.
     failures: u32,
     until: Option<Timestamp>,
@@ -102,7 +103,7 @@ struct Rest {
 #[derive(Debug)]
 struct Kept {
     pool: String,
-    state: State,
+    state: KeptState,
     /// When a task or a person was last seen there.
     used: Option<Timestamp>,
     /// How many tasks it has been given and has taken up.
@@ -115,7 +116,7 @@ struct Kept {
 
 impl Kept {
     /// Returns a session that was never seen with a task.
-    fn new(pool: String, state: State) -> Self {
+    fn new(pool: String, state: KeptState) -> Self {
         Self {
             pool,
             state,
@@ -128,11 +129,11 @@ impl Kept {
 }
 
 #[derive(Debug)]
-enum State {
+enum KeptState {
     /// Its directory is being prepared, for this task.
     Preparing(JoinHandle<Result<Ready, String>>, TaskId),
     /// It exists, or existed.
-    There(Stage),
+    There(MemberStage),
     /// It was told to end.
     Ending(Instant),
 }
@@ -179,7 +180,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// The store failed.
     pub(super) async fn keep_pools(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let looked = self.pools.looked;
@@ -251,7 +252,7 @@ impl<T: Tmux + 'static> Engine<T> {
         if !self.pools.known
             && let Some(sessions) = self.list_sessions().await
         {
-            self.adopt(&sessions, &Snapshot::default(), now);
+            self.adopt(&sessions, &SeenSessions::default(), now);
             self.pools.known = true;
         }
         let flies = |session: &str| {
@@ -339,16 +340,16 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Adopts sessions that bear the mark, and notes which of them are used.
-    fn adopt(&mut self, sessions: &Sessions, snapshot: &Snapshot, now: Timestamp) {
+    fn adopt(&mut self, sessions: &Sessions, snapshot: &SeenSessions, now: Timestamp) {
         for (name, session) in sessions {
             let Some(pool) = self.pool_of(session).map(|pool| pool.name.clone()) else {
                 continue;
             };
             let made = Timestamp::from_second(session.created).map_or(now, |made| made.min(now));
             let stage = if session.up {
-                Stage::Up
+                MemberStage::Up
             } else {
-                Stage::Starting(made)
+                MemberStage::Starting(made)
             };
             let seen = snapshot.get(&session.pane);
             let at_work = seen.is_some_and(|seen| self.is_engaged(seen));
@@ -356,14 +357,14 @@ impl<T: Tmux + 'static> Engine<T> {
                 tracing::info!(session = ?name, %pool, "resumed");
                 Kept {
                     uncounted: Some(AttemptId(0)),
-                    ..Kept::new(pool, State::There(stage))
+                    ..Kept::new(pool, KeptState::There(stage))
                 }
             });
             if session.clients > 0 || at_work {
                 kept.used = Some(now);
             }
-            if matches!(kept.state, State::Ending(since) if since.elapsed() > GOES_WITHIN) {
-                kept.state = State::There(Stage::Up);
+            if matches!(kept.state, KeptState::Ending(since) if since.elapsed() > GOES_WITHIN) {
+                kept.state = KeptState::There(MemberStage::Up);
             }
         }
     }
@@ -380,7 +381,7 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Returns the sessions that can be given a task now or in a moment.
-    fn free_sessions<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Seen> {
+    fn free_sessions<'a>(&'a self, snapshot: &'a SeenSessions) -> impl Iterator<Item = &'a Seen> {
         let given = |seen: &Seen| {
             let written = self.tracker.written.get(&seen.row.name);
             written.is_some_and(|row| row.current_task.is_some())
@@ -394,7 +395,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &mut self,
         lanes: &[Lane],
         branches: &BTreeMap<String, String>,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         sessions: &Sessions,
         now: Timestamp,
     ) -> Result<Vec<Task>, RoundError> {
@@ -464,7 +465,7 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Returns what a session with this name would be.
-    fn offer(&self, pool: &Pool, name: String, branches: &BTreeMap<String, String>) -> Offer {
+    fn offer(&self, pool: &Pool, name: String, branches: &BTreeMap<String, String>) -> PoolOffer {
         let settings = &self.settings;
         let admission = if names(&name).any(|name| settings.exclude.is_match(name)) {
             Admission::Excluded
@@ -473,7 +474,7 @@ impl<T: Tmux + 'static> Engine<T> {
         } else {
             Admission::Open
         };
-        Offer {
+        PoolOffer {
             // A pool's worktree is on a commit, and therefore on no branch.
             branch: branches.get(&pool.name).cloned(),
             directory: pool.stand.path().to_str().map(str::to_owned),
@@ -535,7 +536,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &self,
         tasks: &[Task],
         branches: &BTreeMap<String, String>,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         sessions: &Sessions,
         now: Timestamp,
     ) -> Vec<Todo> {
@@ -553,7 +554,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .free_sessions(snapshot)
             .map(|seen| seen.row.place())
             .collect();
-        let kept: Vec<(usize, &str, &Kept, Offer)> = self
+        let kept: Vec<(usize, &str, &Kept, PoolOffer)> = self
             .pools
             .kept
             .iter()
@@ -575,9 +576,9 @@ impl<T: Tmux + 'static> Engine<T> {
                     pool: *index,
                     place: seen.map_or(place, |seen| seen.row.place()),
                     stage: match kept.state {
-                        State::Preparing(..) => Stage::Preparing,
-                        State::There(stage) => stage,
-                        State::Ending(_) => Stage::Ending,
+                        KeptState::Preparing(..) => MemberStage::Preparing,
+                        KeptState::There(stage) => stage,
+                        KeptState::Ending(_) => MemberStage::Ending,
                     },
                     sight: self.sight(pool, session, seen),
                     alone: session.is_some_and(Session::is_alone),
@@ -587,7 +588,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 })
             })
             .collect();
-        let steps = decide(&Scene {
+        let steps = decide(&PoolScene {
             pools: &views,
             members: &members,
             tasks: &demands,
@@ -599,7 +600,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .into_iter()
             .filter_map(|step| {
                 Some(match step {
-                    Step::Start { pool, offer, task } => {
+                    PoolStep::Start { pool, offer, task } => {
                         let (view, task) = (views.get(pool)?, tasks.get(task)?);
                         Todo::Start {
                             pool: view.pool.clone(),
@@ -608,29 +609,29 @@ impl<T: Tmux + 'static> Engine<T> {
                             branch: task.metadata.git_branch.clone(),
                         }
                     }
-                    Step::Arrived { member } => Todo::Arrived(named(member)?),
-                    Step::End { member, why } => Todo::End(named(member)?, why),
-                    Step::Fail { member, why } => Todo::Fail(named(member)?, why),
-                    Step::Stuck { member, why } => Todo::Stuck(named(member)?, why),
+                    PoolStep::Arrived { member } => Todo::Arrived(named(member)?),
+                    PoolStep::End { member, why } => Todo::End(named(member)?, why),
+                    PoolStep::Fail { member, why } => Todo::Fail(named(member)?, why),
+                    PoolStep::Stuck { member, why } => Todo::Stuck(named(member)?, why),
                 })
             })
             .collect()
     }
 
-    fn sight(&self, pool: &Pool, session: Option<&Session>, seen: Option<&Seen>) -> Sight {
+    fn sight(&self, pool: &Pool, session: Option<&Session>, seen: Option<&Seen>) -> MemberSight {
         let Some(session) = session else {
-            return Sight::Gone;
+            return MemberSight::Gone;
         };
         if session.dead {
-            return Sight::Dead;
+            return MemberSight::Dead;
         }
         let Some(seen) = seen else {
-            return Sight::Stranger;
+            return MemberSight::Stranger;
         };
         let row = &seen.row;
         // Something has happened there since the scan.
         let moved = row.activity == Activity::Idle && session.cursor != seen.cursor;
-        Sight::Seen {
+        MemberSight::Seen {
             expected: row.provider == pool.provider,
             agent: matches!(seen.what, What::Agent(_)),
             activity: if moved {
@@ -657,7 +658,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 }
             }
         });
-        let kept = Kept::new(pool.name, State::Preparing(ready, task));
+        let kept = Kept::new(pool.name, KeptState::Preparing(ready, task));
         self.pools.kept.insert(name, kept);
     }
 
@@ -665,16 +666,17 @@ impl<T: Tmux + 'static> Engine<T> {
     async fn start_prepared(&mut self, now: Timestamp) -> Result<(), RoundError> {
         let kept = self.pools.kept.iter();
         let prepared = kept.filter_map(|(name, kept)| match &kept.state {
-            State::Preparing(ready, _) if ready.is_finished() => Some(name.clone()),
-            State::Preparing(..) | State::There(_) | State::Ending(_) => None,
+            KeptState::Preparing(ready, _) if ready.is_finished() => Some(name.clone()),
+            KeptState::Preparing(..) | KeptState::There(_) | KeptState::Ending(_) => None,
         });
         let prepared: Vec<String> = prepared.collect();
         for name in prepared {
             let Some(kept) = self.pools.kept.get_mut(&name) else {
                 continue;
             };
-            let starting = State::There(Stage::Starting(now));
-            let State::Preparing(ready, task) = std::mem::replace(&mut kept.state, starting) else {
+            let starting = KeptState::There(MemberStage::Starting(now));
+            let KeptState::Preparing(ready, task) = std::mem::replace(&mut kept.state, starting)
+            else {
                 continue;
             };
             let Some(pool) = self
@@ -774,7 +776,7 @@ impl<T: Tmux + 'static> Engine<T> {
         else {
             return;
         };
-        kept.state = State::There(Stage::Up);
+        kept.state = KeptState::There(MemberStage::Up);
         self.pools.rests.remove(&kept.pool);
         tracing::info!(session = ?name, "is up");
         // A daemon that does not find this mark gives the session its time to come up again.
@@ -852,7 +854,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let Some(kept) = self.pools.kept.get_mut(name) else {
             return Ok(());
         };
-        kept.state = State::There(Stage::Stuck);
+        kept.state = KeptState::There(MemberStage::Stuck);
         let pool = kept.pool.clone();
         let rest = self.rest_pool(&pool, now);
         let details = format!("{why}; it stays so that a person can look at it, and {rest}");
@@ -868,7 +870,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let why = match self.tmux.end_session(session).await {
             Ok(true) => {
                 self.pools.kept.entry(name.to_owned()).and_modify(|kept| {
-                    kept.state = State::Ending(Instant::now());
+                    kept.state = KeptState::Ending(Instant::now());
                 });
                 let pid = Some(session.pane.pane_pid);
                 self.remove_worktree(name, pid);
@@ -889,8 +891,8 @@ impl<T: Tmux + 'static> Engine<T> {
         if let Some(kept) = self.pools.kept.get_mut(name) {
             kept.used = Some(now);
             kept.held = Instant::now().checked_add(pause);
-            if matches!(kept.state, State::There(Stage::Starting(_))) {
-                kept.state = State::There(Stage::Stuck);
+            if matches!(kept.state, KeptState::There(MemberStage::Starting(_))) {
+                kept.state = KeptState::There(MemberStage::Stuck);
             }
         }
     }
@@ -985,7 +987,7 @@ impl<T: Tmux + 'static> Engine<T> {
     fn finish_ended(&mut self, sessions: &Sessions) {
         let kept = self.pools.kept.iter();
         let over = kept.filter(|(name, kept)| {
-            matches!(kept.state, State::Ending(_)) && self.listed(name, sessions).is_none()
+            matches!(kept.state, KeptState::Ending(_)) && self.listed(name, sessions).is_none()
         });
         let over: Vec<String> = over.map(|(name, _)| name.clone()).collect();
         for name in over {

@@ -76,7 +76,7 @@ pub(super) enum Line {
 
 /// What a shell itself reports about its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum LineReport {
     /// Its line editor reads a new line. The shell says whether that line is empty only when it is
     /// asked.
     Reads,
@@ -86,7 +86,7 @@ pub(super) enum Word {
     Declined(&'static str),
 }
 
-impl Word {
+impl LineReport {
     /// Returns what this says about the shell.
     pub(super) fn says(self) -> (Says, &'static str) {
         match self {

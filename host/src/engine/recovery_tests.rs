@@ -13,7 +13,7 @@ use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::session::Shell;
 use crate::model::task::{NewTask, Phase, Status};
-use crate::node::script::{Keep, Plan};
+use crate::node::script::{Keep, ScriptPlan};
 use crate::node::spool::{Spool, Taken};
 use crate::policy::{Limits, Policy, PolicyHost};
 use crate::store::{Claim, Ledger, Secrets, Store};
@@ -91,7 +91,7 @@ impl Tmux for NoSessions {
 }
 
 /// A data directory with one task and one attempt, as a daemon left it.
-struct Left {
+struct LeftBehind {
     directory: TempDir,
     store: Store,
     spool: Spool,
@@ -106,7 +106,7 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-impl Left {
+impl LeftBehind {
     fn claimed() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut store = Store::open(directory.path()).expect("a store");
@@ -153,7 +153,7 @@ impl Left {
         left.spool
             .write_job(
                 left.attempt,
-                &Plan {
+                &ScriptPlan {
                     prompt: None,
                     command: &task.content,
                     integration: None,
@@ -249,14 +249,14 @@ impl Left {
 
 #[test]
 fn claimed_and_nothing_typed_goes_back() {
-    let mut left = Left::claimed();
+    let mut left = LeftBehind::claimed();
     assert_eq!(left.take_up(), Status::Pending);
     assert_eq!(left.tries(), 0);
 }
 
 #[test]
 fn typed_and_not_taken_up_goes_back_and_can_never_run() {
-    let mut left = Left::delivering();
+    let mut left = LeftBehind::delivering();
     assert_eq!(left.take_up(), Status::Pending);
     assert_eq!(left.tries(), 0);
     let files = left.spool.files(left.attempt);
@@ -267,14 +267,14 @@ fn typed_and_not_taken_up_goes_back_and_can_never_run() {
 #[test]
 fn taken_up_and_not_noted_is_never_sent_again() {
     // Its pane is gone and what it did is not known, so it has failed, once.
-    let mut left = Left::taken();
+    let mut left = LeftBehind::taken();
     assert_eq!(left.take_up(), Status::Failed);
     assert_eq!(left.tries(), 1);
 }
 
 #[test]
 fn running_in_a_pane_that_is_gone_has_failed() {
-    let mut left = Left::running();
+    let mut left = LeftBehind::running();
     assert_eq!(left.take_up(), Status::Failed);
     let error = left.store.task(left.task).expect("the task").error;
     assert!(error.is_some_and(|error| error.contains("shell is gone")));
@@ -282,12 +282,12 @@ fn running_in_a_pane_that_is_gone_has_failed() {
 
 #[test]
 fn an_end_that_came_while_nobody_looked_counts() {
-    let mut left = Left::exited("0\n");
+    let mut left = LeftBehind::exited("0\n");
     assert_eq!(left.take_up(), Status::Completed);
     let output = left.store.output(left.task).expect("read").expect("kept");
     assert_eq!(output.bytes, b"printed\n");
 
-    let mut left = Left::exited("3\n");
+    let mut left = LeftBehind::exited("3\n");
     assert_eq!(left.take_up(), Status::Failed);
     assert_eq!(
         left.store.task(left.task).expect("the task").exit_code,
@@ -297,7 +297,7 @@ fn an_end_that_came_while_nobody_looked_counts() {
 
 #[test]
 fn an_exit_code_that_is_half_written_tells_nothing() {
-    let mut left = Left::exited("1");
+    let mut left = LeftBehind::exited("1");
     assert_eq!(left.take_up(), Status::Uncertain);
     assert_eq!(
         left.store.task(left.task).expect("the task").exit_code,
@@ -307,7 +307,7 @@ fn an_exit_code_that_is_half_written_tells_nothing() {
 
 #[test]
 fn where_the_files_are_gone_only_a_person_knows() {
-    let mut left = Left::delivering();
+    let mut left = LeftBehind::delivering();
     fs::remove_dir_all(left.spool.directory()).expect("removed");
     fs::create_dir(left.spool.directory()).expect("made");
     assert_eq!(left.take_up(), Status::Uncertain);
@@ -316,7 +316,7 @@ fn where_the_files_are_gone_only_a_person_knows() {
 
 #[test]
 fn a_cancelled_task_is_not_taken_up_again() {
-    let mut left = Left::delivering();
+    let mut left = LeftBehind::delivering();
     left.store.cancel(left.task, now()).expect("asked");
     assert_eq!(left.take_up(), Status::Cancelled);
 }

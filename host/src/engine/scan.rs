@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::empty::{self, Drawn, Facts, Row};
+use super::empty::{self, CursorRow, Drawn, Facts};
 use super::orders::Listed;
-use super::prompt::{self, Line, Word};
+use super::prompt::{self, Line, LineReport};
 use super::sight::{Evidence, Memory, ShellLine, Sighting, observe};
 use super::tracker::{Declined, Freshness, Known, ReadLine, Seen, Stamp, What};
 use super::{Engine, RoundError};
@@ -21,7 +21,7 @@ use crate::model::naming::{Home, Who};
 use crate::model::session::{Activity, Shell};
 use crate::model::verdict::Obstacle;
 use crate::probe::look::Watch;
-use crate::probe::{self, Directory, Standing};
+use crate::probe::{self, Directory, ShellActivity};
 use crate::store::SessionRow;
 use crate::tmux::{self, Capture, Pane, Tmux};
 
@@ -30,12 +30,12 @@ const AT_ONCE: usize = 32;
 
 /// The sessions as one scan found them.
 #[derive(Debug, Default)]
-pub(super) struct Snapshot {
+pub(super) struct SeenSessions {
     pub(super) sessions: Vec<Seen>,
     index: HashMap<Identity, usize>,
 }
 
-impl Snapshot {
+impl SeenSessions {
     /// Returns the session, or `None` if it is gone.
     pub(super) fn get(&self, identity: &Identity) -> Option<&Seen> {
         self.index
@@ -45,7 +45,7 @@ impl Snapshot {
 }
 
 /// A pane that qualifies as a session.
-struct Candidate {
+struct PaneCandidate {
     pane: Pane,
     runs: Runs,
 }
@@ -53,13 +53,13 @@ struct Candidate {
 /// What runs in it.
 enum Runs {
     /// A shell, and the state of its process.
-    Shell(Shell, Standing),
+    Shell(Shell, ShellActivity),
     /// An agent, by its process.
     Agent(u32),
 }
 
 impl<T: Tmux + 'static> Engine<T> {
-    pub(super) async fn scan(&mut self, now: Timestamp) -> Result<Snapshot, RoundError> {
+    pub(super) async fn scan(&mut self, now: Timestamp) -> Result<SeenSessions, RoundError> {
         let panes = match self.tmux.panes().await {
             Ok(panes) => panes,
             // Every session is gone, and attempts in flight must learn of it.
@@ -70,7 +70,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let listed = Listed::of(&panes);
         self.agents.hear(&self.reports);
         self.read_hints(&panes).await?;
-        let candidates: Vec<Candidate> = panes
+        let candidates: Vec<PaneCandidate> = panes
             .into_iter()
             .filter_map(|pane| self.candidate(pane))
             .collect();
@@ -85,7 +85,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .map(|(candidate, homes)| who(&candidate.pane, homes))
             .collect();
         self.follow_names(&listed, &named, now).await?;
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = SeenSessions::default();
         for ((candidate, homes), context) in candidates.iter().zip(homes).zip(contexts) {
             let line = lines.remove(&candidate.pane.identity.pane);
             let Some(seen) = self.see(candidate, homes, line, context, now) else {
@@ -112,13 +112,13 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Reads the cursor's lines of shells that wait for input, if they may have changed.
     async fn lines(
         &mut self,
-        candidates: &[Candidate],
+        candidates: &[PaneCandidate],
         now: Timestamp,
     ) -> Result<HashMap<PaneId, ReadLine>, RoundError> {
         let mut lines = HashMap::new();
         let mut unread: Vec<&Pane> = Vec::new();
         for candidate in candidates {
-            if !matches!(candidate.runs, Runs::Shell(_, Standing::Prompt)) {
+            if !matches!(candidate.runs, Runs::Shell(_, ShellActivity::Prompt)) {
                 continue;
             }
             let pane = &candidate.pane;
@@ -148,7 +148,7 @@ impl<T: Tmux + 'static> Engine<T> {
             if let Some(line) = line {
                 let read = ReadLine {
                     line: prompt::read(&line, pane.width),
-                    row: Row::of(pane, &line),
+                    row: CursorRow::of(pane, &line),
                     stamp,
                     at: now.as_second(),
                 };
@@ -160,7 +160,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     /// Reads each session's directory, and the branch there. If a file system does not answer, the
     /// session keeps what was known.
-    async fn contexts_of(&mut self, candidates: &[Candidate]) -> Vec<Context> {
+    async fn contexts_of(&mut self, candidates: &[PaneCandidate]) -> Vec<Location> {
         let stand = candidates.iter().map(|candidate| match candidate.runs {
             Runs::Shell(..) => candidate.pane.identity.pane_pid,
             Runs::Agent(pid) => pid,
@@ -185,10 +185,10 @@ impl<T: Tmux + 'static> Engine<T> {
 
     fn see(
         &mut self,
-        candidate: &Candidate,
+        candidate: &PaneCandidate,
         homes: Vec<Home>,
         read: Option<ReadLine>,
-        context: Context,
+        context: Location,
         now: Timestamp,
     ) -> Option<Seen> {
         let pane = &candidate.pane;
@@ -234,9 +234,9 @@ impl<T: Tmux + 'static> Engine<T> {
                 .as_mut()
                 .and_then(|declined| declined.holds(told.prompts, stands).then_some(declined));
             match declined {
-                _ if !told.at_prompt => Word::Elsewhere,
-                Some(declined) => Word::Declined(declined.why),
-                None => Word::Reads,
+                _ if !told.at_prompt => LineReport::Elsewhere,
+                Some(declined) => LineReport::Declined(declined.why),
+                None => LineReport::Reads,
             }
         });
         let looks_free = read.as_ref().is_some_and(|read| read.line == Line::Prompt);
@@ -337,7 +337,7 @@ impl<T: Tmux + 'static> Engine<T> {
         let is_new =
             |declined: &Declined| told.is_some_and(|told| declined.is_before(told.prompts));
         known.declined = declined.filter(|declined| !is_new(declined));
-        if let (Some(Word::Reads), Some(told)) = (word, told) {
+        if let (Some(LineReport::Reads), Some(told)) = (word, told) {
             known.prompts = Some(told.prompts);
         }
         if known.activity != activity {
@@ -415,11 +415,12 @@ impl<T: Tmux + 'static> Engine<T> {
             cursor: pane.cursor,
             piped: pane.piped,
             // A question that the job asks may look like a prompt with something after it.
-            at_prompt: matches!(standing, Some(Standing::Prompt)) && looks_free,
+            at_prompt: matches!(standing, Some(ShellActivity::Prompt)) && looks_free,
             tells: told.is_some(),
             foreground: match standing {
-                Some(Standing::Running { group, .. }) => *group,
-                Some(Standing::Prompt | Standing::Unknown(_) | Standing::Gone) | None => None,
+                Some(ShellActivity::Running { group, .. }) => *group,
+                Some(ShellActivity::Prompt | ShellActivity::Unknown(_) | ShellActivity::Gone)
+                | None => None,
             },
             live: match &what {
                 What::Shell(_) => known.live.clone(),
@@ -436,7 +437,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     /// Returns a pane as a candidate for a session, or `None` if it is neither a shell nor an
     /// agent.
-    fn candidate(&mut self, pane: Pane) -> Option<Candidate> {
+    fn candidate(&mut self, pane: Pane) -> Option<PaneCandidate> {
         if pane.dead {
             return None;
         }
@@ -445,16 +446,16 @@ impl<T: Tmux + 'static> Engine<T> {
             let editor = shell.dialect().line_editor();
             (shell, probe::standing(editor, pid, &pane.tty))
         });
-        if matches!(shell, Some((_, Standing::Gone))) {
+        if matches!(shell, Some((_, ShellActivity::Gone))) {
             return None;
         }
-        let at_prompt = matches!(shell, Some((_, Standing::Prompt)));
+        let at_prompt = matches!(shell, Some((_, ShellActivity::Prompt)));
         let runs = match (self.agents.find(&self.catalog, &pane, at_prompt), shell) {
             (Some(agent), _) => Runs::Agent(agent.pid),
             (None, Some((shell, standing))) => Runs::Shell(shell, standing),
             (None, None) => return None,
         };
-        Some(Candidate { pane, runs })
+        Some(PaneCandidate { pane, runs })
     }
 
     /// Reads the screens of programs that no profile recognizes by their processes.
@@ -476,7 +477,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Reads the screens of agents, if they may have changed.
     async fn read_screens(
         &mut self,
-        candidates: &[Candidate],
+        candidates: &[PaneCandidate],
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let panes = candidates.iter().filter_map(|candidate| {
@@ -520,7 +521,7 @@ impl<T: Tmux + 'static> Engine<T> {
 
     async fn write_changes(
         &mut self,
-        snapshot: &Snapshot,
+        snapshot: &SeenSessions,
         now: Timestamp,
     ) -> Result<(), RoundError> {
         let mut changed = Vec::new();
@@ -598,19 +599,19 @@ fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
 }
 
 /// A directory, the branch there, and its repository.
-pub(super) type Context = (Option<String>, Option<String>, Option<String>);
+pub(super) type Location = (Option<String>, Option<String>, Option<String>);
 
 /// How long a round waits for a session's directory. A disk answers in microseconds, a network in
 /// milliseconds, and a network that is gone never.
 const CONTEXT_WITHIN: Duration = Duration::from_millis(100);
 
 /// Returns what looks at the sessions' directories.
-pub(super) fn contexts() -> Watch<Context> {
+pub(super) fn contexts() -> Watch<Location> {
     Watch::new(CONTEXT_WITHIN, |stand| context(stand.to_owned()))
 }
 
 /// Returns the directory of a session, the branch there, and its repository.
-fn context(stand: PathBuf) -> Context {
+fn context(stand: PathBuf) -> Location {
     match probe::directory_at(stand) {
         Directory::At(path) => {
             let checkout = probe::git_checkout(&path).unwrap_or_default();
@@ -627,7 +628,7 @@ fn context(stand: PathBuf) -> Context {
 
 /// Returns the context of a session whose directory does not answer. `known` is what was last
 /// written about it.
-fn unseen(stand: &Path, known: Option<&SessionRow>) -> Context {
+fn unseen(stand: &Path, known: Option<&SessionRow>) -> Location {
     let directory = stand.to_str().map(str::to_owned);
     // The branch is known only for the directory in which it was seen.
     let known = known.filter(|row| row.current_dir == directory);

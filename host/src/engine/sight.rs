@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::empty::UNSHOWN;
-use super::prompt::{Line, Word};
-use crate::model::verdict::{Detail, Obstacle, Says, Signal, Source, Verdict, fuse};
-use crate::probe::Standing;
+use super::prompt::{Line, LineReport};
+use crate::model::verdict::{Detail, Obstacle, Says, Signal, SignalSource, Verdict, fuse};
+use crate::probe::ShellActivity;
 use crate::tmux::Pane;
 
 /// What was read about the program in a pane.
@@ -18,9 +18,9 @@ pub(super) enum Evidence<'a> {
     /// It is a shell.
     Shell {
         /// The state of its process.
-        standing: &'a Standing,
+        standing: &'a ShellActivity,
         /// What it reports about its line, if it does.
-        word: Option<Word>,
+        word: Option<LineReport>,
         /// The cursor's line, if it was read.
         line: Option<ShellLine>,
     },
@@ -76,22 +76,22 @@ pub(super) struct Sighting {
 /// of its own.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
-    since: HashMap<Kind, Timestamp>,
+    since: HashMap<SignalMeaning, Timestamp>,
 }
 
 /// What stays the same while only the words of a signal change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Kind {
-    source: Source,
+struct SignalMeaning {
+    source: SignalSource,
     says: Says,
     /// A pane may have several of these at once.
     barrier: Option<Obstacle>,
 }
 
-impl Kind {
-    fn of(source: Source, says: Says, detail: &Detail) -> Self {
+impl SignalMeaning {
+    fn of(source: SignalSource, says: Says, detail: &Detail) -> Self {
         let barrier = match detail {
-            Detail::Obstacle(obstacle) if source == Source::Pane => Some(obstacle.clone()),
+            Detail::Obstacle(obstacle) if source == SignalSource::Pane => Some(obstacle.clone()),
             Detail::Obstacle(_) | Detail::Words(_) => None,
         };
         Self {
@@ -109,10 +109,10 @@ impl Memory {
     }
 
     /// Dates what one look has seen, and forgets what it has not seen.
-    fn date(&mut self, seen: Vec<(Source, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
+    fn date(&mut self, seen: Vec<(SignalSource, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
         let before = std::mem::take(&mut self.since);
-        let date = |(source, says, detail): (Source, Says, Detail)| {
-            let kind = Kind::of(source, says, &detail);
+        let date = |(source, says, detail): (SignalSource, Says, Detail)| {
+            let kind = SignalMeaning::of(source, says, &detail);
             let since = before.get(&kind).copied().unwrap_or(now);
             self.since.insert(kind, since);
             Signal {
@@ -145,7 +145,7 @@ pub(super) fn observe(
             seen.push(process(standing));
             if let Some(word) = word {
                 let (says, detail) = word.says();
-                seen.push((Source::Shell, says, detail.into()));
+                seen.push((SignalSource::Shell, says, detail.into()));
             }
             let (says, detail) = match line {
                 // A shell that reports need not be read, but it does not see what is not its own
@@ -157,7 +157,7 @@ pub(super) fn observe(
                 ),
                 None => (Says::Nothing, "its line could not be read".to_owned()),
             };
-            seen.push((Source::Screen, says, detail.into()));
+            seen.push((SignalSource::Screen, says, detail.into()));
         }
         Evidence::Agent {
             report,
@@ -166,8 +166,8 @@ pub(super) fn observe(
             screen,
         } => {
             signals.extend(report.into_iter().chain(transcript));
-            seen.push((Source::Title, says, title.into()));
-            seen.extend(screen.map(|(says, detail)| (Source::Screen, says, detail.into())));
+            seen.push((SignalSource::Title, says, title.into()));
+            seen.extend(screen.map(|(says, detail)| (SignalSource::Screen, says, detail.into())));
         }
     }
     seen.extend(barriers(pane, attended_for, now));
@@ -177,17 +177,17 @@ pub(super) fn observe(
 }
 
 /// Returns what the process of a shell says.
-fn process(standing: &Standing) -> (Source, Says, Detail) {
+fn process(standing: &ShellActivity) -> (SignalSource, Says, Detail) {
     let (says, detail) = match standing {
-        Standing::Prompt => (Says::Idle, "the shell edits a line".into()),
-        Standing::Running { foreground, .. } => {
+        ShellActivity::Prompt => (Says::Idle, "the shell edits a line".into()),
+        ShellActivity::Running { foreground, .. } => {
             let program = foreground.clone();
             (Says::Busy, Detail::Obstacle(Obstacle::Runs { program }))
         }
-        Standing::Unknown(why) => (Says::Nothing, why.as_str().into()),
-        Standing::Gone => (Says::Gone, Detail::Obstacle(Obstacle::Gone)),
+        ShellActivity::Unknown(why) => (Says::Nothing, why.as_str().into()),
+        ShellActivity::Gone => (Says::Gone, Detail::Obstacle(Obstacle::Gone)),
     };
-    (Source::Process, says, detail)
+    (SignalSource::Process, says, detail)
 }
 
 /// Returns what tmux says about a person at a pane, and about what would keep typed text from
@@ -196,7 +196,7 @@ fn barriers(
     pane: &Pane,
     attended_for: Duration,
     now: Timestamp,
-) -> impl Iterator<Item = (Source, Says, Detail)> {
+) -> impl Iterator<Item = (SignalSource, Says, Detail)> {
     let typed = |second| is_attended(second, now, attended_for);
     let all = [
         (pane.in_mode, Obstacle::Mode),
@@ -210,8 +210,14 @@ fn barriers(
     let none = all.iter().all(|(holds, _)| !holds);
     let there = all.into_iter().filter(|(holds, _)| *holds);
     there
-        .map(|(_, barrier)| (Source::Pane, Says::Attended, Detail::Obstacle(barrier)))
-        .chain(none.then(|| (Source::Pane, Says::Nothing, "".into())))
+        .map(|(_, barrier)| {
+            (
+                SignalSource::Pane,
+                Says::Attended,
+                Detail::Obstacle(barrier),
+            )
+        })
+        .chain(none.then(|| (SignalSource::Pane, Says::Nothing, "".into())))
 }
 
 /// Whether a key that was pressed in this second may have been pressed less than `grace` ago. tmux
@@ -278,14 +284,14 @@ mod tests {
 
     fn see(memory: &mut Memory, pane: &Pane, line: Option<Line>, now: i64) -> Sighting {
         let evidence = Evidence::Shell {
-            standing: &Standing::Prompt,
+            standing: &ShellActivity::Prompt,
             word: None,
             line: line.map(shown),
         };
         observe(memory, pane, evidence, ATTENDED_FOR, at(now))
     }
 
-    fn once(standing: &Standing, pane: &Pane, line: Option<Line>) -> Verdict {
+    fn once(standing: &ShellActivity, pane: &Pane, line: Option<Line>) -> Verdict {
         let evidence = Evidence::Shell {
             standing,
             word: None,
@@ -297,29 +303,29 @@ mod tests {
 
     #[test]
     fn a_shell_is_idle_only_at_an_empty_prompt_that_was_read() {
-        let of = |standing: &Standing, line| {
+        let of = |standing: &ShellActivity, line| {
             let verdict = once(standing, &pane(), line);
             (verdict.activity, verdict.reason)
         };
         let prompt = Some(Line::Prompt);
-        let running = |foreground: Option<&str>| Standing::Running {
+        let running = |foreground: Option<&str>| ShellActivity::Running {
             foreground: foreground.map(str::to_owned),
             group: Some(7),
         };
         let told = |activity, reason: &str| (activity, reason.to_owned());
         assert_eq!(
-            of(&Standing::Prompt, prompt),
+            of(&ShellActivity::Prompt, prompt),
             told(Activity::Idle, "waits at its prompt")
         );
         assert_eq!(
-            of(&Standing::Prompt, Some(Line::Draft)),
+            of(&ShellActivity::Prompt, Some(Line::Draft)),
             told(
                 Activity::Attended,
                 "something was typed at its prompt and not submitted; its row is `$`"
             )
         );
         assert_eq!(
-            of(&Standing::Prompt, None),
+            of(&ShellActivity::Prompt, None),
             told(Activity::Unknown, "its line could not be read")
         );
         assert_eq!(
@@ -331,11 +337,11 @@ mod tests {
             told(Activity::Busy, "runs a command of its own")
         );
         assert_eq!(
-            of(&Standing::Unknown("it is stopped".to_owned()), prompt),
+            of(&ShellActivity::Unknown("it is stopped".to_owned()), prompt),
             told(Activity::Unknown, "it is stopped")
         );
         assert_eq!(
-            of(&Standing::Gone, prompt),
+            of(&ShellActivity::Gone, prompt),
             told(Activity::Gone, "its process has ended")
         );
     }
@@ -353,18 +359,18 @@ mod tests {
         shown.in_mode = true;
         order.push((Obstacle::Mode, shown.clone()));
         for (obstacle, pane) in order {
-            let verdict = once(&Standing::Prompt, &pane, prompt);
+            let verdict = once(&ShellActivity::Prompt, &pane, prompt);
             assert_eq!(verdict.activity, Activity::Attended);
             assert_eq!(verdict.obstacle, Some(obstacle));
         }
         let seen = see(&mut Memory::for_one_look(), &shown, prompt, 100);
         let barriers = seen.signals.iter();
-        let barriers = barriers.filter(|signal| signal.source == Source::Pane);
+        let barriers = barriers.filter(|signal| signal.source == SignalSource::Pane);
         assert_eq!(barriers.count(), 4);
         // A person who typed there long ago has left.
         let mut left = pane();
         left.watched_until = Some(94);
-        assert_eq!(once(&Standing::Prompt, &left, prompt).obstacle, None);
+        assert_eq!(once(&ShellActivity::Prompt, &left, prompt).obstacle, None);
     }
 
     #[test]
@@ -397,16 +403,16 @@ mod tests {
         let (empty, draft) = (Some(Line::Prompt), Some(Line::Draft));
         see(&mut memory, &pane(), empty, 10);
         let seen = see(&mut memory, &pane(), empty, 20);
-        assert_eq!(age(&seen, Source::Screen), 10);
+        assert_eq!(age(&seen, SignalSource::Screen), 10);
         let seen = see(&mut memory, &pane(), draft, 30);
-        assert_eq!(age(&seen, Source::Screen), 30);
-        assert_eq!(age(&seen, Source::Process), 10);
+        assert_eq!(age(&seen, SignalSource::Screen), 30);
+        assert_eq!(age(&seen, SignalSource::Process), 10);
         let seen = see(&mut memory, &pane(), empty, 40);
-        assert_eq!(age(&seen, Source::Screen), 40);
+        assert_eq!(age(&seen, SignalSource::Screen), 40);
         // A single look sees the same, but dates it from now.
         let once = see(&mut Memory::for_one_look(), &pane(), empty, 40);
         assert_eq!(once.verdict, seen.verdict);
-        assert_eq!(age(&once, Source::Process), 40);
+        assert_eq!(age(&once, SignalSource::Process), 40);
     }
 
     proptest! {

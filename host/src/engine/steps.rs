@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use shell_quote::Sh;
 
-use super::changes::Stage;
+use super::changes::WaitingTask;
 use super::matching::named;
 use crate::matcher::seconds;
 use crate::model::eligibility::Admission;
@@ -15,7 +15,7 @@ use crate::store::{Pause, SessionRow};
 
 /// A change that can be made hypothetically.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum TrialStep {
     /// The session returns to its prompt by itself.
     Wait,
     /// The pauses that hold it back are ended.
@@ -31,7 +31,7 @@ pub(super) enum Step {
     /// It exports variables.
     Export(Vec<String>),
     /// The task asks for less.
-    Drop(Part),
+    Drop(Requirement),
     /// The task takes any session.
     Any,
     /// The configuration no longer excludes it.
@@ -40,7 +40,7 @@ pub(super) enum Step {
 
 /// What a task may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Requirement {
     Target,
     Provider,
     Branch,
@@ -51,7 +51,7 @@ pub(super) enum Part {
     Repository,
 }
 
-impl Step {
+impl TrialStep {
     /// Returns the effort of the step; the least comes first.
     pub(super) fn effort(&self) -> usize {
         match self {
@@ -59,7 +59,7 @@ impl Step {
             Self::Resume(_) => 1,
             Self::Label(..) | Self::Name => 2,
             Self::Directory(_) | Self::Branch(_) | Self::Export(_) => 3,
-            Self::Drop(Part::Directory) => 5,
+            Self::Drop(Requirement::Directory) => 5,
             Self::Drop(_) => 4,
             Self::Any => 6,
             Self::Include => 7,
@@ -68,12 +68,12 @@ impl Step {
 
     /// Returns the part of the task that it concerns: two steps for the same part would undo each
     /// other.
-    pub(super) fn part(&self) -> Option<Part> {
+    pub(super) fn part(&self) -> Option<Requirement> {
         match self {
-            Self::Name => Some(Part::Target),
-            Self::Branch(_) => Some(Part::Branch),
-            Self::Directory(_) => Some(Part::Directory),
-            Self::Export(_) => Some(Part::Variables),
+            Self::Name => Some(Requirement::Target),
+            Self::Branch(_) => Some(Requirement::Branch),
+            Self::Directory(_) => Some(Requirement::Directory),
+            Self::Export(_) => Some(Requirement::Variables),
             Self::Drop(part) => Some(*part),
             Self::Label(..) | Self::Wait | Self::Resume(_) | Self::Any | Self::Include => None,
         }
@@ -87,41 +87,41 @@ impl Step {
 
 /// Applies a step to copies of the task and of its session.
 pub(super) fn do_in_thought(
-    step: &Step,
-    stage: &Stage<'_>,
+    step: &TrialStep,
+    stage: &WaitingTask<'_>,
     task: &mut Task,
     row: Option<&mut SessionRow>,
 ) {
     match step {
-        Step::Drop(part) => {
+        TrialStep::Drop(part) => {
             let metadata = &mut task.metadata;
             match part {
-                Part::Target => {
+                Requirement::Target => {
                     task.target_session = None;
                     metadata.target_fallback = false;
                 }
-                Part::Provider => {
+                Requirement::Provider => {
                     task.target_provider = None;
                     metadata.preferred_providers.clear();
                     metadata.fallback_providers.clear();
                     metadata.allow_fallback = false;
                 }
-                Part::Branch => {
+                Requirement::Branch => {
                     metadata.git_branch = None;
                     metadata.require_branch = false;
                 }
-                Part::Labels => metadata.require_labels.clear(),
-                Part::Wishes => metadata.labels.clear(),
-                Part::Variables => metadata.env_vars.clear(),
-                Part::Directory => {
+                Requirement::Labels => metadata.require_labels.clear(),
+                Requirement::Wishes => metadata.labels.clear(),
+                Requirement::Variables => metadata.env_vars.clear(),
+                Requirement::Directory => {
                     metadata.working_dir = None;
                     metadata.repository = None;
                 }
-                Part::Repository => metadata.repository = None,
+                Requirement::Repository => metadata.repository = None,
             }
             return;
         }
-        Step::Any => {
+        TrialStep::Any => {
             task.metadata.prefer_context_match = false;
             task.metadata.repository = None;
             return;
@@ -130,50 +130,50 @@ pub(super) fn do_in_thought(
     }
     let Some(row) = row else { return };
     match step {
-        Step::Wait => {
+        TrialStep::Wait => {
             row.activity = Activity::Idle;
             row.since = stage.now;
             row.reason = None;
         }
-        Step::Resume(_) => {
+        TrialStep::Resume(_) => {
             row.paused = false;
             if row.activity == Activity::Idle {
                 row.reason = None;
             }
         }
-        Step::Label(name, value) => {
+        TrialStep::Label(name, value) => {
             row.labels.insert(name.clone(), value.clone());
         }
-        Step::Name => {
+        TrialStep::Name => {
             task.target_session = Some(SessionRef {
                 name: row.name.clone(),
                 meaning: Some(Meaning::Pane(row.identity.clone())),
             });
         }
-        Step::Directory(directory) => {
+        TrialStep::Directory(directory) => {
             row.git_branch = stage.place.and_then(|place| place.branch.clone());
             row.current_dir = named(Some(directory), stage.place);
         }
-        Step::Branch(branch) => row.git_branch = Some(branch.clone()),
-        Step::Export(names) => {
+        TrialStep::Branch(branch) => row.git_branch = Some(branch.clone()),
+        TrialStep::Export(names) => {
             for name in names {
                 if let Some(value) = task.metadata.env_vars.get(name) {
                     row.env.insert(name.clone(), value.clone());
                 }
             }
         }
-        Step::Include => {
+        TrialStep::Include => {
             row.admission = Admission::Open;
             if row.activity == Activity::Idle {
                 row.reason = None;
             }
         }
-        Step::Drop(_) | Step::Any => {}
+        TrialStep::Drop(_) | TrialStep::Any => {}
     }
 }
 
 /// Describes a step to a person.
-pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String {
+pub(super) fn in_words(stage: &WaitingTask<'_>, session: usize, step: &TrialStep) -> String {
     let row = stage.rows[session];
     let name = &row.name;
     let task = stage.task;
@@ -182,7 +182,7 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
         |args: &[&str]| command(args).map_or_else(String::new, |command| format!(": {command}"));
     let edit = |what: &str| by(&["assigner", "edit", &id, "--unset", what]);
     match step {
-        Step::Wait => {
+        TrialStep::Wait => {
             let since = seconds(row.since, stage.now);
             let since = SignedDuration::from_secs(i64::from(since));
             let what = match (row.current_task, row.activity) {
@@ -191,7 +191,7 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             };
             format!("wait until session {name} is idle: {what} since {since:#}")
         }
-        Step::Resume(pauses) => {
+        TrialStep::Resume(pauses) => {
             let commands: Vec<String> = pauses
                 .iter()
                 .filter_map(|pause| match pause {
@@ -213,33 +213,33 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             };
             format!("resume session {name}, which is paused{how}")
         }
-        Step::Label(label, value) => {
+        TrialStep::Label(label, value) => {
             let pair = format!("{label}={value}");
             let how = by(&["assigner", "label", "--", name, &pair]);
             format!("give session {name} the label {pair}{how}")
         }
-        Step::Name => {
+        TrialStep::Name => {
             let target = format!("--target={name}");
             let how = by(&["assigner", "edit", &id, &target]);
             format!("name session {name} with --target{how}")
         }
-        Step::Directory(directory) => format!("bring session {name} to {directory}"),
-        Step::Branch(branch) => format!("bring session {name} to branch {branch}"),
-        Step::Export(names) => {
+        TrialStep::Directory(directory) => format!("bring session {name} to {directory}"),
+        TrialStep::Branch(branch) => format!("bring session {name} to branch {branch}"),
+        TrialStep::Export(names) => {
             let names = names.join(", ");
             format!("export what it asks for in session {name}: {names}")
         }
-        Step::Drop(Part::Target) => {
+        TrialStep::Drop(Requirement::Target) => {
             let target = task.target_session.as_ref();
             let target = target.map_or("", |target| &target.name);
             format!("drop the target {target}{}", edit("target"))
         }
-        Step::Drop(Part::Provider) => format!("drop the providers{}", edit("provider")),
-        Step::Drop(Part::Branch) => {
+        TrialStep::Drop(Requirement::Provider) => format!("drop the providers{}", edit("provider")),
+        TrialStep::Drop(Requirement::Branch) => {
             let branch = task.metadata.git_branch.as_deref().unwrap_or_default();
             format!("drop the branch {branch}{}", edit("branch"))
         }
-        Step::Drop(Part::Labels) => {
+        TrialStep::Drop(Requirement::Labels) => {
             let labels = task.metadata.require_labels.iter();
             let labels: Vec<String> = labels
                 .map(|(name, value)| format!("{name}={value}"))
@@ -247,21 +247,21 @@ pub(super) fn in_words(stage: &Stage<'_>, session: usize, step: &Step) -> String
             let (labels, how) = (labels.join(", "), edit("require-label"));
             format!("drop the required label {labels}{how}")
         }
-        Step::Drop(Part::Wishes) => format!("drop the labels{}", edit("label")),
-        Step::Drop(Part::Variables) => format!("drop the variables{}", edit("env")),
-        Step::Drop(Part::Directory) => {
+        TrialStep::Drop(Requirement::Wishes) => format!("drop the labels{}", edit("label")),
+        TrialStep::Drop(Requirement::Variables) => format!("drop the variables{}", edit("env")),
+        TrialStep::Drop(Requirement::Directory) => {
             let directory = task.metadata.working_dir.as_deref().unwrap_or_default();
             format!("drop the directory {directory}{}", edit("working-dir"))
         }
-        Step::Drop(Part::Repository) => {
+        TrialStep::Drop(Requirement::Repository) => {
             let how = by(&["assigner", "edit", &id, "--anywhere"]);
             format!("let an agent elsewhere do{how}")
         }
-        Step::Any => {
+        TrialStep::Any => {
             let how = by(&["assigner", "edit", &id, "--no-context-match"]);
             format!("let any session do{how}")
         }
-        Step::Include => format!(
+        TrialStep::Include => format!(
             "take session {name} out of `exclude` in the configuration, and restart the daemon"
         ),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::agents::AgentSeen;
-use super::empty::{Drawn, Row};
+use super::empty::{CursorRow, Drawn};
 use super::prompt::Line;
 use super::sight::Memory;
 use crate::model::ids::{AttemptId, Identity};
@@ -144,7 +144,7 @@ const UNCHANGED: Duration = Duration::from_secs(600);
 pub(super) struct ReadLine {
     pub(super) line: Line,
     /// The row as it is on the screen.
-    pub(super) row: Row,
+    pub(super) row: CursorRow,
     /// Taken before the line was read.
     pub(super) stamp: Stamp,
     /// When it was read, in seconds.

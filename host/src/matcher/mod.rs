@@ -35,7 +35,7 @@ const MOST_RESTING: usize = 10_000;
 
 /// What the matcher is told once, when it starts.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct MatcherSettings {
     /// The name of this machine, as policies see it.
     pub(crate) host: String,
     /// How many rankings of a decision are kept to explain it.
@@ -76,12 +76,12 @@ pub(crate) trait Decide {
     fn lists_busy(&self) -> bool;
 
     /// Answers a question; `None`: nobody answers any more.
-    async fn decide(&self, question: Question) -> Option<Answer>;
+    async fn decide(&self, question: Question) -> Option<MatcherAnswer>;
 }
 
 /// What was decided.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub(crate) struct MatcherAnswer {
     /// One for each task.
     pub(crate) decisions: Vec<Decision>,
     /// The policy that made them.
@@ -136,9 +136,9 @@ struct Assignment {
 /// The matcher, with what it remembers from one round to the next.
 pub(crate) struct Matcher {
     ledger: Ledger,
-    settings: Settings,
+    settings: MatcherSettings,
     rests: Rests,
-    seen: Option<Stand>,
+    seen: Option<DecidedState>,
     /// When the next task with a time set by its sender is due.
     due: Option<Timestamp>,
     /// When to ask again about tasks that the policy lets wait: it may be waiting for time to pass.
@@ -150,14 +150,14 @@ pub(crate) struct Matcher {
 
 /// The state of tasks and sessions when they were last decided on.
 #[derive(Debug, PartialEq, Eq)]
-struct Stand {
+struct DecidedState {
     data_version: i64,
     ready: Vec<(Identity, String, Option<String>, Option<String>)>,
 }
 
 impl Matcher {
     /// Returns a matcher over the rows of `ledger`.
-    pub(crate) fn new(ledger: Ledger, settings: Settings) -> Self {
+    pub(crate) fn new(ledger: Ledger, settings: MatcherSettings) -> Self {
         Self {
             ledger,
             settings,
@@ -264,7 +264,7 @@ impl Matcher {
             tasks.truncate(decidable);
             after = last;
             let decided = tasks.len();
-            let round = Round {
+            let round = RoundPage {
                 ready: &ready,
                 rest: &rest_of(sessions, &ready),
                 before: &assignments,
@@ -315,7 +315,7 @@ impl Matcher {
                 row.git_branch.clone(),
             )
         });
-        let stand = Stand {
+        let stand = DecidedState {
             data_version,
             ready: ready.collect(),
         };
@@ -361,7 +361,7 @@ impl Matcher {
     async fn decide(
         &mut self,
         tasks: Vec<Task>,
-        round: &Round<'_>,
+        round: &RoundPage<'_>,
         policy: &impl Decide,
         surroundings: &mut impl Surroundings,
     ) -> Result<Vec<Assignment>, MatchError> {
@@ -447,7 +447,7 @@ impl Matcher {
         &self,
         tasks: &[Task],
         listed: &[&SessionRow],
-        round: &Round<'_>,
+        round: &RoundPage<'_>,
         surroundings: &impl Surroundings,
     ) -> Result<Question, StoreError> {
         let tried = tasks.iter().filter(|task| task.attempts > 0);
@@ -524,7 +524,7 @@ impl Matcher {
 }
 
 /// What one page of a round is decided on.
-struct Round<'a> {
+struct RoundPage<'a> {
     /// The sessions that can be given a task.
     ready: &'a [&'a SessionRow],
     /// Those that cannot.

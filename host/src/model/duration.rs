@@ -163,15 +163,15 @@ pub fn deserialize<'de, D: Deserializer<'de>>(
     name: &'static str,
     rule: Rule,
 ) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(Named { name, rule })
+    deserializer.deserialize_str(NamedRule { name, rule })
 }
 
-struct Named {
+struct NamedRule {
     name: &'static str,
     rule: Rule,
 }
 
-impl Visitor<'_> for Named {
+impl Visitor<'_> for NamedRule {
     type Value = Duration;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

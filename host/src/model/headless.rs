@@ -21,7 +21,7 @@ const LONGEST_ERROR: usize = 4_000;
 /// How an agent is asked without a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Spec {
+pub struct HeadlessSpec {
     /// The command, word by word. It reads the prompt from its standard input.
     pub command: Vec<String>,
     /// The command that continues a conversation, whose name replaces `{conversation}`. Empty: each
@@ -76,12 +76,12 @@ pub struct Headless {
     /// The name of the agent's profile.
     pub provider: String,
     /// How it is asked.
-    pub spec: Spec,
+    pub spec: HeadlessSpec,
 }
 
 /// What an agent has printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct HeadlessOutput {
     /// Its response.
     pub response: Option<String>,
     /// The name of the conversation.
@@ -92,7 +92,7 @@ pub struct Said {
     pub error: Option<String>,
 }
 
-impl Spec {
+impl HeadlessSpec {
     /// Returns the words of the command. If a conversation is named, the command continues it.
     pub fn words(&self, conversation: Option<&str>) -> Vec<String> {
         match conversation {
@@ -106,9 +106,9 @@ impl Spec {
 
     /// Reads what was printed: a sequence of JSON values. For each field, the last value that has
     /// it counts. Reading stops at anything that is not JSON.
-    pub fn read(&self, printed: &[u8]) -> Said {
+    pub fn read(&self, printed: &[u8]) -> HeadlessOutput {
         let values = serde_json::Deserializer::from_slice(printed).into_iter::<Value>();
-        let mut said = Said::default();
+        let mut said = HeadlessOutput::default();
         for value in values.map_while(Result::ok) {
             let text = |field: &Field| field.of(&value)?.as_str().map(str::to_owned);
             let name = |field: &Option<Field>| text(field.as_ref()?);
@@ -151,7 +151,7 @@ impl Field {
 mod tests {
     use super::*;
 
-    fn spec(text: &str) -> Spec {
+    fn spec(text: &str) -> HeadlessSpec {
         toml::from_str(text).expect("a spec")
     }
 
@@ -184,7 +184,11 @@ mod tests {
         assert_eq!(spec.words(None), ["claude", "-p"]);
         assert_eq!(spec.words(Some("s")), ["claude", "-p", "--resume", "s"]);
         for none in ["", "{", "[]", "\"x\"", "no JSON", "{\"result\": 7}"] {
-            assert_eq!(spec.read(none.as_bytes()), Said::default(), "{none}");
+            assert_eq!(
+                spec.read(none.as_bytes()),
+                HeadlessOutput::default(),
+                "{none}"
+            );
         }
     }
 

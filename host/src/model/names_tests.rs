@@ -3,7 +3,7 @@
 use super::eligibility::Admission;
 use super::session::{Activity, Shell};
 use super::task::{IfParentFails, Outcome, Phase, Status};
-use super::verdict::{Says, Source};
+use super::verdict::{Says, SignalSource};
 
 #[test]
 fn names_of_a_task_stay() {
@@ -98,13 +98,13 @@ fn names_of_a_session_stay() {
 #[test]
 fn names_of_signals_stay() {
     for (source, name) in [
-        (Source::Shell, "shell"),
-        (Source::Report, "report"),
-        (Source::Transcript, "transcript"),
-        (Source::Title, "title"),
-        (Source::Screen, "screen"),
-        (Source::Pane, "pane"),
-        (Source::Process, "process"),
+        (SignalSource::Shell, "shell"),
+        (SignalSource::Report, "report"),
+        (SignalSource::Transcript, "transcript"),
+        (SignalSource::Title, "title"),
+        (SignalSource::Screen, "screen"),
+        (SignalSource::Pane, "pane"),
+        (SignalSource::Process, "process"),
     ] {
         assert_eq!(format!("{source:<12}|"), format!("{name:<12}|"));
     }

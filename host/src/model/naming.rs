@@ -313,12 +313,12 @@ mod tests {
 
     /// A pane of a model of tmux.
     #[derive(Debug, Clone)]
-    struct Shown {
+    struct ShownPane {
         identity: Identity,
         homes: Vec<Home>,
     }
 
-    impl Shown {
+    impl ShownPane {
         fn who(&self) -> Who<'_> {
             Who {
                 name: &self.homes[0].name,
@@ -337,12 +337,12 @@ mod tests {
         }
     }
 
-    fn shown(number: u32, homes: &[(u32, &str)]) -> Shown {
+    fn shown(number: u32, homes: &[(u32, &str)]) -> ShownPane {
         let homes = homes.iter().map(|(id, name)| Home {
             id: TmuxSession(*id),
             name: (*name).to_owned(),
         });
-        Shown {
+        ShownPane {
             identity: pane(number),
             homes: homes.collect(),
         }
@@ -356,19 +356,19 @@ mod tests {
         }
     }
 
-    fn means(panes: &[Shown], name: &str) -> Option<Meaning> {
-        meaning(panes.iter().map(Shown::who), name)
+    fn means(panes: &[ShownPane], name: &str) -> Option<Meaning> {
+        meaning(panes.iter().map(ShownPane::who), name)
     }
 
-    fn said(panes: &[Shown], name: &str) -> SessionRef {
+    fn said(panes: &[ShownPane], name: &str) -> SessionRef {
         SessionRef {
             name: name.to_owned(),
             meaning: means(panes, name),
         }
     }
 
-    fn answering<'a>(panes: &'a [Shown], said: &SessionRef) -> Vec<&'a str> {
-        let panes = panes.iter().map(Shown::who);
+    fn answering<'a>(panes: &'a [ShownPane], said: &SessionRef) -> Vec<&'a str> {
+        let panes = panes.iter().map(ShownPane::who);
         panes
             .filter(|who| who.answers(said))
             .map(|who| who.name)
@@ -392,11 +392,11 @@ mod tests {
     #[test]
     fn a_name_that_was_awaited_means_the_whole_session() {
         let panes = [shown(3, &[(1, "api")])];
-        let first = |name| first_meaning(panes.iter().map(Shown::who), name);
+        let first = |name| first_meaning(panes.iter().map(ShownPane::who), name);
         assert_eq!(first("api"), Some(session(1)));
         assert_eq!(first("web"), None);
         let panes = [shown(1, &[(0, "m:0.0")]), shown(2, &[(0, "m:0.1")])];
-        let first = |name| first_meaning(panes.iter().map(Shown::who), name);
+        let first = |name| first_meaning(panes.iter().map(ShownPane::who), name);
         assert_eq!(first("m:0.1"), Some(Meaning::Pane(pane(2))));
     }
 
@@ -448,7 +448,7 @@ mod tests {
         }
         for wish in wishes {
             assert_eq!(answering(&after, &wish), [""; 0], "{wish:?}");
-            let found = whereabouts(after.iter().map(Shown::who), &wish);
+            let found = whereabouts(after.iter().map(ShownPane::who), &wish);
             assert_eq!(found, Whereabouts::Gone);
         }
     }
@@ -458,12 +458,12 @@ mod tests {
         let before = [shown(1, &[(0, "m:0.0")]), shown(2, &[(0, "m:0.1")])];
         let (one, all) = (said(&before, "m:0.1"), said(&before, "m"));
         let after = [shown(1, &[(0, "k:0.1")]), shown(2, &[(0, "k:0.0")])];
-        let find = |said| whereabouts(after.iter().map(Shown::who), said);
+        let find = |said| whereabouts(after.iter().map(ShownPane::who), said);
         assert_eq!(find(&one), Whereabouts::Here("k:0.0".to_owned()));
         assert_eq!(find(&all), Whereabouts::Here("k".to_owned()));
         assert_eq!(find(&SessionRef::from("m")), Whereabouts::Awaited);
         let alone = [shown(1, &[(0, "k")])];
-        let gone = whereabouts(alone.iter().map(Shown::who), &one);
+        let gone = whereabouts(alone.iter().map(ShownPane::who), &one);
         assert_eq!(gone, Whereabouts::Gone);
     }
 
@@ -485,7 +485,7 @@ mod tests {
             shown(3, &[(4, "old")]),
         ];
         let find = |name: &str| -> Vec<&SessionRef> {
-            let there = panes.iter().map(Shown::who);
+            let there = panes.iter().map(ShownPane::who);
             found(wishes.iter(), &said(&panes, name), &there)
         };
         assert_eq!(find("m:0.0"), [&wishes[0]]);
@@ -519,48 +519,48 @@ mod tests {
 
     /// A world of panes, in which tmux renumbers, swaps, moves and renames.
     #[derive(Debug, Clone)]
-    enum Change {
+    enum TmuxChange {
         End(usize),
         Swap(usize, usize),
         Move(usize, u32),
         Rename(u32),
     }
 
-    fn change() -> impl Strategy<Value = Change> {
+    fn change() -> impl Strategy<Value = TmuxChange> {
         prop_oneof![
-            (0_usize..8).prop_map(Change::End),
-            (0_usize..8, 0_usize..8).prop_map(|(one, other)| Change::Swap(one, other)),
-            (0_usize..8, 0_u32..3).prop_map(|(pane, to)| Change::Move(pane, to)),
-            (0_u32..3).prop_map(Change::Rename),
+            (0_usize..8).prop_map(TmuxChange::End),
+            (0_usize..8, 0_usize..8).prop_map(|(one, other)| TmuxChange::Swap(one, other)),
+            (0_usize..8, 0_u32..3).prop_map(|(pane, to)| TmuxChange::Move(pane, to)),
+            (0_u32..3).prop_map(TmuxChange::Rename),
         ]
     }
 
     /// The number and home of each pane, in order, and how often each session was renamed.
     type Places = (Vec<(u32, u32)>, [u32; 3]);
 
-    fn happen((panes, names): &mut Places, change: &Change) {
+    fn happen((panes, names): &mut Places, change: &TmuxChange) {
         let count = panes.len().max(1);
         match *change {
-            Change::End(pane) if pane < panes.len() => {
+            TmuxChange::End(pane) if pane < panes.len() => {
                 panes.remove(pane);
             }
-            Change::Swap(one, other) if !panes.is_empty() => {
+            TmuxChange::Swap(one, other) if !panes.is_empty() => {
                 let (one, other) = (one % count, other % count);
                 let (a, b) = (panes[one].0, panes[other].0);
                 panes[one].0 = b;
                 panes[other].0 = a;
             }
-            Change::Move(pane, to) if !panes.is_empty() => {
+            TmuxChange::Move(pane, to) if !panes.is_empty() => {
                 let (number, _) = panes.remove(pane % count);
                 panes.push((number, to));
             }
-            Change::Rename(session) => names[session as usize] += 1,
+            TmuxChange::Rename(session) => names[session as usize] += 1,
             _ => {}
         }
     }
 
     /// Returns the panes as tmux numbers them and assigner names them.
-    fn world((panes, names): &Places) -> Vec<Shown> {
+    fn world((panes, names): &Places) -> Vec<ShownPane> {
         let mut counts = [0; 3];
         let mut world = Vec::new();
         for &(number, home) in panes {

@@ -304,8 +304,8 @@ fn the_branch_of_a_directory_is_no_sessions() {
 
 #[test]
 fn a_context_is_a_directory_a_branch_or_variables() {
-    type Change = fn(&mut Metadata);
-    let changes: [(Change, bool); 5] = [
+    type MetadataChange = fn(&mut Metadata);
+    let changes: [(MetadataChange, bool); 5] = [
         (|_| (), false),
         (|it| it.working_dir = Some("/".to_owned()), true),
         (|it| it.git_branch = Some("dev".to_owned()), true),

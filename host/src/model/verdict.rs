@@ -31,7 +31,7 @@ const BELIEVED: i64 = 30;
 #[serde(rename_all = "lowercase")]
 #[derive(strum::Display)]
 #[strum(serialize_all = "lowercase")]
-pub enum Source {
+pub enum SignalSource {
     /// What the shell itself has reported about its line.
     Shell,
     /// What the agent itself has reported.
@@ -81,7 +81,7 @@ pub enum Detail {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signal {
     /// Where it comes from.
-    pub source: Source,
+    pub source: SignalSource,
     /// What it says.
     pub says: Says,
     /// Since when it has said so.
@@ -116,7 +116,7 @@ pub enum Obstacle {
     /// Its agent is working.
     Works {
         /// The source that shows this.
-        by: Source,
+        by: SignalSource,
         /// What was seen.
         seen: String,
     },
@@ -128,7 +128,7 @@ pub enum Obstacle {
     /// Signals contradict each other.
     Contradiction {
         /// What contradicts the screen.
-        by: Source,
+        by: SignalSource,
         /// What it says.
         seen: String,
         /// How many seconds ago it said so.
@@ -218,7 +218,7 @@ impl fmt::Display for Obstacle {
                 return write!(f, "runs {program}");
             }
             Self::Works {
-                by: Source::Report,
+                by: SignalSource::Report,
                 seen,
             } => seen,
             Self::Works { seen, .. } => return write!(f, "works: {seen}"),
@@ -325,7 +325,7 @@ pub fn fuse(signals: &[Signal], now: Timestamp) -> Verdict {
 /// Returns what keeps a session from being idle.
 fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
     // What was seen in this look: each such signal counts, the weightiest first.
-    let seen = |source: Source, says: Says| {
+    let seen = |source: SignalSource, says: Says| {
         let fits = move |signal: &&Signal| signal.source == source && signal.says == says;
         signals.iter().filter(fits).min_by_key(|signal| {
             let kind = match &signal.detail {
@@ -335,12 +335,12 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
             (kind, Reverse(signal.since), signal.detail.to_string())
         })
     };
-    let any = |sources: &[Source], says: Says| {
+    let any = |sources: &[SignalSource], says: Says| {
         let mut sources = sources.iter();
         sources.find_map(|&source| seen(source, says))
     };
     // What was reported or written: the latest counts.
-    let last = |source: Source| {
+    let last = |source: SignalSource| {
         let fits = move |signal: &&Signal| signal.source == source && signal.says != Says::Nothing;
         signals.iter().filter(fits).max_by_key(|signal| {
             (
@@ -353,22 +353,26 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
     };
     let unread = |signal: &Signal| signal.obstacle(|why| Obstacle::Unread { why });
 
-    if let Some(ended) = seen(Source::Process, Says::Gone) {
+    if let Some(ended) = seen(SignalSource::Process, Says::Gone) {
         return Some(ended.obstacle(|_| Obstacle::Gone));
     }
-    if let Some(process) = seen(Source::Process, Says::Nothing) {
+    if let Some(process) = seen(SignalSource::Process, Says::Nothing) {
         return Some(unread(process));
     }
-    if let Some(dialog) = any(&[Source::Screen, Source::Title], Says::Waiting) {
+    if let Some(dialog) = any(&[SignalSource::Screen, SignalSource::Title], Says::Waiting) {
         return Some(dialog.waits());
     }
     let works = any(
-        &[Source::Process, Source::Screen, Source::Title],
+        &[
+            SignalSource::Process,
+            SignalSource::Screen,
+            SignalSource::Title,
+        ],
         Says::Busy,
     );
-    let free = any(&[Source::Shell, Source::Screen], Says::Idle);
-    let told = last(Source::Report);
-    let wrote = last(Source::Transcript);
+    let free = any(&[SignalSource::Shell, SignalSource::Screen], Says::Idle);
+    let told = last(SignalSource::Report);
+    let wrote = last(SignalSource::Transcript);
     let ended = wrote.filter(|signal| signal.says == Says::Idle);
     if let Some(blocked) = told.filter(|told| told.says == Says::Waiting) {
         let later =
@@ -387,7 +391,11 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         return Some(signal.works());
     }
     if let Some(person) = any(
-        &[Source::Pane, Source::Shell, Source::Screen],
+        &[
+            SignalSource::Pane,
+            SignalSource::Shell,
+            SignalSource::Screen,
+        ],
         Says::Attended,
     ) {
         return Some(person.obstacle(|seen| Obstacle::Draft { seen }));
@@ -407,7 +415,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
         let unseen = || Obstacle::Unread {
             why: "its screen was not read".to_owned(),
         };
-        let why = any(&[Source::Shell, Source::Screen], Says::Nothing);
+        let why = any(&[SignalSource::Shell, SignalSource::Screen], Says::Nothing);
         return Some(why.map_or_else(unseen, unread));
     };
     if let Some(open) = open {
@@ -442,7 +450,7 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
-    fn signal(source: Source, says: Says, ago: i64) -> Signal {
+    fn signal(source: SignalSource, says: Says, ago: i64) -> Signal {
         Signal {
             source,
             says,
@@ -455,7 +463,9 @@ mod tests {
         fuse(signals, at(NOW)).activity
     }
 
-    use Source::{Pane, Process, Report as Told, Screen as Shown, Title, Transcript as Wrote};
+    use SignalSource::{
+        Pane, Process, Report as Told, Screen as Shown, Title, Transcript as Wrote,
+    };
 
     #[test]
     fn a_free_line_and_nothing_against_it_is_idle() {
@@ -573,7 +583,7 @@ mod tests {
         assert_eq!(verdict(&[person, works]), Activity::Busy);
     }
 
-    const SOURCES: [Source; 6] = [Told, Wrote, Title, Shown, Pane, Process];
+    const SOURCES: [SignalSource; 6] = [Told, Wrote, Title, Shown, Pane, Process];
 
     const SAYS: [Says; 6] = [
         Says::Idle,
@@ -623,7 +633,7 @@ mod tests {
         })
     }
 
-    fn is_seen_now(source: Source) -> bool {
+    fn is_seen_now(source: SignalSource) -> bool {
         !matches!(source, Told | Wrote)
     }
 

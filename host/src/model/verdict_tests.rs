@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::session::Activity;
-use super::verdict::Source::{Report, Screen, Title, Transcript};
-use super::verdict::{Detail, Obstacle, Says, Signal, Source, fuse};
+use super::verdict::SignalSource::{Report, Screen, Title, Transcript};
+use super::verdict::{Detail, Obstacle, Says, Signal, SignalSource, fuse};
 
 const NOW: i64 = 10_000;
 
@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// Returns the verdict on signals that have said the same for this many seconds, in either order.
-fn verdict(signals: &[(Source, Says, i64)]) -> Activity {
+fn verdict(signals: &[(SignalSource, Says, i64)]) -> Activity {
     let mut signals: Vec<Signal> = signals
         .iter()
         .map(|&(source, says, ago)| Signal {
@@ -138,8 +138,8 @@ fn sources_and_what_they_say_have_their_names() {
         Transcript,
         Title,
         Screen,
-        Source::Pane,
-        Source::Process,
+        SignalSource::Pane,
+        SignalSource::Process,
     ];
     for (source, name) in
         sources

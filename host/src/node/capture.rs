@@ -240,12 +240,12 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Kept {
+    struct KeptOutput {
         preparation: Vec<u8>,
         output: Vec<u8>,
     }
 
-    impl Sink for Kept {
+    impl Sink for KeptOutput {
         fn preparation(&mut self, bytes: &[u8]) -> io::Result<()> {
             self.preparation.extend_from_slice(bytes);
             Ok(())
@@ -287,7 +287,7 @@ mod tests {
             stream.extend(mark('D', "n1").bytes());
             stream.extend(behind.bytes());
             let mut splitter = Splitter::new("n1");
-            let mut kept = Kept::default();
+            let mut kept = KeptOutput::default();
             for piece in stream.chunks(size) {
                 splitter.feed(piece, &mut kept).expect("kept in memory");
             }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn marks_of_another_job_are_output() {
         let mut splitter = Splitter::new("mine");
-        let mut kept = Kept::default();
+        let mut kept = KeptOutput::default();
         let stream = [mark('C', "mine"), mark('D', "theirs"), mark('D', "mine")].concat();
         splitter
             .feed(stream.as_bytes(), &mut kept)

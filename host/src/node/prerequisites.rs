@@ -75,7 +75,7 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
     let mut child = command
         .spawn()
         .map_err(|error| format!("cannot be run: {error}"))?;
-    let mut group = Group(child.id());
+    let mut group = ProcessGroup(child.id());
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     let kept = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
     // Read concurrently: what the command leaves in the background may keep the pipes open.
@@ -117,12 +117,12 @@ async fn run_one(command: &mut Command, within: Duration) -> Result<(), String> 
 }
 
 /// The processes of a prerequisite. They end with it, unless it succeeded.
-struct Group(Option<u32>);
+struct ProcessGroup(Option<u32>);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            crate::probe::signal_group(group, crate::probe::Signal::Kill);
+            crate::probe::signal_group(group, crate::probe::EndSignal::Kill);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Keep<'a> {
 
 /// The step that a script had reached when it ended or was interrupted; see [`Step::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ScriptStep {
     /// Changing the directory.
     Directory,
     /// Exporting the variable at this position.
@@ -51,7 +51,7 @@ pub(crate) enum Step {
     Command,
 }
 
-impl Step {
+impl ScriptStep {
     /// Reads back what the script wrote into the step file. Returns `None` if there is nothing, or
     /// it is incomplete. The next line may hold an exit code.
     pub(crate) fn read(text: &str) -> Option<Self> {
@@ -83,7 +83,7 @@ impl Step {
 
 /// What a script is made of.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct ScriptPlan<'a> {
     pub(crate) shell: Shell,
     /// The integration that the shell loads to report on its line, if it is to load it.
     pub(crate) integration: Option<&'a Path>,
@@ -102,12 +102,12 @@ pub(crate) struct Plan<'a> {
 /// A script before it is put into words: the plan, and its steps in the language of the shell.
 #[derive(Debug)]
 pub(crate) struct JobDraft<'a> {
-    pub(crate) plan: &'a Plan<'a>,
+    pub(crate) plan: &'a ScriptPlan<'a>,
     pub(crate) files: &'a JobFiles,
     /// Changes the directory, which an isolated task leaves changed.
-    pub(crate) directory: Option<(Step, String)>,
+    pub(crate) directory: Option<(ScriptStep, String)>,
     /// What comes between the directory and the command.
-    pub(crate) steps: Vec<(Step, String)>,
+    pub(crate) steps: Vec<(ScriptStep, String)>,
 }
 
 /// Tests for a branch, in the language of a shell.
@@ -124,35 +124,39 @@ pub(crate) struct BranchTest<'a> {
 }
 
 /// Returns the script for a task in the language of its shell.
-pub(crate) fn script(plan: &Plan<'_>, files: &JobFiles) -> String {
+pub(crate) fn script(plan: &ScriptPlan<'_>, files: &JobFiles) -> String {
     let dialect = plan.shell.dialect();
     let metadata = &plan.task.metadata;
     let directory = metadata.working_dir.as_deref();
     dialect.job(&JobDraft {
         plan,
         files,
-        directory: directory.map(|directory| (Step::Directory, dialect.cd(directory))),
+        directory: directory.map(|directory| (ScriptStep::Directory, dialect.cd(directory))),
         steps: steps(dialect, plan, files),
     })
 }
 
 /// Returns the steps between the directory and the command.
-fn steps(dialect: &dyn Dialect, plan: &Plan<'_>, files: &JobFiles) -> Vec<(Step, String)> {
+fn steps(
+    dialect: &dyn Dialect,
+    plan: &ScriptPlan<'_>,
+    files: &JobFiles,
+) -> Vec<(ScriptStep, String)> {
     let metadata = &plan.task.metadata;
     let mut steps = Vec::new();
     for (index, (name, value)) in metadata.env_vars.iter().enumerate() {
-        steps.push((Step::Export(index), dialect.export(name, value)));
+        steps.push((ScriptStep::Export(index), dialect.export(name, value)));
     }
     if !plan.secrets.is_empty() {
         let piece = files.secrets();
-        steps.push((Step::Secrets, dialect.source_secrets(&piece)));
+        steps.push((ScriptStep::Secrets, dialect.source_secrets(&piece)));
         let (external, file) = (dialect.external(), dialect.quote((&piece).into()));
-        steps.push((Step::Secrets, format!("{external} rm -f {file}")));
+        steps.push((ScriptStep::Secrets, format!("{external} rm -f {file}")));
     }
     for (index, prerequisite) in metadata.prerequisites.iter().enumerate() {
         let piece = dialect.run(&files.prerequisite(index), prerequisite);
         let kept = redirection(dialect, plan.keep, &files.preparation());
-        steps.push((Step::Prerequisite(index), piece + &kept));
+        steps.push((ScriptStep::Prerequisite(index), piece + &kept));
     }
     // A prerequisite may check out the branch. Without prerequisites, the branch was checked
     // before.
@@ -160,7 +164,7 @@ fn steps(dialect: &dyn Dialect, plan: &Plan<'_>, files: &JobFiles) -> Vec<(Step,
         && metadata.require_branch
         && !metadata.prerequisites.is_empty()
     {
-        steps.push((Step::Branch, is_on(dialect, branch)));
+        steps.push((ScriptStep::Branch, is_on(dialect, branch)));
     }
     steps
 }

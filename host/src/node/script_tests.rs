@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::script::{Keep, Plan, Step};
+use super::script::{Keep, ScriptPlan, ScriptStep};
 use super::spool::{JobFiles, Spool, Taken};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::session::Shell;
@@ -46,14 +46,14 @@ pub(super) fn task(content: &str, metadata: Metadata) -> Task {
 }
 
 /// A job in a spool directory whose name needs quoting.
-pub(super) struct Job {
+pub(super) struct SpooledJob {
     root: TempDir,
     spool: Spool,
     pub(super) files: JobFiles,
     shell: Shell,
 }
 
-impl Job {
+impl SpooledJob {
     pub(super) fn write(shell: Shell, task: &Task, keep: Keep<'_>) -> Self {
         Self::write_with(shell, task, keep, &BTreeMap::new())
     }
@@ -70,7 +70,7 @@ impl Job {
         let files = spool
             .write_job(
                 AttemptId(7),
-                &Plan {
+                &ScriptPlan {
                     prompt: None,
                     command: &task.content,
                     integration: None,
@@ -115,8 +115,8 @@ impl Job {
     }
 }
 
-fn run(shell: Shell, content: &str, metadata: Metadata) -> (Job, String) {
-    let job = Job::write(shell, &task(content, metadata), Keep::Marks("n"));
+fn run(shell: Shell, content: &str, metadata: Metadata) -> (SpooledJob, String) {
+    let job = SpooledJob::write(shell, &task(content, metadata), Keep::Marks("n"));
     let output = job.source();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     (job, printed)
@@ -128,7 +128,7 @@ fn what_cannot_be_written_is_not_run_or_keeps_its_code() {
     for shell in shells() {
         let name = shell.name();
         let write = |blocked: &dyn Fn(&JobFiles) -> PathBuf| {
-            let job = Job::write(
+            let job = SpooledJob::write(
                 shell,
                 &task("echo ran >> ran; sh -c 'exit 7'", Metadata::default()),
                 Keep::Marks("n"),
@@ -139,7 +139,7 @@ fn what_cannot_be_written_is_not_run_or_keeps_its_code() {
         };
         let job = write(&JobFiles::exit);
         assert_eq!(job.files.exit_code(), Some(7), "{name}");
-        assert_eq!(job.files.last_step(), Some(Step::Command), "{name}");
+        assert_eq!(job.files.last_step(), Some(ScriptStep::Command), "{name}");
         assert!(job.path().join("ran").exists(), "{name}");
         let job = write(&JobFiles::step);
         assert!(!job.path().join("ran").exists(), "{name}");
@@ -163,7 +163,7 @@ fn the_exit_code_of_the_command_is_kept() {
                 "{command} in {}",
                 shell.name()
             );
-            assert_eq!(job.files.last_step(), Some(Step::Command));
+            assert_eq!(job.files.last_step(), Some(ScriptStep::Command));
         }
     }
 }
@@ -171,7 +171,7 @@ fn the_exit_code_of_the_command_is_kept() {
 #[test]
 fn exit_in_the_command_ends_the_shell_and_its_code_is_kept() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("exit 3", Metadata::default()),
             Keep::Marks("n"),
@@ -187,7 +187,7 @@ fn exit_in_the_command_ends_the_shell_and_its_code_is_kept() {
 #[test]
 fn a_persons_exit_trap_is_kept() {
     for shell in shells().into_iter().filter(|shell| *shell != Shell::Fish) {
-        let job = Job::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
+        let job = SpooledJob::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
         let output = job.source_then("trap 'echo bye' EXIT", "");
         assert_eq!(job.files.exit_code(), Some(0));
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -203,7 +203,7 @@ fn a_persons_exit_trap_is_kept() {
 #[test]
 fn a_job_that_was_withdrawn_does_nothing() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("echo ran", Metadata::default()),
             Keep::Marks("n"),
@@ -223,7 +223,7 @@ fn a_job_that_was_withdrawn_does_nothing() {
 #[test]
 fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("echo ran", Metadata::default()),
             Keep::Marks("n"),
@@ -242,7 +242,7 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
         job.spool
             .write_job(
                 AttemptId(7),
-                &Plan {
+                &ScriptPlan {
                     prompt: None,
                     command: "true",
                     integration: None,
@@ -261,7 +261,7 @@ fn a_job_that_was_withdrawn_stays_so_for_a_shell_that_has_read_it() {
 #[test]
 fn a_job_runs_once_however_often_it_is_read() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("echo ran", Metadata::default()),
             Keep::Marks("n"),
@@ -294,7 +294,7 @@ fn what_the_job_changes_stays_in_the_shell() {
         } else {
             "export ASSIGNER_B=3"
         };
-        let job = Job::write(shell, &task(export, metadata), Keep::Marks("n"));
+        let job = SpooledJob::write(shell, &task(export, metadata), Keep::Marks("n"));
         let output = job.source_then(
             "",
             "printf '[%s|%s|%s]' \"$ASSIGNER_A\" \"$ASSIGNER_B\" \"$PWD\"",
@@ -322,7 +322,7 @@ fn a_step_that_fails_is_named_and_nothing_after_it_runs() {
             metadata(&["echo one", "echo two; sh -c 'exit 9'", "echo three"]),
         );
         assert_eq!(job.files.exit_code(), Some(9), "in {}", shell.name());
-        assert_eq!(job.files.last_step(), Some(Step::Prerequisite(1)));
+        assert_eq!(job.files.last_step(), Some(ScriptStep::Prerequisite(1)));
         assert!(
             printed.contains("one") && printed.contains("two"),
             "{printed:?}"
@@ -337,7 +337,7 @@ fn a_step_that_fails_is_named_and_nothing_after_it_runs() {
             ..metadata(&["echo one"])
         };
         let (job, printed) = run(shell, "echo the command", missing);
-        assert_eq!(job.files.last_step(), Some(Step::Directory));
+        assert_eq!(job.files.last_step(), Some(ScriptStep::Directory));
         assert_ne!(job.files.exit_code(), Some(0), "in {}", shell.name());
         assert!(
             !printed.contains("one") && !printed.contains("the command"),
@@ -370,7 +370,7 @@ fn a_persons_settings_do_not_change_the_job() {
             working_dir: Some("/".to_owned()),
             ..Metadata::default()
         };
-        let job = Job::write(shell, &task("pwd", metadata), Keep::Marks("n"));
+        let job = SpooledJob::write(shell, &task("pwd", metadata), Keep::Marks("n"));
         let output = job.source_then(before, "");
         let printed = String::from_utf8_lossy(&output.stdout);
         assert_eq!(
@@ -390,7 +390,7 @@ fn a_persons_settings_do_not_change_the_job() {
 #[test]
 fn where_the_pane_is_taken_the_output_goes_through_a_file() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("echo out; echo err >&2", Metadata::default()),
             Keep::File,

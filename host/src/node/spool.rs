@@ -19,7 +19,7 @@ use crate::model::ids::AttemptId;
 use crate::model::session::Shell;
 use crate::model::task::is_variable_name;
 
-use super::script::{self, Keep, Plan, Step};
+use super::script::{self, Keep, ScriptPlan, ScriptStep};
 
 /// The spool directory of a data directory.
 #[derive(Debug, Clone)]
@@ -98,7 +98,11 @@ impl Spool {
     ///
     /// # Errors
     /// The disk is full or the directory is gone. Nothing may be typed then.
-    pub(crate) fn write_job(&self, attempt: AttemptId, plan: &Plan<'_>) -> io::Result<JobFiles> {
+    pub(crate) fn write_job(
+        &self,
+        attempt: AttemptId,
+        plan: &ScriptPlan<'_>,
+    ) -> io::Result<JobFiles> {
         let task = plan.task;
         let files = self.files(attempt);
         DirBuilder::new()
@@ -355,12 +359,12 @@ impl JobFiles {
     }
 
     /// Returns the step that the script has reached.
-    pub(crate) fn last_step(&self) -> Option<Step> {
-        Step::read(&read_small(&self.step())?)
+    pub(crate) fn last_step(&self) -> Option<ScriptStep> {
+        ScriptStep::read(&read_small(&self.step())?)
     }
 
     /// Returns the step that the script has reached, and when it was reached.
-    pub(crate) fn step_since(&self) -> Option<(Step, SystemTime)> {
+    pub(crate) fn step_since(&self) -> Option<(ScriptStep, SystemTime)> {
         let since = fs::metadata(self.step()).and_then(|file| file.modified());
         Some((self.last_step()?, since.ok()?))
     }

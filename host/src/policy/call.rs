@@ -54,9 +54,9 @@ const MOST_HANDLES: usize = 1_000;
 const MOST_RANDOM: u64 = 64 << 10;
 
 /// A compiled policy with its settings.
-pub(super) struct Program {
+pub(super) struct CompiledPolicy {
     engine: Engine,
-    pre: PolicyPre<State>,
+    pre: PolicyPre<InstanceState>,
     /// The settings, a JSON object.
     settings: String,
     limits: Limits,
@@ -72,10 +72,10 @@ pub struct Usage {
     pub dropped_lines: usize,
 }
 
-impl Program {
+impl CompiledPolicy {
     pub(super) fn new(
         engine: Engine,
-        pre: PolicyPre<State>,
+        pre: PolicyPre<InstanceState>,
         settings: &Value,
         limits: &Limits,
     ) -> Self {
@@ -163,7 +163,11 @@ impl Program {
         self: &Arc<Self>,
         now: u64,
         time: Duration,
-        job: impl AsyncFnOnce(&Self, &mut Store<State>, Instance) -> wasmtime::Result<Result<T, String>>
+        job: impl AsyncFnOnce(
+            &Self,
+            &mut Store<InstanceState>,
+            Instance,
+        ) -> wasmtime::Result<Result<T, String>>
         + Send
         + 'static,
     ) -> Result<T, Failure> {
@@ -196,7 +200,11 @@ impl Program {
         now: u64,
         limit: Duration,
         deadline: Instant,
-        job: impl AsyncFnOnce(&Self, &mut Store<State>, Instance) -> wasmtime::Result<Result<T, String>>,
+        job: impl AsyncFnOnce(
+            &Self,
+            &mut Store<InstanceState>,
+            Instance,
+        ) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -227,8 +235,8 @@ impl Program {
         }
     }
 
-    fn store(&self, now: u64, limit: Duration, deadline: Instant) -> Store<State> {
-        let mut store = Store::new(&self.engine, State::new(now, &self.limits));
+    fn store(&self, now: u64, limit: Duration, deadline: Instant) -> Store<InstanceState> {
+        let mut store = Store::new(&self.engine, InstanceState::new(now, &self.limits));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(self.limits.answer);
         store.set_epoch_deadline(1);
@@ -251,13 +259,13 @@ fn host(reason: &dyn ToString) -> Failure {
 }
 
 /// Gives a policy the log, and an empty WASI.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    Instance::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    Instance::add_to_linker::<_, HasSelf<InstanceState>>(linker, |state| state)
 }
 
 /// What the host keeps for one instance.
-pub(super) struct State {
+pub(super) struct InstanceState {
     wasi: WasiCtx,
     handles: ResourceTable,
     meter: Meter,
@@ -265,7 +273,7 @@ pub(super) struct State {
     log: Log,
 }
 
-impl State {
+impl InstanceState {
     fn new(now: u64, limits: &Limits) -> Self {
         // Rounds can be replayed only if clocks and random numbers are always the same.
         const RANDOM: [u8; 16] = *b"assigner 4 ever!";
@@ -312,7 +320,7 @@ impl State {
     }
 }
 
-impl WasiView for State {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,
@@ -321,9 +329,9 @@ impl WasiView for State {
     }
 }
 
-impl types::Host for State {}
+impl types::Host for InstanceState {}
 
-impl logging::Host for State {
+impl logging::Host for InstanceState {
     fn log(&mut self, level: logging::Level, message: String) {
         if level == logging::Level::Error {
             self.log.last_words = Some(check::line(&message, LONGEST_LINE));
@@ -500,7 +508,7 @@ mod tests {
 
     #[test]
     fn the_last_error_or_line_of_output_are_the_last_words() {
-        let mut state = State::new(0, &Limits::default());
+        let mut state = InstanceState::new(0, &Limits::default());
         logging::Host::log(&mut state, logging::Level::Error, "bad\u{7}".to_owned());
         logging::Host::log(&mut state, logging::Level::Info, "fine".to_owned());
         assert_eq!(state.close().as_deref(), Some("bad\\u{7}"));
@@ -514,7 +522,7 @@ mod tests {
         let told = "thread '<unnamed>' (1) panicked at crates/runtime.rs:51:31:\n\
                     Failed to call 'assign': boom\n\
                     note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
-        let mut state = State::new(0, &Limits::default());
+        let mut state = InstanceState::new(0, &Limits::default());
         let mut output = state.output.clone();
         output.write(told.as_bytes().into()).expect("there is room");
         assert_eq!(
@@ -522,7 +530,7 @@ mod tests {
             Some("Failed to call 'assign': boom")
         );
 
-        let mut state = State::new(0, &Limits::default());
+        let mut state = InstanceState::new(0, &Limits::default());
         let mut output = state.output.clone();
         output.write(told.as_bytes().into()).expect("there is room");
         logging::Host::log(&mut state, logging::Level::Error, "KeyError".to_owned());

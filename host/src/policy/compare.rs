@@ -75,7 +75,7 @@ pub struct Recorded {
 
 /// Median times of a round, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Times {
+pub struct RoundTimes {
     /// The recorded time.
     pub recorded_us: u64,
     /// The time of the other policy.
@@ -84,7 +84,7 @@ pub struct Times {
 
 /// What would have changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ComparisonReport {
     /// The number of rounds compared.
     pub rounds: u64,
     /// The number of decisions in them: one for each task of each round.
@@ -108,7 +108,7 @@ pub struct Report {
     /// The policies that decided the rounds.
     pub recorded: Vec<Recorded>,
     /// How long the rounds took.
-    pub time: Times,
+    pub time: RoundTimes,
     /// The first differences.
     pub differences: Vec<Difference>,
     /// Parts of the record that could not be read.
@@ -117,7 +117,7 @@ pub struct Report {
 
 /// Collects a report.
 pub(super) struct Comparison {
-    report: Report,
+    report: ComparisonReport,
     most: usize,
     recorded_times: Vec<u64>,
     replayed_times: Vec<u64>,
@@ -127,7 +127,7 @@ impl Comparison {
     /// Starts a report that lists at most `most` differences.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            report: Report::default(),
+            report: ComparisonReport::default(),
             most,
             recorded_times: Vec::new(),
             replayed_times: Vec::new(),
@@ -135,8 +135,8 @@ impl Comparison {
     }
 
     /// Returns the report.
-    pub(super) fn finish(mut self, damages: Vec<String>) -> Report {
-        self.report.time = Times {
+    pub(super) fn finish(mut self, damages: Vec<String>) -> ComparisonReport {
+        self.report.time = RoundTimes {
             recorded_us: median(&mut self.recorded_times),
             replayed_us: median(&mut self.replayed_times),
         };
@@ -276,7 +276,7 @@ pub fn replay(
     as_recorded: bool,
     most: usize,
     mut tell: impl FnMut(u64),
-) -> Result<Report, ReplayError> {
+) -> Result<ComparisonReport, ReplayError> {
     let mut comparison = Comparison::new(most);
     let mut with_settings: HashMap<String, Policy> = HashMap::new();
     let damages = archive::read(directory, |round| {
@@ -343,7 +343,7 @@ pub(super) fn microseconds(time: Duration) -> u64 {
 /// # Errors
 ///
 /// The directory cannot be read.
-pub fn shadowed(directory: &Path, most: usize) -> Result<Report, std::io::Error> {
+pub fn shadowed(directory: &Path, most: usize) -> Result<ComparisonReport, std::io::Error> {
     let mut comparison = Comparison::new(most);
     let damages = archive::read(directory, |round| {
         if let Some(shadow) = &round.shadow {

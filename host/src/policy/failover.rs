@@ -20,11 +20,11 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// The policies that the engine asks. There is always a decision.
 pub struct PolicyHost {
-    live: Candidate,
+    live: PolicyCandidate,
     /// The previous live policy, if it worked.
-    previous: Option<Candidate>,
+    previous: Option<PolicyCandidate>,
     /// Never skipped, because it is the last one.
-    fallback: Candidate,
+    fallback: PolicyCandidate,
     failures: u64,
     last_failure: Option<String>,
     fallen_back_to: Option<PolicyId>,
@@ -35,7 +35,7 @@ pub struct PolicyHost {
 
 /// A round's decisions, and which policy made them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Decided {
     /// One for each task.
     pub decisions: Vec<Decision>,
     /// The policy that made them.
@@ -64,9 +64,9 @@ impl PolicyHost {
     /// with its default settings.
     pub fn new(live: Policy, fallback: Policy) -> Self {
         Self {
-            live: Candidate::new(live),
+            live: PolicyCandidate::new(live),
             previous: None,
-            fallback: Candidate::new(fallback),
+            fallback: PolicyCandidate::new(fallback),
             failures: 0,
             last_failure: None,
             fallen_back_to: None,
@@ -115,7 +115,7 @@ impl PolicyHost {
     /// Makes another policy the live one. The previous one becomes the first fallback, if its last
     /// round went well.
     pub fn replace(&mut self, live: Policy) {
-        let before = std::mem::replace(&mut self.live, Candidate::new(live));
+        let before = std::mem::replace(&mut self.live, PolicyCandidate::new(live));
         if before.works {
             self.previous = Some(before);
         }
@@ -129,14 +129,14 @@ impl PolicyHost {
     ///
     /// Blocks for at most the sum of the policies' time limits. A policy that failed is skipped for
     /// a while, longer after each failure.
-    pub fn decide(&mut self, question: &Question, now: Instant) -> Verdict {
+    pub fn decide(&mut self, question: &Question, now: Instant) -> Decided {
         let start = Instant::now();
         let verdict = self.verdict(question, now);
         self.keep(question, &verdict, start.elapsed());
         verdict
     }
 
-    fn keep(&mut self, question: &Question, verdict: &Verdict, took: Duration) {
+    fn keep(&mut self, question: &Question, verdict: &Decided, took: Duration) {
         if self.archive.is_none() && self.shadow.is_none() {
             return;
         }
@@ -162,7 +162,7 @@ impl PolicyHost {
         }
     }
 
-    fn verdict(&mut self, question: &Question, now: Instant) -> Verdict {
+    fn verdict(&mut self, question: &Question, now: Instant) -> Decided {
         let mut failures = Vec::new();
         let order = [
             Some(&mut self.live),
@@ -198,7 +198,7 @@ impl PolicyHost {
             self.fallen_back_to = Some(by.clone());
             (wait_all(question, failure.as_deref()), by, Value::Null)
         });
-        Verdict {
+        Decided {
             decisions,
             by,
             settings,
@@ -237,7 +237,7 @@ impl Standstill {
         self.kept.clear();
     }
 
-    fn is_news(&mut self, question: &Question, verdict: &Verdict) -> bool {
+    fn is_news(&mut self, question: &Question, verdict: &Decided) -> bool {
         let waits = |decision: &Decision| matches!(decision, Decision::Wait { .. });
         if verdict.failure.is_some() || !verdict.decisions.iter().all(waits) {
             self.ends();
@@ -260,7 +260,7 @@ impl Standstill {
 }
 
 /// Hashes a round without the parts that change by themselves as time passes.
-fn key(question: &Question, verdict: &Verdict) -> u64 {
+fn key(question: &Question, verdict: &Decided) -> u64 {
     let mut still = question.clone();
     still.now = 0;
     for task in &mut still.tasks {
@@ -288,12 +288,12 @@ fn wait_all(question: &Question, failure: Option<&str>) -> Vec<Decision> {
 
 /// How long a policy is skipped after failures: longer each time, until it works again.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct PolicyRest {
     failures: u32,
     until: Option<Instant>,
 }
 
-impl Rest {
+impl PolicyRest {
     pub(super) fn lasts(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
@@ -311,19 +311,19 @@ impl Rest {
 }
 
 /// A policy and how it has done lately.
-struct Candidate {
+struct PolicyCandidate {
     policy: Policy,
     /// True if its last round went well.
     works: bool,
-    rest: Rest,
+    rest: PolicyRest,
 }
 
-impl Candidate {
+impl PolicyCandidate {
     fn new(policy: Policy) -> Self {
         Self {
             policy,
             works: false,
-            rest: Rest::default(),
+            rest: PolicyRest::default(),
         }
     }
 
@@ -348,8 +348,8 @@ mod tests {
     use super::*;
     use crate::policy::rounds;
 
-    fn verdict(decision: &Decision) -> Verdict {
-        Verdict {
+    fn verdict(decision: &Decision) -> Decided {
+        Decided {
             decisions: vec![decision.clone(); 2],
             by: PolicyId {
                 name: "p".to_owned(),
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn a_rest_doubles_with_each_failure_and_ends_with_the_first_success() {
         let start = Instant::now();
-        let mut rest = Rest::default();
+        let mut rest = PolicyRest::default();
         assert!(!rest.lasts(start));
         for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             rest.begins(start);
@@ -404,12 +404,12 @@ mod tests {
             assert!((10..40).contains(&count), "{kept:?}");
         }
         // Any other change is kept at once: another policy, a failure, another task.
-        let other = Verdict {
+        let other = Decided {
             settings: Value::Bool(true),
             ..wait.clone()
         };
         assert!(standstill.is_news(&pages[0], &other));
-        let failed = Verdict {
+        let failed = Decided {
             failure: Some("it failed".to_owned()),
             ..wait.clone()
         };

@@ -28,13 +28,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::of(Profile::Small)
+        Self::of(LimitProfile::Small)
     }
 }
 
 impl Limits {
     /// Returns the limits for policies of this profile.
-    pub fn of(profile: Profile) -> Self {
+    pub fn of(profile: LimitProfile) -> Self {
         let small = Self {
             time: Duration::from_millis(100),
             load_time: Duration::from_secs(5),
@@ -45,8 +45,8 @@ impl Limits {
             file: 64 << 20,
         };
         match profile {
-            Profile::Small => small,
-            Profile::Large => Self {
+            LimitProfile::Small => small,
+            LimitProfile::Large => Self {
                 time: Duration::from_secs(1),
                 load_time: Duration::from_secs(20),
                 memory: 256 << 20,
@@ -60,14 +60,14 @@ impl Limits {
 /// Which limits apply to a policy if the user has set none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Profile {
+pub enum LimitProfile {
     /// Compiled to WebAssembly directly, as from Rust, C or Zig.
     Small,
     /// Contains an interpreter, as from Python or JavaScript.
     Large,
 }
 
-impl Profile {
+impl LimitProfile {
     /// The file size in bytes from which a file contains an interpreter: the smallest interpreter
     /// takes twice that, and a compiled policy a tenth.
     const INTERPRETER: usize = 512 << 10;
@@ -104,7 +104,7 @@ pub struct Overrides {
 impl Overrides {
     /// Returns the limits of a policy whose file has this size.
     pub fn limits(&self, bytes: usize) -> Limits {
-        let suiting = Limits::of(Profile::for_size(bytes));
+        let suiting = Limits::of(LimitProfile::for_size(bytes));
         Limits {
             time: self.time.unwrap_or(suiting.time),
             load_time: self.load_time.unwrap_or(suiting.load_time),

@@ -64,20 +64,20 @@ fn all_tables_of_an_instance_count_together() {
 
 #[test]
 fn what_is_set_goes_before_what_suits_the_policy() {
-    let small = Limits::of(Profile::Small);
-    let large = Limits::of(Profile::Large);
+    let small = Limits::of(LimitProfile::Small);
+    let large = Limits::of(LimitProfile::Large);
     assert_eq!(Limits::default(), small);
     let interpreter = 512 << 10;
     for (bytes, profile, suiting) in [
-        (0, Profile::Small, &small),
-        (interpreter - 1, Profile::Small, &small),
-        (interpreter, Profile::Large, &large),
-        (usize::MAX, Profile::Large, &large),
+        (0, LimitProfile::Small, &small),
+        (interpreter - 1, LimitProfile::Small, &small),
+        (interpreter, LimitProfile::Large, &large),
+        (usize::MAX, LimitProfile::Large, &large),
     ] {
-        assert_eq!(Profile::for_size(bytes), profile, "{bytes}");
+        assert_eq!(LimitProfile::for_size(bytes), profile, "{bytes}");
         assert_eq!(Overrides::default().limits(bytes), *suiting, "{bytes}");
-        type Change = fn(&mut Overrides, &mut Limits);
-        let changes: [Change; 7] = [
+        type LimitChange = fn(&mut Overrides, &mut Limits);
+        let changes: [LimitChange; 7] = [
             |set, expected| {
                 set.time = Some(Duration::from_secs(77));
                 expected.time = Duration::from_secs(77);

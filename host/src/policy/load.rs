@@ -9,7 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, Engine};
 
-use super::call::{PolicyPre, State, link};
+use super::call::{InstanceState, PolicyPre, link};
 use super::check;
 use super::limits::{self, Failure, LONGEST_CAUSE, Limits};
 
@@ -185,7 +185,7 @@ pub struct Anatomy {
 /// A component, compiled and linked.
 pub(super) struct Compiled {
     pub(super) engine: Engine,
-    pub(super) pre: PolicyPre<State>,
+    pub(super) pre: PolicyPre<InstanceState>,
     pub(super) anatomy: Anatomy,
 }
 
@@ -357,7 +357,7 @@ fn anatomy(
     })
 }
 
-fn connect(engine: &Engine, component: &Component) -> Result<PolicyPre<State>, String> {
+fn connect(engine: &Engine, component: &Component) -> Result<PolicyPre<InstanceState>, String> {
     let mut linker = Linker::new(engine);
     link(&mut linker)
         .and_then(|()| linker.instantiate_pre(component))

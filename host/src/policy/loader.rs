@@ -7,7 +7,7 @@ use serde_json::Value;
 use wasmtime::Cache;
 
 use super::limits::{Limits, Overrides};
-use super::{EMBEDDED, LoadError, Policy, Source, cache, source};
+use super::{EMBEDDED, LoadError, Policy, PolicySource, cache, source};
 
 /// Loads policies. Cheap to clone.
 #[derive(Clone, Default)]
@@ -44,10 +44,10 @@ impl Loader {
     /// # Errors
     ///
     /// One line that says what is wrong with the file and what to do about it.
-    pub fn load(&self, source: &Source, settings: &Value) -> Result<Policy, LoadError> {
+    pub fn load(&self, source: &PolicySource, settings: &Value) -> Result<Policy, LoadError> {
         match source {
-            Source::Embedded => self.bytes("the embedded policy", EMBEDDED, settings),
-            Source::File(path) => {
+            PolicySource::Embedded => self.bytes("the embedded policy", EMBEDDED, settings),
+            PolicySource::File(path) => {
                 let bytes = source::read(path, self.largest_file())?;
                 self.bytes(&source::shown(path), &bytes, settings)
             }

@@ -27,18 +27,18 @@ use crate::model::matching::{Decision, PolicyId, Question};
 
 pub use archive::{Archive, Round};
 pub use audit::{Audit, Finding, Severity, audit};
-use call::Program;
+use call::CompiledPolicy;
 pub use call::Usage;
 pub use cases::{Cases, Problem, Tried};
 pub use check::Violation;
-pub use compare::{Difference, Fate, ReplayError, Report, replay, shadowed};
-pub use failover::{Health, PolicyHost, Verdict};
-pub use limits::{Failure, Limits, Overrides, Profile};
+pub use compare::{ComparisonReport, Difference, Fate, ReplayError, replay, shadowed};
+pub use failover::{Decided, Health, PolicyHost};
+pub use limits::{Failure, LimitProfile, Limits, Overrides};
 pub use load::{Anatomy, LoadError, componentize};
 pub use loader::Loader;
-pub use reload::{Loaded, News, Order, Reloader};
+pub use reload::{Loaded, Order, PolicyNews, Reloader};
 pub use shadow::{Shadow, Tally};
-pub use source::{Source, resolve};
+pub use source::{PolicySource, resolve};
 
 mod archive;
 mod audit;
@@ -72,7 +72,7 @@ const LONGEST_SUMMARY: usize = 200;
 /// A policy that is compiled, configured and self-tested. Cheap to clone; never changes.
 #[derive(Clone)]
 pub struct Policy {
-    program: Arc<Program>,
+    program: Arc<CompiledPolicy>,
     id: PolicyId,
     summary: String,
     default_settings: Value,
@@ -131,7 +131,7 @@ impl Policy {
         let failed = |doing| move |failure| LoadError::of(origin, doing, failure);
         let compiled = load::compile(origin, bytes, limits, cache.cloned())?;
         let anatomy = Arc::new(compiled.anatomy);
-        let program = Program::new(compiled.engine, compiled.pre, settings, limits);
+        let program = CompiledPolicy::new(compiled.engine, compiled.pre, settings, limits);
         let program = Arc::new(program);
 
         let description = program.describe().map_err(failed("describe itself"))?;
@@ -225,7 +225,7 @@ impl Policy {
     ///
     /// The policy exceeds a limit, fails, or gives a forbidden answer.
     pub fn decide(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
-        self.ask(question, Program::decide)
+        self.ask(question, CompiledPolicy::decide)
     }
 
     /// Like [`Self::decide`], with the time limit for loading: for trying a policy out.
@@ -234,7 +234,7 @@ impl Policy {
     ///
     /// Like [`Self::decide`].
     pub fn decide_leisurely(&self, question: &Question) -> Result<Vec<Decision>, Failure> {
-        self.ask(question, Program::decide_leisurely)
+        self.ask(question, CompiledPolicy::decide_leisurely)
     }
 
     /// A policy that does not want sessions that are not ready never sees them, even if another one
@@ -242,7 +242,7 @@ impl Policy {
     fn ask(
         &self,
         question: &Question,
-        decide: impl Fn(&Arc<Program>, &Question) -> Result<Vec<Decision>, Failure>,
+        decide: impl Fn(&Arc<CompiledPolicy>, &Question) -> Result<Vec<Decision>, Failure>,
     ) -> Result<Vec<Decision>, Failure> {
         let narrow = (!self.wants_busy).then(|| question.only_ready()).flatten();
         let Some((narrow, positions)) = narrow else {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Loader, Policy, Source, sha256, source};
+use super::{Loader, Policy, PolicySource, sha256, source};
 
 /// How often the file is checked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -28,17 +28,17 @@ pub struct Order {
     /// Identifies the answer.
     pub id: i64,
     /// Where the policy comes from.
-    pub source: Source,
+    pub source: PolicySource,
     /// The settings for its `configure`.
     pub settings: Value,
 }
 
 /// The result of loading a policy.
-pub struct News {
+pub struct PolicyNews {
     /// The order that this answers; `None` if the live policy's file has changed.
     pub order: Option<i64>,
     /// Where the policy comes from.
-    pub source: Source,
+    pub source: PolicySource,
     /// The result.
     pub result: Loaded,
 }
@@ -56,7 +56,7 @@ pub enum Loaded {
 /// The thread that loads policies; it ends when this is dropped.
 pub struct Reloader {
     orders: Sender<Order>,
-    news: Receiver<News>,
+    news: Receiver<PolicyNews>,
 }
 
 impl Reloader {
@@ -68,7 +68,7 @@ impl Reloader {
     /// The system starts no more threads.
     pub fn start(
         loader: Loader,
-        source: Source,
+        source: PolicySource,
         live: &Policy,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
@@ -76,7 +76,7 @@ impl Reloader {
         let (outbox, news) = mpsc::channel();
         let worker = Worker {
             loader,
-            watch: Watch::new(source, live),
+            watch: PolicyWatch::new(source, live),
             outbox,
             wake,
         };
@@ -93,27 +93,27 @@ impl Reloader {
     }
 
     /// Returns the news since the last call.
-    pub fn news(&self) -> impl Iterator<Item = News> + '_ {
+    pub fn news(&self) -> impl Iterator<Item = PolicyNews> + '_ {
         self.news.try_iter()
     }
 }
 
 struct Worker<F> {
     loader: Loader,
-    watch: Watch,
-    outbox: Sender<News>,
+    watch: PolicyWatch,
+    outbox: Sender<PolicyNews>,
     wake: F,
 }
 
 /// The live policy's file, and what is known about it.
-struct Watch {
-    source: Source,
+struct PolicyWatch {
+    source: PolicySource,
     settings: Value,
     sha256: String,
     /// The file when it was last read; `None` if it was not read yet, or was gone.
-    read: Option<Stamp>,
+    read: Option<FileStamp>,
     /// The file when it was last seen.
-    seen: Option<(Option<Stamp>, Instant)>,
+    seen: Option<(Option<FileStamp>, Instant)>,
     told_gone: bool,
     /// True if the last news about the file was that it cannot be used.
     refused: bool,
@@ -121,9 +121,9 @@ struct Watch {
 
 /// The metadata by which a change of a file is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([i64; 7]);
+struct FileStamp([i64; 7]);
 
-impl Stamp {
+impl FileStamp {
     fn of(metadata: &Metadata) -> Self {
         let number = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
         Self([
@@ -139,8 +139,8 @@ impl Stamp {
     }
 }
 
-impl Watch {
-    fn new(source: Source, live: &Policy) -> Self {
+impl PolicyWatch {
+    fn new(source: PolicySource, live: &Policy) -> Self {
         Self {
             source,
             settings: live.settings().clone(),
@@ -173,7 +173,7 @@ impl<F: Fn()> Worker<F> {
         }
     }
 
-    fn obey(&mut self, order: Order) -> News {
+    fn obey(&mut self, order: Order) -> PolicyNews {
         let Order {
             id,
             source,
@@ -184,12 +184,12 @@ impl<F: Fn()> Worker<F> {
         let result = match loaded {
             Err(_) => Loaded::Refused(format!("{} crashed the loader", source.name())),
             Ok(Ok(policy)) => {
-                self.watch = Watch::new(source.clone(), &policy);
+                self.watch = PolicyWatch::new(source.clone(), &policy);
                 Loaded::Policy(Box::new(policy))
             }
             Ok(Err(error)) => Loaded::Refused(error.to_string()),
         };
-        News {
+        PolicyNews {
             order: Some(id),
             source,
             result,
@@ -197,11 +197,14 @@ impl<F: Fn()> Worker<F> {
     }
 
     /// Checks the file, and loads it if it has changed and is no longer changing.
-    fn look(&mut self) -> Option<News> {
-        let Source::File(path) = self.watch.source.clone() else {
+    fn look(&mut self) -> Option<PolicyNews> {
+        let PolicySource::File(path) = self.watch.source.clone() else {
             return None;
         };
-        let stamp = path.metadata().ok().map(|metadata| Stamp::of(&metadata));
+        let stamp = path
+            .metadata()
+            .ok()
+            .map(|metadata| FileStamp::of(&metadata));
         let watch = &mut self.watch;
         if stamp == watch.read && (stamp.is_some() || watch.told_gone) {
             watch.seen = None;
@@ -242,7 +245,7 @@ impl<F: Fn()> Worker<F> {
         self.watch.refused = matches!(result, Loaded::Refused(_));
         // That nothing has changed is news only if something else was reported before.
         let is_news = was_refused || !matches!(result, Loaded::Same);
-        is_news.then(|| News {
+        is_news.then(|| PolicyNews {
             order: None,
             source: self.watch.source.clone(),
             result,
@@ -258,7 +261,7 @@ mod tests {
     use super::super::EMBEDDED;
     use super::*;
 
-    fn next(reloader: &Reloader) -> News {
+    fn next(reloader: &Reloader) -> PolicyNews {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(news) = reloader.news().next() {
@@ -269,7 +272,7 @@ mod tests {
         }
     }
 
-    fn refused(news: &News) -> &str {
+    fn refused(news: &PolicyNews) -> &str {
         match &news.result {
             Loaded::Refused(why) => why,
             _ => panic!("it is not refused"),
@@ -286,7 +289,7 @@ mod tests {
 
     fn start(path: &Path) -> Reloader {
         let loader = Loader::default();
-        let source = Source::File(path.to_owned());
+        let source = PolicySource::File(path.to_owned());
         let live = loader.load(&source, &Value::Null).expect("a policy");
         Reloader::start(loader, source, &live, || {}).expect("a thread")
     }
@@ -321,12 +324,12 @@ mod tests {
         fs::write(&path, EMBEDDED).expect("written");
         let reloader = start(&path);
         let another = directory.path().join("other.wasm");
-        let order = |id: i64, source: &Source| Order {
+        let order = |id: i64, source: &PolicySource| Order {
             id,
             source: source.clone(),
             settings: Value::Null,
         };
-        let source = Source::File(another.clone());
+        let source = PolicySource::File(another.clone());
         reloader.order(order(1, &source));
         assert!(refused(&next(&reloader)).contains("does not exist"));
         fs::write(&another, other(b'b')).expect("written");

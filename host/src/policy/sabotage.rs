@@ -12,8 +12,8 @@ use wit_parser::Resolve;
 
 use super::rounds::self_test;
 use super::{
-    EMBEDDED, Failure, Limits, LoadError, Loader, Overrides, Policy, PolicyHost, Source, Violation,
-    resolve,
+    EMBEDDED, Failure, Limits, LoadError, Loader, Overrides, Policy, PolicyHost, PolicySource,
+    Violation, resolve,
 };
 use crate::model::matching::{Decision, Question};
 

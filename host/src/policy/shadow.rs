@@ -13,7 +13,7 @@ use crate::model::matching::PolicyId;
 use super::Policy;
 use super::archive::{Archive, Round, Shadowed};
 use super::compare::{different, microseconds};
-use super::failover::Rest;
+use super::failover::PolicyRest;
 
 /// How many rounds may wait for it; if it is slower than that, further rounds are skipped.
 const BEHIND: usize = 16;
@@ -75,7 +75,7 @@ impl Shadow {
             .name("shadow".to_owned())
             .spawn(move || {
                 let mut archive = archive;
-                let mut rest = Rest::default();
+                let mut rest = PolicyRest::default();
                 for round in queue {
                     if is_over.load(Ordering::Relaxed) {
                         break;

@@ -9,14 +9,14 @@ use super::load::LoadError;
 
 /// Where a policy comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum PolicySource {
     /// The default policy, which is part of the binary.
     Embedded,
     /// A file.
     File(PathBuf),
 }
 
-impl Source {
+impl PolicySource {
     /// Returns the source with this name, as [`Self::name`] returns it: `default.wasm`, or a path.
     pub fn named(name: &str) -> Self {
         match name {
@@ -50,9 +50,9 @@ const EMBEDDED: &str = "default.wasm";
 /// # Errors
 ///
 /// There is no such file. A path is checked only when it is read.
-pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadError> {
+pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<PolicySource, LoadError> {
     if name_or_path.contains('/') {
-        return Ok(Source::File(PathBuf::from(name_or_path)));
+        return Ok(PolicySource::File(PathBuf::from(name_or_path)));
     }
     let in_directory = [
         policies_dir.join(name_or_path),
@@ -61,14 +61,14 @@ pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<Source, LoadEr
     if !name_or_path.is_empty()
         && let Some(path) = in_directory.into_iter().find(|path| path.is_file())
     {
-        return Ok(Source::File(path));
+        return Ok(PolicySource::File(path));
     }
     if matches!(name_or_path, "default" | "default.wasm") {
-        return Ok(Source::Embedded);
+        return Ok(PolicySource::Embedded);
     }
     let here = Path::new(name_or_path);
     if here.is_file() {
-        return Ok(Source::File(here.to_owned()));
+        return Ok(PolicySource::File(here.to_owned()));
     }
     Err(LoadError::Unknown {
         name: shown(here),

@@ -85,7 +85,7 @@ pub fn checkout(directory: &Path) -> Result<Option<Checkout>, String> {
     drop(kept);
     if let Some(known) = known
         && Instant::now() < known.until
-        && known.sources.iter().all(Source::stands)
+        && known.sources.iter().all(AnswerSource::stands)
     {
         return known.answer;
     }
@@ -107,7 +107,7 @@ fn canonical(directory: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cannot look at `{}`: {error}", directory.display()))
 }
 
-fn ask_and_keep(directory: PathBuf) -> Told {
+fn ask_and_keep(directory: PathBuf) -> CheckoutAnswer {
     let (answer, sources) = ask(&directory);
     let kept_for = if answer.is_ok() {
         KEPT_FOR
@@ -119,7 +119,7 @@ fn ask_and_keep(directory: PathBuf) -> Told {
         kept.clear();
     }
     if let Some(sources) = sources {
-        let known = Known {
+        let known = KnownCheckout {
             until: Instant::now() + kept_for,
             sources,
             answer: answer.clone(),
@@ -132,32 +132,32 @@ fn ask_and_keep(directory: PathBuf) -> Told {
 }
 
 /// What is known about a directory, or why nothing is.
-type Told = Result<Option<Checkout>, String>;
+type CheckoutAnswer = Result<Option<Checkout>, String>;
 
 /// The answers of `git`, by directory.
-static KEPT: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
+static KEPT: LazyLock<Mutex<HashMap<PathBuf, KnownCheckout>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownCheckout {
     until: Instant,
-    sources: Vec<Source>,
-    answer: Told,
+    sources: Vec<AnswerSource>,
+    answer: CheckoutAnswer,
 }
 
 /// Asks `git`, and notes the sources of its answer. `None` if the answer cannot be kept.
-fn ask(directory: &Path) -> (Told, Option<Vec<Source>>) {
+fn ask(directory: &Path) -> (CheckoutAnswer, Option<Vec<AnswerSource>>) {
     // Noted before `git` reads them: anything that changes meanwhile then differs from the note.
     let mut sources = above(directory);
     let places = match git(
         directory,
         &["rev-parse", "--absolute-git-dir", "--git-common-dir"],
     ) {
-        Ok(Said::Answer(places)) => places,
-        Ok(Said::Refused(why)) if why.contains("not a git repository (or any") => {
+        Ok(GitAnswer::Answer(places)) => places,
+        Ok(GitAnswer::Refused(why)) if why.contains("not a git repository (or any") => {
             return (Ok(None), Some(sources));
         }
-        Ok(Said::Refused(why)) => return (Err(format!("git says: {why}")), Some(sources)),
-        Ok(Said::Nothing) => return (Err("git says nothing".to_owned()), Some(sources)),
+        Ok(GitAnswer::Refused(why)) => return (Err(format!("git says: {why}")), Some(sources)),
+        Ok(GitAnswer::Nothing) => return (Err("git says nothing".to_owned()), Some(sources)),
         Err(error) => return (Err(error), Some(sources)),
     };
     let places: Vec<PathBuf> = places
@@ -187,18 +187,18 @@ fn home_of(common: &Path) -> PathBuf {
 /// Asks `git` for the branch in a repository.
 fn checked_out(directory: &Path) -> Result<String, String> {
     match git(directory, &["symbolic-ref", "--quiet", "HEAD"])? {
-        Said::Answer(reference) => {
+        GitAnswer::Answer(reference) => {
             let reference = String::from_utf8(reference)
                 .map_err(|_| "the name of the branch is not UTF-8".to_owned())?;
             let branch = reference.strip_prefix("refs/heads/");
             Ok(branch.unwrap_or(&reference).to_owned())
         }
-        Said::Refused(why) => Err(format!("git says: {why}")),
-        Said::Nothing => {
+        GitAnswer::Refused(why) => Err(format!("git says: {why}")),
+        GitAnswer::Nothing => {
             let commit = match git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])? {
-                Said::Answer(commit) => String::from_utf8(commit).unwrap_or_default(),
-                Said::Refused(why) => return Err(format!("git says: {why}")),
-                Said::Nothing => return Err("git reports no commit here".to_owned()),
+                GitAnswer::Answer(commit) => String::from_utf8(commit).unwrap_or_default(),
+                GitAnswer::Refused(why) => return Err(format!("git says: {why}")),
+                GitAnswer::Nothing => return Err("git reports no commit here".to_owned()),
             };
             let short = commit.get(..7).map(str::to_owned);
             short.ok_or_else(|| "git reports no commit here".to_owned())
@@ -208,15 +208,15 @@ fn checked_out(directory: &Path) -> Result<String, String> {
 
 /// A file that an answer of `git` came from, as it was then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
+struct AnswerSource {
     path: PathBuf,
-    part: Part,
+    part: FilePart,
     was: Was,
 }
 
 /// The aspect of a file that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum FilePart {
     /// Its content, or that it is a directory.
     Text,
     /// When it was written.
@@ -231,15 +231,15 @@ enum Was {
     /// Its content, mode and owner.
     Text(Vec<u8>, u32, u32),
     Commit,
-    Directory(Identity),
-    Other(Identity, [i64; 5]),
+    Directory(FileIdentity),
+    Other(FileIdentity, [i64; 5]),
 }
 
 /// The device, inode, mode and owner of a file, and whether it is a link.
-type Identity = (u64, u64, u32, u32, bool);
+type FileIdentity = (u64, u64, u32, u32, bool);
 
-impl Source {
-    fn new(path: PathBuf, part: Part) -> Self {
+impl AnswerSource {
+    fn new(path: PathBuf, part: FilePart) -> Self {
         let was = Was::of(&path, part);
         Self { path, part, was }
     }
@@ -250,7 +250,7 @@ impl Source {
 }
 
 impl Was {
-    fn of(path: &Path, part: Part) -> Self {
+    fn of(path: &Path, part: FilePart) -> Self {
         let Ok(own) = path.symlink_metadata() else {
             return Self::Absent;
         };
@@ -264,11 +264,11 @@ impl Was {
         if found.is_dir() {
             return Self::Directory(id);
         }
-        let text = (part != Part::Stamp && found.is_file())
+        let text = (part != FilePart::Stamp && found.is_file())
             .then(|| read(path))
             .flatten();
         match text {
-            Some(text) if part == Part::Reference && is_commit(&text) => Self::Commit,
+            Some(text) if part == FilePart::Reference && is_commit(&text) => Self::Commit,
             // The target of a link can matter.
             Some(text) if !is_link => Self::Text(text, found.mode(), found.uid()),
             _ => Self::Other(id, times(&found)),
@@ -296,13 +296,13 @@ fn times(found: &Metadata) -> [i64; 5] {
 /// Returns what decides which repository a directory is in. A directory without `.git` may be a
 /// bare repository. One with `.git` counts depending on its owner and on whether the repository is
 /// complete.
-fn above(directory: &Path) -> Vec<Source> {
+fn above(directory: &Path) -> Vec<AnswerSource> {
     let mut sources = Vec::new();
     for place in directory.ancestors() {
-        let dot = Source::new(place.join(".git"), Part::Text);
-        let head = Source::new(place.join("HEAD"), Part::Stamp);
+        let dot = AnswerSource::new(place.join(".git"), FilePart::Text);
+        let head = AnswerSource::new(place.join("HEAD"), FilePart::Stamp);
         if dot.was != Was::Absent {
-            sources.push(Source::new(place.to_owned(), Part::Stamp));
+            sources.push(AnswerSource::new(place.to_owned(), FilePart::Stamp));
             sources.extend(whole(&dot.path));
         }
         if head.was != Was::Absent {
@@ -315,35 +315,35 @@ fn above(directory: &Path) -> Vec<Source> {
 }
 
 /// Returns the files by which `git` recognises a repository.
-fn whole(repository: &Path) -> impl Iterator<Item = Source> + '_ {
+fn whole(repository: &Path) -> impl Iterator<Item = AnswerSource> + '_ {
     ["HEAD", "objects", "refs", "commondir", "config"]
         .into_iter()
-        .map(|name| Source::new(repository.join(name), Part::Stamp))
+        .map(|name| AnswerSource::new(repository.join(name), FilePart::Stamp))
 }
 
 /// Returns what decides the branch in a repository.
-fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
+fn of_repository(repository: &Path, common: &Path) -> Vec<AnswerSource> {
     let mut sources = Vec::new();
     let mut note = |path: PathBuf, part| {
-        let source = Source::new(path, part);
+        let source = AnswerSource::new(path, part);
         let was = source.was.clone();
         sources.push(source);
         was
     };
     for path in [repository, common] {
-        note(path.to_owned(), Part::Stamp);
+        note(path.to_owned(), FilePart::Stamp);
     }
     for name in ["objects", "refs", "config", "reftable/tables.list"] {
-        note(common.join(name), Part::Stamp);
+        note(common.join(name), FilePart::Stamp);
     }
     for name in ["commondir", "config.worktree", "reftable/tables.list"] {
-        note(repository.join(name), Part::Stamp);
+        note(repository.join(name), FilePart::Stamp);
     }
     for path in person_configures() {
-        note(path, Part::Stamp);
+        note(path, FilePart::Stamp);
     }
     let head = repository.join("HEAD");
-    let mut says = note(head.clone(), Part::Text);
+    let mut says = note(head.clone(), FilePart::Text);
     // In an old form, HEAD is a link that names a reference and need not lead to a file.
     let mut named = head.read_link().ok().map(PathBuf::into_os_string);
     for _ in 0..MOST_REFERENCES {
@@ -357,10 +357,10 @@ fn of_repository(repository: &Path, common: &Path) -> Vec<Source> {
         let Some(name) = name else {
             break;
         };
-        let of_worktree = note(repository.join(&name), Part::Reference);
+        let of_worktree = note(repository.join(&name), FilePart::Reference);
         says = match of_worktree {
             Was::Text(..) => of_worktree,
-            _ => note(common.join(&name), Part::Reference),
+            _ => note(common.join(&name), FilePart::Reference),
         };
     }
     sources
@@ -400,7 +400,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// An answer of `git`.
-enum Said {
+enum GitAnswer {
     Answer(Vec<u8>),
     /// It has no answer, as with `--quiet`.
     Nothing,
@@ -408,7 +408,7 @@ enum Said {
     Refused(String),
 }
 
-fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
+fn git(directory: &Path, question: &[&str]) -> Result<GitAnswer, String> {
     let mut command = Command::new("git");
     command.current_dir(directory).args(question);
     for name in REDIRECTING {
@@ -418,15 +418,19 @@ fn git(directory: &Path, question: &[&str]) -> Result<Said, String> {
     match answer(&mut command, GIT_WITHIN) {
         Ok((status, mut told, _)) if status.success() => {
             told.truncate(told.trim_ascii_end().len());
-            Ok(Said::Answer(told))
+            Ok(GitAnswer::Answer(told))
         }
-        Ok((status, told, _)) if status.code() == Some(1) && told.is_empty() => Ok(Said::Nothing),
+        Ok((status, told, _)) if status.code() == Some(1) && told.is_empty() => {
+            Ok(GitAnswer::Nothing)
+        }
         Ok((_, _, why)) => {
             let why = String::from_utf8_lossy(&why);
             // Warnings and traces may come before it.
             let fatal = why.lines().find_map(|line| line.strip_prefix("fatal: "));
             let line = fatal.or_else(|| why.lines().find(|line| !line.trim().is_empty()));
-            Ok(Said::Refused(line.unwrap_or_default().trim().to_owned()))
+            Ok(GitAnswer::Refused(
+                line.unwrap_or_default().trim().to_owned(),
+            ))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err("git is not installed".to_owned())

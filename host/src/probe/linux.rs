@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use procfs::process::Process as Proc;
 
-use super::{Directory, Process};
+use super::{Directory, SystemProcess};
 
 /// The number of the system call `read`.
 const READ: Option<u64> = if cfg!(target_arch = "x86_64") {
@@ -50,12 +50,12 @@ pub(super) fn executable(pid: u32) -> Option<PathBuf> {
 }
 
 /// Returns what is known about a process. `None` if it has ended.
-pub(super) fn process(pid: u32) -> Option<Process> {
+pub(super) fn process(pid: u32) -> Option<SystemProcess> {
     let stat = open(pid)?.stat().ok()?;
     if matches!(stat.state, 'Z' | 'X' | 'x') {
         return None;
     }
-    Some(Process {
+    Some(SystemProcess {
         group: u32::try_from(stat.pgrp).ok()?,
         foreground: u32::try_from(stat.tpgid).ok().filter(|&group| group > 0),
         stopped: matches!(stat.state, 'T' | 't'),

@@ -34,7 +34,7 @@ const STACK: usize = 512 << 10;
 
 /// What a look at a directory reveals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DirectorySight {
     /// Its path with links resolved, which is how the system names the directory of a process.
     /// `None` if nothing has that name, or the path is not UTF-8.
     pub path: Option<String>,
@@ -47,7 +47,7 @@ pub struct Place {
     pub repository: Option<String>,
 }
 
-impl Place {
+impl DirectorySight {
     /// Looks at a path, however long that takes.
     pub fn of(path: &Path) -> Self {
         let checkout = super::git_checkout(path).unwrap_or_default();
@@ -107,17 +107,17 @@ pub fn within_blocking<R: Send + 'static>(
 
 /// The looks of one kind that have not returned.
 #[derive(Debug, Default)]
-struct Looks(Mutex<Running>);
+struct Looks(Mutex<RunningLooks>);
 
 #[derive(Debug, Default)]
-struct Running {
+struct RunningLooks {
     next: u64,
     /// By number: the path, and since when.
     looks: HashMap<u64, (PathBuf, Instant)>,
 }
 
 /// A running look. Its thread drops this when the look has returned or panicked.
-struct Entry {
+struct LookEntry {
     looks: Arc<Looks>,
     number: u64,
 }
@@ -144,7 +144,7 @@ impl Looks {
 
     /// Notes a look. `None` if the path is known to have given no answer for as long as `limit`, or
     /// if too many threads are stuck.
-    fn enter(self: &Arc<Self>, path: &Path, limit: Duration) -> Option<Entry> {
+    fn enter(self: &Arc<Self>, path: &Path, limit: Duration) -> Option<LookEntry> {
         let mut running = lock(&self.0);
         let now = Instant::now();
         if !running.admits(path, limit, now) {
@@ -154,11 +154,11 @@ impl Looks {
         running.next += 1;
         running.looks.insert(number, (path.to_owned(), now));
         let looks = Arc::clone(self);
-        Some(Entry { looks, number })
+        Some(LookEntry { looks, number })
     }
 }
 
-impl Running {
+impl RunningLooks {
     fn admits(&self, path: &Path, limit: Duration, now: Instant) -> bool {
         let stuck = |began: &Instant| now.duration_since(*began) >= limit;
         let mut same = self.looks.values().filter(|(other, _)| other == path);
@@ -167,7 +167,7 @@ impl Running {
     }
 }
 
-impl Drop for Entry {
+impl Drop for LookEntry {
     fn drop(&mut self) {
         lock(&self.looks.0).looks.remove(&self.number);
     }
@@ -185,19 +185,19 @@ fn start(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// nothing, until its answer comes. A path that answers slowly is still looked at, in parallel with
 /// the calls, which get its last answer when it is there.
 pub struct Watch<V> {
-    look: Look<V>,
+    look: LookFunction<V>,
     limit: Duration,
     looks: Arc<Looks>,
     aside: HashMap<PathBuf, Answers<V>>,
 }
 
-type Look<V> = Arc<dyn Fn(&Path) -> V + Send + Sync>;
+type LookFunction<V> = Arc<dyn Fn(&Path) -> V + Send + Sync>;
 
 /// The channel of answers: the path, the answer, and how long it took.
 type Answers<V> = mpsc::UnboundedReceiver<(PathBuf, V, Duration)>;
 
 /// The result of looking at some paths: the answers, and the paths that have given none.
-struct Found<V> {
+struct LookResults<V> {
     answers: Vec<(PathBuf, V)>,
     aside: Vec<(PathBuf, Answers<V>)>,
 }
@@ -273,9 +273,9 @@ impl<V: Send + 'static> Watch<V> {
     fn walk(
         &self,
         paths: VecDeque<PathBuf>,
-    ) -> Pin<Box<dyn Future<Output = Found<V>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = LookResults<V>> + Send + '_>> {
         Box::pin(async move {
-            let mut found = Found {
+            let mut found = LookResults {
                 answers: Vec::new(),
                 aside: Vec::new(),
             };
@@ -373,10 +373,10 @@ mod tests {
 
     /// A file system in which some paths do not answer until they are revived. It counts the looks.
     #[derive(Clone, Default)]
-    struct Disk(Arc<(Mutex<State>, Condvar)>);
+    struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
 
     #[derive(Default)]
-    struct State {
+    struct DiskState {
         dead: BTreeSet<PathBuf>,
         looks: HashMap<PathBuf, usize>,
     }
@@ -631,7 +631,7 @@ mod tests {
     fn only_so_many_looks_may_be_stuck() {
         let began = Instant::now();
         let later = began + LIMIT;
-        let mut running = Running::default();
+        let mut running = RunningLooks::default();
         for number in 0..MOST_STUCK {
             let path = PathBuf::from(format!("/{number}"));
             assert!(running.admits(&path, LIMIT, later));
@@ -678,9 +678,12 @@ mod tests {
         let link = directory.path().join("link");
         std::fs::create_dir(&real).expect("made");
         std::os::unix::fs::symlink(&real, &link).expect("linked");
-        let place = Place::of(&link);
+        let place = DirectorySight::of(&link);
         assert_eq!(place.path.as_deref(), real.to_str());
         assert!(place.is_directory);
-        assert_eq!(Place::of(&directory.path().join("none")), Place::default());
+        assert_eq!(
+            DirectorySight::of(&directory.path().join("none")),
+            DirectorySight::default()
+        );
     }
 }

@@ -8,7 +8,7 @@ use libproc::proc_pid::{name, pidinfo, pidpath};
 use libproc::task_info::TaskInfo;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
-use super::{Directory, Process};
+use super::{Directory, SystemProcess};
 
 /// `SZOMB` and `SSTOP` of `sys/proc.h`.
 const ZOMBIE: u32 = 5;
@@ -35,9 +35,9 @@ pub(super) fn executable(pid: u32) -> Option<PathBuf> {
 }
 
 /// Returns what is known about a process. `None` if it has ended.
-pub(super) fn process(pid: u32) -> Option<Process> {
+pub(super) fn process(pid: u32) -> Option<SystemProcess> {
     let info = info(pid)?;
-    (info.pbi_status != ZOMBIE).then_some(Process {
+    (info.pbi_status != ZOMBIE).then_some(SystemProcess {
         group: info.pbi_pgid,
         foreground: (info.e_tpgid > 0).then_some(info.e_tpgid),
         stopped: info.pbi_status == STOPPED,

@@ -34,7 +34,7 @@ use macos as system;
 
 /// What a shell is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum ShellActivity {
     /// It waits for a line of input.
     Prompt,
     /// It runs something.
@@ -63,7 +63,7 @@ pub enum Directory {
 
 /// How a process group is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub enum EndSignal {
     /// It may clean up.
     Terminate,
     /// It may not clean up.
@@ -71,7 +71,7 @@ pub enum Signal {
 }
 
 /// What a system reports about a process; see [`system`].
-struct Process {
+struct SystemProcess {
     /// Its process group.
     group: u32,
     /// The group in the foreground of its terminal. `None` if it has no terminal.
@@ -84,7 +84,7 @@ struct Process {
     image: u64,
 }
 
-impl Process {
+impl SystemProcess {
     /// Returns a number that, together with the id, identifies a run of a program for good.
     fn run(&self) -> u64 {
         self.began.rotate_left(32) ^ self.image
@@ -174,18 +174,18 @@ pub enum LineEditor {
 ///
 /// A shell without line editing leaves the terminal in canonical mode. Linux tells what such a
 /// shell waits for; macOS does not, so its state is unknown.
-pub fn standing(editor: LineEditor, pid: u32, tty: &Path) -> Standing {
+pub fn standing(editor: LineEditor, pid: u32, tty: &Path) -> ShellActivity {
     let Some(process) = system::process(pid) else {
-        return Standing::Gone;
+        return ShellActivity::Gone;
     };
     if process.stopped {
-        return Standing::Unknown("the shell itself is stopped".to_owned());
+        return ShellActivity::Unknown("the shell itself is stopped".to_owned());
     }
     let Some(foreground) = process.foreground else {
-        return Standing::Unknown("the shell has no terminal".to_owned());
+        return ShellActivity::Unknown("the shell has no terminal".to_owned());
     };
     if foreground != process.group {
-        return Standing::Running {
+        return ShellActivity::Running {
             foreground: system::program(foreground).map(|(_, name)| name),
             group: Some(foreground),
         };
@@ -201,25 +201,25 @@ pub fn standing(editor: LineEditor, pid: u32, tty: &Path) -> Standing {
         // A program that a key of the line editor has started is in the shell's own group. So is
         // what fish leaves in the background.
         Ok(Editing::ByShell) => match helper(pid, process.group) {
-            Some(helper) => Standing::Running {
+            Some(helper) => ShellActivity::Running {
                 foreground: Some(helper),
                 group: None,
             },
-            None => Standing::Prompt,
+            None => ShellActivity::Prompt,
         },
         Ok(Editing::OfLines) if editor == LineEditor::Terminal => match system::reads_a_line(pid) {
-            Ok(true) => Standing::Prompt,
+            Ok(true) => ShellActivity::Prompt,
             Ok(false) => running_itself(),
-            Err(why) => Standing::Unknown(why),
+            Err(why) => ShellActivity::Unknown(why),
         },
         Ok(Editing::OfLines | Editing::OfKeys | Editing::OfAllKeys) => running_itself(),
-        Err(error) => Standing::Unknown(format!("its terminal cannot be read: {error}")),
+        Err(error) => ShellActivity::Unknown(format!("its terminal cannot be read: {error}")),
     };
     // Between the two looks, a program may have come to the foreground with the terminal in its
     // mode.
     match system::process(pid) {
-        None => Standing::Gone,
-        Some(now) if now.foreground != Some(foreground) => Standing::Running {
+        None => ShellActivity::Gone,
+        Some(now) if now.foreground != Some(foreground) => ShellActivity::Running {
             foreground: None,
             group: now.foreground,
         },
@@ -256,8 +256,8 @@ fn helper(pid: u32, group: u32) -> Option<String> {
     })
 }
 
-fn running_itself() -> Standing {
-    Standing::Running {
+fn running_itself() -> ShellActivity {
+    ShellActivity::Running {
         foreground: None,
         group: None,
     }
@@ -301,7 +301,7 @@ fn editing(tty: &Path) -> rustix::io::Result<Editing> {
 
 /// A process of a pane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct PaneProcess {
     /// Its id.
     pub pid: u32,
     /// Together with the id, this identifies a run of a program for good.
@@ -320,7 +320,7 @@ const DEEPEST: u32 = 16;
 
 /// Returns the processes of a pane that are in the foreground of its terminal, and all of their
 /// descendants. `pid` is the pane's first process.
-pub fn members(pid: u32) -> Vec<Member> {
+pub fn members(pid: u32) -> Vec<PaneProcess> {
     let Some(foreground) = system::process(pid).and_then(|process| process.foreground) else {
         return Vec::new();
     };
@@ -337,7 +337,7 @@ pub fn members(pid: u32) -> Vec<Member> {
         };
         let inside = below || process.group == foreground;
         if inside && let Some((program, _)) = system::program(pid) {
-            found.push(Member {
+            found.push(PaneProcess {
                 pid,
                 began: process.run(),
                 depth,
@@ -441,10 +441,10 @@ pub fn whole_environment(pid: u32) -> BTreeMap<String, String> {
 }
 
 /// Tells a process group to end. Returns whether there was such a group.
-pub fn signal_group(group: u32, signal: Signal) -> bool {
+pub fn signal_group(group: u32, signal: EndSignal) -> bool {
     let signal = match signal {
-        Signal::Terminate => rustix::process::Signal::TERM,
-        Signal::Kill => rustix::process::Signal::KILL,
+        EndSignal::Terminate => rustix::process::Signal::TERM,
+        EndSignal::Kill => rustix::process::Signal::KILL,
     };
     // 0 and 1 would mean our own group and everybody.
     let ours = rustix::process::getpgrp().as_raw_nonzero().get();

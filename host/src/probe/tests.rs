@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// A private tmux server. Dropping this ends it.
-struct Server(tempfile::TempDir);
+struct PrivateServer(tempfile::TempDir);
 
-impl Server {
+impl PrivateServer {
     fn new() -> Self {
         let server = Self(tempfile::tempdir().expect("a directory"));
         // A server ends with its last session, and the tests end theirs.
@@ -56,7 +56,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for PrivateServer {
     fn drop(&mut self) {
         let _ = Command::new("tmux")
             .arg("-S")
@@ -117,45 +117,45 @@ fn editor(shell: Shell) -> LineEditor {
 
 #[test]
 fn shells_are_told_by_their_program_and_their_prompt_is_seen() {
-    let server = Server::new();
+    let server = PrivateServer::new();
     for (expected, command) in shells() {
         let name = expected.name();
         let (pid, tty) = server.start(name, command);
         until(name, || shell(pid), |seen| *seen == Some(expected));
         let look = || standing(editor(expected), pid, &tty);
-        until(name, look, |seen| *seen == Standing::Prompt);
+        until(name, look, |seen| *seen == ShellActivity::Prompt);
 
         server.type_in(name, "sleep 1000");
-        let sleeping = |seen: &Standing| matches!(seen, Standing::Running { foreground: Some(program), .. } if program == "sleep");
-        let Standing::Running {
+        let sleeping = |seen: &ShellActivity| matches!(seen, ShellActivity::Running { foreground: Some(program), .. } if program == "sleep");
+        let ShellActivity::Running {
             group: Some(group), ..
         } = until(name, look, sleeping)
         else {
             panic!("{name}: no group of its own");
         };
-        assert!(signal_group(group, Signal::Terminate));
-        until(name, look, |seen| *seen == Standing::Prompt);
+        assert!(signal_group(group, EndSignal::Terminate));
+        until(name, look, |seen| *seen == ShellActivity::Prompt);
 
         // A program in the background leaves the shell at its prompt.
         server.type_in(name, "sleep 1000 &");
-        until(name, look, |seen| *seen == Standing::Prompt);
+        until(name, look, |seen| *seen == ShellActivity::Prompt);
 
         // A shell with jobs would refuse `exit`.
         server.tmux(&["kill-session", "-t", name]);
         until(name, look, |seen| {
-            *seen == Standing::Gone || matches!(seen, Standing::Unknown(_))
+            *seen == ShellActivity::Gone || matches!(seen, ShellActivity::Unknown(_))
         });
     }
 }
 
 #[test]
 fn a_shell_that_works_itself_is_not_at_its_prompt() {
-    let server = Server::new();
+    let server = PrivateServer::new();
     for (kind, command) in shells() {
         let name = kind.name();
         let (pid, tty) = server.start(name, command);
         let look = || standing(editor(kind), pid, &tty);
-        until(name, look, |seen| *seen == Standing::Prompt);
+        until(name, look, |seen| *seen == ShellActivity::Prompt);
         let (begin, end) = if kind == Shell::Fish {
             ("touch going; while test -e going; true; end", "going")
         } else {
@@ -165,29 +165,31 @@ fn a_shell_that_works_itself_is_not_at_its_prompt() {
         let going = server.0.path().join(end);
         until(name, || going.exists(), |there| *there);
         for _ in 0..200 {
-            assert_ne!(look(), Standing::Prompt, "{name} in a loop of its own");
+            assert_ne!(look(), ShellActivity::Prompt, "{name} in a loop of its own");
         }
         fs::remove_file(going).expect("removed");
-        until(name, look, |seen| *seen == Standing::Prompt);
+        until(name, look, |seen| *seen == ShellActivity::Prompt);
 
         // fish reads a command's input with its own line editor, so it looks like a prompt.
         if kind != Shell::Fish {
             server.type_in(name, "read answer");
-            until(name, look, |seen| matches!(seen, Standing::Running { .. }));
+            until(name, look, |seen| {
+                matches!(seen, ShellActivity::Running { .. })
+            });
             server.type_in(name, "yes");
-            until(name, look, |seen| *seen == Standing::Prompt);
+            until(name, look, |seen| *seen == ShellActivity::Prompt);
         }
     }
 }
 
 #[test]
 fn where_a_shell_stands_and_what_it_was_given() {
-    let server = Server::new();
+    let server = PrivateServer::new();
     let (pid, tty) = server.start("here", "env ASSIGNER_A='x = y' bash --noprofile --norc");
     until(
         "bash",
         || standing(LineEditor::Own, pid, &tty),
-        |seen| *seen == Standing::Prompt,
+        |seen| *seen == ShellActivity::Prompt,
     );
     let here = server.0.path().canonicalize().expect("real");
     assert_eq!(directory(pid), Directory::At(here.clone()));
@@ -216,12 +218,12 @@ fn a_process_that_is_not_there_tells_nothing() {
     assert_eq!(shell(nobody), None);
     assert_eq!(
         standing(LineEditor::Own, nobody, Path::new("/dev/null")),
-        Standing::Gone
+        ShellActivity::Gone
     );
     assert_eq!(directory(nobody), Directory::Unreadable);
-    assert!(!signal_group(nobody, Signal::Kill));
-    assert!(!signal_group(0, Signal::Kill));
-    assert!(!signal_group(1, Signal::Kill));
+    assert!(!signal_group(nobody, EndSignal::Kill));
+    assert!(!signal_group(0, EndSignal::Kill));
+    assert!(!signal_group(1, EndSignal::Kill));
 }
 
 #[test]

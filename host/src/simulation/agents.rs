@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::looks::Memory;
-use super::world::{Event, State};
+use super::looks::SimulatedMemory;
+use super::world::{WorldEvent, WorldState};
 use crate::agents::Profile;
-use crate::agents::report::{Report, State as Told};
+use crate::agents::report::{Report, ReportedState as Told};
 use crate::agents::transcript::How;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 
@@ -22,7 +22,7 @@ pub(super) struct Habits {
     /// Whether it has its record open all the time.
     pub(super) open: bool,
     /// Whether it reports, and whether its reports are sometimes late.
-    pub(super) reports: Option<Late>,
+    pub(super) reports: Option<LateReports>,
     /// Whether its reports contain its messages.
     pub(super) messages: bool,
     /// Whether its title shows its state.
@@ -31,7 +31,7 @@ pub(super) struct Habits {
 
 /// Whether reports are sometimes late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Late(pub(super) bool);
+pub(super) struct LateReports(pub(super) bool);
 
 /// What an agent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(super) struct Submission {
 
 /// The truth about a turn.
 #[derive(Debug, Clone)]
-pub(super) struct Turn {
+pub(super) struct SimulatedTurn {
     pub(super) pid: u32,
     pub(super) text: String,
     /// The task that it is about.
@@ -127,7 +127,7 @@ pub(super) struct AgentPane {
     pub(super) touched: Option<u64>,
     pub(super) composer: String,
     pub(super) doing: Doing,
-    pub(super) turns: Vec<Turn>,
+    pub(super) turns: Vec<SimulatedTurn>,
     /// Its last report.
     pub(super) report: Option<Report>,
     /// The last attempt that it was given to.
@@ -140,7 +140,7 @@ pub(super) struct AgentPane {
     /// Whether nobody answers there any more once it is calm.
     pub(super) ignored: bool,
     /// What the daemon remembers of it.
-    pub(super) memory: Memory,
+    pub(super) memory: SimulatedMemory,
     pub(super) typed: VecDeque<Typing>,
     /// When the last of what was typed reaches the program.
     arrives: u64,
@@ -176,7 +176,7 @@ impl AgentPane {
             pasted_by: None,
             pasted_for: None,
             ignored: false,
-            memory: Memory::default(),
+            memory: SimulatedMemory::default(),
             typed: VecDeque::new(),
             arrives: 0,
             queued: VecDeque::new(),
@@ -209,14 +209,14 @@ impl AgentPane {
     }
 }
 
-impl Turn {
+impl SimulatedTurn {
     /// Whether it has ended in a question.
     pub(super) fn asks(&self) -> bool {
         self.answer.ends_with('?') && matches!(self.ended, Some((How::Done, _)))
     }
 }
 
-impl State {
+impl WorldState {
     /// Types something at an agent. It arrives after everything that was typed before.
     pub(super) fn type_at(&mut self, index: usize, typing: Typing) {
         let after = if self.chance(15) {
@@ -229,7 +229,7 @@ impl State {
         pane.arrives = pane.arrives.max(now + after);
         pane.typed.push_back(typing);
         let after = pane.arrives - now;
-        self.at(after, Event::Input(index));
+        self.at(after, WorldEvent::Input(index));
     }
 
     /// Delivers what was typed to the agent.
@@ -313,7 +313,7 @@ impl State {
         let pane = &mut self.agents[index];
         pane.step += 1;
         let step = pane.step;
-        self.at(after, Event::Agent(index, step, what));
+        self.at(after, WorldEvent::Agent(index, step, what));
     }
 
     /// Takes an agent's next step.
@@ -363,7 +363,7 @@ impl State {
             .filter(|_| pasted.is_some_and(|pasted| **pasted == *text));
         let before = pane.turns.last().filter(|turn| turn.asks());
         let task = task.or(replied).or(before.and_then(|turn| turn.task));
-        pane.turns.push(Turn {
+        pane.turns.push(SimulatedTurn {
             pid: pane.pid,
             text,
             task,
@@ -508,12 +508,12 @@ impl State {
         pane.pid += 1;
         pane.since = now;
         pane.drawn = drawn;
-        pane.memory = Memory::default();
+        pane.memory = SimulatedMemory::default();
     }
 
     /// An agent reports, through a program that may take a while.
     fn tell(&mut self, index: usize, state: Told, message: Option<String>) {
-        let Some(Late(late)) = self.agents[index].habits.reports else {
+        let Some(LateReports(late)) = self.agents[index].habits.reports else {
             return;
         };
         let after = if late && self.chance(3) {
@@ -534,7 +534,7 @@ impl State {
             at: self.wall(),
         };
         if !lost {
-            self.at(after, Event::Told(index, report));
+            self.at(after, WorldEvent::Told(index, report));
         }
     }
 

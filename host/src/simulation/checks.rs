@@ -1,7 +1,7 @@
 //! Compares what has happened in a run with what is promised.
 
 use super::run::Run;
-use super::world::State;
+use super::world::WorldState;
 use super::{ENDS_WITHIN, SHELLS};
 use crate::agents::transcript::How;
 use crate::model::ids::{AttemptId, TaskId};
@@ -188,7 +188,7 @@ impl Run {
 }
 
 /// Returns the attempts that submitted a task, in order.
-fn submitted(state: &State, task: &Task) -> Vec<AttemptId> {
+fn submitted(state: &WorldState, task: &Task) -> Vec<AttemptId> {
     let all = state.submissions.iter();
     all.filter(|given| !given.annulled && given.text.contains(&task.content))
         .filter_map(|given| given.attempt)
@@ -197,7 +197,7 @@ fn submitted(state: &State, task: &Task) -> Vec<AttemptId> {
 
 /// Returns the turns about a task that have ended, in the order in which they ended: what was
 /// submitted, and how it ended.
-fn turns(state: &State, task: TaskId) -> impl Iterator<Item = (&str, &How)> {
+fn turns(state: &WorldState, task: TaskId) -> impl Iterator<Item = (&str, &How)> {
     let all = state.agents.iter().flat_map(|pane| pane.turns.iter());
     let ended = all.filter(|turn| turn.task == Some(task));
     let ended = ended.filter_map(|turn| Some((turn, turn.ended.as_ref()?)));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::agents::{AgentPane, Doing, Turn, Typing};
-use super::world::State;
-use crate::agents::fuse::{self, Says, Signal, Source, fuse};
+use super::agents::{AgentPane, Doing, SimulatedTurn, Typing};
+use super::world::WorldState;
+use crate::agents::fuse::{self, Says, Signal, SignalSource, fuse};
 use crate::agents::screen;
 use crate::agents::told::ToldTurns;
 use crate::agents::transcript::{self, How, MOST_BEFORE};
@@ -34,13 +34,13 @@ const ATTENDED_FOR: u64 = 4_000;
 
 /// What one attempt keeps from step to step.
 #[derive(Debug, Default)]
-pub(super) struct Hands {
+pub(super) struct SimulatedHands {
     /// Whether the record was found.
     found: bool,
     searched: Option<u64>,
 }
 
-impl Hands {
+impl SimulatedHands {
     /// Whether the record was found.
     pub(super) fn has_found(&self) -> bool {
         self.found
@@ -49,21 +49,21 @@ impl Hands {
 
 /// What a daemon remembers of an agent from one look to the next.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct SimulatedMemory {
     /// Whether it follows the agent's record.
     pub(super) follows: bool,
     /// Whether a turn ended that no record contained.
     pub(super) keeps_none: bool,
-    since: Vec<(Source, Says, Timestamp)>,
+    since: Vec<(SignalSource, Says, Timestamp)>,
     appeared: Option<u64>,
     ready: bool,
 }
 
-impl Memory {
+impl SimulatedMemory {
     /// Dates what one look has seen, and forgets what it has not seen.
-    fn date(&mut self, seen: Vec<(Source, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
+    fn date(&mut self, seen: Vec<(SignalSource, Says, Detail)>, now: Timestamp) -> Vec<Signal> {
         let before = std::mem::take(&mut self.since);
-        let date = |(source, says, detail): (Source, Says, Detail)| {
+        let date = |(source, says, detail): (SignalSource, Says, Detail)| {
             let known = before
                 .iter()
                 .find(|(of, what, _)| (*of, *what) == (source, says));
@@ -147,7 +147,7 @@ impl AgentPane {
 
     /// Returns how often a text is shown as one that was given.
     fn given(&self, text: &str) -> usize {
-        let shown = |turn: &&Turn| turn.pid == self.pid && turn.text == text;
+        let shown = |turn: &&SimulatedTurn| turn.pid == self.pid && turn.text == text;
         self.turns.iter().filter(shown).count()
     }
 
@@ -163,7 +163,7 @@ impl AgentPane {
         }
         let mut turns = self.turns.iter().rev();
         let latest = turns.find(|turn| turn.pid == self.pid && turn.written <= now)?;
-        let mut turn = transcript::Turn::default();
+        let mut turn = transcript::TranscriptTurn::default();
         turn.began = Some(latest.began);
         turn.last = Some(latest.last);
         if let Some((how, at)) = latest.ended.clone().filter(|_| latest.closed <= now) {
@@ -208,9 +208,9 @@ impl AgentPane {
             (Says::Attended, Detail::Obstacle(barrier))
         });
         let seen = vec![
-            (Source::Title, self.title(), "title".into()),
-            (Source::Screen, says, detail.into()),
-            (Source::Pane, pane.0, pane.1),
+            (SignalSource::Title, self.title(), "title".into()),
+            (SignalSource::Screen, says, detail.into()),
+            (SignalSource::Pane, pane.0, pane.1),
         ];
         let mut signals: Vec<Signal> = report.as_ref().map(fuse::report).into_iter().collect();
         signals.extend(self.transcript(now, started));
@@ -255,7 +255,13 @@ impl AgentPane {
     }
 
     /// Returns what the record contains about a text.
-    fn record(&self, hands: &mut Hands, query: &Query, now: u64, wall: Timestamp) -> Record {
+    fn record(
+        &self,
+        hands: &mut SimulatedHands,
+        query: &Query,
+        now: u64,
+        wall: Timestamp,
+    ) -> Record {
         let mine = self.turns.iter().rev();
         let mut turns = mine.filter(|turn| turn.pid == query.pid && turn.written <= now);
         let latest = turns.next();
@@ -271,7 +277,7 @@ impl AgentPane {
         if !hands.found {
             return Record::default();
         }
-        let written = |turn: &Turn| {
+        let written = |turn: &SimulatedTurn| {
             let ended = turn.ended.clone().filter(|_| turn.closed <= now);
             let quiet = wall.as_second() - turn.last.as_second() > QUIET;
             let is_done = matches!(ended, Some((How::Done, _)));
@@ -315,12 +321,12 @@ impl AgentPane {
     }
 }
 
-impl State {
+impl WorldState {
     /// Lets an attempt look at its agent.
     pub(super) fn look_at_agent(
         &mut self,
         index: usize,
-        hands: &mut Hands,
+        hands: &mut SimulatedHands,
         wants: &Wants,
         look: &mut Look,
     ) {
@@ -339,7 +345,12 @@ impl State {
     }
 
     /// Does what an attempt wants of its agent.
-    pub(super) fn act_on_agent(&mut self, brief: &Brief, _: &mut Hands, act: &Act) -> Done {
+    pub(super) fn act_on_agent(
+        &mut self,
+        brief: &Brief,
+        _: &mut SimulatedHands,
+        act: &Act,
+    ) -> Done {
         let Some(index) = self.agent(&brief.identity) else {
             return Done::Fine;
         };
@@ -372,7 +383,7 @@ impl State {
                 let given: Vec<_> = turns.filter(|turn| turn.pid == pane.pid).collect();
                 let last = given.last().map(|turn| turn.text.clone());
                 let ours = given.iter().rposition(|turn| turn.text == **text);
-                let shown = screen::Given {
+                let shown = screen::GivenPrompts {
                     count: given.len(),
                     last: last.unwrap_or_default(),
                     followed: ours.is_some_and(|ours| ours + 1 < given.len()),

@@ -1,13 +1,13 @@
 //! Simulated people: at agents in their panes, and as those who cancel and answer tasks.
 
-use super::agents::{Doing, Turn, Typing};
+use super::agents::{Doing, SimulatedTurn, Typing};
 use super::run::Run;
-use super::world::{Event, State};
+use super::world::{WorldEvent, WorldState};
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::Status;
 use crate::store::Answer;
 
-impl State {
+impl WorldState {
     /// Lets a person do something at an agent.
     pub(super) fn person_at_agent(&mut self, index: usize) {
         // If only the screen and reports show a turn, another turn right after it cannot be told
@@ -48,7 +48,7 @@ impl State {
     /// that ended its turn.
     pub(super) fn answer_in_pane(&mut self, index: usize, said: bool) {
         let pane = &self.agents[index];
-        let asked = pane.turns.last().is_some_and(Turn::asks);
+        let asked = pane.turns.last().is_some_and(SimulatedTurn::asks);
         match pane.doing {
             _ if !pane.typed.is_empty() => {}
             Doing::Asking(_) => self.type_at(index, Typing::Answer("y".to_owned(), false)),
@@ -78,7 +78,7 @@ impl Run {
             state.person();
             let after = state.rng.u64(1..3_000);
             if !state.is_calm() {
-                state.at(after, Event::Person);
+                state.at(after, WorldEvent::Person);
             }
             let cancels = state.rng.u8(0..20) == 0;
             let answers = state.rng.u8(0..3) == 0;

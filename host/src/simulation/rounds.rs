@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::run::Run;
 use super::{EPOCH, rules};
-use crate::matcher::{Answer, Decide, Given, Matcher, Offer, Settings, Surroundings};
+use crate::matcher::{Decide, Given, Matcher, MatcherAnswer, MatcherSettings, Offer, Surroundings};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, PolicyId, Question, Ranking};
@@ -25,7 +25,7 @@ use crate::store::{Ledger, Pause, SessionRow};
 
 /// Returns a daemon's matcher.
 pub(super) fn matcher(ledger: Ledger) -> Matcher {
-    let settings = Settings {
+    let settings = MatcherSettings {
         host: "simulated".to_owned(),
         explain: 3,
         ask_variables: true,
@@ -62,7 +62,7 @@ impl Decide for FirstCome {
         false
     }
 
-    async fn decide(&self, question: Question) -> Option<Answer> {
+    async fn decide(&self, question: Question) -> Option<MatcherAnswer> {
         let mut taken = BTreeSet::new();
         let decisions = question.tasks.iter().map(|task| {
             let left = self.until.get();
@@ -87,7 +87,7 @@ impl Decide for FirstCome {
                 },
             }
         });
-        Some(Answer {
+        Some(MatcherAnswer {
             decisions: decisions.collect(),
             by: PolicyId {
                 name: "simulated".to_owned(),

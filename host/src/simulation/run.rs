@@ -10,10 +10,10 @@ use std::sync::{Arc, LazyLock};
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::agents::{AgentPane, Habits, Late};
+use super::agents::{AgentPane, Habits, LateReports};
 use super::rounds;
 use super::shells::Terminal;
-use super::world::{Event, Simulated, State, counts};
+use super::world::{Simulated, WorldEvent, WorldState, counts};
 use super::{AGENTS, COMMANDS, EPOCH, LAST, PROMPTS, RESTS, SCAN, SHELLS, rules};
 use crate::agents::Catalog;
 use crate::matcher::Matcher;
@@ -33,7 +33,7 @@ const AT_ONCE: u32 = 5_000;
 const PROFILES: [(&str, bool); 3] = [("claude", true), ("codex", true), ("gemini", false)];
 
 /// A look at the sessions, on its way to the attempts.
-pub(super) struct Round {
+pub(super) struct SimulatedScan {
     /// The daemon that looked.
     daemon: u32,
     at: Tick,
@@ -42,7 +42,7 @@ pub(super) struct Round {
 
 /// One daemon after another over one store.
 pub(super) struct Run {
-    pub(super) state: Rc<RefCell<State>>,
+    pub(super) state: Rc<RefCell<WorldState>>,
     pub(super) store: Store,
     pub(super) driver: Option<Driver<Simulated>>,
     /// The matcher of the same daemon.
@@ -118,8 +118,8 @@ fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
             open: rng.bool(),
             reports: match rng.u8(0..4) {
                 0 => None,
-                1 => Some(Late(true)),
-                _ => Some(Late(false)),
+                1 => Some(LateReports(true)),
+                _ => Some(LateReports(false)),
             },
             messages: rng.bool(),
             titles: name != "gemini",
@@ -147,8 +147,8 @@ impl Run {
         let tasks = store.queue(&tasks, origin).expect("queued");
         let shells = (0..SHELLS).map(|index| Terminal::new(identity(index)));
         let agents = agents(&mut rng, count);
-        let mut state = State::new(rng, shells.collect(), agents);
-        state.at(1, Event::Person);
+        let mut state = WorldState::new(rng, shells.collect(), agents);
+        state.at(1, WorldEvent::Person);
         Self {
             state: Rc::new(RefCell::new(state)),
             store,
@@ -237,7 +237,7 @@ impl Run {
             let sight = pane.sight(now, wall);
             sessions.insert(pane.identity.clone(), Arc::new(sight));
         }
-        let round = Round {
+        let round = SimulatedScan {
             daemon: self.daemon,
             at,
             sessions,
@@ -247,11 +247,11 @@ impl Run {
         } else {
             0
         };
-        state.at(late, Event::Seen(Box::new(round)));
+        state.at(late, WorldEvent::Seen(Box::new(round)));
     }
 
     /// Reports what was seen, and gives tasks to the sessions that are ready.
-    fn tell(&mut self, round: Round) {
+    fn tell(&mut self, round: SimulatedScan) {
         let now = self.now();
         if round.daemon != self.daemon || self.driver.is_none() {
             return;
@@ -380,20 +380,20 @@ impl Run {
         };
         state.now = state.now.max(at);
         match event {
-            Event::Wake(wake) => {
+            WorldEvent::Wake(wake) => {
                 // The receiver may have been dropped.
                 let _ = wake.send(());
             }
-            Event::Read(pane) => state.read(pane),
-            Event::Over(pane) => state.over(pane),
-            Event::Input(pane) => state.take_input(pane),
-            Event::Agent(pane, step, what) => state.agent_goes_on(pane, step, what),
-            Event::Told(pane, report) => state.told(pane, report),
-            Event::Person => {
+            WorldEvent::Read(pane) => state.read(pane),
+            WorldEvent::Over(pane) => state.over(pane),
+            WorldEvent::Input(pane) => state.take_input(pane),
+            WorldEvent::Agent(pane, step, what) => state.agent_goes_on(pane, step, what),
+            WorldEvent::Told(pane, report) => state.told(pane, report),
+            WorldEvent::Person => {
                 drop(state);
                 self.person();
             }
-            Event::Seen(round) => {
+            WorldEvent::Seen(round) => {
                 drop(state);
                 self.tell(*round);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::world::{Event, State};
+use super::world::{WorldEvent, WorldState};
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
 use crate::node::attempt::{Done, PaneSight};
@@ -84,7 +84,7 @@ impl Terminal {
     }
 }
 
-impl State {
+impl WorldState {
     /// Lets a shell read its next line.
     pub(super) fn read(&mut self, index: usize) {
         let pane = &mut self.shells[index];
@@ -106,7 +106,7 @@ impl State {
         job.runs += 1;
         pane.runs = Some(Some(attempt));
         let lasts = self.rng.u64(1..3_000);
-        self.at(lasts, Event::Over(index));
+        self.at(lasts, WorldEvent::Over(index));
     }
 
     /// Ends what runs in a pane.
@@ -120,7 +120,7 @@ impl State {
             job.exit = Some(i32::from(!job.succeeds));
             job.exited = Some(self.now);
         }
-        self.at(1, Event::Read(index));
+        self.at(1, WorldEvent::Read(index));
     }
 
     /// Presses Ctrl-C: what runs is dropped and leaves no code; at the prompt, the line is dropped.
@@ -131,7 +131,7 @@ impl State {
         }
         if pane.runs.take().is_some() {
             pane.column += 1;
-            self.at(1, Event::Read(index));
+            self.at(1, WorldEvent::Read(index));
         }
     }
 
@@ -147,7 +147,7 @@ impl State {
                 pane.column += 1;
                 pane.runs = Some(None);
                 let lasts = self.rng.u64(1..2_000);
-                self.at(lasts, Event::Over(index));
+                self.at(lasts, WorldEvent::Over(index));
             }
             7 | 8 => self.interrupt(index),
             9 => pane.hidden = self.now + self.rng.u64(1..2_000),
@@ -198,7 +198,7 @@ impl State {
         } else {
             self.rng.u64(1..40)
         };
-        self.at(after, Event::Read(index));
+        self.at(after, WorldEvent::Read(index));
         if lost {
             Typed::Unknown(Error::Closed)
         } else {

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::agents::{AgentPane, Happens, Submission};
-use super::looks::Hands;
-use super::run::Round;
+use super::looks::SimulatedHands;
+use super::run::SimulatedScan;
 use super::shells::{Spooled, Terminal};
 use super::{CALM, EPOCH};
 use crate::agents::report::Report;
@@ -21,14 +21,14 @@ use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::task::Outcome;
 use crate::node::attempt::driver::{Collected, Look, Work, World};
-use crate::node::attempt::{Act, Brief, Done, Ending, Files, Output, Scan, Wants};
-use crate::node::script::Step;
+use crate::node::attempt::{Act, Brief, Done, Ending, Files, OutputSource, Scan, Wants};
+use crate::node::script::ScriptStep;
 use crate::node::spool::Taken;
 use crate::store;
 use crate::tmux::{Typed, TypedLine};
 
 /// A future event.
-pub(super) enum Event {
+pub(super) enum WorldEvent {
     /// Something has slept long enough.
     Wake(oneshot::Sender<()>),
     /// A shell reads a line.
@@ -44,17 +44,17 @@ pub(super) enum Event {
     /// A person does something.
     Person,
     /// Attempts are told what was seen of the sessions.
-    Seen(Box<Round>),
+    Seen(Box<SimulatedScan>),
 }
 
 /// Everything outside the daemon.
-pub(super) struct State {
+pub(super) struct WorldState {
     pub(super) rng: Rng,
     pub(super) now: u64,
     /// How far the wall clock was set forward, in seconds.
     pub(super) skew: i64,
     next: u64,
-    pub(super) events: BTreeMap<(u64, u64), Event>,
+    pub(super) events: BTreeMap<(u64, u64), WorldEvent>,
     pub(super) shells: Vec<Terminal>,
     pub(super) jobs: BTreeMap<AttemptId, Spooled>,
     pub(super) agents: Vec<AgentPane>,
@@ -73,7 +73,7 @@ pub(super) struct State {
     pub(super) looking: BTreeMap<AttemptId, oneshot::Sender<()>>,
 }
 
-impl State {
+impl WorldState {
     /// Returns a world in which nothing has happened.
     pub(super) fn new(rng: Rng, shells: Vec<Terminal>, agents: Vec<AgentPane>) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// Schedules an event after this many milliseconds.
-    pub(super) fn at(&mut self, after: u64, event: Event) {
+    pub(super) fn at(&mut self, after: u64, event: WorldEvent) {
         self.next += 1;
         self.events.insert((self.now + after, self.next), event);
     }
@@ -183,7 +183,7 @@ impl State {
             }),
             script: job.written,
             exit: job.exit,
-            step: (job.taken == Some(true)).then_some((Step::Command, Duration::ZERO)),
+            step: (job.taken == Some(true)).then_some((ScriptStep::Command, Duration::ZERO)),
             output_whole: job.exit.is_some(),
             ..Files::default()
         })
@@ -192,7 +192,7 @@ impl State {
 
 /// The world as the driver sees it.
 pub(super) struct Simulated {
-    pub(super) state: Rc<RefCell<State>>,
+    pub(super) state: Rc<RefCell<WorldState>>,
     /// How many acts and commits are left before the daemon is killed.
     pub(super) left: Arc<AtomicU32>,
     /// How often anything was asked of it. If this does not change, everything is waiting.
@@ -236,18 +236,26 @@ impl Clock for Simulated {
 }
 
 impl World for Simulated {
-    type Hands = Hands;
+    type Hands = SimulatedHands;
 
     async fn sleep(&self, duration: Duration) {
         self.note();
         let (wake, woken) = oneshot::channel();
         let after = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         // Every sleep takes some time.
-        self.state.borrow_mut().at(after.max(1), Event::Wake(wake));
+        self.state
+            .borrow_mut()
+            .at(after.max(1), WorldEvent::Wake(wake));
         let _ = woken.await;
     }
 
-    async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, _: &Scan) -> Look {
+    async fn look(
+        &self,
+        brief: &Brief,
+        hands: &mut SimulatedHands,
+        wants: &Wants,
+        _: &Scan,
+    ) -> Look {
         self.note();
         // The order in which a channel wakes its receivers is random, so attempts step in the order
         // of their numbers, one after another.
@@ -293,7 +301,7 @@ impl World for Simulated {
             state.rng.u64(1..30)
         };
         let (wake, woken) = oneshot::channel();
-        state.at(after, Event::Wake(wake));
+        state.at(after, WorldEvent::Wake(wake));
         Some(Box::pin(async move {
             let _ = woken.await;
             if is_place {
@@ -312,7 +320,7 @@ impl World for Simulated {
         }))
     }
 
-    async fn perform(&self, brief: &Brief, hands: &mut Hands, act: &Act) -> Done {
+    async fn perform(&self, brief: &Brief, hands: &mut SimulatedHands, act: &Act) -> Done {
         self.note();
         if !self.lives() {
             return std::future::pending().await;
@@ -376,11 +384,11 @@ impl World for Simulated {
         state.ends.insert(brief.attempt, (ending.outcome, now));
         Collected {
             output: match &ending.output {
-                Output::Text(text) => Some(store::Output {
+                OutputSource::Text(text) => Some(store::Output {
                     total: text.len() as u64,
                     bytes: text.clone().into_bytes(),
                 }),
-                Output::None | Output::Files => None,
+                OutputSource::None | OutputSource::Files => None,
             },
             before: None,
             secrets: BTreeMap::new(),
@@ -388,7 +396,7 @@ impl World for Simulated {
         }
     }
 
-    fn clean_up(&self, brief: &Brief, hands: &mut Hands, _: &Ending, _: &[String]) {
+    fn clean_up(&self, brief: &Brief, hands: &mut SimulatedHands, _: &Ending, _: &[String]) {
         let mut state = self.state.borrow_mut();
         // The claim stays; the script does not.
         if let Some(job) = state.jobs.get_mut(&brief.attempt) {

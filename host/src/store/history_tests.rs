@@ -4,9 +4,9 @@ use super::tests::*;
 use super::*;
 
 /// A history row: action, session, cause, and time in seconds.
-type Row = (String, Option<String>, String, i64);
+type HistoryLine = (String, Option<String>, String, i64);
 
-fn row(action: &str, session: Option<&str>, details: &str, seconds: i64) -> Row {
+fn row(action: &str, session: Option<&str>, details: &str, seconds: i64) -> HistoryLine {
     (
         action.to_owned(),
         session.map(str::to_owned),
@@ -15,7 +15,7 @@ fn row(action: &str, session: Option<&str>, details: &str, seconds: i64) -> Row 
     )
 }
 
-fn rows(store: &mut Store, task: TaskId) -> Vec<Row> {
+fn rows(store: &mut Store, task: TaskId) -> Vec<HistoryLine> {
     let told = |found: HistoryRow| {
         assert_eq!(found.task, Some(task));
         let seconds = found.at.duration_since(now()).as_secs();
@@ -26,7 +26,7 @@ fn rows(store: &mut Store, task: TaskId) -> Vec<Row> {
 }
 
 /// The rows that are not about a task.
-fn rows_of_none(directory: &TempDir) -> Vec<Row> {
+fn rows_of_none(directory: &TempDir) -> Vec<HistoryLine> {
     let connection = other(directory);
     let mut query = connection
         .prepare(

@@ -11,14 +11,14 @@ use super::{Store, StoreError};
 /// At most this many operations share a transaction, so that a reader does not wait for long.
 const GROUP: usize = 256;
 
-type Job = Box<dyn FnOnce(&mut Store) -> Reply + Send>;
+type LedgerCall = Box<dyn FnOnce(&mut Store) -> CallReply + Send>;
 /// Passes the result of its operation to the caller, given whether the group was committed.
-type Reply = Box<dyn FnOnce(bool) + Send>;
+type CallReply = Box<dyn FnOnce(bool) + Send>;
 
 /// A handle to the thread, shared by its clones. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Ledger {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<LedgerCall>,
     /// In tests, a store without a thread, so that a run is reproducible.
     #[cfg(test)]
     here: Option<std::sync::Arc<Here>>,
@@ -38,7 +38,7 @@ impl Ledger {
     /// # Errors
     /// The system cannot start another thread.
     pub fn start(mut store: Store) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (jobs, queue) = mpsc::channel::<LedgerCall>();
         thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -108,7 +108,7 @@ impl Ledger {
             return done;
         }
         let (tell, told) = oneshot::channel();
-        let job: Job = Box::new(move |store| {
+        let job: LedgerCall = Box::new(move |store| {
             let result = work(store);
             Box::new(move |committed| {
                 let result = if committed {

@@ -775,7 +775,7 @@ fn no_task_waits_for_itself_or_for_one_that_is_not_there() {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Act {
+enum LedgerAct {
     Complete(usize),
     Fail(usize),
     Cancel(usize),
@@ -783,13 +783,13 @@ enum Act {
     RetryAll,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<LedgerAct>> {
     let act = prop_oneof![
-        (0..6_usize).prop_map(Act::Complete),
-        (0..6_usize).prop_map(Act::Fail),
-        (0..6_usize).prop_map(Act::Cancel),
-        (0..6_usize).prop_map(Act::Retry),
-        Just(Act::RetryAll),
+        (0..6_usize).prop_map(LedgerAct::Complete),
+        (0..6_usize).prop_map(LedgerAct::Fail),
+        (0..6_usize).prop_map(LedgerAct::Cancel),
+        (0..6_usize).prop_map(LedgerAct::Retry),
+        Just(LedgerAct::RetryAll),
     ];
     proptest::collection::vec(act, 0..25)
 }
@@ -826,16 +826,16 @@ proptest! {
         let ids = queue(&mut store, &tasks);
         for act in acts {
             match act {
-                Act::Complete(task) if may_run(&mut store, ids[task]) => {
+                LedgerAct::Complete(task) if may_run(&mut store, ids[task]) => {
                     finish(&mut store, ids[task], Outcome::Completed, Event::Complete);
                 }
-                Act::Fail(task) if may_run(&mut store, ids[task]) => {
+                LedgerAct::Fail(task) if may_run(&mut store, ids[task]) => {
                     finish(&mut store, ids[task], Outcome::Failed, Event::Fail);
                 }
-                Act::Cancel(task) => drop(store.cancel(ids[task], now())),
-                Act::Retry(task) => drop(store.retry(ids[task], None, false, now())),
-                Act::RetryAll => drop(store.retry_all_failed(now()).expect("queued")),
-                Act::Complete(_) | Act::Fail(_) => {}
+                LedgerAct::Cancel(task) => drop(store.cancel(ids[task], now())),
+                LedgerAct::Retry(task) => drop(store.retry(ids[task], None, false, now())),
+                LedgerAct::RetryAll => drop(store.retry_all_failed(now()).expect("queued")),
+                LedgerAct::Complete(_) | LedgerAct::Fail(_) => {}
             }
         }
         let connection = other(&directory);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::command::Program;
-use super::parse::{self, Event, Framing, MAX_ANSWER, Reply};
+use super::parse::{self, ControlEvent, Framing, MAX_ANSWER, TmuxReply};
 use super::script::{HOLDER, Script};
 
 /// How long an answer may take. A healthy server takes milliseconds, even for a thousand panes.
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Control {
     child: Child,
     input: ChildStdin,
-    output: Lines,
+    output: StreamLines,
     framing: Framing,
     changed: bool,
 }
@@ -69,7 +69,7 @@ impl Control {
         let mut control = Self {
             child,
             input,
-            output: Lines::new(output),
+            output: StreamLines::new(output),
             framing: Framing::default(),
             changed: false,
         };
@@ -79,7 +79,7 @@ impl Control {
 
     /// Sends a request in one write and returns the reply. After a failure, or if the future was
     /// dropped, the connection cannot be used any more.
-    pub(super) async fn ask(&mut self, script: &Script) -> Reply {
+    pub(super) async fn ask(&mut self, script: &Script) -> TmuxReply {
         let Self {
             input,
             output,
@@ -88,7 +88,7 @@ impl Control {
             ..
         } = self;
         let sent = Cell::new(false);
-        let mut reply = Reply::default();
+        let mut reply = TmuxReply::default();
         let mut printed = Vec::new();
         let text = script.finish();
         let write = async {
@@ -103,7 +103,7 @@ impl Control {
         let read = async {
             loop {
                 match framing.line(output.next().await?)? {
-                    Event::Output(body) => {
+                    ControlEvent::Output(body) => {
                         printed.extend_from_slice(&body);
                         if printed.len() > MAX_ANSWER {
                             return Err(Error::Protocol("an answer is too long"));
@@ -112,10 +112,10 @@ impl Control {
                             return Ok(());
                         }
                     }
-                    Event::Failed(body) => reply.add_error(&String::from_utf8_lossy(&body)),
-                    Event::Changed => *changed = true,
-                    Event::Exit => return Err(Error::Closed),
-                    Event::Nothing => {}
+                    ControlEvent::Failed(body) => reply.add_error(&String::from_utf8_lossy(&body)),
+                    ControlEvent::Changed => *changed = true,
+                    ControlEvent::Exit => return Err(Error::Closed),
+                    ControlEvent::Nothing => {}
                 }
             }
         };
@@ -144,9 +144,9 @@ impl Control {
     pub(super) async fn changed(&mut self) -> Result<(), Error> {
         while !self.changed {
             match self.framing.line(self.output.next().await?)? {
-                Event::Changed => self.changed = true,
-                Event::Exit => return Err(Error::Closed),
-                Event::Nothing | Event::Output(_) | Event::Failed(_) => {}
+                ControlEvent::Changed => self.changed = true,
+                ControlEvent::Exit => return Err(Error::Closed),
+                ControlEvent::Nothing | ControlEvent::Output(_) | ControlEvent::Failed(_) => {}
             }
         }
         self.changed = false;
@@ -168,7 +168,7 @@ impl Drop for Control {
 }
 
 /// Lines of a stream. What was read is kept when a future is dropped.
-struct Lines {
+struct StreamLines {
     stream: ChildStdout,
     buffer: Vec<u8>,
     /// Where the next line begins.
@@ -177,7 +177,7 @@ struct Lines {
     searched: usize,
 }
 
-impl Lines {
+impl StreamLines {
     fn new(stream: ChildStdout) -> Self {
         Self {
             stream,

@@ -1,21 +1,21 @@
 //! The step that types, without a tmux: what its guard lets through, and how each answer to it is
 //! read, even if it is cut off.
 
-use super::parse::{self, Reply};
-use super::script::{Script, Wanted};
-use super::world::World;
+use super::parse::{self, TmuxReply};
+use super::script::{RequiredPane, Script};
+use super::world::TmuxWorld;
 use super::*;
 
 /// A request that types into a pane.
 #[derive(Debug, Clone)]
-enum Request {
+enum TypingRequest {
     Line(TypedLine),
     Paste(Paste),
     Press(Keys),
     Interrupt(Identity),
 }
 
-impl Request {
+impl TypingRequest {
     fn script(&self) -> Script {
         let mut script = Script::new();
         match self {
@@ -27,11 +27,13 @@ impl Request {
         script
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    fn wanted(&self) -> RequiredPane<'_> {
         match self {
-            Self::Line(line) => Wanted::typing(line),
-            Self::Paste(Paste { aim, .. }) | Self::Press(Keys { aim, .. }) => Wanted::aimed(aim),
-            Self::Interrupt(identity) => Wanted::key(identity),
+            Self::Line(line) => RequiredPane::typing(line),
+            Self::Paste(Paste { aim, .. }) | Self::Press(Keys { aim, .. }) => {
+                RequiredPane::aimed(aim)
+            }
+            Self::Interrupt(identity) => RequiredPane::key(identity),
         }
     }
 
@@ -50,7 +52,7 @@ impl Request {
     }
 
     /// Returns its outcome in such a world, and what was done there.
-    fn outcome(&self, mut world: World) -> (Typed, Vec<String>) {
+    fn outcome(&self, mut world: TmuxWorld) -> (Typed, Vec<String>) {
         let script = self.script();
         world.carry_out(&script);
         let typed = parse::typed(&world.reply(&script), 0, &self.wanted());
@@ -80,9 +82,9 @@ fn aim(command: Option<&str>) -> Aim {
     }
 }
 
-fn requests() -> Vec<Request> {
+fn requests() -> Vec<TypingRequest> {
     let line = |pipe: Option<&str>| {
-        Request::Line(TypedLine {
+        TypingRequest::Line(TypedLine {
             key: None,
             identity: identity(),
             cursor: (5, 6),
@@ -93,13 +95,13 @@ fn requests() -> Vec<Request> {
         })
     };
     let paste = |command| {
-        Request::Paste(Paste {
+        TypingRequest::Paste(Paste {
             aim: aim(command),
             text: "a prompt".to_owned(),
         })
     };
     let press = |literal: &str, names: &[&str]| {
-        Request::Press(Keys {
+        TypingRequest::Press(Keys {
             aim: aim(Some("claude")),
             literal: literal.to_owned(),
             names: names.iter().map(|&name| name.to_owned()).collect(),
@@ -116,7 +118,7 @@ fn requests() -> Vec<Request> {
         press("y", &[]),
         press("", &["Enter"]),
         press("a;", &["Escape", "C-u"]),
-        Request::Interrupt(identity()),
+        TypingRequest::Interrupt(identity()),
     ]
 }
 
@@ -149,10 +151,10 @@ fn is_untouched(done: &[String]) -> bool {
 #[test]
 fn whatever_stands_otherwise_is_refused_and_nothing_is_done() {
     for request in requests() {
-        let (typed, _) = request.outcome(World::new());
+        let (typed, _) = request.outcome(TmuxWorld::new());
         assert!(matches!(typed, Typed::Done), "{request:?}: {typed:?}");
         for (name, value, refusal) in changes() {
-            let (typed, done) = request.outcome(World::new().with(name, value));
+            let (typed, done) = request.outcome(TmuxWorld::new().with(name, value));
             match typed {
                 Typed::Done if request.ignores(name) => {}
                 Typed::Refused(refused) if !request.ignores(name) => {
@@ -174,7 +176,7 @@ fn of_several_reasons_the_most_weighty_is_told() {
                 if name == other || request.ignores(name) {
                     continue;
                 }
-                let world = World::new().with(name, value).with(other, less);
+                let world = TmuxWorld::new().with(name, value).with(other, less);
                 let (typed, _) = request.outcome(world);
                 assert!(
                     matches!(&typed, Typed::Refused(refused) if refused == refusal),
@@ -210,7 +212,7 @@ fn what_is_done_is_what_was_asked_for_and_no_more() {
         &["send-keys -t %3 C-c"],
     ];
     for (request, expected) in requests().into_iter().zip(expected) {
-        let (_, done) = request.outcome(World::new());
+        let (_, done) = request.outcome(TmuxWorld::new());
         assert_eq!(done, expected, "{request:?}");
     }
 }
@@ -219,11 +221,11 @@ fn what_is_done_is_what_was_asked_for_and_no_more() {
 /// that, because the rest of the request may have been carried out without our knowledge.
 #[test]
 fn of_a_cut_answer_only_what_it_says_is_believed() {
-    let mut worlds = vec![World::new()];
+    let mut worlds = vec![TmuxWorld::new()];
     worlds.extend(
         changes()
             .into_iter()
-            .map(|(name, value, _)| World::new().with(name, value)),
+            .map(|(name, value, _)| TmuxWorld::new().with(name, value)),
     );
     for (request, mut world) in requests().into_iter().flat_map(|request| {
         worlds
@@ -236,11 +238,11 @@ fn of_a_cut_answer_only_what_it_says_is_believed() {
             let heard = &world.printed[..end];
             let whole = heard.rfind('\n').map_or("", |end| &heard[..end]);
             for failure in [Error::Closed, Error::TimedOut(Duration::from_secs(2))] {
-                let reply = Reply {
+                let reply = TmuxReply {
                     records: parse::records(heard.as_bytes(), script.nonce()).0,
                     sent: true,
                     failure: Some(failure),
-                    ..Reply::default()
+                    ..TmuxReply::default()
                 };
                 let typed = parse::typed(&reply, 0, &request.wanted());
                 let as_heard = match &typed {
@@ -263,9 +265,9 @@ fn of_a_cut_answer_only_what_it_says_is_believed() {
 fn a_command_that_fails_before_the_typing_is_a_refusal_and_after_it_is_not() {
     for request in requests() {
         for failing in ["pipe-pane", "set-buffer", "paste-buffer", "send-keys"] {
-            let mut world = World::new();
+            let mut world = TmuxWorld::new();
             world.failing = Some(failing);
-            let (whole, steps) = request.outcome(World::new());
+            let (whole, steps) = request.outcome(TmuxWorld::new());
             assert!(matches!(whole, Typed::Done));
             let (typed, done) = request.outcome(world);
             let concerned = steps.iter().any(|step| step.starts_with(failing));
@@ -296,16 +298,16 @@ fn what_was_never_sent_was_not_typed() {
             Refusal::Tmux(Error::Closed.to_string()),
         ),
     ] {
-        let reply = Reply {
+        let reply = TmuxReply {
             failure,
-            ..Reply::default()
+            ..TmuxReply::default()
         };
         match parse::typed(&reply, 0, &request.wanted()) {
             Typed::Refused(refused) => assert_eq!(refused, refusal),
             typed => panic!("{typed:?}"),
         }
     }
-    let reply = Reply::unsent(Error::Closed);
+    let reply = TmuxReply::unsent(Error::Closed);
     assert!(!reply.sent && reply.records.is_empty());
 }
 
@@ -321,17 +323,17 @@ fn each_line_of_a_batch_has_an_outcome_of_its_own() {
          {nonce} typed 1"
     );
     let outcomes = |failure: Option<Error>| -> Vec<String> {
-        let mut reply = Reply {
+        let mut reply = TmuxReply {
             records: parse::records(heard.as_bytes(), nonce).0,
             sent: true,
             failure,
-            ..Reply::default()
+            ..TmuxReply::default()
         };
         reply.add_error("bad\x1b\n");
-        let Request::Line(line) = &requests()[0] else {
+        let TypingRequest::Line(line) = &requests()[0] else {
             panic!("a line");
         };
-        let wanted = Wanted::typing(line);
+        let wanted = RequiredPane::typing(line);
         (0..6)
             .map(|index| match parse::typed(&reply, index, &wanted) {
                 Typed::Done => "done".to_owned(),
@@ -370,7 +372,7 @@ fn a_pane_is_read_and_its_pipe_closed_only_where_it_is_the_same() {
         ("#{cursor_x}", "9"),
     ] {
         let same = ["#{pane_dead}", "#{pane_in_mode}", "#{cursor_x}"].contains(&name);
-        let mut world = World::new().with(name, value);
+        let mut world = TmuxWorld::new().with(name, value);
         let mut script = Script::new();
         script.close_pipe(&identity());
         script.tail(&identity(), 7);
@@ -403,7 +405,7 @@ fn a_session_is_ended_and_marked_only_as_it_was_listed() {
         mark: None,
         up: false,
     };
-    let done_in = |world: &World, put: fn(&mut Script, &Session)| {
+    let done_in = |world: &TmuxWorld, put: fn(&mut Script, &Session)| {
         let mut world = world.clone();
         let mut script = Script::new();
         put(&mut script, &session);
@@ -413,11 +415,11 @@ fn a_session_is_ended_and_marked_only_as_it_was_listed() {
         world.done
     };
     assert_eq!(
-        done_in(&World::new(), Script::end_session),
+        done_in(&TmuxWorld::new(), Script::end_session),
         ["kill-session -t $2"]
     );
     assert_eq!(
-        done_in(&World::new(), Script::mark_up),
+        done_in(&TmuxWorld::new(), Script::mark_up),
         ["set-option -t $2 @assigner_pool_up 1"]
     );
     for (name, value) in [
@@ -434,7 +436,7 @@ fn a_session_is_ended_and_marked_only_as_it_was_listed() {
         ("#{cursor_x}", "4"),
         ("#{cursor_y}", "7"),
     ] {
-        let world = World::new().with(name, value);
+        let world = TmuxWorld::new().with(name, value);
         assert!(done_in(&world, Script::end_session).is_empty(), "{name}");
         let same = !["#{pid}", "#{start_time}", "#{session_id}"].contains(&name);
         assert_eq!(!done_in(&world, Script::mark_up).is_empty(), same, "{name}");

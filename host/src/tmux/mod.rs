@@ -163,7 +163,7 @@ pub struct Pane {
     /// The number of the pane in its window.
     pub pane_index: u32,
     /// The other sessions that show it, oldest first.
-    pub further: Vec<Further>,
+    pub further: Vec<FurtherSession>,
     /// Its terminal.
     pub tty: PathBuf,
     /// Whether its program has ended while the pane remains.
@@ -199,7 +199,7 @@ pub struct Pane {
 
 /// Another session that shows a pane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Further {
+pub struct FurtherSession {
     /// Its name.
     pub session: String,
     /// tmux's number for it.

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::script::{END, State, Wanted, split_at_column};
-use super::{Capture, CursorLine, Error, Further, Mark, Pane, Refusal, Session, SessionId, Typed};
+use super::script::{END, PaneState, RequiredPane, split_at_column};
+use super::{
+    Capture, CursorLine, Error, FurtherSession, Mark, Pane, Refusal, Session, SessionId, Typed,
+};
 use crate::model::ids::{Identity, PaneId, TmuxSession};
 
 /// The maximum number of bytes in one answer: some 50,000 panes, or a screen of any size.
@@ -14,9 +16,9 @@ const MAX_MESSAGE: usize = 1_000;
 
 /// The reply to a request.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
+pub(super) struct TmuxReply {
     /// The answers in order, as far as they came.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<ReplyRecord>,
     /// What tmux complained about.
     pub(super) errors: String,
     /// Whether any part of the request may have reached the server.
@@ -25,7 +27,7 @@ pub(super) struct Reply {
     pub(super) failure: Option<Error>,
 }
 
-impl Reply {
+impl TmuxReply {
     /// Returns a reply to a request that never reached the server.
     pub(super) fn unsent(failure: Error) -> Self {
         Self {
@@ -44,7 +46,7 @@ impl Reply {
     }
 
     /// Returns the answers if all of them have come.
-    pub(super) fn complete(self) -> Result<Vec<Record>, Error> {
+    pub(super) fn complete(self) -> Result<Vec<ReplyRecord>, Error> {
         match self.failure {
             Some(failure) => Err(failure),
             None => Ok(self.records),
@@ -54,14 +56,14 @@ impl Reply {
 
 /// One answer: a line that began with the nonce, and the lines up to the next one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct ReplyRecord {
     /// The first line without the nonce.
     pub(super) head: String,
     /// The rest.
     pub(super) body: Vec<String>,
 }
 
-impl Record {
+impl ReplyRecord {
     /// Returns the index and the rest of the head if the record has this name.
     fn marked(&self, name: &str) -> Option<(usize, &str)> {
         let rest = self.head.strip_prefix(name)?.strip_prefix(' ')?;
@@ -72,8 +74,8 @@ impl Record {
 
 /// Splits an output at its nonces. Also returns whether the last record is the end mark. A last
 /// line without a newline is incomplete and is left out: `typed 1` may be `typed 10`.
-pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<Record>, bool) {
-    let mut records: Vec<Record> = Vec::new();
+pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<ReplyRecord>, bool) {
+    let mut records: Vec<ReplyRecord> = Vec::new();
     let output = String::from_utf8_lossy(output);
     let (whole, _) = output.rsplit_once('\n').unwrap_or_default();
     for line in whole.split('\n') {
@@ -81,7 +83,7 @@ pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<Record>, bool) {
             .strip_prefix(nonce)
             .and_then(|rest| rest.strip_prefix(' '))
         {
-            records.push(Record {
+            records.push(ReplyRecord {
                 head: head.to_owned(),
                 body: Vec::new(),
             });
@@ -99,7 +101,7 @@ pub(super) fn is_end(output: &[u8], nonce: &str) -> bool {
 }
 
 /// Returns the panes of a list, or `None` if there are only holders.
-pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
+pub(super) fn panes(records: &[ReplyRecord], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
     let mut panes: Vec<Pane> = Vec::new();
     let mut known: HashMap<PaneId, usize> = HashMap::new();
     let mut holders = false;
@@ -114,10 +116,10 @@ pub(super) fn panes(records: &[Record], nonce: &str) -> Result<Option<Vec<Pane>>
             .collect::<Vec<_>>()
             .join("\n");
         match pane(&text, nonce).ok_or(Error::Protocol("it lists a pane in an unknown form"))? {
-            Row::Holder => holders = true,
-            Row::Empty => {}
+            PaneRow::Holder => holders = true,
+            PaneRow::Empty => {}
             // A window may be linked to several sessions, and each lists its panes.
-            Row::Pane(pane) => match known.get(&pane.identity.pane) {
+            PaneRow::Pane(pane) => match known.get(&pane.identity.pane) {
                 Some(&index) => {
                     if let Some(first) = panes.get_mut(index) {
                         join(first, *pane);
@@ -166,7 +168,7 @@ fn join(first: &mut Pane, mut other: Pane) {
             .iter()
             .any(|further| further.session_id == other.session_id);
     if !known {
-        first.further.push(Further {
+        first.further.push(FurtherSession {
             session: other.session,
             session_id: other.session_id,
             window_index: other.window_index,
@@ -175,14 +177,14 @@ fn join(first: &mut Pane, mut other: Pane) {
     }
 }
 
-enum Row {
+enum PaneRow {
     Holder,
     /// A pane without a process.
     Empty,
     Pane(Box<Pane>),
 }
 
-fn pane(text: &str, nonce: &str) -> Option<Row> {
+fn pane(text: &str, nonce: &str) -> Option<PaneRow> {
     let mut fields = text.splitn(23, '\t');
     let mut next = || fields.next();
     let server_pid = next()?.parse().ok()?;
@@ -190,10 +192,10 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
     let pane = PaneId::parse(next()?)?;
     let pane_pid: i64 = next()?.parse().ok()?;
     if next()? == "1" {
-        return Some(Row::Holder);
+        return Some(PaneRow::Holder);
     }
     let Some(pane_pid) = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0) else {
-        return Some(Row::Empty);
+        return Some(PaneRow::Empty);
     };
     let mut pane = Pane {
         identity: Identity {
@@ -227,11 +229,11 @@ fn pane(text: &str, nonce: &str) -> Option<Row> {
     let (title, command) = next()?.split_once(nonce)?;
     title.strip_suffix('\t')?.clone_into(&mut pane.title);
     command.clone_into(&mut pane.command);
-    Some(Row::Pane(Box::new(pane)))
+    Some(PaneRow::Pane(Box::new(pane)))
 }
 
 /// Returns the sessions of a list.
-pub(super) fn sessions(records: &[Record]) -> Result<Vec<Session>, Error> {
+pub(super) fn sessions(records: &[ReplyRecord]) -> Result<Vec<Session>, Error> {
     let mut sessions = Vec::new();
     for record in records {
         let Some(rest) = record.head.strip_prefix("session\t") else {
@@ -303,12 +305,12 @@ impl SessionId {
 }
 
 /// Whether tmux reported under that name that it did what was asked.
-pub(super) fn is_done(records: &[Record], name: &str) -> bool {
+pub(super) fn is_done(records: &[ReplyRecord], name: &str) -> bool {
     records.iter().any(|record| record.marked(name).is_some())
 }
 
 /// Returns an error unless the session was started.
-pub(super) fn started(reply: Reply) -> Result<(), Error> {
+pub(super) fn started(reply: TmuxReply) -> Result<(), Error> {
     if is_done(&reply.records, "started") {
         return Ok(());
     }
@@ -319,13 +321,13 @@ pub(super) fn started(reply: Reply) -> Result<(), Error> {
 }
 
 /// Returns the line that each pane's cursor is in.
-pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<CursorLine>> {
+pub(super) fn cursor_lines(records: &[ReplyRecord], panes: &[&Pane]) -> Vec<Option<CursorLine>> {
     let mut lines = vec![None; panes.len()];
     for record in records {
         let Some((index, state)) = record.marked("cursor") else {
             continue;
         };
-        let (Some(pane), Some(state)) = (panes.get(index), State::parse(state)) else {
+        let (Some(pane), Some(state)) = (panes.get(index), PaneState::parse(state)) else {
             continue;
         };
         let above = pane.cursor.1.min(CursorLine::ABOVE) as usize;
@@ -343,14 +345,14 @@ pub(super) fn cursor_lines(records: &[Record], panes: &[&Pane]) -> Vec<Option<Cu
 }
 
 /// Returns the screen of each pane.
-pub(super) fn screens(records: &[Record], panes: &[&Identity]) -> Vec<Option<Capture>> {
+pub(super) fn screens(records: &[ReplyRecord], panes: &[&Identity]) -> Vec<Option<Capture>> {
     let mut screens = vec![None; panes.len()];
     for record in records {
         let Some((index, rest)) = record.marked("screen") else {
             continue;
         };
         let (shown, state) = rest.split_once(' ').unwrap_or((rest, ""));
-        let (Some(identity), Some(state)) = (panes.get(index), State::parse(state)) else {
+        let (Some(identity), Some(state)) = (panes.get(index), PaneState::parse(state)) else {
             continue;
         };
         if state.is_of(identity) {
@@ -366,7 +368,7 @@ pub(super) fn screens(records: &[Record], panes: &[&Identity]) -> Vec<Option<Cap
 }
 
 /// Returns the outcome of the `index`th request to type, which asked for `wanted`.
-pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
+pub(super) fn typed(reply: &TmuxReply, index: usize, wanted: &RequiredPane<'_>) -> Typed {
     if !reply.sent {
         return Typed::Refused(match &reply.failure {
             Some(Error::NoServer) | None => Refusal::Gone,
@@ -382,7 +384,7 @@ pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
     if find("typed").is_some() {
         Typed::Done
     } else if let Some((_, state)) = find("refused") {
-        match State::parse(state).map(|state| wanted.refusal(&state)) {
+        match PaneState::parse(state).map(|state| wanted.refusal(&state)) {
             Some(Some(refusal)) => Typed::Refused(refusal),
             None => Typed::Refused(Refusal::Gone),
             Some(None) => Typed::Refused(Refusal::Tmux("it gave no reason".to_owned())),
@@ -398,7 +400,11 @@ pub(super) fn typed(reply: &Reply, index: usize, wanted: &Wanted<'_>) -> Typed {
 }
 
 /// Returns the last `count` lines of a capture that are not blank.
-pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Result<String, Error> {
+pub(super) fn tail(
+    records: &[ReplyRecord],
+    identity: &Identity,
+    count: u32,
+) -> Result<String, Error> {
     let record = records
         .iter()
         .find(|record| record.marked("tail").is_some())
@@ -419,7 +425,7 @@ pub(super) fn tail(records: &[Record], identity: &Identity, count: u32) -> Resul
 }
 
 /// Returns the terminals that show tmux. A control client has none.
-pub(super) fn terminals(records: &[Record]) -> impl Iterator<Item = &str> {
+pub(super) fn terminals(records: &[ReplyRecord]) -> impl Iterator<Item = &str> {
     let paths = records
         .iter()
         .filter_map(|record| record.head.strip_prefix("terminal\t"));
@@ -427,7 +433,7 @@ pub(super) fn terminals(records: &[Record]) -> impl Iterator<Item = &str> {
 }
 
 /// Returns all lines of a capture.
-pub(super) fn history(records: &[Record], identity: &Identity) -> Result<String, Error> {
+pub(super) fn history(records: &[ReplyRecord], identity: &Identity) -> Result<String, Error> {
     let record = records
         .iter()
         .find(|record| record.marked("tail").is_some())
@@ -456,7 +462,7 @@ struct Block {
 
 /// The meaning of a line of a control client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum ControlEvent {
     /// Nothing by itself, or nothing that matters here.
     Nothing,
     /// A command printed this.
@@ -476,7 +482,7 @@ impl Framing {
     ///
     /// [`Error::Protocol`] if the line cannot occur there: a pane may show lines that look like the
     /// end of a block, and then nothing that follows can be relied on.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<Event, Error> {
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<ControlEvent, Error> {
         let Some(mut block) = self.block.take() else {
             return self.outside(line);
         };
@@ -484,13 +490,13 @@ impl Framing {
             .strip_prefix(b"%end ")
             .is_some_and(|rest| rest == block.guard)
         {
-            return Ok(Event::Output(block.body));
+            return Ok(ControlEvent::Output(block.body));
         }
         if line
             .strip_prefix(b"%error ")
             .is_some_and(|rest| rest == block.guard)
         {
-            return Ok(Event::Failed(block.body));
+            return Ok(ControlEvent::Failed(block.body));
         }
         if block.body.len() + line.len() > MAX_ANSWER {
             return Err(Error::Protocol("an answer is too long"));
@@ -498,16 +504,16 @@ impl Framing {
         block.body.extend_from_slice(line);
         block.body.push(b'\n');
         self.block = Some(block);
-        Ok(Event::Nothing)
+        Ok(ControlEvent::Nothing)
     }
 
-    fn outside(&mut self, line: &[u8]) -> Result<Event, Error> {
+    fn outside(&mut self, line: &[u8]) -> Result<ControlEvent, Error> {
         if let Some(guard) = line.strip_prefix(b"%begin ") {
             self.block = Some(Block {
                 guard: guard.to_owned(),
                 body: Vec::new(),
             });
-            return Ok(Event::Nothing);
+            return Ok(ControlEvent::Nothing);
         }
         if !line.starts_with(b"%") || line.starts_with(b"%end ") || line.starts_with(b"%error ") {
             return Err(Error::Protocol("a line stands outside of every answer"));
@@ -517,18 +523,18 @@ impl Framing {
             .next()
             .unwrap_or_default();
         Ok(match name {
-            b"exit" => Event::Exit,
+            b"exit" => ControlEvent::Exit,
             b"sessions-changed"
             | b"session-renamed"
             | b"session-window-changed"
             | b"pane-mode-changed"
             | b"client-detached"
             | b"client-session-changed"
-            | b"layout-change" => Event::Changed,
+            | b"layout-change" => ControlEvent::Changed,
             _ if name.starts_with(b"window-") || name.starts_with(b"unlinked-window-") => {
-                Event::Changed
+                ControlEvent::Changed
             }
-            _ => Event::Nothing,
+            _ => ControlEvent::Nothing,
         })
     }
 }
@@ -648,18 +654,27 @@ mod tests {
     fn blocks_are_told_from_what_they_hold() {
         let mut framing = Framing::default();
         let mut line = |text: &str| framing.line(text.as_bytes());
-        assert_eq!(line("%sessions-changed").ok(), Some(Event::Changed));
-        assert_eq!(line("%session-changed $1 x").ok(), Some(Event::Nothing));
-        assert_eq!(line("%unlinked-window-add @1").ok(), Some(Event::Changed));
-        assert_eq!(line("%begin 1 2 1").ok(), Some(Event::Nothing));
+        assert_eq!(line("%sessions-changed").ok(), Some(ControlEvent::Changed));
+        assert_eq!(
+            line("%session-changed $1 x").ok(),
+            Some(ControlEvent::Nothing)
+        );
+        assert_eq!(
+            line("%unlinked-window-add @1").ok(),
+            Some(ControlEvent::Changed)
+        );
+        assert_eq!(line("%begin 1 2 1").ok(), Some(ControlEvent::Nothing));
         for text in ["%end 1 3 1", "%exit", "", "%begin 1 9 1", "x"] {
-            assert_eq!(line(text).ok(), Some(Event::Nothing), "{text}");
+            assert_eq!(line(text).ok(), Some(ControlEvent::Nothing), "{text}");
         }
         let body = b"%end 1 3 1\n%exit\n\n%begin 1 9 1\nx\n".to_vec();
-        assert_eq!(line("%end 1 2 1").ok(), Some(Event::Output(body)));
-        assert_eq!(line("%begin 1 3 1").ok(), Some(Event::Nothing));
-        assert_eq!(line("%error 1 3 1").ok(), Some(Event::Failed(Vec::new())));
-        assert_eq!(line("%exit gone").ok(), Some(Event::Exit));
+        assert_eq!(line("%end 1 2 1").ok(), Some(ControlEvent::Output(body)));
+        assert_eq!(line("%begin 1 3 1").ok(), Some(ControlEvent::Nothing));
+        assert_eq!(
+            line("%error 1 3 1").ok(),
+            Some(ControlEvent::Failed(Vec::new()))
+        );
+        assert_eq!(line("%exit gone").ok(), Some(ControlEvent::Exit));
         for text in ["", "x", "%end 1 3 1", "%error 1 3 1"] {
             assert!(line(text).is_err(), "{text:?}");
         }
@@ -681,8 +696,8 @@ mod tests {
             let _ = panes(&records, NONCE);
             let pane = Identity { server_pid: 1, server_start: 1, pane: PaneId::parse("%1").expect("an id"), pane_pid: 1 };
             let _ = tail(&records, &pane, 3);
-            let reply = Reply { records, sent: true, ..Reply::default() };
-            let _ = typed(&reply, 0, &Wanted::key(&pane));
+            let reply = TmuxReply { records, sent: true, ..TmuxReply::default() };
+            let _ = typed(&reply, 0, &RequiredPane::key(&pane));
         }
 
         #[test]

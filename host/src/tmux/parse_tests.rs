@@ -1,7 +1,7 @@
 //! How answers are read, line by line.
 
 use super::parse::*;
-use super::script::Wanted;
+use super::script::RequiredPane;
 use super::*;
 
 const NONCE: &str = "assigner-00ff";
@@ -17,7 +17,7 @@ fn identity() -> Identity {
 }
 
 /// Returns the records of lines in which `@` stands for the nonce.
-fn read(text: &str) -> Vec<Record> {
+fn read(text: &str) -> Vec<ReplyRecord> {
     records(text.replace('@', &format!("{NONCE} ")).as_bytes(), NONCE).0
 }
 
@@ -65,7 +65,7 @@ fn an_answer_is_complete_with_its_end_mark_alone() {
 
 #[test]
 fn complaints_are_one_bounded_line() {
-    let mut reply = Reply::default();
+    let mut reply = TmuxReply::default();
     reply.add_error("\x1b\r\n");
     assert_eq!(reply.errors, "");
     reply.add_error("no \x1bpane\n");
@@ -77,19 +77,19 @@ fn complaints_are_one_bounded_line() {
     assert!(length > 1_000);
     reply.add_error("more");
     assert_eq!(reply.errors.len(), length);
-    let mut full = Reply::default();
+    let mut full = TmuxReply::default();
     full.add_error(&"x".repeat(1_000));
     full.add_error("more");
     assert_eq!(full.errors.len(), 1_000);
-    let failed = Reply {
+    let failed = TmuxReply {
         failure: Some(Error::Closed),
         records: read("@a\n"),
-        ..Reply::default()
+        ..TmuxReply::default()
     };
     assert!(matches!(failed.complete(), Err(Error::Closed)));
-    let whole = Reply {
+    let whole = TmuxReply {
         records: read("@a\n"),
-        ..Reply::default()
+        ..TmuxReply::default()
     };
     assert_eq!(whole.complete().expect("all").len(), 1);
 }
@@ -273,11 +273,11 @@ fn terminals_are_devices() {
 #[test]
 fn a_session_was_started_where_tmux_says_so() {
     let reply = |text: &str, failure: Option<Error>| {
-        let mut reply = Reply {
+        let mut reply = TmuxReply {
             records: read(text),
             failure,
             sent: true,
-            ..Reply::default()
+            ..TmuxReply::default()
         };
         reply.add_error("duplicate session");
         started(reply)
@@ -311,8 +311,12 @@ fn a_client_tells_of_changes() {
         "unlinked-window-close",
         "unlinked-window-renamed",
     ] {
-        assert_eq!(event(&format!("%{name}")), Event::Changed, "{name}");
-        assert_eq!(event(&format!("%{name} $1 @2 x")), Event::Changed, "{name}");
+        assert_eq!(event(&format!("%{name}")), ControlEvent::Changed, "{name}");
+        assert_eq!(
+            event(&format!("%{name} $1 @2 x")),
+            ControlEvent::Changed,
+            "{name}"
+        );
     }
     for name in [
         "output",
@@ -323,9 +327,13 @@ fn a_client_tells_of_changes() {
         "",
         "begins",
     ] {
-        assert_eq!(event(&format!("%{name} %1 x")), Event::Nothing, "{name}");
+        assert_eq!(
+            event(&format!("%{name} %1 x")),
+            ControlEvent::Nothing,
+            "{name}"
+        );
     }
-    assert_eq!(event("%exit"), Event::Exit);
+    assert_eq!(event("%exit"), ControlEvent::Exit);
     for line in ["%end 1", "%error 1", " %exit", "exit"] {
         assert!(Framing::default().line(line.as_bytes()).is_err(), "{line}");
     }
@@ -347,7 +355,7 @@ fn an_answer_of_any_length_is_bounded() {
 
 #[test]
 fn a_request_that_was_never_sent_says_why() {
-    let reply = Reply::unsent(Error::Closed);
+    let reply = TmuxReply::unsent(Error::Closed);
     assert!(!reply.sent && reply.records.is_empty());
     assert!(matches!(reply.complete(), Err(Error::Closed)));
 }
@@ -432,13 +440,13 @@ fn a_session_is_read_as_it_stands() {
 #[test]
 fn each_request_to_type_is_told_what_became_of_itself() {
     let identity = identity();
-    let wanted = Wanted::key(&identity);
+    let wanted = RequiredPane::key(&identity);
     let told = |text: &str, index, failure: Option<Error>| {
-        let mut reply = Reply {
+        let mut reply = TmuxReply {
             records: read(text),
             sent: true,
             failure,
-            ..Reply::default()
+            ..TmuxReply::default()
         };
         reply.add_error("no pane");
         match typed(&reply, index, &wanted) {
@@ -477,7 +485,7 @@ fn each_request_to_type_is_told_what_became_of_itself() {
         (Error::NoServer, "the pane is gone".to_owned()),
         (Error::Closed, format!("tmux refused: {}", Error::Closed)),
     ] {
-        let unsent = Reply::unsent(failure);
+        let unsent = TmuxReply::unsent(failure);
         let Typed::Refused(refusal) = typed(&unsent, 0, &wanted) else {
             panic!("nothing was typed");
         };

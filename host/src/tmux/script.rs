@@ -251,7 +251,7 @@ impl Script {
             self.mark("typing", index, ""),
             self.mark("typed", index, ""),
         );
-        self.guard(index, &Wanted::typing(line), &then);
+        self.guard(index, &RequiredPane::typing(line), &then);
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl Script {
             self.mark("typing", 0, ""),
             self.mark("typed", 0, ""),
         );
-        self.guard(0, &Wanted::aimed(&paste.aim), &then);
+        self.guard(0, &RequiredPane::aimed(&paste.aim), &then);
         self.push(&format!("delete-buffer -b {buffer}"));
     }
 
@@ -312,7 +312,7 @@ impl Script {
             then += &format!(" ; send-keys -t {pane} {}", keys.names.join(" "));
         }
         then += &format!(" ; display-message -p {}", self.mark("typed", 0, ""));
-        self.guard(0, &Wanted::aimed(&keys.aim), &then);
+        self.guard(0, &RequiredPane::aimed(&keys.aim), &then);
         Ok(())
     }
 
@@ -326,7 +326,7 @@ impl Script {
         let then = format!(
             "display-message -p {typing} ; send-keys -t {pane} C-c ; display-message -p {typed}"
         );
-        self.guard(index, &Wanted::key(identity), &then);
+        self.guard(index, &RequiredPane::key(identity), &then);
     }
 
     /// Asks for the terminals that show tmux.
@@ -339,7 +339,7 @@ impl Script {
     pub(super) fn close_pipe(&mut self, identity: &Identity) {
         self.guard(
             0,
-            &Wanted::pane(identity),
+            &RequiredPane::pane(identity),
             &format!("pipe-pane -t {}", identity.pane),
         );
     }
@@ -349,13 +349,13 @@ impl Script {
         let pane = &identity.pane;
         let mark = self.mark("tail", 0, "");
         let then = format!("display-message -p {mark} ; capture-pane -p -J -t {pane} -S -{lines}");
-        self.guard(0, &Wanted::pane(identity), &then);
+        self.guard(0, &RequiredPane::pane(identity), &then);
     }
 
     /// Does `then` if the pane is as wanted, and otherwise reports its state. This is one step,
     /// because tmux reads nothing from any terminal in between. It also keeps `paste-buffer` away
     /// from dead panes, where it crashes the server of tmux 3.3a.
-    fn guard(&mut self, index: usize, wanted: &Wanted<'_>, then: &str) {
+    fn guard(&mut self, index: usize, wanted: &RequiredPane<'_>, then: &str) {
         let (pane, condition) = (&wanted.identity.pane, wanted.condition());
         let refused = self.mark("refused", index, STATE);
         self.push(&format!(
@@ -386,7 +386,7 @@ fn pipe_command(pipe: &Pipe) -> Result<String, Refusal> {
 }
 
 /// The state in which a pane must be for something to be done to it.
-pub(super) struct Wanted<'a> {
+pub(super) struct RequiredPane<'a> {
     identity: &'a Identity,
     /// Whether keys must reach its program, and only its program.
     open: bool,
@@ -396,7 +396,7 @@ pub(super) struct Wanted<'a> {
     command: Option<&'a str>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> RequiredPane<'a> {
     pub(super) fn aimed(aim: &'a Aim) -> Self {
         // Other names could mean something in a format, so they are not compared.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -471,7 +471,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// Returns what is wrong with a pane in this state, most important first.
-    pub(super) fn refusal(&self, state: &State) -> Option<Refusal> {
+    pub(super) fn refusal(&self, state: &PaneState) -> Option<Refusal> {
         let here = self.identity;
         let same_server =
             (state.server_pid, state.server_start) == (here.server_pid, here.server_start);
@@ -502,7 +502,7 @@ impl<'a> Wanted<'a> {
 
 /// The state of a pane, as tmux printed it for [`STATE`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct PaneState {
     pub(super) server_pid: u32,
     pub(super) server_start: i64,
     pub(super) pane: PaneId,
@@ -515,7 +515,7 @@ pub(super) struct State {
     pub(super) piped: bool,
 }
 
-impl State {
+impl PaneState {
     /// Returns `None` if tmux knows no such pane: then fields are empty, or those of the control
     /// client's own pane.
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -647,7 +647,7 @@ mod tests {
 
         #[test]
         fn any_state_is_read_or_not(text in r"[0-9% -]{0,40}") {
-            let _ = State::parse(&text);
+            let _ = PaneState::parse(&text);
         }
 
         /// The longest pipe that is accepted still fits what tmux expands.

@@ -1,8 +1,8 @@
 //! The text of requests, and that an answer is read in the form in which it was requested.
 
 use super::parse;
-use super::script::{END, MAX_LINE, MAX_PIPE, Script, State, Wanted};
-use super::world::World;
+use super::script::{END, MAX_LINE, MAX_PIPE, PaneState, RequiredPane, Script};
+use super::world::TmuxWorld;
 use super::*;
 
 fn identity() -> Identity {
@@ -41,8 +41,8 @@ fn pane() -> Pane {
     }
 }
 
-fn world() -> World {
-    let mut world = World::new();
+fn world() -> TmuxWorld {
+    let mut world = TmuxWorld::new();
     world.variables.extend(
         [
             ("#{?@assigner_holder,1,0}", "0"),
@@ -69,7 +69,7 @@ fn world() -> World {
 }
 
 /// Returns the panes listed in such a world.
-fn listed(mut world: World) -> Option<Vec<Pane>> {
+fn listed(mut world: TmuxWorld) -> Option<Vec<Pane>> {
     let mut script = Script::new();
     script.panes();
     world.carry_out(&script);
@@ -82,8 +82,8 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
     let mut seen = pane();
     seen.watched_until = Some(1_700_000_005);
     assert_eq!(listed(world()), Some(vec![seen.clone()]));
-    type Change = (&'static str, &'static str, fn(&mut Pane));
-    let changes: [Change; 22] = [
+    type PaneChange = (&'static str, &'static str, fn(&mut Pane));
+    let changes: [PaneChange; 22] = [
         ("#{pid}", "11", |pane| pane.identity.server_pid = 11),
         ("#{start_time}", "12", |pane| {
             pane.identity.server_start = 12;
@@ -137,7 +137,7 @@ fn each_field_of_a_pane_is_read_where_it_was_asked_for() {
 
 #[test]
 fn each_field_of_a_session_is_read_where_it_was_asked_for() {
-    let listed = |mut world: World| {
+    let listed = |mut world: TmuxWorld| {
         let mut script = Script::new();
         script.sessions();
         world.carry_out(&script);
@@ -163,8 +163,8 @@ fn each_field_of_a_session_is_read_where_it_was_asked_for() {
     };
     assert_eq!(listed(world()), std::slice::from_ref(&seen));
     assert!(seen.is_alone());
-    type Change = (&'static str, &'static str, bool, fn(&mut Session));
-    let changes: [Change; 17] = [
+    type SessionChange = (&'static str, &'static str, bool, fn(&mut Session));
+    let changes: [SessionChange; 17] = [
         ("#{pid}", "11", true, |it| it.pane.server_pid = 11),
         ("#{start_time}", "12", true, |it| it.pane.server_start = 12),
         ("#{session_id}", "$40", true, |it| {
@@ -216,13 +216,13 @@ fn each_field_of_a_session_is_read_where_it_was_asked_for() {
 #[test]
 fn each_field_of_a_state_is_read() {
     let text = "10 1700000000 %3 77 0 0 0 0 5 6 0";
-    let state = State::parse(text).expect("a state");
+    let state = PaneState::parse(text).expect("a state");
     assert!(state.is_of(&identity()) && state.still(&pane()));
     let fields: Vec<&str> = text.split(' ').collect();
     let with = |index: usize, value: &str| {
         let mut fields = fields.clone();
         fields[index] = value;
-        State::parse(&fields.join(" "))
+        PaneState::parse(&fields.join(" "))
     };
     for index in 0..4 {
         let value = if index == 2 { "%4" } else { "5" };
@@ -257,11 +257,11 @@ fn each_field_of_a_state_is_read() {
         assert!(moved.is_of(&identity()) && !moved.still(&pane()));
     }
     for end in 0..fields.len() {
-        assert_eq!(State::parse(&fields[..end].join(" ")), None, "{end}");
+        assert_eq!(PaneState::parse(&fields[..end].join(" ")), None, "{end}");
     }
-    assert_eq!(State::parse(&format!("{text} 0")), None);
+    assert_eq!(PaneState::parse(&format!("{text} 0")), None);
     // tmux prints nothing about a pane that does not exist.
-    assert_eq!(State::parse("10 1700000000       "), None);
+    assert_eq!(PaneState::parse("10 1700000000       "), None);
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn session() -> NewSession {
 fn a_session_is_started_in_one_step_with_its_mark() {
     let mut script = Script::new();
     script.start_session(&session()).expect("fit");
-    let mut world = World::new();
+    let mut world = TmuxWorld::new();
     world.carry_out(&script);
     let nonce = script.nonce();
     let new = format!(
@@ -333,9 +333,9 @@ fn a_session_is_started_in_one_step_with_its_mark() {
 
 #[test]
 fn a_session_that_cannot_be_told_to_tmux_is_refused() {
-    type Change = (&'static str, fn(&mut NewSession));
+    type NewSessionChange = (&'static str, fn(&mut NewSession));
     let long = |length: usize| "x".repeat(length);
-    let changes: [Change; 15] = [
+    let changes: [NewSessionChange; 15] = [
         ("the name", |it| it.name.clear()),
         ("the name", |it| it.name = "a.b".to_owned()),
         ("the name", |it| it.name = "a:b".to_owned()),
@@ -444,7 +444,7 @@ fn a_pipe_is_taken_to_the_byte() {
 
 #[test]
 fn a_name_that_could_mean_something_in_a_format_is_not_compared() {
-    let state = State::parse("10 1700000000 %3 77 0 0 0 0 5 6 0").expect("a state");
+    let state = PaneState::parse("10 1700000000 %3 77 0 0 0 0 5 6 0").expect("a state");
     for (name, compared) in [
         (Some("node-20_x.y"), true),
         (Some(""), false),
@@ -459,7 +459,7 @@ fn a_name_that_could_mean_something_in_a_format_is_not_compared() {
             cursor: (5, 6),
             command: name.map(str::to_owned),
         };
-        let refusal = Wanted::aimed(&aim).refusal(&state);
+        let refusal = RequiredPane::aimed(&aim).refusal(&state);
         assert_eq!(refusal.is_some(), compared, "{name:?}");
     }
 }

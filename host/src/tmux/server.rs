@@ -7,8 +7,8 @@ use tracing::debug;
 
 use super::command::Program;
 use super::control::Control;
-use super::parse::{self, Reply};
-use super::script::{Script, Wanted};
+use super::parse::{self, TmuxReply};
+use super::script::{RequiredPane, Script};
 use super::{
     Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Refusal, Session, Tmux, Typed,
     TypedLine, spawn,
@@ -52,7 +52,7 @@ impl Server {
         self.control.is_some()
     }
 
-    async fn ask(&mut self, script: &Script, retry: Retry) -> Reply {
+    async fn ask(&mut self, script: &Script, retry: Retry) -> TmuxReply {
         // Taken out, so that dropping a request half-way drops the connection as well.
         if let Some(mut control) = self.control.take() {
             let reply = control.ask(script).await;
@@ -161,7 +161,7 @@ impl Tmux for Server {
         let reply = self.ask(&script, Retry::Never).await;
         let outcome = |(index, unfit): (usize, Option<_>)| match unfit {
             Some(refusal) => Typed::Refused(refusal),
-            None => parse::typed(&reply, index, &Wanted::typing(&lines[index])),
+            None => parse::typed(&reply, index, &RequiredPane::typing(&lines[index])),
         };
         unfit.into_iter().enumerate().map(outcome).collect()
     }
@@ -195,7 +195,7 @@ impl Tmux for Server {
         }
         script.paste(paste);
         let reply = self.ask(&script, Retry::Never).await;
-        parse::typed(&reply, 0, &Wanted::aimed(&paste.aim))
+        parse::typed(&reply, 0, &RequiredPane::aimed(&paste.aim))
     }
 
     async fn press(&mut self, keys: &Keys) -> Typed {
@@ -204,14 +204,14 @@ impl Tmux for Server {
             return Typed::Refused(refusal);
         }
         let reply = self.ask(&script, Retry::Never).await;
-        parse::typed(&reply, 0, &Wanted::aimed(&keys.aim))
+        parse::typed(&reply, 0, &RequiredPane::aimed(&keys.aim))
     }
 
     async fn interrupt(&mut self, identity: &Identity) -> Typed {
         let mut script = Script::new();
         script.interrupt(0, identity);
         let reply = self.ask(&script, Retry::Never).await;
-        parse::typed(&reply, 0, &Wanted::key(identity))
+        parse::typed(&reply, 0, &RequiredPane::key(identity))
     }
 
     async fn close_pipe(&mut self, identity: &Identity) -> Result<(), Error> {

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::model::ids::Identity;
 
-type Answer<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
-type Request<T> = Box<dyn for<'t> FnOnce(&'t mut T) -> Answer<'t>>;
+type CallFuture<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
+type Call<T> = Box<dyn for<'t> FnOnce(&'t mut T) -> CallFuture<'t>>;
 
 /// A handle to a driver that a task of its own owns. The task ends with the last handle.
 pub struct Shared<T> {
-    requests: mpsc::UnboundedSender<Request<T>>,
+    requests: mpsc::UnboundedSender<Call<T>>,
     /// Notified when tmux reports that something may have changed.
     changed: Rc<Notify>,
     /// Whether the panes have been listed since tmux reported a change.
@@ -37,7 +37,7 @@ impl<T> Clone for Shared<T> {
 impl<T: Tmux + 'static> Shared<T> {
     /// Shares a driver. Must be called on a thread that runs local tasks.
     pub fn new(mut tmux: T) -> Self {
-        let (requests, mut queue) = mpsc::unbounded_channel::<Request<T>>();
+        let (requests, mut queue) = mpsc::unbounded_channel::<Call<T>>();
         let changed = Rc::new(Notify::new());
         let listed = Rc::new(Cell::new(true));
         let (tell, is_listed) = (Rc::clone(&changed), Rc::clone(&listed));
@@ -71,7 +71,7 @@ impl<T: Tmux + 'static> Shared<T> {
         request: impl for<'t> FnOnce(&'t mut T) -> Pin<Box<dyn Future<Output = R> + 't>> + 'static,
     ) -> Option<R> {
         let (tell, told) = oneshot::channel();
-        let request: Request<T> = Box::new(move |tmux| {
+        let request: Call<T> = Box::new(move |tmux| {
             Box::pin(async move {
                 // The caller may no longer exist; the request is carried out all the same.
                 let _ = tell.send(request(tmux).await);

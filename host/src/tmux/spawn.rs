@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::command::Program;
-use super::parse::{self, MAX_ANSWER, Reply};
+use super::parse::{self, MAX_ANSWER, TmuxReply};
 use super::script::Script;
 
 /// How long an answer may take: a process has to start, perhaps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Sends a request and returns the reply.
-pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
+pub(super) async fn ask(program: &Program, script: &Script) -> TmuxReply {
     // `source-file -` accepts the same text as a control client, of any length, so the two ways
     // cannot drift apart.
     exchange(
@@ -27,21 +27,21 @@ pub(super) async fn ask(program: &Program, script: &Script) -> Reply {
 }
 
 /// Sends a request to a server that is started for it if none runs.
-pub(super) async fn begin(program: &Program, script: &Script) -> Reply {
+pub(super) async fn begin(program: &Program, script: &Script) -> TmuxReply {
     let mut command = program.starting();
     let command = command.args(["start-server", ";", "source-file", "-"]);
     exchange(program, command, script).await
 }
 
-async fn exchange(program: &Program, command: &mut Command, script: &Script) -> Reply {
+async fn exchange(program: &Program, command: &mut Command, script: &Script) -> TmuxReply {
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => return Reply::unsent(Error::run(program.path(), error)),
+        Err(error) => return TmuxReply::unsent(Error::run(program.path(), error)),
     };
     let (Some(mut input), Some(output), Some(errors)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
-        return Reply::unsent(Error::Closed);
+        return TmuxReply::unsent(Error::Closed);
     };
     let (mut printed, mut complaints) = (Vec::new(), Vec::new());
     let exchange = async {
@@ -70,13 +70,13 @@ async fn exchange(program: &Program, command: &mut Command, script: &Script) -> 
     if printed.is_empty()
         && let Some(failure) = unreachable(&complaints)
     {
-        return Reply::unsent(failure);
+        return TmuxReply::unsent(failure);
     }
     let (records, complete) = parse::records(&printed, script.nonce());
-    let mut reply = Reply {
+    let mut reply = TmuxReply {
         records,
         sent: true,
-        ..Reply::default()
+        ..TmuxReply::default()
     };
     complaints.lines().for_each(|line| reply.add_error(line));
     reply.failure = match ended {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::{self, Reply};
+use super::parse::{self, TmuxReply};
 use super::script::Script;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ fn tokens(line: &str) -> Vec<Token> {
 
 /// A tmux with one pane.
 #[derive(Clone)]
-pub(super) struct World {
+pub(super) struct TmuxWorld {
     /// The value of each variable of a format.
     pub(super) variables: BTreeMap<&'static str, String>,
     /// The command that fails.
@@ -58,7 +58,7 @@ pub(super) struct World {
     pub(super) errors: Vec<String>,
 }
 
-impl World {
+impl TmuxWorld {
     /// Returns a world in the state that every request here expects.
     pub(super) fn new() -> Self {
         let variables = [
@@ -177,13 +177,13 @@ impl World {
         }
     }
 
-    pub(super) fn reply(&self, script: &Script) -> Reply {
+    pub(super) fn reply(&self, script: &Script) -> TmuxReply {
         let (records, complete) = parse::records(self.printed.as_bytes(), script.nonce());
         assert!(complete, "{}", self.printed);
-        let mut reply = Reply {
+        let mut reply = TmuxReply {
             records,
             sent: true,
-            ..Reply::default()
+            ..TmuxReply::default()
         };
         self.errors.iter().for_each(|error| reply.add_error(error));
         reply

@@ -128,7 +128,7 @@ impl Container {
     }
 
     /// Cuts out some of the children, each with one comma. At least one has to stay.
-    pub(super) fn cut(&self, gone: &[bool], edits: &mut Vec<Edit>) {
+    pub(super) fn cut(&self, gone: &[bool], edits: &mut Vec<Replacement>) {
         let mut at = 0;
         while at < gone.len() {
             let run = gone[at..].iter().take_while(|gone| **gone).count();
@@ -148,7 +148,12 @@ impl Container {
 
     /// Cuts out some of the children. Returns whether the container itself has to go because
     /// nothing is left in it.
-    pub(super) fn empty_or_cut(&self, text: &str, gone: &[bool], edits: &mut Vec<Edit>) -> bool {
+    pub(super) fn empty_or_cut(
+        &self,
+        text: &str,
+        gone: &[bool],
+        edits: &mut Vec<Replacement>,
+    ) -> bool {
         if !gone.contains(&true) {
             return false;
         }
@@ -196,7 +201,7 @@ pub(super) struct Layout {
 }
 
 /// Where something is added.
-pub(super) struct Place<'a> {
+pub(super) struct Insertion<'a> {
     layout: &'a Layout,
     at: usize,
     /// Written before the first.
@@ -231,7 +236,7 @@ impl Layout {
         container: &Container,
         line: Option<&str>,
         mark: &str,
-    ) -> Place<'_> {
+    ) -> Insertion<'_> {
         let line_end = self.line_end;
         if let Some(last) = container.children.last() {
             let index = container.children.len() - 1;
@@ -240,7 +245,7 @@ impl Layout {
                 Some(indent) => format!("{line_end}{indent}"),
                 None => short(container.blanks_before(text, index)).to_owned(),
             };
-            return Place {
+            return Insertion {
                 layout: self,
                 at: last.value.end,
                 before: format!(",{blanks}"),
@@ -252,7 +257,7 @@ impl Layout {
         let blanks = text.get(container.inner.clone()).unwrap_or_default();
         let line = line.or_else(|| blanks.contains('\n').then_some(""));
         let Some(line) = line.map(short) else {
-            return Place {
+            return Insertion {
                 layout: self,
                 at: container.inner.end,
                 before: mark.to_owned(),
@@ -262,7 +267,7 @@ impl Layout {
             };
         };
         let unit = &self.unit;
-        Place {
+        Insertion {
             layout: self,
             at: container.inner.end,
             before: format!("{mark}{line_end}{line}{unit}"),
@@ -282,8 +287,8 @@ fn short(indent: &str) -> &str {
     }
 }
 
-impl Place<'_> {
-    pub(super) fn edit(&self, items: &[String]) -> Edit {
+impl Insertion<'_> {
+    pub(super) fn edit(&self, items: &[String]) -> Replacement {
         let items = items.join(&self.between);
         let text = format!("{}{items}{}", self.before, self.after);
         (self.at..self.at, text)
@@ -310,10 +315,10 @@ impl Place<'_> {
 }
 
 /// A piece of the text and its replacement.
-pub(super) type Edit = (Range<usize>, String);
+pub(super) type Replacement = (Range<usize>, String);
 
 /// Applies edits whose pieces do not overlap.
-pub(super) fn apply(text: &str, mut edits: Vec<Edit>) -> String {
+pub(super) fn apply(text: &str, mut edits: Vec<Replacement>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let mut edited = String::with_capacity(text.len());
     let mut done = 0;

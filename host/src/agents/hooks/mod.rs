@@ -26,13 +26,13 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use self::json::{BLANKS, apply};
-use self::settings::Settings;
-use super::report::State;
+use self::settings::HookSettings;
+use super::report::ReportedState;
 
 /// An agent that runs hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-pub enum Agent {
+pub enum HookAgent {
     /// Claude Code.
     Claude,
     /// Codex CLI.
@@ -41,17 +41,21 @@ pub enum Agent {
 
 /// An event of an agent that reveals its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
+pub struct HookEvent {
     /// The agent's name for it.
     pub name: &'static str,
     /// Which of these events, as a pattern of the agent. `None` means all.
     pub matcher: Option<&'static str>,
     /// The state that it reveals.
-    pub state: State,
+    pub state: ReportedState,
 }
 
-const fn event(name: &'static str, matcher: Option<&'static str>, state: State) -> Event {
-    Event {
+const fn event(
+    name: &'static str,
+    matcher: Option<&'static str>,
+    state: ReportedState,
+) -> HookEvent {
+    HookEvent {
         name,
         matcher,
         state,
@@ -63,39 +67,43 @@ const fn event(name: &'static str, matcher: Option<&'static str>, state: State) 
 /// also comes with `/clear`, and the end of an agent is seen from its process. A session also
 /// "starts" when it compacts itself in the middle of a turn. When a person presses Esc, nothing is
 /// reported until the notification that the agent has been idle for a minute.
-const CLAUDE: &[Event] = &[
-    event("SessionStart", Some("startup|resume|clear"), State::Idle),
-    event("UserPromptSubmit", None, State::Busy),
-    event("PermissionRequest", None, State::Blocked),
+const CLAUDE: &[HookEvent] = &[
+    event(
+        "SessionStart",
+        Some("startup|resume|clear"),
+        ReportedState::Idle,
+    ),
+    event("UserPromptSubmit", None, ReportedState::Busy),
+    event("PermissionRequest", None, ReportedState::Blocked),
     event(
         "Notification",
         Some("permission_prompt|elicitation_dialog"),
-        State::Blocked,
+        ReportedState::Blocked,
     ),
-    event("Notification", Some("idle_prompt"), State::Idle),
-    event("Stop", None, State::Idle),
+    event("Notification", Some("idle_prompt"), ReportedState::Idle),
+    event("Stop", None, ReportedState::Idle),
 ];
 
 /// The events of Codex, which ignores those that it does not know. Its session starts only with the
 /// first prompt: that event would report idle at the very moment at which a turn begins.
-const CODEX: &[Event] = &[
-    event("UserPromptSubmit", None, State::Busy),
-    event("PermissionRequest", None, State::Blocked),
-    event("Stop", None, State::Idle),
-    event("Interrupt", None, State::Idle),
+const CODEX: &[HookEvent] = &[
+    event("UserPromptSubmit", None, ReportedState::Busy),
+    event("PermissionRequest", None, ReportedState::Blocked),
+    event("Stop", None, ReportedState::Idle),
+    event("Interrupt", None, ReportedState::Idle),
 ];
 
 /// The number of seconds after which an agent gives up on a hook. A report takes some milliseconds.
 const TIMEOUT: u64 = 10;
 
-impl Agent {
+impl HookAgent {
     /// Returns its name, as people use it.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
     /// Returns the events that it is asked to report.
-    pub fn events(self) -> &'static [Event] {
+    pub fn events(self) -> &'static [HookEvent] {
         match self {
             Self::Claude => CLAUDE,
             Self::Codex => CODEX,
@@ -168,8 +176,8 @@ pub struct Hook {
 /// The text is not JSON, or its `hooks` are not in the form that agents accept.
 pub fn install(
     text: &str,
-    agent: Agent,
-    command: &dyn Fn(State) -> String,
+    agent: HookAgent,
+    command: &dyn Fn(ReportedState) -> String,
 ) -> Result<String, HookError> {
     let text = if text.trim_matches(BLANKS).is_empty() {
         "{}\n"
@@ -177,7 +185,7 @@ pub fn install(
         text
     };
     let wanted = agent.events();
-    let settings = Settings::read(text)?;
+    let settings = HookSettings::read(text)?;
     settings.check(wanted)?;
 
     let mut standing = vec![false; wanted.len()];
@@ -199,9 +207,9 @@ pub fn install(
     settings.take_away(&stale, &mut edits);
     let text = apply(text, edits);
 
-    let settings = Settings::read(&text)?;
+    let settings = HookSettings::read(&text)?;
     let missing = wanted.iter().zip(standing).filter(|(_, stands)| !stands);
-    let missing: Vec<(&Event, Value)> = missing
+    let missing: Vec<(&HookEvent, Value)> = missing
         .map(|(event, _)| (event, group(event, &command(event.state))))
         .collect();
     let mut edits = Vec::new();
@@ -217,7 +225,7 @@ pub fn remove(text: &str) -> Result<String, HookError> {
     if text.trim_matches(BLANKS).is_empty() {
         return Ok(text.to_owned());
     }
-    let settings = Settings::read(text)?;
+    let settings = HookSettings::read(text)?;
     let all = settings.ours().map(|(.., ours)| ours.span.start).collect();
     let mut edits = Vec::new();
     settings.take_away(&all, &mut edits);
@@ -232,7 +240,7 @@ pub fn installed(text: &str) -> Result<Vec<Hook>, HookError> {
     if text.trim_matches(BLANKS).is_empty() {
         return Ok(Vec::new());
     }
-    let settings = Settings::read(text)?;
+    let settings = HookSettings::read(text)?;
     let hooks = settings.ours().map(|(list, _, ours)| Hook {
         event: list.name.clone(),
         command: ours.command.clone(),
@@ -246,7 +254,7 @@ fn is_ours(command: &str) -> bool {
 }
 
 /// Returns the group that is added for one event.
-fn group(event: &Event, command: &str) -> Value {
+fn group(event: &HookEvent, command: &str) -> Value {
     let handlers = json!([{"type": "command", "command": command, "timeout": TIMEOUT}]);
     match event.matcher {
         Some(matcher) => json!({"matcher": matcher, "hooks": handlers}),
@@ -254,7 +262,7 @@ fn group(event: &Event, command: &str) -> Value {
     }
 }
 
-impl Event {
+impl HookEvent {
     /// Whether a group is for this event. Agents write "all" in three ways.
     fn is(&self, name: &str, matcher: Option<&str>) -> bool {
         let matcher = matcher.filter(|matcher| !matches!(*matcher, "" | "*"));

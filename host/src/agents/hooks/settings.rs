@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::json::{Child, Container, Edit, Layout, MARK, checked, line_of, string};
-use super::{Event, HookError, is_ours};
+use super::json::{Child, Container, Layout, MARK, Replacement, checked, line_of, string};
+use super::{HookError, HookEvent, is_ours};
 
 /// Settings, with the positions of everything that matters here.
-pub(super) struct Settings<'a> {
+pub(super) struct HookSettings<'a> {
     text: &'a str,
     root: Container,
     hooks: Option<Hooks>,
@@ -22,20 +22,20 @@ struct Hooks {
     at: usize,
     events: Container,
     /// One for each child of `events`.
-    lists: Vec<List>,
+    lists: Vec<EventHooks>,
 }
 
 /// The value below the name of an event.
-pub(super) struct List {
+pub(super) struct EventHooks {
     pub(super) name: String,
     /// `None` if it is not a list.
     groups: Option<Container>,
     /// The groups that hold hooks of ours.
-    with_ours: Vec<Group>,
+    with_ours: Vec<HookGroup>,
 }
 
 /// A group that holds hooks of ours.
-pub(super) struct Group {
+pub(super) struct HookGroup {
     /// Its index in the list.
     at: usize,
     pub(super) matcher: Option<String>,
@@ -52,7 +52,7 @@ pub(super) struct Ours {
     pub(super) span: Range<usize>,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> HookSettings<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, HookError> {
         let value = checked(text)?;
         let shape = |at, what: &'static str, wanted| HookError::Shape {
@@ -69,7 +69,10 @@ impl<'a> Settings<'a> {
                 let value = &root.children[at].value;
                 let events = Container::object(text, value)
                     .ok_or_else(|| shape(value.start, "`hooks`", "an object"))?;
-                let lists = events.children.iter().map(|child| List::read(text, child));
+                let lists = events
+                    .children
+                    .iter()
+                    .map(|child| EventHooks::read(text, child));
                 let lists = lists.collect();
                 Some(Hooks { at, events, lists })
             }
@@ -78,7 +81,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Returns an error if `wanted` could not be added.
-    pub(super) fn check(&self, wanted: &[Event]) -> Result<(), HookError> {
+    pub(super) fn check(&self, wanted: &[HookEvent]) -> Result<(), HookError> {
         let Some(hooks) = &self.hooks else {
             return Ok(());
         };
@@ -99,7 +102,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Returns all our hooks, with the list and the group that hold them.
-    pub(super) fn ours(&self) -> impl Iterator<Item = (&List, &Group, &Ours)> {
+    pub(super) fn ours(&self) -> impl Iterator<Item = (&EventHooks, &HookGroup, &Ours)> {
         let lists = self.hooks.iter().flat_map(|hooks| &hooks.lists);
         lists.flat_map(|list| {
             let groups = list.with_ours.iter();
@@ -108,7 +111,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Removes the hooks whose command lines begin at these positions, and what becomes empty.
-    pub(super) fn take_away(&self, gone: &HashSet<usize>, edits: &mut Vec<Edit>) {
+    pub(super) fn take_away(&self, gone: &HashSet<usize>, edits: &mut Vec<Replacement>) {
         let Some(hooks) = &self.hooks else {
             return;
         };
@@ -145,7 +148,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Adds a group for each of the events.
-    pub(super) fn add(&self, missing: &[(&Event, Value)], edits: &mut Vec<Edit>) {
+    pub(super) fn add(&self, missing: &[(&HookEvent, Value)], edits: &mut Vec<Replacement>) {
         let layout = Layout::of(self.text, &self.root);
         let mut new_lists: Vec<(&str, Vec<&Value>)> = Vec::new();
         for (event, group) in missing {
@@ -189,13 +192,13 @@ impl<'a> Settings<'a> {
     }
 }
 
-impl List {
+impl EventHooks {
     fn read(text: &str, child: &Child) -> Self {
         let groups = Container::list(text, &child.value);
         let children = groups.iter().flat_map(|groups| &groups.children);
         let with_ours = children
             .enumerate()
-            .filter_map(|(at, child)| Group::read(text, at, &child.value))
+            .filter_map(|(at, child)| HookGroup::read(text, at, &child.value))
             .collect();
         Self {
             name: child.name.clone().unwrap_or_default(),
@@ -205,7 +208,7 @@ impl List {
     }
 }
 
-impl Group {
+impl HookGroup {
     /// Returns `None` if it holds no hook of ours.
     fn read(text: &str, at: usize, value: &Range<usize>) -> Option<Self> {
         let group = Container::object(text, value)?;

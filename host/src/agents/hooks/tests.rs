@@ -2,14 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn command(state: State) -> String {
+fn command(state: ReportedState) -> String {
     format!(
         "'/opt/an \"agent'\\''s\"/assigner' report --state {} --hook || true",
         state.name()
     )
 }
 
-fn add(text: &str, agent: Agent) -> String {
+fn add(text: &str, agent: HookAgent) -> String {
     install(text, agent, &command).expect("settings")
 }
 
@@ -42,10 +42,10 @@ fn without_ours(text: &str) -> Value {
 #[test]
 fn a_new_file_holds_each_event_once() {
     assert_eq!(
-        [Agent::Claude, Agent::Codex].map(Agent::name),
+        [HookAgent::Claude, HookAgent::Codex].map(HookAgent::name),
         ["claude", "codex"]
     );
-    for agent in [Agent::Claude, Agent::Codex] {
+    for agent in [HookAgent::Claude, HookAgent::Codex] {
         let text = add("", agent);
         assert!(text.ends_with("}\n"));
         let hooks = installed(&text).expect("settings");
@@ -57,7 +57,7 @@ fn a_new_file_holds_each_event_once() {
         assert_eq!(remove(&text).expect("settings"), "{}\n");
     }
     assert_eq!(
-        add("", Agent::Codex)
+        add("", HookAgent::Codex)
             .lines()
             .take(12)
             .collect::<Vec<_>>()
@@ -83,7 +83,7 @@ fn what_is_there_keeps_its_place_and_its_layout() {
         "{\n\t\"model\" : \"x\",\n\n\t\"hooks\": {\n\t\t\"Stop\": [\n\t\t\t{ \"hooks\": [] }";
     let tail = "\n\t\t]\n\t},\n\t\"n\": 1.50e+2\n}";
     let before = format!("{head}{tail}");
-    let after = add(&before, Agent::Codex);
+    let after = add(&before, HookAgent::Codex);
     let added = ",\n\t\t\t{\n\t\t\t\t\"hooks\": [\n\t\t\t\t\t{";
     assert!(after.starts_with(&format!("{head}{added}")), "{after}");
     let other = ",\n\t\t\"UserPromptSubmit\": [\n\t\t\t{";
@@ -95,7 +95,7 @@ fn what_is_there_keeps_its_place_and_its_layout() {
 #[test]
 fn one_line_stays_one_line() {
     let before = r#"{"a":1,"hooks":{"Stop":[]}}"#;
-    let after = add(before, Agent::Codex);
+    let after = add(before, HookAgent::Codex);
     assert!(!after.contains('\n'), "{after}");
     assert_eq!(remove(&after).expect("settings"), before);
 }
@@ -120,7 +120,7 @@ fn empty_ones_come_back_empty() {
         "{\"hooks\":{\"Stop\":[ \n]}}",
         "{\n\"hooks\": {\"Stop\": [\r\n]},\n\"x\": {}}",
     ] {
-        for agent in [Agent::Claude, Agent::Codex] {
+        for agent in [HookAgent::Claude, HookAgent::Codex] {
             let after = add(before, agent);
             assert_eq!(remove(&after).expect("settings"), before, "{after:?}");
         }
@@ -129,11 +129,11 @@ fn empty_ones_come_back_empty() {
 
 #[test]
 fn an_older_one_is_replaced_where_it_stands() {
-    let old = |state: State| format!("assigner report --state {} --hook", state.name());
-    let first = install("{\"x\": 1}", Agent::Claude, &old).expect("settings");
-    let second = add(&first, Agent::Claude);
-    assert_eq!(second, add("{\"x\": 1}", Agent::Claude));
-    assert_eq!(add(&second, Agent::Claude), second);
+    let old = |state: ReportedState| format!("assigner report --state {} --hook", state.name());
+    let first = install("{\"x\": 1}", HookAgent::Claude, &old).expect("settings");
+    let second = add(&first, HookAgent::Claude);
+    assert_eq!(second, add("{\"x\": 1}", HookAgent::Claude));
+    assert_eq!(add(&second, HookAgent::Claude), second);
     assert_eq!(installed(&second).expect("settings").len(), CLAUDE.len());
 }
 
@@ -145,7 +145,7 @@ fn events_of_an_older_version_and_doubles_go() {
                 "Stop": [{{"hooks": [{ours}, {{"type": "command", "command": "mine"}}, {ours}]}},
                          {{"matcher": "*", "hooks": [{ours}]}}]}}}}"#
     );
-    let after = add(&text, Agent::Codex);
+    let after = add(&text, HookAgent::Codex);
     assert_eq!(installed(&after).expect("settings").len(), CODEX.len());
     assert!(!after.contains("SubagentStop"), "{after}");
     let left = value(&remove(&after).expect("settings"));
@@ -155,7 +155,7 @@ fn events_of_an_older_version_and_doubles_go() {
 
 #[test]
 fn a_stranger_s_layout_leaves_nothing_empty() {
-    let compact = value(&add("{}", Agent::Claude)).to_string();
+    let compact = value(&add("{}", HookAgent::Claude)).to_string();
     assert_eq!(remove(&compact).expect("settings"), "{}");
     let ours = r#"{ "command": "a report --state idle --hook" }"#;
     let padded = format!(r#"{{ "hooks": {{ "Stop": [ {{ "hooks": [ {ours} ] }} ] }} }}"#);
@@ -172,7 +172,7 @@ fn what_other_parsers_refuse_or_change_is_kept() {
         "{\n\n  \"a\": 1, \"a\": 2\n\n}\n\n",
         "{\"hooks\": {\n\n\"Stop\": [1]\n\n}}",
     ] {
-        let after = add(before, Agent::Claude);
+        let after = add(before, HookAgent::Claude);
         assert_eq!(remove(&after).expect("settings"), before, "{after:?}");
     }
 }
@@ -204,7 +204,7 @@ fn what_cannot_be_read_is_refused_with_its_line() {
             "is not valid JSON (expected value): fix it first",
         ),
     ] {
-        let error = install(text, Agent::Claude, &command).expect_err("refused");
+        let error = install(text, HookAgent::Claude, &command).expect_err("refused");
         assert_eq!(error.to_string(), format!("line {line} {said}"));
         assert_eq!(remove(text), Err(error));
     }
@@ -231,7 +231,7 @@ fn what_cannot_be_read_is_refused_with_its_line() {
             "`Stop` occurs a second time: merge the two",
         ),
     ] {
-        let error = install(text, Agent::Claude, &command).expect_err("refused");
+        let error = install(text, HookAgent::Claude, &command).expect_err("refused");
         assert_eq!(error.to_string(), format!("line {line}: {said}"));
     }
 }
@@ -240,10 +240,13 @@ fn what_cannot_be_read_is_refused_with_its_line() {
 fn deep_and_wide_ones_take_no_time() {
     let depth = 1_000_000;
     let deep = format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
-    assert_eq!(remove(&add(&deep, Agent::Claude)).expect("settings"), deep);
+    assert_eq!(
+        remove(&add(&deep, HookAgent::Claude)).expect("settings"),
+        deep
+    );
     let blanks = " ".repeat(1_000_000);
     let wide = format!("{{\n{blanks}\"a\": 1,\n{blanks}\"hooks\": {{\n{blanks}}}}}");
-    let after = add(&wide, Agent::Claude);
+    let after = add(&wide, HookAgent::Claude);
     assert!(after.len() < wide.len() + 10_000);
     assert_eq!(remove(&after).expect("settings"), wide);
     let ours = r#"{"command":"x report --state idle --hook"}"#;
@@ -252,7 +255,7 @@ fn deep_and_wide_ones_take_no_time() {
     let many = format!("{{\"hooks\":{{\"Stop\":[{groups}]}}}}");
     assert_eq!(remove(&many).expect("settings"), "{}");
     assert_eq!(
-        installed(&add(&many, Agent::Codex))
+        installed(&add(&many, HookAgent::Codex))
             .expect("settings")
             .len(),
         CODEX.len()
@@ -375,13 +378,13 @@ fn settings() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn removing_gives_back_every_byte(before in settings(), claude: bool) {
-        let agent = if claude { Agent::Claude } else { Agent::Codex };
+        let agent = if claude { HookAgent::Claude } else { HookAgent::Codex };
         let after = add(&before, agent);
         prop_assert_eq!(installed(&after).expect("settings").len(), agent.events().len());
         // A second installation changes nothing.
         prop_assert_eq!(&add(&after, agent), &after);
         // The other agent's events are removed, and nothing else.
-        prop_assert_eq!(remove(&add(&after, Agent::Codex)).expect("settings"), &before[..]);
+        prop_assert_eq!(remove(&add(&after, HookAgent::Codex)).expect("settings"), &before[..]);
         prop_assert_eq!(remove(&after).expect("settings"), &before[..]);
         // Whatever belongs to the person is still there, neither more nor less often.
         let mut left = without_ours(&after);
@@ -400,7 +403,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(text in any::<String>()) {
-        let _ = install(&text, Agent::Claude, &command);
+        let _ = install(&text, HookAgent::Claude, &command);
         let _ = remove(&text);
     }
 
@@ -408,14 +411,14 @@ proptest! {
     fn no_broken_settings_make_it_panic(text in settings(), at: proptest::sample::Index) {
         let cut = at.index(text.len() + 1);
         if let Some(text) = text.get(..cut) {
-            let _ = install(text, Agent::Claude, &command);
+            let _ = install(text, HookAgent::Claude, &command);
             let _ = remove(text);
         }
     }
 
     #[test]
     fn every_layout_can_be_taken_out_of(before in settings()) {
-        let after = add(&before, Agent::Claude);
+        let after = add(&before, HookAgent::Claude);
         let written = serde_json::to_string_pretty(&value(&after)).expect("JSON");
         for text in [written, value(&after).to_string()] {
             let left = remove(&text).expect("settings");

@@ -25,7 +25,7 @@ const END: &str = "  ";
 const PROMPTS: [&str; 6] = ["/ask", "/code", "/architect", "/context", "/help", "/ok"];
 
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct AiderParser {
     open: bool,
     /// The first lines come from the middle of a file, and may come from the middle of a turn.
     middle: bool,
@@ -45,7 +45,7 @@ pub(super) struct Parser {
     interrupted: bool,
 }
 
-impl Parser {
+impl AiderParser {
     pub(super) fn new(middle: bool) -> Self {
         Self {
             middle,

@@ -39,8 +39,8 @@ const NO_PROMPTS: [&str; 13] = [
 ];
 
 #[derive(Debug, Default)]
-pub(super) struct Parser {
-    linked: Linked<Line>,
+pub(super) struct ClaudeParser {
+    linked: Linked<ClaudeLine>,
     open: bool,
     /// The first lines come from the middle of a file, and may come from the middle of a turn.
     middle: bool,
@@ -58,7 +58,7 @@ pub(super) struct Parser {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Line {
+struct ClaudeLine {
     uuid: Word,
     #[serde(rename = "parentUuid")]
     parent: Word,
@@ -68,7 +68,7 @@ struct Line {
     #[serde(rename = "type")]
     kind: Word,
     subtype: Word,
-    message: Object<Message>,
+    message: Object<ClaudeMessage>,
     #[serde(rename = "isSidechain")]
     is_sidechain: Flag,
     #[serde(rename = "isMeta")]
@@ -84,16 +84,16 @@ struct Line {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Message {
+struct ClaudeMessage {
     id: Word,
     model: Word,
-    content: Content<Piece>,
+    content: Content<ClaudePiece>,
     stop_reason: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Piece {
+struct ClaudePiece {
     #[serde(rename = "type")]
     kind: Word,
     text: Word,
@@ -111,12 +111,12 @@ struct Input {
     file_path: Word,
     notebook_path: Word,
     plan: Word,
-    questions: List<Question>,
+    questions: List<ClaudeQuestion>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Question {
+struct ClaudeQuestion {
     question: Word,
 }
 
@@ -131,12 +131,12 @@ struct Origin {
 struct Attachment {
     #[serde(rename = "type")]
     kind: Word,
-    prompt: Content<Piece>,
+    prompt: Content<ClaudePiece>,
     #[serde(rename = "commandMode")]
     mode: Word,
 }
 
-impl Line {
+impl ClaudeLine {
     /// Returns its name and the name of the line before it. A prompt waits for nothing: it begins a
     /// turn, whatever came before.
     fn names(&self) -> Names {
@@ -156,7 +156,7 @@ impl Line {
     }
 }
 
-impl Parser {
+impl ClaudeParser {
     pub(super) fn new(middle: bool) -> Self {
         Self {
             middle,
@@ -165,7 +165,7 @@ impl Parser {
     }
 
     pub(super) fn line(&mut self, line: &str, entries: &mut Vec<Entry>) -> Option<Timestamp> {
-        let line: Line = serde_json::from_str(line).ok()?;
+        let line: ClaudeLine = serde_json::from_str(line).ok()?;
         if line.is_sidechain.0 {
             return None;
         }
@@ -184,7 +184,7 @@ impl Parser {
         }
     }
 
-    fn take(&mut self, line: Line, entries: &mut Vec<Entry>) {
+    fn take(&mut self, line: ClaudeLine, entries: &mut Vec<Entry>) {
         let at = line.timestamp.as_str().parse().ok();
         match line.kind.as_str() {
             "user" => self.user(line, at, entries),
@@ -208,7 +208,7 @@ impl Parser {
         }
     }
 
-    fn user(&mut self, line: Line, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
+    fn user(&mut self, line: ClaudeLine, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         let Some(message) = line.message.0 else {
             return;
         };
@@ -245,7 +245,7 @@ impl Parser {
     /// Reads the results of tools and returns whether there are any.
     fn results(
         &mut self,
-        content: &Content<Piece>,
+        content: &Content<ClaudePiece>,
         at: Option<Timestamp>,
         entries: &mut Vec<Entry>,
     ) -> bool {
@@ -275,7 +275,7 @@ impl Parser {
         has_results
     }
 
-    fn assistant(&mut self, line: Line, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
+    fn assistant(&mut self, line: ClaudeLine, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         let Some(message) = line.message.0 else {
             return;
         };
@@ -304,10 +304,10 @@ impl Parser {
         }
         let pieces = match message.content {
             Content::Pieces(pieces) => pieces,
-            Content::Text(text) => vec![Piece {
+            Content::Text(text) => vec![ClaudePiece {
                 kind: Word(Some("text".to_owned())),
                 text: Word(Some(text)),
-                ..Piece::default()
+                ..ClaudePiece::default()
             }],
         };
         let silent = pieces.is_empty();
@@ -340,7 +340,7 @@ impl Parser {
         }
     }
 
-    fn call(&mut self, piece: Piece, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
+    fn call(&mut self, piece: ClaudePiece, at: Option<Timestamp>, entries: &mut Vec<Entry>) {
         let Some(input) = piece.input.0 else {
             return;
         };
@@ -438,7 +438,7 @@ fn person(origin: Option<Origin>) -> Option<bool> {
 }
 
 /// Returns what was said, without what the program added to it.
-fn spoken(content: Content<Piece>, certain: bool) -> Option<String> {
+fn spoken(content: Content<ClaudePiece>, certain: bool) -> Option<String> {
     let is_spoken = |text: &String| {
         let text = text.trim_start();
         !text.is_empty()
@@ -479,7 +479,7 @@ fn command(text: &str) -> Option<String> {
     Some(format!("{name} {arguments}").trim().to_owned())
 }
 
-fn failed(error: &str, content: Content<Piece>, at: Option<Timestamp>) -> How {
+fn failed(error: &str, content: Content<ClaudePiece>, at: Option<Timestamp>) -> How {
     let message = spoken(content, true).unwrap_or_else(|| "it does not say why".to_owned());
     let lower = message.to_lowercase();
     let tells = |words: &str| lower.contains(words);

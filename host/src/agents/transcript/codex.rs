@@ -12,7 +12,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::tolerant::{Content, Flag, List, Named, Names, Number, Object, Word};
+use super::tolerant::{Content, FieldNames, Flag, List, Named, Number, Object, Word};
 use super::{Entry, How, limited};
 
 /// The usage of a window that has reached its limit, in percent.
@@ -21,7 +21,7 @@ const FULL: f64 = 100.0;
 const FURTHEST: i64 = 8 * 24 * 3600;
 
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct CodexParser {
     /// The name of the open turn; empty if it is not known.
     open: Option<String>,
     /// The first lines come from the middle of a file, and may come from the middle of a turn.
@@ -40,7 +40,7 @@ pub(super) struct Parser {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Line {
+struct CodexLine {
     timestamp: Word,
     #[serde(rename = "type")]
     kind: Word,
@@ -57,16 +57,16 @@ struct Payload {
     item: Object<Item>,
     message: Word,
     last_agent_message: Word,
-    error: Object<Failure>,
-    codex_error_info: Named<Status>,
+    error: Object<CodexFailure>,
+    codex_error_info: Named<CodexStatus>,
     reason: Word,
     name: Word,
     arguments: Word,
     call_id: Word,
     approval_policy: Word,
-    changes: Names,
+    changes: FieldNames,
     success: Flag,
-    rate_limits: Object<Limits>,
+    rate_limits: Object<CodexLimits>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,14 +74,14 @@ struct Payload {
 struct Item {
     #[serde(rename = "type")]
     kind: Word,
-    content: Content<Piece>,
-    changes: Names,
+    content: Content<CodexPiece>,
+    changes: FieldNames,
     status: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Piece {
+struct CodexPiece {
     #[serde(rename = "type")]
     kind: Word,
     text: Word,
@@ -89,20 +89,20 @@ struct Piece {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Failure {
+struct CodexFailure {
     message: Word,
-    codex_error_info: Named<Status>,
+    codex_error_info: Named<CodexStatus>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Status {
+struct CodexStatus {
     http_status_code: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Limits {
+struct CodexLimits {
     primary: Object<Window>,
     secondary: Object<Window>,
 }
@@ -123,17 +123,17 @@ struct Arguments {
     with_escalated_permissions: Flag,
     justification: Word,
     cmd: Word,
-    command: Content<Piece>,
-    questions: List<Question>,
+    command: Content<CodexPiece>,
+    questions: List<CodexQuestion>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Question {
+struct CodexQuestion {
     question: Word,
 }
 
-impl Parser {
+impl CodexParser {
     pub(super) fn new(middle: bool) -> Self {
         Self {
             middle,
@@ -142,7 +142,7 @@ impl Parser {
     }
 
     pub(super) fn line(&mut self, line: &str, entries: &mut Vec<Entry>) -> Option<Timestamp> {
-        let line: Line = serde_json::from_str(line).ok()?;
+        let line: CodexLine = serde_json::from_str(line).ok()?;
         let at = line.timestamp.as_str().parse().ok();
         let payload = line.payload.0?;
         match line.kind.as_str() {
@@ -177,7 +177,7 @@ impl Parser {
                 }
             }
             "error" => {
-                let failure = Failure {
+                let failure = CodexFailure {
                     message: payload.message,
                     codex_error_info: payload.codex_error_info,
                 };
@@ -355,8 +355,8 @@ impl Parser {
         entries.push(Entry::Ended { at, how, text });
     }
 
-    fn failed(&self, failure: Failure, at: Option<Timestamp>) -> How {
-        let Failure {
+    fn failed(&self, failure: CodexFailure, at: Option<Timestamp>) -> How {
+        let CodexFailure {
             message,
             codex_error_info: info,
         } = failure;
@@ -384,7 +384,7 @@ impl Parser {
     }
 }
 
-impl Limits {
+impl CodexLimits {
     /// Returns when the last of the full windows starts anew.
     fn reset(self, at: Option<Timestamp>) -> Option<i64> {
         let now = at.unwrap_or_else(Timestamp::now).as_second();
@@ -431,7 +431,7 @@ impl Arguments {
 }
 
 /// Returns the text of a message.
-fn text(content: Content<Piece>) -> Option<String> {
+fn text(content: Content<CodexPiece>) -> Option<String> {
     let text = match content {
         Content::Text(text) => text,
         Content::Pieces(pieces) => {
@@ -446,7 +446,7 @@ fn text(content: Content<Piece>) -> Option<String> {
     Word(Some(text)).said()
 }
 
-fn touched(changes: Names, entries: &mut Vec<Entry>) {
+fn touched(changes: FieldNames, entries: &mut Vec<Entry>) {
     entries.extend(changes.0.into_iter().map(|path| Entry::Touched { path }));
 }
 
@@ -455,7 +455,7 @@ fn readable(message: Option<String>) -> String {
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
     struct Body {
-        error: Object<Failure>,
+        error: Object<CodexFailure>,
     }
     let Some(message) = message else {
         return "it does not say why".to_owned();

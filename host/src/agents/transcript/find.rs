@@ -26,11 +26,11 @@ const LONGEST_SLUG: usize = 200;
 /// Where an agent keeps its transcripts, according to its profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Spec {
+pub struct TranscriptSpec {
     /// Their format.
     pub format: Format,
     /// The directory that contains them.
-    pub home: Home,
+    pub home: TranscriptHome,
     /// A glob below `home`. `{cwd}` is the agent's directory, `{slug}` the same with everything
     /// except letters and digits replaced by `-`, `{root}` the root of the repository that contains
     /// it, or the directory itself if there is none.
@@ -40,7 +40,7 @@ pub struct Spec {
 /// A directory that a variable of the agent's process may name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Home {
+pub struct TranscriptHome {
     /// The variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
@@ -54,12 +54,12 @@ pub struct Home {
 /// `env` are variables of the agent's process, `cwd` is its directory. Links are followed, but each
 /// directory is visited once. At most 100,000 entries are looked at.
 pub fn candidates(
-    spec: &Spec,
+    spec: &TranscriptSpec,
     env: &BTreeMap<String, String>,
     cwd: &Path,
     since: SystemTime,
 ) -> Vec<PathBuf> {
-    let Some(place) = Place::new(spec, env, cwd) else {
+    let Some(place) = SearchPlace::new(spec, env, cwd) else {
         return Vec::new();
     };
     let mut found = place.walk(match spec.format {
@@ -81,11 +81,16 @@ pub fn candidates(
 
 /// Whether `path` could be a transcript according to `spec`, judging by its name. A database never is:
 /// it holds the conversations of many agents, so an agent that has it open says nothing about its own.
-pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &Path) -> bool {
+pub fn belongs(
+    spec: &TranscriptSpec,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    path: &Path,
+) -> bool {
     if spec.format.lines().is_none() {
         return false;
     }
-    let Some(place) = Place::new(spec, env, cwd) else {
+    let Some(place) = SearchPlace::new(spec, env, cwd) else {
         return false;
     };
     // The system reports paths with links resolved.
@@ -98,7 +103,7 @@ pub fn belongs(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path, path: &P
 }
 
 /// Where to look, and what for.
-struct Place {
+struct SearchPlace {
     /// The directory, or the single file.
     base: PathBuf,
     /// The names of files below it. `None` if `base` is the file.
@@ -107,8 +112,8 @@ struct Place {
     depth: usize,
 }
 
-impl Place {
-    fn new(spec: &Spec, env: &BTreeMap<String, String>, cwd: &Path) -> Option<Self> {
+impl SearchPlace {
+    fn new(spec: &TranscriptSpec, env: &BTreeMap<String, String>, cwd: &Path) -> Option<Self> {
         let home = home(&spec.home, env, cwd)?;
         let files = fill(&spec.files, cwd, true)?;
         let mut base = match files.starts_with('/') {
@@ -198,7 +203,7 @@ impl Place {
     }
 }
 
-fn home(home: &Home, env: &BTreeMap<String, String>, cwd: &Path) -> Option<PathBuf> {
+fn home(home: &TranscriptHome, env: &BTreeMap<String, String>, cwd: &Path) -> Option<PathBuf> {
     let value = home
         .variable
         .as_ref()

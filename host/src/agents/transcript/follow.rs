@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lines::Lines;
 use super::opencode::Conversation;
 use super::turns::Turns;
-use super::{Entry, Format, Turn, Wanted};
+use super::{Entry, Format, TranscriptTurn, Wanted};
 
 /// Follows one record while it grows.
 ///
@@ -14,12 +14,12 @@ use super::{Entry, Format, Turn, Wanted};
 #[derive(Debug)]
 pub struct Follower {
     format: Format,
-    source: Source,
+    source: FollowedSource,
 }
 
 /// Where the record stands.
 #[derive(Debug)]
-enum Source {
+enum FollowedSource {
     Lines(Lines),
     Conversation(Conversation),
 }
@@ -28,8 +28,8 @@ impl Follower {
     /// Follows a record from its beginning. It does not have to exist yet.
     pub fn new(format: Format, path: PathBuf) -> Self {
         let source = match format.lines() {
-            Some(lines) => Source::Lines(Lines::new(lines, path)),
-            None => Source::Conversation(Conversation::new(path)),
+            Some(lines) => FollowedSource::Lines(Lines::new(lines, path)),
+            None => FollowedSource::Conversation(Conversation::new(path)),
         };
         Self { format, source }
     }
@@ -43,12 +43,12 @@ impl Follower {
     /// The record cannot be read.
     pub fn at_end(format: Format, path: PathBuf) -> io::Result<Self> {
         let source = match format.lines() {
-            Some(lines) => Source::Lines(Lines::at_end(lines, path)?),
+            Some(lines) => FollowedSource::Lines(Lines::at_end(lines, path)?),
             None => {
                 let mut conversation = Conversation::new(path);
                 conversation.read()?;
                 conversation.age();
-                Source::Conversation(conversation)
+                FollowedSource::Conversation(conversation)
             }
         };
         Ok(Self { format, source })
@@ -58,8 +58,8 @@ impl Follower {
     /// path.
     pub fn path(&self) -> &Path {
         match &self.source {
-            Source::Lines(lines) => lines.path(),
-            Source::Conversation(conversation) => conversation.path(),
+            FollowedSource::Lines(lines) => lines.path(),
+            FollowedSource::Conversation(conversation) => conversation.path(),
         }
     }
 
@@ -71,39 +71,39 @@ impl Follower {
     /// The record is not there, is not of its kind, or cannot be read. A later call may succeed.
     pub fn read(&mut self) -> io::Result<Vec<Entry>> {
         match &mut self.source {
-            Source::Lines(lines) => lines.read(),
-            Source::Conversation(conversation) => conversation.read(),
+            FollowedSource::Lines(lines) => lines.read(),
+            FollowedSource::Conversation(conversation) => conversation.read(),
         }
     }
 
     /// Marks all turns so far as older than what follows.
     pub fn age(&mut self) {
         match &mut self.source {
-            Source::Lines(lines) => lines.age(),
-            Source::Conversation(conversation) => conversation.age(),
+            FollowedSource::Lines(lines) => lines.age(),
+            FollowedSource::Conversation(conversation) => conversation.age(),
         }
     }
 
     /// Returns the latest turn, unless [`Follower::age`] has marked it.
-    pub fn fresh(&self) -> Option<&Turn> {
+    pub fn fresh(&self) -> Option<&TranscriptTurn> {
         self.turns().fresh()
     }
 
     /// Returns the latest turn.
-    pub fn turn(&self) -> Option<&Turn> {
+    pub fn turn(&self) -> Option<&TranscriptTurn> {
         self.turns().latest()
     }
 
     /// Returns the latest turn that matches `wanted`. A text that was said while a turn was open
     /// belongs to that turn, too.
-    pub fn turn_of(&self, wanted: Wanted<'_>) -> Option<&Turn> {
+    pub fn turn_of(&self, wanted: Wanted<'_>) -> Option<&TranscriptTurn> {
         self.turns().of(self.format, wanted)
     }
 
     fn turns(&self) -> &Turns {
         match &self.source {
-            Source::Lines(lines) => lines.turns(),
-            Source::Conversation(conversation) => conversation.turns(),
+            FollowedSource::Lines(lines) => lines.turns(),
+            FollowedSource::Conversation(conversation) => conversation.turns(),
         }
     }
 
@@ -111,8 +111,8 @@ impl Follower {
     #[cfg(test)]
     pub(super) fn settle_now(&mut self) -> Vec<Entry> {
         match &mut self.source {
-            Source::Lines(lines) => lines.settle_now(),
-            Source::Conversation(_) => Vec::new(),
+            FollowedSource::Lines(lines) => lines.settle_now(),
+            FollowedSource::Conversation(_) => Vec::new(),
         }
     }
 }

@@ -23,11 +23,11 @@ mod prompt;
 mod tolerant;
 mod turns;
 
-pub use find::{Home, Spec, belongs, candidates};
+pub use find::{TranscriptHome, TranscriptSpec, belongs, candidates};
 pub use follow::Follower;
 #[cfg(test)]
 pub(crate) use turns::MOST_BEFORE;
-pub use turns::{Further, Turn};
+pub use turns::{Interjection, TranscriptTurn};
 
 /// The format of a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,18 +174,18 @@ pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
 /// Turns lines into entries.
 #[derive(Debug)]
 enum Parser {
-    Codex(codex::Parser),
-    Claude(claude::Parser),
-    Aider(aider::Parser),
+    Codex(codex::CodexParser),
+    Claude(claude::ClaudeParser),
+    Aider(aider::AiderParser),
 }
 
 impl Parser {
     /// Returns a parser for the lines of a file from its start, or from somewhere in its `middle`.
     fn new(format: LineFormat, middle: bool) -> Self {
         match format {
-            LineFormat::Codex => Self::Codex(codex::Parser::new(middle)),
-            LineFormat::Claude => Self::Claude(claude::Parser::new(middle)),
-            LineFormat::Aider => Self::Aider(aider::Parser::new(middle)),
+            LineFormat::Codex => Self::Codex(codex::CodexParser::new(middle)),
+            LineFormat::Claude => Self::Claude(claude::ClaudeParser::new(middle)),
+            LineFormat::Aider => Self::Aider(aider::AiderParser::new(middle)),
         }
     }
 

@@ -59,7 +59,7 @@ struct Open {
 
 /// A message with its parts.
 #[derive(Debug)]
-struct Message {
+struct OpencodeMessage {
     /// What opencode calls it.
     id: String,
     data: MessageData,
@@ -71,22 +71,22 @@ struct Message {
 #[serde(default)]
 struct MessageData {
     role: Word,
-    time: Object<Times>,
+    time: Object<MessageTimes>,
     finish: Word,
-    error: Object<Failure>,
+    error: Object<OpencodeFailure>,
 }
 
 /// In milliseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-struct Times {
+struct MessageTimes {
     created: Number,
     completed: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Failure {
+struct OpencodeFailure {
     name: Word,
     data: Object<FailureData>,
 }
@@ -200,7 +200,7 @@ impl Open {
     }
 
     /// Returns the latest messages of a conversation, the oldest first.
-    fn messages(&self, conversation: &str) -> rusqlite::Result<Vec<Message>> {
+    fn messages(&self, conversation: &str) -> rusqlite::Result<Vec<OpencodeMessage>> {
         // All that is read is of one moment.
         let transaction = self.connection.unchecked_transaction()?;
         let mut query = self.connection.prepare_cached(
@@ -221,7 +221,7 @@ impl Open {
                 true => self.parts(&id, &mut left)?,
                 false => Vec::new(),
             };
-            messages.push(Message { id, data, parts });
+            messages.push(OpencodeMessage { id, data, parts });
         }
         drop(rows);
         drop(query);
@@ -305,7 +305,7 @@ impl Conversation {
 }
 
 /// Returns what messages tell, the oldest first.
-fn entries(messages: Vec<Message>) -> Vec<Entry> {
+fn entries(messages: Vec<OpencodeMessage>) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut open = false;
     for message in messages {

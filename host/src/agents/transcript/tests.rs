@@ -26,10 +26,10 @@ fn time(text: &str) -> Timestamp {
 }
 
 /// Returns all turns, as a reader that forgets none would see them.
-fn turns(format: Format, text: &str) -> Vec<Turn> {
+fn turns(format: Format, text: &str) -> Vec<TranscriptTurn> {
     let mut parser = Parser::new(format.lines().expect("lines"), false);
     let mut entries = Vec::new();
-    let mut all: Vec<Turn> = Vec::new();
+    let mut all: Vec<TranscriptTurn> = Vec::new();
     let mut kept = Turns::default();
     let lines = text.lines().map(Some).chain([None]);
     for line in lines {
@@ -54,7 +54,7 @@ fn turns(format: Format, text: &str) -> Vec<Turn> {
     all
 }
 
-fn prompts(turns: &[Turn]) -> Vec<&str> {
+fn prompts(turns: &[TranscriptTurn]) -> Vec<&str> {
     turns
         .iter()
         .filter_map(|turn| turn.prompt.as_deref())

@@ -58,7 +58,7 @@ impl<T> Default for List<T> {
 
 /// The names of an object's first fields.
 #[derive(Debug, Default)]
-pub(super) struct Names(pub(super) Vec<String>);
+pub(super) struct FieldNames(pub(super) Vec<String>);
 
 /// Pieces of content: a list of objects, or a string in its place.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl<T> Default for Named<T> {
 }
 
 /// The kinds of value that a field may hold. Each reads as empty unless overridden.
-trait Part<'de>: Default {
+trait FieldValue<'de>: Default {
     fn text(_text: &str) -> Self {
         Self::default()
     }
@@ -114,37 +114,37 @@ trait Part<'de>: Default {
     }
 }
 
-impl Part<'_> for Word {
+impl FieldValue<'_> for Word {
     fn text(text: &str) -> Self {
         Self(Some(text.to_owned()))
     }
 }
 
-impl Part<'_> for Number {
+impl FieldValue<'_> for Number {
     fn number(number: f64) -> Self {
         Self(Some(number))
     }
 }
 
-impl Part<'_> for Flag {
+impl FieldValue<'_> for Flag {
     fn flag(flag: bool) -> Self {
         Self(flag)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Part<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> FieldValue<'de> for Object<T> {
     fn object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
         T::deserialize(MapAccessDeserializer::new(object)).map(|object| Self(Some(object)))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Part<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> FieldValue<'de> for List<T> {
     fn list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         objects(list).map(Self)
     }
 }
 
-impl<'de> Part<'de> for Names {
+impl<'de> FieldValue<'de> for FieldNames {
     fn object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
         let mut names = Vec::new();
         while names.len() < KEPT {
@@ -158,7 +158,7 @@ impl<'de> Part<'de> for Names {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Part<'de> for Content<T> {
+impl<'de, T: Deserialize<'de>> FieldValue<'de> for Content<T> {
     fn text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
@@ -168,7 +168,7 @@ impl<'de, T: Deserialize<'de>> Part<'de> for Content<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Part<'de> for Named<T> {
+impl<'de, T: Deserialize<'de>> FieldValue<'de> for Named<T> {
     fn text(text: &str) -> Self {
         Self {
             name: text.to_owned(),
@@ -201,9 +201,9 @@ fn objects<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut list: A) -> Result<V
     Ok(kept)
 }
 
-struct Reader<P>(PhantomData<P>);
+struct PartReader<P>(PhantomData<P>);
 
-impl<'de, P: Part<'de>> Visitor<'de> for Reader<P> {
+impl<'de, P: FieldValue<'de>> Visitor<'de> for PartReader<P> {
     type Value = P;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,7 +247,7 @@ macro_rules! deserialize {
     ($($part:ident $(<$inner:ident>)?),+ $(,)?) => {$(
         impl<'de $(, $inner: Deserialize<'de>)?> Deserialize<'de> for $part $(<$inner>)? {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Reader(PhantomData))
+                deserializer.deserialize_any(PartReader(PhantomData))
             }
         }
     )+};
@@ -259,7 +259,7 @@ deserialize!(
     Flag,
     Object<T>,
     List<T>,
-    Names,
+    FieldNames,
     Content<T>,
     Named<T>
 );

@@ -20,7 +20,7 @@ pub(crate) const MOST_BEFORE: usize = 32;
 
 /// One turn of a transcript.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct TranscriptTurn {
     /// What it was asked to do. `None` if nobody asked, or if it is not known.
     pub prompt: Option<String>,
     /// The agent's name for it.
@@ -42,7 +42,7 @@ pub struct Turn {
     /// When something of it was last written.
     pub last: Option<Timestamp>,
     /// What else was said to the agent while it worked.
-    pub further: Vec<Further>,
+    pub further: Vec<Interjection>,
     /// When the prompt was given.
     prompted: Option<Timestamp>,
     /// The size of all of `said`, in bytes.
@@ -51,7 +51,7 @@ pub struct Turn {
 
 /// What was said to an agent in the middle of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Further {
+pub struct Interjection {
     /// When it was said.
     pub at: Option<Timestamp>,
     /// The text.
@@ -72,26 +72,26 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct Entered {
-    turn: Turn,
+    turn: TranscriptTurn,
     /// Its prompt was there before the transcript was followed.
     old: bool,
 }
 
 impl Turns {
     /// Returns the latest turn, unless it was marked as old.
-    pub(super) fn fresh(&self) -> Option<&Turn> {
+    pub(super) fn fresh(&self) -> Option<&TranscriptTurn> {
         let latest = self.latest.as_ref().filter(|entered| !entered.old);
         latest.map(|entered| &entered.turn)
     }
 
-    pub(super) fn latest(&self) -> Option<&Turn> {
+    pub(super) fn latest(&self) -> Option<&TranscriptTurn> {
         self.latest.as_ref().map(|entered| &entered.turn)
     }
 
     /// Returns the latest turn that matches `wanted`.
     ///
     /// Without times, everything from before the transcript was followed counts as before `since`.
-    pub(super) fn of(&self, format: Format, wanted: Wanted<'_>) -> Option<&Turn> {
+    pub(super) fn of(&self, format: Format, wanted: Wanted<'_>) -> Option<&TranscriptTurn> {
         let is_it = |said: Option<&str>, id: Option<&str>, at: Option<Timestamp>, old: bool| {
             if let (Some(wanted), Some(id)) = (wanted.id, id) {
                 return wanted == id;
@@ -150,10 +150,10 @@ impl Turns {
 
     pub(super) fn take(&mut self, entry: &Entry) {
         if let Entry::Began { at } = entry {
-            let turn = Turn {
+            let turn = TranscriptTurn {
                 began: *at,
                 last: *at,
-                ..Turn::default()
+                ..TranscriptTurn::default()
             };
             let begun = Entered { turn, old: false };
             // A turn without a prompt does not displace one that has a prompt.
@@ -169,7 +169,7 @@ impl Turns {
     }
 }
 
-impl Turn {
+impl TranscriptTurn {
     fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Began { .. } => {}
@@ -181,7 +181,7 @@ impl Turn {
                     self.id.clone_from(id);
                     self.prompted = *at;
                 } else if self.further.len() < MOST_FURTHER {
-                    self.further.push(Further {
+                    self.further.push(Interjection {
                         at: *at,
                         text: text.clone(),
                         id: id.clone(),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::super::Context;
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::ui;
 use super::{Which, size, time};
-use crate::policy::{Limits, Loader, Overrides, Policy, Source, rounds};
+use crate::policy::{Limits, Loader, Overrides, Policy, PolicySource, rounds};
 
 /// Times a policy on rounds of several sizes, alternating with the default one.
 ///
@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 const LEAST: usize = 5;
 const MOST: usize = 50;
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let policy = args.which.load(context)?;
     let limits = Limits::default();
     let patient = Overrides {
@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         ..Overrides::default()
     };
     let settings = serde_json::json!({});
-    let default = Loader::new(patient).load(&Source::Embedded, &settings)?;
+    let default = Loader::new(patient).load(&PolicySource::Embedded, &settings)?;
 
     let progress = ui::progress("timing");
     progress.set_length((SIZES.len() * MOST) as u64);
@@ -93,12 +93,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 fn measure(
     policy: &Policy,
     question: &crate::model::matching::Question,
-) -> Result<Duration, Failure> {
+) -> Result<Duration, CommandFailure> {
     let start = Instant::now();
     policy.decide_leisurely(question).map_err(|failure| {
         let name = &policy.id().name;
         let (tasks, sessions) = (question.tasks.len(), question.sessions.len());
-        Failure::new(
+        CommandFailure::new(
             Exit::Failed,
             format!(
                 "asked about {tasks} tasks and {sessions} sessions, the policy `{name}` {failure}"

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::{size, time};
 use crate::policy::componentize;
@@ -23,7 +23,7 @@ pub(super) struct Args {
     output: Option<PathBuf>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let project = Project::open(&args.dir)?;
     let default = || args.dir.join(format!("{}.wasm", project.name));
     let output = args.output.clone().unwrap_or_else(default);
@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Writes the file in one step, because a daemon that uses it reloads it at once.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -75,6 +75,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         });
     written.map_err(|error| {
         let shown = path.display();
-        Failure::new(Exit::Failed, format!("cannot write `{shown}`: {error}"))
+        CommandFailure::new(Exit::Failed, format!("cannot write `{shown}`: {error}"))
     })
 }

@@ -3,7 +3,7 @@
 use anstyle::AnsiColor;
 use serde_json::json;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::Which;
 use crate::policy::{Severity, audit};
@@ -16,7 +16,7 @@ pub(super) struct Args {
     which: Which,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let policy = args.which.load(context)?;
     let progress = ui::progress("asking it about rounds");
     let audit = audit(&policy, |round, rounds| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOutcome};
 
@@ -14,7 +14,7 @@ pub(super) struct Args {
     limit: Option<usize>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let events = context
         .store()?
         .policy_log(args.limit.unwrap_or(usize::MAX))?;

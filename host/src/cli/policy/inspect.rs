@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::{Which, milliseconds, size, time};
-use crate::policy::Profile;
+use crate::policy::LimitProfile;
 
 /// Shows what a policy says about itself, what it asks for, and what it may use.
 #[derive(Debug, clap::Args)]
@@ -14,10 +14,10 @@ pub(super) struct Args {
     which: Which,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let policy = args.which.load(context)?;
     let (id, anatomy, limits) = (policy.id(), policy.anatomy(), policy.limits());
-    let profile = Profile::for_size(policy.size());
+    let profile = LimitProfile::for_size(policy.size());
     let loading = policy.loading();
     let ui = context.ui;
     if ui.json {
@@ -61,8 +61,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         "the ready ones"
     };
     let profile = match profile {
-        Profile::Small => "small",
-        Profile::Large => "large",
+        LimitProfile::Small => "small",
+        LimitProfile::Large => "large",
     };
     for (title, text) in [
         (

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::size;
 use crate::policy::{Policy, resolve};
@@ -13,13 +13,13 @@ use crate::policy::{Policy, resolve};
 pub(super) struct Args {}
 
 /// A policy that could be used.
-struct Entry {
+struct PolicyEntry {
     name: String,
     file: Option<std::path::PathBuf>,
     policy: Result<Policy, String>,
 }
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
     let live = context.live_daemon(&mut context.store()?)?;
     let live = live.map(|facts| facts.policy.sha256);
     let mut names: Vec<String> = std::fs::read_dir(&context.config.policies_dir)
@@ -38,13 +38,13 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, Failure> {
     let directory = &context.config.policies_dir;
     let progress = ui::progress("loading");
     progress.set_length(names.len() as u64);
-    let entries: Vec<Entry> = names
+    let entries: Vec<PolicyEntry> = names
         .into_iter()
         .map(|name| {
             progress.inc(1);
             let file = directory.join(format!("{name}.wasm"));
             let settings = context.config.settings(&name, &[]);
-            Entry {
+            PolicyEntry {
                 policy: resolve(&name, directory)
                     .and_then(|source| loader.load(&source, &settings))
                     .map_err(|error| error.to_string()),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Context;
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::run::log_to_stderr;
 use crate::config;
 use crate::policy::Policy;
@@ -25,11 +25,11 @@ use crate::policy::Policy;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: PolicyCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum PolicyCommand {
     New(new::Args),
     Build(build::Args),
     Inspect(inspect::Args),
@@ -54,29 +54,29 @@ struct Which {
 }
 
 impl Which {
-    fn load(&self, context: &Context) -> Result<Policy, Failure> {
+    fn load(&self, context: &Context) -> Result<Policy, CommandFailure> {
         let settings = context.config.settings(&self.file, &self.set);
         Ok(context.load_policy(&self.file, &settings)?)
     }
 }
 
-pub(super) fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     // The log of a policy is shown only on request.
     if context.verbose > 0 {
         log_to_stderr(context.verbose);
     }
     match args.command {
-        Command::New(args) => new::run(context, &args),
-        Command::Build(args) => build::run(context, &args),
-        Command::Inspect(args) => inspect::run(context, &args),
-        Command::Check(args) => check::run(context, &args),
-        Command::Test(args) => test::run(context, &args),
-        Command::Bench(args) => bench::run(context, &args),
-        Command::Replay(args) => replay::run(context, &args),
-        Command::Shadow(args) => replay::shadow(context, &args),
-        Command::List(args) => list::run(context, &args),
-        Command::Use(args) => use_::run(context, &args),
-        Command::History(args) => history::run(context, &args),
+        PolicyCommand::New(args) => new::run(context, &args),
+        PolicyCommand::Build(args) => build::run(context, &args),
+        PolicyCommand::Inspect(args) => inspect::run(context, &args),
+        PolicyCommand::Check(args) => check::run(context, &args),
+        PolicyCommand::Test(args) => test::run(context, &args),
+        PolicyCommand::Bench(args) => bench::run(context, &args),
+        PolicyCommand::Replay(args) => replay::run(context, &args),
+        PolicyCommand::Shadow(args) => replay::shadow(context, &args),
+        PolicyCommand::List(args) => list::run(context, &args),
+        PolicyCommand::Use(args) => use_::run(context, &args),
+        PolicyCommand::History(args) => history::run(context, &args),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use shell_quote::Sh;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use crate::toolchain::{Language, create};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
     dir: PathBuf,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let directory = args.dir.join(&args.name);
     let files = create(&args.name, args.lang, &directory)?;
     let ui = context.ui;

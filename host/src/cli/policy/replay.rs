@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::{Which, time};
 use crate::daemon::{rounds_directory, shadow_directory};
-use crate::policy::{Difference, Fate, ReplayError, Report, replay, shadowed};
+use crate::policy::{ComparisonReport, Difference, Fate, ReplayError, replay, shadowed};
 
 /// Asks a policy about the rounds that `run --record` kept, and shows what would have changed.
 ///
@@ -23,31 +23,31 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     rounds: Option<PathBuf>,
     #[command(flatten)]
-    shown: Shown,
+    shown: ShownArgs,
 }
 
 /// Shows what the policy of `run --shadow` would have done differently.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShadowArgs {
     #[command(flatten)]
-    shown: Shown,
+    shown: ShownArgs,
 }
 
 #[derive(Debug, clap::Args)]
-struct Shown {
+struct ShownArgs {
     /// Lists at most N differences
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let directory = match &args.rounds {
         Some(directory) => directory.clone(),
         None => rounds_directory(&context.config.data_dir),
     };
     let none = "no rounds are recorded: record some with `assigner run --record`";
     if args.rounds.is_none() && !directory.exists() {
-        return Err(Failure::new(Exit::Failed, none));
+        return Err(CommandFailure::new(Exit::Failed, none));
     }
     let policy = args.which.load(context)?;
     let progress = ui::progress("asking it about rounds");
@@ -70,10 +70,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     finish(context, &report, none)
 }
 
-pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, Failure> {
+pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, CommandFailure> {
     let directory = shadow_directory(&context.config.data_dir);
     if !directory.exists() {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Failed,
             "no policy has decided beside another: start one with `assigner run --shadow FILE`",
         ));
@@ -96,18 +96,22 @@ pub(super) fn shadow(context: &Context, args: &ShadowArgs) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn unreadable(directory: &Path, error: &std::io::Error) -> Failure {
+fn unreadable(directory: &Path, error: &std::io::Error) -> CommandFailure {
     let shown = directory.display();
-    Failure::new(
+    CommandFailure::new(
         Exit::Failed,
         format!("cannot read the rounds `{shown}`: {error}"),
     )
 }
 
-fn finish(context: &Context, report: &Report, none: &str) -> Result<Exit, Failure> {
+fn finish(
+    context: &Context,
+    report: &ComparisonReport,
+    none: &str,
+) -> Result<Exit, CommandFailure> {
     if report.rounds == 0 {
         let why = report.damages.first().map_or(none, String::as_str);
-        return Err(Failure::new(Exit::Failed, why));
+        return Err(CommandFailure::new(Exit::Failed, why));
     }
     for damage in &report.damages {
         ui::warn(damage);
@@ -117,7 +121,7 @@ fn finish(context: &Context, report: &Report, none: &str) -> Result<Exit, Failur
 }
 
 /// `which` says which rounds these are, and is printed after their number.
-fn print(context: &Context, report: &Report, which: &str) -> Result<(), Failure> {
+fn print(context: &Context, report: &ComparisonReport, which: &str) -> Result<(), CommandFailure> {
     let ui = context.ui;
     if ui.json {
         return Ok(ui.json(&json!(report))?);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anstyle::AnsiColor;
 use serde_json::json;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::Which;
 use crate::policy::{Cases, Problem, Tried};
@@ -20,12 +20,13 @@ pub(super) struct Args {
     cases: PathBuf,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let shown = args.cases.display();
-    let text = std::fs::read_to_string(&args.cases)
-        .map_err(|error| Failure::usage(format!("cannot read the cases `{shown}`: {error}")))?;
+    let text = std::fs::read_to_string(&args.cases).map_err(|error| {
+        CommandFailure::usage(format!("cannot read the cases `{shown}`: {error}"))
+    })?;
     let cases = Cases::parse(&args.cases, &text)
-        .map_err(|what| Failure::usage(format!("the cases `{shown}` are wrong: {what}")))?;
+        .map_err(|what| CommandFailure::usage(format!("the cases `{shown}` are wrong: {what}")))?;
     let policy = args.which.load(context)?;
     let tried = cases.try_out(&policy);
     let failed = tried.iter().filter(|case| !case.ok).count();
@@ -46,7 +47,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-fn print(context: &Context, case: &Tried) -> Result<(), Failure> {
+fn print(context: &Context, case: &Tried) -> Result<(), CommandFailure> {
     let mark = if case.ok {
         ui::paint(AnsiColor::Green.on_default(), "✔")
     } else {
@@ -61,7 +62,7 @@ fn print(context: &Context, case: &Tried) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_problem(context: &Context, problem: &Problem) -> Result<(), Failure> {
+fn print_problem(context: &Context, problem: &Problem) -> Result<(), CommandFailure> {
     let ui = context.ui;
     if let Some(task) = problem.task {
         let title = format!("task {task}");

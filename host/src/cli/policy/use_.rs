@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use crate::config;
 use crate::daemon::Lock;
-use crate::policy::{Source, resolve};
+use crate::policy::{PolicySource, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, Store};
 
 /// Switches to another policy: a running daemon loads it beside the live one, tries it, and
@@ -32,7 +32,7 @@ pub(super) struct Args {
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let config = &context.config;
     let name = args.name.as_deref().unwrap_or_else(|| config.policy_name());
     let settings = config.live_settings(name, &args.set);
@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
         order: PolicyOrder {
             source: source
                 .as_ref()
-                .map_or_else(|_| name.to_owned(), Source::name),
+                .map_or_else(|_| name.to_owned(), PolicySource::name),
             settings,
             set_by_hand: Value::Object(args.set.iter().cloned().collect()),
         },
@@ -90,7 +90,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Waits for the outcome of an order to a daemon.
-fn wait(context: &Context, store: &mut Store, id: i64) -> Result<Exit, Failure> {
+fn wait(context: &Context, store: &mut Store, id: i64) -> Result<Exit, CommandFailure> {
     let data = &context.config.data_dir;
     context.spool()?.nudge();
     let deadline = Instant::now() + PATIENCE;
@@ -103,13 +103,13 @@ fn wait(context: &Context, store: &mut Store, id: i64) -> Result<Exit, Failure> 
             _ => {}
         }
         if Lock::holder(data).is_none() {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Daemon,
                 "the daemon has ended meanwhile: the next `assigner run` uses the policy",
             ));
         }
         if Instant::now() >= deadline {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::TimedOut,
                 "the daemon has not loaded it yet: `assigner policy history` will show the outcome",
             ));
@@ -118,14 +118,14 @@ fn wait(context: &Context, store: &mut Store, id: i64) -> Result<Exit, Failure> 
     }
 }
 
-fn answer(context: &Context, event: &PolicyEvent) -> Result<Exit, Failure> {
+fn answer(context: &Context, event: &PolicyEvent) -> Result<Exit, CommandFailure> {
     match (event.outcome, &event.policy) {
         (PolicyOutcome::Live, Some(_)) => tell(context, event, true),
-        (PolicyOutcome::Overruled, _) => Err(Failure::new(
+        (PolicyOutcome::Overruled, _) => Err(CommandFailure::new(
             Exit::Failed,
             "a daemon has started meanwhile, with another policy on its command line",
         )),
-        _ => Err(Failure::new(
+        _ => Err(CommandFailure::new(
             Exit::Policy,
             event
                 .reason
@@ -135,7 +135,7 @@ fn answer(context: &Context, event: &PolicyEvent) -> Result<Exit, Failure> {
     }
 }
 
-fn tell(context: &Context, event: &PolicyEvent, live: bool) -> Result<Exit, Failure> {
+fn tell(context: &Context, event: &PolicyEvent, live: bool) -> Result<Exit, CommandFailure> {
     let (ui, source) = (context.ui, &event.order.source);
     if ui.json {
         ui.json(&json!({"policy": event.policy, "source": source, "live": live}))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::script::Step;
+use super::super::script::ScriptStep;
 use super::{Brief, Files};
 use crate::agents::{Profile, payload};
 use crate::model::task::{Task, check_content, check_task, check_variable};
@@ -53,10 +53,10 @@ pub(super) fn wrong_branch(
 /// Returns why a shell is at its prompt although its job has left no code.
 pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
     let at = match (files.step, files.back) {
-        (Some((Step::Command, _)), Some(130)) => {
+        (Some((ScriptStep::Command, _)), Some(130)) => {
             return "interrupted: Ctrl-C was pressed while the command ran".to_owned();
         }
-        (Some((Step::Command, _)), back) => {
+        (Some((ScriptStep::Command, _)), back) => {
             if back.is_none() && !files.exit_empty {
                 return "interrupted: the shell is back at its prompt and the command left no exit \
                         code (Ctrl-C, or a syntax error)"
@@ -80,7 +80,7 @@ pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
 }
 
 /// Returns what failed before the command ran, with the last lines that were printed.
-pub(super) fn unprepared(brief: &Brief, step: Step, code: i32, lines: &[String]) -> String {
+pub(super) fn unprepared(brief: &Brief, step: ScriptStep, code: i32, lines: &[String]) -> String {
     let reason = format!("{} exited with code {code}", describe(brief, step));
     if lines.is_empty() {
         reason
@@ -90,14 +90,14 @@ pub(super) fn unprepared(brief: &Brief, step: Step, code: i32, lines: &[String])
 }
 
 /// Returns what a step does.
-pub(super) fn describe(brief: &Brief, step: Step) -> String {
+pub(super) fn describe(brief: &Brief, step: ScriptStep) -> String {
     let metadata = &brief.task.metadata;
     match step {
-        Step::Directory => format!(
+        ScriptStep::Directory => format!(
             "cd to `{}`",
             metadata.working_dir.as_deref().unwrap_or_default()
         ),
-        Step::Export(index) => format!(
+        ScriptStep::Export(index) => format!(
             "export of {}",
             metadata
                 .env_vars
@@ -105,15 +105,15 @@ pub(super) fn describe(brief: &Brief, step: Step) -> String {
                 .nth(index)
                 .map_or("", String::as_str)
         ),
-        Step::Secrets => format!("export of {}", metadata.secret_env.join(", ")),
-        Step::Branch => "a look at the branch".to_owned(),
-        Step::Prerequisite(index) => format!(
+        ScriptStep::Secrets => format!("export of {}", metadata.secret_env.join(", ")),
+        ScriptStep::Branch => "a look at the branch".to_owned(),
+        ScriptStep::Prerequisite(index) => format!(
             "prerequisite {} of {} (`{}`)",
             index + 1,
             metadata.prerequisites.len(),
             metadata.prerequisites.get(index).map_or("", String::as_str)
         ),
-        Step::Command => "the command".to_owned(),
+        ScriptStep::Command => "the command".to_owned(),
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Collected {
 
 /// A report from an attempt.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct AttemptReport {
     pub(crate) attempt: AttemptId,
     pub(crate) task: TaskId,
     pub(crate) identity: Identity,
@@ -126,8 +126,8 @@ pub(crate) struct Driver<W: World> {
     ledger: Ledger,
     scan: watch::Sender<Rc<Scan>>,
     wakes: watch::Sender<()>,
-    tell: mpsc::UnboundedSender<Told>,
-    told: mpsc::UnboundedReceiver<Told>,
+    tell: mpsc::UnboundedSender<AttemptReport>,
+    told: mpsc::UnboundedReceiver<AttemptReport>,
     flying: BTreeMap<AttemptId, Flying>,
     /// When attempts want to look again.
     due: Rc<RefCell<BTreeMap<AttemptId, Tick>>>,
@@ -223,7 +223,7 @@ impl<W: World> Driver<W> {
 
     /// Returns what attempts have reported since the last call, oldest first, and forgets those
     /// that have ended.
-    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+    pub(crate) fn take_told(&mut self) -> Vec<AttemptReport> {
         let mut all = Vec::new();
         while let Ok(told) = self.told.try_recv() {
             if !matches!(told.what, News::Note(_)) {
@@ -235,7 +235,7 @@ impl<W: World> Driver<W> {
         self.flying.retain(|&attempt, flying| {
             let silent = flying.handle.is_finished();
             if silent {
-                all.push(Told {
+                all.push(AttemptReport {
                     attempt,
                     task: flying.task,
                     identity: flying.identity.clone(),
@@ -270,7 +270,7 @@ struct Errand<W: World> {
     world: Rc<W>,
     ledger: Ledger,
     brief: Brief,
-    tell: mpsc::UnboundedSender<Told>,
+    tell: mpsc::UnboundedSender<AttemptReport>,
     due: Rc<RefCell<BTreeMap<AttemptId, Tick>>>,
     ended: Rc<Notify>,
     acting: Rc<Cell<usize>>,
@@ -524,7 +524,7 @@ impl<W: World> Errand<W> {
 
     fn tell(&self, what: News) {
         // If nobody listens any more, nobody wants to know.
-        let _ = self.tell.send(Told {
+        let _ = self.tell.send(AttemptReport {
             attempt: self.brief.attempt,
             task: self.brief.task.id,
             identity: self.brief.identity.clone(),

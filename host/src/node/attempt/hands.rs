@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::prerequisites;
-use super::super::script::{Keep, Plan};
-use super::super::shell::{self, Said, Shells};
+use super::super::script::{Keep, ScriptPlan};
+use super::super::shell::{self, ShellAnswer, Shells};
 use super::super::spool::{Captured, JobFiles, Spool};
 use super::describe::wrong_branch;
 use super::driver::{Collected, Look, Work, World};
 use super::headless;
 use super::record::Reader;
-use super::{Act, Brief, Done, Ending, Files, Leaves, Output, Scan, Shown, Unwritten, Wants};
+use super::{Act, Brief, Done, Ending, Files, Leaves, OutputSource, Scan, Shown, Unwritten, Wants};
 use crate::agents::Catalog;
 use crate::agents::transcript::Follower;
 use crate::agents::{Profile, Screen, fuse, payload, screen};
@@ -211,7 +211,7 @@ impl<T: Tmux + 'static> Local<T> {
             )
         });
         let (command, prompt) = headless.unzip();
-        let plan = Plan {
+        let plan = ScriptPlan {
             command: command.as_deref().unwrap_or(&brief.task.content),
             prompt: prompt.as_deref(),
             shell,
@@ -352,7 +352,7 @@ impl<T: Tmux + 'static> Local<T> {
                         .is_err()
                     {
                         let group = child.id();
-                        group.map(|group| probe::signal_group(group, probe::Signal::Kill));
+                        group.map(|group| probe::signal_group(group, probe::EndSignal::Kill));
                         let _ = child.kill().await;
                     }
                 });
@@ -610,8 +610,8 @@ impl<T: Tmux + 'static> World for Local<T> {
         let secrets = secrets.unwrap_or_default();
         let mut ending = ending;
         let output = match (&ending.output, &brief.task.metadata.headless) {
-            (Output::None, _) => None,
-            (Output::Files, Some(asked)) => {
+            (OutputSource::None, _) => None,
+            (OutputSource::Files, Some(asked)) => {
                 let printed = headless::read(asked, &files, self.setup.output_limit);
                 let profile = self.catalog.borrow();
                 let profile = profile.get(&asked.provider).map(|entry| &*entry.profile);
@@ -619,8 +619,8 @@ impl<T: Tmux + 'static> World for Local<T> {
                 ending = headless::concluded(brief, ending, printed, profile, self.now());
                 Some(output)
             }
-            (Output::Files, None) => read_output(&files, self.setup.output_limit),
-            (Output::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
+            (OutputSource::Files, None) => read_output(&files, self.setup.output_limit),
+            (OutputSource::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
         };
         let before = (ending.leaves == Leaves::Variables)
             .then(|| files.environment_before())
@@ -679,7 +679,7 @@ fn is_of_stopped(code: i32) -> bool {
         .any(|signal| code == 128 + signal.as_raw())
 }
 
-fn files(files: &JobFiles, said: Option<Said>) -> Files {
+fn files(files: &JobFiles, said: Option<ShellAnswer>) -> Files {
     let exit = files.exit_code();
     let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
     Files {

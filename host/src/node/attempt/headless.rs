@@ -4,7 +4,7 @@ use super::hands::{last_of, read_end, read_output};
 use super::{Brief, Ending, LEAST_PAUSE};
 use crate::agents::{self, Profile};
 use crate::model::clock::Now;
-use crate::model::headless::{Headless, Said};
+use crate::model::headless::{Headless, HeadlessOutput};
 use crate::model::task::{Event, Outcome, TurnFacts};
 use crate::node::spool::JobFiles;
 use crate::store::{self, Limit};
@@ -18,7 +18,7 @@ pub(super) struct Printed {
     /// Its response, or everything that was printed if it contains none.
     pub(super) output: store::Output,
     /// What the agent has told.
-    pub(super) said: Said,
+    pub(super) said: HeadlessOutput,
 }
 
 /// Reads what a headless agent has printed. If that contains no response, all of it is kept together
@@ -49,7 +49,7 @@ pub(super) fn concluded(
     profile: Option<&Profile>,
     now: Now,
 ) -> Ending {
-    let Said {
+    let HeadlessOutput {
         response,
         conversation,
         usage,

@@ -12,13 +12,13 @@
 
 use std::time::Duration;
 
-use super::super::script::Step;
-use super::super::shell::Said;
+use super::super::script::ScriptStep;
+use super::super::shell::ShellAnswer;
 use super::super::spool::Taken;
 use super::describe::{check, describe, dropped, unprepared, wrong_branch};
 use super::{
-    Act, Brief, Done, Ending, Files, HOLD, Leaves, Next, Note, Observation, Output, PaneSight,
-    Presence, Rules, Sight, UNRESPONSIVE, Unwritten, Wants,
+    Act, Brief, Done, Ending, Files, HOLD, Leaves, Next, Note, Observation, OutputSource,
+    PaneSight, Presence, Rules, Sight, UNRESPONSIVE, Unwritten, Wants,
 };
 use crate::model::clock::{Now, Tick};
 use crate::model::session::Shell;
@@ -56,12 +56,12 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) struct Job {
     brief: Brief,
     rules: Rules,
-    state: State,
+    state: JobState,
 }
 
 /// How far the attempt has come.
 #[derive(Debug, Clone)]
-enum State {
+enum JobState {
     /// Its session is reserved; if `resumed`, by a daemon that has ended.
     Claimed { resumed: bool },
     /// Its directory is being checked.
@@ -77,11 +77,11 @@ enum State {
     /// The job is being withdrawn, for this reason.
     Withdrawing { since: Tick, cause: Cause },
     /// Its shell has it.
-    Running(Running),
+    Running(RunningJob),
     /// A step before the command has failed, and its output is being read.
     Failing {
-        running: Running,
-        step: Step,
+        running: RunningJob,
+        step: ScriptStep,
         code: i32,
     },
     /// Nothing more happens.
@@ -117,22 +117,22 @@ struct Delivered {
 
 /// What is known about a running job.
 #[derive(Debug, Clone, Copy)]
-struct Running {
+struct RunningJob {
     /// When its shell took it up.
     since: Tick,
     /// The step that it has reached, and since when.
-    step: Option<(Step, Tick)>,
+    step: Option<(ScriptStep, Tick)>,
     /// When the exit code was first seen.
     exit_seen: Option<Tick>,
     /// When its shell was first seen at its prompt without an exit code.
     prompt_seen: Option<Tick>,
     /// How it is being told to end.
-    telling: Option<Telling>,
+    telling: Option<EndTelling>,
 }
 
 /// A job is told to end, with increasing force.
 #[derive(Debug, Clone, Copy)]
-struct Telling {
+struct EndTelling {
     cause: EndCause,
     /// How often it was told, and when last.
     told: u32,
@@ -147,10 +147,10 @@ enum EndCause {
     /// A person wants it in another session.
     Reassigned,
     /// The command, or a step before it, takes longer than allowed.
-    TimedOut { step: Step, limit: Duration },
+    TimedOut { step: ScriptStep, limit: Duration },
 }
 
-impl Running {
+impl RunningJob {
     fn new(since: Tick) -> Self {
         Self {
             since,
@@ -168,7 +168,7 @@ impl Job {
         Self {
             brief,
             rules,
-            state: State::Claimed { resumed: false },
+            state: JobState::Claimed { resumed: false },
         }
     }
 
@@ -181,16 +181,16 @@ impl Job {
             now.tick - ago.unwrap_or_default()
         };
         let state = match open.phase {
-            Phase::Claimed => State::Claimed { resumed: true },
-            Phase::Delivering | Phase::Submitted => State::Delivered(Delivered {
+            Phase::Claimed => JobState::Claimed { resumed: true },
+            Phase::Delivering | Phase::Submitted => JobState::Delivered(Delivered {
                 since: begun(open.delivered_at),
                 resumed: true,
                 asked: false,
             }),
-            Phase::Running => {
-                State::Running(Running::new(begun(open.started_at.or(open.delivered_at))))
-            }
-            Phase::Ended => State::Ended,
+            Phase::Running => JobState::Running(RunningJob::new(begun(
+                open.started_at.or(open.delivered_at),
+            ))),
+            Phase::Ended => JobState::Ended,
         };
         Self {
             brief: Brief {
@@ -211,17 +211,17 @@ impl Job {
 
     /// Whether nothing more happens.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, JobState::Ended)
     }
 
     /// Returns what must be looked at before the next step.
     pub(crate) fn wants(&self) -> Wants {
         let files = matches!(
             self.state,
-            State::Delivered { .. }
-                | State::Withdrawing { .. }
-                | State::Running(_)
-                | State::Failing { .. }
+            JobState::Delivered { .. }
+                | JobState::Withdrawing { .. }
+                | JobState::Running(_)
+                | JobState::Failing { .. }
         );
         Wants {
             files,
@@ -235,9 +235,9 @@ impl Job {
             // Nothing is decided before the first look at the sessions.
             return (self, Next::wait());
         }
-        let state = std::mem::replace(&mut self.state, State::Ended);
+        let state = std::mem::replace(&mut self.state, JobState::Ended);
         let (state, next) = match state {
-            State::Claimed { resumed: true } => {
+            JobState::Claimed { resumed: true } => {
                 let reason = "the daemon ended before anything was typed";
                 let end = match seen.request {
                     Some(Request::Cancel) => Ending::new(Outcome::Cancelled, Event::Cancel),
@@ -245,26 +245,26 @@ impl Job {
                 };
                 end_now(end.because(reason))
             }
-            State::Claimed { resumed: false } => self.claimed(seen),
-            State::Looking => self.looked(seen),
-            State::Writing => self.written(seen),
-            State::Written { line } => self.type_line(line, seen, now),
-            State::Typing { asked } => self.typed(asked, seen, now),
-            State::Delivered(delivered) => self.delivered(delivered, seen, now),
-            State::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
-            State::Running(running) => self.running(running, seen, now),
-            State::Failing {
+            JobState::Claimed { resumed: false } => self.claimed(seen),
+            JobState::Looking => self.looked(seen),
+            JobState::Writing => self.written(seen),
+            JobState::Written { line } => self.type_line(line, seen, now),
+            JobState::Typing { asked } => self.typed(asked, seen, now),
+            JobState::Delivered(delivered) => self.delivered(delivered, seen, now),
+            JobState::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
+            JobState::Running(running) => self.running(running, seen, now),
+            JobState::Failing {
                 running,
                 step,
                 code,
             } => self.failed_before(running, step, code, seen),
-            State::Ended => (State::Ended, Next::wait()),
+            JobState::Ended => (JobState::Ended, Next::wait()),
         };
         self.state = state;
         (self, next)
     }
 
-    fn claimed(&self, seen: &Observation) -> (State, Next) {
+    fn claimed(&self, seen: &Observation) -> (JobState, Next) {
         if let Some(end) = asked_to_end(seen) {
             return end_now(end);
         }
@@ -277,17 +277,17 @@ impl Job {
         let look = Act::LookAtPlace {
             stands: pane.directory.clone(),
         };
-        (State::Looking, Next::act([look]))
+        (JobState::Looking, Next::act([look]))
     }
 
-    fn looked(&self, seen: &Observation) -> (State, Next) {
+    fn looked(&self, seen: &Observation) -> (JobState, Next) {
         if let Some(end) = asked_to_end(seen) {
             return end_now(end);
         }
         match &seen.done {
             Some(Done::Place(Ok(_))) => {}
             Some(Done::Place(Err(reason))) => return end_now(self.failed(reason.clone())),
-            _ => return (State::Looking, Next::wait()),
+            _ => return (JobState::Looking, Next::wait()),
         }
         let Some(pane) = seen.sight.as_ref().and_then(Sight::pane) else {
             return self.refused("its session is gone".to_owned());
@@ -302,37 +302,37 @@ impl Job {
             untold: pane.untold,
             tells: pane.tells,
         };
-        (State::Writing, Next::act([write]))
+        (JobState::Writing, Next::act([write]))
     }
 
-    fn written(&self, seen: &Observation) -> (State, Next) {
+    fn written(&self, seen: &Observation) -> (JobState, Next) {
         match &seen.done {
             Some(Done::Written(Ok(line))) => {
                 let line = line.clone();
-                (State::Written { line }, Next::again(Duration::ZERO))
+                (JobState::Written { line }, Next::again(Duration::ZERO))
             }
             Some(Done::Written(Err(Unwritten::Secrets(reason)))) => {
                 end_now(self.failed(reason.clone()))
             }
             Some(Done::Written(Err(Unwritten::Spool(reason)))) => self.refused(reason.clone()),
-            _ => (State::Writing, Next::wait()),
+            _ => (JobState::Writing, Next::wait()),
         }
     }
 
     /// Types the line if the session was seen ready a moment ago. tmux checks in the same step that
     /// nothing has changed.
-    fn type_line(&self, line: TypedLine, seen: &Observation, now: Now) -> (State, Next) {
+    fn type_line(&self, line: TypedLine, seen: &Observation, now: Now) -> (JobState, Next) {
         if let Some(end) = asked_to_end(seen) {
             return end_now(end);
         }
         let Some(sight) = seen.sight.as_ref() else {
-            return (State::Written { line }, Next::again(TWICE));
+            return (JobState::Written { line }, Next::again(TWICE));
         };
         let Some(pane) = sight.pane() else {
             return self.refused("its session is gone".to_owned());
         };
         if now.tick.since(sight.at) > FRESH {
-            return (State::Written { line }, Next::again(TWICE));
+            return (JobState::Written { line }, Next::again(TWICE));
         }
         if !pane.idle {
             return self.refused("it is no longer free".to_owned());
@@ -354,11 +354,11 @@ impl Job {
             Act::Tell(Note::Typed),
             Act::Type(line),
         ];
-        (State::Typing { asked }, Next::act(acts))
+        (JobState::Typing { asked }, Next::act(acts))
     }
 
-    fn typed(&self, asked: bool, seen: &Observation, now: Now) -> (State, Next) {
-        let delivered = State::Delivered(Delivered {
+    fn typed(&self, asked: bool, seen: &Observation, now: Now) -> (JobState, Next) {
+        let delivered = JobState::Delivered(Delivered {
             since: now.tick,
             resumed: false,
             asked,
@@ -368,13 +368,13 @@ impl Job {
             // If it is not known whether the line was typed, the claim file shows whether the shell
             // has the job.
             Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, answers(asked)),
-            _ => (State::Typing { asked }, Next::wait()),
+            _ => (JobState::Typing { asked }, Next::wait()),
         }
     }
 
     /// The line was typed, or may have been, but no shell has been seen to take the job up.
-    fn delivered(&self, delivered: Delivered, seen: &Observation, now: Now) -> (State, Next) {
-        let here = State::Delivered(delivered);
+    fn delivered(&self, delivered: Delivered, seen: &Observation, now: Now) -> (JobState, Next) {
+        let here = JobState::Delivered(delivered);
         let Delivered {
             since,
             resumed,
@@ -388,8 +388,8 @@ impl Job {
                 phase: Phase::Running,
                 details: "picked up by the shell".to_owned(),
             };
-            let running = Running::new(now.tick);
-            return (State::Running(running), Next::act([start]));
+            let running = RunningJob::new(now.tick);
+            return (JobState::Running(running), Next::act([start]));
         }
         if resumed && !files.script {
             let reason =
@@ -399,7 +399,7 @@ impl Job {
         let gone = seen.sight.as_ref().is_some_and(|sight| {
             sight.at > since && matches!(sight.pane, Presence::Missing { .. })
         });
-        let declined = files.said.filter(|_| asked).and_then(Said::refusal);
+        let declined = files.said.filter(|_| asked).and_then(ShellAnswer::refusal);
         let waits = now.tick.since(since);
         let cause = match (&seen.request, declined) {
             (Some(Request::Cancel), _) => Cause::Cancelled,
@@ -410,19 +410,19 @@ impl Job {
             (None, None) if waits >= self.rules.start_within => Cause::Late,
             (None, None) => return (here, answers(asked && waits < ANSWERS)),
         };
-        let state = State::Withdrawing { since, cause };
+        let state = JobState::Withdrawing { since, cause };
         (state, Next::act([Act::Withdraw]))
     }
 
-    fn withdrawn(&self, since: Tick, cause: Cause, seen: &Observation) -> (State, Next) {
+    fn withdrawn(&self, since: Tick, cause: Cause, seen: &Observation) -> (JobState, Next) {
         let result = match &seen.done {
             Some(Done::Withdrawn(result)) => result,
-            _ => return (State::Withdrawing { since, cause }, Next::wait()),
+            _ => return (JobState::Withdrawing { since, cause }, Next::wait()),
         };
         let (outcome, event, reason) = match (result, cause) {
             // Between the look and now, the shell took it.
             (Ok(Taken::ByShell), _) => {
-                let state = State::Delivered(Delivered {
+                let state = JobState::Delivered(Delivered {
                     since,
                     resumed: false,
                     asked: false,
@@ -480,12 +480,12 @@ impl Job {
         acts.push(Act::End(Box::new(
             Ending::new(outcome, event).because(reason),
         )));
-        (State::Ended, Next::act(acts))
+        (JobState::Ended, Next::act(acts))
     }
 
-    fn running(&self, mut running: Running, seen: &Observation, now: Now) -> (State, Next) {
+    fn running(&self, mut running: RunningJob, seen: &Observation, now: Now) -> (JobState, Next) {
         let Some(files) = &seen.files else {
-            return (State::Running(running), Next::again(TWICE));
+            return (JobState::Running(running), Next::again(TWICE));
         };
         running.note_step(files, now);
         let pane = seen.sight.as_ref().and_then(Sight::pane);
@@ -496,7 +496,7 @@ impl Job {
                 && pane.is_some_and(|pane| !pane.piped);
             let waits = !files.output_whole && !unread;
             if waits && now.tick.since(since) < OUTPUT_WITHIN {
-                return (State::Running(running), Next::again(OUTPUT_LOOK));
+                return (JobState::Running(running), Next::again(OUTPUT_LOOK));
             }
             return self.exited(running, code, files.stopped);
         }
@@ -525,7 +525,7 @@ impl Job {
                 let sight = fresh.map_or(now.tick, |sight| sight.at);
                 let first = *running.prompt_seen.get_or_insert(sight);
                 if sight.since(first) < within {
-                    return (State::Running(running), Next::again(TWICE));
+                    return (JobState::Running(running), Next::again(TWICE));
                 }
                 self.dropped(running, files, pane)
             }
@@ -533,13 +533,13 @@ impl Job {
     }
 
     /// The job has left an exit code.
-    fn exited(&self, running: Running, code: i32, stopped: bool) -> (State, Next) {
+    fn exited(&self, running: RunningJob, code: i32, stopped: bool) -> (JobState, Next) {
         // This is needed even if the reader has ended: tmux notices that only at the pane's next
         // output, and until then the pane would seem to be piped.
         let close = Act::CloseReader;
         let step = running.step.map(|(step, _)| step);
-        if let Some(step) = step.filter(|step| *step != Step::Command) {
-            let state = State::Failing {
+        if let Some(step) = step.filter(|step| *step != ScriptStep::Command) {
+            let state = JobState::Failing {
                 running,
                 step,
                 code,
@@ -551,13 +551,13 @@ impl Job {
             let reason = "a part of its command is stopped (Ctrl-Z, or it used the terminal from \
                           the background) and has not ended: run `fg` in its pane to continue it";
             Ending {
-                output: Output::Files,
+                output: OutputSource::Files,
                 ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason.to_owned())
             }
         } else if code == 0 {
             Ending {
                 exit_code: Some(code),
-                output: Output::Files,
+                output: OutputSource::Files,
                 ..Ending::new(Outcome::Completed, Event::Complete)
             }
         } else {
@@ -570,31 +570,31 @@ impl Job {
             leaves: Leaves::Variables,
             ..end
         };
-        (State::Ended, Next::act([close, Act::End(Box::new(end))]))
+        (JobState::Ended, Next::act([close, Act::End(Box::new(end))]))
     }
 
     /// A step before the command has failed.
     fn failed_before(
         &self,
-        running: Running,
-        step: Step,
+        running: RunningJob,
+        step: ScriptStep,
         code: i32,
         seen: &Observation,
-    ) -> (State, Next) {
+    ) -> (JobState, Next) {
         let Some(Done::Preparation {
             lines,
             stands,
             branch,
         }) = &seen.done
         else {
-            let state = State::Failing {
+            let state = JobState::Failing {
                 running,
                 step,
                 code,
             };
             return (state, Next::wait());
         };
-        let reason = if step == Step::Branch {
+        let reason = if step == ScriptStep::Branch {
             let required = self.brief.task.metadata.git_branch.as_deref();
             wrong_branch(stands, required.unwrap_or_default(), branch)
         } else {
@@ -607,7 +607,7 @@ impl Job {
     }
 
     /// The shell is back at its prompt, and the job has left no code.
-    fn dropped(&self, running: Running, files: &Files, pane: &PaneSight) -> (State, Next) {
+    fn dropped(&self, running: RunningJob, files: &Files, pane: &PaneSight) -> (JobState, Next) {
         let metadata = &self.brief.task.metadata;
         let undoes = !metadata.secret_env.is_empty()
             || (metadata.isolate_env
@@ -621,7 +621,7 @@ impl Job {
             ..self.ended_without_code(running, files, pane.shell, dropped(&self.brief, files))
         };
         let acts = [Act::CloseReader, Act::CutPrompt, Act::End(Box::new(end))];
-        (State::Ended, Next::act(acts))
+        (JobState::Ended, Next::act(acts))
     }
 
     /// Returns the end of a try that has left no code. It has failed if the command was not begun
@@ -629,12 +629,14 @@ impl Job {
     /// not run again.
     fn ended_without_code(
         &self,
-        running: Running,
+        running: RunningJob,
         files: &Files,
         shell: Option<Shell>,
         reason: String,
     ) -> Ending {
-        let begun = files.step.is_some_and(|(step, _)| step == Step::Command);
+        let begun = files
+            .step
+            .is_some_and(|(step, _)| step == ScriptStep::Command);
         let failed = match files.back {
             Some(code) => code != 0,
             // For this shell, the kernel shows exactly when it reads a line of its own. That
@@ -648,7 +650,7 @@ impl Job {
             return self.ended_by(running, reason);
         }
         Ending {
-            output: Output::Files,
+            output: OutputSource::Files,
             ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason)
         }
     }
@@ -656,11 +658,11 @@ impl Job {
     /// Tells a job to end if its time is over or a person asked for it: by Ctrl-C, then by signals.
     fn end_where_asked(
         &self,
-        mut running: Running,
+        mut running: RunningJob,
         seen: &Observation,
         foreground: Option<u32>,
         now: Now,
-    ) -> (State, Next) {
+    ) -> (JobState, Next) {
         let asked = match &seen.request {
             Some(Request::Cancel) => Some(EndCause::Cancelled),
             Some(Request::Reassign(_)) => Some(EndCause::Reassigned),
@@ -674,7 +676,7 @@ impl Job {
             Some(_) => {}
             None => {
                 let cause = asked.or_else(|| self.overdue(&running, now));
-                running.telling = cause.map(|cause| Telling {
+                running.telling = cause.map(|cause| EndTelling {
                     cause,
                     told: 0,
                     last: None,
@@ -682,7 +684,7 @@ impl Job {
             }
         }
         let Some(telling) = &mut running.telling else {
-            return (State::Running(running), Next::wait());
+            return (JobState::Running(running), Next::wait());
         };
         let mut acts = Vec::new();
         if telling
@@ -691,8 +693,8 @@ impl Job {
         {
             acts.push(match (telling.told, foreground) {
                 (0 | 1, _) | (_, None) => Act::Interrupt,
-                (2, Some(group)) => Act::Signal(group, probe::Signal::Terminate),
-                (_, Some(group)) => Act::Signal(group, probe::Signal::Kill),
+                (2, Some(group)) => Act::Signal(group, probe::EndSignal::Terminate),
+                (_, Some(group)) => Act::Signal(group, probe::EndSignal::Kill),
             });
             telling.told += 1;
             telling.last = Some(now.tick);
@@ -701,17 +703,19 @@ impl Job {
             acts,
             again: Some(TWICE),
         };
-        (State::Running(running), next)
+        (JobState::Running(running), next)
     }
 
     /// Returns what takes longer than allowed: the command, or a step before it.
-    fn overdue(&self, running: &Running, now: Now) -> Option<EndCause> {
+    fn overdue(&self, running: &RunningJob, now: Now) -> Option<EndCause> {
         // Each step has its own limit. If no step has been recorded yet, the first began with the
         // job.
-        let (step, since) = running.step.unwrap_or((Step::Directory, running.since));
+        let (step, since) = running
+            .step
+            .unwrap_or((ScriptStep::Directory, running.since));
         let task = &self.brief.task;
         let limit = match step {
-            Step::Command => {
+            ScriptStep::Command => {
                 let seconds = task.timeout_seconds.filter(|&seconds| seconds > 0)?;
                 Duration::from_secs(seconds)
             }
@@ -725,7 +729,7 @@ impl Job {
     }
 
     /// Returns the end of a try that failed, or that was told to end.
-    fn ended_by(&self, running: Running, reason: String) -> Ending {
+    fn ended_by(&self, running: RunningJob, reason: String) -> Ending {
         let end = match running.telling.map(|telling| telling.cause) {
             Some(EndCause::Cancelled) => Ending::new(Outcome::Cancelled, Event::Cancel)
                 .because("cancelled by a person; its command was interrupted"),
@@ -734,7 +738,7 @@ impl Job {
             Some(EndCause::TimedOut { step, limit }) => {
                 let limit = limit.as_secs_f64();
                 let reason = match step {
-                    Step::Command => {
+                    ScriptStep::Command => {
                         format!("took longer than {limit} s; its command was interrupted")
                     }
                     step => format!(
@@ -747,7 +751,7 @@ impl Job {
             None => self.failed(reason),
         };
         Ending {
-            output: Output::Files,
+            output: OutputSource::Files,
             ..end
         }
     }
@@ -758,25 +762,25 @@ impl Job {
 
     /// Returns the task to the queue when nothing was typed. It does not count as a try, and the
     /// session is skipped for a moment.
-    fn refused(&self, reason: String) -> (State, Next) {
+    fn refused(&self, reason: String) -> (JobState, Next) {
         let end = Ending::new(Outcome::Refused, Event::Refuse).because(reason.clone());
         let acts = [Act::Tell(Note::Hold(HOLD, reason)), Act::End(Box::new(end))];
-        (State::Ended, Next::act(acts))
+        (JobState::Ended, Next::act(acts))
     }
 
     /// Ends an attempt whose outcome cannot be established.
-    fn uncertain(&self, reason: String) -> (State, Next) {
+    fn uncertain(&self, reason: String) -> (JobState, Next) {
         let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason.clone());
         let acts = [
             Act::CloseReader,
             Act::Tell(Note::Hold(UNRESPONSIVE, reason)),
             Act::End(Box::new(end)),
         ];
-        (State::Ended, Next::act(acts))
+        (JobState::Ended, Next::act(acts))
     }
 }
 
-impl Running {
+impl RunningJob {
     /// Records the step that the script has reached. For the first step seen, the file shows how
     /// long ago that was; after that, our own clock does.
     fn note_step(&mut self, files: &Files, now: Now) {
@@ -822,6 +826,6 @@ fn asked_to_end(seen: &Observation) -> Option<Ending> {
     }
 }
 
-fn end_now(end: Ending) -> (State, Next) {
-    (State::Ended, Next::act([Act::End(Box::new(end))]))
+fn end_now(end: Ending) -> (JobState, Next) {
+    (JobState::Ended, Next::act([Act::End(Box::new(end))]))
 }

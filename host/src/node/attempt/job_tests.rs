@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::script::Step;
-use super::super::shell::Said;
+use super::super::script::ScriptStep;
+use super::super::shell::ShellAnswer;
 use super::super::spool::Taken;
 use super::job::Job;
 use super::testing::{
     acts, at, brief, command, held, open, outcome, pane, rules, seen, seen_at, shell, typed_line,
 };
 use super::{
-    Act, Done, Files, Leaves, Next, Note, Observation, Output, Presence, Sight, Unwritten,
+    Act, Done, Files, Leaves, Next, Note, Observation, OutputSource, Presence, Sight, Unwritten,
 };
 use crate::model::session::Shell;
 use crate::model::task::{Event, Outcome, Phase};
@@ -26,12 +26,12 @@ use crate::store::Request;
 use crate::tmux::{Error, Refusal, Typed};
 
 /// A job, and what it wants done.
-struct Run {
+struct JobRun {
     job: Job,
     next: Next,
 }
 
-impl Run {
+impl JobRun {
     fn new() -> Self {
         Self::of(Job::new(brief(command("true")), rules()))
     }
@@ -130,7 +130,7 @@ fn untaken() -> Files {
 fn exited(code: i32) -> Files {
     Files {
         exit: Some(code),
-        step: Some((Step::Command, Duration::ZERO)),
+        step: Some((ScriptStep::Command, Duration::ZERO)),
         output_whole: true,
         ..taken()
     }
@@ -167,15 +167,15 @@ fn at_prompt(kind: Shell, tells: bool) -> Presence {
 }
 
 /// A task's attempt, whose shell has had it since the origin.
-fn resumed(task: crate::model::task::Task, now: u64) -> Run {
+fn resumed(task: crate::model::task::Task, now: u64) -> JobRun {
     let attempt = crate::store::OpenAttempt {
         task,
         ..open(Phase::Running)
     };
-    Run::of(Job::resume(attempt, rules(), at(now)))
+    JobRun::of(Job::resume(attempt, rules(), at(now)))
 }
 
-fn at_step(step: Step, age: u64) -> Files {
+fn at_step(step: ScriptStep, age: u64) -> Files {
     Files {
         step: Some((step, Duration::from_millis(age))),
         ..taken()
@@ -246,7 +246,7 @@ fn observations() -> impl Strategy<Value = Observation> {
 proptest! {
     #[test]
     fn a_job_is_typed_once_and_ends_once(seen in proptest::collection::vec(observations(), 1..80)) {
-        let mut run = Run::new();
+        let mut run = JobRun::new();
         let (mut typed, mut ended, mut written) = (0, 0, false);
         for (index, observation) in seen.iter().enumerate() {
             let before = run.job.has_ended();

@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::script::Step;
-use super::shell::Said;
+use super::script::ScriptStep;
+use super::shell::ShellAnswer;
 use super::spool::Taken;
 use crate::agents::fuse::{Says, Signal, Verdict};
 use crate::agents::report::Report;
@@ -318,7 +318,7 @@ pub(crate) struct AgentSight {
 }
 
 impl AgentSight {
-    fn says(&self, source: crate::agents::fuse::Source, says: Says) -> Option<&Signal> {
+    fn says(&self, source: crate::agents::fuse::SignalSource, says: Says) -> Option<&Signal> {
         let mut signals = self.signals.iter();
         signals.find(|signal| signal.source == source && signal.says == says)
     }
@@ -341,9 +341,9 @@ pub(crate) struct Files {
     /// and the job has left no code.
     pub(crate) back: Option<i32>,
     /// How the shell has responded to the key.
-    pub(crate) said: Option<Said>,
+    pub(crate) said: Option<ShellAnswer>,
     /// The step that was last recorded, and how long ago by the clock of the file system.
-    pub(crate) step: Option<(Step, Duration)>,
+    pub(crate) step: Option<(ScriptStep, Duration)>,
     /// Whether its output is complete: the reader has ended, or there is none.
     pub(crate) output_whole: bool,
 }
@@ -464,7 +464,7 @@ pub(crate) enum Act {
     /// Press Ctrl-C.
     Interrupt,
     /// Signal a process group.
-    Signal(u32, probe::Signal),
+    Signal(u32, probe::EndSignal),
     /// Take the right to write into the pane.
     TakePane,
     /// Give up that right.
@@ -563,7 +563,7 @@ pub(crate) struct Ending {
     /// How long the task rests before its next try.
     pub(crate) backoff: Option<Duration>,
     /// Where its output is.
-    pub(crate) output: Output,
+    pub(crate) output: OutputSource,
     /// What is known about an agent's turn.
     pub(crate) turn: Option<TurnFacts>,
     /// A limit that the agent has reached.
@@ -574,7 +574,7 @@ pub(crate) struct Ending {
 
 /// Where the output of an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum OutputSource {
     /// There is none.
     None,
     /// In the files of the job.
@@ -605,7 +605,7 @@ impl Ending {
             exit_code: None,
             reason: None,
             backoff: None,
-            output: Output::None,
+            output: OutputSource::None,
             turn: None,
             limit: None,
             leaves: Leaves::Nothing,
@@ -682,7 +682,7 @@ pub(crate) enum Done {
     /// The answer, and everything below the prompt; `None`: it cannot be read.
     Answer(Option<(String, String)>),
     /// The prompts that are shown; `None`: they cannot be read.
-    Given(Option<screen::Given>),
+    Given(Option<screen::GivenPrompts>),
 }
 
 impl Done {

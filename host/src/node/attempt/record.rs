@@ -42,13 +42,13 @@ pub(crate) struct Reader {
     watched: bool,
     several: bool,
     searched: Option<Tick>,
-    searching: Option<oneshot::Receiver<Found>>,
+    searching: Option<oneshot::Receiver<FoundRecord>>,
     /// A read that has not finished.
     reading: Option<oneshot::Receiver<Option<Box<Follower>>>>,
 }
 
 /// The result of a search.
-enum Found {
+enum FoundRecord {
     /// No record contains the text.
     None,
     /// One record contains it.
@@ -132,7 +132,7 @@ impl Reader {
             && let Some(spec) = profile.transcript.clone()
         {
             self.searched = Some(now.tick);
-            let search = Search {
+            let search = RecordSearch {
                 spec,
                 pane_pid,
                 query: query.clone(),
@@ -142,16 +142,16 @@ impl Reader {
         }
         if let Some(searching) = &mut self.searching {
             match searching.try_recv() {
-                Ok(Found::One(follower)) => {
+                Ok(FoundRecord::One(follower)) => {
                     self.follower = Some(follower);
                     self.found = true;
                     self.searching = None;
                 }
-                Ok(Found::Several) => {
+                Ok(FoundRecord::Several) => {
                     self.several = true;
                     self.searching = None;
                 }
-                Ok(Found::None) | Err(oneshot::error::TryRecvError::Closed) => {
+                Ok(FoundRecord::None) | Err(oneshot::error::TryRecvError::Closed) => {
                     self.searching = None;
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {}
@@ -223,7 +223,7 @@ impl Reader {
     }
 }
 
-fn written(turn: &transcript::Turn, now: Timestamp) -> Written {
+fn written(turn: &transcript::TranscriptTurn, now: Timestamp) -> Written {
     let last = turn.last.or(turn.began);
     let quiet = last.is_none_or(|last| now.as_second() - last.as_second() > QUIET);
     let tells = turn.how.is_none() && quiet && !turn.said.is_empty();
@@ -240,17 +240,17 @@ fn written(turn: &transcript::Turn, now: Timestamp) -> Written {
 }
 
 /// A search for the record of a turn.
-struct Search {
-    spec: transcript::Spec,
+struct RecordSearch {
+    spec: transcript::TranscriptSpec,
     pane_pid: u32,
     query: Query,
     taken: HashSet<PathBuf>,
 }
 
-impl Search {
+impl RecordSearch {
     /// Finds the record that contains the text: of the files that the agent has open or has written
     /// to since, the one with this very text.
-    fn run(self) -> Found {
+    fn run(self) -> FoundRecord {
         let spec = &self.spec;
         let query = &self.query;
         let (env, cwd) = surroundings(query.pid, spec);
@@ -289,19 +289,19 @@ impl Search {
                 && latest.is_some_and(|began| began >= query.since);
             if follows || follower.turn_of(query.wanted()).is_some() {
                 if found.is_some() {
-                    return Found::Several;
+                    return FoundRecord::Several;
                 }
                 found = Some(follower);
             }
         }
-        found.map_or(Found::None, |found| Found::One(Box::new(found)))
+        found.map_or(FoundRecord::None, |found| FoundRecord::One(Box::new(found)))
     }
 }
 
 /// Returns the records that an agent's processes have open. The process that was recognized may
 /// only be a wrapper of the one that writes.
 pub(crate) fn open_records(
-    spec: &transcript::Spec,
+    spec: &transcript::TranscriptSpec,
     pane_pid: u32,
     env: &BTreeMap<String, String>,
     cwd: &Path,
@@ -316,7 +316,7 @@ pub(crate) fn open_records(
 /// Returns the variables that determine where an agent keeps its records, and its directory.
 pub(crate) fn surroundings(
     pid: u32,
-    spec: &transcript::Spec,
+    spec: &transcript::TranscriptSpec,
 ) -> (BTreeMap<String, String>, PathBuf) {
     let mut names = BTreeSet::from([HOME.to_owned()]);
     names.extend(spec.home.variable.clone());

@@ -41,7 +41,7 @@ use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase, TurnFacts};
 use crate::store::{OpenAttempt, Request};
 use giving::{Giving, Stage};
-use running::Running;
+use running::RunningTurn;
 use taking_back::{TakingBack, Then};
 
 /// How often a pane is looked at while a prompt is on its way.
@@ -65,30 +65,30 @@ pub(crate) struct Turn {
     refusals: Refusals,
     /// The phase in its row.
     phase: Phase,
-    state: State,
+    state: TurnState,
     /// The last reply that was considered; each is given once or never.
     heard_reply: i64,
 }
 
 /// How far the attempt has come.
 #[derive(Debug, Clone)]
-enum State {
+enum TurnState {
     /// Its session is reserved; if `resumed`, by a daemon that has ended.
     Claimed { resumed: bool },
     /// Its directory is being checked.
-    Looking { to: Box<Agent> },
+    Looking { to: Box<TurnAgent> },
     /// Its prerequisites are running alongside the agent.
-    Preparing { to: Box<Agent> },
+    Preparing { to: Box<TurnAgent> },
     /// An earlier daemon began it, and its agent has not been seen yet.
     Lost(Lost),
     /// An earlier daemon began it, and its directory is being checked.
-    Finding { lost: Lost, to: Box<Agent> },
+    Finding { lost: Lost, to: Box<TurnAgent> },
     /// A text is on its way to the agent.
-    Giving(Box<Agent>, Giving),
+    Giving(Box<TurnAgent>, Giving),
     /// The agent has it.
-    Running(Box<Agent>, Running),
+    Running(Box<TurnAgent>, RunningTurn),
     /// A text that was pasted but not submitted is being removed from the composer.
-    TakingBack(Box<Agent>, TakingBack),
+    TakingBack(Box<TurnAgent>, TakingBack),
     /// Nothing more happens.
     Ended,
 }
@@ -110,7 +110,7 @@ struct Lost {
 
 /// The agent that has the prompt, and what it was last given.
 #[derive(Debug, Clone)]
-struct Agent {
+struct TurnAgent {
     profile: Arc<Profile>,
     pid: u32,
     began: u64,
@@ -140,7 +140,7 @@ struct Agent {
 
 /// What an agent is waiting for.
 #[derive(Debug, Clone)]
-struct Question {
+struct OpenQuestion {
     /// What it asks, in the words that the store was given.
     asks: String,
     /// When the store was told about it.
@@ -148,12 +148,12 @@ struct Question {
     /// What it said, if its turn ended in a question.
     said: Option<(String, TurnFacts)>,
     /// The prompts that were shown then.
-    shown: Option<screen::Given>,
+    shown: Option<screen::GivenPrompts>,
     /// When they were last looked at.
     shown_at: Tick,
 }
 
-impl Agent {
+impl TurnAgent {
     /// Marks what the agent has reported up to a moment as heard, so it is about nothing that comes
     /// later.
     fn hear_until(&mut self, sight: &AgentSight, moment: Timestamp) {
@@ -296,7 +296,7 @@ impl Turn {
             rules,
             refusals,
             phase: Phase::Claimed,
-            state: State::Claimed { resumed: false },
+            state: TurnState::Claimed { resumed: false },
             heard_reply: 0,
         }
     }
@@ -304,12 +304,12 @@ impl Turn {
     /// Returns the machine of an attempt that an earlier daemon began, rebuilt from its row.
     pub(crate) fn resume(open: OpenAttempt, rules: Rules, refusals: Refusals, now: Now) -> Self {
         let state = match open.phase {
-            Phase::Claimed => State::Claimed { resumed: true },
+            Phase::Claimed => TurnState::Claimed { resumed: true },
             Phase::Delivering | Phase::Submitted | Phase::Running => {
                 let since = open.started_at.or(open.delivered_at);
                 let ago = since.map(|since| now.wall.duration_since(since));
                 let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
-                State::Lost(Lost {
+                TurnState::Lost(Lost {
                     since: now.tick,
                     given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
                     submitted: open.submitted_at,
@@ -317,7 +317,7 @@ impl Turn {
                     answered: open.answered && open.has_said,
                 })
             }
-            Phase::Ended => State::Ended,
+            Phase::Ended => TurnState::Ended,
         };
         Self {
             phase: open.phase,
@@ -341,27 +341,27 @@ impl Turn {
 
     /// Whether nothing more happens.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, TurnState::Ended)
     }
 
     /// Returns what must be looked at before the next step.
     pub(crate) fn wants(&self) -> Wants {
         match &self.state {
-            State::Claimed { .. }
-            | State::Looking { .. }
-            | State::Preparing { .. }
-            | State::Lost(_)
-            | State::Finding { .. }
-            | State::Ended => Wants::default(),
-            State::Giving(agent, giving) => Wants {
+            TurnState::Claimed { .. }
+            | TurnState::Looking { .. }
+            | TurnState::Preparing { .. }
+            | TurnState::Lost(_)
+            | TurnState::Finding { .. }
+            | TurnState::Ended => Wants::default(),
+            TurnState::Giving(agent, giving) => Wants {
                 screen: giving.looks(),
                 ..agent.wants()
             },
-            State::Running(agent, running) => Wants {
+            TurnState::Running(agent, running) => Wants {
                 screen: running.looks(),
                 ..agent.wants()
             },
-            State::TakingBack(agent, _) => Wants {
+            TurnState::TakingBack(agent, _) => Wants {
                 screen: true,
                 ..agent.wants()
             },
@@ -374,10 +374,10 @@ impl Turn {
             // Nothing is decided before the first look at the sessions.
             return (self, Next::wait());
         }
-        let state = std::mem::replace(&mut self.state, State::Ended);
+        let state = std::mem::replace(&mut self.state, TurnState::Ended);
         if let Some(end) = self.asked_to_end(&state, seen, now) {
             return match state {
-                State::Giving(agent, giving) if giving.is_left_standing() => {
+                TurnState::Giving(agent, giving) if giving.is_left_standing() => {
                     let then = Then::End(Vec::new(), Box::new(end));
                     self.take_back(agent, then, false, seen, now)
                 }
@@ -385,32 +385,32 @@ impl Turn {
             };
         }
         match state {
-            State::Claimed { resumed: true } => {
+            TurnState::Claimed { resumed: true } => {
                 let reason = "the daemon ended before anything was typed";
                 let end = Ending::new(Outcome::Withdrawn, Event::Withdraw).because(reason);
                 self.end(end)
             }
-            State::Claimed { resumed: false } => self.claimed(seen, now),
-            State::Looking { to } => self.looked(to, seen, now),
-            State::Preparing { to } => self.prepared(to, seen, now),
-            State::Lost(lost) => self.lost(lost, seen, now),
-            State::Finding { lost, to } => self.found(lost, to, seen, now),
-            State::Giving(mut agent, giving) => {
+            TurnState::Claimed { resumed: false } => self.claimed(seen, now),
+            TurnState::Looking { to } => self.looked(to, seen, now),
+            TurnState::Preparing { to } => self.prepared(to, seen, now),
+            TurnState::Lost(lost) => self.lost(lost, seen, now),
+            TurnState::Finding { lost, to } => self.found(lost, to, seen, now),
+            TurnState::Giving(mut agent, giving) => {
                 if giving.is_pasted() {
                     agent.learn_turn(seen);
                 }
                 self.give(agent, giving, seen, now)
             }
-            State::Running(mut agent, running) => {
+            TurnState::Running(mut agent, running) => {
                 agent.learn_turn(seen);
                 self.run(agent, running, seen, now)
             }
-            State::TakingBack(agent, taking) => self.go_on_taking(agent, taking, seen, now),
-            State::Ended => (self, Next::wait()),
+            TurnState::TakingBack(agent, taking) => self.go_on_taking(agent, taking, seen, now),
+            TurnState::Ended => (self, Next::wait()),
         }
     }
 
-    fn to(mut self, state: State, next: Next) -> (Self, Next) {
+    fn to(mut self, state: TurnState, next: Next) -> (Self, Next) {
         self.state = state;
         (self, next)
     }
@@ -421,7 +421,7 @@ impl Turn {
 
     fn end_after(self, mut acts: Vec<Act>, end: Ending) -> (Self, Next) {
         acts.push(Act::End(Box::new(end)));
-        self.to(State::Ended, Next::act(acts))
+        self.to(TurnState::Ended, Next::act(acts))
     }
 
     fn fail(self, reason: impl Into<String>) -> (Self, Next) {
@@ -439,9 +439,9 @@ impl Turn {
 
     /// Returns how an attempt ends if a person asks for it or its time is over. The agent is left
     /// alone: no key is right for every state that it may be in.
-    fn asked_to_end(&self, state: &State, seen: &Observation, now: Now) -> Option<Ending> {
+    fn asked_to_end(&self, state: &TurnState, seen: &Observation, now: Now) -> Option<Ending> {
         let left = match (state, self.phase) {
-            (State::Ended | State::TakingBack(..), _) => return None,
+            (TurnState::Ended | TurnState::TakingBack(..), _) => return None,
             (_, Phase::Running) => "the agent was left alone and may continue",
             (_, Phase::Submitted) => "the prompt was submitted; the agent was left alone",
             (_, Phase::Delivering) => "the prompt was pasted and not submitted",
@@ -461,8 +461,10 @@ impl Turn {
         }
         // No time is counted while the agent waits for a person.
         let since = match state {
-            State::Running(_, running) if !running.waits() => running.since,
-            State::Lost(lost) if self.phase == Phase::Running && self.brief.task.asks.is_none() => {
+            TurnState::Running(_, running) if !running.waits() => running.since,
+            TurnState::Lost(lost)
+                if self.phase == Phase::Running && self.brief.task.asks.is_none() =>
+            {
                 lost.started
             }
             _ => return None,
@@ -490,15 +492,15 @@ impl Turn {
         let look = Act::LookAtPlace {
             stands: pane.directory.clone(),
         };
-        let to = Box::new(Agent::of(agent, String::new(), now.wall));
-        self.to(State::Looking { to }, Next::act([look]))
+        let to = Box::new(TurnAgent::of(agent, String::new(), now.wall));
+        self.to(TurnState::Looking { to }, Next::act([look]))
     }
 
-    fn looked(self, mut to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+    fn looked(self, mut to: Box<TurnAgent>, seen: &Observation, now: Now) -> (Self, Next) {
         let wanted = match &seen.done {
             Some(Done::Place(Ok(wanted))) => wanted.as_deref(),
             Some(Done::Place(Err(reason))) => return self.fail(reason.clone()),
-            _ => return self.to(State::Looking { to }, Next::wait()),
+            _ => return self.to(TurnState::Looking { to }, Next::wait()),
         };
         let stands = seen.sight.as_ref().and_then(Sight::pane);
         let stands = stands.and_then(|pane| pane.directory.clone());
@@ -508,7 +510,7 @@ impl Turn {
         }
         if self.brief.task.metadata.prerequisites.is_empty() {
             let giving = Giving::new(now, None);
-            return self.to(State::Giving(to, giving), Next::again(Duration::ZERO));
+            return self.to(TurnState::Giving(to, giving), Next::again(Duration::ZERO));
         }
         let acts = [
             Act::NoteSession {
@@ -517,7 +519,7 @@ impl Turn {
             },
             Act::RunPrerequisites { stands },
         ];
-        self.to(State::Preparing { to }, Next::act(acts))
+        self.to(TurnState::Preparing { to }, Next::act(acts))
     }
 
     /// Returns the text that is pasted.
@@ -534,14 +536,14 @@ impl Turn {
             .map_err(|unfit| format!("nothing was typed: {unfit}"))
     }
 
-    fn prepared(self, to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+    fn prepared(self, to: Box<TurnAgent>, seen: &Observation, now: Now) -> (Self, Next) {
         match &seen.done {
             Some(Done::Prerequisites(Ok(()))) => {
                 let giving = Giving::new(now, None);
-                self.to(State::Giving(to, giving), Next::again(Duration::ZERO))
+                self.to(TurnState::Giving(to, giving), Next::again(Duration::ZERO))
             }
             Some(Done::Prerequisites(Err(reason))) => self.fail(reason.clone()),
-            _ => self.to(State::Preparing { to }, Next::wait()),
+            _ => self.to(TurnState::Preparing { to }, Next::wait()),
         }
     }
 
@@ -555,8 +557,8 @@ impl Turn {
             let look = Act::LookAtPlace {
                 stands: pane.directory.clone(),
             };
-            let to = Box::new(Agent::of(agent, String::new(), lost.given));
-            return self.to(State::Finding { lost, to }, Next::act([look]));
+            let to = Box::new(TurnAgent::of(agent, String::new(), lost.given));
+            return self.to(TurnState::Finding { lost, to }, Next::act([look]));
         }
         // An agent may be hidden for a while by an editor that it has started.
         let lives = seen.sight.as_ref().is_some_and(|sight| match &sight.pane {
@@ -569,7 +571,7 @@ impl Turn {
             FIND_AGAIN
         };
         if seen.sight.is_none() || now.tick.since(lost.since) < within {
-            return self.to(State::Lost(lost), Next::again(LOOK * 4));
+            return self.to(TurnState::Lost(lost), Next::again(LOOK * 4));
         }
         // A person may have submitted the pasted text before the agent ended.
         if self.phase == Phase::Claimed {
@@ -582,11 +584,17 @@ impl Turn {
 
     /// The agent of a turn that an earlier daemon left is there; continues from the phase in the
     /// row.
-    fn found(self, lost: Lost, mut to: Box<Agent>, seen: &Observation, now: Now) -> (Self, Next) {
+    fn found(
+        self,
+        lost: Lost,
+        mut to: Box<TurnAgent>,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
         // If the directory does not answer, its name must do as it was written.
         let wanted = match &seen.done {
             Some(Done::Place(place)) => place.as_ref().ok().and_then(Option::as_deref),
-            _ => return self.to(State::Finding { lost, to }, Next::wait()),
+            _ => return self.to(TurnState::Finding { lost, to }, Next::wait()),
         };
         let stands = seen.sight.as_ref().and_then(Sight::pane);
         let stands = stands.and_then(|pane| pane.directory.clone());
@@ -594,11 +602,11 @@ impl Turn {
         let note = surroundings(task, &to.profile, stands.as_deref(), wanted);
         let note = note.ok().flatten();
         let Ok(text) = payload::prepare(&to.profile, &task.content, note.as_deref()) else {
-            return self.to(State::Lost(lost), Next::again(LOOK * 4));
+            return self.to(TurnState::Lost(lost), Next::again(LOOK * 4));
         };
         to.text = text.into();
         to.resumed = true;
-        let question = task.asks.clone().map(|asks| Question {
+        let question = task.asks.clone().map(|asks| OpenQuestion {
             asks,
             since: now.tick,
             said: None,
@@ -621,11 +629,11 @@ impl Turn {
             Phase::Running | Phase::Claimed | Phase::Ended => {
                 to.ran_before = true;
                 to.submitted = Some(lost.submitted.unwrap_or(lost.given));
-                let running = Running::resumed(lost.started, question, now);
-                return self.to(State::Running(to, running), Next::again(Duration::ZERO));
+                let running = RunningTurn::resumed(lost.started, question, now);
+                return self.to(TurnState::Running(to, running), Next::again(Duration::ZERO));
             }
         };
         let giving = Giving::at(stage, now);
-        self.to(State::Giving(to, giving), Next::act([Act::TakePane]))
+        self.to(TurnState::Giving(to, giving), Next::act([Act::TakePane]))
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use shell_quote::{Fish, Quotable};
 
 use super::{Dialect, Integration, ReportingStart, StartupFile, quoted};
-use crate::node::script::{BranchTest, JobDraft, Plan, Step, run_command, write_mark, write_show};
+use crate::node::script::{
+    BranchTest, JobDraft, ScriptPlan, ScriptStep, run_command, write_mark, write_show,
+};
 use crate::node::spool::JobFiles;
 use crate::probe::LineEditor;
 
@@ -120,7 +122,7 @@ impl Dialect for FishShell {
         }
     }
 
-    fn secrets(&self, plan: &Plan<'_>) -> String {
+    fn secrets(&self, plan: &ScriptPlan<'_>) -> String {
         let mut piece = String::new();
         for (name, value) in plan.secrets {
             let _ = writeln!(
@@ -145,8 +147,9 @@ impl Dialect for FishShell {
         let (plan, files) = (draft.plan, draft.files);
         let claim = self.quote((&files.claim()).into());
         let step_file = self.quote((&files.step()).into());
-        let step = |step: Step| format!("builtin printf '%s\\n' '{}' > {step_file}", step.write());
-        let take = |(name, action): &(Step, String)| {
+        let step =
+            |step: ScriptStep| format!("builtin printf '%s\\n' '{}' > {step_file}", step.write());
+        let take = |(name, action): &(ScriptStep, String)| {
             format!(
                 "if builtin test $__assigner = 0; {}; and begin; {action}; end; builtin set -g __assigner $status; end",
                 step(*name)
@@ -174,7 +177,7 @@ impl Dialect for FishShell {
         let _ = writeln!(
             out,
             "if builtin test $__assigner = 0; {}; or builtin set -g __assigner 1; end",
-            step(Step::Command)
+            step(ScriptStep::Command)
         );
         let _ = writeln!(out, "if builtin test $__assigner = 0");
         write_mark(&mut out, BUILTIN, plan.keep, 'C');

@@ -5,12 +5,12 @@ use std::fs;
 
 use crate::model::session::Shell;
 use crate::model::task::Metadata;
-use crate::node::script::{Keep, Step};
-use crate::node::script_tests::{Job, shells, task};
+use crate::node::script::{Keep, ScriptStep};
+use crate::node::script_tests::{SpooledJob, shells, task};
 
 /// Runs a command between `before` and `after`. Returns its job, and what was printed.
-fn ran(shell: Shell, before: &str, command: &str, after: &str) -> (Job, String) {
-    let job = Job::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
+fn ran(shell: Shell, before: &str, command: &str, after: &str) -> (SpooledJob, String) {
+    let job = SpooledJob::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
     let output = job.source_then(before, after);
     let printed = [output.stdout, output.stderr].concat();
     (job, String::from_utf8_lossy(&printed).into_owned())
@@ -84,7 +84,8 @@ fn a_trap_stands_as_before_after_a_command_that_goes_on() {
 fn a_trap_that_cannot_be_read_stays() {
     for shell in posix_shells() {
         for (command, code) in [("true", Some(0)), ("exit 3", None)] {
-            let job = Job::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
+            let job =
+                SpooledJob::write(shell, &task(command, Metadata::default()), Keep::Marks("n"));
             fs::create_dir(job.files.traps()).expect("a directory in its place");
             let output = job.source_then("trap 'echo bye $?' EXIT", "");
             let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -174,7 +175,7 @@ fn a_shell_that_shows_what_it_runs_shows_the_command() {
                 prerequisites: vec!["true".to_owned()],
                 ..Metadata::default()
             };
-            let job = Job::write(shell, &task("echo hello", metadata), Keep::Marks("n"));
+            let job = SpooledJob::write(shell, &task("echo hello", metadata), Keep::Marks("n"));
             let output = job.source_then(&format!("set {option}"), "echo \"flags $-\"");
             let printed = String::from_utf8_lossy(&output.stderr).into_owned();
             let place = format!("{} {option}:\n{printed}", shell.name());
@@ -204,7 +205,7 @@ fn a_variable_that_is_read_only_is_well_with_its_value_and_named_with_another() 
                     isolate_env,
                     ..Metadata::default()
                 };
-                let job = Job::write(shell, &task("env > seen", metadata), Keep::Marks("n"));
+                let job = SpooledJob::write(shell, &task("env > seen", metadata), Keep::Marks("n"));
                 let options = if isolate_env { ":" } else { "set -e" };
                 let before = format!("readonly RO=one; {options}");
                 let output = job.source_then(&before, "echo alive");
@@ -219,7 +220,11 @@ fn a_variable_that_is_read_only_is_well_with_its_value_and_named_with_another() 
                 let seen = fs::read_to_string(job.path().join("seen")).unwrap_or_default();
                 assert_eq!(seen.contains("RO=one"), code.is_some(), "{place}");
                 if code.is_none() {
-                    assert_eq!(job.files.last_step(), Some(Step::Export(0)), "{place}");
+                    assert_eq!(
+                        job.files.last_step(),
+                        Some(ScriptStep::Export(0)),
+                        "{place}"
+                    );
                     assert!(
                         String::from_utf8_lossy(&output.stderr).contains("RO"),
                         "{place}"
@@ -255,7 +260,7 @@ fn a_persons_trap_comes_back_with_the_next_job_whatever_becomes_of_it() {
                 Metadata::default(),
             ] {
                 let place = format!("{}, {left}, {metadata:?}", shell.name());
-                let job = Job::write(shell, &task("true", metadata), Keep::Marks("n"));
+                let job = SpooledJob::write(shell, &task("true", metadata), Keep::Marks("n"));
                 let output = job.source_then(left, "(exit 5)");
                 let printed = String::from_utf8_lossy(&output.stdout).into_owned();
                 assert_eq!(printed.matches("bye 5\n").count(), 1, "{place}: {output:?}");
@@ -268,7 +273,7 @@ fn a_persons_trap_comes_back_with_the_next_job_whatever_becomes_of_it() {
 #[test]
 fn what_a_shell_shows_comes_back_after_a_job_that_was_interrupted() {
     for shell in posix_shells() {
-        let job = Job::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
+        let job = SpooledJob::write(shell, &task("true", Metadata::default()), Keep::Marks("n"));
         let output = job.source_then("__assigner_x=hxB", "echo \"flags $-\"");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let flags = printed.rsplit_once("flags ").expect("shown").1;
@@ -287,7 +292,7 @@ fn a_variable_that_is_an_array_is_named() {
             env_vars: [("LIST".to_owned(), value.to_owned())].into(),
             ..Metadata::default()
         };
-        let job = Job::write(Shell::Zsh, &task("true", metadata), Keep::Marks("n"));
+        let job = SpooledJob::write(Shell::Zsh, &task("true", metadata), Keep::Marks("n"));
         let output = job.source_then("LIST=(a b)", "echo alive");
         assert_eq!(job.files.exit_code(), Some(1), "{output:?}");
         assert!(

@@ -37,7 +37,7 @@ use std::path::Path;
 
 use shell_quote::Quotable;
 
-use super::script::{BranchTest, JobDraft, Plan};
+use super::script::{BranchTest, JobDraft, ScriptPlan};
 use super::spool::JobFiles;
 use crate::model::session::Shell;
 use crate::probe::LineEditor;
@@ -100,7 +100,7 @@ pub(crate) trait Dialect: Sync {
     fn is_on(&self, test: &BranchTest<'_>) -> String;
 
     /// Returns the piece that sets the secret variables and records how to undo that.
-    fn secrets(&self, plan: &Plan<'_>) -> String;
+    fn secrets(&self, plan: &ScriptPlan<'_>) -> String;
 
     /// Returns code that sources that piece, shows nothing of it, and fails if one of its variables
     /// cannot be set.

@@ -8,7 +8,9 @@ use shell_quote::Quotable;
 
 use super::traps::{write_trap, write_untrap, write_untrap_left};
 use super::{Dialect, Integration, quoted};
-use crate::node::script::{BranchTest, JobDraft, Plan, Step, run_command, write_mark, write_show};
+use crate::node::script::{
+    BranchTest, JobDraft, ScriptPlan, ScriptStep, run_command, write_mark, write_show,
+};
 use crate::node::spool::JobFiles;
 use crate::probe::LineEditor;
 
@@ -114,7 +116,7 @@ impl Dialect for PosixShell {
         }
     }
 
-    fn secrets(&self, plan: &Plan<'_>) -> String {
+    fn secrets(&self, plan: &ScriptPlan<'_>) -> String {
         let mut piece = String::new();
         let builtin = self.builtin;
         let _ = writeln!(
@@ -152,17 +154,18 @@ impl Dialect for PosixShell {
         let isolated = plan.task.metadata.isolate_env;
         let claim = self.quote((&files.claim()).into());
         let step_file = self.quote((&files.step()).into());
-        let step =
-            |step: Step| format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write());
+        let step = |step: ScriptStep| {
+            format!("{builtin} printf '%s\\n' '{}' >| {step_file}", step.write())
+        };
         let going = format!("{builtin} [ \"$__assigner\" = 0 ]");
         let strict =
             format!("case $- in *e*) __assigner_e=1; {builtin} set +e;; *) __assigner_e=0;; esac");
         // Under `set -e`, a failing prerequisite ends the shell, but a failing step of ours does
         // not.
-        let take = |(name, action): &(Step, String)| {
+        let take = |(name, action): &(ScriptStep, String)| {
             let note = step(*name);
             match name {
-                Step::Prerequisite(_) => {
+                ScriptStep::Prerequisite(_) => {
                     format!("if {going}; then {note} && {{ {action}; }}; __assigner=$?; fi")
                 }
                 _ => format!(
@@ -203,7 +206,7 @@ impl Dialect for PosixShell {
         let _ = writeln!(
             out,
             "if {going}; then {} || __assigner=1; fi",
-            step(Step::Command)
+            step(ScriptStep::Command)
         );
         let _ = writeln!(out, "if {going}; then");
         if !isolated {

@@ -40,7 +40,7 @@ fn what_an_isolated_task_sets_is_undone_and_told() {
             isolate_env: true,
             ..metadata(&[("SET", "by -e")])
         };
-        let job = Job::write(shell, &task(meddling(shell), isolated), Keep::File);
+        let job = SpooledJob::write(shell, &task(meddling(shell), isolated), Keep::File);
         let output = job.source_then(seeded(shell), &report(shell));
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let path = std::env::var("PATH").expect("a path");
@@ -66,7 +66,7 @@ fn what_an_isolated_task_sets_is_undone_and_told() {
 #[test]
 fn what_a_task_sets_stays_and_is_told() {
     for shell in shells() {
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task(meddling(shell), metadata(&[("SET", "a\nb=$(c)")])),
             Keep::File,
@@ -104,7 +104,7 @@ fn secret_values_are_there_for_the_task_alone_and_are_not_traced() {
                 ..Metadata::default()
             };
             let content = "printenv TOKEN > seen; printenv OLD >> seen";
-            let job = Job::write_with(shell, &task(content, secret), Keep::File, &values);
+            let job = SpooledJob::write_with(shell, &task(content, secret), Keep::File, &values);
             let trace = match shell {
                 Shell::Fish => "set -g fish_trace 1",
                 _ => "set -xv",
@@ -143,15 +143,15 @@ fn a_branch_that_a_prerequisite_checks_out_is_looked_at_behind_it() {
                 prerequisites: vec!["git init -q -b dev .".to_owned()],
                 ..Metadata::default()
             };
-            let job = Job::write(shell, &task("touch ran", required), Keep::File);
+            let job = SpooledJob::write(shell, &task("touch ran", required), Keep::File);
             let output = job.source();
             let name = shell.name();
             assert_eq!(job.files.exit_code(), Some(code), "{name}: {output:?}");
             assert_eq!(job.path().join("ran").exists(), code == 0, "{name}");
             let step = if code == 0 {
-                Step::Command
+                ScriptStep::Command
             } else {
-                Step::Branch
+                ScriptStep::Branch
             };
             assert_eq!(job.files.last_step(), Some(step), "{name}");
         }
@@ -205,7 +205,7 @@ fn a_shell_and_the_probe_say_the_same_of_a_branch() {
                     prerequisites: vec![format!("cd '{place}'"), elsewhere.to_owned()],
                     ..Metadata::default()
                 };
-                let job = Job::write(shell, &task(":", required), Keep::File);
+                let job = SpooledJob::write(shell, &task(":", required), Keep::File);
                 let output = job.source();
                 assert_eq!(job.files.exit_code(), Some(code), "{name}: {output:?}");
             }
@@ -254,7 +254,7 @@ fn a_task_does_not_run_with_another_value_than_the_secret_one() {
             secret_env: vec!["TOKEN".to_owned()],
             ..Metadata::default()
         };
-        let job = Job::write_with(shell, &task("touch ran", secret), Keep::File, &values);
+        let job = SpooledJob::write_with(shell, &task("touch ran", secret), Keep::File, &values);
         job.source_then("readonly TOKEN=old", "");
         assert!(!job.path().join("ran").exists(), "{}", shell.name());
         assert_ne!(job.files.exit_code(), Some(0), "{}", shell.name());
@@ -272,7 +272,7 @@ fn an_isolated_task_that_fails_does_not_end_a_strict_shell() {
             isolate_env: true,
             ..Metadata::default()
         };
-        let job = Job::write(shell, &task("exit 3", isolated), Keep::File);
+        let job = SpooledJob::write(shell, &task("exit 3", isolated), Keep::File);
         let output = job.source_then("set -e", "echo alive");
         assert_eq!(
             job.files.exit_code(),
@@ -290,7 +290,7 @@ fn a_variable_that_cannot_be_set_fails_the_task() {
             // fish has no read-only variables.
             continue;
         }
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("touch ran", metadata(&[("A", "1"), ("TOKEN", "new")])),
             Keep::File,
@@ -299,7 +299,7 @@ fn a_variable_that_cannot_be_set_fails_the_task() {
         let name = shell.name();
         assert!(!job.path().join("ran").exists(), "{name}");
         assert_ne!(job.files.exit_code(), Some(0), "{name}");
-        assert_eq!(job.files.last_step(), Some(Step::Export(1)), "{name}");
+        assert_eq!(job.files.last_step(), Some(ScriptStep::Export(1)), "{name}");
     }
 }
 
@@ -319,7 +319,7 @@ fn values_that_look_like_something_else_are_set_as_they_are() {
             env_vars: env_vars.clone(),
             ..Metadata::default()
         };
-        let job = Job::write_with(
+        let job = SpooledJob::write_with(
             shell,
             &task("touch ran", asked),
             Keep::File,
@@ -346,7 +346,7 @@ fn an_isolated_task_is_as_strict_as_it_says() {
             prerequisites: vec!["true".to_owned()],
             ..Metadata::default()
         };
-        let job = Job::write(
+        let job = SpooledJob::write(
             shell,
             &task("set -e\nfalse\ntouch ran", isolated),
             Keep::File,

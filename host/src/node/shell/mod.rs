@@ -33,7 +33,7 @@ const LONGEST: u64 = 256;
 
 /// What a shell has last reported about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ShellReport {
     /// Which shell it is. Another program may have taken over its process since.
     pub(crate) shell: Shell,
     /// Whether its line editor reads a primary prompt. bash reports when that begins but not when
@@ -45,7 +45,7 @@ pub(crate) struct Told {
 
 /// How a shell has responded to the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum ShellAnswer {
     /// It takes up the job.
     Taken,
     /// There is something in its line.
@@ -56,7 +56,7 @@ pub(crate) enum Said {
     Nothing,
 }
 
-impl Said {
+impl ShellAnswer {
     /// Returns why a job was not taken up, or `None` if it was.
     pub(crate) fn refusal(self) -> Option<&'static str> {
         match self {
@@ -127,7 +127,7 @@ impl Shells {
 
     /// Returns what a shell has reported about itself. Returns `None` if it never has, if its
     /// report is incomplete, or if another program that had this process or its id before wrote it.
-    pub(crate) fn told(&self, pid: u32) -> Option<Told> {
+    pub(crate) fn told(&self, pid: u32) -> Option<ShellReport> {
         let (told, which) = parse(&read(&self.file(pid, "")?)?)?;
         probe::is_run(pid, which).then_some(told)
     }
@@ -149,12 +149,12 @@ impl Shells {
     }
 
     /// Returns how a shell has responded since it was offered something.
-    pub(crate) fn said(&self, pid: u32) -> Option<Said> {
+    pub(crate) fn said(&self, pid: u32) -> Option<ShellAnswer> {
         match read(&self.file(pid, ".said")?)?.as_str() {
-            "taken\n" => Some(Said::Taken),
-            "draft\n" => Some(Said::Draft),
-            "unfinished\n" => Some(Said::Unfinished),
-            "nothing\n" => Some(Said::Nothing),
+            "taken\n" => Some(ShellAnswer::Taken),
+            "draft\n" => Some(ShellAnswer::Draft),
+            "unfinished\n" => Some(ShellAnswer::Unfinished),
+            "nothing\n" => Some(ShellAnswer::Nothing),
             _ => None,
         }
     }
@@ -222,9 +222,9 @@ fn reporting(name: &str) -> Option<Shell> {
 }
 
 /// Returns what was reported, and by which run of a program; see [`probe::is_run`].
-fn parse(text: &str) -> Option<(Told, (u64, u64))> {
+fn parse(text: &str) -> Option<(ShellReport, (u64, u64))> {
     let mut words = text.strip_suffix('\n')?.split(' ');
-    let told = Told {
+    let told = ShellReport {
         shell: reporting(words.next()?)?,
         at_prompt: match words.next()? {
             "prompt" => true,
@@ -244,13 +244,13 @@ mod tests {
 
     #[test]
     fn what_a_shell_tells_is_read_whole_or_not_at_all() {
-        let told = Told {
+        let told = ShellReport {
             shell: Shell::Zsh,
             at_prompt: true,
             prompts: 12,
         };
         assert_eq!(parse("zsh prompt 12 0 7 8\n"), Some((told, (7, 8))));
-        let runs = Told {
+        let runs = ShellReport {
             shell: Shell::Bash,
             at_prompt: false,
             prompts: 1,
@@ -281,7 +281,7 @@ mod tests {
             directory: Some(directory.path().to_owned()),
         };
         fs::write(shells.file(7, ".said").expect("a path"), "draft\n").expect("written");
-        assert_eq!(shells.said(7), Some(Said::Draft));
+        assert_eq!(shells.said(7), Some(ShellAnswer::Draft));
         shells.offer(7, " . /spool/1.run").expect("offered");
         assert_eq!(shells.said(7), None);
         let offered = fs::read_to_string(shells.file(7, ".job").expect("a path")).expect("read");

@@ -227,7 +227,7 @@ fn files_are_read_whole_or_refused() {
             load_time: Some(limits().load_time),
             ..Overrides::default()
         };
-        let source = Source::File(path.to_owned());
+        let source = PolicySource::File(path.to_owned());
         let policy = Loader::new(overrides).load(&source, &Value::Null);
         policy.map(|policy| policy.id().name.clone())
     };
@@ -255,15 +255,18 @@ fn files_are_read_whole_or_refused() {
 fn a_name_is_looked_for_in_the_directory_of_policies() {
     let directory = tempfile::tempdir().expect("there is room");
     let named = |name: &str| resolve(name, directory.path());
-    let file = |name: &str| Source::File(directory.path().join(name));
-    let is = |name: &str, expected: Source| match named(name) {
+    let file = |name: &str| PolicySource::File(directory.path().join(name));
+    let is = |name: &str, expected: PolicySource| match named(name) {
         Ok(found) => assert_eq!(found, expected, "{name}"),
         Err(error) => panic!("{error}"),
     };
-    is("default", Source::Embedded);
-    is("default.wasm", Source::Embedded);
-    is("./default.wasm", Source::File("./default.wasm".into()));
-    is("/nowhere/x", Source::File("/nowhere/x".into()));
+    is("default", PolicySource::Embedded);
+    is("default.wasm", PolicySource::Embedded);
+    is(
+        "./default.wasm",
+        PolicySource::File("./default.wasm".into()),
+    );
+    is("/nowhere/x", PolicySource::File("/nowhere/x".into()));
     for name in ["mine", "", "..", "mine\u{1b}[2J"] {
         let error = named(name).expect_err("there is none").to_string();
         assert!(error.starts_with("no policy is called `"), "{error}");

@@ -3,20 +3,20 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::super::{Follower, Format, Turn, Wanted};
+use super::super::{Follower, Format, TranscriptTurn, Wanted};
 use super::*;
 
 /// When the conversations begin, in milliseconds.
 const START: i64 = 1_795_980_762_000;
 
 /// A database of opencode, open as opencode itself has it.
-struct Kept {
+struct OpenDatabase {
     directory: TempDir,
     connection: Connection,
     messages: i64,
 }
 
-impl Kept {
+impl OpenDatabase {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let connection =
@@ -117,7 +117,7 @@ impl Kept {
         Follower::new(Format::Opencode, self.database().join("ses_1"))
     }
 
-    fn latest(&self) -> Turn {
+    fn latest(&self) -> TranscriptTurn {
         let mut follower = self.follow();
         follower.read().expect("read");
         follower.turn().cloned().expect("a turn")
@@ -134,7 +134,7 @@ fn wanted(text: &str) -> Wanted<'_> {
 
 #[test]
 fn a_plain_turn() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     let id = kept.prompt("one\nplain ");
     kept.answer(
         "stop",
@@ -156,7 +156,7 @@ fn a_plain_turn() {
 
 #[test]
 fn calls_of_tools_end_no_turn() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("change it");
     let write = json!({"type": "tool", "tool": "write", "state": {
         "status": "completed", "input": {"filePath": "/w/new.txt", "content": "x"}, "output": "done"}});
@@ -175,7 +175,7 @@ fn calls_of_tools_end_no_turn() {
 
 #[test]
 fn a_prompt_that_is_given_meanwhile_is_told_of() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("first");
     kept.answer("tool-calls", &[json!("working")]);
     let second = kept.prompt("second");
@@ -207,7 +207,7 @@ fn a_prompt_that_is_given_meanwhile_is_told_of() {
 
 #[test]
 fn a_turn_goes_on_until_its_answer_is_complete() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("slow");
     let data = json!({"role": "assistant", "time": {"created": START + 1}});
     kept.message(&data, &[json!("so far")]);
@@ -243,12 +243,12 @@ fn ends_that_are_none_of_the_best() {
         ),
     ];
     for (error, how) in cases {
-        let mut kept = Kept::new();
+        let mut kept = OpenDatabase::new();
         kept.prompt("it");
         kept.fails(&error);
         assert_eq!(kept.latest().how, Some(how), "{error}");
     }
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("it");
     kept.fails(&json!({"name": "APIError", "data": {"message": "slow down", "statusCode": 429}}));
     let how = kept.latest().how;
@@ -260,7 +260,7 @@ fn ends_that_are_none_of_the_best() {
 
 #[test]
 fn what_nobody_said_is_no_prompt() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     let data = json!({"role": "user", "time": {"created": START}});
     let parts = [
         json!("said"),
@@ -273,7 +273,7 @@ fn what_nobody_said_is_no_prompt() {
 
 #[test]
 fn what_is_no_message_is_passed_over() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.raw("{", &[]);
     kept.raw("[]", &[]);
     kept.raw(r#"{"role": 7, "time": "noon"}"#, &[json!(null), json!([1])]);
@@ -290,7 +290,7 @@ fn what_is_no_message_is_passed_over() {
 
 #[test]
 fn conversations_are_those_held_in_the_directory() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.session("ses_child", Some("ses_1"));
     kept.session("ses_2", None);
     let elsewhere = tempfile::tempdir().expect("a directory");
@@ -344,11 +344,11 @@ fn a_database_of_another_kind_is_an_error() {
 
 #[test]
 fn a_database_that_is_put_in_its_place_is_read() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("old");
     let mut follower = kept.follow();
     follower.read().expect("read");
-    let mut other = Kept::new();
+    let mut other = OpenDatabase::new();
     other.prompt("new");
     other
         .connection
@@ -365,7 +365,7 @@ fn a_database_that_is_put_in_its_place_is_read() {
 
 #[test]
 fn a_prompt_is_found_however_much_was_said_since() {
-    let mut kept = Kept::new();
+    let mut kept = OpenDatabase::new();
     kept.prompt("long ago");
     let large = "x".repeat(8 << 20);
     for _ in 0..10 {

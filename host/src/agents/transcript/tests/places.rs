@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 
-fn spec(format: Format, default: &str, files: &str) -> Spec {
-    Spec {
+fn spec(format: Format, default: &str, files: &str) -> TranscriptSpec {
+    TranscriptSpec {
         format,
-        home: Home {
+        home: TranscriptHome {
             variable: Some("AGENT_HOME".to_owned()),
             default: default.to_owned(),
         },
@@ -21,10 +21,10 @@ fn spec(format: Format, default: &str, files: &str) -> Spec {
 fn a_place_is_data() {
     let text = r#"{"format":"codex","files":"sessions/**/rollout-*.jsonl",
         "home":{"variable":"CODEX_HOME","default":"~/.codex"}}"#;
-    let read: Spec = serde_json::from_str(text).expect("as profiles say it");
+    let read: TranscriptSpec = serde_json::from_str(text).expect("as profiles say it");
     assert_eq!(read.home.variable.as_deref(), Some("CODEX_HOME"));
     let odd = text.replace("files", "glob");
-    assert!(serde_json::from_str::<Spec>(&odd).is_err());
+    assert!(serde_json::from_str::<TranscriptSpec>(&odd).is_err());
 }
 
 #[test]

@@ -3,9 +3,12 @@
 use super::*;
 use crate::tmux::TypedLine;
 
+/// Brings a job to a stage.
+type JobStart = fn() -> JobRun;
+
 #[test]
 fn the_row_says_delivering_before_the_first_byte() {
-    let run = Run::new()
+    let run = JobRun::new()
         .step(&seen(shell()), 0)
         .step(&done(Done::Place(Ok(None)), 0), 0)
         .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -36,7 +39,7 @@ fn nothing_is_decided_before_the_sessions_were_looked_at() {
             files: Some(exited(0)),
             ..Observation::default()
         };
-        let run = Run::of(job).step(&unseen, 0);
+        let run = JobRun::of(job).step(&unseen, 0);
         assert!(run.next.acts.is_empty(), "{:?}", run.next);
     }
 }
@@ -44,7 +47,7 @@ fn nothing_is_decided_before_the_sessions_were_looked_at() {
 #[test]
 fn a_line_is_typed_only_into_a_session_that_was_seen_ready_a_moment_ago() {
     let written = || {
-        Run::new()
+        JobRun::new()
             .step(&seen(shell()), 0)
             .step(&done(Done::Place(Ok(None)), 0), 0)
             .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -71,7 +74,7 @@ fn a_line_is_typed_only_into_a_session_that_was_seen_ready_a_moment_ago() {
 #[test]
 fn only_what_tmux_says_it_refused_was_not_typed() {
     let typing = || {
-        Run::new()
+        JobRun::new()
             .step(&seen(shell()), 0)
             .step(&done(Done::Place(Ok(None)), 0), 0)
             .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -85,13 +88,13 @@ fn only_what_tmux_says_it_refused_was_not_typed() {
     let lost = Done::Typed(Typed::Unknown(Error::Closed));
     let run = typing().step(&done(lost, 0), 0);
     assert!(run.next.acts.is_empty());
-    let run = Run::running_of(run);
+    let run = JobRun::running_of(run);
     assert!(!run.job.has_ended());
 }
 
 #[test]
 fn what_the_shell_does_not_take_up_is_withdrawn_before_it_is_given_back() {
-    let late = |ms| Run::delivered().step(&with_files(untaken(), shell(), ms), ms);
+    let late = |ms| JobRun::delivered().step(&with_files(untaken(), shell(), ms), ms);
     assert!(late(10_099).next.acts.is_empty());
     let run = late(10_100);
     assert_eq!(run.next.acts, [Act::Withdraw]);
@@ -103,7 +106,7 @@ fn what_the_shell_does_not_take_up_is_withdrawn_before_it_is_given_back() {
     // Between the look and now, the shell took it.
     let run = late(10_100).step(&done(Done::Withdrawn(Ok(Taken::ByShell)), 10_101), 10_101);
     assert!(!run.job.has_ended());
-    Run::running_of(run);
+    JobRun::running_of(run);
     // It cannot be known.
     let run = late(10_100).step(&done(Done::Withdrawn(Err("EIO".into())), 10_101), 10_101);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
@@ -113,8 +116,8 @@ fn what_the_shell_does_not_take_up_is_withdrawn_before_it_is_given_back() {
 fn a_session_that_is_gone_gives_the_job_back_once_it_is_withdrawn() {
     // A look from before the line was typed says nothing.
     let before = with_files(untaken(), gone(false), 90);
-    assert!(Run::delivered().step(&before, 300).next.acts.is_empty());
-    let run = Run::delivered().step(&with_files(untaken(), gone(false), 200), 300);
+    assert!(JobRun::delivered().step(&before, 300).next.acts.is_empty());
+    let run = JobRun::delivered().step(&with_files(untaken(), gone(false), 200), 300);
     assert_eq!(run.next.acts, [Act::Withdraw]);
     let run = run.step(&done(Done::Withdrawn(Ok(Taken::Withdrawn)), 300), 300);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
@@ -127,21 +130,21 @@ fn a_shell_that_takes_nothing_gives_the_job_back_with_its_reason() {
         ..untaken()
     };
     // For a line that was typed, nothing that a shell says is an answer.
-    let run = Run::delivered().step(&with_files(said(Said::Draft), shell(), 300), 300);
+    let run = JobRun::delivered().step(&with_files(said(ShellAnswer::Draft), shell(), 300), 300);
     assert!(!run.next.acts.contains(&Act::Withdraw));
     let asked = || {
         let line = TypedLine {
             key: Some(b"key"),
             ..typed_line()
         };
-        let run = Run::new()
+        let run = JobRun::new()
             .step(&seen(shell()), 100)
             .step(&done(Done::Place(Ok(None)), 100), 100)
             .step(&done(Done::Written(Ok(line)), 100), 100)
             .step(&seen_at(at_prompt(Shell::Bash, true), 100), 100);
         run.step(&done(Done::Typed(Typed::Done), 100), 100)
     };
-    for taken in [None, Some(Said::Taken)] {
+    for taken in [None, Some(ShellAnswer::Taken)] {
         let files = Files {
             said: taken,
             ..untaken()
@@ -150,7 +153,11 @@ fn a_shell_that_takes_nothing_gives_the_job_back_with_its_reason() {
         assert!(run.next.acts.is_empty(), "{taken:?}");
         assert!(run.next.again.is_some(), "{taken:?}");
     }
-    for refusal in [Said::Draft, Said::Unfinished, Said::Nothing] {
+    for refusal in [
+        ShellAnswer::Draft,
+        ShellAnswer::Unfinished,
+        ShellAnswer::Nothing,
+    ] {
         let run = asked().step(&with_files(said(refusal), shell(), 300), 300);
         assert_eq!(run.next.acts, [Act::Withdraw]);
         let run = run.step(&done(Done::Withdrawn(Ok(Taken::Withdrawn)), 301), 301);
@@ -163,12 +170,11 @@ fn a_shell_that_takes_nothing_gives_the_job_back_with_its_reason() {
 
 #[test]
 fn what_was_not_typed_is_cancelled_or_given_back_at_once() {
-    type Stage = fn() -> Run;
-    let stages: [(&str, Stage); 3] = [
-        ("claimed", Run::new),
-        ("looking", || Run::new().step(&seen(shell()), 0)),
+    let stages: [(&str, JobStart); 3] = [
+        ("claimed", JobRun::new),
+        ("looking", || JobRun::new().step(&seen(shell()), 0)),
         ("written", || {
-            Run::new()
+            JobRun::new()
                 .step(&seen(shell()), 0)
                 .step(&done(Done::Place(Ok(None)), 0), 0)
                 .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -185,7 +191,7 @@ fn what_was_not_typed_is_cancelled_or_given_back_at_once() {
 #[test]
 fn what_keeps_a_job_from_being_written_is_whose_fault_it_is() {
     let writing = || {
-        Run::new()
+        JobRun::new()
             .step(&seen(shell()), 0)
             .step(&done(Done::Place(Ok(None)), 0), 0)
     };
@@ -196,7 +202,9 @@ fn what_keeps_a_job_from_being_written_is_whose_fault_it_is() {
     let run = writing().step(&done(secrets, 0), 0);
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
     let place = Done::Place(Err("there is none".into()));
-    let run = Run::new().step(&seen(shell()), 0).step(&done(place, 0), 0);
+    let run = JobRun::new()
+        .step(&seen(shell()), 0)
+        .step(&done(place, 0), 0);
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
     // Another program has replaced the shell.
     let agent = pane(|pane| pane.shell = None);
@@ -204,7 +212,7 @@ fn what_keeps_a_job_from_being_written_is_whose_fault_it_is() {
         done: Some(Done::Place(Ok(None))),
         ..seen(agent)
     };
-    let run = Run::new().step(&seen(shell()), 0).step(&looked, 0);
+    let run = JobRun::new().step(&seen(shell()), 0).step(&looked, 0);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
 }
 
@@ -212,14 +220,14 @@ fn what_keeps_a_job_from_being_written_is_whose_fault_it_is() {
 fn a_task_that_cannot_be_is_not_prepared() {
     let mut task = command("true");
     task.metadata.env_vars.insert("a b".into(), String::new());
-    let run = Run::of(Job::new(brief(task), rules())).step(&seen(shell()), 0);
+    let run = JobRun::of(Job::new(brief(task), rules())).step(&seen(shell()), 0);
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
     assert!(run.reason().contains("`a b`"), "{}", run.reason());
 }
 
 #[test]
 fn a_session_hears_that_it_was_typed_into() {
-    let run = Run::new()
+    let run = JobRun::new()
         .step(&seen(shell()), 0)
         .step(&done(Done::Place(Ok(None)), 0), 0)
         .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -229,28 +237,27 @@ fn a_session_hears_that_it_was_typed_into() {
 
 #[test]
 fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
-    type Stage = fn() -> Run;
-    let stages: [(Stage, Outcome, &str, bool); 5] = [
+    let stages: [(JobStart, Outcome, &str, bool); 5] = [
         (
-            || Run::delivered().step(&asked(Request::Cancel, files(untaken())), 300),
+            || JobRun::delivered().step(&asked(Request::Cancel, files(untaken())), 300),
             Outcome::Cancelled,
             "cancelled before it began",
             false,
         ),
         (
-            || Run::delivered().step(&asked(Request::Reassign(None), files(untaken())), 300),
+            || JobRun::delivered().step(&asked(Request::Reassign(None), files(untaken())), 300),
             Outcome::Refused,
             "given to another session before it began",
             false,
         ),
         (
-            || Run::delivered().step(&with_files(untaken(), gone(false), 200), 300),
+            || JobRun::delivered().step(&with_files(untaken(), gone(false), 200), 300),
             Outcome::Refused,
             "the session ended before it picked up the job",
             true,
         ),
         (
-            || Run::delivered().step(&files(untaken()), 10_100),
+            || JobRun::delivered().step(&files(untaken()), 10_100),
             Outcome::Refused,
             "the shell did not pick up the job within 10 s; it was withdrawn",
             true,
@@ -258,7 +265,7 @@ fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
         (
             || {
                 let job = Job::resume(open(Phase::Delivering), rules(), at(200));
-                Run::of(job).step(&files(untaken()), 300)
+                JobRun::of(job).step(&files(untaken()), 300)
             },
             Outcome::Withdrawn,
             "the daemon ended while it delivered; the shell had not picked up the job",
@@ -287,13 +294,13 @@ fn a_withdrawn_job_says_why_and_only_a_silent_session_is_left_alone() {
 
 #[test]
 fn a_session_that_is_gone_before_its_line_refuses_the_job() {
-    let run = Run::new().step(&seen(gone(true)), 0);
+    let run = JobRun::new().step(&seen(gone(true)), 0);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
     let looked = Observation {
         done: Some(Done::Place(Ok(None))),
         ..seen(gone(true))
     };
-    let run = Run::new().step(&seen(shell()), 0).step(&looked, 0);
+    let run = JobRun::new().step(&seen(shell()), 0).step(&looked, 0);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
     assert_eq!(run.reason(), "its session is gone");
 }

@@ -6,7 +6,7 @@ use crate::node::attempt::testing::end;
 #[test]
 fn an_exit_code_is_kept_whole() {
     for code in [0, 1, 42, 127, 128, 130, 137, 255] {
-        let run = Run::running().step(&files(exited(code)), 1_000);
+        let run = JobRun::running().step(&files(exited(code)), 1_000);
         let end = end(&run.next);
         assert_eq!(end.exit_code, Some(code));
         assert_eq!(end.leaves, Leaves::Variables);
@@ -26,7 +26,7 @@ fn a_command_that_was_stopped_has_not_ended() {
         stopped: true,
         ..exited(148)
     };
-    let run = Run::running().step(&files(stopped), 1_000);
+    let run = JobRun::running().step(&files(stopped), 1_000);
     let end = end(&run.next);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
     assert_eq!((end.exit_code, end.leaves), (None, Leaves::Variables));
@@ -47,18 +47,18 @@ fn the_output_is_waited_for_as_long_as_somebody_reads_it() {
         let presence = pane(|pane| pane.piped = piped);
         with_files(partial.clone(), presence, ms)
     };
-    let run = Run::running().step(&read(true, 1_000), 1_000);
+    let run = JobRun::running().step(&read(true, 1_000), 1_000);
     assert!(run.next.acts.is_empty() && run.next.again.is_some());
     let run = run.step(&read(true, 5_990), 5_999);
     assert!(run.next.acts.is_empty());
     let run = run.step(&read(true, 6_000), 6_000);
     assert_eq!(run.outcome(), (Outcome::Completed, Event::Complete));
     // Nobody reads: the reader has ended without reporting.
-    let run = Run::running().step(&read(true, 1_000), 1_000);
+    let run = JobRun::running().step(&read(true, 1_000), 1_000);
     let run = run.step(&read(false, 1_001), 1_001);
     assert_eq!(run.outcome(), (Outcome::Completed, Event::Complete));
     // A look from before the end does not show that.
-    let run = Run::running().step(&read(true, 1_000), 1_000);
+    let run = JobRun::running().step(&read(true, 1_000), 1_000);
     assert!(run.step(&read(false, 999), 1_001).next.acts.is_empty());
 }
 
@@ -66,10 +66,10 @@ fn the_output_is_waited_for_as_long_as_somebody_reads_it() {
 fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
     let prompt = |ms| with_files(taken(), shell(), ms);
     // Seen before the shell took the job up.
-    let run = Run::running().step(&prompt(199), 300);
+    let run = JobRun::running().step(&prompt(199), 300);
     let run = run.step(&prompt(199), 900);
     assert!(run.next.acts.is_empty());
-    let run = Run::running().step(&prompt(300), 300);
+    let run = JobRun::running().step(&prompt(300), 300);
     assert!(run.next.acts.is_empty());
     // The same look once more is not a second one.
     let run = run.step(&prompt(300), 900);
@@ -80,7 +80,7 @@ fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
     assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
     assert!(run.next.acts.contains(&Act::CutPrompt));
     // It continued in between: an editor of the job, not a prompt.
-    let run = Run::running().step(&prompt(300), 300);
+    let run = JobRun::running().step(&prompt(300), 300);
     let run = run.step(&with_files(taken(), busy(), 310), 310);
     let run = run.step(&prompt(360), 360);
     assert!(run.next.acts.is_empty());
@@ -88,7 +88,7 @@ fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
 
 #[test]
 fn a_command_has_failed_only_where_its_line_says_so() {
-    let command = at_step(Step::Command, 0);
+    let command = at_step(ScriptStep::Command, 0);
     let back = |code| Files {
         back: Some(code),
         ..command.clone()
@@ -110,10 +110,15 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         (Shell::Bash, true, command.clone(), None),
         (Shell::Bash, false, command.clone(), unknown),
         // The command was not begun.
-        (Shell::Bash, false, at_step(Step::Directory, 0), failed),
+        (
+            Shell::Bash,
+            false,
+            at_step(ScriptStep::Directory, 0),
+            failed,
+        ),
     ] {
         let seen = |ms| with_files(files.clone(), at_prompt(kind, tells), ms);
-        let run = Run::running().step(&seen(300), 300);
+        let run = JobRun::running().step(&seen(300), 300);
         let run = run.step(&seen(400), 400);
         let ended = run.job.has_ended().then(|| run.outcome());
         assert_eq!(ended, wanted, "{kind:?} {tells} {files:?}");
@@ -127,29 +132,29 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         (pane.idle, pane.at_prompt) = (idle, false);
         with_files(command.clone(), Presence::Here(Arc::new(pane)), ms)
     };
-    let run = Run::running().step(&seen(true, 300), 300);
+    let run = JobRun::running().step(&seen(true, 300), 300);
     let run = run.step(&seen(true, 2_299), 2_299);
     assert!(!run.job.has_ended());
     let run = run.step(&seen(true, 2_300), 2_300);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
-    let run = Run::running().step(&seen(false, 300), 300);
+    let run = JobRun::running().step(&seen(false, 300), 300);
     let run = run.step(&seen(false, 90_000), 90_000);
     assert!(!run.job.has_ended());
     // Its shell is gone: there is no other try, whatever the task allows.
-    let run = Run::running().step(&with_files(command, gone(false), 300), 300);
+    let run = JobRun::running().step(&with_files(command, gone(false), 300), 300);
     assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
 }
 
 #[test]
 fn a_code_counts_before_the_prompt_does() {
-    let run = Run::running().step(&with_files(taken(), shell(), 300), 300);
+    let run = JobRun::running().step(&with_files(taken(), shell(), 300), 300);
     let run = run.step(&with_files(exited(3), shell(), 400), 400);
     assert_eq!(end(&run.next).exit_code, Some(3));
 }
 
 #[test]
 fn what_is_not_seen_and_lives_may_still_run() {
-    let run = Run::running().step(&with_files(taken(), gone(true), 300), 300);
+    let run = JobRun::running().step(&with_files(taken(), gone(true), 300), 300);
     assert!(run.next.acts.is_empty() && !run.job.has_ended());
     let run = run.step(&with_files(taken(), gone(true), 90_000), 90_000);
     assert!(!run.job.has_ended());
@@ -164,7 +169,7 @@ fn what_is_not_seen_and_lives_may_still_run() {
 #[test]
 fn a_step_before_the_command_that_fails_says_what_it_said() {
     let failed = Files {
-        step: Some((Step::Prerequisite(0), Duration::ZERO)),
+        step: Some((ScriptStep::Prerequisite(0), Duration::ZERO)),
         ..exited(7)
     };
     let mut task = command("true");
@@ -173,7 +178,7 @@ fn a_step_before_the_command_that_fails_says_what_it_said() {
         task,
         ..open(Phase::Running)
     };
-    let run = Run::of(Job::resume(attempt, rules(), at(0))).step(&files(failed), 300);
+    let run = JobRun::of(Job::resume(attempt, rules(), at(0))).step(&files(failed), 300);
     assert_eq!(run.next.acts, [Act::CloseReader, Act::ReadPreparation]);
     let said = Done::Preparation {
         lines: vec!["one".into(), "two".into()],
@@ -200,7 +205,7 @@ fn secrets_of_an_interrupted_job_are_to_be_undone() {
             task,
             ..open(Phase::Running)
         };
-        let run = Run::of(Job::resume(attempt, rules(), at(0)))
+        let run = JobRun::of(Job::resume(attempt, rules(), at(0)))
             .step(&with_files(taken(), shell(), 300), 300)
             .step(&with_files(taken(), shell(), 400), 400);
         assert_eq!(end(&run.next).leaves, leaves);
@@ -212,7 +217,7 @@ fn a_branch_that_is_not_the_required_one_is_named() {
     let mut task = command("true");
     task.metadata.git_branch = Some("topic".into());
     let failed = Files {
-        step: Some((Step::Branch, Duration::ZERO)),
+        step: Some((ScriptStep::Branch, Duration::ZERO)),
         ..exited(1)
     };
     let run = resumed(task, 0).step(&files(failed), 300);
@@ -230,27 +235,27 @@ fn a_branch_that_is_not_the_required_one_is_named() {
     );
     let end = end(&run.next);
     assert_eq!(end.leaves, Leaves::Variables);
-    assert_eq!(end.output, Output::Files);
+    assert_eq!(end.output, OutputSource::Files);
 }
 
 #[test]
 fn the_output_of_what_ran_is_in_its_files() {
     for (name, run) in [
-        ("done", Run::running().step(&files(exited(0)), 1_000)),
-        ("failed", Run::running().step(&files(exited(1)), 1_000)),
+        ("done", JobRun::running().step(&files(exited(0)), 1_000)),
+        ("failed", JobRun::running().step(&files(exited(1)), 1_000)),
         (
             "gone",
-            Run::running().step(&with_files(taken(), gone(false), 300), 300),
+            JobRun::running().step(&with_files(taken(), gone(false), 300), 300),
         ),
         (
             "dropped",
-            Run::running()
+            JobRun::running()
                 .step(&with_files(taken(), shell(), 300), 300)
                 .step(&with_files(taken(), shell(), 400), 400),
         ),
     ] {
         let end = end(&run.next);
-        assert_eq!(end.output, Output::Files, "{name}");
+        assert_eq!(end.output, OutputSource::Files, "{name}");
         assert_eq!(end.reason.is_none(), name == "done", "{name}");
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_row_is_stepped_on_from_where_it_stands() {
-    let resumed = |phase| Run::of(Job::resume(open(phase), rules(), at(50_000)));
+    let resumed = |phase| JobRun::of(Job::resume(open(phase), rules(), at(50_000)));
     let run = resumed(Phase::Claimed).step(&seen(shell()), 50_000);
     assert_eq!(run.outcome(), (Outcome::Withdrawn, Event::Withdraw));
     let run = resumed(Phase::Claimed).step(&asked(Request::Cancel, seen(shell())), 50_000);
@@ -16,7 +16,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
     assert_eq!(run.outcome(), (Outcome::Withdrawn, Event::Withdraw));
     // Its shell has it.
     let run = resumed(Phase::Delivering);
-    Run::running_of(run);
+    JobRun::running_of(run);
     // Its files are gone, so nobody knows.
     let missing = Files {
         script: false,
@@ -36,7 +36,7 @@ fn a_row_is_stepped_on_from_where_it_stands() {
 fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
     // The oldest look after which a line is still typed.
     let written = || {
-        Run::new()
+        JobRun::new()
             .step(&seen(shell()), 0)
             .step(&done(Done::Place(Ok(None)), 0), 0)
             .step(&done(Done::Written(Ok(typed_line())), 0), 0)
@@ -46,14 +46,14 @@ fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
     let run = written().step(&seen_at(shell(), 0), 1_001);
     assert!(run.next.acts.is_empty());
     // A session that was gone at the very moment of the line: that look does not count.
-    let run = Run::delivered().step(&with_files(untaken(), gone(false), 100), 300);
+    let run = JobRun::delivered().step(&with_files(untaken(), gone(false), 100), 300);
     assert!(run.next.acts.is_empty());
-    let run = Run::delivered().step(&with_files(untaken(), gone(false), 101), 300);
+    let run = JobRun::delivered().step(&with_files(untaken(), gone(false), 101), 300);
     assert_eq!(run.next.acts, [Act::Withdraw]);
     // A shell counts as gone from the moment at which the job was seen to run, and no earlier.
-    let run = Run::running().step(&with_files(taken(), gone(false), 199), 300);
+    let run = JobRun::running().step(&with_files(taken(), gone(false), 199), 300);
     assert!(!run.job.has_ended());
-    let run = Run::running().step(&with_files(taken(), gone(false), 200), 300);
+    let run = JobRun::running().step(&with_files(taken(), gone(false), 200), 300);
     assert!(run.job.has_ended());
     // A pane that nobody reads counts only if seen later than the exit code.
     let partial = Files {
@@ -65,12 +65,12 @@ fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
         with_files(partial.clone(), presence, ms)
     };
     for (ms, ends) in [(999, false), (1_000, false), (1_001, true)] {
-        let run = Run::running().step(&look(true, 1_000), 1_000);
+        let run = JobRun::running().step(&look(true, 1_000), 1_000);
         let run = run.step(&look(false, ms), 1_001);
         assert_eq!(run.job.has_ended(), ends, "{ms}");
     }
     // A session that is not seen does not show who reads it.
-    let run = Run::running().step(&look(true, 1_000), 1_000);
+    let run = JobRun::running().step(&look(true, 1_000), 1_000);
     let run = run.step(&with_files(partial, gone(true), 1_001), 1_001);
     assert!(!run.job.has_ended());
 }
@@ -79,22 +79,22 @@ fn a_look_counts_from_the_moment_on_that_it_must_belong_to() {
 fn the_files_are_looked_at_from_the_line_to_the_end() {
     let failing = || {
         let failed = Files {
-            step: Some((Step::Prerequisite(0), Duration::ZERO)),
+            step: Some((ScriptStep::Prerequisite(0), Duration::ZERO)),
             ..exited(7)
         };
-        Run::running().step(&files(failed), 300)
+        JobRun::running().step(&files(failed), 300)
     };
-    let withdrawing = || Run::delivered().step(&asked(Request::Cancel, files(untaken())), 300);
+    let withdrawing = || JobRun::delivered().step(&asked(Request::Cancel, files(untaken())), 300);
     for (name, run, wanted) in [
-        ("claimed", Run::new(), false),
-        ("looking", Run::new().step(&seen(shell()), 0), false),
-        ("delivered", Run::delivered(), true),
+        ("claimed", JobRun::new(), false),
+        ("looking", JobRun::new().step(&seen(shell()), 0), false),
+        ("delivered", JobRun::delivered(), true),
         ("withdrawing", withdrawing(), true),
-        ("running", Run::running(), true),
+        ("running", JobRun::running(), true),
         ("failing", failing(), true),
         (
             "ended",
-            Run::running().step(&files(exited(0)), 1_000),
+            JobRun::running().step(&files(exited(0)), 1_000),
             false,
         ),
     ] {
@@ -107,7 +107,7 @@ fn the_files_are_looked_at_from_the_line_to_the_end() {
 fn what_an_earlier_daemon_began_has_run_since_its_row_says_so() {
     let mut task = command("sleep 600");
     task.timeout_seconds = Some(60);
-    let look = |ms| with_files(at_step(Step::Command, 50_000), busy(), ms);
+    let look = |ms| with_files(at_step(ScriptStep::Command, 50_000), busy(), ms);
     let run = resumed(task, 50_000).step(&look(50_000), 50_000);
     let run = run.step(&look(59_999), 59_999);
     assert!(run.next.acts.is_empty());

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::node::attempt::testing::end;
-use crate::probe::Signal;
+use crate::probe::EndSignal;
 
 /// Steps every second in `seconds`, and returns what was done to the process.
 fn told(
-    mut run: Run,
+    mut run: JobRun,
     seconds: std::ops::Range<u64>,
     seen: impl Fn(u64) -> Observation,
 ) -> Vec<Act> {
@@ -21,15 +21,15 @@ fn told(
 #[test]
 fn a_job_that_is_to_end_is_told_ever_more_firmly() {
     let cancelled = |ms| asked(Request::Cancel, with_files(taken(), busy(), ms));
-    let told = told(Run::running(), 1..14, cancelled);
+    let told = told(JobRun::running(), 1..14, cancelled);
     assert_eq!(
         told,
         [
             Act::Interrupt,
             Act::Interrupt,
-            Act::Signal(77, Signal::Terminate),
-            Act::Signal(77, Signal::Kill),
-            Act::Signal(77, Signal::Kill),
+            Act::Signal(77, EndSignal::Terminate),
+            Act::Signal(77, EndSignal::Kill),
+            Act::Signal(77, EndSignal::Kill),
         ]
     );
 }
@@ -43,7 +43,7 @@ fn a_job_without_a_foreground_group_is_only_interrupted() {
         });
         asked(Request::Cancel, with_files(taken(), quiet, ms))
     };
-    let told = told(Run::running(), 1..14, cancelled);
+    let told = told(JobRun::running(), 1..14, cancelled);
     assert_eq!(told, vec![Act::Interrupt; 5]);
 }
 
@@ -52,7 +52,7 @@ fn a_time_limit_counts_from_the_command_and_not_by_the_wall_clock() {
     let mut task = command("sleep 600");
     task.timeout_seconds = Some(120);
     let job = Job::new(brief(task), rules());
-    let mut run = Run {
+    let mut run = JobRun {
         job,
         next: Next::default(),
     };
@@ -67,7 +67,7 @@ fn a_time_limit_counts_from_the_command_and_not_by_the_wall_clock() {
         run = run.step(&observation, ms);
     }
     let command = Files {
-        step: Some((Step::Command, Duration::ZERO)),
+        step: Some((ScriptStep::Command, Duration::ZERO)),
         ..taken()
     };
     let look = |ms| with_files(command.clone(), busy(), ms);
@@ -100,12 +100,12 @@ fn exited_by(code: i32) -> Files {
 #[test]
 fn each_prerequisite_has_its_own_time() {
     let step = |index| Files {
-        step: Some((Step::Prerequisite(index), Duration::ZERO)),
+        step: Some((ScriptStep::Prerequisite(index), Duration::ZERO)),
         ..taken()
     };
     let limit = rules().prerequisite_within.as_millis();
     let limit = u64::try_from(limit).expect("it fits");
-    let run = Run::running().step(&with_files(step(0), busy(), 300), 300);
+    let run = JobRun::running().step(&with_files(step(0), busy(), 300), 300);
     let run = run.step(&with_files(step(0), busy(), limit), 200 + limit);
     assert!(run.next.acts.is_empty());
     let run = run.step(&with_files(step(1), busy(), limit + 300), limit + 300);
@@ -134,7 +134,7 @@ fn a_failed_try_is_followed_by_another_after_a_while() {
             rules(),
             at(0),
         );
-        let run = Run::of(job).step(&files(exited(1)), 1_000);
+        let run = JobRun::of(job).step(&files(exited(1)), 1_000);
         let end = end(&run.next);
         assert_eq!(end.backoff, expected);
         let event = if expected.is_some() {
@@ -149,18 +149,18 @@ fn a_failed_try_is_followed_by_another_after_a_while() {
 #[test]
 fn a_cancelled_job_that_ends_by_itself_is_cancelled_unless_it_completed() {
     let cancelled = asked(Request::Cancel, with_files(taken(), busy(), 300));
-    let run = Run::running().step(&cancelled, 300);
+    let run = JobRun::running().step(&cancelled, 300);
     let ended = run.step(&files(exited(130)), 400);
     assert_eq!(ended.outcome(), (Outcome::Cancelled, Event::Cancel));
-    let run = Run::running().step(&cancelled, 300);
+    let run = JobRun::running().step(&cancelled, 300);
     let ended = run.step(&files(exited(0)), 400);
     assert_eq!(ended.outcome(), (Outcome::Completed, Event::Complete));
     // If a person first requests another session and then cancels, the cancellation counts.
     let moved = asked(Request::Reassign(None), with_files(taken(), busy(), 300));
-    let run = Run::running().step(&moved, 300).step(&cancelled, 310);
+    let run = JobRun::running().step(&moved, 300).step(&cancelled, 310);
     let ended = run.step(&files(exited(130)), 400);
     assert_eq!(ended.outcome(), (Outcome::Cancelled, Event::Cancel));
-    let run = Run::running().step(&moved, 300);
+    let run = JobRun::running().step(&moved, 300);
     let ended = run.step(&files(exited(130)), 400);
     assert_eq!(ended.outcome(), (Outcome::Reassigned, Event::Return));
 }
@@ -169,7 +169,7 @@ fn a_cancelled_job_that_ends_by_itself_is_cancelled_unless_it_completed() {
 fn why_a_job_was_told_to_end_stays_unless_a_person_cancels() {
     let mut task = command("sleep 600");
     task.timeout_seconds = Some(5);
-    let look = |ms| with_files(at_step(Step::Command, 0), busy(), ms);
+    let look = |ms| with_files(at_step(ScriptStep::Command, 0), busy(), ms);
     let overdue = || {
         let run = resumed(task.clone(), 0).step(&look(0), 0);
         run.step(&look(5_000), 5_000)
@@ -192,12 +192,12 @@ fn why_a_job_was_told_to_end_stays_unless_a_person_cancels() {
 #[test]
 fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
     for (step, timeout, prerequisites, limit) in [
-        (Step::Command, None, None, None),
-        (Step::Command, Some(0), Some(7), None),
-        (Step::Command, Some(5), None, Some(5_000)),
-        (Step::Prerequisite(0), Some(5), Some(7), Some(7_000)),
-        (Step::Prerequisite(0), Some(5), None, Some(600_000)),
-        (Step::Directory, None, Some(7), Some(7_000)),
+        (ScriptStep::Command, None, None, None),
+        (ScriptStep::Command, Some(0), Some(7), None),
+        (ScriptStep::Command, Some(5), None, Some(5_000)),
+        (ScriptStep::Prerequisite(0), Some(5), Some(7), Some(7_000)),
+        (ScriptStep::Prerequisite(0), Some(5), None, Some(600_000)),
+        (ScriptStep::Directory, None, Some(7), Some(7_000)),
     ] {
         let mut task = command("true");
         task.timeout_seconds = timeout;
@@ -219,7 +219,7 @@ fn a_limit_is_the_tasks_own_where_it_says_one_and_none_where_it_says_zero() {
     let mut task = command("true");
     task.metadata.prerequisite_timeout = Some(7);
     task.metadata.prerequisites = vec!["make".into()];
-    let look = |ms| with_files(at_step(Step::Prerequisite(0), 0), busy(), ms);
+    let look = |ms| with_files(at_step(ScriptStep::Prerequisite(0), 0), busy(), ms);
     let run = resumed(task, 0).step(&look(0), 0);
     let run = run.step(&look(7_000), 7_000);
     let run = run.step(&with_files(taken(), gone(false), 7_100), 7_100);
@@ -234,7 +234,7 @@ fn the_first_age_of_a_step_is_the_files_and_what_follows_is_ours() {
     let mut task = command("true");
     task.timeout_seconds = Some(10);
     // Recorded 4 s ago when first seen; the age that it claims later does not matter.
-    let look = |age, ms| with_files(at_step(Step::Command, age), busy(), ms);
+    let look = |age, ms| with_files(at_step(ScriptStep::Command, age), busy(), ms);
     let run = resumed(task.clone(), 5_000).step(&look(4_000, 5_000), 5_000);
     let run = run.step(&look(90_000, 10_999), 10_999);
     assert!(run.next.acts.is_empty());

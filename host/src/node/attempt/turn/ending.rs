@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::LEAST_PAUSE;
-use super::super::{Act, Ending, Next, Note, Observation, Output, Sight};
-use super::running::Running;
-use super::{Agent, Turn};
+use super::super::{Act, Ending, Next, Note, Observation, OutputSource, Sight};
+use super::running::RunningTurn;
+use super::{Turn, TurnAgent};
 use crate::agents::profile::Patterns;
-use crate::agents::report::{Report, State};
+use crate::agents::report::{Report, ReportedState};
 use crate::agents::transcript::How;
 use crate::model::clock::Now;
 use crate::model::session::Activity;
@@ -41,7 +41,7 @@ const LONGEST_REASON: usize = 4_000;
 const ASKS: &str = "asks: ";
 
 /// How a turn ended, and what is known about it.
-pub(super) struct Ended {
+pub(super) struct EndedTurn {
     pub(super) how: How,
     pub(super) response: Option<String>,
     pub(super) facts: TurnFacts,
@@ -49,7 +49,7 @@ pub(super) struct Ended {
 
 /// An end that the agent has reported.
 #[derive(Debug, Clone, Copy)]
-struct Done<'s> {
+struct ReportedEnd<'s> {
     at: Timestamp,
     /// Its answer, if reported.
     message: Option<&'s str>,
@@ -59,7 +59,7 @@ struct Done<'s> {
 
 /// What is known about a turn's end before the screen is read for its answer.
 #[derive(Debug, Clone)]
-pub(super) enum Known {
+pub(super) enum KnownEnd {
     /// The agent has reported the end.
     Reported(Box<TurnFacts>),
     /// The agent has been idle for this long.
@@ -67,11 +67,11 @@ pub(super) enum Known {
 }
 
 /// Whether a turn has ended.
-pub(super) enum Verdict {
+pub(super) enum EndVerdict {
     /// It has.
-    Ended(Box<Ended>),
+    Ended(Box<EndedTurn>),
     /// The answer must be read from the screen first.
-    Read(Known),
+    Read(KnownEnd),
     /// It has not.
     NotYet,
     /// Nothing will show any more whether it has; includes why, and what was said until then.
@@ -83,25 +83,25 @@ impl Turn {
     /// screen.
     pub(super) fn ended(
         &self,
-        agent: &Agent,
-        running: &mut Running,
-        read: Option<(Known, Option<(String, String)>)>,
+        agent: &TurnAgent,
+        running: &mut RunningTurn,
+        read: Option<(KnownEnd, Option<(String, String)>)>,
         seen: &Observation,
         now: Now,
-    ) -> Verdict {
+    ) -> EndVerdict {
         match read {
-            Some((Known::Reported(facts), answer)) => {
+            Some((KnownEnd::Reported(facts), answer)) => {
                 let facts = TurnFacts {
                     source: TurnFacts::SCREEN.to_owned(),
                     ..*facts
                 };
-                return Verdict::Ended(Box::new(Ended {
+                return EndVerdict::Ended(Box::new(EndedTurn {
                     how: How::Done,
                     response: answer.map(|(answer, _)| answer),
                     facts,
                 }));
             }
-            Some((Known::Idle(idle), answer)) => {
+            Some((KnownEnd::Idle(idle), answer)) => {
                 return ended_on_screen(agent, idle, answer.unwrap_or_default(), now);
             }
             None => {}
@@ -129,18 +129,18 @@ impl Turn {
             late && !said
         });
         // An end was reported, and more evidence about it has this long to arrive.
-        let waits = |running: &mut Running, within| {
+        let waits = |running: &mut RunningTurn, within| {
             let told = *running.told.get_or_insert(now.tick);
             now.tick.since(told) < within
         };
-        let done = report.filter(|report| report.state == State::Done);
-        let done = done.map(|report| Done {
+        let done = report.filter(|report| report.state == ReportedState::Done);
+        let done = done.map(|report| ReportedEnd {
             at: report.at,
             message: report.message.as_deref(),
             is_named: report.task.is_some(),
         });
         let told = agent.told(seen).filter(|_| !said).and_then(|told| {
-            Some(Done {
+            Some(ReportedEnd {
                 at: told.ended?,
                 message: told.response.as_deref(),
                 is_named: true,
@@ -162,7 +162,7 @@ impl Turn {
             };
             let response = written.response.clone();
             let ended = |how, response| {
-                Verdict::Ended(Box::new(Ended {
+                EndVerdict::Ended(Box::new(EndedTurn {
                     how,
                     response,
                     facts: facts.clone(),
@@ -177,7 +177,9 @@ impl Turn {
             return match (written.how.clone(), told.or(done)) {
                 (Some(how), _) => ended(how, response),
                 // The record has the complete text, and is about to contain this end as well.
-                (None, Some(_)) if told.is_some() && waits(running, RECORD_SOON) => Verdict::NotYet,
+                (None, Some(_)) if told.is_some() && waits(running, RECORD_SOON) => {
+                    EndVerdict::NotYet
+                }
                 (None, Some(done)) => {
                     ended(How::Done, done.message.map(str::to_owned).or(response))
                 }
@@ -186,10 +188,10 @@ impl Turn {
                     let quiet =
                         last.is_none_or(|last| now.wall.as_second() - last.as_second() > NO_END);
                     if !quiet || verdict != Some(Activity::Idle) {
-                        return Verdict::NotYet;
+                        return EndVerdict::NotYet;
                     }
                     let reason = "its record shows no end of the turn, although it has been idle for minutes";
-                    Verdict::Unknown(reason, written.said.clone())
+                    EndVerdict::Unknown(reason, written.said.clone())
                 }
             };
         }
@@ -207,7 +209,7 @@ impl Turn {
         };
         let is_to_come = agent.profile.transcript.is_some() && !keeps_none;
         if done.is_some() && is_to_come && waits(running, within) {
-            return Verdict::NotYet;
+            return EndVerdict::NotYet;
         }
         if let Some(done) = done {
             let facts = TurnFacts {
@@ -216,12 +218,12 @@ impl Turn {
                 ..TurnFacts::default()
             };
             return match done.message {
-                Some(message) => Verdict::Ended(Box::new(Ended {
+                Some(message) => EndVerdict::Ended(Box::new(EndedTurn {
                     how: How::Done,
                     response: Some(message.to_owned()),
                     facts,
                 })),
-                None => Verdict::Read(Known::Reported(Box::new(facts))),
+                None => EndVerdict::Read(KnownEnd::Reported(Box::new(facts))),
             };
         }
         // While its record is looked for, or has been found, the screen is not consulted.
@@ -231,13 +233,13 @@ impl Turn {
             RECORD_WITHIN
         };
         if agent.profile.transcript.is_some() && now.tick.since(running.entered) < within {
-            return Verdict::NotYet;
+            return EndVerdict::NotYet;
         }
         // After a question, the agent is expected to be idle; after a dialog, idle means that it has
         // continued.
         if verdict != Some(Activity::Idle) || agent.seen(seen).is_none() || said {
             running.idle = None;
-            return Verdict::NotYet;
+            return EndVerdict::NotYet;
         }
         let quiet = agent.seen(seen).map_or(Duration::ZERO, |agent| agent.quiet);
         // An earlier daemon may have seen it idle: it has been idle at least for as long as it is
@@ -254,14 +256,14 @@ impl Turn {
         // pieces. If something always moves, such as a clock, it counts as idle in the end.
         let is_still = quiet >= settle || idle >= MOVES_ON;
         if idle < settle || !is_still {
-            return Verdict::NotYet;
+            return EndVerdict::NotYet;
         }
-        Verdict::Read(Known::Idle(idle))
+        EndVerdict::Read(KnownEnd::Idle(idle))
     }
 
     /// Whether a report is about this turn: it says so, or it names no task and came after the
     /// prompt. A report that was there before is not, whatever the wall clock said then.
-    fn is_about(&self, report: &Report, agent: &Agent) -> bool {
+    fn is_about(&self, report: &Report, agent: &TurnAgent) -> bool {
         report.at >= agent.given
             && Some(report.at) != agent.heard
             && report.task.is_none_or(|task| task == self.brief.task.id.0)
@@ -276,15 +278,15 @@ impl Turn {
     )]
     pub(super) fn finish(
         self,
-        agent: Box<Agent>,
-        running: Running,
-        ended: Ended,
+        agent: Box<TurnAgent>,
+        running: RunningTurn,
+        ended: EndedTurn,
         mut acts: Vec<Act>,
         accepted: bool,
         seen: &Observation,
         now: Now,
     ) -> (Self, Next) {
-        let Ended {
+        let EndedTurn {
             how,
             response,
             facts,
@@ -305,7 +307,7 @@ impl Turn {
                     return self.asked(agent, running, said, acts, seen, now);
                 }
                 Ending {
-                    output: Output::Text(response),
+                    output: OutputSource::Text(response),
                     ..Ending::new(Outcome::Completed, Event::Complete)
                 }
             }
@@ -343,7 +345,7 @@ impl Turn {
 
     fn failed_turn(&self, reason: String, response: Option<String>) -> Ending {
         Ending {
-            output: response.map_or(Output::None, Output::Text),
+            output: response.map_or(OutputSource::None, OutputSource::Text),
             ..Ending::failed(&self.brief, Outcome::Failed).because(reason)
         }
     }
@@ -351,11 +353,11 @@ impl Turn {
 
 /// The agent is idle, and only its screen shows what it has answered.
 fn ended_on_screen(
-    agent: &Agent,
+    agent: &TurnAgent,
     idle: Duration,
     (answer, below): (String, String),
     now: Now,
-) -> Verdict {
+) -> EndVerdict {
     let rules = &agent.profile.turn;
     let told = |pattern: &Patterns| {
         below.lines().find_map(|line| {
@@ -371,7 +373,7 @@ fn ended_on_screen(
         && limit.is_none()
         && error.is_none()
     {
-        return Verdict::NotYet;
+        return EndVerdict::NotYet;
     }
     let how = if let Some((message, line)) = limit {
         let now = now.wall.to_zoned(jiff::tz::TimeZone::system());
@@ -382,7 +384,7 @@ fn ended_on_screen(
     } else {
         How::Done
     };
-    Verdict::Ended(Box::new(Ended {
+    EndVerdict::Ended(Box::new(EndedTurn {
         how,
         response: (!answer.is_empty()).then_some(answer),
         facts: TurnFacts {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::{Act, Done, Ending, HOLD, Next, Note, Observation, Shown, UNRESPONSIVE};
-use super::running::Running;
+use super::running::RunningTurn;
 use super::taking_back::Then;
-use super::{Agent, FIND_AGAIN, LAST_WORDS, LOOK, Question, State, Turn};
-use crate::agents::fuse::{Says, Source};
+use super::{FIND_AGAIN, LAST_WORDS, LOOK, OpenQuestion, Turn, TurnAgent, TurnState};
+use crate::agents::fuse::{Says, SignalSource};
 use crate::agents::report;
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase};
@@ -37,7 +37,7 @@ pub(super) struct Giving {
     /// Whether something else has been seen there since.
     replaced: bool,
     /// The question that it answers.
-    answers: Option<Question>,
+    answers: Option<OpenQuestion>,
     /// For an answer, when the task's time began.
     running_since: Option<Tick>,
 }
@@ -75,7 +75,7 @@ impl Stage {
 }
 
 /// How far a text has been given.
-enum Given {
+enum GivingResult {
     /// It is on its way.
     NotYet(Box<Giving>, Next),
     /// Its turn has begun.
@@ -90,7 +90,7 @@ enum Given {
 
 impl Giving {
     /// Returns the state of a text that may be pasted.
-    pub(super) fn new(now: Now, answers: Option<(Question, Tick)>) -> Self {
+    pub(super) fn new(now: Now, answers: Option<(OpenQuestion, Tick)>) -> Self {
         let running_since = answers.as_ref().map(|(_, since)| *since);
         Self {
             stage: Stage::Ready { locked: false },
@@ -142,8 +142,8 @@ impl Giving {
         }
     }
 
-    fn again(self) -> Given {
-        Given::NotYet(Box::new(self), Next::again(LOOK))
+    fn again(self) -> GivingResult {
+        GivingResult::NotYet(Box::new(self), Next::again(LOOK))
     }
 }
 
@@ -151,7 +151,7 @@ impl Turn {
     /// Takes a text one step further, until it has been taken up.
     pub(super) fn give(
         mut self,
-        mut agent: Box<Agent>,
+        mut agent: Box<TurnAgent>,
         giving: Giving,
         seen: &Observation,
         now: Now,
@@ -178,10 +178,10 @@ impl Turn {
             }
         };
         match given {
-            Given::NotYet(giving, next) => self.to(State::Giving(agent, *giving), next),
-            Given::Begun => self.begun(agent, answers.is_some(), now),
+            GivingResult::NotYet(giving, next) => self.to(TurnState::Giving(agent, *giving), next),
+            GivingResult::Begun => self.begun(agent, answers.is_some(), now),
             // Nothing was typed, and whatever was in the way may pass.
-            Given::Refused(_, rest)
+            GivingResult::Refused(_, rest)
                 if agent.is_reply && !pasted && tried_for < self.rules.start_within =>
             {
                 let answers = answers.zip(running_since);
@@ -191,30 +191,30 @@ impl Turn {
                     acts: vec![Act::LeavePane],
                     again: Some(rest),
                 };
-                self.to(State::Giving(agent, giving), next)
+                self.to(TurnState::Giving(agent, giving), next)
             }
-            Given::Refused(why, _) | Given::Unfit(why) if agent.is_reply => {
+            GivingResult::Refused(why, _) | GivingResult::Unfit(why) if agent.is_reply => {
                 // The task keeps waiting, and its person is told.
-                let running = Running::waiting(running_since.unwrap_or(now.tick), answers);
+                let running = RunningTurn::waiting(running_since.unwrap_or(now.tick), answers);
                 if !pasted || is_pasting {
                     let acts = [Act::DropReplies { why }, Act::LeavePane];
-                    return self.to(State::Running(agent, running), Next::act(acts));
+                    return self.to(TurnState::Running(agent, running), Next::act(acts));
                 }
                 let then = Then::Run(Vec::new(), Box::new(running), why);
                 self.take_back(agent, then, true, seen, now)
             }
-            Given::Refused(reason, rest) if pasted && !is_pasting => {
+            GivingResult::Refused(reason, rest) if pasted && !is_pasting => {
                 let (acts, end) = self.refusal(reason, rest, true);
                 self.take_back(agent, Then::End(acts, Box::new(end)), true, seen, now)
             }
-            Given::Refused(reason, rest) => self.refused(reason, rest, pasted),
-            Given::Unfit(reason) => {
+            GivingResult::Refused(reason, rest) => self.refused(reason, rest, pasted),
+            GivingResult::Unfit(reason) => {
                 // Neither another session nor another try would change that.
                 let end = Ending::new(Outcome::Failed, Event::Fail).because(reason);
                 let acts = vec![Act::Tell(Note::Begun)];
                 self.take_back(agent, Then::End(acts, Box::new(end)), true, seen, now)
             }
-            Given::Unclear(reason) => self.lose(reason),
+            GivingResult::Unclear(reason) => self.lose(reason),
         }
     }
 
@@ -243,7 +243,7 @@ impl Turn {
         (acts, end)
     }
 
-    fn begun(mut self, agent: Box<Agent>, answers: bool, now: Now) -> (Self, Next) {
+    fn begun(mut self, agent: Box<TurnAgent>, answers: bool, now: Now) -> (Self, Next) {
         let mut acts = Vec::new();
         if answers {
             acts.push(Act::GoOn {
@@ -258,43 +258,45 @@ impl Turn {
         self.phase = Phase::Running;
         acts.extend([Act::LeavePane, Act::Tell(Note::Begun)]);
         // The time spent waiting for a person does not count as the task's.
-        let running = Running::waiting(now.tick, None);
-        self.to(State::Running(agent, running), Next::act(acts))
+        let running = RunningTurn::waiting(now.tick, None);
+        self.to(TurnState::Running(agent, running), Next::act(acts))
     }
 
     fn ready(
         &mut self,
-        agent: &mut Agent,
+        agent: &mut TurnAgent,
         giving: Giving,
         locked: bool,
         seen: &Observation,
         now: Now,
-    ) -> Given {
+    ) -> GivingResult {
         if !locked {
             return match &seen.done {
                 Some(Done::Pane(Ok(true))) => {
                     let stage = Stage::Ready { locked: true };
                     let giving = Giving { stage, ..giving };
-                    Given::NotYet(Box::new(giving), Next::again(Duration::ZERO))
+                    GivingResult::NotYet(Box::new(giving), Next::again(Duration::ZERO))
                 }
-                Some(Done::Pane(Ok(false))) => Given::Refused(Refusal::Writer.to_string(), HOLD),
-                Some(Done::Pane(Err(error))) => Given::Refused(
+                Some(Done::Pane(Ok(false))) => {
+                    GivingResult::Refused(Refusal::Writer.to_string(), HOLD)
+                }
+                Some(Done::Pane(Err(error))) => GivingResult::Refused(
                     format!("cannot lock the pane for writing: {error}"),
                     UNRESPONSIVE,
                 ),
-                _ => Given::NotYet(Box::new(giving), Next::act([Act::TakePane])),
+                _ => GivingResult::NotYet(Box::new(giving), Next::act([Act::TakePane])),
             };
         }
         let Some(sight) = agent.alive(seen) else {
-            return Given::Refused("the agent has ended".to_owned(), HOLD);
+            return GivingResult::Refused("the agent has ended".to_owned(), HOLD);
         };
         let Some(screen) = &seen.screen else {
-            return Given::Refused("its screen cannot be read".to_owned(), HOLD);
+            return GivingResult::Refused("its screen cannot be read".to_owned(), HOLD);
         };
         // The look at the sessions is some milliseconds old.
         if screen.says != Says::Idle || screen.in_mode {
             let reason = format!("it is no longer free: {}", screen.reason());
-            return Given::Refused(reason, HOLD);
+            return GivingResult::Refused(reason, HOLD);
         }
         agent.given = now.wall;
         agent.heard = sight.report.as_ref().map(|report| report.at);
@@ -318,21 +320,21 @@ impl Turn {
             cursor: screen.cursor,
             command: sight.command.clone(),
         });
-        Given::NotYet(Box::new(giving.enter(Stage::Pasting, now)), Next::act(acts))
+        GivingResult::NotYet(Box::new(giving.enter(Stage::Pasting, now)), Next::act(acts))
     }
 
     /// Submits the text, once it is seen in the composer.
     fn submit(
         &mut self,
-        agent: &mut Agent,
+        agent: &mut TurnAgent,
         giving: Giving,
         stage: (Option<String>, Tick, bool),
         seen: &Observation,
         now: Now,
-    ) -> Given {
+    ) -> GivingResult {
         if seen.record.own.is_some() || agent.told(seen).is_some() {
             // A person was faster than our looks at the screen.
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
             // A person may have submitted it at the last moment; the record shows that.
@@ -341,7 +343,7 @@ impl Turn {
             }
             let reason = "the agent ended with the prompt in its composer: it is not known \
                           whether a person had submitted it";
-            return Given::Unclear(reason.to_owned());
+            return GivingResult::Unclear(reason.to_owned());
         };
         if now.tick.since(giving.since) < agent.profile.paste.pause {
             return giving.again();
@@ -368,20 +370,20 @@ impl Turn {
         // Reports from here on may be about it.
         agent.submitted = Some(now.wall);
         let stage = Stage::Pressing { presses: 0 };
-        Given::NotYet(Box::new(giving.enter(stage, now)), Next::act(acts))
+        GivingResult::NotYet(Box::new(giving.enter(stage, now)), Next::act(acts))
     }
 
     /// The text is not seen in the composer: it is still to come, something else is there, or a
     /// person has submitted it or removed it.
     fn seek_text(
         &self,
-        agent: &Agent,
+        agent: &TurnAgent,
         giving: Giving,
         (draft, draft_since, stood): (Option<String>, Tick, bool),
         screen: &Shown,
         seen: &Observation,
         now: Now,
-    ) -> Given {
+    ) -> GivingResult {
         let shown = screen.draft.clone();
         let stood = stood || shown.as_ref().is_some_and(|text| !text.is_empty());
         let draft_since = if shown == draft {
@@ -399,7 +401,7 @@ impl Turn {
             // expected, it will show whether that is a person's prompt.
             let is_gone = stood && !screen.holds_text;
             if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
-                return Given::Begun;
+                return GivingResult::Begun;
             }
         }
         if settled && says == Says::Attended && !screen.near_text && !agent.resumed {
@@ -409,28 +411,28 @@ impl Turn {
                  composer shows: {})",
                 first_line(&shown)
             );
-            return Given::Unfit(reason);
+            return GivingResult::Unfit(reason);
         }
         if settled && says == Says::Attended {
             let reason = format!(
                 "the prompt was pasted and not submitted, because the composer holds something else as well: {}",
                 screen.detail
             );
-            return Given::Refused(reason, FIND_AGAIN);
+            return GivingResult::Refused(reason, FIND_AGAIN);
         }
         if settled && says == Says::Idle && stood {
             return if keeps_record {
                 let reason = "the prompt was pasted, and then removed from the composer";
-                Given::Refused(reason.to_owned(), FIND_AGAIN)
+                GivingResult::Refused(reason.to_owned(), FIND_AGAIN)
             } else {
                 let reason =
                     "the prompt was pasted and is gone: it was removed, or submitted by a person";
-                Given::Unclear(reason.to_owned())
+                GivingResult::Unclear(reason.to_owned())
             };
         }
         if agent.resumed && says == Says::Busy {
             let reason = "it is working on something, and it is not known whether a person submitted the prompt";
-            return Given::Unclear(reason.to_owned());
+            return GivingResult::Unclear(reason.to_owned());
         }
         // If an earlier daemon pasted the text or was about to, it is there by now or never.
         let within = if agent.resumed {
@@ -456,7 +458,7 @@ impl Turn {
         if stood && says == Says::Busy && !screen.holds_text {
             let reason = "the prompt was pasted and is gone; it is not known whether the agent is \
                           working on it";
-            return Given::Unclear(reason.to_owned());
+            return GivingResult::Unclear(reason.to_owned());
         }
         let reason = format!(
             "the prompt was pasted and not submitted, because it was not seen in the composer \
@@ -464,21 +466,21 @@ impl Turn {
             within.as_secs_f64(),
             screen.reason(),
         );
-        Given::Refused(reason, UNRESPONSIVE)
+        GivingResult::Refused(reason, UNRESPONSIVE)
     }
 
     /// Looks for proof that the turn has begun.
     fn seek_begin(
         &mut self,
-        agent: &mut Agent,
+        agent: &mut TurnAgent,
         mut giving: Giving,
         presses: u32,
         last: Tick,
         seen: &Observation,
         now: Now,
-    ) -> Given {
+    ) -> GivingResult {
         if agent.begins(seen, giving.answers.is_some()).is_some() || agent.told(seen).is_some() {
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         // If a person had time to type another prompt, the agent may be working on that.
         let is_late = giving
@@ -495,7 +497,7 @@ impl Turn {
                 Some(_) => agent.given,
                 None => agent.submitted.unwrap_or(agent.given),
             };
-            report.state != report::State::Idle
+            report.state != report::ReportedState::Idle
                 && report.at >= since
                 && report.at <= now.wall
                 && Some(report.at) != agent.heard
@@ -507,14 +509,14 @@ impl Turn {
         let screen = seen.screen.as_ref();
         let still = screen.is_some_and(|screen| screen.holds_text && !screen.in_mode);
         if begun && presses > 0 && !still {
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         let Some(sight) = agent.alive(seen) else {
             // Its record may contain the turn, and has not been read yet.
             if agent.may_still_tell(now) {
                 return giving.again();
             }
-            return Given::Unclear(
+            return GivingResult::Unclear(
                 "the agent ended right after the prompt was submitted".to_owned(),
             );
         };
@@ -524,10 +526,10 @@ impl Turn {
         let says = screen.says;
         // What was seen before the key was pressed is about something else.
         let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
-        let titled = fresh && sight.says(Source::Title, Says::Busy).is_some();
+        let titled = fresh && sight.says(SignalSource::Title, Says::Busy).is_some();
         let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
         if presses > 0 && !still && is_ours && (titled || says == Says::Busy) {
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         if presses > 0 && !screen.in_mode {
             giving.gone = if still {
@@ -541,7 +543,7 @@ impl Turn {
         // That it is gone proves nothing: a menu may have taken the key, and a person may have
         // removed the text.
         if presses > 0 && !still && screen.given > agent.shown {
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         if presses > 0
             && is_ours
@@ -549,7 +551,7 @@ impl Turn {
             && now.tick.since(giving.since) > PRESS_AGAIN
         {
             // A question came at once. The record may still show whether it is about the prompt.
-            return Given::Begun;
+            return GivingResult::Begun;
         }
         let patience = if presses == 0 { LOOK } else { PRESS_AGAIN };
         let works = titled || says == Says::Busy;
@@ -568,7 +570,7 @@ impl Turn {
             // The text is still there, so all reports until now were about something else.
             agent.submitted = Some(now.wall);
             let stage = Stage::Pressing { presses };
-            return Given::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
+            return GivingResult::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
         }
         if now.tick.since(giving.since) < self.rules.start_within * 2 {
             return giving.again();
@@ -576,7 +578,7 @@ impl Turn {
         if presses == 0 {
             let reason =
                 "the prompt was pasted and not submitted: the pane was never still".to_owned();
-            return Given::Refused(reason, UNRESPONSIVE);
+            return GivingResult::Refused(reason, UNRESPONSIVE);
         }
         let what = if stands {
             format!("it is still in the composer after {presses} presses of the key")
@@ -588,7 +590,7 @@ impl Turn {
         } else {
             "it is gone from the composer, and no sign of its turn was seen".to_owned()
         };
-        Given::Unclear(format!("the prompt was submitted, but {what}"))
+        GivingResult::Unclear(format!("the prompt was submitted, but {what}"))
     }
 }
 
@@ -602,20 +604,22 @@ fn first_line(draft: &str) -> String {
         .collect()
 }
 
-fn pasting(giving: Giving, seen: &Observation, now: Now) -> Given {
+fn pasting(giving: Giving, seen: &Observation, now: Now) -> GivingResult {
     match &seen.done {
-        Some(Done::Typed(Typed::Refused(refusal))) => Given::Refused(refusal.to_string(), HOLD),
+        Some(Done::Typed(Typed::Refused(refusal))) => {
+            GivingResult::Refused(refusal.to_string(), HOLD)
+        }
         // If it is not known whether it was pasted, the screen shows it.
         Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => {
             giving.enter(Stage::pasted(), now).again()
         }
-        _ => Given::NotYet(Box::new(giving), Next::wait()),
+        _ => GivingResult::NotYet(Box::new(giving), Next::wait()),
     }
 }
 
-fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given {
+fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> GivingResult {
     let Some(Done::Typed(typed)) = &seen.done else {
-        return Given::NotYet(Box::new(giving), Next::wait());
+        return GivingResult::NotYet(Box::new(giving), Next::wait());
     };
     // If it is not known whether the key was pressed, it may have been.
     let presses = presses + u32::from(!matches!(typed, Typed::Refused(_)));
@@ -628,11 +632,11 @@ fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Given
 
 /// Whether a program that reads lines shows the line that was typed. It has no composer, so its
 /// draft cannot be told apart from its prompt in any other way.
-fn is_line_shown(agent: &Agent, screen: &Shown) -> bool {
+fn is_line_shown(agent: &TurnAgent, screen: &Shown) -> bool {
     agent.profile.composer.is_none() && screen.says != Says::Idle && screen.ends_with_text
 }
 
-fn press(agent: &Agent, screen: &Shown, command: &str) -> Act {
+fn press(agent: &TurnAgent, screen: &Shown, command: &str) -> Act {
     Act::Press {
         literal: String::new(),
         names: vec![agent.profile.paste.submit.clone()],

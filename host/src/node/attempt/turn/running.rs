@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Act, Done, Ending, Next, Observation, Output, Sight};
-use super::ending::{Ended, Known, Verdict, is_said};
+use super::super::{Act, Done, Ending, Next, Observation, OutputSource, Sight};
+use super::ending::{EndVerdict, EndedTurn, KnownEnd, is_said};
 use super::giving::Giving;
-use super::{Agent, LOOK, Question, State, Turn};
-use crate::agents::fuse::{Says, Source};
+use super::{LOOK, OpenQuestion, Turn, TurnAgent, TurnState};
+use crate::agents::fuse::{Says, SignalSource};
 use crate::agents::payload;
-use crate::agents::screen::Given;
+use crate::agents::screen::GivenPrompts;
 use crate::agents::transcript::How;
 use crate::model::clock::{Now, Tick};
 use crate::model::session::Activity;
@@ -22,7 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A running turn.
 #[derive(Debug, Clone)]
-pub(super) struct Running {
+pub(super) struct RunningTurn {
     /// When the task's time began.
     pub(super) since: Tick,
     /// When this state began.
@@ -32,7 +32,7 @@ pub(super) struct Running {
     /// When a report of its end was first seen.
     pub(super) told: Option<Tick>,
     /// What the agent is waiting for.
-    pub(super) question: Option<Question>,
+    pub(super) question: Option<OpenQuestion>,
     /// When a dialog of the agent was answered.
     answered: Option<Tick>,
     /// What is being read or done.
@@ -48,7 +48,7 @@ enum Reading {
     /// pane.
     Later,
     /// Reading the answer on the screen.
-    Answer(Known),
+    Answer(KnownEnd),
     /// There is a reply, and the screen is being read for it.
     Reply,
     /// The right to write into the pane is being taken for this reply.
@@ -57,9 +57,9 @@ enum Reading {
     Keys,
 }
 
-impl Running {
+impl RunningTurn {
     /// Returns a turn whose agent may be waiting for an answer to `question`.
-    pub(super) fn waiting(since: Tick, question: Option<Question>) -> Self {
+    pub(super) fn waiting(since: Tick, question: Option<OpenQuestion>) -> Self {
         Self {
             since,
             entered: since,
@@ -72,7 +72,7 @@ impl Running {
     }
 
     /// Returns a turn that an earlier daemon began.
-    pub(super) fn resumed(since: Tick, question: Option<Question>, now: Now) -> Self {
+    pub(super) fn resumed(since: Tick, question: Option<OpenQuestion>, now: Now) -> Self {
         Self {
             entered: now.tick,
             ..Self::waiting(since, question)
@@ -102,7 +102,7 @@ impl Running {
     }
 
     /// The agent continues. If it had said something, it is now working on another turn.
-    fn go_on(mut self, agent: &mut Agent, now: Now) -> Self {
+    fn go_on(mut self, agent: &mut TurnAgent, now: Now) -> Self {
         // An earlier daemon may have noticed the question.
         if self.has_said() || self.asks().is_some_and(is_said) {
             agent.is_reply = true;
@@ -122,8 +122,8 @@ impl Turn {
     /// Takes a running turn one step further.
     pub(super) fn run(
         mut self,
-        mut agent: Box<Agent>,
-        mut running: Running,
+        mut agent: Box<TurnAgent>,
+        mut running: RunningTurn,
         seen: &Observation,
         now: Now,
     ) -> (Self, Next) {
@@ -140,8 +140,9 @@ impl Turn {
                 let before = question.and_then(|question| question.shown.as_ref());
                 // A prompt that was given while no daemon looked is on the screen from the first
                 // look on.
-                let is_new =
-                    |shown: &Given| shown.followed || before.is_some_and(|before| before != shown);
+                let is_new = |shown: &GivenPrompts| {
+                    shown.followed || before.is_some_and(|before| before != shown)
+                };
                 if shown.as_ref().is_some_and(is_new) {
                     let details = "the agent has continued".to_owned();
                     return self.goes_on(agent, running, details, true, now, seen);
@@ -172,7 +173,7 @@ impl Turn {
                 running.reading = None;
                 if locked {
                     let next = Next::act([Act::LeavePane]);
-                    return self.to(State::Running(agent, running), next);
+                    return self.to(TurnState::Running(agent, running), next);
                 }
             }
             Heard::Look(acts) => {
@@ -180,22 +181,22 @@ impl Turn {
                     again: acts.is_empty().then_some(Duration::ZERO),
                     acts,
                 };
-                return self.to(State::Running(agent, running), next);
+                return self.to(TurnState::Running(agent, running), next);
             }
             Heard::Acts(acts) => {
                 running.reading = None;
-                return self.to(State::Running(agent, running), Next::act(acts));
+                return self.to(TurnState::Running(agent, running), Next::act(acts));
             }
             Heard::Press(acts) => {
                 running.reading = Some(Reading::Keys);
-                return self.to(State::Running(agent, running), Next::act(acts));
+                return self.to(TurnState::Running(agent, running), Next::act(acts));
             }
             Heard::Words(act, text) => {
                 agent.text = text;
                 agent.is_reply = true;
                 let answers = running.question.map(|question| (question, running.since));
                 let giving = Giving::new(now, answers);
-                return self.to(State::Giving(agent, giving), Next::act([act]));
+                return self.to(TurnState::Giving(agent, giving), Next::act([act]));
             }
             Heard::Accepted(act) => {
                 let said = running
@@ -203,7 +204,7 @@ impl Turn {
                     .as_mut()
                     .and_then(|asked| asked.said.take());
                 if let Some((response, facts)) = said {
-                    let ended = Ended {
+                    let ended = EndedTurn {
                         how: How::Done,
                         response: Some(response),
                         facts,
@@ -213,22 +214,22 @@ impl Turn {
             }
         }
         match self.ended(&agent, &mut running, read, seen, now) {
-            Verdict::Ended(ended) => {
+            EndVerdict::Ended(ended) => {
                 self.finish(agent, running, *ended, Vec::new(), false, seen, now)
             }
-            Verdict::Read(known) => {
+            EndVerdict::Read(known) => {
                 let act = Act::ReadAnswer {
                     text: Arc::clone(&agent.text),
                     alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
                 };
                 running.reading = Some(Reading::Answer(known));
-                self.to(State::Running(agent, running), Next::act([act]))
+                self.to(TurnState::Running(agent, running), Next::act([act]))
             }
-            Verdict::NotYet => self.look_on(agent, running, seen, now),
+            EndVerdict::NotYet => self.look_on(agent, running, seen, now),
             // What has not provably ended has not failed, and is not tried again.
-            Verdict::Unknown(reason, said) => {
+            EndVerdict::Unknown(reason, said) => {
                 let end = Ending {
-                    output: said.map_or(Output::None, Output::Text),
+                    output: said.map_or(OutputSource::None, OutputSource::Text),
                     ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason)
                 };
                 self.end(end)
@@ -239,8 +240,8 @@ impl Turn {
     /// The turn has not ended: the agent is working, is waiting for a person, or has ended itself.
     fn look_on(
         self,
-        mut agent: Box<Agent>,
-        mut running: Running,
+        mut agent: Box<TurnAgent>,
+        mut running: RunningTurn,
         seen: &Observation,
         now: Now,
     ) -> (Self, Next) {
@@ -250,7 +251,7 @@ impl Turn {
         if !seen.process_lives {
             // Its record may contain an end that has not been read yet.
             if agent.may_still_tell(now) {
-                return self.to(State::Running(agent, running), Next::again(LOOK));
+                return self.to(TurnState::Running(agent, running), Next::again(LOOK));
             }
             let reason = "the agent ended in the middle of its turn";
             let end = Ending::failed(&self.brief, Outcome::Failed).because(reason);
@@ -264,10 +265,10 @@ impl Turn {
             .filter(|sight| sight.at >= running.entered);
         let sight = fresh.and_then(Sight::pane);
         let Some(sight) = sight.and_then(|pane| pane.agent.as_ref()) else {
-            return self.to(State::Running(agent, running), Next { acts, again });
+            return self.to(TurnState::Running(agent, running), Next { acts, again });
         };
         let verdict = &sight.verdict;
-        let shows_dialog = sight.says(Source::Screen, Says::Waiting).is_some();
+        let shows_dialog = sight.says(SignalSource::Screen, Says::Waiting).is_some();
         match (verdict.activity, running.question.as_mut()) {
             // An answered dialog may be visible a moment longer.
             (Activity::WaitingInput, None)
@@ -275,7 +276,7 @@ impl Turn {
                     .answered
                     .is_none_or(|answered| now.tick.since(answered) >= ASK_AGAIN) =>
             {
-                let question = Question {
+                let question = OpenQuestion {
                     asks: verdict.reason.clone(),
                     since: now.tick,
                     said: None,
@@ -293,7 +294,7 @@ impl Turn {
             {
                 acts.extend(ask(&verdict.reason, None));
                 agent.is_reply |= question.said.is_some();
-                *question = Question {
+                *question = OpenQuestion {
                     asks: verdict.reason.clone(),
                     since: now.tick,
                     said: None,
@@ -306,7 +307,7 @@ impl Turn {
             (Activity::Busy, Some(question)) => {
                 let since = question.said.as_ref().map(|_| agent.given);
                 let works = sight.signals.iter().filter(|signal| {
-                    matches!(signal.source, Source::Screen | Source::Title)
+                    matches!(signal.source, SignalSource::Screen | SignalSource::Title)
                         && signal.says == Says::Busy
                         && since.is_none_or(|since| signal.since > since)
                 });
@@ -328,15 +329,15 @@ impl Turn {
                     text: Arc::clone(&agent.text),
                     alternate: sight.alternate,
                 });
-                return self.to(State::Running(agent, running), Next::act(acts));
+                return self.to(TurnState::Running(agent, running), Next::act(acts));
             }
             _ => {}
         }
         if !acts.is_empty() && running.waits() {
             self.skip_replies(seen)
-                .to(State::Running(agent, running), Next::act(acts))
+                .to(TurnState::Running(agent, running), Next::act(acts))
         } else {
-            self.to(State::Running(agent, running), Next { acts, again })
+            self.to(TurnState::Running(agent, running), Next { acts, again })
         }
     }
 
@@ -344,8 +345,8 @@ impl Turn {
     /// means that it is another turn, whatever the agent had said.
     fn goes_on(
         self,
-        mut agent: Box<Agent>,
-        running: Running,
+        mut agent: Box<TurnAgent>,
+        running: RunningTurn,
         details: String,
         other: bool,
         now: Now,
@@ -359,7 +360,7 @@ impl Turn {
         let running = running.go_on(&mut agent, now);
         let acts = [Act::GoOn { details }];
         self.skip_replies(seen)
-            .to(State::Running(agent, running), Next::act(acts))
+            .to(TurnState::Running(agent, running), Next::act(acts))
     }
 
     /// The present replies answered a question that is no longer asked.
@@ -372,8 +373,8 @@ impl Turn {
     /// The keys of a reply were pressed.
     fn answered(
         self,
-        agent: Box<Agent>,
-        mut running: Running,
+        agent: Box<TurnAgent>,
+        mut running: RunningTurn,
         typed: &Typed,
         now: Now,
         seen: &Observation,
@@ -383,7 +384,7 @@ impl Turn {
             let acts = [Act::DropReplies { why }, Act::LeavePane];
             return self
                 .skip_replies(seen)
-                .to(State::Running(agent, running), Next::act(acts));
+                .to(TurnState::Running(agent, running), Next::act(acts));
         }
         // Answered: another reply would answer whatever comes next.
         running.question = None;
@@ -394,18 +395,23 @@ impl Turn {
             acts: vec![Act::GoOn { details }, Act::LeavePane],
             again: Some(LOOK),
         };
-        self.to(State::Running(agent, running), next)
+        self.to(TurnState::Running(agent, running), next)
     }
 
     /// Considers a person's answer.
-    fn hear_reply(&mut self, agent: &Agent, running: &mut Running, seen: &Observation) -> Heard {
+    fn hear_reply(
+        &mut self,
+        agent: &TurnAgent,
+        running: &mut RunningTurn,
+        seen: &Observation,
+    ) -> Heard {
         let heard = self.heard_reply;
         let Some(reply) = seen.replies.iter().find(|reply| reply.id > heard) else {
             return Heard::Nothing;
         };
         let sight = agent.seen(seen);
         let shows_dialog =
-            sight.is_some_and(|agent| agent.says(Source::Screen, Says::Waiting).is_some());
+            sight.is_some_and(|agent| agent.says(SignalSource::Screen, Says::Waiting).is_some());
         // By now, something else is asked, or nothing; the person who answered had not seen that.
         let why = match running.asks() {
             None => Some("the agent is no longer asking anything"),
@@ -443,7 +449,7 @@ impl Turn {
             running.reading = Some(Reading::Reply);
             return Heard::Look(Vec::new());
         };
-        let titled = sight.says(Source::Title, Says::Waiting).is_some();
+        let titled = sight.says(SignalSource::Title, Says::Waiting).is_some();
         let is_keys = matches!(reply.answer, Answer::Keys(_));
         // A title may be older than the screen, which was just read.
         let dialog = screen.says == Says::Waiting || (titled && screen.says == Says::Nothing);
@@ -511,8 +517,8 @@ impl Turn {
     /// The turn has ended in a question: a person is asked, and the agent is expected to be idle.
     pub(super) fn asked(
         self,
-        mut agent: Box<Agent>,
-        mut running: Running,
+        mut agent: Box<TurnAgent>,
+        mut running: RunningTurn,
         (asks, response, facts): (String, String, TurnFacts),
         mut acts: Vec<Act>,
         seen: &Observation,
@@ -520,7 +526,10 @@ impl Turn {
     ) -> (Self, Next) {
         let is_new = running.asks() != Some(asks.as_str());
         if !is_new && running.has_said() {
-            return self.to(State::Running(agent, running), Next { acts, again: None });
+            return self.to(
+                TurnState::Running(agent, running),
+                Next { acts, again: None },
+            );
         }
         if is_new {
             acts.extend(ask(&asks, Some(response.clone())));
@@ -537,7 +546,7 @@ impl Turn {
             Some(question) if !is_new => question.since,
             _ => now.tick,
         };
-        running.question = Some(Question {
+        running.question = Some(OpenQuestion {
             asks,
             since,
             said: Some((response, facts)),
@@ -556,7 +565,7 @@ impl Turn {
         } else {
             self
         };
-        this.to(State::Running(agent, running), Next::act(acts))
+        this.to(TurnState::Running(agent, running), Next::act(acts))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::super::{Act, Done, Ending, Next, Observation, Shown};
-use super::running::Running;
-use super::{Agent, LOOK, State, Turn};
+use super::running::RunningTurn;
+use super::{LOOK, Turn, TurnAgent, TurnState};
 use crate::agents::fuse::Says;
 use crate::model::clock::{Now, Tick};
 use crate::tmux::Typed;
@@ -25,7 +25,7 @@ pub(super) enum Then {
     /// The attempt ends.
     End(Vec<Act>, Box<Ending>),
     /// It continues as a turn that waits, and its person is told why.
-    Run(Vec<Act>, Box<Running>, String),
+    Run(Vec<Act>, Box<RunningTurn>, String),
 }
 
 /// A text that is being removed.
@@ -69,7 +69,7 @@ impl Turn {
     /// Removes a text that was pasted but not submitted, and then does `then`.
     pub(super) fn take_back(
         self,
-        agent: Box<Agent>,
+        agent: Box<TurnAgent>,
         then: Then,
         settled: bool,
         seen: &Observation,
@@ -89,21 +89,21 @@ impl Turn {
     /// Looks at the composer, and presses the key that empties it while only our text is there.
     pub(super) fn go_on_taking(
         self,
-        agent: Box<Agent>,
+        agent: Box<TurnAgent>,
         mut taking: TakingBack,
         seen: &Observation,
         now: Now,
     ) -> (Self, Next) {
         if taking.presses {
             let Some(Done::Typed(typed)) = &seen.done else {
-                return self.to(State::TakingBack(agent, taking), Next::wait());
+                return self.to(TurnState::TakingBack(agent, taking), Next::wait());
             };
             taking.presses = false;
             if let Some((_, since)) = &mut taking.stood {
                 *since = now.tick;
             }
             taking.pressed |= !matches!(typed, Typed::Refused(_));
-            return self.to(State::TakingBack(agent, taking), Next::again(LOOK));
+            return self.to(TurnState::TakingBack(agent, taking), Next::again(LOOK));
         }
         let left = match (agent.alive(seen), &seen.screen) {
             (None, _) => Some(Left::Nothing),
@@ -118,12 +118,12 @@ impl Turn {
                     .as_ref()
                     .and_then(|screen| screen.draft.as_deref());
                 let next = taking.next(&agent, seen, draft.unwrap_or_default(), now);
-                self.to(State::TakingBack(agent, taking), next)
+                self.to(TurnState::TakingBack(agent, taking), next)
             }
         }
     }
 
-    fn taken_back(self, agent: Box<Agent>, taking: TakingBack, left: &Left) -> (Self, Next) {
+    fn taken_back(self, agent: Box<TurnAgent>, taking: TakingBack, left: &Left) -> (Self, Next) {
         let told = match left {
             Left::Taken => "; it was removed from the composer".to_owned(),
             Left::Nothing => String::new(),
@@ -146,7 +146,7 @@ impl Turn {
             Then::Run(mut acts, running, why) => {
                 let why = format!("{why}{told}");
                 acts.extend([Act::DropReplies { why }, Act::LeavePane]);
-                self.to(State::Running(agent, *running), Next::act(acts))
+                self.to(TurnState::Running(agent, *running), Next::act(acts))
             }
         }
     }
@@ -154,7 +154,7 @@ impl Turn {
 
 impl TakingBack {
     /// Returns what is left, once nothing more can be done.
-    fn left(&self, agent: &Agent, screen: &Shown, now: Now) -> Option<Left> {
+    fn left(&self, agent: &TurnAgent, screen: &Shown, now: Now) -> Option<Left> {
         let draft = screen.draft.clone().unwrap_or_default();
         let for_long = now.tick.since(self.since) >= LONGEST;
         match screen.says {
@@ -181,7 +181,7 @@ impl TakingBack {
     }
 
     /// Presses the key again if something is left that it may remove.
-    fn next(&mut self, agent: &Agent, seen: &Observation, draft: &str, now: Now) -> Next {
+    fn next(&mut self, agent: &TurnAgent, seen: &Observation, draft: &str, now: Now) -> Next {
         let (Some(sight), Some(screen)) = (agent.alive(seen), &seen.screen) else {
             return Next::again(LOOK);
         };

@@ -17,12 +17,12 @@ use proptest::prelude::*;
 
 use super::super::testing::{at, brief, end, held, open, outcome, pane, prompt, rules, wall};
 use super::super::{
-    Act, AgentSight, Done, Next, Note, Observation, Output, Presence, Record, Refusals, Shown,
-    Sight, Written,
+    Act, AgentSight, Done, Next, Note, Observation, OutputSource, Presence, Record, Refusals,
+    Shown, Sight, Written,
 };
 use super::Turn;
-use crate::agents::fuse::{Says, Signal, Source, Verdict};
-use crate::agents::report::{Report, State};
+use crate::agents::fuse::{Says, Signal, SignalSource, Verdict};
+use crate::agents::report::{Report, ReportedState};
 use crate::agents::told::ToldTurns;
 use crate::agents::transcript::How;
 use crate::agents::{Catalog, Profile, screen};
@@ -32,6 +32,9 @@ use crate::model::task::{Event, Outcome, Phase, Task};
 use crate::model::verdict::Detail;
 use crate::store::{Answer, OpenAttempt, Reply, Request};
 use crate::tmux::{Error, Refusal, Typed};
+
+/// Brings a turn to a stage.
+type TurnStart = fn() -> TurnRun;
 
 /// Returns the profile with this name.
 /// An agent that keeps no record that can be read.
@@ -53,7 +56,7 @@ fn profile(name: &str) -> Arc<Profile> {
 
 /// What there is to see. A test changes it as it goes on.
 #[derive(Clone, Debug)]
-struct Scene {
+struct TurnScene {
     ms: u64,
     agent: AgentSight,
     gone: bool,
@@ -65,7 +68,7 @@ struct Scene {
     scanned: u64,
 }
 
-impl Scene {
+impl TurnScene {
     fn of(name: &str) -> Self {
         Self {
             ms: 0,
@@ -133,7 +136,7 @@ impl Scene {
         self.scanned = self.ms;
     }
 
-    fn signal(&self, source: Source, says: Says) -> Signal {
+    fn signal(&self, source: SignalSource, says: Says) -> Signal {
         Signal {
             source,
             says,
@@ -195,14 +198,14 @@ fn beside() -> Shown {
 }
 
 #[derive(Clone)]
-struct Run {
+struct TurnRun {
     turn: Turn,
-    scene: Scene,
+    scene: TurnScene,
     next: Next,
 }
 
-impl Run {
-    fn with(task: Task, scene: Scene, refusals: Refusals) -> Self {
+impl TurnRun {
+    fn with(task: Task, scene: TurnScene, refusals: Refusals) -> Self {
         Self {
             turn: Turn::new(brief(task), rules(), refusals),
             scene,
@@ -211,10 +214,14 @@ impl Run {
     }
 
     fn new(name: &str) -> Self {
-        Self::with(prompt("say hello"), Scene::of(name), Refusals::default())
+        Self::with(
+            prompt("say hello"),
+            TurnScene::of(name),
+            Refusals::default(),
+        )
     }
 
-    fn resumed(open: OpenAttempt, scene: Scene) -> Self {
+    fn resumed(open: OpenAttempt, scene: TurnScene) -> Self {
         Self {
             turn: Turn::resume(open, rules(), Refusals::default(), at(scene.ms)),
             scene,
@@ -289,7 +296,7 @@ impl Run {
         run.scene.screen = Some(shown(Says::Busy));
         let acts = run.after(50).to_vec();
         assert!(acts.contains(&begun()), "{acts:?}");
-        let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+        let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
         run.scene.is(Activity::Busy, "works", busy);
         run
     }
@@ -298,7 +305,7 @@ impl Run {
     fn asking(name: &str) -> Self {
         let mut run = Self::running(name);
         run.scene.ms += 100;
-        let waits = vec![run.scene.signal(Source::Screen, Says::Waiting)];
+        let waits = vec![run.scene.signal(SignalSource::Screen, Says::Waiting)];
         run.scene.is(Activity::WaitingInput, "may I?", waits);
         run.scene.screen = Some(shown(Says::Waiting));
         let acts = run.step(None).to_vec();
@@ -340,8 +347,8 @@ fn phase(act: &Act) -> Option<Phase> {
     }
 }
 
-fn given(count: usize, last: &str, followed: bool) -> Option<screen::Given> {
-    Some(screen::Given {
+fn given(count: usize, last: &str, followed: bool) -> Option<screen::GivenPrompts> {
+    Some(screen::GivenPrompts {
         count,
         last: last.to_owned(),
         followed,
@@ -357,7 +364,7 @@ fn reply(id: i64, answer: Answer, asks: &str) -> Reply {
     }
 }
 
-fn report(state: State, ms: u64, task: Option<i64>, message: Option<&str>) -> Report {
+fn report(state: ReportedState, ms: u64, task: Option<i64>, message: Option<&str>) -> Report {
     Report {
         turn: None,
         transcript: None,
@@ -375,7 +382,7 @@ fn prerequisites_run_first_and_may_fail() {
     let mut task = prompt("say hello");
     task.metadata.prerequisites = vec!["make".into()];
     let preparing = || {
-        let mut run = Run::with(task.clone(), Scene::of("codex"), Refusals::default());
+        let mut run = TurnRun::with(task.clone(), TurnScene::of("codex"), Refusals::default());
         run.step(None);
         let acts = run.did(Done::Place(Ok(None))).to_vec();
         assert!(
@@ -401,7 +408,7 @@ fn prerequisites_run_first_and_may_fail() {
 }
 
 /// Anything that may be seen.
-fn scenes() -> impl Strategy<Value = (Scene, Option<Done>)> {
+fn scenes() -> impl Strategy<Value = (TurnScene, Option<Done>)> {
     let says = prop_oneof![
         Just(Says::Idle),
         Just(Says::Busy),
@@ -437,7 +444,7 @@ fn scenes() -> impl Strategy<Value = (Scene, Option<Done>)> {
     )
         .prop_map(
             |(says, activity, done, (holds, lives, gone, in_mode), request)| {
-                let mut scene = Scene::of("codex");
+                let mut scene = TurnScene::of("codex");
                 scene.screen = Some(Shown {
                     holds_text: holds,
                     in_mode: in_mode && !holds,
@@ -457,7 +464,7 @@ proptest! {
     fn a_prompt_is_pasted_once_submitted_after_its_row_and_ends_once(
         scenes in proptest::collection::vec(scenes(), 1..120)
     ) {
-        let mut run = Run::new("codex");
+        let mut run = TurnRun::new("codex");
         let (mut pasted, mut ended) = (0, 0);
         let (mut delivering, mut submitted) = (false, false);
         for (index, (scene, done)) in scenes.into_iter().enumerate() {
@@ -465,7 +472,7 @@ proptest! {
             let holds = scene.screen.as_ref().is_some_and(|screen| {
                 screen.holds_text && screen.says == Says::Attended
             });
-            run.scene = Scene { ms: index as u64 * 300, scanned: index as u64 * 300, ..scene };
+            run.scene = TurnScene { ms: index as u64 * 300, scanned: index as u64 * 300, ..scene };
             for act in run.step(done).to_vec() {
                 prop_assert!(!before, "nothing happens after the end");
                 match act {

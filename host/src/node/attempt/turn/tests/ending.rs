@@ -3,22 +3,22 @@
 use super::*;
 use crate::model::task::TurnFacts;
 
-fn ended(run: &Run) -> (Outcome, Output) {
+fn ended(run: &TurnRun) -> (Outcome, OutputSource) {
     let end = end(&run.next);
     (end.outcome, end.output.clone())
 }
 
-fn text(text: &str) -> Output {
-    Output::Text(text.to_owned())
+fn text(text: &str) -> OutputSource {
+    OutputSource::Text(text.to_owned())
 }
 
-fn facts(run: &Run) -> TurnFacts {
+fn facts(run: &TurnRun) -> TurnFacts {
     end(&run.next).turn.clone().expect("facts")
 }
 
 /// Returns a turn whose agent has been idle for this many milliseconds, so its screen is read.
-fn idle_for(name: &str, ms: u64) -> Run {
-    let mut run = Run::running(name);
+fn idle_for(name: &str, ms: u64) -> TurnRun {
+    let mut run = TurnRun::running(name);
     run.scene.agent.keeps_none = true;
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
@@ -38,8 +38,8 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
         (500, None, true),
         (600, Some(2), false),
     ] {
-        let mut run = Run::running(RECORDLESS);
-        run.scene.agent.report = Some(report(State::Done, at, task, Some("hello")));
+        let mut run = TurnRun::running(RECORDLESS);
+        run.scene.agent.report = Some(report(ReportedState::Done, at, task, Some("hello")));
         run.after(100);
         assert_eq!(run.turn.has_ended(), ends, "{at} {task:?}");
         if ends {
@@ -50,7 +50,7 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
         }
     }
     // A report from before the prompt was given is not about it, whatever it says.
-    let mut run = Run::ready(RECORDLESS);
+    let mut run = TurnRun::ready(RECORDLESS);
     run.scene.ms = 1_000;
     run.after(0);
     run.did(Done::Typed(Typed::Done));
@@ -59,12 +59,12 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
     run.did(Done::Typed(Typed::Done));
     run.scene.screen = Some(shown(Says::Busy));
     run.after(50);
-    run.scene.agent.report = Some(report(State::Done, 999, Some(1), Some("old")));
+    run.scene.agent.report = Some(report(ReportedState::Done, 999, Some(1), Some("old")));
     run.after(50);
     assert!(!run.turn.has_ended());
     // A report of any other state shows no end.
-    for state in [State::Busy, State::Idle] {
-        let mut run = Run::running(RECORDLESS);
+    for state in [ReportedState::Busy, ReportedState::Idle] {
+        let mut run = TurnRun::running(RECORDLESS);
         run.scene.agent.report = Some(report(state, 600, Some(1), Some("hello")));
         run.after(100);
         assert!(!run.turn.has_ended(), "{state:?}");
@@ -74,10 +74,10 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
 #[test]
 fn a_report_ends_an_open_turn_of_a_record_in_the_words_that_there_are() {
     for (message, expected) in [(Some("told"), "told"), (None, "written")] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         run.wrote(None, "written");
         let at = run.scene.ms;
-        run.scene.agent.report = Some(report(State::Done, at, None, message));
+        run.scene.agent.report = Some(report(ReportedState::Done, at, None, message));
         run.after(100);
         assert_eq!(ended(&run), (Outcome::Completed, text(expected)));
         assert_eq!(facts(&run).source, "transcript");
@@ -97,7 +97,7 @@ fn a_record_that_tells_of_no_end_is_given_up_after_minutes_of_rest() {
         (None, Some(500_000), Activity::Idle, false),
         (None, None, Activity::Idle, true),
     ] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         run.scene.ms = 601_000;
         run.scene.is(activity, "seen", Vec::new());
         let open = Some(Written {
@@ -133,7 +133,7 @@ fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
         ("codex", true, true, 5_550),
         (RECORDLESS, false, false, 650),
     ] {
-        let mut run = Run::running(name);
+        let mut run = TurnRun::running(name);
         run.scene.agent.keeps_none = keeps_none;
         run.scene.record.found = found;
         run.scene.ms = 650;
@@ -160,7 +160,7 @@ fn a_record_is_waited_for_unless_it_is_known_that_there_is_none() {
 #[test]
 fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
     // By now, another agent is seen there.
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.pid = 99;
@@ -176,7 +176,7 @@ fn rest_is_seen_at_the_agent_itself_and_not_while_it_waits_for_an_answer() {
     }
     // What it then reports is not about a new turn either.
     let now = run.scene.ms;
-    run.scene.agent.report = Some(report(State::Done, now, Some(1), Some("Shall I?")));
+    run.scene.agent.report = Some(report(ReportedState::Done, now, Some(1), Some("Shall I?")));
     assert!(run.after(100).is_empty(), "{:?}", run.next);
 }
 
@@ -228,7 +228,7 @@ fn a_session_hears_where_its_record_did_not_tell_of_the_turn() {
         let told = run.next.acts.contains(&Act::Tell(Note::NoRecord));
         assert_eq!(told, heard, "{name} {several}");
     }
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.wrote(Some(How::Done), "hello");
     run.after(100);
     assert!(!run.next.acts.contains(&Act::Tell(Note::NoRecord)));
@@ -241,7 +241,7 @@ fn a_question_is_one_only_where_the_profile_says_that_its_agent_asks() {
         (true, "Done.", false),
         (false, "Shall I?", false),
     ] {
-        let mut scene = Scene::of("codex");
+        let mut scene = TurnScene::of("codex");
         let mut profile = Profile::clone(&scene.agent.profile);
         profile.turn.questions = questions;
         scene.agent.profile = Arc::new(profile);
@@ -249,7 +249,7 @@ fn a_question_is_one_only_where_the_profile_says_that_its_agent_asks() {
             task: prompt("say hello"),
             ..open(Phase::Running)
         };
-        let mut run = Run::resumed(attempt, scene);
+        let mut run = TurnRun::resumed(attempt, scene);
         run.step(None);
         run.did(Done::Place(Ok(None)));
         run.wrote(Some(How::Done), response);
@@ -268,7 +268,7 @@ fn a_provider_is_paused_as_long_as_it_says_and_for_a_while_at_least() {
         (Some(90_001), 90_001),
         (Some(9_000_000), 9_000_000),
     ] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         let how = How::Limited {
             message: "too much".to_owned(),
             until: until.map(wall),
@@ -299,7 +299,7 @@ fn a_failed_turn_keeps_what_was_said_and_why_it_failed() {
             format!("the agent reports an error: {}", "x".repeat(4_000)),
         ),
     ] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         run.wrote(Some(how), "half of it");
         run.after(100);
         assert_eq!(ended(&run), (Outcome::Failed, text("half of it")));
@@ -318,7 +318,7 @@ fn a_report_is_about_the_turn_that_began_last_before_it() {
         })
     };
     for (reported, ends) in [(400, true), (600, false)] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         let from = run.scene.ms;
         run.scene.record = Record {
             own: began(from),
@@ -326,7 +326,7 @@ fn a_report_is_about_the_turn_that_began_last_before_it() {
             found: true,
             ..Record::default()
         };
-        let told = report(State::Done, from + reported, None, Some("done"));
+        let told = report(ReportedState::Done, from + reported, None, Some("done"));
         run.scene.agent.report = Some(told);
         run.after(1_000);
         assert_eq!(run.turn.has_ended(), ends, "{reported}");
@@ -336,8 +336,8 @@ fn a_report_is_about_the_turn_that_began_last_before_it() {
 #[test]
 fn a_report_that_names_the_task_needs_no_record_beside_it() {
     for (task, ends) in [(Some(1), true), (None, false)] {
-        let mut run = Run::running("codex");
-        let told = report(State::Done, run.scene.ms, task, Some("done"));
+        let mut run = TurnRun::running("codex");
+        let told = report(ReportedState::Done, run.scene.ms, task, Some("done"));
         run.scene.agent.report = Some(told);
         run.after(100);
         assert_eq!(run.turn.has_ended(), ends, "{task:?}");
@@ -346,7 +346,7 @@ fn a_report_that_names_the_task_needs_no_record_beside_it() {
 
 #[test]
 fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.quiet = Duration::from_millis(500);
@@ -355,7 +355,7 @@ fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
     run.scene.agent.quiet = run.scene.agent.profile.turn.settle;
     assert!(matches!(run.after(10), [Act::ReadAnswer { .. }]));
     // If a clock always moves, it has ended.
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.scene.agent.quiet = Duration::ZERO;
@@ -366,7 +366,7 @@ fn what_streams_an_answer_has_not_ended_between_two_pieces_of_it() {
 
 #[test]
 fn a_record_tells_the_end_and_the_response() {
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.wrote(None, "");
     run.after(100);
     assert!(!run.turn.has_ended());
@@ -374,7 +374,7 @@ fn a_record_tells_the_end_and_the_response() {
     run.after(100);
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
     let end = end(&run.next);
-    assert_eq!(end.output, Output::Text("hello\nworld".to_owned()));
+    assert_eq!(end.output, OutputSource::Text("hello\nworld".to_owned()));
     assert_eq!(end.turn.as_ref().expect("facts").source, "transcript");
 }
 
@@ -392,7 +392,7 @@ fn how_a_record_says_that_it_ended_is_how_it_ended() {
         (failed, (Outcome::Failed, Event::Fail)),
         (limited, (Outcome::Limited, Event::Hold)),
     ] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         run.wrote(Some(how.clone()), "");
         run.after(100);
         assert_eq!(outcome(&run.next), expected, "{how:?}");
@@ -406,25 +406,25 @@ fn how_a_record_says_that_it_ended_is_how_it_ended() {
 
 #[test]
 fn a_report_tells_the_end_where_no_record_does() {
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     let at = run.scene.ms + 50;
-    run.scene.agent.report = Some(report(State::Done, at, None, Some("hello")));
+    run.scene.agent.report = Some(report(ReportedState::Done, at, None, Some("hello")));
     run.after(100);
     let response = end(&run.next).output.clone();
-    assert_eq!(response, Output::Text("hello".to_owned()));
+    assert_eq!(response, OutputSource::Text("hello".to_owned()));
     // A report without words: the screen has them.
-    let mut run = Run::running(RECORDLESS);
-    run.scene.agent.report = Some(report(State::Done, at, Some(1), None));
+    let mut run = TurnRun::running(RECORDLESS);
+    run.scene.agent.report = Some(report(ReportedState::Done, at, Some(1), None));
     let acts = run.after(100).to_vec();
     assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
     run.did(Done::Answer(Some(("hello".into(), "hello".into()))));
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
     // A report from before it was submitted, or about another task, shows nothing.
     for late in [
-        report(State::Done, 1, None, Some("old")),
-        report(State::Done, at, Some(9), Some("other")),
+        report(ReportedState::Done, 1, None, Some("old")),
+        report(ReportedState::Done, at, Some(9), Some("other")),
     ] {
-        let mut run = Run::running(RECORDLESS);
+        let mut run = TurnRun::running(RECORDLESS);
         run.scene.agent.report = Some(late.clone());
         run.after(100);
         assert!(!run.turn.has_ended(), "{late:?}");
@@ -433,7 +433,7 @@ fn a_report_tells_the_end_where_no_record_does() {
 
 #[test]
 fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     let settle = run.scene.agent.profile.turn.settle;
     let settle = u64::try_from(settle.as_millis()).expect("it fits");
     run.scene.ms += 100;
@@ -457,7 +457,7 @@ fn the_screen_alone_tells_an_end_only_after_a_while_of_rest() {
 
 #[test]
 fn a_screen_from_before_the_turn_began_tells_no_end() {
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.agent.verdict.activity = Activity::Idle;
     run.scene.scanned = 0;
     for _ in 0..100 {
@@ -467,13 +467,13 @@ fn a_screen_from_before_the_turn_began_tells_no_end() {
 
 #[test]
 fn an_agent_that_ends_is_read_to_its_last_word() {
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.scene.lives = false;
     assert!(run.after(100).is_empty());
     run.wrote(Some(How::Done), "just in time");
     run.after(1_900);
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.scene.lives = false;
     run.after(100);
     run.after(1_999);
@@ -481,7 +481,7 @@ fn an_agent_that_ends_is_read_to_its_last_word() {
     run.after(1);
     assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
     // An agent that is not seen but still alive has not ended: an editor that it started hides it.
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.scene.gone = true;
     run.after(600_000);
     assert!(!run.turn.has_ended());
@@ -489,16 +489,15 @@ fn an_agent_that_ends_is_read_to_its_last_word() {
 
 #[test]
 fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
-    type Stage = fn() -> Run;
-    let stages: [(&str, Stage, &str); 4] = [
-        ("ready", || Run::ready("codex"), "nothing was typed"),
+    let stages: [(&str, TurnStart, &str); 4] = [
+        ("ready", || TurnRun::ready("codex"), "nothing was typed"),
         (
             "pasted",
-            || Run::pasted("codex"),
+            || TurnRun::pasted("codex"),
             "pasted and not submitted",
         ),
-        ("submitted", || Run::submitted("codex"), "was submitted"),
-        ("running", || Run::running("codex"), "may continue"),
+        ("submitted", || TurnRun::submitted("codex"), "was submitted"),
+        ("running", || TurnRun::running("codex"), "may continue"),
     ];
     for (name, stage, left) in stages {
         let mut run = stage();

@@ -4,8 +4,8 @@ use super::questions::questioned;
 use super::*;
 
 /// Returns a turn whose text was pasted at this many milliseconds.
-fn pasted_at(name: &str, ms: u64) -> Run {
-    let mut run = Run::ready(name);
+fn pasted_at(name: &str, ms: u64) -> TurnRun {
+    let mut run = TurnRun::ready(name);
     run.scene.ms = ms;
     let acts = run.after(0);
     assert!(matches!(acts.last(), Some(Act::Paste { .. })), "{acts:?}");
@@ -14,18 +14,18 @@ fn pasted_at(name: &str, ms: u64) -> Run {
 }
 
 /// Returns a turn that an earlier daemon left in this phase.
-fn taken_up(phase: Phase) -> Run {
+fn taken_up(phase: Phase) -> TurnRun {
     let attempt = OpenAttempt {
         task: prompt("say hello"),
         ..open(phase)
     };
-    let mut run = Run::resumed(attempt, Scene::of("codex"));
+    let mut run = TurnRun::resumed(attempt, TurnScene::of("codex"));
     run.step(None);
     run.did(Done::Place(Ok(None)));
     run
 }
 
-fn is_refused(run: &Run) -> bool {
+fn is_refused(run: &TurnRun) -> bool {
     run.turn.has_ended() && outcome(&run.next) == (Outcome::Refused, Event::Refuse)
 }
 
@@ -38,12 +38,12 @@ fn draft(text: &str) -> Shown {
 
 #[test]
 fn a_refusal_says_whether_the_text_was_pasted() {
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.scene.screen = Some(shown(Says::Busy));
     run.after(0);
     let told = Act::Tell(Note::Refused { pasted: false });
     assert!(run.next.acts.contains(&told));
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.after(0);
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
     let told = Act::Tell(Note::Refused { pasted: true });
@@ -52,7 +52,7 @@ fn a_refusal_says_whether_the_text_was_pasted() {
 
 #[test]
 fn an_act_that_has_not_ended_is_waited_for() {
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.after(0);
     for _ in 0..100 {
         assert!(run.after(1_000).is_empty());
@@ -87,11 +87,11 @@ fn a_line_is_submitted_where_no_composer_could_show_it() {
         (true, line(Says::Nothing, true), false),
         (true, line(Says::Attended, true), false),
     ] {
-        let mut scene = Scene::of(RECORDLESS);
+        let mut scene = TurnScene::of(RECORDLESS);
         let mut profile = Profile::clone(&scene.agent.profile);
         profile.composer = profile.composer.filter(|_| composer);
         scene.agent.profile = Arc::new(profile);
-        let mut run = Run::with(prompt("say hello"), scene, Refusals::default());
+        let mut run = TurnRun::with(prompt("say hello"), scene, Refusals::default());
         run.step(None);
         run.did(Done::Place(Ok(None)));
         run.after(0);
@@ -193,7 +193,7 @@ fn an_agent_that_ended_with_our_text_may_have_taken_it_up() {
 }
 
 /// The text was in the composer, beside something else.
-fn stood(mut run: Run) -> Run {
+fn stood(mut run: TurnRun) -> TurnRun {
     run.scene.screen = Some(draft("say hello, and more"));
     run.after(300);
     run
@@ -202,22 +202,22 @@ fn stood(mut run: Run) -> Run {
 #[test]
 fn a_turn_began_without_us_where_our_text_stood_there_before() {
     // It was there, and the agent works, or its record contains it.
-    let mut run = stood(Run::pasted("gemini"));
+    let mut run = stood(TurnRun::pasted("gemini"));
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(100).contains(&begun()));
-    let mut run = stood(Run::pasted("codex"));
+    let mut run = stood(TurnRun::pasted("codex"));
     run.wrote(None, "");
     assert!(run.after(100).contains(&begun()));
     let mut run = taken_up(Phase::Delivering);
     run.wrote(None, "");
     assert!(run.after(300).contains(&begun()));
     // It was there, and nothing shows that it was taken up.
-    let mut run = stood(Run::pasted("codex"));
+    let mut run = stood(TurnRun::pasted("codex"));
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(run.after(100).is_empty());
     assert!(run.after(2_500).is_empty(), "{:?}", run.next);
     // It was never seen there: if the agent works, it works on something else.
-    let mut run = Run::pasted("gemini");
+    let mut run = TurnRun::pasted("gemini");
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(300).is_empty());
     // An earlier daemon may have seen it there.
@@ -234,7 +234,7 @@ fn only_a_record_tells_that_a_text_was_taken_out_again() {
         ("codex", true, Outcome::Uncertain),
         (RECORDLESS, false, Outcome::Uncertain),
     ] {
-        let mut run = Run::pasted(name);
+        let mut run = TurnRun::pasted(name);
         run.scene.agent.keeps_none = keeps_none;
         let mut run = stood(run);
         run.scene.screen = Some(shown(Says::Idle));
@@ -248,7 +248,7 @@ fn only_a_record_tells_that_a_text_was_taken_out_again() {
 
 /// Returns a turn whose text was pasted at 5 s and submitted at 6 s. If not `pressed`, tmux refused
 /// the key.
-fn submitted(name: &str, pressed: bool) -> Run {
+fn submitted(name: &str, pressed: bool) -> TurnRun {
     let mut run = pasted_at(name, 5_000);
     run.scene.screen = Some(stands());
     run.after(1_000);
@@ -265,16 +265,16 @@ fn submitted(name: &str, pressed: bool) -> Run {
 fn a_report_proves_a_turn_where_it_can_be_about_it() {
     for (report, proves) in [
         // It was pasted at 5,000, and submitted at 6,000.
-        (report(State::Busy, 4_999, Some(1), None), false),
-        (report(State::Busy, 5_000, Some(1), None), true),
-        (report(State::Busy, 5_999, None, None), false),
-        (report(State::Busy, 6_000, None, None), true),
-        (report(State::Busy, 6_010, None, None), true),
-        (report(State::Busy, 6_011, None, None), false),
-        (report(State::Done, 6_000, None, None), true),
-        (report(State::Idle, 6_000, None, None), false),
-        (report(State::Busy, 6_000, Some(1), None), true),
-        (report(State::Busy, 6_000, Some(2), None), false),
+        (report(ReportedState::Busy, 4_999, Some(1), None), false),
+        (report(ReportedState::Busy, 5_000, Some(1), None), true),
+        (report(ReportedState::Busy, 5_999, None, None), false),
+        (report(ReportedState::Busy, 6_000, None, None), true),
+        (report(ReportedState::Busy, 6_010, None, None), true),
+        (report(ReportedState::Busy, 6_011, None, None), false),
+        (report(ReportedState::Done, 6_000, None, None), true),
+        (report(ReportedState::Idle, 6_000, None, None), false),
+        (report(ReportedState::Busy, 6_000, Some(1), None), true),
+        (report(ReportedState::Busy, 6_000, Some(2), None), false),
     ] {
         let mut run = submitted("codex", true);
         run.scene.agent.report = Some(report.clone());
@@ -306,14 +306,14 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
         let mut run = submitted("codex", true);
         run.scene.screen = Some(screen.clone());
         if let Some(scanned) = titled {
-            run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+            run.scene.agent.signals = vec![run.scene.signal(SignalSource::Title, Says::Busy)];
             run.scene.scanned = scanned;
         }
         let begins = run.after(10).contains(&begun());
         assert_eq!(begins, proves, "{screen:?} {titled:?}");
     }
     // It was already shown before it was pasted.
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.scene.screen = Some(taken());
     run.after(0);
     run.did(Done::Typed(Typed::Done));
@@ -327,7 +327,7 @@ fn a_screen_proves_a_turn_where_our_text_is_gone_from_it() {
     assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     // A title that says something else proves nothing.
     let mut run = submitted("codex", true);
-    run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Nothing)];
+    run.scene.agent.signals = vec![run.scene.signal(SignalSource::Title, Says::Nothing)];
     run.scene.scanned = 6_001;
     assert!(run.after(10).is_empty());
 }
@@ -337,8 +337,8 @@ fn nothing_but_a_record_proves_a_turn_of_a_key_that_was_not_pressed() {
     for says in [Says::Busy, Says::Idle, Says::Waiting, Says::Nothing] {
         let mut run = submitted("codex", false);
         run.scene.screen = Some(shown(says));
-        run.scene.agent.report = Some(report(State::Busy, 6_000, None, None));
-        run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+        run.scene.agent.report = Some(report(ReportedState::Busy, 6_000, None, None));
+        run.scene.agent.signals = vec![run.scene.signal(SignalSource::Title, Says::Busy)];
         run.scene.scanned = 6_001;
         for _ in 0..5 {
             assert!(run.after(1_000).is_empty(), "{says:?}");
@@ -381,7 +381,7 @@ fn the_key_is_pressed_again_after_a_while_and_not_while_the_agent_works() {
     ));
     let mut run = submitted("codex", true);
     run.scene.screen = Some(stands());
-    run.scene.agent.signals = vec![run.scene.signal(Source::Title, Says::Busy)];
+    run.scene.agent.signals = vec![run.scene.signal(SignalSource::Title, Says::Busy)];
     run.scene.scanned = 6_001;
     assert!(run.after(5_000).is_empty());
     // What an earlier daemon submitted has not begun just because the composer is empty.
@@ -402,7 +402,7 @@ fn a_prompt_of_which_there_is_no_sign_is_lost_after_twice_the_time() {
 }
 
 /// Returns a turn whose question is being answered in words; the answer may be pasted.
-fn answering() -> Run {
+fn answering() -> TurnRun {
     let mut run = questioned("codex");
     run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "asks: Shall I?")];
     run.after(100);
@@ -463,7 +463,7 @@ fn an_answer_has_no_rows_of_an_attempt() {
 
 #[test]
 fn a_place_that_the_task_cannot_run_in_fails_it_before_anything_is_typed() {
-    let mut run = Run::new("codex");
+    let mut run = TurnRun::new("codex");
     run.step(None);
     assert!(run.after(60_000).is_empty(), "it is being looked at");
     run.did(Done::Place(Err("there is none".into())));
@@ -473,12 +473,12 @@ fn a_place_that_the_task_cannot_run_in_fails_it_before_anything_is_typed() {
 
 #[test]
 fn a_report_from_before_the_key_begins_nothing() {
-    let mut run = Run::submitted("gemini");
+    let mut run = TurnRun::submitted("gemini");
     let pressed = run.scene.ms;
-    run.scene.agent.report = Some(report(State::Busy, pressed - 1, None, None));
+    run.scene.agent.report = Some(report(ReportedState::Busy, pressed - 1, None, None));
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(!run.after(50).contains(&begun()));
-    run.scene.agent.report = Some(report(State::Busy, pressed, None, None));
+    run.scene.agent.report = Some(report(ReportedState::Busy, pressed, None, None));
     assert!(run.after(50).contains(&begun()));
 }
 

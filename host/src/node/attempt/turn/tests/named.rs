@@ -3,14 +3,14 @@
 use super::*;
 
 /// Returns a report that names its turn.
-fn named(turn: &str, state: State, ms: u64, message: &str) -> Report {
+fn named(turn: &str, state: ReportedState, ms: u64, message: &str) -> Report {
     Report {
         turn: Some(turn.to_owned()),
         ..report(state, ms, None, Some(message))
     }
 }
 
-impl Run {
+impl TurnRun {
     /// The agent's hooks report this.
     fn told(&mut self, report: Report) {
         self.scene.agent.told.take(&report);
@@ -29,48 +29,51 @@ fn a_prompt_that_was_told_has_begun_whatever_the_screen_shows() {
         ),
         ("say hello twice", false),
     ] {
-        let mut run = Run::submitted("claude");
+        let mut run = TurnRun::submitted("claude");
         run.scene.screen = Some(shown(Says::Nothing));
         let at = run.scene.ms;
-        run.told(named("p1", State::Busy, at, text));
+        run.told(named("p1", ReportedState::Busy, at, text));
         assert_eq!(run.after(10).contains(&begun()), begins, "{text}");
     }
     // A prompt that was reported before the paste is someone else's.
-    let mut run = Run::ready("claude");
+    let mut run = TurnRun::ready("claude");
     let at = run.scene.ms;
-    run.told(named("p1", State::Busy, at, "say hello"));
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
     run.after(10);
     run.did(Done::Typed(Typed::Done));
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(run.after(10).is_empty());
     // A person's Enter was faster than ours.
-    let mut run = Run::pasted("claude");
+    let mut run = TurnRun::pasted("claude");
     let at = run.scene.ms;
-    run.told(named("p1", State::Busy, at, "say hello"));
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
     assert!(run.after(10).contains(&begun()));
 }
 
 #[test]
 fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
-    let mut run = Run::submitted("claude");
+    let mut run = TurnRun::submitted("claude");
     let at = run.scene.ms;
-    run.told(named("p1", State::Busy, at, "say hello"));
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
     assert!(run.after(10).contains(&begun()));
     // A person's prompt, submitted in between, began and ended first.
     let at = run.scene.ms;
-    run.told(named("p2", State::Busy, at, "else"));
-    run.told(named("p2", State::Done, at, "another's answer"));
+    run.told(named("p2", ReportedState::Busy, at, "else"));
+    run.told(named("p2", ReportedState::Done, at, "another's answer"));
     for _ in 0..10 {
         assert!(run.after(1_000).is_empty());
     }
     let at = run.scene.ms;
-    run.told(named("p1", State::Done, at, "hello,\nand whole"));
+    run.told(named("p1", ReportedState::Done, at, "hello,\nand whole"));
     // Its record is about to contain it as well.
     assert!(run.after(0).is_empty());
     assert!(run.after(1_999).is_empty());
     run.after(1);
     let end = end(&run.next);
-    assert_eq!(end.output, Output::Text("hello,\nand whole".to_owned()));
+    assert_eq!(
+        end.output,
+        OutputSource::Text("hello,\nand whole".to_owned())
+    );
     assert_eq!(
         (end.outcome, end.event),
         (Outcome::Completed, Event::Complete)
@@ -81,7 +84,7 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
 
 #[test]
 fn a_record_tells_the_name_by_which_the_end_is_known() {
-    let mut run = Run::submitted("claude");
+    let mut run = TurnRun::submitted("claude");
     run.wrote(None, "");
     let own = run.scene.record.own.as_mut().expect("a turn");
     own.id = Some("p1".to_owned());
@@ -89,8 +92,8 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
     let query = run.turn.wants().record.expect("a question");
     assert_eq!(query.turn.as_deref(), Some("p1"));
     let at = run.scene.ms;
-    run.told(named("p1", State::Done, at, "done"));
+    run.told(named("p1", ReportedState::Done, at, "done"));
     assert!(run.after(0).is_empty());
     run.after(2_000);
-    assert_eq!(end(&run.next).output, Output::Text("done".to_owned()));
+    assert_eq!(end(&run.next).output, OutputSource::Text("done".to_owned()));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn each_act_stands_in_the_ledger_before_it_happens() {
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     let acts = run.after(0).to_vec();
     let row = acts
         .iter()
@@ -34,7 +34,7 @@ fn only_a_free_screen_of_this_moment_is_pasted_into() {
         }),
         None,
     ] {
-        let mut run = Run::ready("codex");
+        let mut run = TurnRun::ready("codex");
         run.scene.screen = screen.clone();
         run.after(0);
         assert_eq!(
@@ -44,7 +44,7 @@ fn only_a_free_screen_of_this_moment_is_pasted_into() {
         );
         assert_eq!(held(&run.next), Some(Duration::from_millis(500)));
     }
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.scene.lives = false;
     run.after(0);
     assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
@@ -56,7 +56,7 @@ fn a_pane_has_one_writer() {
         (Done::Pane(Ok(false)), Duration::from_millis(500)),
         (Done::Pane(Err("no".into())), Duration::from_secs(30)),
     ] {
-        let mut run = Run::new("codex");
+        let mut run = TurnRun::new("codex");
         run.step(None);
         run.did(Done::Place(Ok(None)));
         assert_eq!(run.after(0), [Act::TakePane]);
@@ -84,7 +84,7 @@ fn nothing_is_submitted_that_is_not_seen_to_stand_there_alone() {
             ..stands()
         },
     ] {
-        let mut run = Run::pasted("codex");
+        let mut run = TurnRun::pasted("codex");
         run.scene.screen = Some(screen.clone());
         for _ in 0..200 {
             let acts = run.after(100).to_vec();
@@ -96,7 +96,7 @@ fn nothing_is_submitted_that_is_not_seen_to_stand_there_alone() {
 
 #[test]
 fn a_foreign_text_beside_ours_gives_the_prompt_back() {
-    let mut run = Run::pasted("codex");
+    let mut run = TurnRun::pasted("codex");
     run.scene.screen = Some(beside());
     run.after(500);
     assert!(run.next.acts.is_empty());
@@ -113,13 +113,13 @@ fn a_foreign_text_beside_ours_gives_the_prompt_back() {
 
 #[test]
 fn a_paste_that_is_not_confirmed_is_looked_for() {
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.after(0);
     run.did(Done::Typed(Typed::Unknown(Error::Closed)));
     run.scene.screen = Some(stands());
     let acts = run.after(500).to_vec();
     assert!(matches!(acts.last(), Some(Act::Press { .. })));
-    let mut run = Run::ready("codex");
+    let mut run = TurnRun::ready("codex");
     run.after(0);
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
     assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
@@ -128,7 +128,7 @@ fn a_paste_that_is_not_confirmed_is_looked_for() {
 #[test]
 fn a_text_that_is_gone_before_it_was_submitted_may_have_been_by_a_person() {
     // An agent with a record would have shown it.
-    let mut run = Run::pasted("codex");
+    let mut run = TurnRun::pasted("codex");
     run.scene.screen = Some(stands());
     run.scene.screen.as_mut().expect("a screen").holds_text = false;
     run.after(300);
@@ -136,7 +136,7 @@ fn a_text_that_is_gone_before_it_was_submitted_may_have_been_by_a_person() {
     run.after(100);
     run.after(2_000);
     assert_eq!(outcome(&run.next), (Outcome::Refused, Event::Refuse));
-    let mut run = Run::pasted(RECORDLESS);
+    let mut run = TurnRun::pasted(RECORDLESS);
     run.scene.screen = Some(stands());
     run.scene.screen.as_mut().expect("a screen").holds_text = false;
     run.after(300);
@@ -148,7 +148,7 @@ fn a_text_that_is_gone_before_it_was_submitted_may_have_been_by_a_person() {
 
 #[test]
 fn the_key_is_pressed_again_only_while_our_text_still_stands_there() {
-    let presses = |run: &mut Run, screen: Shown| {
+    let presses = |run: &mut TurnRun, screen: Shown| {
         let mut presses = 1;
         run.scene.screen = Some(screen);
         for _ in 0..300 {
@@ -165,7 +165,7 @@ fn the_key_is_pressed_again_only_while_our_text_still_stands_there() {
         }
         presses
     };
-    let mut run = Run::submitted("codex");
+    let mut run = TurnRun::submitted("codex");
     assert_eq!(presses(&mut run, stands()), 5);
     assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     for screen in [
@@ -176,7 +176,7 @@ fn the_key_is_pressed_again_only_while_our_text_still_stands_there() {
             ..stands()
         },
     ] {
-        let mut run = Run::submitted("codex");
+        let mut run = TurnRun::submitted("codex");
         assert_eq!(presses(&mut run, screen.clone()), 1, "{screen:?}");
         assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     }
@@ -184,7 +184,7 @@ fn the_key_is_pressed_again_only_while_our_text_still_stands_there() {
 
 #[test]
 fn a_key_that_tmux_refused_was_not_pressed() {
-    let mut run = Run::pasted("codex");
+    let mut run = TurnRun::pasted("codex");
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
@@ -192,7 +192,7 @@ fn a_key_that_tmux_refused_was_not_pressed() {
     let acts = run.after(25).to_vec();
     assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
     // A key that may have been pressed counts as pressed.
-    let mut run = Run::pasted("codex");
+    let mut run = TurnRun::pasted("codex");
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Unknown(Error::Closed)));
@@ -205,7 +205,7 @@ fn a_key_that_tmux_refused_was_not_pressed() {
 
 #[test]
 fn a_prompt_that_no_composer_takes_is_not_left_standing_everywhere() {
-    let scene = Scene::of("codex");
+    let scene = TurnScene::of("codex");
     let refusals = |all, pasted| Refusals { all, pasted };
     for (before, expected, rest) in [
         (refusals(0, 0), (Outcome::Refused, Event::Refuse), Some(2)),
@@ -218,7 +218,7 @@ fn a_prompt_that_no_composer_takes_is_not_left_standing_everywhere() {
         ),
         (refusals(2, 2), (Outcome::Failed, Event::Fail), None),
     ] {
-        let mut run = Run::with(prompt("say hello"), scene.clone(), before);
+        let mut run = TurnRun::with(prompt("say hello"), scene.clone(), before);
         run.step(None);
         run.did(Done::Place(Ok(None)));
         run.after(0);

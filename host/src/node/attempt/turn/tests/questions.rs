@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_dialog_is_answered_by_keys_once() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     let keys = Answer::Keys(vec!["Down".into(), "Enter".into()]);
     run.scene.replies = vec![reply(3, keys, "may I?")];
     // The screen is read for the reply, and the pane is taken.
@@ -33,7 +33,7 @@ fn a_dialog_is_answered_by_keys_once() {
 
 #[test]
 fn a_key_that_was_refused_leaves_the_task_waiting() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     let keys = Answer::Keys(vec!["Enter".into()]);
     run.scene.replies = vec![reply(3, keys, "may I?")];
     run.after(100);
@@ -53,13 +53,13 @@ fn an_answer_to_another_question_is_not_given() {
         Answer::Words("yes".into()),
         Answer::Accept,
     ] {
-        let mut run = Run::asking("codex");
+        let mut run = TurnRun::asking("codex");
         run.scene.replies = vec![reply(3, answer.clone(), "something else")];
         let acts = run.after(100).to_vec();
         assert!(matches!(&acts[..], [Act::DropReplies { .. }]), "{acts:?}");
     }
     // Nothing is asked.
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "may I?")];
     let acts = run.after(100).to_vec();
     assert!(matches!(&acts[..], [Act::DropReplies { .. }]), "{acts:?}");
@@ -67,7 +67,7 @@ fn an_answer_to_another_question_is_not_given() {
 
 #[test]
 fn a_pane_that_another_writes_into_is_left_for_the_next_look() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     let keys = Answer::Keys(vec!["Enter".into()]);
     run.scene.replies = vec![reply(3, keys, "may I?")];
     run.after(100);
@@ -79,8 +79,8 @@ fn a_pane_that_another_writes_into_is_left_for_the_next_look() {
 }
 
 /// Returns a turn whose agent has ended in a question.
-pub(super) fn questioned(name: &str) -> Run {
-    let mut run = Run::running(name);
+pub(super) fn questioned(name: &str) -> TurnRun {
+    let mut run = TurnRun::running(name);
     run.wrote(Some(How::Done), "I can.\n\nShall I?");
     let acts = run.after(100).to_vec();
     assert!(
@@ -133,14 +133,17 @@ fn a_person_may_take_a_question_for_the_response() {
     let acts = run.after(100).to_vec();
     assert!(matches!(&acts[0], Act::TakeReply { .. }), "{acts:?}");
     let response = end(&run.next).output.clone();
-    assert_eq!(response, Output::Text("I can.\n\nShall I?".to_owned()));
+    assert_eq!(
+        response,
+        OutputSource::Text("I can.\n\nShall I?".to_owned())
+    );
 }
 
 #[test]
 fn a_person_who_answers_in_the_pane_is_noticed() {
     let mut run = questioned("codex");
     run.scene.ms += 1_000;
-    let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", busy);
     let acts = run.step(None).to_vec();
     assert_eq!(
@@ -151,7 +154,7 @@ fn a_person_who_answers_in_the_pane_is_noticed() {
     );
     // What it still did at the end of its turn is not a new turn.
     let mut run = questioned("codex");
-    let mut old = run.scene.signal(Source::Screen, Says::Busy);
+    let mut old = run.scene.signal(SignalSource::Screen, Says::Busy);
     old.since = wall(0);
     run.scene.ms += 1_000;
     run.scene.is(Activity::Busy, "works", vec![old]);
@@ -162,7 +165,7 @@ fn a_person_who_answers_in_the_pane_is_noticed() {
 fn no_time_runs_while_a_person_is_waited_for() {
     let mut task = prompt("say hello");
     task.timeout_seconds = Some(60);
-    let scene = Scene::of("codex");
+    let scene = TurnScene::of("codex");
     let attempt = |asks: Option<&str>| OpenAttempt {
         task: Task {
             asks: asks.map(str::to_owned),
@@ -171,7 +174,7 @@ fn no_time_runs_while_a_person_is_waited_for() {
         ..open(Phase::Running)
     };
     for (asks, ends) in [(None, true), (Some("may I?"), false)] {
-        let mut run = Run::resumed(attempt(asks), scene.clone());
+        let mut run = TurnRun::resumed(attempt(asks), scene.clone());
         run.step(None);
         run.did(Done::Place(Ok(None)));
         run.scene.is(Activity::WaitingInput, "may I?", Vec::new());
@@ -190,9 +193,9 @@ fn no_time_runs_while_a_person_is_waited_for() {
 
 #[test]
 fn keys_for_a_dialog_that_is_gone_are_not_pressed_and_keep_no_turn_from_ending() {
-    let mut run = Run::asking("gemini");
+    let mut run = TurnRun::asking("gemini");
     run.scene.ms += 100;
-    let idle = vec![run.scene.signal(Source::Screen, Says::Idle)];
+    let idle = vec![run.scene.signal(SignalSource::Screen, Says::Idle)];
     run.scene.is(Activity::Idle, "waits at its prompt", idle);
     run.scene.screen = Some(shown(Says::Idle));
     let keys = Answer::Keys(vec!["1".to_owned()]);
@@ -215,11 +218,14 @@ fn keys_for_a_dialog_that_is_gone_are_not_pressed_and_keep_no_turn_from_ending()
 
 #[test]
 fn a_turn_that_shows_a_dialog_is_still_its_own() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.wrote(Some(How::Done), "its own");
     run.scene.record.latest = Some(Written::default());
     run.after(100);
-    assert_eq!(end(&run.next).output, Output::Text("its own".to_owned()));
+    assert_eq!(
+        end(&run.next).output,
+        OutputSource::Text("its own".to_owned())
+    );
 }
 
 #[test]
@@ -230,11 +236,11 @@ fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
         task,
         ..open(Phase::Running)
     };
-    let mut run = Run::resumed(open, Scene::of("gemini"));
+    let mut run = TurnRun::resumed(open, TurnScene::of("gemini"));
     run.step(None);
     run.did(Done::Place(Ok(None)));
     run.scene.ms += 100;
-    let busy = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", busy);
     let acts = run.step(None).to_vec();
     assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");

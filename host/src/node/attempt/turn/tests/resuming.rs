@@ -11,14 +11,14 @@ fn at_phase(phase: Phase) -> OpenAttempt {
 }
 
 /// Returns a turn that an earlier daemon left in this phase, after its directory was checked.
-fn found(attempt: OpenAttempt, scene: Scene) -> Run {
-    let mut run = Run::resumed(attempt, scene);
+fn found(attempt: OpenAttempt, scene: TurnScene) -> TurnRun {
+    let mut run = TurnRun::resumed(attempt, scene);
     assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
     run.did(Done::Place(Ok(None)));
     run
 }
 
-impl Run {
+impl TurnRun {
     /// Steps while the session looks like this.
     fn sees(&mut self, presence: Presence, ms: u64) -> &[Act] {
         self.scene.ms += ms;
@@ -36,7 +36,7 @@ impl Run {
 
 #[test]
 fn the_screen_is_read_while_a_text_is_on_its_way_and_nothing_is_being_typed() {
-    let mut run = Run::new("codex");
+    let mut run = TurnRun::new("codex");
     assert!(!run.turn.wants().screen, "claimed");
     run.step(None);
     assert!(!run.turn.wants().screen, "looking");
@@ -54,13 +54,13 @@ fn the_screen_is_read_while_a_text_is_on_its_way_and_nothing_is_being_typed() {
     assert!(!run.turn.wants().screen, "pressing");
     run.did(Done::Typed(Typed::Done));
     assert!(run.turn.wants().screen, "submitted");
-    assert!(!Run::running("codex").turn.wants().screen, "running");
+    assert!(!TurnRun::running("codex").turn.wants().screen, "running");
 }
 
 #[test]
 fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
     for (name, has_record) in [("codex", true), (RECORDLESS, false)] {
-        for run in [Run::pasted(name), Run::running(name)] {
+        for run in [TurnRun::pasted(name), TurnRun::running(name)] {
             let wants = run.turn.wants();
             assert_eq!(wants.process, Some((77, 7)));
             assert_eq!(wants.text.as_deref(), Some("say hello"));
@@ -81,7 +81,7 @@ fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
 #[test]
 fn another_process_is_another_agent() {
     for (pid, began) in [(78, 7), (77, 8), (78, 8)] {
-        let mut run = Run::ready("codex");
+        let mut run = TurnRun::ready("codex");
         run.scene.agent.pid = pid;
         run.scene.agent.began = began;
         run.after(0);
@@ -91,7 +91,7 @@ fn another_process_is_another_agent() {
 
 #[test]
 fn nothing_happens_after_the_end() {
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.wrote(Some(How::Done), "hello");
     run.after(100);
     assert!(run.turn.has_ended());
@@ -108,7 +108,7 @@ fn a_limit_of_zero_is_none() {
             task,
             ..open(Phase::Running)
         };
-        let mut run = found(attempt, Scene::of("codex"));
+        let mut run = found(attempt, TurnScene::of("codex"));
         run.scene.is(Activity::Busy, "works", Vec::new());
         run.after(59_999);
         assert!(!run.turn.has_ended());
@@ -121,7 +121,7 @@ fn a_limit_of_zero_is_none() {
 fn no_time_runs_while_a_dialog_is_shown_nor_while_its_agent_is_sought_for_an_answer() {
     let mut task = prompt("say hello");
     task.timeout_seconds = Some(60);
-    let mut run = Run::with(task.clone(), Scene::of("codex"), Refusals::default());
+    let mut run = TurnRun::with(task.clone(), TurnScene::of("codex"), Refusals::default());
     run.step(None);
     run.did(Done::Place(Ok(None)));
     run.after(0);
@@ -150,10 +150,10 @@ fn no_time_runs_while_a_dialog_is_shown_nor_while_its_agent_is_sought_for_an_ans
             },
             ..open(phase)
         };
-        let mut scene = Scene::of("codex");
+        let mut scene = TurnScene::of("codex");
         scene.ms = 59_000;
         scene.gone = true;
-        let mut run = Run::resumed(attempt, scene);
+        let mut run = TurnRun::resumed(attempt, scene);
         run.after(999);
         assert!(!run.turn.has_ended(), "{phase:?} {asks:?}");
         run.after(1);
@@ -175,15 +175,15 @@ fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
         ),
         (Phase::Running, "the agent was left alone and may continue"),
     ] {
-        let mut scene = Scene::of("codex");
+        let mut scene = TurnScene::of("codex");
         scene.request = Some(Request::Cancel);
-        let mut run = Run::resumed(at_phase(phase), scene);
+        let mut run = TurnRun::resumed(at_phase(phase), scene);
         run.step(None);
         let told = format!("cancelled by a person: {left}");
         assert_eq!(end(&run.next).reason.as_ref(), Some(&told));
     }
-    type Stage = fn(&mut Run);
-    let typing: [(Stage, &str); 2] = [
+    type TurnChange = fn(&mut TurnRun);
+    let typing: [(TurnChange, &str); 2] = [
         (
             |run| {
                 run.did(Done::Typed(Typed::Done));
@@ -195,7 +195,7 @@ fn what_is_left_of_an_attempt_that_is_being_sought_is_told() {
         (|_| {}, "the prompt was pasted and not submitted"),
     ];
     for (stage, left) in typing {
-        let mut run = Run::ready("codex");
+        let mut run = TurnRun::ready("codex");
         run.after(0);
         stage(&mut run);
         run.scene.request = Some(Request::Reassign(None));
@@ -216,14 +216,14 @@ fn an_agent_is_sought_longer_where_it_may_be_behind_an_editor() {
         (Phase::Submitted, missing(true), 2_000, Outcome::Uncertain),
         (Phase::Delivering, other(), 2_000, Outcome::Uncertain),
     ] {
-        let mut run = Run::resumed(at_phase(phase), Scene::of("codex"));
+        let mut run = TurnRun::resumed(at_phase(phase), TurnScene::of("codex"));
         assert!(run.sees(presence.clone(), within - 1).is_empty());
         assert_eq!(run.next.again, Some(Duration::from_millis(100)));
         run.sees(presence.clone(), 1);
         assert_eq!(outcome(&run.next).0, expected, "{phase:?} {presence:?}");
     }
     // An agent whose start is not known may have been given it.
-    let mut scene = Scene::of("codex");
+    let mut scene = TurnScene::of("codex");
     scene.agent.started = None;
     found(at_phase(Phase::Submitted), scene);
 }
@@ -234,7 +234,7 @@ fn a_text_that_cannot_be_made_again_is_sought_without_haste() {
         task: prompt("no \u{1b} text"),
         ..open(Phase::Running)
     };
-    let run = found(attempt, Scene::of("codex"));
+    let run = found(attempt, TurnScene::of("codex"));
     assert!(run.next.acts.is_empty());
     assert_eq!(run.next.again, Some(Duration::from_millis(100)));
 }
@@ -258,7 +258,7 @@ fn an_answer_that_an_earlier_daemon_gave_is_not_known_any_more() {
             },
             ..open(Phase::Running)
         };
-        let run = found(attempt, Scene::of("codex"));
+        let run = found(attempt, TurnScene::of("codex"));
         assert_eq!(run.turn.wants().text.as_deref(), Some(text));
     }
 }
@@ -274,10 +274,9 @@ fn turn(how: How, response: &str) -> Option<Written> {
 
 #[test]
 fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
-    type Stage = fn() -> Run;
-    let fresh: Stage = || Run::running("codex");
-    let taken_up: Stage = || found(at_phase(Phase::Running), Scene::of("codex"));
-    let asking: Stage = || Run::asking("codex");
+    let fresh: TurnStart = || TurnRun::running("codex");
+    let taken_up: TurnStart = || found(at_phase(Phase::Running), TurnScene::of("codex"));
+    let asking: TurnStart = || TurnRun::asking("codex");
     let later = || turn(How::Done, "later");
     for (stage, own, expected) in [
         (fresh, None, None),
@@ -304,14 +303,14 @@ fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
         };
         run.after(100);
         let output = run.turn.has_ended().then(|| end(&run.next).output.clone());
-        let expected = expected.map(|text| Output::Text(text.to_owned()));
+        let expected = expected.map(|text| OutputSource::Text(text.to_owned()));
         assert_eq!(output, expected, "{own:?}");
     }
 }
 
 #[test]
 fn an_agent_without_a_record_has_no_last_words() {
-    let mut run = Run::running(RECORDLESS);
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.lives = false;
     run.after(100);
     assert_eq!(outcome(&run.next), (Outcome::Failed, Event::Fail));
@@ -320,7 +319,7 @@ fn an_agent_without_a_record_has_no_last_words() {
 #[test]
 fn somebody_elses_prompt_begins_no_turn_that_an_earlier_daemon_was_giving() {
     for phase in [Phase::Delivering, Phase::Submitted] {
-        let mut run = found(at_phase(phase), Scene::of("codex"));
+        let mut run = found(at_phase(phase), TurnScene::of("codex"));
         run.scene.record = Record {
             latest: turn(How::Done, "another's"),
             found: true,
@@ -329,7 +328,7 @@ fn somebody_elses_prompt_begins_no_turn_that_an_earlier_daemon_was_giving() {
         assert!(!run.after(100).contains(&begun()), "{phase:?}");
         assert!(!run.turn.has_ended(), "{phase:?}");
         // Nor does it end ours, once that has begun.
-        run.scene.agent.report = Some(report(State::Busy, run.scene.ms, Some(1), None));
+        run.scene.agent.report = Some(report(ReportedState::Busy, run.scene.ms, Some(1), None));
         if phase == Phase::Submitted {
             assert!(run.after(50).contains(&begun()));
             run.after(50);
@@ -342,7 +341,7 @@ fn somebody_elses_prompt_begins_no_turn_that_an_earlier_daemon_was_giving() {
 fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
     let mut attempt = at_phase(Phase::Running);
     attempt.task.asks = Some("asks: Shall I?".to_owned());
-    let mut scene = Scene::of("codex");
+    let mut scene = TurnScene::of("codex");
     scene.ms = 10_000;
     let mut run = found(attempt, scene);
     let asks = Written {
@@ -365,7 +364,7 @@ fn an_answer_that_was_given_before_the_question_is_heard_anew_is_found() {
 #[test]
 fn an_agent_that_an_earlier_daemon_saw_idle_need_not_be_seen_so_anew() {
     for (quiet, ends) in [(0, false), (1_500, false), (2_000, true), (90_000, true)] {
-        let mut scene = Scene::of(RECORDLESS);
+        let mut scene = TurnScene::of(RECORDLESS);
         scene.ms = 100_000;
         scene.is(Activity::Idle, "waits", Vec::new());
         scene.agent.quiet = Duration::from_millis(quiet);
@@ -382,13 +381,13 @@ fn a_row_is_stepped_on_from_where_it_stands() {
         task: prompt("say hello"),
         ..open(phase)
     };
-    let scene = Scene::of("codex");
-    let mut run = Run::resumed(at_phase(Phase::Claimed), scene.clone());
+    let scene = TurnScene::of("codex");
+    let mut run = TurnRun::resumed(at_phase(Phase::Claimed), scene.clone());
     run.step(None);
     assert_eq!(outcome(&run.next), (Outcome::Withdrawn, Event::Withdraw));
     // Pasted: the text is still there, and is submitted.
     let found = |phase| {
-        let mut run = Run::resumed(at_phase(phase), scene.clone());
+        let mut run = TurnRun::resumed(at_phase(phase), scene.clone());
         assert!(matches!(run.step(None), [Act::LookAtPlace { .. }]));
         run.did(Done::Place(Ok(None)));
         run
@@ -422,13 +421,13 @@ fn an_agent_that_came_later_was_not_given_anything() {
         (Phase::Delivering, (Outcome::Uncertain, Event::Lose)),
         (Phase::Submitted, (Outcome::Uncertain, Event::Lose)),
     ] {
-        let mut scene = Scene::of("codex");
+        let mut scene = TurnScene::of("codex");
         scene.agent.started = Some(wall(5_000));
         let attempt = OpenAttempt {
             task: prompt("say hello"),
             ..open(phase)
         };
-        let mut run = Run::resumed(attempt, scene);
+        let mut run = TurnRun::resumed(attempt, scene);
         run.after(1_999);
         assert!(!run.turn.has_ended());
         run.after(1);

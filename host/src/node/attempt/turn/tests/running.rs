@@ -12,7 +12,7 @@ fn words(text: &str) -> Answer {
 }
 
 /// Shows the agent waiting for a person, in a look at this moment.
-fn waits(run: &mut Run, asks: &str, says: &[(Source, Says)]) {
+fn waits(run: &mut TurnRun, asks: &str, says: &[(SignalSource, Says)]) {
     let signals = says
         .iter()
         .map(|&(source, says)| run.scene.signal(source, says));
@@ -20,7 +20,7 @@ fn waits(run: &mut Run, asks: &str, says: &[(Source, Says)]) {
     run.scene.is(Activity::WaitingInput, asks, signals);
 }
 
-const DIALOG: &[(Source, Says)] = &[(Source::Screen, Says::Waiting)];
+const DIALOG: &[(SignalSource, Says)] = &[(SignalSource::Screen, Says::Waiting)];
 
 fn asked(acts: &[Act]) -> Option<&str> {
     acts.iter().find_map(|act| match act {
@@ -34,7 +34,7 @@ fn is_dropped(acts: &[Act]) -> bool {
 }
 
 /// Returns the keys that a reply finally presses, if any.
-fn pressed(run: &mut Run) -> Option<(String, Vec<String>)> {
+fn pressed(run: &mut TurnRun) -> Option<(String, Vec<String>)> {
     run.after(100);
     let acts = run.after(0).to_vec();
     if acts != [Act::TakePane] {
@@ -50,7 +50,7 @@ fn pressed(run: &mut Run) -> Option<(String, Vec<String>)> {
 }
 
 /// Returns a turn that an earlier daemon left while it waited for this.
-fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
+fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> TurnRun {
     let attempt = OpenAttempt {
         task: Task {
             asks: asks.map(str::to_owned),
@@ -58,17 +58,17 @@ fn taken_up(name: &str, asks: Option<&str>, ms: u64) -> Run {
         },
         ..open(Phase::Running)
     };
-    let mut scene = Scene::of(name);
+    let mut scene = TurnScene::of(name);
     scene.ms = ms;
-    let mut run = Run::resumed(attempt, scene);
+    let mut run = TurnRun::resumed(attempt, scene);
     run.step(None);
     run.did(Done::Place(Ok(None)));
     run
 }
 
 /// Returns a turn that ended in a question which only the screen shows, with these prompts shown.
-fn questioned_on_screen(shown: Option<screen::Given>) -> Run {
-    let mut run = Run::running(RECORDLESS);
+fn questioned_on_screen(shown: Option<screen::GivenPrompts>) -> TurnRun {
+    let mut run = TurnRun::running(RECORDLESS);
     run.scene.ms += 100;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run.step(None);
@@ -85,10 +85,10 @@ fn questioned_on_screen(shown: Option<screen::Given>) -> Run {
 
 #[test]
 fn a_turn_that_runs_is_looked_at_again_soon_and_one_that_waits_is_not() {
-    let mut run = Run::running("codex");
+    let mut run = TurnRun::running("codex");
     run.after(10);
     assert_eq!(run.next.again, Some(Duration::from_millis(100)));
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.after(10);
     assert_eq!(run.next.again, None);
 }
@@ -97,7 +97,7 @@ fn a_turn_that_runs_is_looked_at_again_soon_and_one_that_waits_is_not() {
 fn a_look_from_before_the_turn_tells_nothing_of_it() {
     // The turn began at 550 ms.
     for (scanned, asks) in [(549, false), (550, true)] {
-        let mut run = Run::running("codex");
+        let mut run = TurnRun::running("codex");
         waits(&mut run, "may I?", DIALOG);
         run.scene.scanned = scanned;
         assert_eq!(asked(run.after(100)).is_some(), asks, "{scanned}");
@@ -112,7 +112,7 @@ fn a_look_from_before_the_turn_tells_nothing_of_it() {
 
 #[test]
 fn a_dialog_that_was_answered_may_be_seen_a_moment_longer() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.scene.replies = vec![reply(3, keys(), "may I?")];
     assert!(pressed(&mut run).is_some());
     run.did(Done::Typed(Typed::Done));
@@ -130,12 +130,12 @@ fn the_next_dialog_is_asked_about_once_the_first_has_stood_for_a_while() {
         ("may I?", DIALOG, 2_000, false),
         (
             "and that?",
-            &[(Source::Title, Says::Waiting)][..],
+            &[(SignalSource::Title, Says::Waiting)][..],
             2_000,
             false,
         ),
     ] {
-        let mut run = Run::asking("codex");
+        let mut run = TurnRun::asking("codex");
         run.scene.ms += ms;
         waits(&mut run, reason, says);
         let acts = run.step(None).to_vec();
@@ -146,7 +146,7 @@ fn the_next_dialog_is_asked_about_once_the_first_has_stood_for_a_while() {
 
 #[test]
 fn an_answer_to_what_was_asked_before_is_not_given_to_what_is_asked_now() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.scene.replies = vec![reply(3, keys(), "may I?")];
     run.after(100);
     run.scene.screen = None;
@@ -173,13 +173,13 @@ fn an_answer_to_what_was_asked_before_is_not_given_to_what_is_asked_now() {
 #[test]
 fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
     for (source, says, goes_on) in [
-        (Source::Screen, Says::Busy, true),
-        (Source::Title, Says::Busy, true),
-        (Source::Report, Says::Busy, false),
-        (Source::Screen, Says::Waiting, false),
-        (Source::Process, Says::Busy, false),
+        (SignalSource::Screen, Says::Busy, true),
+        (SignalSource::Title, Says::Busy, true),
+        (SignalSource::Report, Says::Busy, false),
+        (SignalSource::Screen, Says::Waiting, false),
+        (SignalSource::Process, Says::Busy, false),
     ] {
-        for mut run in [Run::asking("codex"), questioned("codex")] {
+        for mut run in [TurnRun::asking("codex"), questioned("codex")] {
             run.scene.ms += 100;
             let signals = vec![run.scene.signal(source, says)];
             run.scene.is(Activity::Busy, "works", signals);
@@ -190,7 +190,7 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
     }
     // What the agent did at the moment of its question is the end of the earlier turn.
     let mut run = questioned("codex");
-    let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
+    let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.ms += 100;
     run.scene.is(Activity::Busy, "works", signals);
     assert!(run.step(None).is_empty());
@@ -201,29 +201,34 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
     // Reported at the moment that the question is dated to, or a moment after a person's answer was
     // given.
     for late in [0, 150] {
-        let mut run = Run::running(RECORDLESS);
+        let mut run = TurnRun::running(RECORDLESS);
         run.scene.ms += 100;
         run.scene.is(Activity::Idle, "waits", Vec::new());
         let told = run.scene.ms;
-        let question = |ms| report(State::Done, ms, None, Some("Shall I?"));
+        let question = |ms| report(ReportedState::Done, ms, None, Some("Shall I?"));
         run.scene.agent.report = Some(question(told));
         assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));
         run.did(Done::Given(given(1, "say hello", false)));
         // The same end, reported again.
         run.scene.agent.report = Some(question(told + late));
         run.scene.ms += 200;
-        let signals = vec![run.scene.signal(Source::Screen, Says::Busy)];
+        let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
         run.scene.is(Activity::Busy, "works", signals);
         assert!(matches!(run.step(None), [Act::GoOn { .. }]));
         for _ in 0..3 {
             assert!(run.after(10).is_empty(), "{late}: {:?}", run.next);
         }
         // Its own end counts.
-        run.scene.agent.report = Some(report(State::Done, run.scene.ms, None, Some("done")));
+        run.scene.agent.report = Some(report(
+            ReportedState::Done,
+            run.scene.ms,
+            None,
+            Some("done"),
+        ));
         run.scene.is(Activity::Idle, "waits", Vec::new());
         run.step(None);
         let response = &end(&run.next).output;
-        assert_eq!(response, &Output::Text("done".to_owned()), "{late}");
+        assert_eq!(response, &OutputSource::Text("done".to_owned()), "{late}");
     }
 }
 
@@ -258,7 +263,7 @@ fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
 
 #[test]
 fn a_dialog_has_said_nothing_that_could_be_accepted() {
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.scene.replies = vec![reply(3, Answer::Accept, "may I?")];
     assert!(is_dropped(run.after(100)));
     // If an earlier daemon noticed what was said, it must be noticed again first.
@@ -274,14 +279,14 @@ fn a_dialog_has_said_nothing_that_could_be_accepted() {
     // A dialog that follows what was said does not invalidate it.
     let mut run = questioned("codex");
     run.scene.replies = vec![reply(3, Answer::Accept, "asks: Shall I?")];
-    run.scene.agent.signals = vec![run.scene.signal(Source::Screen, Says::Waiting)];
+    run.scene.agent.signals = vec![run.scene.signal(SignalSource::Screen, Says::Waiting)];
     run.after(100);
     assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
 }
 
 #[test]
 fn keys_are_pressed_only_where_the_dialog_that_was_answered_is_seen() {
-    let titled = &[(Source::Title, Says::Waiting)][..];
+    let titled = &[(SignalSource::Title, Says::Waiting)][..];
     for (says, activity, reason, signals, expected) in [
         (
             Says::Waiting,
@@ -306,7 +311,7 @@ fn keys_are_pressed_only_where_the_dialog_that_was_answered_is_seen() {
         (Says::Waiting, Activity::WaitingInput, "no?", titled, true),
         (Says::Waiting, Activity::Unknown, "no?", DIALOG, true),
     ] {
-        let mut run = Run::asking("codex");
+        let mut run = TurnRun::asking("codex");
         run.scene.replies = vec![reply(3, keys(), "may I?")];
         run.scene.screen = Some(shown(says));
         let signals = signals.iter();
@@ -344,7 +349,7 @@ fn words_for_a_dialog_are_typed_and_entered_unless_a_single_sign_answers() {
         ),
         (Answer::Keys(names(&["y"])), "", names(&["y"])),
     ] {
-        let mut run = Run::asking("codex");
+        let mut run = TurnRun::asking("codex");
         run.scene.replies = vec![reply(3, answer.clone(), "may I?")];
         let found = pressed(&mut run);
         assert_eq!(found, Some((literal.to_owned(), expected)), "{answer:?}");
@@ -354,7 +359,7 @@ fn words_for_a_dialog_are_typed_and_entered_unless_a_single_sign_answers() {
 #[test]
 fn the_pane_is_taken_for_each_reply_anew() {
     for had in [true, false] {
-        let mut run = Run::asking("codex");
+        let mut run = TurnRun::asking("codex");
         run.scene.replies = vec![reply(3, keys(), "may I?")];
         run.after(100);
         assert_eq!(run.after(0), [Act::TakePane]);
@@ -385,7 +390,7 @@ fn what_follows_an_answered_question_is_another_turn() {
 #[test]
 fn a_question_stands_since_it_was_asked_first() {
     // An earlier daemon asked it, and the record contains it only later: it is the same question.
-    let next = |run: &mut Run, ms: u64| {
+    let next = |run: &mut TurnRun, ms: u64| {
         run.scene.ms = ms;
         waits(run, "may I?", DIALOG);
         asked(run.step(None)).map(str::to_owned)
@@ -399,7 +404,7 @@ fn a_question_stands_since_it_was_asked_first() {
     assert_eq!(next(&mut run, 1_999), None);
     assert_eq!(next(&mut run, 2_000).as_deref(), Some("may I?"));
     // A question that follows a dialog is another one.
-    let mut run = Run::asking("codex");
+    let mut run = TurnRun::asking("codex");
     run.scene.ms = 2_500;
     run.wrote(Some(How::Done), "Shall I?");
     assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));

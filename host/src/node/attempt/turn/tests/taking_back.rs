@@ -13,8 +13,8 @@ fn part(words: &str) -> Shown {
 }
 
 /// Returns a turn whose text of several lines is in the composer, and whose sender cancels it.
-fn cancelled(name: &str) -> Run {
-    let mut run = Run::pasted(name);
+fn cancelled(name: &str) -> TurnRun {
+    let mut run = TurnRun::pasted(name);
     run.scene.screen = Some(part("say hello\nto all"));
     run.scene.request = Some(Request::Cancel);
     run
@@ -24,7 +24,7 @@ fn is_clear(acts: &[Act]) -> bool {
     matches!(acts, [Act::Press { names, literal, .. }] if *names == ["C-u"] && literal.is_empty())
 }
 
-fn reason(run: &Run) -> String {
+fn reason(run: &TurnRun) -> String {
     end(&run.next).reason.clone().expect("a reason")
 }
 
@@ -88,7 +88,7 @@ fn a_key_that_does_nothing_is_given_up() {
 
 #[test]
 fn a_paste_that_is_on_its_way_is_waited_for() {
-    let mut run = Run::pasted("claude");
+    let mut run = TurnRun::pasted("claude");
     run.scene.screen = Some(shown(Says::Idle));
     run.scene.request = Some(Request::Cancel);
     assert!(run.after(0).is_empty());
@@ -96,7 +96,7 @@ fn a_paste_that_is_on_its_way_is_waited_for() {
     run.scene.screen = Some(part("say hello"));
     assert!(is_clear(run.after(25)));
     // If nothing has arrived, nothing is reported.
-    let mut run = Run::pasted("claude");
+    let mut run = TurnRun::pasted("claude");
     run.scene.screen = Some(shown(Says::Idle));
     run.scene.request = Some(Request::Cancel);
     run.until_end();
@@ -105,12 +105,12 @@ fn a_paste_that_is_on_its_way_is_waited_for() {
 
 #[test]
 fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
-    let mut run = Run::with(
+    let mut run = TurnRun::with(
         Task {
             max_retries: 5,
             ..prompt("say hello")
         },
-        Scene::of("claude"),
+        TurnScene::of("claude"),
         Refusals::default(),
     );
     run.step(None);
