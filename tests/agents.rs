@@ -232,7 +232,11 @@ fn profiles_are_listed_shown_and_checked() {
     assert_eq!(toy.text(), TOY);
     assert_eq!(world.json(&["agents", "show", "toy"])["text"], TOY);
     let none = world.assigner(&["agents", "show", "none"]).refused(1);
-    assert!(none.stderr.contains("claude, cline, codex"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("claude, cline, codex"),
+        "{}",
+        none.stderr
+    );
 
     let file = |name: &str| text(&world.path(format!("home/.config/assigner/agents/{name}.toml")));
     let right = world.assigner(&["agents", "check", &file("toy")]);

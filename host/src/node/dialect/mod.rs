@@ -209,7 +209,8 @@ mod tests {
         name.is_some_and(|name| name.ends_with("tests") || name == "testing")
             || path
                 .iter()
-                .any(|part| part == "tests" || part == "simulation")
+                .filter_map(|part| part.to_str())
+                .any(|part| part == "tests" || part.ends_with("_tests") || part == "simulation")
     }
 
     /// Returns the lines of code outside this directory, without comments and tests.
