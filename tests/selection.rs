@@ -389,3 +389,47 @@ fn prompts_wait_for_the_providers_they_name() {
     let listed = world.json(&["list"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(prompts.len() + 1));
 }
+
+#[test]
+fn a_command_may_be_for_one_kind_of_shell() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let suits = world.send(&["--shell=bash", "--", "echo $BASH_VERSINFO"]);
+    let task = world.completed(suits);
+    assert_eq!(task["shell"], "bash", "{task:#}");
+    let waits = world.send(&["--shell=zsh", "--", "echo ran"]);
+    eventually(|| {
+        let explained = world.json(&["explain", &waits.to_string()]);
+        let text = explained.to_string();
+        let how = format!("assigner edit {waits} --shell");
+        match text.contains("the command is for zsh, this is bash") && text.contains(&how) {
+            true => Ok(()),
+            false => Err(text),
+        }
+    });
+    // As `explain` says: any shell will do.
+    world
+        .assigner(&["edit", &waits.to_string(), "--shell"])
+        .succeeded();
+    assert_eq!(world.completed(waits)["output"], "ran\n");
+    let refused = world
+        .assigner(&["send", "--shell=csh", "--", "x"])
+        .refused(2);
+    assert!(
+        refused.stderr.contains("bash, zsh, fish or dash"),
+        "{refused:?}"
+    );
+    let lines = "{\"content\": \"echo a\", \"shell\": \"bash\"}\n\
+                 {\"content\": \"echo b\", \"shell\": true}\n";
+    let sent = world.assigner_with_input(&["--json", "send", "--batch", "-"], lines.as_bytes());
+    let sent = sent.succeeded().json();
+    for (task, shell) in [(&sent[0], json!("bash")), (&sent[1], json!(null))] {
+        let id = task["id"].as_u64().expect("a number");
+        assert_eq!(world.completed(id)["shell"], shell);
+    }
+    let wrong = "{\"content\": \"echo a\", \"shell\": \"csh\"}\n";
+    let wrong = world.assigner_with_input(&["send", "--batch", "-"], wrong.as_bytes());
+    assert!(wrong.refused(2).stderr.contains("bash, zsh, fish or dash"));
+}

@@ -451,7 +451,7 @@ impl Profile {
         let guards = self.headless.iter().flat_map(|spec| &spec.guard);
         for guard in guards {
             if let Err(error) = compile(&guard.pattern) {
-                return Err(("[headless]", error.to_string().replace('\n', " ")));
+                return Err(("[headless]", error.replace('\n', " ")));
             }
         }
         if let Some(spec) = &self.transcript {

@@ -12,6 +12,7 @@ use super::exit::{CommandFailure, Exit};
 use super::when;
 use super::wish::{self, AgentOptions, Wish};
 use crate::model::ids::TaskId;
+use crate::model::session::Shell;
 use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
 use crate::store::Secrets;
 
@@ -23,7 +24,7 @@ struct BatchLine {
     /// The name by which later lines refer to this task in their `after`.
     name: Option<String>,
     #[serde(default)]
-    shell: bool,
+    shell: ShellWish,
     #[serde(default)]
     headless: Option<bool>,
     working_dir: Option<PathBuf>,
@@ -176,6 +177,31 @@ pub(super) fn read(
     Ok(tasks)
 }
 
+/// Whether a line is a command, and for which shell: `true`, or the shell's name.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ShellWish {
+    Any(bool),
+    One(String),
+}
+
+impl Default for ShellWish {
+    fn default() -> Self {
+        Self::Any(false)
+    }
+}
+
+impl ShellWish {
+    fn read(&self) -> Result<Option<Option<Shell>>, String> {
+        match self {
+            Self::Any(is_command) => Ok(is_command.then_some(None)),
+            Self::One(name) => wish::shell(name)
+                .map(|shell| Some(Some(shell)))
+                .map_err(|why| format!("`shell` {name:?}: {why}")),
+        }
+    }
+}
+
 impl BatchLine {
     fn wish(
         self,
@@ -215,7 +241,7 @@ impl BatchLine {
         };
         Ok(Wish {
             content: Some(self.content),
-            shell: self.shell,
+            shell: self.shell.read()?,
             way,
             working_dir: self.working_dir,
             anywhere: self.anywhere,

@@ -12,6 +12,7 @@ use super::wish::{self, AgentOptions, Wish};
 use super::{Context, batch, ui, when};
 use crate::engine::aim;
 use crate::model::ids::TaskId;
+use crate::model::session::Shell;
 use crate::model::task::{IfParentFails, MAX_CONTENT, NewTask, Parent, Status};
 use crate::store::{Secrets, StoreError};
 
@@ -36,9 +37,10 @@ pub(super) struct Args {
 #[derive(Debug, Default, clap::Args)]
 #[group(id = "Options", multiple = true)]
 pub(super) struct TaskOptions {
-    /// Runs it as a command in a shell
-    #[arg(long)]
-    pub(super) shell: bool,
+    /// Runs it as a command in a shell: in any, or with `=bash`, `=zsh`, `=fish` or `=dash` in one of
+    /// that kind
+    #[arg(long, value_name = "SHELL", num_args = 0..=1, require_equals = true, value_parser = wish::shell)]
+    pub(super) shell: Option<Option<Shell>>,
     /// Asks the agent of --provider in a shell, without a terminal of its own: for agents whose
     /// profile says how
     #[arg(long, overrides_with = "no_headless")]

@@ -9,6 +9,7 @@ use super::{Context, ui};
 use crate::engine::explain::{lost_target, waits_for};
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
+use crate::model::session::Shell;
 use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
 use crate::store::{ParentRow, SessionRow, present};
 
@@ -68,6 +69,9 @@ fn print(
         &ui::clean_lines(&task.content).replace('\n', "\n          "),
     )?;
     let metadata = &task.metadata;
+    if let Some(shell) = metadata.shell {
+        line("shell", shell.name())?;
+    }
     if let Some(headless) = &metadata.headless {
         let words = headless.spec.words(task.conversation.as_deref()).join(" ");
         line(
@@ -270,6 +274,7 @@ pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
         "require_branch": task.metadata.require_branch,
         "repository": task.metadata.repository,
         "anywhere": task.metadata.anywhere,
+        "shell": task.metadata.shell.map(Shell::name),
         "headless": task.metadata.headless.as_ref().map(|headless| &headless.provider),
         "secret_env": task.metadata.secret_env,
         "isolate_env": task.metadata.isolate_env,

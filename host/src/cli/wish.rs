@@ -11,17 +11,19 @@ use crate::agents::Catalog;
 use crate::config::Config;
 use crate::model::eligibility::SHELL;
 use crate::model::headless::Headless;
+use crate::model::session::Shell;
 use crate::model::task::{
     IfParentFails, Kind, NewTask, Parent, check_content, check_task, check_variable,
     is_variable_name,
 };
+use crate::node::dialect;
 use crate::store::Secrets;
 
 /// How the agent of a prompt is asked.
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     /// Without a terminal: by a command in a shell.
-    Headless(Headless),
+    Headless(Box<Headless>),
     /// In the session in which it runs.
     Session,
 }
@@ -58,7 +60,10 @@ impl<'a> AgentOptions<'a> {
         match headless {
             Some(false) => Ok(Some(Way::Session)),
             None if !is_usual => Ok(None),
-            Some(true) | None => self.headless(provider).map(Way::Headless).map(Some),
+            Some(true) | None => {
+                let headless = self.headless(provider)?;
+                Ok(Some(Way::Headless(Box::new(headless))))
+            }
         }
     }
 
@@ -95,7 +100,8 @@ impl<'a> AgentOptions<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wish {
     pub(super) content: Option<String>,
-    pub(super) shell: bool,
+    /// It is a command, and may be written for one shell.
+    pub(super) shell: Option<Option<Shell>>,
     /// How its agent is asked.
     pub(super) way: Option<Way>,
     pub(super) working_dir: Option<PathBuf>,
@@ -168,7 +174,7 @@ impl Wish {
         note("after", !self.after.is_empty());
         note("if-parent-fails", self.if_parent_fails.is_some());
         note("not before", self.not_before.is_some());
-        note("shell", self.shell);
+        note("shell", self.shell.is_some());
         note("headless", self.is_headless());
         note("no-headless", matches!(self.way, Some(Way::Session)));
 
@@ -210,7 +216,7 @@ impl Wish {
         }
         match &self.way {
             Some(Way::Headless(headless)) => {
-                if self.shell || !self.providers.is_empty() || !self.fallback.is_empty() {
+                if self.shell.is_some() || !self.providers.is_empty() || !self.fallback.is_empty() {
                     return Err(CommandFailure::usage(
                         "--headless asks one agent: it takes no --shell, --providers or --fallback",
                     ));
@@ -219,7 +225,7 @@ impl Wish {
                 task.target_provider = None;
                 task.metadata.preferred_providers.clear();
                 task.metadata.fallback_providers.clear();
-                task.metadata.headless = Some(headless.clone());
+                task.metadata.headless = Some(Headless::clone(headless));
             }
             Some(Way::Session) => {
                 if let Some(headless) = task.metadata.headless.take() {
@@ -227,14 +233,17 @@ impl Wish {
                     task.target_provider = Some(headless.provider);
                 }
             }
-            None if self.shell || self.provider.is_some() || !self.providers.is_empty() => {
+            None if self.shell.is_some()
+                || self.provider.is_some()
+                || !self.providers.is_empty() =>
+            {
                 task.metadata.headless = None;
             }
             None => {}
         }
         let is_headless = self.is_headless();
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();
-        if self.shell && (names_providers || self.provider.is_some()) {
+        if self.shell.is_some() && (names_providers || self.provider.is_some()) {
             return Err(CommandFailure::usage(
                 "a command goes to shells: --shell takes no --provider, --providers or --fallback",
             ));
@@ -242,10 +251,16 @@ impl Wish {
         match self.provider.as_deref() {
             // It is a command that asks the agent.
             _ if is_headless => task.kind = Kind::Command,
-            _ if self.shell => task.kind = Kind::Command,
+            _ if self.shell.is_some() => task.kind = Kind::Command,
             Some(SHELL) => task.kind = Kind::Command,
             Some(_) => task.kind = Kind::Prompt,
             None => {}
+        }
+        if let Some(shell) = self.shell {
+            task.metadata.shell = shell;
+        }
+        if task.kind == Kind::Prompt {
+            task.metadata.shell = None;
         }
         if self.content.is_some() {
             // Its kind is known only now.
@@ -325,6 +340,11 @@ impl Wish {
         }
         Ok(())
     }
+}
+
+/// Reads the name of a shell.
+pub(super) fn shell(name: &str) -> Result<Shell, String> {
+    Shell::from_program(name).ok_or_else(|| format!("it may be {}", dialect::names(|_| true)))
 }
 
 /// Takes the values of secret variables from the environment and keeps them separately.
@@ -541,7 +561,7 @@ mod tests {
                 ..Wish::default()
             },
             Wish {
-                shell: true,
+                shell: Some(None),
                 providers: list("codex"),
                 ..Wish::default()
             },

@@ -298,6 +298,14 @@ fn plans(stage: &WaitingTask<'_>, session: usize) -> Vec<Vec<TrialStep>> {
     if !providers.is_empty() && !providers.contains(&row.provider) {
         obstacles.push(vec![TrialStep::Drop(Requirement::Provider)]);
     }
+    if task.kind == Kind::Command
+        && task
+            .metadata
+            .shell
+            .is_some_and(|shell| row.shell != Some(shell))
+    {
+        obstacles.push(vec![TrialStep::Drop(Requirement::Shell)]);
+    }
     if let Some(branch) = task.metadata.session_branch()
         && row.git_branch.as_deref() != Some(branch)
     {

@@ -187,6 +187,7 @@ impl PoolOffer {
             admission: self.admission,
             directory: self.directory.as_deref(),
             repository: None,
+            shell: None,
         }
     }
 }
@@ -589,11 +590,13 @@ mod tests {
             admission: Admission::Open,
             directory: None,
             repository: None,
+            shell: None,
         }
     }
 
     fn prompt(providers: &[String]) -> Demand<'_> {
         Demand {
+            shell: None,
             kind: Kind::Prompt,
             target_session: None,
             target_fallback: false,

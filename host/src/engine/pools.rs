@@ -960,6 +960,7 @@ impl<T: Tmux + 'static> Engine<T> {
             current_dir: None,
             git_branch: None,
             repository: None,
+            shell: None,
             env: BTreeMap::new(),
             current_task: None,
             completed: 0,

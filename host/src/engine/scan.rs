@@ -406,6 +406,10 @@ impl<T: Tmux + 'static> Engine<T> {
                 current_dir,
                 git_branch,
                 repository,
+                shell: match what {
+                    What::Shell(shell) => Some(shell),
+                    What::Agent(_) => None,
+                },
                 env: known.env.clone(),
                 current_task,
                 completed: known.completed,
@@ -660,6 +664,7 @@ mod tests {
             current_dir: Some(directory.to_owned()),
             git_branch: Some(branch.to_owned()),
             repository: None,
+            shell: None,
             env: BTreeMap::new(),
             current_task: None,
             completed: 0,

@@ -49,6 +49,7 @@ pub(super) enum Requirement {
     Variables,
     Directory,
     Repository,
+    Shell,
 }
 
 impl TrialStep {
@@ -118,6 +119,7 @@ pub(super) fn do_in_thought(
                     metadata.repository = None;
                 }
                 Requirement::Repository => metadata.repository = None,
+                Requirement::Shell => metadata.shell = None,
             }
             return;
         }
@@ -256,6 +258,10 @@ pub(super) fn in_words(stage: &WaitingTask<'_>, session: usize, step: &TrialStep
         TrialStep::Drop(Requirement::Repository) => {
             let how = by(&["assigner", "edit", &id, "--anywhere"]);
             format!("let an agent elsewhere do{how}")
+        }
+        TrialStep::Drop(Requirement::Shell) => {
+            let how = by(&["assigner", "edit", &id, "--shell"]);
+            format!("let any shell do{how}")
         }
         TrialStep::Any => {
             let how = by(&["assigner", "edit", &id, "--no-context-match"]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::naming::{SessionRef, Who};
+use super::session::Shell;
 use super::task::Kind;
 
 /// The provider of plain shells.
@@ -55,6 +56,8 @@ pub struct Demand<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The agent that is asked without a terminal, by a command in a shell.
     pub asks: Option<&'a str>,
+    /// The shell in whose language a command is written.
+    pub shell: Option<Shell>,
     /// The repository or directory that an agent must work in or above.
     pub within: Option<&'a str>,
 }
@@ -76,6 +79,8 @@ pub struct Place<'a> {
     pub directory: Option<&'a str>,
     /// The repository that this directory is in.
     pub repository: Option<&'a str>,
+    /// The shell that runs in it, if that is known.
+    pub shell: Option<Shell>,
 }
 
 impl Place<'_> {
@@ -133,6 +138,17 @@ impl Demand<'_> {
                 self.providers.join(" or ")
             ));
         }
+        if let (Kind::Command, Some(wanted)) = (self.kind, self.shell)
+            && place.shell != Some(wanted)
+        {
+            let wanted = wanted.name();
+            return Some(match place.shell {
+                Some(other) => format!("the command is for {wanted}, this is {}", other.name()),
+                None => {
+                    format!("the command is for {wanted}, and which shell this is is not known")
+                }
+            });
+        }
         if let Some(branch) = self.branch
             && place.branch != Some(branch)
         {
@@ -178,6 +194,7 @@ mod tests {
             branch: None,
             labels: &NONE,
             asks: None,
+            shell: None,
             within: None,
         }
     }
@@ -191,6 +208,7 @@ mod tests {
             admission: Admission::Open,
             directory: None,
             repository: None,
+            shell: None,
         }
     }
 
@@ -202,6 +220,22 @@ mod tests {
     fn a_prompt_never_goes_into_a_shell() {
         assert!(!may(&demand(Kind::Prompt), &place("api", SHELL)));
         assert!(may(&demand(Kind::Prompt), &place("api", "claude")));
+    }
+
+    #[test]
+    fn a_command_may_be_written_for_one_shell() {
+        let command = Demand {
+            shell: Some(Shell::Zsh),
+            ..demand(Kind::Command)
+        };
+        let runs = |shell| Place {
+            shell,
+            ..place("x", SHELL)
+        };
+        assert!(may(&command, &runs(Some(Shell::Zsh))));
+        assert!(!may(&command, &runs(Some(Shell::Bash))));
+        assert!(!may(&command, &runs(None)));
+        assert!(may(&demand(Kind::Command), &runs(None)));
     }
 
     #[test]

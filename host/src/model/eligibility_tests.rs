@@ -64,6 +64,7 @@ fn every_constraint_holds_in_every_combination() {
                     for branch in [None, Some("dev")] {
                         for labels in &wanted {
                             demands.push(Demand {
+                                shell: None,
                                 kind,
                                 target_session,
                                 target_fallback,
@@ -86,6 +87,7 @@ fn every_constraint_holds_in_every_combination() {
                 for labels in &had {
                     for admission in [Admission::Open, Admission::Protected, Admission::Excluded] {
                         let place = Place {
+                            shell: None,
                             who: Who::named(name),
                             provider,
                             branch,
@@ -118,6 +120,7 @@ fn each_reason_says_what_is_missing() {
     let team = labels(&[("team", "web")]);
     let names = ["codex".to_owned(), "claude".to_owned()];
     let command = Demand {
+        shell: None,
         kind: Kind::Command,
         target_session: None,
         target_fallback: false,
@@ -128,10 +131,12 @@ fn each_reason_says_what_is_missing() {
         within: None,
     };
     let prompt = Demand {
+        shell: None,
         kind: Kind::Prompt,
         ..command
     };
     let shell = Place {
+        shell: None,
         who: Who::named("x"),
         provider: SHELL,
         branch: None,
@@ -141,28 +146,34 @@ fn each_reason_says_what_is_missing() {
         repository: None,
     };
     let aider = Place {
+        shell: None,
         provider: "aider",
         ..shell
     };
     let closed = |admission| Place { admission, ..shell };
     let api = SessionRef::from("api");
     let target = Demand {
+        shell: None,
         target_session: Some(&api),
         ..command
     };
     let branch = Demand {
+        shell: None,
         branch: Some("dev"),
         ..command
     };
     let main = Place {
+        shell: None,
         branch: Some("main"),
         ..shell
     };
     let asks = Demand {
+        shell: None,
         providers: &names,
         ..prompt
     };
     let labelled = Demand {
+        shell: None,
         labels: &team,
         ..command
     };

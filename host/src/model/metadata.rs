@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::headless::Headless;
+use super::session::Shell;
 
 /// The surroundings and constraints of a task, stored as the JSON column `metadata`.
 ///
@@ -38,6 +39,9 @@ pub struct Metadata {
     /// The agent that a prompt is for, if it is asked in a shell, without a terminal of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headless: Option<Headless>,
+    /// The shell in whose language a command is written; `None`: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Shell>,
     /// Names of variables whose values are stored separately; see
     /// [`NewTask::secrets`](super::task::NewTask::secrets).
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -84,6 +88,7 @@ pub struct Metadata {
 impl Default for Metadata {
     fn default() -> Self {
         Self {
+            shell: None,
             working_dir: None,
             repository: None,
             anywhere: false,

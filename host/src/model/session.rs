@@ -54,6 +54,7 @@ impl SessionContext {
     /// Returns the place that a task's demand looks at.
     pub fn place(&self) -> Place<'_> {
         Place {
+            shell: None,
             who: Who::named(&self.name),
             provider: &self.provider,
             branch: self.git_branch.as_deref(),

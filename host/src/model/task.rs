@@ -575,6 +575,7 @@ impl Task {
             branch: self.metadata.session_branch(),
             labels: &self.metadata.require_labels,
             asks: (self.metadata.headless.as_ref()).map(|headless| headless.provider.as_str()),
+            shell: self.metadata.shell,
             within: self.metadata.repository.as_deref(),
         }
     }

@@ -34,7 +34,7 @@ pub(crate) enum Keep<'a> {
     File,
 }
 
-/// The step that a script had reached when it ended or was interrupted; see [`Step::read`].
+/// The step that a script had reached when it ended or was interrupted; see [`ScriptStep::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ScriptStep {
     /// Changing the directory.

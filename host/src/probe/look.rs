@@ -12,7 +12,7 @@
 //!
 //! A thread that is stuck in a file system can keep its process from ending, whatever signal it
 //! gets. A process that has to end when it is told to, such as a command, lets another process look
-//! and return a [`Place`].
+//! and return a [`DirectorySight`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;

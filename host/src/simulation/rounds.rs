@@ -173,6 +173,7 @@ impl Run {
                 current_dir: sight.directory.clone(),
                 git_branch: None,
                 repository: None,
+                shell: None,
                 env: BTreeMap::new(),
                 current_task: None,
                 completed: 0,

@@ -12,6 +12,7 @@ use super::{Store, StoreError};
 use crate::model::eligibility::Demand;
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef};
+use crate::model::session::Shell;
 use crate::model::task::{Kind, NamedRanking, Task};
 
 /// How many tasks are given their lanes at once: each may be as large as a task can be.
@@ -39,6 +40,8 @@ pub struct Lane {
     pub labels: BTreeMap<String, String>,
     /// The agent that the tasks ask without a terminal.
     pub asks: Option<String>,
+    /// The shell in whose language the commands are written.
+    pub shell: Option<Shell>,
 }
 
 impl Lane {
@@ -52,6 +55,7 @@ impl Lane {
             branch: self.branch.as_deref(),
             labels: &self.labels,
             asks: self.asks.as_deref(),
+            shell: self.shell,
             // This belongs to each task: in the key, it would make a separate lane for each
             // repository.
             within: None,
@@ -69,6 +73,7 @@ impl Lane {
             branch: parts.branch,
             labels: parts.labels,
             asks: parts.asks,
+            shell: parts.shell,
             key,
         })
     }
@@ -93,6 +98,8 @@ struct Key {
     labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asks: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shell: Option<Shell>,
 }
 
 /// Returns the key of a task's lane.
@@ -109,6 +116,7 @@ pub(super) fn key_of(task: &Task) -> String {
         branch: demand.branch.map(str::to_owned),
         labels: demand.labels.clone(),
         asks: demand.asks.map(str::to_owned),
+        shell: demand.shell,
     })
 }
 

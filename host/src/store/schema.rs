@@ -567,4 +567,8 @@ CREATE INDEX tasks_with_secrets ON tasks (secrets, status) WHERE secrets IS NOT 
 DROP INDEX policy_orders;
 CREATE INDEX policy_orders ON policy_log (outcome, id) WHERE outcome = 'waiting';
 ",
+    // 10: which shell runs in a session, for commands that are written for one.
+    r"
+ALTER TABLE sessions ADD COLUMN shell TEXT;
+",
 ];

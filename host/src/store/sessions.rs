@@ -10,7 +10,7 @@ use super::{Store, StoreError};
 use crate::model::eligibility::{Admission, Place};
 use crate::model::ids::{Identity, TaskId};
 use crate::model::naming::{Home, Meaning, SessionRef, Who};
-use crate::model::session::{AT_PROMPT, Activity};
+use crate::model::session::{AT_PROMPT, Activity, Shell};
 
 /// A session as last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct SessionRow {
     pub git_branch: Option<String>,
     /// The repository of that directory; the same for all of its worktrees.
     pub repository: Option<String>,
+    /// The shell that runs in it; `None`: an agent does, or it is not known.
+    pub shell: Option<Shell>,
     /// Variables that were set through us.
     pub env: BTreeMap<String, String>,
     /// The task that it is running.
@@ -82,6 +84,7 @@ impl SessionRow {
             admission: self.admission,
             directory: self.current_dir.as_deref(),
             repository: self.repository.as_deref(),
+            shell: self.shell,
         }
     }
 }
@@ -138,6 +141,7 @@ impl Store {
                         json(&row.labels),
                         json(&row.homes),
                         row.repository.as_ref(),
+                        row.shell.map(Shell::name),
                     ],
                 )?;
             }
@@ -240,9 +244,9 @@ impl Store {
 const RECORD: &str = "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
         current_dir, working_dir, git_branch, env_vars, current_task_id,
         last_context_update, last_activity, updated_at, server_pid, server_start,
-        pane, pane_pid, admission, paused, labels, homes, repository)
+        pane, pane_pid, admission, paused, labels, homes, repository, shell)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, $4, $12, $13, $14, $15, $16, $17,
-        $18, $19, $20, $21)
+        $18, $19, $20, $21, $22)
     ON CONFLICT (name) DO UPDATE SET status = excluded.status,
         reason = excluded.reason, since = excluded.since,
         provider = excluded.provider, is_claude = excluded.is_claude,
@@ -258,12 +262,12 @@ const RECORD: &str = "INSERT INTO sessions (name, status, reason, since, provide
         pane = excluded.pane, pane_pid = excluded.pane_pid,
         admission = excluded.admission, paused = excluded.paused,
         labels = excluded.labels, homes = excluded.homes,
-        repository = excluded.repository";
+        repository = excluded.repository, shell = excluded.shell";
 
 /// The columns of a session that [`session_of`] reads.
 const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
     env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
-    server_pid, server_start, pane, pane_pid, homes, repository";
+    server_pid, server_start, pane, pane_pid, homes, repository, shell";
 
 /// Reads a session that we have seen ourselves.
 fn session_of(row: &Row) -> Result<SessionRow, DbError> {
@@ -288,6 +292,7 @@ fn session_of(row: &Row) -> Result<SessionRow, DbError> {
         identity: row.identity()?,
         homes: row.json_or_default("homes")?,
         repository: row.text("repository")?,
+        shell: row.text("shell")?.as_deref().and_then(Shell::from_program),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Sessions, pauses and whatever else the daemon stores; and how the file itself is kept.
 
+use crate::model::session::Shell;
 use std::os::unix::fs::PermissionsExt;
 
 use super::tests::*;
@@ -16,6 +17,7 @@ fn full() -> SessionRow {
         current_dir: Some("/srv".to_owned()),
         git_branch: Some("dev".to_owned()),
         repository: Some("/srv/.bare".to_owned()),
+        shell: Some(Shell::Fish),
         env: pairs("A", "1"),
         current_task: Some(TaskId(4)),
         context_at: later(-9),

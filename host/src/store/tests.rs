@@ -68,6 +68,7 @@ pub(super) fn session_row(name: &str) -> SessionRow {
         current_dir: None,
         git_branch: None,
         repository: None,
+        shell: None,
         env: BTreeMap::new(),
         current_task: None,
         completed: 0,

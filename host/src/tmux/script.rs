@@ -26,7 +26,7 @@ pub(super) const HOLDER: &str = "@assigner_holder";
 /// The last record of a complete answer.
 pub(super) const END: &str = "end";
 
-/// The state of a pane, in the order that [`State`] reads.
+/// The state of a pane, in the order that [`PaneState`] reads.
 const STATE: &str = "#{pid} #{start_time} #{pane_id} #{pane_pid} #{pane_dead} #{pane_in_mode} \
     #{pane_input_off} #{pane_synchronized} #{cursor_x} #{cursor_y} #{pane_pipe}";
 

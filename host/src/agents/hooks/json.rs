@@ -47,7 +47,7 @@ pub(super) struct Child {
 pub(super) struct Lead {
     /// The number of its bytes that were there before.
     pub(super) kept: usize,
-    /// Whether it looks like what [`Place::edit`] writes.
+    /// Whether it looks like what [`Insertion::edit`] writes.
     is_ours: bool,
 }
 

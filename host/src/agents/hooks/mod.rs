@@ -13,7 +13,7 @@
 //! list or an object that was empty before gets a blank as a mark, which distinguishes it from one
 //! that was added.
 //!
-//! [`json`] finds and places the pieces of a text, [`settings`] knows which of them are hooks.
+//! `json` finds and places the pieces of a text, `settings` knows which of them are hooks.
 
 mod json;
 mod settings;

@@ -20,16 +20,16 @@ pub struct Follower {
 /// Where the record stands.
 #[derive(Debug)]
 enum FollowedSource {
-    Lines(Lines),
-    Conversation(Conversation),
+    Lines(Box<Lines>),
+    Conversation(Box<Conversation>),
 }
 
 impl Follower {
     /// Follows a record from its beginning. It does not have to exist yet.
     pub fn new(format: Format, path: PathBuf) -> Self {
         let source = match format.lines() {
-            Some(lines) => FollowedSource::Lines(Lines::new(lines, path)),
-            None => FollowedSource::Conversation(Conversation::new(path)),
+            Some(lines) => FollowedSource::Lines(Box::new(Lines::new(lines, path))),
+            None => FollowedSource::Conversation(Box::new(Conversation::new(path))),
         };
         Self { format, source }
     }
@@ -43,12 +43,12 @@ impl Follower {
     /// The record cannot be read.
     pub fn at_end(format: Format, path: PathBuf) -> io::Result<Self> {
         let source = match format.lines() {
-            Some(lines) => FollowedSource::Lines(Lines::at_end(lines, path)?),
+            Some(lines) => FollowedSource::Lines(Box::new(Lines::at_end(lines, path)?)),
             None => {
                 let mut conversation = Conversation::new(path);
                 conversation.read()?;
                 conversation.age();
-                FollowedSource::Conversation(conversation)
+                FollowedSource::Conversation(Box::new(conversation))
             }
         };
         Ok(Self { format, source })
