@@ -10,6 +10,8 @@
 //! operations are written once, in portable SQL over the narrow trait `Db`; rules are Rust. What
 //! only SQLite can do stays in the files `sqlite`, `schema`, `migrate` and `original`.
 
+#[cfg(test)]
+mod any_history_tests;
 mod attempts;
 mod claim;
 mod db;
@@ -17,6 +19,8 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod failing_tests;
+#[cfg(test)]
+mod following_tests;
 mod history;
 #[cfg(test)]
 mod history_tests;
@@ -50,6 +54,8 @@ mod secrets;
 mod sessions;
 #[cfg(test)]
 mod sessions_tests;
+#[cfg(test)]
+mod shared_tests;
 mod sqlite;
 #[cfg(test)]
 mod tests;
