@@ -14,6 +14,8 @@
 mod any_history_tests;
 mod attempts;
 mod claim;
+#[cfg(test)]
+mod claim_tests;
 mod db;
 mod error;
 mod facts;
