@@ -41,7 +41,7 @@ error = { at = "/error" }
 /// A world with the agent, and with shells in which it can be asked.
 fn with_shells(shells: &[&str]) -> World {
     let world = World::new();
-    let script = world.path("agent.sh");
+    let script = world.path("toy-agent");
     fs::write(&script, AGENT).expect("a file");
     let directory = world.mkdir("home/.config/assigner/agents");
     let profile = PROFILE.replace("AGENT", &text(&script));
@@ -219,6 +219,9 @@ fn the_way_is_told() {
         assert!(told.contains(expected), "{told}");
         assert_eq!(world.show(id.parse().expect("a number"))["kind"], "prompt");
     }
+    // The agent is a part of the job, and its session is a shell all the while.
+    let session = world.session_is("one", "busy");
+    assert_eq!(session["provider"], "shell", "{session:#}");
     let refused = world.assigner(&["reply", &id.to_string(), "x"]).refused(1);
     assert!(refused.stderr.contains("is in_progress"));
     let prompt = world.send(&["--provider", "toy", "--", "in a session"]);
@@ -269,6 +272,30 @@ fn the_configuration_names_agents_that_are_asked_so() {
     assert!(task["headless"].is_null(), "{task:#}");
     assert_eq!(task["target_provider"], "toy", "{task:#}");
     assert_eq!(task["kind"], "prompt");
+}
+
+/// The shell that was to ask the agent must never run the prompt itself.
+#[test]
+fn another_wish_for_agents_leaves_it_a_prompt() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    world.assigner(&["pause", "one"]).succeeded();
+    let id = ask(&world, &[], "touch broken");
+    let providers = ["--providers", "claude,codex", "--allow-fallback"];
+    let number = id.to_string();
+    let edited = [&["edit", &number][..], &providers].concat();
+    world.assigner(&edited).succeeded();
+    let task = world.show(id);
+    assert_eq!(
+        (&task["kind"], &task["headless"]),
+        (&json!("prompt"), &Value::Null)
+    );
+    world.assigner(&["resume", "one"]).succeeded();
+    world.session_is("one", "idle");
+    assert_eq!(world.run("echo goes on"), "goes on\n");
+    stays(|| world.show(id)["status"].clone());
+    assert!(!world.path("work/broken").exists());
 }
 
 /// Neither what is asked for nor what the agent names can be anything but what it is.

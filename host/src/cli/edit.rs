@@ -84,7 +84,10 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
                 Unset::WorkingDir | Unset::Anywhere | Unset::NoContextMatch
             )
         });
+    let kind = edited.kind;
     let said = wish.apply(&mut edited, &secrets)?;
+    // Only a prompt is bound to its repository: a command that becomes one has not been looked at.
+    let is_placed = is_placed || edited.kind != kind;
     if is_placed && let Err(failure) = wish::look_at_place(&mut edited) {
         if edited.secrets != kept {
             wish::forget([&edited], &secrets);

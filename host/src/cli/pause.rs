@@ -35,7 +35,7 @@ struct PausedSessions {
     /// All sessions of this kind: `shell`, or an agent's name; may be repeated
     #[arg(long = "provider", value_name = "NAME")]
     providers: Vec<String>,
-    /// All sessions
+    /// All sessions; `resume --all` ends `pause --all`, not the pauses of single sessions
     #[arg(long)]
     all: bool,
 }

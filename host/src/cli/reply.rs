@@ -122,6 +122,7 @@ fn follow_up(
             format!("the agent of task {id} named no conversation that could be continued"),
         ));
     }
+    let secret_env = task.metadata.secret_env.clone();
     let mut next = edit::as_new(task);
     next.not_before = None;
     next.secrets = None;
@@ -129,6 +130,8 @@ fn follow_up(
     let wish = Wish {
         content: Some(text.clone()),
         after: vec![Parent::Task(id)],
+        // Their values are taken from the environment again.
+        secret_env,
         ..Wish::default()
     };
     let secrets = Secrets::of(&context.config.data_dir);

@@ -233,13 +233,14 @@ impl Wish {
                     task.target_provider = Some(headless.provider);
                 }
             }
-            None if self.shell.is_some()
-                || self.provider.is_some()
-                || !self.providers.is_empty() =>
-            {
-                task.metadata.headless = None;
+            None => {
+                let names_another =
+                    self.shell.is_some() || self.provider.is_some() || !self.providers.is_empty();
+                // The shell that was to ask the agent must not run the prompt.
+                if names_another && task.metadata.headless.take().is_some() {
+                    task.kind = Kind::Prompt;
+                }
             }
-            None => {}
         }
         let is_headless = self.is_headless();
         let names_providers = !self.providers.is_empty() || !self.fallback.is_empty();

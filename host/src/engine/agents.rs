@@ -505,6 +505,11 @@ impl Agent {
 
     fn transcript(&mut self, pane_pid: u32) -> Option<Signal> {
         let spec = self.profile.transcript.as_ref()?;
+        if spec.format.is_database() {
+            // Other agents write to it all the time, and a conversation is read as a whole: too much for a
+            // scan. The turn itself reads it beside everything else.
+            return None;
+        }
         if self.follower.is_none()
             && self
                 .searched

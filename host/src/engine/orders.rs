@@ -73,6 +73,11 @@ impl Orders {
         PauseRow::over(&self.pauses, who, provider)
     }
 
+    /// Whether the agent is paused that a lane's tasks ask without a terminal.
+    pub(super) fn is_agent_paused(&self, lane: &crate::store::Lane) -> bool {
+        lane.paused(&self.pauses).is_some()
+    }
+
     /// Whether a pause has ended by itself.
     fn is_over(&self, now: Timestamp) -> bool {
         let mut pauses = self.pauses.iter();

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::model::duration::shown;
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::naming::Who;
-use crate::model::session::Activity;
+use crate::model::session::{Activity, Shell};
 
 /// What the engine is told about pools.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,6 +174,19 @@ pub(super) struct PoolOffer {
     pub(super) admission: Admission,
     /// Its directory; for a worktree, the repository.
     pub(super) directory: Option<String>,
+    /// The shell that its command starts, if that is one.
+    pub(super) shell: Option<Shell>,
+}
+
+impl Launch {
+    /// Returns the shell that it starts, if its first word is the name of one.
+    pub(super) fn shell(&self) -> Option<Shell> {
+        let word = match self {
+            Self::Line(line) => line.split_whitespace().next(),
+            Self::Words(words) => words.first().map(String::as_str),
+        };
+        Shell::from_program(word?.rsplit('/').next()?)
+    }
 }
 
 impl PoolOffer {
@@ -187,7 +200,7 @@ impl PoolOffer {
             admission: self.admission,
             directory: self.directory.as_deref(),
             repository: None,
-            shell: None,
+            shell: self.shell,
         }
     }
 }
@@ -570,6 +583,7 @@ mod tests {
             labels: BTreeMap::new(),
             admission: Admission::Open,
             directory: None,
+            shell: None,
         }
     }
 

@@ -412,6 +412,9 @@ impl<T: Tmux + 'static> Engine<T> {
             .map(|seen| seen.row.place())
             .collect();
         let suits = |lane: &&Lane| {
+            if self.orders.is_agent_paused(lane) {
+                return false;
+            }
             let demand = lane.demand();
             let offered = views.iter().any(|view| view.serves(&demand));
             offered || free.iter().any(|place| demand.excludes(place).is_none())
@@ -480,6 +483,7 @@ impl<T: Tmux + 'static> Engine<T> {
             directory: pool.stand.path().to_str().map(str::to_owned),
             labels: self.orders.labels(Who::named(&name)),
             admission,
+            shell: pool.command.shell(),
             name,
         }
     }

@@ -454,10 +454,16 @@ impl<T: Tmux + 'static> Engine<T> {
             return None;
         }
         let at_prompt = matches!(shell, Some((_, ShellActivity::Prompt)));
-        let runs = match (self.agents.find(&self.catalog, &pane, at_prompt), shell) {
-            (Some(agent), _) => Runs::Agent(agent.pid),
-            (None, Some((shell, standing))) => Runs::Shell(shell, standing),
-            (None, None) => return None,
+        // What a job starts is a part of the job, even if it is an agent: it is asked without a terminal.
+        let mut flying = self.driver.flying().values();
+        let has_job = flying.any(|flying| flying.is_job && flying.identity == pane.identity);
+        let runs = match shell {
+            Some((shell, standing)) if has_job => Runs::Shell(shell, standing),
+            shell => match (self.agents.find(&self.catalog, &pane, at_prompt), shell) {
+                (Some(agent), _) => Runs::Agent(agent.pid),
+                (None, Some((shell, standing))) => Runs::Shell(shell, standing),
+                (None, None) => return None,
+            },
         };
         Some(PaneCandidate { pane, runs })
     }

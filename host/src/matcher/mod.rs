@@ -33,6 +33,9 @@ use rests::Rests;
 /// follow when some of these are over.
 const MOST_RESTING: usize = 10_000;
 
+/// Of the tasks whose agent is paused, this many are given the reason.
+const MOST_PAUSED: usize = 256;
+
 /// What the matcher is told once, when it starts.
 #[derive(Debug, Clone)]
 pub(crate) struct MatcherSettings {
@@ -201,13 +204,17 @@ impl Matcher {
             return Ok(matched);
         }
         let wall = began.wall;
-        let lanes = self
+        let (lanes, pauses) = self
             .ledger
             .run(move |store| {
                 store.release_due(wall)?;
-                store.lanes()
+                Ok((store.lanes()?, store.pauses()?))
             })
             .await?;
+        let (paused, lanes): (Vec<Lane>, Vec<Lane>) = lanes
+            .into_iter()
+            .partition(|lane| lane.paused(&pauses).is_some());
+        self.note_paused(paused, pauses).await?;
         // Targets whose name a session now has are bound first, so that a claim is for what was
         // meant.
         let (unbound, lanes): (Vec<Lane>, Vec<Lane>) = lanes
@@ -238,13 +245,10 @@ impl Matcher {
         while !ready.is_empty() && !lanes.is_empty() {
             let page = (ready.len() * 4).clamp(16, 256);
             let read = lanes.clone();
-            let (tasks, pauses) = self
+            let mut tasks = self
                 .ledger
-                .run(move |store| Ok((store.pending(&read, page, after)?, store.pauses()?)))
+                .run(move |store| store.pending(&read, page, after))
                 .await?;
-            let is_full = tasks.len() == page;
-            let last = tasks.last().map(|task| (task.priority, task.id));
-            let mut tasks = self.without_paused(tasks, &pauses).await?;
             let mut decidable = tasks.len();
             if self.settings.ask_variables {
                 let (until, inquiry) =
@@ -260,9 +264,9 @@ impl Matcher {
                 self.touch();
             }
             // Tasks after one that waits for an answer must not overtake it.
-            let is_full = is_full && decidable == tasks.len();
+            let is_full = tasks.len() == page && decidable == page;
             tasks.truncate(decidable);
-            after = last;
+            after = tasks.last().map(|task| (task.priority, task.id));
             let decided = tasks.len();
             let round = RoundPage {
                 ready: &ready,
@@ -331,30 +335,30 @@ impl Matcher {
         Ok(changed)
     }
 
-    /// Leaves out the headless prompts whose agent is paused: their sessions are shells, which are not.
-    async fn without_paused(
-        &self,
-        tasks: Vec<Task>,
-        pauses: &[PauseRow],
-    ) -> Result<Vec<Task>, StoreError> {
-        let (held, tasks): (Vec<Task>, Vec<Task>) = tasks
-            .into_iter()
-            .partition(|task| PauseRow::over_asked(pauses, task).is_some());
-        let waiting = held.iter().filter_map(|task| {
-            let reason = PauseRow::over_asked(pauses, task)?.obstacle().to_string();
-            (task.wait_reason.as_ref() != Some(&reason)).then(|| Waiting {
-                task: task.id,
-                reason,
-                rankings: Vec::new(),
-            })
-        });
-        let waiting: Vec<Waiting> = waiting.collect();
-        if !waiting.is_empty() {
-            self.ledger
-                .run(move |store| store.note_waiting(&waiting))
-                .await?;
+    /// Says of the headless prompts whose agent is paused why they wait: of the first ones, which are
+    /// the next to run. Their sessions are shells, which are not paused.
+    async fn note_paused(&self, lanes: Vec<Lane>, pauses: Vec<PauseRow>) -> Result<(), StoreError> {
+        if lanes.is_empty() {
+            return Ok(());
         }
-        Ok(tasks)
+        self.ledger
+            .run(move |store| {
+                let tasks = store.pending(&lanes, MOST_PAUSED, None)?;
+                let waiting = tasks.iter().filter_map(|task| {
+                    let reason = PauseRow::over_asked(&pauses, task)?.obstacle().to_string();
+                    (task.wait_reason.as_ref() != Some(&reason)).then(|| Waiting {
+                        task: task.id,
+                        reason,
+                        rankings: Vec::new(),
+                    })
+                });
+                let waiting: Vec<Waiting> = waiting.collect();
+                match waiting.is_empty() {
+                    true => Ok(()),
+                    false => store.note_waiting(&waiting),
+                }
+            })
+            .await
     }
 
     /// Asks the policy about one page of tasks, and records why the others wait.

@@ -112,9 +112,17 @@ impl HeadlessSpec {
         for value in values.map_while(Result::ok) {
             let text = |field: &Field| field.of(&value)?.as_str().map(str::to_owned);
             let name = |field: &Option<Field>| text(field.as_ref()?);
-            said.response = text(&self.response).or(said.response);
+            // The later one counts: an agent may fail after it has said something, and answer after an
+            // error that it got over.
+            if let Some(response) = text(&self.response) {
+                said.response = Some(response);
+                said.error = None;
+            }
+            if let Some(error) = name(&self.error) {
+                said.error = Some(error);
+                said.response = None;
+            }
             said.conversation = name(&self.conversation).or(said.conversation);
-            said.error = name(&self.error).or(said.error);
             let usage = self.usage.as_ref().and_then(|field| field.of(&value));
             said.usage = usage.cloned().or(said.usage);
         }
@@ -208,5 +216,18 @@ and more"#,
         );
         assert_eq!(said.response.as_deref(), Some("last"));
         assert_eq!(said.conversation.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn the_later_of_a_response_and_an_error_counts() {
+        let spec =
+            spec("command = ['x']\nresponse = { at = '/text' }\nerror = { at = '/error' }\n");
+        let said = spec.read(br#"{"text": "I will look"} {"error": "limit"}"#);
+        assert_eq!(
+            (said.response, said.error.as_deref()),
+            (None, Some("limit"))
+        );
+        let said = spec.read(br#"{"error": "again"} {"text": "done"}"#);
+        assert_eq!((said.response.as_deref(), said.error), (Some("done"), None));
     }
 }

@@ -743,6 +743,9 @@ pub struct TurnFacts {
     /// When it ended, according to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// The agent that was asked, if that was without a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The name of the conversation that a headless agent was asked in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,

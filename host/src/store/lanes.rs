@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::db::{Db, DbError, Row, Value, values};
 use super::rows::{TASK, json, said, task_of};
-use super::{Store, StoreError};
+use super::{PauseRow, Store, StoreError};
 use crate::model::eligibility::Demand;
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef};
@@ -60,6 +60,11 @@ impl Lane {
             // repository.
             within: None,
         }
+    }
+
+    /// Returns the pause of the agent that its tasks ask without a terminal.
+    pub fn paused<'a>(&self, pauses: &'a [PauseRow]) -> Option<&'a PauseRow> {
+        PauseRow::over_agent(pauses, self.asks.as_deref()?)
     }
 
     /// Reads a lane from its key. `None` if it is not a key that this version writes.

@@ -43,6 +43,14 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         let turn = row.text(column)?;
         Ok::<_, DbError>(turn.and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok()))
     };
+    // A conversation of another agent's cannot be continued.
+    let asked = metadata
+        .headless
+        .as_ref()
+        .map(|headless| &headless.provider);
+    let before: Option<TurnFacts> = turn("turn_before")?;
+    let before = before.filter(|turn| turn.provider.is_none() || turn.provider.as_ref() == asked);
+    let conversation = before.and_then(|turn| turn.conversation);
     Ok(Task {
         id: row.get("id")?,
         kind: if row.text("kind")?.as_deref() == Some("command") {
@@ -80,7 +88,7 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         revision: row.integer("revision")?.unwrap_or_default(),
         asks: row.text("asks")?,
         response: turn("turn")?.map(|turn| turn.response()),
-        conversation: turn("turn_before")?.and_then(|turn| turn.conversation),
+        conversation,
     })
 }
 

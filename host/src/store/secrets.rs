@@ -108,18 +108,20 @@ impl Secrets {
 /// Shorter values, in bytes, can occur anywhere: they cannot be told apart from other text.
 pub const SHORTEST_SECRET: usize = 4;
 
-/// Replaces each of `values` in `bytes` by `***`, longer ones first, leaving out those that are
-/// shorter than [`SHORTEST_SECRET`].
+/// Replaces each of `values` in `bytes` by `***`, also where JSON writes it with escapes, longer ones
+/// first, leaving out those that are shorter than [`SHORTEST_SECRET`].
 pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
-    let mut long: Vec<&str> = values
+    let long = values
         .values()
-        .map(String::as_str)
-        .filter(|value| value.len() >= SHORTEST_SECRET)
+        .filter(|value| value.len() >= SHORTEST_SECRET);
+    let mut forms: Vec<String> = long
+        .flat_map(|value| [escaped(value), value.clone()])
         .collect();
-    long.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.dedup();
     let mut masked = bytes;
-    for value in long {
-        let finder = memchr::memmem::Finder::new(value);
+    for value in &forms {
+        let finder = memchr::memmem::Finder::new(value.as_str());
         let places: Vec<usize> = finder.find_iter(&masked).collect();
         if places.is_empty() {
             continue;
@@ -135,6 +137,15 @@ pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
         masked = rest;
     }
     masked
+}
+
+/// Returns a text as JSON writes it, without the quotes around it.
+fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    let inner = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]
@@ -189,5 +200,13 @@ mod tests {
         let values = values(&[("A", "secret"), ("B", "secret-and-more"), ("C", "abc")]);
         let masked = mask(b"a secret, secret-and-more, abc".to_vec(), &values);
         assert_eq!(masked, b"a ***, ***, abc");
+    }
+
+    #[test]
+    fn what_json_escapes_is_masked_as_well() {
+        let values = BTreeMap::from([("KEY".to_owned(), "a\n\"secret\"\\".to_owned())]);
+        let text = serde_json::json!({ "seen": values["KEY"] }).to_string();
+        let masked = mask(text.into_bytes(), &values);
+        assert_eq!(masked, br#"{"seen":"***"}"#);
     }
 }

@@ -74,9 +74,13 @@ impl PauseRow {
 
     /// Returns the pause of the agent that a headless prompt asks, in whichever shell that is.
     pub fn over_asked<'a>(pauses: &'a [Self], task: &Task) -> Option<&'a Self> {
-        let asked = &task.metadata.headless.as_ref()?.provider;
+        Self::over_agent(pauses, &task.metadata.headless.as_ref()?.provider)
+    }
+
+    /// Returns the pause of an agent.
+    pub fn over_agent<'a>(pauses: &'a [Self], agent: &str) -> Option<&'a Self> {
         let mut pauses = pauses.iter();
-        pauses.find(|pause| matches!(&pause.what, Pause::Provider(name) if name == asked))
+        pauses.find(|pause| matches!(&pause.what, Pause::Provider(name) if name == agent))
     }
 
     /// Returns the obstacle that it is for a session it covers.

@@ -52,6 +52,11 @@ enum LineFormat {
 }
 
 impl Format {
+    /// Whether a record is a conversation in a database.
+    pub fn is_database(self) -> bool {
+        self.lines().is_none()
+    }
+
     /// Returns how the lines are written; `None`: it is a database.
     fn lines(self) -> Option<LineFormat> {
         match self {

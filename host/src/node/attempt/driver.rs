@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
-use crate::model::task::Outcome;
+use crate::model::task::{Kind, Outcome};
 use crate::model::text::clean;
 use crate::store::{End, Ledger, Output, StoreError};
 
@@ -143,6 +143,8 @@ pub(crate) struct Flying {
     /// What its session was called when the task was given to it.
     pub(crate) session: String,
     pub(crate) identity: Identity,
+    /// Whether a shell runs it.
+    pub(crate) is_job: bool,
     handle: JoinHandle<()>,
 }
 
@@ -174,6 +176,7 @@ impl<W: World> Driver<W> {
     pub(crate) fn start(&mut self, machine: Machine) {
         let brief = machine.brief().clone();
         let attempt = brief.attempt;
+        let is_job = brief.task.kind == Kind::Command;
         let (task, session, identity) =
             (brief.task.id, brief.session.clone(), brief.identity.clone());
         let errand = Errand {
@@ -192,6 +195,7 @@ impl<W: World> Driver<W> {
             self.wakes.subscribe(),
         ));
         let flying = Flying {
+            is_job,
             task,
             session,
             identity,

@@ -61,6 +61,12 @@ pub(super) fn concluded(
     };
     let facts = TurnFacts {
         source: source.to_owned(),
+        provider: brief
+            .task
+            .metadata
+            .headless
+            .as_ref()
+            .map(|headless| headless.provider.clone()),
         conversation,
         usage,
         ..TurnFacts::default()
