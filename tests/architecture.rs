@@ -157,7 +157,7 @@ fn big_libraries_stay_inside_one_module() {
                     .any(|(other, file)| other == library && path.ends_with(file));
                 assert!(
                     is_exception || !text.contains(&format!("{library}::")),
-                    "{} names {library}, which belongs into {home}",
+                    "{} names {library}, which belongs in {home}",
                     path.display()
                 );
             }

@@ -1,5 +1,5 @@
-//! Agents that are asked without a terminal. A script stands in for one: what it does is told by words of
-//! the prompt.
+//! Agents that are asked without a terminal. A script plays the agent: words in the prompt tell it what
+//! to do.
 
 use std::fs;
 
@@ -298,7 +298,7 @@ fn another_wish_for_agents_leaves_it_a_prompt() {
     assert!(!world.path("work/broken").exists());
 }
 
-/// Neither what is asked for nor what the agent names can be anything but what it is.
+/// No part of a prompt is run by the shell.
 #[test]
 fn nothing_that_is_said_is_run() {
     let world = with_shells(&["one"]);

@@ -106,7 +106,7 @@ fn ordinary_prompts_of_opencode() {
     let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
     for (id, prompt) in sent.iter().zip(&prompts) {
         let task = task_becomes(world, *id, "completed");
-        // A blank comes after what it shows as a placeholder.
+        // opencode puts a blank after a paste that it shows as a placeholder, so words are compared.
         let words =
             |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         let output = String::from_utf8(world.output(*id)).expect("UTF-8");
@@ -116,7 +116,7 @@ fn ordinary_prompts_of_opencode() {
             Some(1),
             "{task:#}"
         );
-        // The record told it whole, not the screen a part.
+        // The response is whole, from the record, and not a part, from the screen.
         assert_eq!(task["response"], "whole", "{task:#}");
         model.once(prompt);
     }

@@ -93,6 +93,12 @@ impl Catalog {
         (Self { entries: own }, problems)
     }
 
+    /// Whether there is a profile of that name, built-in or a file in `directory`. Reads none.
+    pub fn is_known(directory: &Path, name: &str) -> bool {
+        let file = format!("{name}.toml");
+        BUILT_IN.get_file(&file).is_some() || directory.join(file).is_file()
+    }
+
     /// Returns the built-in profiles.
     pub fn built_in() -> Self {
         let files = BUILT_IN.files().filter_map(|file| file.contents_utf8());

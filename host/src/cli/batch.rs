@@ -27,20 +27,22 @@ struct BatchLine {
     shell: ShellWish,
     #[serde(default)]
     headless: Option<bool>,
+    #[serde(alias = "working-dir")]
     working_dir: Option<PathBuf>,
     #[serde(default)]
     anywhere: bool,
     branch: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "require-branch")]
     require_branch: bool,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, alias = "secret-env")]
     secret_env: Vec<String>,
-    #[serde(default)]
+    #[serde(default, alias = "isolate-env")]
     isolate_env: bool,
     #[serde(default)]
     prereq: Vec<String>,
+    #[serde(alias = "prereq-timeout")]
     prereq_timeout: Option<Time>,
     priority: Option<i32>,
     provider: Option<String>,
@@ -48,21 +50,27 @@ struct BatchLine {
     providers: Vec<String>,
     #[serde(default)]
     fallback: Vec<String>,
-    #[serde(default)]
+    #[serde(default, alias = "allow-fallback")]
     allow_fallback: bool,
     target: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "target-fallback")]
     target_fallback: bool,
-    #[serde(default)]
+    #[serde(default, alias = "no-context-match")]
     no_context_match: bool,
-    #[serde(default)]
+    #[serde(default, alias = "label")]
     labels: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(
+        default,
+        alias = "require-label",
+        alias = "require-labels",
+        alias = "require_label"
+    )]
     require_labels: BTreeMap<String, String>,
     retries: Option<u32>,
     timeout: Option<Time>,
     #[serde(default)]
     after: Vec<Reference>,
+    #[serde(alias = "if-parent-fails")]
     if_parent_fails: Option<IfParentFails>,
     delay: Option<Time>,
     at: Option<String>,

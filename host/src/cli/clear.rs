@@ -14,7 +14,7 @@ use crate::model::task::Status;
 /// A task stays as long as an unfinished task follows it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only tasks that ended longer ago than this, such as `7d` or `12h`; `0s` means all of them
+    /// Only tasks that ended longer ago than this, such as `7d` or `12h`; `0s` means of any age
     #[arg(long, value_name = "AGE", value_parser = when::age)]
     older_than: Option<Duration>,
     /// Only tasks that ended this way: completed, failed or cancelled; may be repeated [default:

@@ -19,8 +19,8 @@ use crate::store::{Answer, REPLY_DROPPED, Secrets, Store};
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
 /// are pressed in it.
 ///
-/// An agent that was asked without a terminal (`send --headless`) has ended with its response: words for
-/// a task of it that completed are queued as a further task, in the same conversation.
+/// A task that was sent with --headless and has completed has no open agent: the words are queued as a
+/// new task that continues its conversation.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -89,8 +89,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     Ok(exit)
 }
 
-/// Queues the words as a task that goes on with the conversation of a headless one. It is asked for
-/// the same, except for what prepared the session and when it was to begin.
+/// Queues the words as a task that continues the conversation of a headless one. It takes over
+/// everything that was asked for, except prerequisites and the start time.
 fn follow_up(
     context: &Context,
     args: &Args,
@@ -108,8 +108,7 @@ fn follow_up(
         return Err(CommandFailure::new(
             Exit::Failed,
             format!(
-                "task {id} is {}: an agent that is asked without a terminal is answered after it \
-                 completed",
+                "task {id} is {}: a headless task can be answered only after it has completed",
                 task.status
             ),
         ));

@@ -18,8 +18,8 @@ use crate::store::{Secrets, StoreError};
 
 /// Queues a task.
 ///
-/// With --shell, it is a command line that runs in a shell. Without, it is a prompt for an agent,
-/// which never goes into a shell.
+/// With --shell, it is a command line that runs in a shell. Without it, it is a prompt for an agent, and
+/// is never run as a command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The command or prompt; `-` reads it from standard input
@@ -293,6 +293,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
             &mut here,
         )?],
     };
+    wish::warn_of_unknown_agents(&context.config.profiles_dir, &tasks);
     aim(&mut tasks, &mut context.store()?)?;
     let looked = tasks.iter_mut().try_for_each(wish::look_at_place);
     let queued = looked.and_then(|()| queue(context, &tasks));

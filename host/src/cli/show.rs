@@ -45,9 +45,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     }
     print(context, &task, &parents, &attempts, &rows)?;
     if let Some(output) = output {
-        let lines = output.bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = String::from_utf8_lossy(&output.bytes).lines().count();
+        let lines = match lines {
+            1 => "1 line".to_owned(),
+            lines => format!("{lines} lines"),
+        };
         context.ui.line(&format!(
-            "output    {} bytes, {lines} lines: `assigner output {}`",
+            "output    {} bytes, {lines}: `assigner output {}`",
             output.total, task.id
         ))?;
     }

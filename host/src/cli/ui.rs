@@ -66,6 +66,10 @@ impl Ui {
                 ContentArrangement::Disabled
             })
             .set_header(header.iter().map(|title| paint(Style::new().bold(), title)));
+        // Some programs open a terminal without a size.
+        if table.width() == Some(0) {
+            table.set_width(80);
+        }
         for row in rows {
             table.add_row(row);
         }

@@ -28,7 +28,7 @@ pub(super) enum Way {
     Session,
 }
 
-/// What is known of agents where tasks are asked for.
+/// What is configured about agents for those who queue tasks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AgentOptions<'a> {
     /// Where a user's own profiles are.
@@ -93,6 +93,29 @@ impl<'a> AgentOptions<'a> {
             provider: provider.to_owned(),
             spec,
         })
+    }
+}
+
+/// Warns of each agent that tasks ask for and that no profile describes.
+pub(super) fn warn_of_unknown_agents(profiles: &Path, tasks: &[NewTask]) {
+    let asked = tasks.iter().flat_map(|task| {
+        let metadata = &task.metadata;
+        let further = metadata.preferred_providers.iter();
+        task.target_provider
+            .iter()
+            .chain(further.chain(&metadata.fallback_providers))
+    });
+    let asked: BTreeSet<&String> = asked.collect();
+    for name in asked {
+        let is_plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if !is_plain || !Catalog::is_known(profiles, name) {
+            ui::warn(&format!(
+                "warning: there is no profile `{name}`, so no session is such an agent: \
+                 `assigner agents list` shows all"
+            ));
+        }
     }
 }
 

@@ -341,23 +341,13 @@ impl Matcher {
         if lanes.is_empty() {
             return Ok(());
         }
+        let reasons = lanes.into_iter().filter_map(|lane| {
+            let reason = lane.paused(&pauses)?.obstacle().to_string();
+            Some((lane, reason))
+        });
+        let reasons: Vec<(Lane, String)> = reasons.collect();
         self.ledger
-            .run(move |store| {
-                let tasks = store.pending(&lanes, MOST_PAUSED, None)?;
-                let waiting = tasks.iter().filter_map(|task| {
-                    let reason = PauseRow::over_asked(&pauses, task)?.obstacle().to_string();
-                    (task.wait_reason.as_ref() != Some(&reason)).then(|| Waiting {
-                        task: task.id,
-                        reason,
-                        rankings: Vec::new(),
-                    })
-                });
-                let waiting: Vec<Waiting> = waiting.collect();
-                match waiting.is_empty() {
-                    true => Ok(()),
-                    false => store.note_waiting(&waiting),
-                }
-            })
+            .run(move |store| store.note_lanes_waiting(&reasons, MOST_PAUSED))
             .await
     }
 

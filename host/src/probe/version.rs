@@ -21,7 +21,7 @@ const MOST_WORDS: usize = 4;
 /// Programs that run scripts: the files around them tell their own version and not that of the script.
 const INTERPRETERS: [&str; 5] = ["node", "bun", "deno", "python", "python3"];
 
-/// A package's description, as far as it matters.
+/// The fields of a package's description that are used.
 #[derive(Deserialize)]
 struct Package {
     name: String,

@@ -270,11 +270,12 @@ impl Store {
         let (priority, id) = after.map_or((i64::MAX, TaskId(0)), |(priority, id)| {
             (priority.into(), id)
         });
+        let sql = in_lane(TASK);
         // One bounded index range per lane, so that the cost depends only on what may run now.
         for lane in lanes {
             let rows = self
                 .db
-                .query(&in_lane(TASK), values![&lane.key, priority, id, limit])?;
+                .query(&sql, values![&lane.key, priority, id, limit])?;
             for row in rows {
                 tasks.push(task_of(&row)?);
             }
@@ -282,6 +283,29 @@ impl Store {
         tasks.sort_by_key(|task| (Reverse(task.priority), task.id));
         tasks.truncate(limit);
         Ok(tasks)
+    }
+
+    /// Stores why the tasks of some lanes wait, for the first `limit` tasks of each lane. Those that have
+    /// the reason already are left as they are.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn note_lanes_waiting(
+        &mut self,
+        reasons: &[(Lane, String)],
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        let first = in_lane("id");
+        let sql = format!(
+            "UPDATE tasks SET wait_reason = $5, wait_rankings = '[]'
+             WHERE id IN ({first}) AND (wait_reason IS NULL OR wait_reason <> $5)"
+        );
+        self.atomically(|db| {
+            for (lane, reason) in reasons {
+                db.execute(&sql, values![&lane.key, i64::MAX, TaskId(0), limit, reason])?;
+            }
+            Ok(())
+        })
     }
 
     /// Stores why tasks wait, for those whose reason has changed.

@@ -43,6 +43,7 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         let turn = row.text(column)?;
         Ok::<_, DbError>(turn.and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok()))
     };
+    let status = row.status()?;
     // A conversation of another agent's cannot be continued.
     let asked = metadata
         .headless
@@ -59,7 +60,7 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
             Kind::Prompt
         },
         content: row.text("content")?.unwrap_or_default(),
-        status: row.status()?,
+        status,
         priority: row.integer("priority")?.map_or(0, |priority| {
             i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
         }),
@@ -87,7 +88,10 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         follows: row.text("follows")?.and_then(|pane| pane_of(&pane)),
         revision: row.integer("revision")?.unwrap_or_default(),
         asks: row.text("asks")?,
-        response: turn("turn")?.map(|turn| turn.response()),
+        // A task that is pending again has none: what an earlier try left says nothing of the next.
+        response: turn("turn")?
+            .filter(|_| status != Status::Pending)
+            .map(|turn| turn.response()),
         conversation,
     })
 }

@@ -17,7 +17,7 @@ pub struct Follower {
     source: FollowedSource,
 }
 
-/// Where the record stands.
+/// Where the record is kept.
 #[derive(Debug)]
 enum FollowedSource {
     Lines(Box<Lines>),
@@ -63,8 +63,8 @@ impl Follower {
         }
     }
 
-    /// Reads what is new, at most 4 MiB of a file. Returns the entries that were read; those of a
-    /// conversation in which something has changed are all of its latest.
+    /// Reads what is new, at most 4 MiB of a file, and returns its entries. If a conversation has
+    /// changed, returns its latest entries again, old ones included.
     ///
     /// # Errors
     ///

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! find:  a profile's place, the agent's variables and directory --> files that may be the one
+//! Follower:  a database --> messages of a conversation --> opencode --> entries --> turns
 //! Follower:  a file that grows --> whole lines --> codex | claude | aider --> entries --> turns
 //! ```
 //!

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The messages of the agent name the prompt that they answer. The last of them has a `finish` other than
-//! `tool-calls`, or an `error`. Each change of a conversation, and each new prompt, changes its session's time.
+//! `tool-calls`, or an `error`. Each new prompt changes the time of its session; every other change, only
+//! that of its message or part.
 
 use std::fs;
 use std::io;
@@ -55,7 +56,12 @@ struct Open {
     identity: (u64, u64),
     /// What the connection last knew of changes by others.
     version: Option<i64>,
+    /// How the conversation was when it was read.
+    mark: Option<Mark>,
 }
+
+/// The number of messages and of parts of a conversation, and when each last changed.
+type Mark = (i64, Option<i64>, i64, Option<i64>);
 
 /// A message with its parts.
 #[derive(Debug)]
@@ -66,7 +72,7 @@ struct OpencodeMessage {
     parts: Vec<PartData>,
 }
 
-/// What a message says of itself, as far as it matters.
+/// The fields of a message that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct MessageData {
@@ -98,7 +104,7 @@ struct FailureData {
     status_code: Number,
 }
 
-/// A part of a message, as far as it matters.
+/// The fields of a part that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PartData {
@@ -178,7 +184,7 @@ pub(super) fn conversations(
 }
 
 impl Open {
-    /// Opens a database to read from it; what is no regular file is refused.
+    /// Opens a database for reading. Refuses anything but a regular file.
     fn new(path: &Path) -> io::Result<Self> {
         let identity = identity(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -188,20 +194,33 @@ impl Open {
             connection,
             identity,
             version: None,
+            mark: None,
         })
     }
 
-    /// Whether others have changed the database since this was asked last.
-    fn has_changed(&mut self) -> rusqlite::Result<bool> {
+    /// Whether the conversation has changed since this was asked last. Others write to the database all
+    /// the time.
+    fn has_changed(&mut self, conversation: &str) -> rusqlite::Result<bool> {
         let version = self
             .connection
             .query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        Ok(self.version.replace(version) != Some(version))
+        if self.version.replace(version) == Some(version) {
+            return Ok(false);
+        }
+        let mut query = self.connection.prepare_cached(
+            "SELECT m.*, p.* FROM
+                (SELECT count(*), max(time_updated) FROM message WHERE session_id = ?1) AS m,
+                (SELECT count(*), max(time_updated) FROM part WHERE session_id = ?1) AS p",
+        )?;
+        let mark = query.query_row([conversation], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        Ok(self.mark.replace(mark) != Some(mark))
     }
 
     /// Returns the latest messages of a conversation, the oldest first.
     fn messages(&self, conversation: &str) -> rusqlite::Result<Vec<OpencodeMessage>> {
-        // All that is read is of one moment.
+        // One transaction, so that everything is read from the same state.
         let transaction = self.connection.unchecked_transaction()?;
         let mut query = self.connection.prepare_cached(
             "SELECT id, data FROM message WHERE session_id = ?1 AND length(data) <= ?2
@@ -281,7 +300,7 @@ impl Conversation {
             Some(open) if open.identity == identity => open,
             Some(_) | None => Open::new(database)?,
         };
-        let entries = match open.has_changed().map_err(io::Error::other)? {
+        let entries = match open.has_changed(name).map_err(io::Error::other)? {
             true => entries(open.messages(name).map_err(io::Error::other)?),
             false => Vec::new(),
         };
@@ -393,7 +412,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "what is no time after that is refused"
+    reason = "from_millisecond refuses numbers out of range"
 )]
 fn time(milliseconds: Number) -> Option<Timestamp> {
     Timestamp::from_millisecond(milliseconds.0? as i64).ok()

@@ -1,4 +1,4 @@
-//! What a headless agent has printed, and what that makes of its job's end.
+//! Reads what a headless agent has printed, and decides how its job ended.
 
 use super::hands::{last_of, read_end, read_output};
 use super::{Brief, Ending, LEAST_PAUSE};
@@ -17,7 +17,7 @@ const LONGEST_PRINTED: u64 = 64 << 20;
 pub(super) struct Printed {
     /// Its response, or everything that was printed if it contains none.
     pub(super) output: store::Output,
-    /// What the agent has told.
+    /// What the agent said in it.
     pub(super) said: HeadlessOutput,
 }
 
@@ -38,9 +38,9 @@ pub(super) fn read(headless: &Headless, files: &JobFiles, limit: u64) -> Printed
     Printed { output, said }
 }
 
-/// Returns the end of a job that asked an agent, from what the agent has told.
+/// Returns the end of a job that asked an agent, from what the agent printed.
 ///
-/// An agent that tells of an error has not done what it was asked, whatever its exit code. One that has
+/// An agent that reports an error has not done what it was asked, whatever its exit code. One that has
 /// reached a limit is asked again when the limit ends, which costs no try.
 pub(super) fn concluded(
     brief: &Brief,
@@ -73,9 +73,22 @@ pub(super) fn concluded(
     };
     let has_run = matches!(ending.outcome, Outcome::Completed | Outcome::Failed);
     let refused = error.filter(|_| has_run && response.is_none());
-    let (Some(error), Some(headless)) = (refused, &brief.task.metadata.headless) else {
+    let Some(headless) = &brief.task.metadata.headless else {
+        return ending;
+    };
+    let Some(error) = refused else {
+        // Nothing was printed that the profile reads: the exit code alone says little.
+        let silent = ending.outcome == Outcome::Failed && response.is_none();
+        let reason = ending.reason.map(|reason| match silent {
+            true => format!(
+                "{} gave no answer that its profile reads: {reason}",
+                headless.provider
+            ),
+            false => reason,
+        });
         return Ending {
             turn: Some(facts),
+            reason,
             ..ending
         };
     };
@@ -97,7 +110,7 @@ pub(super) fn concluded(
     }
 }
 
-/// Returns the limit that an error tells of, if it does.
+/// Returns the limit that an error reports, if any.
 fn limit(provider: &str, error: &str, profile: &Profile, now: Now) -> Option<Limit> {
     let rules = &profile.turn;
     let line = error.lines().find(|line| rules.limits.is_match(line))?;

@@ -267,7 +267,9 @@ impl RecordSearch {
         let only_one = paths.len() == 1;
         let mut found: Option<Follower> = None;
         for path in paths {
-            let small = path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
+            // A conversation in a database is read as a whole.
+            let small = spec.format.is_database()
+                || path.metadata().is_ok_and(|file| file.len() <= READ_WHOLE);
             let mut follower = if small {
                 Follower::new(spec.format, path)
             } else if let Ok(follower) = Follower::at_end(spec.format, path) {

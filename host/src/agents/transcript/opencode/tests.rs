@@ -29,7 +29,7 @@ impl OpenDatabase {
                  CREATE TABLE message (id text PRIMARY KEY, session_id text NOT NULL,
                     time_created integer NOT NULL, time_updated integer NOT NULL, data text NOT NULL);
                  CREATE TABLE part (id text PRIMARY KEY, message_id text NOT NULL,
-                    session_id text NOT NULL, data text NOT NULL);",
+                    session_id text NOT NULL, time_updated integer NOT NULL, data text NOT NULL);",
             )
             .expect("tables");
         let mut kept = Self {
@@ -77,7 +77,7 @@ impl OpenDatabase {
             };
             self.connection
                 .execute(
-                    "INSERT INTO part VALUES (?1, ?2, 'ses_1', ?3)",
+                    "INSERT INTO part VALUES (?1, ?2, 'ses_1', 0, ?3)",
                     params![
                         format!("prt_{number:04}_{position:04}"),
                         id,
@@ -376,4 +376,26 @@ fn a_prompt_is_found_however_much_was_said_since() {
     let turn = kept.latest();
     assert_eq!(turn.prompt.as_deref(), Some("long ago"));
     assert_eq!(turn.response.as_deref(), Some("the end"));
+}
+
+/// A part that grows is all that changes while an answer is written.
+#[test]
+fn a_part_that_grows_is_read_again_and_what_others_write_is_not() {
+    let mut kept = OpenDatabase::new();
+    kept.prompt("slow");
+    let data = json!({"role": "assistant", "time": {"created": START + 1}});
+    kept.message(&data, &[json!("so")]);
+    let mut follower = kept.follow();
+    follower.read().expect("read");
+    let part = json!({"type": "text", "text": "so far"}).to_string();
+    kept.connection
+        .execute(
+            "UPDATE part SET data = ?1, time_updated = 1 WHERE message_id = 'msg_0001'",
+            params![part],
+        )
+        .expect("a change");
+    assert!(!follower.read().expect("read").is_empty());
+    assert_eq!(follower.turn().expect("a turn").said, ["so far"]);
+    kept.session("ses_other", None);
+    assert!(follower.read().expect("read").is_empty());
 }
