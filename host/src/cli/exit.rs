@@ -85,6 +85,7 @@ impl From<StoreError> for CommandFailure {
             StoreError::Directory { .. }
             | StoreError::Open { .. }
             | StoreError::Newer { .. }
+            | StoreError::Served { .. }
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
             | StoreError::Secrets { .. }

@@ -160,7 +160,12 @@ struct Context {
 
 impl Context {
     fn store(&self) -> Result<Store, CommandFailure> {
-        Ok(Store::open(&self.config.data_dir)?)
+        let directory = &self.config.data_dir;
+        let is_served = || {
+            let holder = Lock::holder(directory);
+            holder.is_some_and(|holder| holder.pid != std::process::id())
+        };
+        Ok(Store::open_beside(directory, is_served)?)
     }
 
     /// Returns the loader of policies.

@@ -244,7 +244,8 @@ impl Wish {
                         "--headless asks one agent: it takes no --shell, --providers or --fallback",
                     ));
                 }
-                // A shell is chosen, not an agent.
+                // A shell is chosen, not an agent; which one does not matter.
+                task.metadata.shell = None;
                 task.target_provider = None;
                 task.metadata.preferred_providers.clear();
                 task.metadata.fallback_providers.clear();

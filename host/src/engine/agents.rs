@@ -79,6 +79,8 @@ pub(super) struct Agent {
     pub(super) by: By,
     /// The version that it has, once that is known.
     version: VersionLook,
+    /// Whether its version was waited for.
+    asked_version: bool,
     /// The group in the foreground when it was recognised.
     group: u32,
     /// The variables that it was started with. They stay in memory.
@@ -297,6 +299,7 @@ impl Agents {
             pid: found.pid,
             began: member.began,
             by: found.by,
+            asked_version: false,
             version: VersionLook::begin(member.pid, member.words.clone()),
             group,
             env: Arc::new(probe::whole_environment(found.pid)),
@@ -465,6 +468,13 @@ impl Agent {
         if matches!(self.version, VersionLook::Ended(_)) {
             return;
         }
+        // A person who asks waits once; a file system that does not answer must not delay every look.
+        let patience = if self.asked_version {
+            Duration::ZERO
+        } else {
+            patience
+        };
+        self.asked_version = true;
         self.version.wait(patience);
         let version = self.version.known();
         if version.is_some_and(|version| self.profile.is_untested(version)) {

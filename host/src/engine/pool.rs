@@ -18,6 +18,7 @@ use crate::model::duration::shown;
 use crate::model::eligibility::{Admission, Demand, Place};
 use crate::model::naming::Who;
 use crate::model::session::{Activity, Shell};
+use crate::probe;
 
 /// What the engine is told about pools.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -179,13 +180,14 @@ pub(super) struct PoolOffer {
 }
 
 impl Launch {
-    /// Returns the shell that it starts, if its first word is the name of one.
+    /// Returns the shell that it starts, if its first word is the name of one and nothing is run in it.
     pub(super) fn shell(&self) -> Option<Shell> {
-        let word = match self {
-            Self::Line(line) => line.split_whitespace().next(),
-            Self::Words(words) => words.first().map(String::as_str),
+        let words: Vec<String> = match self {
+            Self::Line(line) => line.split_whitespace().map(str::to_owned).collect(),
+            Self::Words(words) => words.clone(),
         };
-        Shell::from_program(word?.rsplit('/').next()?)
+        let shell = probe::shell_of(words.first()?.rsplit('/').next()?)?;
+        probe::is_interactive(&words).then_some(shell)
     }
 }
 
@@ -1143,6 +1145,18 @@ mod tests {
                 names.extend((0..started).map(|_| format!("codex-{round}")));
             }
             prop_assert_eq!(names.len(), tasks.min(max as usize));
+        }
+    }
+
+    #[test]
+    fn a_pool_knows_the_shell_that_it_starts() {
+        let line = |text: &str| Launch::Line(text.to_owned()).shell();
+        for text in ["bash", "bash -l", "/usr/bin/bash --norc"] {
+            assert_eq!(line(text), Some(Shell::Bash), "{text}");
+        }
+        assert_eq!(line("zsh-5.9"), Some(Shell::Zsh));
+        for text in ["codex", "bash -c 'exec zsh'", "bash -lc x", "exec bash", ""] {
+            assert_eq!(line(text), None, "{text}");
         }
     }
 }

@@ -90,13 +90,15 @@ pub struct HeadlessOutput {
     pub usage: Option<Value>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Whether something that could not be read came after the response.
+    pub skipped: bool,
 }
 
 impl HeadlessSpec {
     /// Returns the words of the command. If a conversation is named, the command continues it.
     pub fn words(&self, conversation: Option<&str>) -> Vec<String> {
         match conversation {
-            Some(name) if !self.resume.is_empty() => {
+            Some(name) if !self.resume.is_empty() && is_name(name) => {
                 let words = self.resume.iter();
                 words.map(|word| word.replace(CONVERSATION, name)).collect()
             }
@@ -104,27 +106,26 @@ impl HeadlessSpec {
         }
     }
 
-    /// Reads what was printed: a sequence of JSON values. For each field, the last value that has
-    /// it counts. Reading stops at anything that is not JSON.
+    /// Reads what was printed: a sequence of JSON values. For each field, the last value that has it
+    /// counts, and of a response and an error the later one. A line with something that is not JSON is
+    /// skipped; an answer before it may not be the last one, so it is not known to be whole.
     pub fn read(&self, printed: &[u8]) -> HeadlessOutput {
-        let values = serde_json::Deserializer::from_slice(printed).into_iter::<Value>();
         let mut said = HeadlessOutput::default();
-        for value in values.map_while(Result::ok) {
-            let text = |field: &Field| field.of(&value)?.as_str().map(str::to_owned);
-            let name = |field: &Option<Field>| text(field.as_ref()?);
-            // The later one counts: an agent may fail after it has said something, and answer after an
-            // error that it got over.
-            if let Some(response) = text(&self.response) {
-                said.response = Some(response);
-                said.error = None;
+        let mut rest = printed;
+        loop {
+            let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
+            for value in values.by_ref().map_while(Result::ok) {
+                self.take(&value, &mut said);
             }
-            if let Some(error) = name(&self.error) {
-                said.error = Some(error);
-                said.response = None;
+            let left = rest.get(values.byte_offset()..).unwrap_or_default();
+            if left.trim_ascii().is_empty() {
+                break;
             }
-            said.conversation = name(&self.conversation).or(said.conversation);
-            let usage = self.usage.as_ref().and_then(|field| field.of(&value));
-            said.usage = usage.cloned().or(said.usage);
+            said.skipped = said.response.is_some();
+            let Some(end) = memchr::memchr(b'\n', left) else {
+                break;
+            };
+            rest = left.get(end + 1..).unwrap_or_default();
         }
         said.conversation = said.conversation.filter(|name| is_name(name));
         said.usage = said
@@ -134,6 +135,28 @@ impl HeadlessSpec {
             .error
             .map(|error| error.chars().take(LONGEST_ERROR).collect());
         said
+    }
+
+    /// Takes what one value says.
+    fn take(&self, value: &Value, said: &mut HeadlessOutput) {
+        let text = |field: &Field| field.of(value)?.as_str().map(str::to_owned);
+        let name = |field: &Option<Field>| text(field.as_ref()?);
+        if let Some(response) = text(&self.response) {
+            // A message that only calls a tool says nothing, and takes nothing back.
+            let is_first = said.response.is_none() && said.error.is_none();
+            if !response.trim().is_empty() || is_first {
+                said.response = Some(response);
+                said.error = None;
+                said.skipped = false;
+            }
+        }
+        if let Some(error) = name(&self.error) {
+            said.error = Some(error);
+            said.response = None;
+        }
+        said.conversation = name(&self.conversation).or(said.conversation.take());
+        let usage = self.usage.as_ref().and_then(|field| field.of(value));
+        said.usage = usage.cloned().or(said.usage.take());
     }
 }
 
@@ -229,5 +252,47 @@ and more"#,
         );
         let said = spec.read(br#"{"error": "again"} {"text": "done"}"#);
         assert_eq!((said.response.as_deref(), said.error), (Some("done"), None));
+    }
+
+    #[test]
+    fn what_is_no_json_is_skipped() {
+        let spec =
+            spec("command = ['x']\nresponse = { at = '/text' }\nerror = { at = '/error' }\n");
+        let said = spec.read(b"an update is available\n{\"text\": \"done\"}\n");
+        assert_eq!(
+            (said.response.as_deref(), said.skipped),
+            (Some("done"), false)
+        );
+        // Half of a surrogate pair, as programs in JavaScript print it.
+        let lone = br#"{"text": "I will look"}
+{"tool": "\ud83d"}
+{"error": "limit"}
+"#;
+        let said = spec.read(lone);
+        assert_eq!(
+            (said.response, said.error.as_deref()),
+            (None, Some("limit"))
+        );
+        let said = spec.read(b"{\"text\": \"I will look\"}\n{\"text\": \"\\ud83d\"}\n");
+        assert_eq!(
+            (said.response.as_deref(), said.skipped),
+            (Some("I will look"), true)
+        );
+        let said = spec.read(b"{\"text\": \"a\nb");
+        assert_eq!((said.response, said.skipped), (None, false));
+    }
+
+    #[test]
+    fn a_message_without_words_takes_nothing_back() {
+        let spec =
+            spec("command = ['x']\nresponse = { at = '/text' }\nerror = { at = '/error' }\n");
+        let said = spec.read(br#"{"text": "the answer"} {"text": ""}"#);
+        assert_eq!(said.response.as_deref(), Some("the answer"));
+        let said = spec.read(br#"{"error": "refused"} {"text": " "}"#);
+        assert_eq!(
+            (said.response, said.error.as_deref()),
+            (None, Some("refused"))
+        );
+        assert_eq!(spec.read(br#"{"text": ""}"#).response.as_deref(), Some(""));
     }
 }

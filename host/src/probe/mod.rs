@@ -101,7 +101,7 @@ pub fn shell(pid: u32) -> Option<Shell> {
 }
 
 /// Whether a shell with this command line reads its commands from its terminal.
-fn is_interactive(words: &[String]) -> bool {
+pub(crate) fn is_interactive(words: &[String]) -> bool {
     // In `busybox sh`, the shell's name is two words.
     let names = 1 + usize::from(words.first().is_some_and(|word| word.ends_with("box")));
     let mut words = words.iter().skip(names);
@@ -152,7 +152,7 @@ fn is_box(program: &str) -> bool {
 }
 
 /// Reads `zsh-5.9` and `zsh5` as `zsh`.
-fn shell_of(program: &str) -> Option<Shell> {
+pub(crate) fn shell_of(program: &str) -> Option<Shell> {
     let plain =
         program.trim_end_matches(|end: char| end.is_ascii_digit() || matches!(end, '.' | '-'));
     Shell::from_program(plain)

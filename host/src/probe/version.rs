@@ -33,15 +33,13 @@ struct Package {
 ///
 /// Reads files, which may take as long as their file system does.
 pub fn version(executable: Option<&Path>, words: &[String]) -> Option<String> {
-    let scripts = words
-        .iter()
-        .take(MOST_WORDS)
-        .map(Path::new)
-        .filter(|word| word.is_absolute());
-    let executable = executable.filter(|path| {
+    let interprets = executable.is_none_or(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| !INTERPRETERS.contains(&name))
+        name.is_none_or(|name| INTERPRETERS.contains(&name))
     });
+    let words = words.iter().take(MOST_WORDS).map(Path::new);
+    let scripts = words.filter(|word| interprets && word.is_absolute());
+    let executable = executable.filter(|_| !interprets);
     scripts
         .chain(executable)
         .filter_map(|path| fs::canonicalize(path).ok())
@@ -66,10 +64,11 @@ fn of_file(path: &Path) -> Option<String> {
 
 /// Reads a package's description. One without a name only says how its files are to be read.
 fn package(path: PathBuf) -> Option<String> {
-    let file = File::open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
+    // To open a pipe would wait for somebody who writes into it.
+    if !fs::metadata(&path).ok()?.is_file() {
         return None;
     }
+    let file = File::open(path).ok()?;
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text).ok()?;
     let package: Package = serde_json::from_slice(&text).ok()?;

@@ -43,6 +43,15 @@ pub enum StoreError {
         /// The newest version that this assigner knows.
         known: i64,
     },
+    /// A daemon of an earlier assigner serves the database.
+    #[error(
+        "`{path}` is served by a daemon of an earlier assigner: stop it with `assigner stop`, start the new one, and try again",
+        path = path.display()
+    )]
+    Served {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The database belongs to another program.
     #[error(
         "`{path}` belongs to another program (it has no `tasks` table): choose another data directory with --data-dir",

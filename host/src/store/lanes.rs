@@ -326,6 +326,22 @@ impl Store {
     }
 }
 
+/// Forgets why the prompts wait that ask this agent without a terminal: its pause has ended.
+pub(super) fn forget_reasons(db: &mut dyn Db, agent: &str) -> Result<(), DbError> {
+    let rows = db.query(LANES, &[])?;
+    let lanes = rows
+        .iter()
+        .filter_map(|row| row.get("lane").ok().and_then(Lane::of_key));
+    for lane in lanes.filter(|lane| lane.asks.as_deref() == Some(agent)) {
+        db.execute(
+            "UPDATE tasks SET wait_reason = NULL, wait_rankings = NULL
+             WHERE status = 'pending' AND lane = $1 AND wait_reason IS NOT NULL",
+            values![&lane.key],
+        )?;
+    }
+    Ok(())
+}
+
 /// Returns the text of `not_before` as it is stored.
 fn written(row: &Row) -> Result<Vec<u8>, DbError> {
     Ok(match row.value("not_before")? {

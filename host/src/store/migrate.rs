@@ -12,11 +12,21 @@ use super::schema::{MIGRATIONS, VERSION};
 /// copied and then taken over.
 ///
 /// # Errors
-/// It is newer than this assigner or belongs to another program, or SQLite refused: nothing has
-/// changed.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    if version(connection)? == VERSION {
+/// It is newer than this assigner or belongs to another program, it is older and `is_served` by a
+/// daemon, or SQLite refused: nothing has changed.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    is_served: impl FnOnce() -> bool,
+) -> Result<(), StoreError> {
+    let found = version(connection)?;
+    if found == VERSION {
         return Ok(());
+    }
+    if (1..VERSION).contains(&found) && is_served() {
+        return Err(StoreError::Served {
+            path: path.to_owned(),
+        });
     }
     // Tables are renamed, and views of other tools may refer to something that does not exist yet.
     connection.pragma_update(None, "foreign_keys", false)?;
@@ -274,7 +284,11 @@ mod tests {
         )
         .expect("rows");
         drop(old);
+        // The daemon of then knows nothing of the lanes of now.
+        let served = Store::open_beside(directory.path(), || true);
+        assert!(matches!(served, Err(StoreError::Served { .. })));
         let mut store = Store::open(directory.path()).expect("brought up");
+        assert!(Store::open_beside(directory.path(), || true).is_ok());
         let now: jiff::Timestamp = "2026-01-03T00:00:00Z".parse().expect("a time");
         assert_eq!(store.lanes().expect("lanes").len(), 5);
         store.release_due(now).expect("released");

@@ -103,8 +103,20 @@ impl Store {
     /// # Errors
     /// The directory cannot be used, or the file is not one of our databases, or is a newer one.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_beside(directory, || false)
+    }
+
+    /// The same beside a daemon, which serves the database if `is_served`: a database of an earlier
+    /// assigner is then left as it is, because its daemon knows nothing of the current schema.
+    ///
+    /// # Errors
+    /// As for [`Store::open`], or a daemon of an earlier assigner serves the database.
+    pub fn open_beside(
+        directory: &Path,
+        is_served: impl FnOnce() -> bool,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
-            db: Box::new(sqlite::Sqlite::open(directory)?),
+            db: Box::new(sqlite::Sqlite::open(directory, is_served)?),
             directory: directory.to_owned(),
         })
     }

@@ -27,7 +27,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
     (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL \
         ORDER BY id DESC LIMIT 1) AS turn, \
     (SELECT turn FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
-        WHERE dependencies.task_id = tasks.id AND turn IS NOT NULL \
+        WHERE dependencies.task_id = tasks.id AND turn LIKE '%\"conversation\":%' \
         ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS turn_before";
 
 /// Reads a task, even if another tool wrote values of unexpected types: one such row must not stop

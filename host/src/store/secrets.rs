@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,34 +109,34 @@ impl Secrets {
 /// Shorter values, in bytes, can occur anywhere: they cannot be told apart from other text.
 pub const SHORTEST_SECRET: usize = 4;
 
-/// Replaces each of `values` in `bytes` by `***`, also where JSON writes it with escapes, longer ones
-/// first, leaving out those that are shorter than [`SHORTEST_SECRET`].
+/// Replaces each of `values` in `bytes` by `***`, also where JSON writes it with escapes,
+/// leaving out those that are shorter than [`SHORTEST_SECRET`].
 pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
     let long = values
         .values()
         .filter(|value| value.len() >= SHORTEST_SECRET);
-    let mut forms: Vec<String> = long
-        .flat_map(|value| [escaped(value), value.clone()])
+    let forms: BTreeSet<String> = long
+        .flat_map(|value| [value.clone(), escaped(value), escaped(&escaped(value))])
         .collect();
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.dedup();
-    let mut masked = bytes;
-    for value in &forms {
-        let finder = memchr::memmem::Finder::new(value.as_str());
-        let places: Vec<usize> = finder.find_iter(&masked).collect();
-        if places.is_empty() {
-            continue;
-        }
-        let mut rest = Vec::with_capacity(masked.len());
-        let mut from = 0;
-        for place in places {
-            rest.extend_from_slice(&masked[from..place]);
-            rest.extend_from_slice(b"***");
-            from = place + value.len();
-        }
-        rest.extend_from_slice(&masked[from..]);
-        masked = rest;
+    // All places first: secrets may overlap, and what is replaced would hide the rest of the other.
+    let mut places: Vec<Range<usize>> = Vec::new();
+    for form in &forms {
+        let found = memchr::memmem::find_iter(&bytes, form.as_bytes());
+        places.extend(found.map(|place| place..place + form.len()));
     }
+    places.sort_by_key(|place| (place.start, place.end));
+    let mut masked = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    let mut covered = 0;
+    for place in places {
+        if place.start >= covered {
+            masked.extend_from_slice(&bytes[from..place.start]);
+            masked.extend_from_slice(b"***");
+        }
+        covered = covered.max(place.end);
+        from = covered;
+    }
+    masked.extend_from_slice(&bytes[from..]);
     masked
 }
 
@@ -208,5 +209,16 @@ mod tests {
         let text = serde_json::json!({ "seen": values["KEY"] }).to_string();
         let masked = mask(text.into_bytes(), &values);
         assert_eq!(masked, br#"{"seen":"***"}"#);
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_masked_whole() {
+        let values = BTreeMap::from([
+            ("A".to_owned(), "abcdEFGH".to_owned()),
+            ("B".to_owned(), "EFGHijkl".to_owned()),
+            ("C".to_owned(), "bcdE".to_owned()),
+        ]);
+        let masked = mask(b"x abcdEFGHijkl y bcdE abcdEFGHabcdEFGH".to_vec(), &values);
+        assert_eq!(masked, b"x *** y *** ******");
     }
 }

@@ -33,7 +33,10 @@ impl Sqlite {
     ///
     /// # Errors
     /// The directory cannot be used, or the file is not one of our databases, or is a newer one.
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        directory: &Path,
+        is_served: impl FnOnce() -> bool,
+    ) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Directory {
             path: directory.to_owned(),
             source,
@@ -63,7 +66,7 @@ impl Sqlite {
             path: path.clone(),
             source: error.into(),
         })?;
-        migrate::migrate(&mut connection, &path)?;
+        migrate::migrate(&mut connection, &path, is_served)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         Ok(Self {
             connection,
@@ -225,7 +228,7 @@ mod tests {
 
     fn database() -> (tempfile::TempDir, Sqlite) {
         let directory = tempfile::tempdir().expect("a directory");
-        let database = Sqlite::open(directory.path()).expect("a database");
+        let database = Sqlite::open(directory.path(), || false).expect("a database");
         (directory, database)
     }
 

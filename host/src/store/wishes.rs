@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::db::{Db, values};
 use super::rows::{json, said, stamp};
 use super::sessions::read_present;
-use super::{Limit, Store, StoreError, history, present};
+use super::{Limit, Store, StoreError, history, lanes, present};
 use crate::model::naming::{Meaning, SessionRef, Who, found};
 use crate::model::task::Task;
 use crate::model::verdict::Obstacle;
@@ -195,6 +195,13 @@ impl Store {
                  FROM pauses WHERE until <= $1",
                 values![now],
             )?;
+            for pause in pauses(db)? {
+                if let (Pause::Provider(agent), Some(until)) = (&pause.what, pause.until)
+                    && until <= now
+                {
+                    lanes::forget_reasons(db, agent)?;
+                }
+            }
             db.execute("DELETE FROM pauses WHERE until <= $1", values![now])?;
             Ok(())
         })
@@ -343,6 +350,9 @@ fn pause(db: &mut dyn Db, pause: &Pause, now: Timestamp) -> Result<(), StoreErro
 fn resume(db: &mut dyn Db, pause: &Pause) -> Result<bool, StoreError> {
     let delete = "DELETE FROM pauses WHERE scope = $1 AND name = $2 AND meaning = $3";
     let Pause::Session(named) = pause else {
+        if let Pause::Provider(agent) = pause {
+            lanes::forget_reasons(db, agent)?;
+        }
         let (scope, name, meaning) = pause.row();
         return Ok(db.execute(delete, values![scope, name, key(meaning)])? > 0);
     };

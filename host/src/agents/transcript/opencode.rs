@@ -57,11 +57,11 @@ struct Open {
     /// What the connection last knew of changes by others.
     version: Option<i64>,
     /// How the conversation was when it was read.
-    mark: Option<Mark>,
+    mark: Option<Extent>,
 }
 
 /// The number of messages and of parts of a conversation, and when each last changed.
-type Mark = (i64, Option<i64>, i64, Option<i64>);
+type Extent = (i64, Option<i64>, i64, Option<i64>);
 
 /// A message with its parts.
 #[derive(Debug)]

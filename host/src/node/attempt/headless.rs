@@ -54,10 +54,11 @@ pub(super) fn concluded(
         conversation,
         usage,
         error,
+        skipped,
     } = printed.said;
     let source = match response {
-        Some(_) => "headless",
-        None => TurnFacts::SCREEN,
+        Some(_) if !skipped => "headless",
+        _ => TurnFacts::SCREEN,
     };
     let facts = TurnFacts {
         source: source.to_owned(),
