@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assigner::client::{Client, Selection};
-use assigner::engine::explain::variables;
 use assigner::model::session::{Activity, SessionContext};
 use assigner::model::task::{Metadata, NewTask};
+use assigner::node::variables;
 use assigner::store::SessionRow;
 
 fn main() -> Result<(), Box<dyn Error>> {

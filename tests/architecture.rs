@@ -13,32 +13,29 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("agents", &["model"]),
     ("node", &["store", "tmux", "probe", "agents", "model"]),
-    ("matcher", &["store", "model"]),
-    (
-        "engine",
-        &[
-            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "model",
-        ],
-    ),
+    ("matcher", &["store", "policy", "model"]),
     (
         "simulation",
         &["matcher", "node", "store", "tmux", "agents", "model"],
     ),
-    ("config", &["engine", "policy", "tmux", "model"]),
+    ("config", &["matcher", "node", "policy", "tmux", "model"]),
     (
         "daemon",
         &[
-            "engine", "node", "store", "tmux", "agents", "policy", "model",
+            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "model",
         ],
     ),
     ("toolchain", &[]),
-    ("client", &["engine", "node", "store", "policy", "model"]),
+    (
+        "client",
+        &["matcher", "node", "store", "probe", "policy", "model"],
+    ),
     (
         "cli",
         &[
             "daemon",
             "config",
-            "engine",
+            "matcher",
             "node",
             "store",
             "tmux",

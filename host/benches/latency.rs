@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use assigner::engine::{Engine, Settings};
+use assigner::daemon::engine::{Engine, Settings};
+use assigner::matcher::MatcherSettings;
 use assigner::model::session::Activity;
+use assigner::node::NodeSettings;
 use assigner::node::Spool;
 use assigner::policy::{Limits, Policy, PolicyHost};
 use assigner::store::{Ledger, Secrets, Store};
@@ -114,13 +116,17 @@ fn scan(place: &Place) {
                 assigner::agents::report::Reports::of(&place.data()),
             ),
             Settings {
-                host: "bench".to_owned(),
-                program: PathBuf::from(BINARY),
-                output_limit: 1 << 20,
-                explain: 10,
-                start_within: Duration::from_secs(10),
-                attended_for: Duration::ZERO,
-                ..Settings::default()
+                node: NodeSettings {
+                    program: PathBuf::from(BINARY),
+                    output_limit: 1 << 20,
+                    start_within: Duration::from_secs(10),
+                    attended_for: Duration::ZERO,
+                    ..NodeSettings::default()
+                },
+                matcher: MatcherSettings {
+                    host: "bench".to_owned(),
+                    ..MatcherSettings::default()
+                },
             },
         )
         .await

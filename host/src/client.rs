@@ -53,21 +53,22 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::engine::explain::variables;
-use crate::engine::{aim, suit};
+use crate::matcher::suit;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
 use crate::model::session::{Activity, SessionContext};
 use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
 use crate::node::Spool;
+use crate::node::{aim, variables};
 use crate::policy::{Failure, Limits, LoadError, Policy};
+use crate::probe::look;
 use crate::store::{Output, SessionRow, Store, StoreError};
 
 /// Checking the database's version costs microseconds.
@@ -439,6 +440,19 @@ impl Client {
     ) -> Result<Option<Decision>, ClientError> {
         let now = Timestamp::now();
         let task = Task::queued(TaskId(0), task, now);
-        Ok(suit::decide(&task, sessions, &self.policy, now)?)
+        let directory = task.metadata.working_dir.as_deref().map(resolved);
+        Ok(suit::decide(&task, directory, sessions, &self.policy, now)?)
     }
+}
+/// How long a look at the directory that a task names may take; after that, its path is used as
+/// written.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Returns a directory as the system calls it, or as it is written if that is not known.
+fn resolved(directory: &str) -> String {
+    let path = PathBuf::from(directory);
+    let looked = path.clone();
+    let look = move || look::resolved(&looked);
+    let resolved = look::within_blocking(&path, RESOLVED_WITHIN, look);
+    resolved.flatten().unwrap_or_else(|| directory.to_owned())
 }

@@ -1,8 +1,8 @@
 //! Gives queued tasks to the tmux sessions that suit them best.
 //!
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` is the map.
-//! From top to bottom, the modules are: [`cli`], [`client`] for programs, [`daemon`], [`engine`],
-//! the matcher and [`node`], then [`store`], [`tmux`], [`probe`] and [`policy`], which never import
+//! From top to bottom, the modules are: [`cli`], [`client`] for programs, [`daemon`],
+//! [`matcher`] and [`node`], then [`store`], [`tmux`], [`probe`] and [`policy`], which never import
 //! each other, and [`model`]. In addition, [`toolchain`] builds policies for their authors.
 
 pub mod agents;
@@ -10,8 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
-pub mod engine;
-pub(crate) mod matcher;
+pub mod matcher;
 pub mod model;
 pub mod node;
 pub mod policy;

@@ -8,11 +8,11 @@ use super::exit::{CommandFailure, Exit};
 use super::{Context, agents, ui};
 use crate::agents::report::Reports;
 use crate::daemon::Lock;
-use crate::engine::inspect::{Inspection, inspect};
 use crate::model::eligibility::SHELL;
 use crate::model::ids::TaskId;
 use crate::model::session::Activity;
 use crate::model::verdict::Obstacle;
+use crate::node::inspect::{Inspection, inspect};
 use crate::tmux::{self, Program, Server};
 
 /// Shows every signal of a session's state with its age, and the verdict.

@@ -8,9 +8,9 @@ use super::exit::{CommandFailure, Exit};
 use super::send::TaskOptions;
 use super::wish::{self, AgentOptions, Wish};
 use super::{Context, ui};
-use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::task::{IfParentFails, NewTask, Status, Task};
+use crate::node::aim;
 use crate::store::{Edit, Secrets};
 
 /// Changes a waiting task: only what you name here.

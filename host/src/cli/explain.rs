@@ -10,12 +10,13 @@ use super::exit::{CommandFailure, Exit};
 use super::show::{points, ranking_line};
 use super::{Context, doctor, look, run, ui};
 use crate::daemon::Lock;
-use crate::engine::explain::{Change, Explanation, Foreign, Scene, Standing, explain, has_failed};
-use crate::engine::inspect::{Inspection, LineSeen};
+use crate::matcher::explain::{Change, Explanation, Foreign, Scene, Standing, explain, has_failed};
 use crate::model::eligibility::SHELL;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Outcome, RuledOut, Status, Task};
+use crate::node::inspect::{Inspection, LineSeen};
+use crate::node::variables;
 use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, PauseRow, SessionRow, Store};
 
@@ -83,6 +84,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let scene = Scene {
         foreign: &foreign,
         place: place.as_ref(),
+        exports: &variables,
         failed_in: &failed_in,
         host: &host.nodename().to_string_lossy(),
         stand_in: stand_in.as_ref(),

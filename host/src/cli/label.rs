@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui, wish};
-use crate::engine::said;
 use crate::model::naming::found;
+use crate::node::said;
 use crate::store::present;
 
 /// Sets, removes or shows the labels of a session.

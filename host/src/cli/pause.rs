@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
-use crate::engine::said;
 use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
+use crate::node::said;
 use crate::store::{Pause, PauseRow, SessionRow, present};
 
 /// Keeps sessions from taking new tasks; running tasks continue.

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::{CommandFailure, Exit};
-use crate::engine::said;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
+use crate::node::said;
 
 /// Gives a task to another session: one that waits, one that runs (its command is interrupted; an
 /// agent is left alone and may continue), or one that failed or was cancelled (it is queued again).

@@ -9,8 +9,10 @@ use tracing_subscriber::EnvFilter;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::config;
+use crate::daemon::engine::Settings;
 use crate::daemon::{self, Ended, Lock, Options};
-use crate::engine::Settings;
+use crate::matcher::MatcherSettings;
+use crate::node::NodeSettings;
 use crate::policy::{Loader, Policy, PolicySource, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
 
@@ -73,23 +75,27 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         once: args.once,
         profiles_dir: config.profiles_dir.clone(),
         settings: Settings {
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            program: std::env::current_exe().map_err(daemon::DaemonError::System)?,
-            output_limit: engine.output_limit,
-            explain: engine.explain,
-            start_within: engine.start_within,
-            attended_for: engine.attended_for,
-            prerequisite_within: engine.prerequisite_timeout,
-            ask_variables: engine.ask_variables,
-            shell_integration: engine.shell_integration,
-            notify: config.file.notify.command.clone(),
-            bell: config.file.notify.bell,
-            exclude: config.file.sessions.exclude.set(),
-            protect: config.file.sessions.protect.set(),
-            pools: config.pools(),
+            node: NodeSettings {
+                program: std::env::current_exe().map_err(daemon::DaemonError::System)?,
+                output_limit: engine.output_limit,
+                start_within: engine.start_within,
+                attended_for: engine.attended_for,
+                prerequisite_within: engine.prerequisite_timeout,
+                shell_integration: engine.shell_integration,
+                notify: config.file.notify.command.clone(),
+                bell: config.file.notify.bell,
+                exclude: config.file.sessions.exclude.set(),
+                protect: config.file.sessions.protect.set(),
+                pools: config.pools(),
+            },
+            matcher: MatcherSettings {
+                host: rustix::system::uname()
+                    .nodename()
+                    .to_string_lossy()
+                    .into_owned(),
+                explain: engine.explain,
+                ask_variables: engine.ask_variables,
+            },
         },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

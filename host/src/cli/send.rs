@@ -10,10 +10,10 @@ use serde_json::json;
 use super::exit::{CommandFailure, Exit};
 use super::wish::{self, AgentOptions, Wish};
 use super::{Context, batch, ui, when};
-use crate::engine::aim;
 use crate::model::ids::TaskId;
 use crate::model::session::Shell;
 use crate::model::task::{IfParentFails, MAX_CONTENT, NewTask, Parent, Status};
+use crate::node::aim;
 use crate::store::{Secrets, StoreError};
 
 /// Queues a task.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::exit::{CommandFailure, Exit};
 use super::{Context, look, ui, wish};
 use crate::daemon::Lock;
-use crate::engine::explain::variables;
 use crate::model::session::Activity;
+use crate::node::variables;
 use crate::store::SessionRow;
 
 /// Lists the sessions: their state, their directory, and what they run.

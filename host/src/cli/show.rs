@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::exit::{CommandFailure, Exit};
 use super::pause::present_name;
 use super::{Context, ui};
-use crate::engine::explain::{lost_target, waits_for};
+use crate::matcher::explain::{lost_target, waits_for};
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::session::Shell;

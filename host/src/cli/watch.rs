@@ -12,7 +12,7 @@ use super::exit::{CommandFailure, Exit};
 use super::{Context, doctor, ui};
 use crate::agents::Screen;
 use crate::daemon::Lock;
-use crate::engine::explain::waits_for;
+use crate::matcher::explain::waits_for;
 use crate::model::duration;
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::{Response, Status, Task};

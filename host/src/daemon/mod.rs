@@ -17,18 +17,22 @@ use tokio::sync::Notify;
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
-use crate::engine::{Engine, Settings};
 use crate::model::task::Status;
 use crate::node::Spool;
 use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
+use engine::{Engine, Settings};
 use policies::{Policies, policy_host, shadow_facts, write_down};
 pub use policies::{rounds_directory, shadow_directory};
 use profiles::Profiles;
 
+pub mod engine;
+mod matching;
 mod policies;
 mod profiles;
+#[cfg(test)]
+mod recovery_tests;
 
 /// The daemon that holds a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::engine::Engine;
 use super::{DaemonError, Options};
-use crate::engine::Engine;
 use crate::model::matching::PolicyId;
 use crate::policy::{
     Archive, Loaded, Order, Policy, PolicyHost, PolicyNews, PolicySource, Reloader, Shadow, Tally,

@@ -7,9 +7,11 @@
 //! It reads and writes rows, and looks at nothing itself: no file, no process, no tmux. It asks its
 //! [`Surroundings`] for what it needs to know about the machine; a [`Decide`] makes the decisions.
 
+pub mod explain;
 mod inquiry;
 mod question;
 mod rests;
+pub mod suit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,13 +40,23 @@ const MOST_PAUSED: usize = 256;
 
 /// What the matcher is told once, when it starts.
 #[derive(Debug, Clone)]
-pub(crate) struct MatcherSettings {
+pub struct MatcherSettings {
     /// The name of this machine, as policies see it.
-    pub(crate) host: String,
+    pub host: String,
     /// How many rankings of a decision are kept to explain it.
-    pub(crate) explain: u32,
+    pub explain: u32,
     /// Whether a shell may be asked for variables that a task names.
-    pub(crate) ask_variables: bool,
+    pub ask_variables: bool,
+}
+
+impl Default for MatcherSettings {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            explain: 10,
+            ask_variables: true,
+        }
+    }
 }
 
 /// A session on offer.

@@ -1,6 +1,7 @@
 //! The words of the project as types: pure, without effects, known to every other module.
 
 pub(crate) mod clock;
+pub mod directory;
 pub mod duration;
 pub mod eligibility;
 #[cfg(test)]

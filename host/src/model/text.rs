@@ -1,4 +1,4 @@
-//! Text from outside, made fit for a terminal or a log.
+//! Texts for people, and text from outside, made fit for a terminal or a log.
 
 /// Makes text from outside safe for a terminal and for one line of a log: control characters
 /// (including escape sequences) and characters that change the writing direction are shown as
@@ -17,4 +17,12 @@ pub fn clean(text: &str) -> String {
         }
     }
     cleaned
+}
+
+/// Returns what there is to choose from: `bash, zsh or fish`.
+pub fn alternatives(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, names)) if !names.is_empty() => format!("{} or {last}", names.join(", ")),
+        _ => names.concat(),
+    }
 }

@@ -21,7 +21,7 @@
 //! What is not here, because it is read before or without knowing the shell: `probe` recognises a
 //! shell by the names in the table, and by the options of all shells whether it is interactive
 //! (`is_interactive`); its state comes from the process and the terminal, by the [`LineEditor`] that
-//! the dialect names. `engine/prompt` knows the questions and continuation prompts of all line
+//! the dialect names. `node/watch/prompt` knows the questions and continuation prompts of all line
 //! editors. Prerequisites of prompts run in the system's `sh`.
 
 mod bash;
@@ -40,6 +40,7 @@ use shell_quote::Quotable;
 use super::script::{BranchTest, JobDraft, ScriptPlan};
 use super::spool::JobFiles;
 use crate::model::session::Shell;
+use crate::model::text::alternatives;
 use crate::probe::LineEditor;
 
 impl Shell {
@@ -179,10 +180,7 @@ pub(crate) struct ReportingStart {
 pub(crate) fn names(holds: impl Fn(&dyn Dialect) -> bool) -> String {
     let shells = Shell::ALL.iter().filter(|shell| holds(shell.dialect()));
     let names: Vec<&str> = shells.map(|shell| shell.name()).collect();
-    match names.split_last() {
-        Some((last, names)) if !names.is_empty() => format!("{} or {last}", names.join(", ")),
-        _ => names.concat(),
-    }
+    alternatives(&names)
 }
 
 /// Returns a quoted form as text. The quoted form of UTF-8 text is UTF-8: the quoters only add

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::HOLD;
 use super::scan::SeenSessions;
 use super::tracker::{Asked, Freshness, Known, Seen, What};
-use super::{Engine, RoundError};
-use crate::matcher::Inquiry;
 use crate::model::eligibility::Admission;
+use crate::model::ids::Identity;
 use crate::model::session::Activity;
 use crate::node::shell::KEY;
 use crate::node::spool::Spool;
+use crate::node::{HOLD, Node, NodeError};
 use crate::store::SHORTEST_SECRET;
 use crate::tmux::{Tmux, Typed, TypedLine};
 
@@ -31,17 +30,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-impl<T: Tmux + 'static> Engine<T> {
+impl<T: Tmux + 'static> Node<T> {
     /// Asks shells for variables that tasks name.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &mut self,
-        inquiry: &Inquiry,
+        sessions: &BTreeSet<Identity>,
+        names: &BTreeSet<String>,
         snapshot: &SeenSessions,
         now: Timestamp,
-    ) -> Result<(), RoundError> {
-        let sessions = inquiry.sessions.iter();
+    ) -> Result<(), NodeError> {
+        let sessions = sessions.iter();
         let sessions: Vec<&Seen> = sessions.filter_map(|it| snapshot.get(it)).collect();
-        let names = &inquiry.names;
         let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
         let more = if wanted.len() > NAMED {
             " and others"
@@ -54,11 +53,11 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Undoes what interrupted tasks have left, by asking a question, which also undoes it.
-    pub(super) async fn clean_up(
+    pub(in crate::node) async fn clean_up(
         &mut self,
         snapshot: &SeenSessions,
         now: Timestamp,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), NodeError> {
         let unclean: Vec<&Seen> = snapshot
             .sessions
             .iter()
@@ -87,7 +86,7 @@ impl<T: Tmux + 'static> Engine<T> {
         names: &BTreeSet<String>,
         why: &str,
         now: Timestamp,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), NodeError> {
         let details = why.to_owned();
         let mut lines = Vec::with_capacity(sessions.len());
         let mut questions = Vec::with_capacity(sessions.len());
@@ -168,7 +167,7 @@ const LONGEST_TRACKED: usize = 4096;
 
 /// Takes what a shell that is back at its prompt has reported about its variables after a job. What
 /// the job has set stays known with the session.
-pub(super) fn take_told(spool: &Spool, known: &mut Known) {
+pub(in crate::node) fn take_told(spool: &Spool, known: &mut Known) {
     let Some(telling) = known.telling.take() else {
         return;
     };
@@ -204,7 +203,7 @@ pub(super) fn take_told(spool: &Spool, known: &mut Known) {
 
 /// Takes the answer of a session that was asked, once it is back at its prompt. After a while, the
 /// answer is no longer waited for.
-pub(super) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) {
+pub(in crate::node) fn take_answer(spool: &Spool, known: &mut Known, activity: Activity) {
     let Some(asked) = &known.asked else {
         return;
     };

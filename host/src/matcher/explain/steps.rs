@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use shell_quote::Sh;
 
 use super::changes::WaitingTask;
-use super::matching::named;
+use super::named;
 use crate::matcher::seconds;
 use crate::model::eligibility::Admission;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};

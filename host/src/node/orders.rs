@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
-use super::Engine;
-use super::tracker::Freshness;
+use super::Node;
+use super::watch::tracker::Freshness;
 use crate::model::ids::{Identity, TmuxSession};
 use crate::model::naming::{Meaning, SessionRef, Who, first_meaning, meaning};
 use crate::model::task::NewTask;
@@ -162,7 +162,7 @@ impl Listed {
     }
 }
 
-impl<T: Tmux + 'static> Engine<T> {
+impl<T: Tmux + 'static> Node<T> {
     /// Reads what was set, if another process has changed the database.
     pub(super) async fn hear_orders(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let before = self.orders.data_version;
@@ -204,7 +204,7 @@ impl<T: Tmux + 'static> Engine<T> {
                 .await?;
         }
         // What was set since the last decision may have been written in the middle of its round.
-        self.matcher.touch();
+        self.news = true;
         self.orders = orders;
         for update in updates {
             let identity = match update.session.meaning {
@@ -258,7 +258,7 @@ impl<T: Tmux + 'static> Engine<T> {
         self.orders.labels = labels;
         self.orders.awaited = awaited;
         // Our own changes do not show in the version.
-        self.matcher.touch();
+        self.news = true;
         Ok(())
     }
 }

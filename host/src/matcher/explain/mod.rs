@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use super::changes::{Change, Foreign};
-use super::changes::{WaitingTask, changes};
-use super::matching::{exported, named};
-use super::steps::command;
+mod changes;
+mod steps;
+
 pub use crate::matcher::has_failed;
 use crate::matcher::{avoid, candidate, obstacle, resource, seconds};
+use crate::model::directory::DirectorySight;
 use crate::model::eligibility::SHELL;
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question, Ranking, Term};
@@ -19,8 +19,10 @@ use crate::model::naming::{Whereabouts, Who, whereabouts};
 use crate::model::session::Activity;
 use crate::model::task::{Kind, Status, Task};
 use crate::policy::Policy;
-use crate::probe::look::DirectorySight;
 use crate::store::{ParentRow, PauseRow, SessionRow};
+pub use changes::{Change, Foreign};
+use changes::{WaitingTask, changes};
+use steps::command;
 
 /// How one session relates to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +54,9 @@ pub struct Explanation {
     pub sessions: Vec<Standing>,
 }
 
+/// Tells which of some variables a session exports, as far as is known.
+pub type Exports<'a> = &'a dyn Fn(&SessionRow, &BTreeSet<String>) -> BTreeMap<String, String>;
+
 /// What is known about a pending task and about the sessions, as last seen.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -71,6 +76,8 @@ pub struct Scene<'a> {
     pub failed_in: &'a BTreeSet<Identity>,
     /// The directory that the task names, if it was checked and has answered.
     pub place: Option<&'a DirectorySight>,
+    /// What a session exports of the variables with these names, as far as is known.
+    pub exports: Exports<'a>,
     /// The machine's name.
     pub host: &'a str,
     /// The sessions that are given nothing, because the program in them is unknown.
@@ -90,6 +97,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         stand_in,
         failed_in,
         place,
+        exports,
         host,
         foreign,
         now,
@@ -124,7 +132,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
         sessions: rows
             .iter()
             .map(|row| {
-                let mut resource = resource(row, &exported(row, None, &variables), host, now);
+                let mut resource = resource(row, &exports(row, &variables), host, now);
                 // A policy that looks at busy sessions would then see a different world.
                 resource.ready = !wants_busy || obstacle(row).is_none();
                 resource
@@ -174,6 +182,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
                 policy,
                 failed_in,
                 place,
+                exports,
                 host,
                 foreign,
                 now,
@@ -275,10 +284,10 @@ fn standing(
     }
 }
 
-/// Returns those of the variables `names` that a session has, as far as is known: from its start,
-/// and from what it was given or has reported since.
-pub fn variables(row: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
-    exported(row, None, names)
+/// Returns the resolved path of a directory that a task names, if it was looked at.
+fn named(directory: Option<&str>, place: Option<&DirectorySight>) -> Option<String> {
+    let resolved = place.and_then(|place| place.path.as_deref());
+    directory.map(|directory| resolved.unwrap_or(directory).to_owned())
 }
 
 /// Returns why a task waits regardless of the sessions: for other tasks, or for its time.

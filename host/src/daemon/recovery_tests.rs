@@ -6,13 +6,15 @@ use std::fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{Engine, Settings};
+use super::engine::{Engine, Settings};
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
+use crate::matcher::MatcherSettings;
 use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::matching::PolicyId;
 use crate::model::session::Shell;
 use crate::model::task::{NewTask, Phase, Status};
+use crate::node::NodeSettings;
 use crate::node::script::{Keep, ScriptPlan};
 use crate::node::spool::{Spool, Taken};
 use crate::policy::{Limits, Policy, PolicyHost};
@@ -215,13 +217,16 @@ impl LeftBehind {
                 Secrets::of(self.directory.path()),
                 (Catalog::built_in(), Reports::of(self.directory.path())),
                 Settings {
-                    host: String::new(),
-                    program: "assigner".into(),
-                    output_limit: 1000,
-                    explain: 1,
-                    start_within: std::time::Duration::from_secs(10),
-                    attended_for: std::time::Duration::ZERO,
-                    ..Settings::default()
+                    node: NodeSettings {
+                        output_limit: 1000,
+                        start_within: std::time::Duration::from_secs(10),
+                        attended_for: std::time::Duration::ZERO,
+                        ..NodeSettings::default()
+                    },
+                    matcher: MatcherSettings {
+                        explain: 1,
+                        ..MatcherSettings::default()
+                    },
                 },
             )
             .await

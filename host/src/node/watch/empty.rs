@@ -16,11 +16,11 @@ use crate::model::session::Shell;
 use crate::tmux::{CursorLine, Pane};
 
 /// The message for a line that nothing shows to be empty.
-pub(super) const UNSHOWN: &str = "nothing shows that its line is empty: press Enter in it, or have it load `assigner shell-init`";
+pub(in crate::node) const UNSHOWN: &str = "nothing shows that its line is empty: press Enter in it, or have it load `assigner shell-init`";
 
 /// The row of a shell's cursor, and what the rows above it show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct CursorRow {
+pub(in crate::node) struct CursorRow {
     /// The text left of the cursor, including blanks.
     text: String,
     /// There is nothing right of the cursor.
@@ -36,7 +36,7 @@ pub(super) struct CursorRow {
 
 impl CursorRow {
     /// Returns the row that contains the cursor of this pane.
-    pub(super) fn of(pane: &Pane, line: &CursorLine) -> Self {
+    pub(in crate::node) fn of(pane: &Pane, line: &CursorLine) -> Self {
         use unicode_width::UnicodeWidthStr;
 
         let width = usize::try_from(pane.width).unwrap_or(usize::MAX);
@@ -52,7 +52,7 @@ impl CursorRow {
     }
 
     /// Returns the row in quotes, for a person who asks what holds a session up.
-    pub(super) fn quoted(&self) -> String {
+    pub(in crate::node) fn quoted(&self) -> String {
         format!("`{}`", self.text.trim_end())
     }
 }
@@ -77,7 +77,7 @@ fn repeats(text: &str, above: &[String]) -> (usize, bool) {
 
 /// The prompt that a shell has drawn, as far as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Drawn {
+pub(in crate::node) struct Drawn {
     text: String,
     /// How often in a row it was the same.
     times: usize,
@@ -100,7 +100,7 @@ enum LastJob {
 impl Drawn {
     /// Returns what is known after another look at the row, which has changed since `last`. `came`
     /// means that the shell has run something in the meantime.
-    pub(super) fn after(
+    pub(in crate::node) fn after(
         before: Option<Self>,
         last: Option<&CursorRow>,
         row: &CursorRow,
@@ -134,7 +134,7 @@ impl Drawn {
     }
 
     /// Returns what is known about a row that was shown to be empty, by whatever evidence.
-    pub(super) fn shown(row: &CursorRow) -> Self {
+    pub(in crate::node) fn shown(row: &CursorRow) -> Self {
         Self {
             text: row.text.clone(),
             times: 2,
@@ -143,39 +143,39 @@ impl Drawn {
     }
 
     /// Whether this is the prompt of this row.
-    pub(super) fn is_of(&self, row: &CursorRow) -> bool {
+    pub(in crate::node) fn is_of(&self, row: &CursorRow) -> bool {
         row.text.ends_with(&self.text)
     }
 
     /// Whether a job of ours has ended, and its shell has not been seen at its prompt since.
-    pub(super) fn awaits_prompt(&self) -> bool {
+    pub(in crate::node) fn awaits_prompt(&self) -> bool {
         self.job == LastJob::Ended
     }
 
     /// Records that a job of ours has ended there.
-    pub(super) fn job_ended(&mut self) {
+    pub(in crate::node) fn job_ended(&mut self) {
         self.job = LastJob::Ended;
     }
 }
 
 /// What is known about a shell without looking at its screen.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(in crate::node) struct Facts {
     /// Which shell it is.
-    pub(super) shell: Shell,
+    pub(in crate::node) shell: Shell,
     /// Its directory.
-    pub(super) directory: Option<PathBuf>,
+    pub(in crate::node) directory: Option<PathBuf>,
     /// The directory that prompts call `~`.
-    pub(super) home: Option<PathBuf>,
+    pub(in crate::node) home: Option<PathBuf>,
     /// The name of this machine.
-    pub(super) host: String,
+    pub(in crate::node) host: String,
     /// Whether a client was ever attached to a session that shows it.
-    pub(super) attached: bool,
+    pub(in crate::node) attached: bool,
 }
 
 impl Facts {
     /// Returns the facts for a shell of this user on this machine.
-    pub(super) fn here(shell: Shell, directory: Option<&str>, attached: bool) -> Self {
+    pub(in crate::node) fn here(shell: Shell, directory: Option<&str>, attached: bool) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into();
         Self {
             shell,
@@ -188,7 +188,7 @@ impl Facts {
 }
 
 /// Returns what shows that nothing was typed after the prompt, or `None` if nothing does.
-pub(super) fn proof(
+pub(in crate::node) fn proof(
     row: &CursorRow,
     facts: &Facts,
     drawn: Option<&Drawn>,

@@ -29,61 +29,61 @@ const SETTLE: [Duration; 6] = [
 
 /// What is remembered of sessions.
 #[derive(Debug, Default)]
-pub(super) struct Tracker {
+pub(in crate::node) struct Tracker {
     sessions: HashMap<Identity, Known>,
     /// Rows as they are in the store, by name; only changes are written.
-    pub(super) written: BTreeMap<String, SessionRow>,
+    pub(in crate::node) written: BTreeMap<String, SessionRow>,
     settling: Option<(Identity, usize)>,
 }
 
 /// What is known about one session.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
-    pub(super) activity: Activity,
-    pub(super) since: Timestamp,
+pub(in crate::node) struct Known {
+    pub(in crate::node) activity: Activity,
+    pub(in crate::node) since: Timestamp,
     /// Variables that it was given through us, and those that a task asked about.
-    pub(super) env: BTreeMap<String, String>,
+    pub(in crate::node) env: BTreeMap<String, String>,
     /// Everything that it exported by its last report. It stays in memory.
-    pub(super) live: Option<Arc<BTreeMap<String, String>>>,
+    pub(in crate::node) live: Option<Arc<BTreeMap<String, String>>>,
     /// Whether `live` still holds.
-    pub(super) fresh: Freshness,
+    pub(in crate::node) fresh: Freshness,
     /// It has ended a job, and has reported its variables by the time that it is back at its
     /// prompt.
-    pub(super) telling: Option<Telling>,
+    pub(in crate::node) telling: Option<Telling>,
     /// It was asked and has not returned to its prompt.
-    pub(super) asked: Option<Asked>,
+    pub(in crate::node) asked: Option<Asked>,
     /// When it was last asked, and for how long it must not be asked again.
-    pub(super) rest: Option<(Instant, Duration)>,
+    pub(in crate::node) rest: Option<(Instant, Duration)>,
     /// Variables that tasks have made of secret values. Nobody is told about them.
-    pub(super) tainted: BTreeSet<String>,
+    pub(in crate::node) tainted: BTreeSet<String>,
     /// An interrupted task has left variables there that must be undone.
-    pub(super) unclean: bool,
+    pub(in crate::node) unclean: bool,
     /// The secret values of such a task.
-    pub(super) left: BTreeMap<String, String>,
-    pub(super) completed: u32,
-    pub(super) failed: u32,
+    pub(in crate::node) left: BTreeMap<String, String>,
+    pub(in crate::node) completed: u32,
+    pub(in crate::node) failed: u32,
     /// Not to be assigned before this time, and why.
-    pub(super) hold: Option<(Instant, String)>,
+    pub(in crate::node) hold: Option<(Instant, String)>,
     /// The cursor's line, as last read.
-    pub(super) line: Option<ReadLine>,
+    pub(in crate::node) line: Option<ReadLine>,
     /// The prompt that its shell draws, as far as it was seen.
-    pub(super) drawn: Option<Drawn>,
+    pub(in crate::node) drawn: Option<Drawn>,
     /// Whether a client was attached to it since it became known: panes move between sessions.
-    pub(super) attached: bool,
+    pub(in crate::node) attached: bool,
     /// Since when its shell's signals have said the same.
-    pub(super) memory: Memory,
+    pub(in crate::node) memory: Memory,
     /// The number of the prompt at which its shell last reported that it reads a new line.
-    pub(super) prompts: Option<u64>,
+    pub(in crate::node) prompts: Option<u64>,
     /// Its shell was asked to take a job up and declined.
-    pub(super) declined: Option<Declined>,
+    pub(in crate::node) declined: Option<Declined>,
 }
 
 /// A shell that was asked and took nothing. It is asked again when something has changed, and less
 /// and less often.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Declined {
+pub(in crate::node) struct Declined {
     /// Why.
-    pub(super) why: &'static str,
+    pub(in crate::node) why: &'static str,
     /// The number of the prompt; `None`: it has not reported since.
     prompts: Option<u64>,
     /// Its state at the next look; `None`: there was no look. This does not show what was typed or
@@ -98,7 +98,11 @@ pub(super) struct Declined {
 impl Declined {
     /// Returns a refusal made now, after an earlier one at the same prompt. `prompts` is the number
     /// of the prompt at which it was asked.
-    pub(super) fn now(why: &'static str, before: Option<Self>, prompts: Option<u64>) -> Self {
+    pub(in crate::node) fn now(
+        why: &'static str,
+        before: Option<Self>,
+        prompts: Option<u64>,
+    ) -> Self {
         let rest = before.map_or(REST, |before| (before.rest * 2).min(LONGEST_REST));
         Self {
             why,
@@ -114,7 +118,7 @@ impl Declined {
     /// nothing that was there before. If something was typed or deleted, the shell is asked again
     /// after a while; otherwise, after a long time. The first time, a change is assumed, because it
     /// is not always seen.
-    pub(super) fn holds(&mut self, prompts: u64, stamp: Stamp) -> bool {
+    pub(in crate::node) fn holds(&mut self, prompts: u64, stamp: Stamp) -> bool {
         let seen = *self.prompts.get_or_insert(prompts);
         let stood = *self.stamp.get_or_insert(stamp);
         let left = self.at.elapsed();
@@ -127,7 +131,7 @@ impl Declined {
     }
 
     /// Whether the refusal was at a different prompt from this one.
-    pub(super) fn is_before(&self, prompts: u64) -> bool {
+    pub(in crate::node) fn is_before(&self, prompts: u64) -> bool {
         self.prompts.is_some_and(|seen| seen != prompts)
     }
 }
@@ -141,21 +145,21 @@ const UNCHANGED: Duration = Duration::from_secs(600);
 
 /// The cursor's line of a shell, and the state of its pane when it was read.
 #[derive(Debug, Clone)]
-pub(super) struct ReadLine {
-    pub(super) line: Line,
+pub(in crate::node) struct ReadLine {
+    pub(in crate::node) line: Line,
     /// The row as it is on the screen.
-    pub(super) row: CursorRow,
+    pub(in crate::node) row: CursorRow,
     /// Taken before the line was read.
-    pub(super) stamp: Stamp,
+    pub(in crate::node) stamp: Stamp,
     /// When it was read, in seconds.
-    pub(super) at: i64,
+    pub(in crate::node) at: i64,
 }
 
 impl ReadLine {
     /// Whether the line is still the same. tmux reports activity only by the second; within that
     /// second, only the shell's own count shows that it has done nothing since. A search in the
     /// history, for example, leaves the cursor in place.
-    pub(super) fn holds(&self, pane: &Pane) -> bool {
+    pub(in crate::node) fn holds(&self, pane: &Pane) -> bool {
         let before = self.stamp;
         before.cursor == pane.cursor
             && before.activity == pane.activity
@@ -166,7 +170,7 @@ impl ReadLine {
 
 /// How long a shell's variables are as it reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freshness {
+pub(in crate::node) enum Freshness {
     /// Something may have changed them, or they were never reported.
     Stale,
     /// Until something changes after it is next seen at its prompt.
@@ -177,12 +181,12 @@ pub(super) enum Freshness {
 
 /// The state of a shell. While it is the same, the shell has done nothing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stamp {
+pub(in crate::node) struct Stamp {
     /// How often the shell has waited for something so far; exact, if the system provides it.
-    pub(super) waits: Option<u64>,
-    pub(super) cursor: (u32, u32),
+    pub(in crate::node) waits: Option<u64>,
+    pub(in crate::node) cursor: (u32, u32),
     /// When something last appeared in its window, in seconds.
-    pub(super) activity: i64,
+    pub(in crate::node) activity: i64,
 }
 
 impl PartialEq for Stamp {
@@ -198,58 +202,58 @@ impl Eq for Stamp {}
 
 /// What a shell reports about its variables after a job.
 #[derive(Debug, Clone)]
-pub(super) struct Telling {
+pub(in crate::node) struct Telling {
     /// The attempt whose files hold it.
-    pub(super) attempt: AttemptId,
+    pub(in crate::node) attempt: AttemptId,
     /// Everything that it exported before the job, if known.
-    pub(super) before: Option<Arc<BTreeMap<String, String>>>,
+    pub(in crate::node) before: Option<Arc<BTreeMap<String, String>>>,
     /// Values that are not kept, nor any value that contains one of them.
-    pub(super) secrets: BTreeMap<String, String>,
+    pub(in crate::node) secrets: BTreeMap<String, String>,
 }
 
 /// A question about a shell's variables.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(in crate::node) struct Asked {
     /// Its number in the spool.
-    pub(super) question: u64,
+    pub(in crate::node) question: u64,
     /// When it was asked.
-    pub(super) at: Instant,
+    pub(in crate::node) at: Instant,
     /// What it was asked for.
-    pub(super) names: BTreeSet<String>,
+    pub(in crate::node) names: BTreeSet<String>,
     /// After this time, the answer is no longer waited for.
-    pub(super) until: Instant,
+    pub(in crate::node) until: Instant,
 }
 
 /// A session as seen in one scan.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Its row for the store.
-    pub(super) row: SessionRow,
-    pub(super) what: What,
+    pub(crate) row: SessionRow,
+    pub(in crate::node) what: What,
     /// Whether the signals say that it is idle, regardless of what we have in flight there.
-    pub(super) idle: bool,
-    pub(super) cursor: (u32, u32),
+    pub(in crate::node) idle: bool,
+    pub(in crate::node) cursor: (u32, u32),
     /// Whether the pane is piped to someone else.
-    pub(super) piped: bool,
+    pub(in crate::node) piped: bool,
     /// Whether the shell waits for a line, so whatever it was given has ended.
-    pub(super) at_prompt: bool,
+    pub(in crate::node) at_prompt: bool,
     /// Whether the shell itself reports on its line, and takes jobs up by a key.
-    pub(super) tells: bool,
+    pub(in crate::node) tells: bool,
     /// The process group in the foreground, unless it is the shell's own.
-    pub(super) foreground: Option<u32>,
+    pub(in crate::node) foreground: Option<u32>,
     /// Everything that it exports, by its last report.
-    pub(super) live: Option<Arc<BTreeMap<String, String>>>,
+    pub(in crate::node) live: Option<Arc<BTreeMap<String, String>>>,
     /// When something last appeared in its window.
-    pub(super) active: i64,
+    pub(in crate::node) active: i64,
     /// Whether it was asked for its variables and the answer is still awaited.
-    pub(super) asked: bool,
+    pub(crate) asked: bool,
     /// Whether it is idle, without a task, and not held back.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
 }
 
 /// What runs in a session.
 #[derive(Debug, Clone)]
-pub(super) enum What {
+pub(in crate::node) enum What {
     /// A shell, for commands.
     Shell(Shell),
     /// An agent, for prompts.
@@ -258,7 +262,7 @@ pub(super) enum What {
 
 impl Stamp {
     /// Returns the current state of a pane's shell.
-    pub(super) fn of(pane: &Pane) -> Self {
+    pub(in crate::node) fn of(pane: &Pane) -> Self {
         Self {
             waits: probe::waits(pane.identity.pane_pid),
             cursor: pane.cursor,
@@ -269,7 +273,7 @@ impl Stamp {
 
 impl Seen {
     /// Returns the current state of its shell.
-    pub(super) fn stamp(&self) -> Stamp {
+    pub(in crate::node) fn stamp(&self) -> Stamp {
         Stamp {
             waits: probe::waits(self.row.identity.pane_pid),
             cursor: self.cursor,
@@ -280,7 +284,7 @@ impl Seen {
 
 impl Tracker {
     /// Starts from what the store knows.
-    pub(super) fn new(rows: Vec<SessionRow>) -> Self {
+    pub(in crate::node) fn new(rows: Vec<SessionRow>) -> Self {
         let mut tracker = Self::default();
         for row in rows {
             if row.activity != Activity::Gone {
@@ -314,7 +318,7 @@ impl Tracker {
     }
 
     /// Returns what is known about a session, adding it if it is new.
-    pub(super) fn entry(
+    pub(in crate::node) fn entry(
         &mut self,
         identity: &Identity,
         fresh: impl FnOnce() -> Known,
@@ -323,25 +327,25 @@ impl Tracker {
     }
 
     /// Returns what is known about a session.
-    pub(super) fn get_mut(&mut self, identity: &Identity) -> Option<&mut Known> {
+    pub(in crate::node) fn get_mut(&mut self, identity: &Identity) -> Option<&mut Known> {
         self.sessions.get_mut(identity)
     }
 
     /// Whether a session was asked and has not returned to its prompt.
-    pub(super) fn is_asked(&self, identity: &Identity) -> bool {
+    pub(in crate::node) fn is_asked(&self, identity: &Identity) -> bool {
         let known = self.sessions.get(identity);
         known.is_some_and(|known| known.asked.is_some())
     }
 
     /// Whether an interrupted task has left something in a session that must be undone.
-    pub(super) fn is_unclean(&self, identity: &Identity) -> bool {
+    pub(in crate::node) fn is_unclean(&self, identity: &Identity) -> bool {
         let known = self.sessions.get(identity);
         known.is_some_and(|known| known.unclean && known.hold.is_none())
     }
 
     /// Whether what is known about a session's variables still holds, even if only that it could
     /// not report them.
-    pub(super) fn is_fresh(&self, seen: &Seen) -> bool {
+    pub(in crate::node) fn is_fresh(&self, seen: &Seen) -> bool {
         self.sessions.get(&seen.row.identity).is_some_and(
             |known| matches!(known.fresh, Freshness::While(stamp) if stamp == seen.stamp()),
         )
@@ -349,7 +353,7 @@ impl Tracker {
 
     /// Whether a session that has done something may be asked again: at once if its cursor has
     /// moved, which it does when a person has entered a line.
-    pub(super) fn may_be_asked(&self, seen: &Seen) -> bool {
+    pub(in crate::node) fn may_be_asked(&self, seen: &Seen) -> bool {
         self.sessions.get(&seen.row.identity).is_some_and(|known| {
             let moved = match known.fresh {
                 Freshness::While(stamp) => stamp.cursor != seen.cursor,
@@ -360,19 +364,22 @@ impl Tracker {
     }
 
     /// Returns everything that a session exports, by its last report.
-    pub(super) fn live(&self, identity: &Identity) -> Option<Arc<BTreeMap<String, String>>> {
+    pub(in crate::node) fn live(
+        &self,
+        identity: &Identity,
+    ) -> Option<Arc<BTreeMap<String, String>>> {
         self.sessions.get(identity)?.live.clone()
     }
 
     /// Returns the attempts whose shells have yet to report.
-    pub(super) fn told_later(&self) -> impl Iterator<Item = AttemptId> {
+    pub(in crate::node) fn told_later(&self) -> impl Iterator<Item = AttemptId> {
         let tellings = self.sessions.values();
         tellings.filter_map(|known| Some(known.telling.as_ref()?.attempt))
     }
 
     /// Forgets sessions that are not `alive`, and returns the attempts whose shells will no longer
     /// report.
-    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) -> Vec<AttemptId> {
+    pub(in crate::node) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) -> Vec<AttemptId> {
         let mut untold = Vec::new();
         self.sessions.retain(|identity, known| {
             let stays = alive(identity);
@@ -385,19 +392,19 @@ impl Tracker {
     }
 
     /// Holds a session back for a while.
-    pub(super) fn hold(&mut self, identity: &Identity, until: Instant, reason: String) {
+    pub(in crate::node) fn hold(&mut self, identity: &Identity, until: Instant, reason: String) {
         if let Some(known) = self.sessions.get_mut(identity) {
             known.hold = Some((until, reason));
         }
     }
 
     /// Expects a session to become idle in a moment.
-    pub(super) fn settle(&mut self, identity: &Identity) {
+    pub(in crate::node) fn settle(&mut self, identity: &Identity) {
         self.settling = Some((identity.clone(), 0));
     }
 
     /// Notes how the session that is expected to become idle was seen.
-    pub(super) fn settled(&mut self, seen: &Seen) {
+    pub(in crate::node) fn settled(&mut self, seen: &Seen) {
         if let Some((identity, looks)) = &mut self.settling
             && *identity == seen.row.identity
         {
@@ -409,7 +416,7 @@ impl Tracker {
     }
 
     /// Returns how long to wait before looking again for a session that is expected to become idle.
-    pub(super) fn settling(&self) -> Option<Duration> {
+    pub(in crate::node) fn settling(&self) -> Option<Duration> {
         let (_, looks) = self.settling.as_ref()?;
         SETTLE.get(*looks).copied()
     }

@@ -42,7 +42,7 @@ const SWEEP_AFTER: usize = 256;
 
 /// The agents that were seen.
 #[derive(Default)]
-pub(super) struct Agents {
+pub(in crate::node) struct Agents {
     known: HashMap<Identity, Agent>,
     /// Panes whose program no profile knows.
     strangers: HashMap<Identity, Stranger>,
@@ -71,12 +71,12 @@ struct Stranger {
 }
 
 /// An agent in a pane.
-pub(super) struct Agent {
-    pub(super) profile: Arc<Profile>,
-    pub(super) pid: u32,
+pub(in crate::node) struct Agent {
+    pub(in crate::node) profile: Arc<Profile>,
+    pub(in crate::node) pid: u32,
     /// Together with the id, this identifies the process for good.
     began: u64,
-    pub(super) by: By,
+    pub(in crate::node) by: By,
     /// The version that it has, once that is known.
     version: VersionLook,
     /// Whether its version was waited for.
@@ -146,8 +146,8 @@ impl VersionLook {
 
 /// A screen that was read.
 #[derive(Clone)]
-pub(super) struct ReadScreen {
-    pub(super) screen: Arc<Screen>,
+pub(in crate::node) struct ReadScreen {
+    pub(in crate::node) screen: Arc<Screen>,
     stamp: ScreenStamp,
     at: i64,
 }
@@ -173,7 +173,7 @@ impl ScreenStamp {
 }
 
 impl ReadScreen {
-    pub(super) fn of(capture: &Capture, pane: &Pane, now: Timestamp) -> Self {
+    pub(in crate::node) fn of(capture: &Capture, pane: &Pane, now: Timestamp) -> Self {
         let shown = capture.cursor_shown.then_some(capture.cursor);
         Self {
             screen: Arc::new(Screen::read(&capture.text, shown)),
@@ -191,21 +191,21 @@ impl ReadScreen {
 
 /// What the scan reports of an agent.
 #[derive(Clone)]
-pub(super) struct AgentSeen {
-    pub(super) profile: Arc<Profile>,
-    pub(super) pid: u32,
-    pub(super) began: u64,
-    pub(super) by: By,
+pub(in crate::node) struct AgentSeen {
+    pub(in crate::node) profile: Arc<Profile>,
+    pub(in crate::node) pid: u32,
+    pub(in crate::node) began: u64,
+    pub(in crate::node) by: By,
     /// Its version, if its files tell it.
-    pub(super) version: Option<String>,
-    pub(super) signals: Vec<Signal>,
-    pub(super) report: Option<Report>,
+    pub(in crate::node) version: Option<String>,
+    pub(in crate::node) signals: Vec<Signal>,
+    pub(in crate::node) report: Option<Report>,
     /// The turns that it has reported by their names.
-    pub(super) told: ToldTurns,
+    pub(in crate::node) told: ToldTurns,
     /// The variables that it was started with.
-    pub(super) env: Arc<BTreeMap<String, String>>,
-    pub(super) verdict: Verdict,
-    pub(super) pane: Pane,
+    pub(in crate::node) env: Arc<BTreeMap<String, String>>,
+    pub(in crate::node) verdict: Verdict,
+    pub(in crate::node) pane: Pane,
 }
 
 impl std::fmt::Debug for AgentSeen {
@@ -220,7 +220,7 @@ impl std::fmt::Debug for AgentSeen {
 
 impl Agents {
     /// Reads what agents have reported since the last time. Returns whether there was anything.
-    pub(super) fn hear(&mut self, reports: &Reports) -> bool {
+    pub(in crate::node) fn hear(&mut self, reports: &Reports) -> bool {
         // A report that took a moment longer to write may have an earlier name.
         let mut news = reports.news(&earlier(&self.read_up_to));
         news.retain(|(name, _)| !self.recent.contains(name));
@@ -251,7 +251,12 @@ impl Agents {
 
     /// Returns the agent that runs in a pane, and remembers it. `prompt` means that a shell waits
     /// at its prompt there, so nothing runs.
-    pub(super) fn find(&mut self, catalog: &Catalog, pane: &Pane, prompt: bool) -> Option<&Agent> {
+    pub(in crate::node) fn find(
+        &mut self,
+        catalog: &Catalog,
+        pane: &Pane,
+        prompt: bool,
+    ) -> Option<&Agent> {
         let identity = &pane.identity;
         let group = (!prompt)
             .then(|| probe::foreground(identity.pane_pid))
@@ -316,7 +321,7 @@ impl Agents {
     }
 
     /// Lets every program be looked at again, because it may be recognized differently now.
-    pub(super) fn recognise_anew(&mut self) {
+    pub(in crate::node) fn recognise_anew(&mut self) {
         self.known.clear();
         self.strangers.clear();
     }
@@ -327,7 +332,7 @@ impl Agents {
     }
 
     /// Forgets panes that are gone.
-    pub(super) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
+    pub(in crate::node) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) {
         self.known.retain(|identity, _| alive(identity));
         self.strangers.retain(|identity, _| alive(identity));
         let panes: BTreeSet<(u32, PaneId)> = self
@@ -345,13 +350,13 @@ impl Agents {
 
     /// Whether the screen of an unknown program must be read, because it may show what the program
     /// is.
-    pub(super) fn wants_hint(&self, pane: &Pane) -> bool {
+    pub(in crate::node) fn wants_hint(&self, pane: &Pane) -> bool {
         let stranger = self.strangers.get(&pane.identity);
         stranger.is_some_and(|stranger| stranger.screen.is_none())
     }
 
     /// Keeps the screen of an unknown program.
-    pub(super) fn keep_hint(&mut self, pane: &Pane, capture: Option<&Capture>) {
+    pub(in crate::node) fn keep_hint(&mut self, pane: &Pane, capture: Option<&Capture>) {
         let stranger = self.strangers.get_mut(&pane.identity);
         if let (Some(stranger), Some(capture)) = (stranger, capture) {
             stranger.screen = Some(Screen::read(&capture.text, None));
@@ -359,7 +364,7 @@ impl Agents {
     }
 
     /// Lets an unknown program be looked at again at once.
-    pub(super) fn look_again(&mut self, pane: &Pane) {
+    pub(in crate::node) fn look_again(&mut self, pane: &Pane) {
         if let Some(stranger) = self.strangers.get_mut(&pane.identity) {
             stranger.looked = stranger
                 .looked
@@ -369,7 +374,7 @@ impl Agents {
     }
 
     /// Returns what a single look needs: it knows nothing of earlier looks.
-    pub(super) fn for_one_look() -> Self {
+    pub(in crate::node) fn for_one_look() -> Self {
         Self {
             at_once: true,
             version_within: VERSION_WITHIN,
@@ -378,7 +383,7 @@ impl Agents {
     }
 
     /// Whether the screen of an agent must be read again.
-    pub(super) fn wants_screen(&self, pane: &Pane) -> bool {
+    pub(in crate::node) fn wants_screen(&self, pane: &Pane) -> bool {
         self.known.get(&pane.identity).is_some_and(|agent| {
             let read = agent.screen.as_ref();
             !read.is_some_and(|read| read.holds(pane))
@@ -386,33 +391,38 @@ impl Agents {
     }
 
     /// Keeps a screen that was read.
-    pub(super) fn keep_screen(&mut self, pane: &Pane, capture: Option<&Capture>, now: Timestamp) {
+    pub(in crate::node) fn keep_screen(
+        &mut self,
+        pane: &Pane,
+        capture: Option<&Capture>,
+        now: Timestamp,
+    ) {
         if let Some(agent) = self.known.get_mut(&pane.identity) {
             agent.screen = capture.map(|capture| ReadScreen::of(capture, pane, now));
         }
     }
 
     /// Returns the transcript that an agent writes, if known.
-    pub(super) fn record(&self, identity: &Identity) -> Option<PathBuf> {
+    pub(in crate::node) fn record(&self, identity: &Identity) -> Option<PathBuf> {
         let follower = self.known.get(identity)?.follower.as_ref()?;
         Some(follower.path().to_owned())
     }
 
     /// Whether an agent is known to keep no transcript, whatever its profile says.
-    pub(super) fn keeps_none(&self, identity: &Identity) -> bool {
+    pub(in crate::node) fn keeps_none(&self, identity: &Identity) -> bool {
         let agent = self.known.get(identity);
         agent.is_some_and(|agent| agent.keeps_none && agent.follower.is_none())
     }
 
     /// Notes that no transcript contained a turn.
-    pub(super) fn no_transcript(&mut self, identity: &Identity) {
+    pub(in crate::node) fn no_transcript(&mut self, identity: &Identity) {
         if let Some(agent) = self.known.get_mut(identity) {
             agent.keeps_none = true;
         }
     }
 
     /// Keeps the transcript that an agent was found to write.
-    pub(super) fn keep_follower(&mut self, identity: &Identity, follower: Follower) {
+    pub(in crate::node) fn keep_follower(&mut self, identity: &Identity, follower: Follower) {
         if let Some(agent) = self.known.get_mut(identity) {
             agent.follower = Some(follower);
         }
@@ -420,7 +430,7 @@ impl Agents {
 
     /// Returns what is seen of an agent. `attended_for` is how long a person who has typed there
     /// counts as present.
-    pub(super) fn see(
+    pub(in crate::node) fn see(
         &mut self,
         pane: &Pane,
         attended_for: Duration,

@@ -1,8 +1,5 @@
 //! How well sessions suit a task, outside of a round. The policy is asked, because only it knows.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::matcher::{attributes, candidate};
@@ -10,31 +7,23 @@ use crate::model::matching::{Decision, Question, Resource};
 use crate::model::session::SessionContext;
 use crate::model::task::Task;
 use crate::policy::{Failure, Policy};
-use crate::probe::look;
 
-/// How long a look at the directory that a task names may take; after that, its path is used as
-/// written.
-const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
-
-/// Returns what the policy decides for a task if exactly these sessions are ready.
+/// Returns what the policy decides for a task if exactly these sessions are ready. `directory` is
+/// the directory that the task names, as the system calls it.
 ///
 /// # Errors
 /// The policy failed.
 pub fn decide(
     task: &Task,
+    directory: Option<String>,
     sessions: &[SessionContext],
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Option<Decision>, Failure> {
     let places = sessions.iter().map(SessionContext::place);
     let mut candidate = candidate(task, places, sessions.len(), now);
-    if let Some(directory) = &mut candidate.working_dir {
-        let path = PathBuf::from(directory.as_str());
-        let looked = path.clone();
-        let look = move || look::resolved(&looked);
-        if let Some(Some(resolved)) = look::within_blocking(&path, RESOLVED_WITHIN, look) {
-            *directory = resolved;
-        }
+    if let (Some(named), Some(directory)) = (&mut candidate.working_dir, directory) {
+        *named = directory;
     }
     let question = Question {
         now: u64::try_from(now.as_second()).unwrap_or_default(),

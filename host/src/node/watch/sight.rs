@@ -14,7 +14,7 @@ use crate::tmux::Pane;
 
 /// What was read about the program in a pane.
 #[derive(Debug)]
-pub(super) enum Evidence<'a> {
+pub(in crate::node) enum Evidence<'a> {
     /// It is a shell.
     Shell {
         /// The state of its process.
@@ -39,13 +39,13 @@ pub(super) enum Evidence<'a> {
 
 /// The cursor's line of a shell.
 #[derive(Debug, Clone)]
-pub(super) struct ShellLine {
+pub(in crate::node) struct ShellLine {
     /// What it looks like.
-    pub(super) line: Line,
+    pub(in crate::node) line: Line,
     /// The row in quotes, if a person is to see it.
-    pub(super) row: Option<String>,
+    pub(in crate::node) row: Option<String>,
     /// What shows that nothing was typed there.
-    pub(super) proof: Option<&'static str>,
+    pub(in crate::node) proof: Option<&'static str>,
 }
 
 impl ShellLine {
@@ -65,17 +65,17 @@ impl ShellLine {
 
 /// What is seen of a session.
 #[derive(Debug, Clone)]
-pub(super) struct Sighting {
+pub(in crate::node) struct Sighting {
     /// The signals, best first.
-    pub(super) signals: Vec<Signal>,
+    pub(in crate::node) signals: Vec<Signal>,
     /// The verdict that they add up to.
-    pub(super) verdict: Verdict,
+    pub(in crate::node) verdict: Verdict,
 }
 
 /// Since when signals have said the same, from one look to the next: what a pane shows has no time
 /// of its own.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(in crate::node) struct Memory {
     since: HashMap<SignalMeaning, Timestamp>,
 }
 
@@ -104,7 +104,7 @@ impl SignalMeaning {
 
 impl Memory {
     /// Returns a memory for a single look: everything without a time of its own dates from now.
-    pub(super) fn for_one_look() -> Self {
+    pub(in crate::node) fn for_one_look() -> Self {
         Self::default()
     }
 
@@ -127,7 +127,7 @@ impl Memory {
 }
 
 /// Folds what one look has read about a session.
-pub(super) fn observe(
+pub(in crate::node) fn observe(
     memory: &mut Memory,
     pane: &Pane,
     evidence: Evidence<'_>,

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::empty::{self, CursorRow, Drawn, Facts};
-use super::orders::Listed;
 use super::prompt::{self, Line, LineReport};
 use super::sight::{Evidence, Memory, ShellLine, Sighting, observe};
 use super::tracker::{Declined, Freshness, Known, ReadLine, Seen, Stamp, What};
-use super::{Engine, RoundError};
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::{Identity, PaneId, TmuxSession};
 use crate::model::naming::{Home, Who};
 use crate::model::session::{Activity, Shell};
 use crate::model::verdict::Obstacle;
+use crate::node::orders::Listed;
+use crate::node::{Node, NodeError};
 use crate::probe::look::Watch;
 use crate::probe::{self, Directory, ShellActivity};
 use crate::store::SessionRow;
@@ -30,14 +30,14 @@ const AT_ONCE: usize = 32;
 
 /// The sessions as one scan found them.
 #[derive(Debug, Default)]
-pub(super) struct SeenSessions {
-    pub(super) sessions: Vec<Seen>,
+pub(crate) struct SeenSessions {
+    pub(crate) sessions: Vec<Seen>,
     index: HashMap<Identity, usize>,
 }
 
 impl SeenSessions {
     /// Returns the session, or `None` if it is gone.
-    pub(super) fn get(&self, identity: &Identity) -> Option<&Seen> {
+    pub(in crate::node) fn get(&self, identity: &Identity) -> Option<&Seen> {
         self.index
             .get(identity)
             .and_then(|&index| self.sessions.get(index))
@@ -58,13 +58,16 @@ enum Runs {
     Agent(u32),
 }
 
-impl<T: Tmux + 'static> Engine<T> {
-    pub(super) async fn scan(&mut self, now: Timestamp) -> Result<SeenSessions, RoundError> {
+impl<T: Tmux + 'static> Node<T> {
+    pub(in crate::node) async fn scan(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<SeenSessions, NodeError> {
         let panes = match self.tmux.panes().await {
             Ok(panes) => panes,
             // Every session is gone, and attempts in flight must learn of it.
             Err(tmux::Error::NoServer) => Vec::new(),
-            Err(error) => return Err(RoundError::Tmux(error)),
+            Err(error) => return Err(NodeError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
         let listed = Listed::of(&panes);
@@ -114,7 +117,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &mut self,
         candidates: &[PaneCandidate],
         now: Timestamp,
-    ) -> Result<HashMap<PaneId, ReadLine>, RoundError> {
+    ) -> Result<HashMap<PaneId, ReadLine>, NodeError> {
         let mut lines = HashMap::new();
         let mut unread: Vec<&Pane> = Vec::new();
         for candidate in candidates {
@@ -143,7 +146,7 @@ impl<T: Tmux + 'static> Engine<T> {
             .tmux
             .cursor_lines(&unread)
             .await
-            .map_err(RoundError::Tmux)?;
+            .map_err(NodeError::Tmux)?;
         for ((pane, stamp), line) in unread.into_iter().zip(stamps).zip(read) {
             if let Some(line) = line {
                 let read = ReadLine {
@@ -469,7 +472,7 @@ impl<T: Tmux + 'static> Engine<T> {
     }
 
     /// Reads the screens of programs that no profile recognizes by their processes.
-    async fn read_hints(&mut self, panes: &[Pane]) -> Result<(), RoundError> {
+    async fn read_hints(&mut self, panes: &[Pane]) -> Result<(), NodeError> {
         if !self.catalog.knows_screens() {
             return Ok(());
         }
@@ -489,7 +492,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &mut self,
         candidates: &[PaneCandidate],
         now: Timestamp,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), NodeError> {
         let panes = candidates.iter().filter_map(|candidate| {
             let is_agent = matches!(candidate.runs, Runs::Agent(_));
             (is_agent && self.agents.wants_screen(&candidate.pane)).then_some(&candidate.pane)
@@ -508,14 +511,14 @@ impl<T: Tmux + 'static> Engine<T> {
     async fn captures<'a>(
         &mut self,
         panes: &[&'a Pane],
-    ) -> Result<Vec<(&'a Pane, Option<Capture>)>, RoundError> {
+    ) -> Result<Vec<(&'a Pane, Option<Capture>)>, NodeError> {
         let mut found = Vec::with_capacity(panes.len());
         for some in panes.chunks(AT_ONCE) {
             let identities: Vec<&Identity> = some.iter().map(|pane| &pane.identity).collect();
             match self.tmux.screens(&identities).await {
                 Ok(captures) => found.extend(some.iter().copied().zip(captures)),
                 Err(tmux::Error::NoServer) => {
-                    return Err(RoundError::Tmux(tmux::Error::NoServer));
+                    return Err(NodeError::Tmux(tmux::Error::NoServer));
                 }
                 Err(_) => {
                     for pane in some {
@@ -533,7 +536,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &mut self,
         snapshot: &SeenSessions,
         now: Timestamp,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), NodeError> {
         let mut changed = Vec::new();
         let mut present = HashSet::new();
         for Seen { row, .. } in &snapshot.sessions {
@@ -574,7 +577,7 @@ impl<T: Tmux + 'static> Engine<T> {
 /// Returns the tmux sessions that show each pane, starting with the oldest, which names it. Also
 /// returns the pane's name in each: that of the session or, if several of the panes are in it, with
 /// window and pane.
-pub(super) fn homes<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<Vec<Home>> {
+pub(in crate::node) fn homes<'a>(panes: impl Iterator<Item = &'a Pane> + Clone) -> Vec<Vec<Home>> {
     let places = |pane: &'a Pane| {
         let first = (pane.session_id, pane.session.as_str(), pane.window_index);
         let further = pane.further.iter();
@@ -609,14 +612,14 @@ fn who<'a>(pane: &'a Pane, homes: &'a [Home]) -> Who<'a> {
 }
 
 /// A directory, the branch there, and its repository.
-pub(super) type Location = (Option<String>, Option<String>, Option<String>);
+pub(in crate::node) type Location = (Option<String>, Option<String>, Option<String>);
 
 /// How long a round waits for a session's directory. A disk answers in microseconds, a network in
 /// milliseconds, and a network that is gone never.
 const CONTEXT_WITHIN: Duration = Duration::from_millis(100);
 
 /// Returns what looks at the sessions' directories.
-pub(super) fn contexts() -> Watch<Location> {
+pub(in crate::node) fn contexts() -> Watch<Location> {
     Watch::new(CONTEXT_WITHIN, |stand| context(stand.to_owned()))
 }
 
@@ -651,51 +654,4 @@ fn unseen(stand: &Path, known: Option<&SessionRow>) -> Location {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(directory: &str, branch: &str) -> SessionRow {
-        SessionRow {
-            name: "api".to_owned(),
-            identity: Identity {
-                server_pid: 1,
-                server_start: 1,
-                pane: PaneId::parse("%1").expect("a pane"),
-                pane_pid: 2,
-            },
-            activity: Activity::Idle,
-            reason: None,
-            since: Timestamp::UNIX_EPOCH,
-            provider: SHELL.to_owned(),
-            current_dir: Some(directory.to_owned()),
-            git_branch: Some(branch.to_owned()),
-            repository: None,
-            shell: None,
-            env: BTreeMap::new(),
-            current_task: None,
-            completed: 0,
-            failed: 0,
-            context_at: Timestamp::UNIX_EPOCH,
-            admission: Admission::Open,
-            paused: false,
-            labels: BTreeMap::new(),
-            homes: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_session_in_a_dead_directory_keeps_the_branch_that_was_seen_there() {
-        let known = row("/dead", "dev");
-        let stands = |directory: &str, known| unseen(Path::new(directory), known);
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            stands("/dead", Some(&known)),
-            (text("/dead"), text("dev"), None)
-        );
-        assert_eq!(
-            stands("/dead/below", Some(&known)),
-            (text("/dead/below"), None, None)
-        );
-        assert_eq!(stands("/dead", None), (text("/dead"), None, None));
-    }
-}
+mod tests;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::scan::SeenSessions;
-use super::tracker::{Declined, Freshness, Seen, Telling, What};
-use super::{Engine, RoundError};
+use super::watch::scan::SeenSessions;
+use super::watch::tracker::{Declined, Freshness, Seen, Telling, What};
+use super::{Node, NodeError};
 use crate::model::clock::{Clock, Tick};
 use crate::model::ids::AttemptId;
 use crate::model::task::{Kind, Outcome};
@@ -19,7 +19,7 @@ use crate::node::attempt::{AgentSight, Brief, Leaves, Machine, Note, PaneSight, 
 use crate::store::{Store, StoreError};
 use crate::tmux::Tmux;
 
-impl<T: Tmux + 'static> Engine<T> {
+impl<T: Tmux + 'static> Node<T> {
     pub(super) fn rules(&self) -> Rules {
         Rules {
             start_within: self.settings.start_within,
@@ -31,7 +31,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// of an earlier daemon; later, those that had a commit refused.
     pub(super) async fn take_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         // What was decided but not carried out is decided again.
-        self.matcher.touch();
+        self.news = true;
         let open = self.ledger.run(Store::open_attempts).await?;
         let ids = open.iter().map(|attempt| attempt.id);
         let needed: Vec<AttemptId> = ids.chain(self.tracker.told_later()).collect();
@@ -79,7 +79,7 @@ impl<T: Tmux + 'static> Engine<T> {
         &mut self,
         snapshot: &SeenSessions,
         at: Tick,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), NodeError> {
         // An attempt that is claimed in this round is told what it needs beforehand.
         let requests = if self.is_idle() {
             Default::default()
@@ -162,13 +162,13 @@ impl<T: Tmux + 'static> Engine<T> {
             Note::Hold(rest, reason) => {
                 let until = Instant::now() + rest;
                 self.tracker.hold(&told.identity, until, reason);
-                self.matcher.touch();
+                self.news = true;
             }
             Note::Declined(why) => {
                 if let Some(known) = self.tracker.get_mut(&told.identity) {
                     known.declined = Some(Declined::now(why, known.declined, known.prompts));
                 }
-                self.matcher.touch();
+                self.news = true;
             }
             Note::Refused { pasted } => {
                 let refusals = self.refusals.entry(told.task).or_default();
@@ -190,7 +190,7 @@ impl<T: Tmux + 'static> Engine<T> {
         }
         // A session is free again, even if the job was so short that the session never seemed
         // taken.
-        self.matcher.touch();
+        self.news = true;
         self.tracker.settle(identity);
         let live = self.tracker.live(identity);
         let Some(known) = self.tracker.get_mut(identity) else {

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::matching::{exported, named};
 use super::steps::{Requirement, TrialStep, command, do_in_thought, in_words};
+use super::{Exports, named};
 use crate::matcher::{avoid, candidate, obstacle, resource};
+use crate::model::directory::DirectorySight;
 use crate::model::eligibility::{Admission, SHELL};
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question};
-use crate::model::session::Activity;
+use crate::model::session::{Activity, Shell};
 use crate::model::task::{Kind, Task};
-use crate::node::dialect;
+use crate::model::text::alternatives;
 use crate::policy::Policy;
-use crate::probe::look::DirectorySight;
 use crate::store::{PauseRow, SessionRow};
 
 /// Something that would let a task run.
@@ -60,6 +60,7 @@ pub(super) struct WaitingTask<'a> {
     pub(super) policy: &'a Policy,
     pub(super) failed_in: &'a BTreeSet<Identity>,
     pub(super) place: Option<&'a DirectorySight>,
+    pub(super) exports: Exports<'a>,
     pub(super) host: &'a str,
     pub(super) foreign: &'a [Foreign],
     pub(super) now: Timestamp,
@@ -247,7 +248,7 @@ impl PlanSearch<'_> {
         let variables: BTreeSet<String> = task.metadata.env_vars.keys().cloned().collect();
         let sessions = listed.iter().enumerate().map(|(place, &index)| {
             let row = row(index);
-            let env = exported(row, None, &variables);
+            let env = (stage.exports)(row, &variables);
             let mut resource = resource(row, &env, stage.host, stage.now);
             resource.ready = place < ready;
             resource
@@ -422,10 +423,16 @@ fn start(stage: &WaitingTask<'_>) -> Option<Change> {
     if stage.foreign.iter().any(|other| other.name == target.name) {
         return Some(Change::new(format!(
             "run {} in session {target}, or an agent that has a profile: `assigner agents list`",
-            dialect::names(|_| true)
+            shells()
         )));
     }
     let command = command(&["tmux", "new-session", "-d", "-s", &target.name]);
     let how = command.map_or_else(String::new, |command| format!(": {command}"));
     Some(Change::new(format!("start session {target}{how}")))
+}
+
+/// Returns the shells that take commands, for people.
+fn shells() -> String {
+    let names: Vec<&str> = Shell::ALL.iter().map(|shell| shell.name()).collect();
+    alternatives(&names)
 }

@@ -65,7 +65,7 @@ const QUESTIONS: &[&str] = &[
 
 /// What a line that waits for input contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub(in crate::node) enum Line {
     /// A prompt, and nothing after it.
     Prompt,
     /// Something that a person has begun.
@@ -76,7 +76,7 @@ pub(super) enum Line {
 
 /// What a shell itself reports about its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineReport {
+pub(in crate::node) enum LineReport {
     /// Its line editor reads a new line. The shell says whether that line is empty only when it is
     /// asked.
     Reads,
@@ -88,7 +88,7 @@ pub(super) enum LineReport {
 
 impl LineReport {
     /// Returns what this says about the shell.
-    pub(super) fn says(self) -> (Says, &'static str) {
+    pub(in crate::node) fn says(self) -> (Says, &'static str) {
         match self {
             Self::Reads => (Says::Idle, "its line editor waits for a new line"),
             Self::Elsewhere => (
@@ -102,7 +102,7 @@ impl LineReport {
 
 impl Line {
     /// Returns what this says about its shell.
-    pub(super) fn says(self) -> (Says, &'static str) {
+    pub(in crate::node) fn says(self) -> (Says, &'static str) {
         match self {
             Self::Prompt => (Says::Idle, "there is nothing after the prompt"),
             Self::Draft => (
@@ -118,7 +118,7 @@ impl Line {
 }
 
 /// Reads the cursor's line in a pane of this width.
-pub(super) fn read(line: &CursorLine, width: u32) -> Line {
+pub(in crate::node) fn read(line: &CursorLine, width: u32) -> Line {
     if searches(line, width) {
         return Line::Search;
     }

@@ -1,0 +1,13 @@
+//! The watch over the sessions of one machine: which there are, what runs in them, and whether they
+//! can take a task. `scan` and `agents` look, `prompt`, `empty` and `sight` judge what was seen, and
+//! `tracker` remembers it.
+
+pub(super) mod agents;
+pub(super) mod ask;
+mod empty;
+pub mod inspect;
+mod prompt;
+pub(crate) mod scan;
+mod sight;
+pub(super) mod tracker;
+pub(super) mod variables;
