@@ -351,6 +351,15 @@ impl<'a> Hall<'a> {
         }
     }
 
+    /// Waits until every shell asks whether files are to be deleted: what is typed before it asks is
+    /// an answer, too.
+    fn questions(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end && !self.screens().iter().all(|screen| screen.contains("[yn]")) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn type_keys(&self, line: &Line) {
         for key in &line.keys {
             let columns: Vec<usize> = if key == "text:fill" {

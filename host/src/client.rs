@@ -306,7 +306,7 @@ impl Client {
     /// # use std::collections::BTreeMap;
     /// # use assigner::client::Client;
     /// # use assigner::model::eligibility::Admission;
-    /// # use assigner::model::ids::{Identity, PaneId};
+    /// # use assigner::model::ids::{Identity, NodeName, PaneId};
     /// # use assigner::model::session::Activity;
     /// # use assigner::store::{SessionRow, Store};
     /// # fn main() -> Result<(), assigner::client::ClientError> {
@@ -316,6 +316,7 @@ impl Client {
     /// # let row = SessionRow {
     /// #     name: "api".to_owned(),
     /// #     identity: Identity {
+    /// #         node: NodeName::default(),
     /// #         server_pid: 1,
     /// #         server_start: 1,
     /// #         pane: PaneId::parse("%1").expect("a pane"),

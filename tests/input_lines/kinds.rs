@@ -42,8 +42,10 @@ fn every_line(shell: Shell, mode: Mode) {
             hall.press("i");
         }
         hall.type_keys(&line);
-        if line.name == "picker" {
-            hall.picks();
+        match line.name {
+            "picker" => hall.picks(),
+            "question" => hall.questions(),
+            _ => {}
         }
         if mode == Mode::ViCommand && line.kind != Kind::Other {
             hall.press("Escape");
@@ -127,8 +129,10 @@ fn no_line_is_idle_unasked(shell: Shell) {
     let mut wrong = Vec::new();
     for line in lines(shell, mode) {
         hall.type_keys(&line);
-        if line.name == "picker" {
-            hall.picks();
+        match line.name {
+            "picker" => hall.picks(),
+            "question" => hall.questions(),
+            _ => {}
         }
         hall.settles();
         let verdicts = hall.verdicts();

@@ -12,6 +12,7 @@ use crate::config;
 use crate::daemon::engine::Settings;
 use crate::daemon::{self, Ended, Lock, Options};
 use crate::matcher::MatcherSettings;
+use crate::model::ids::NodeName;
 use crate::node::NodeSettings;
 use crate::policy::{Loader, Policy, PolicySource, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
@@ -76,6 +77,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         profiles_dir: config.profiles_dir.clone(),
         settings: Settings {
             node: NodeSettings {
+                node: NodeName::default(),
                 program: std::env::current_exe().map_err(daemon::DaemonError::System)?,
                 output_limit: engine.output_limit,
                 start_within: engine.start_within,

@@ -121,6 +121,7 @@ impl LeftBehind {
             revision: 0,
             session: "api".to_owned(),
             identity: Identity {
+                node: Default::default(),
                 server_pid: NOBODY,
                 server_start: 1,
                 pane: PaneId::parse("%1").expect("a pane"),

@@ -98,7 +98,10 @@ pub(crate) fn resource(
 ) -> Resource {
     Resource {
         name: row.name.clone(),
-        host: host.to_owned(),
+        host: match row.identity.node.as_str() {
+            "" => host.to_owned(),
+            node => node.to_owned(),
+        },
         provider: row.provider.clone(),
         current_dir: row.current_dir.clone(),
         git_branch: row.git_branch.clone(),

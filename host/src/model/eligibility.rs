@@ -335,6 +335,7 @@ mod tests {
     #[test]
     fn a_target_is_the_pane_that_was_meant_and_not_its_name() {
         let pane = |number: u32| Identity {
+            node: Default::default(),
             server_pid: 1,
             server_start: 1,
             pane: PaneId::parse(&format!("%{number}")).expect("a pane"),

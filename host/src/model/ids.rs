@@ -1,6 +1,7 @@
 //! The identifiers of the project: one newtype each, so that they cannot be mixed up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,9 +84,62 @@ impl fmt::Display for TmuxSession {
     }
 }
 
-/// What a session really is, whatever its name: its pane during one life of one tmux server.
+/// The name of a node: of one machine's part of the program. It is empty if the queue has no other
+/// node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeName(Arc<str>);
+
+impl NodeName {
+    /// The longest name, in bytes.
+    pub const LONGEST: usize = 64;
+
+    /// Returns the name if it is empty, or letters, digits, `.`, `_` and `-`, at most
+    /// [`NodeName::LONGEST`] of them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let valid = text.len() <= Self::LONGEST && text.bytes().all(is_plain);
+        valid.then(|| Self(text.into()))
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the queue has no other node.
+    pub fn is_only(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<String> for NodeName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is no name of a node"))
+    }
+}
+
+impl From<NodeName> for String {
+    fn from(name: NodeName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a session really is, whatever its name: its pane during one life of one tmux server of one
+/// node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
+    /// The node on whose machine it is.
+    #[serde(default, skip_serializing_if = "NodeName::is_only")]
+    pub node: NodeName,
     /// Process id of the tmux server.
     pub server_pid: u32,
     /// When that server started, in seconds since 1970-01-01 UTC.

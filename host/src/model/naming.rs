@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Identity, PaneId, TmuxSession};
+use super::ids::{Identity, NodeName, PaneId, TmuxSession};
 use super::session::names;
 
 /// A tmux session that shows a pane.
@@ -34,6 +34,8 @@ pub enum Meaning {
     Pane(Identity),
     /// A tmux session with all its panes, including later ones.
     Session {
+        /// The node on whose machine it is.
+        node: NodeName,
         /// Process id of the tmux server.
         server_pid: u32,
         /// When that server started, in seconds since 1970-01-01 UTC.
@@ -44,15 +46,16 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// Returns the process id of the tmux server, and when it started.
-    pub fn server(&self) -> (u32, i64) {
+    /// Returns the node, the process id of its tmux server, and when that started.
+    pub fn server(&self) -> (&NodeName, u32, i64) {
         match self {
-            Self::Pane(pane) => (pane.server_pid, pane.server_start),
+            Self::Pane(pane) => (&pane.node, pane.server_pid, pane.server_start),
             Self::Session {
+                node,
                 server_pid,
                 server_start,
                 ..
-            } => (*server_pid, *server_start),
+            } => (node, *server_pid, *server_start),
         }
     }
 
@@ -68,11 +71,15 @@ impl Meaning {
 /// The form in which it is stored.
 impl fmt::Display for Meaning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pid, start) = self.server();
+        let (node, pid, start) = self.server();
         match self {
-            Self::Pane(pane) => write!(f, "pane {pid} {start} {} {}", pane.pane, pane.pane_pid),
-            Self::Session { id, .. } => write!(f, "session {pid} {start} {id}"),
+            Self::Pane(pane) => write!(f, "pane {pid} {start} {} {}", pane.pane, pane.pane_pid)?,
+            Self::Session { id, .. } => write!(f, "session {pid} {start} {id}")?,
         }
+        if node.is_only() {
+            return Ok(());
+        }
+        write!(f, " @{node}")
     }
 }
 
@@ -90,19 +97,31 @@ impl FromStr for Meaning {
             let server_pid = words.next()?.parse().ok()?;
             let server_start = words.next()?.parse().ok()?;
             let address = words.next()?;
-            let meaning = match kind {
-                "pane" => Self::Pane(Identity {
+            let pane_pid = match kind {
+                "pane" => Some(words.next()?.parse().ok()?),
+                "session" => None,
+                _ => return None,
+            };
+            let node = match words.next() {
+                Some(word) => {
+                    NodeName::parse(word.strip_prefix('@').filter(|name| !name.is_empty())?)?
+                }
+                None => NodeName::default(),
+            };
+            let meaning = match pane_pid {
+                Some(pane_pid) => Self::Pane(Identity {
+                    node,
                     server_pid,
                     server_start,
                     pane: PaneId::parse(address)?,
-                    pane_pid: words.next()?.parse().ok()?,
+                    pane_pid,
                 }),
-                "session" => Self::Session {
+                None => Self::Session {
+                    node,
                     server_pid,
                     server_start,
                     id: TmuxSession::parse(address)?,
                 },
-                _ => return None,
             };
             words.next().is_none().then_some(meaning)
         };
@@ -185,9 +204,26 @@ impl<'a> Who<'a> {
         self.labels().flat_map(names)
     }
 
-    /// Whether it has this name.
+    /// Whether it has this name, plainly or after the name of its node: `main`, `laptop/main`.
     pub fn is_called(self, name: &str) -> bool {
-        self.names().any(|known| known == name)
+        self.names()
+            .any(|known| known == name || self.is_on_node(name, known))
+    }
+
+    /// Whether this name means it alone, plainly or after the name of its node.
+    pub fn is_labelled(self, name: &str) -> bool {
+        self.labels()
+            .any(|known| known == name || self.is_on_node(name, known))
+    }
+
+    /// Whether `name` is the name `plain` after that of its node.
+    fn is_on_node(self, name: &str, plain: &str) -> bool {
+        let node = self.identity.map(|identity| &identity.node);
+        let Some(node) = node.filter(|node| !node.is_only()) else {
+            return false;
+        };
+        let rest = name.strip_prefix(node.as_str());
+        rest.and_then(|rest| rest.strip_prefix('/')) == Some(plain)
     }
 
     /// Whether it is what was meant, or belongs to it.
@@ -198,7 +234,7 @@ impl<'a> Who<'a> {
         match meaning {
             Meaning::Pane(pane) => pane == identity,
             Meaning::Session { id, .. } => {
-                meaning.server() == (identity.server_pid, identity.server_start)
+                meaning.server() == (&identity.node, identity.server_pid, identity.server_start)
                     && self.homes.iter().any(|home| home.id == *id)
             }
         }
@@ -216,8 +252,12 @@ impl<'a> Who<'a> {
     fn home_called(self, name: &str) -> Option<Meaning> {
         let identity = self.identity?;
         let mut homes = self.homes.iter();
-        let home = homes.find(|home| session_part(&home.name) == name)?;
+        let home = homes.find(|home| {
+            let plain = session_part(&home.name);
+            plain == name || self.is_on_node(name, plain)
+        })?;
         Some(Meaning::Session {
+            node: identity.node.clone(),
             server_pid: identity.server_pid,
             server_start: identity.server_start,
             id: home.id,
@@ -227,8 +267,7 @@ impl<'a> Who<'a> {
 
 /// Returns what a name means among the existing sessions, or `None` if none has it.
 pub fn meaning<'a>(sessions: impl Iterator<Item = Who<'a>> + Clone, name: &str) -> Option<Meaning> {
-    let labelled = |who: Who<'a>| who.labels().any(|label| label == name);
-    let pane = sessions.clone().find(|who| labelled(*who));
+    let pane = sessions.clone().find(|who| who.is_labelled(name));
     let pane = pane.and_then(|who| who.identity.cloned());
     let mut sessions = sessions;
     pane.map(Meaning::Pane)

@@ -37,7 +37,7 @@ pub use watch::variables::variables;
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
 use crate::model::clock::Clock;
-use crate::model::ids::TaskId;
+use crate::model::ids::{NodeName, TaskId};
 use crate::model::session::Activity;
 use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, SessionRow, StoreError};
@@ -51,6 +51,8 @@ use watch::{agents, scan, tracker};
 /// What the node is told once, when it starts.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
+    /// Its name.
+    pub node: NodeName,
     /// The program that reads a pane's output: this one, called with `capture`.
     pub program: PathBuf,
     /// How many of the last bytes of a task's output are kept.
@@ -78,6 +80,7 @@ pub struct NodeSettings {
 impl Default for NodeSettings {
     fn default() -> Self {
         Self {
+            node: NodeName::default(),
             program: PathBuf::from("assigner"),
             output_limit: 16 << 20,
             start_within: Duration::from_secs(10),
@@ -154,12 +157,15 @@ impl<T: Tmux + 'static> Node<T> {
     ) -> Result<Self, StoreError> {
         let (catalog, reports) = agents;
         let now = Timestamp::now();
+        let node = settings.node.clone();
         let (known, in_use) = ledger
             .run(move |store| {
                 store.retire_unseen(now)?;
                 let why = "the daemon ended while the answer was being delivered: check whether it arrived";
                 store.drop_replies(None, why, now)?;
-                Ok((store.sessions()?, store.secrets_in_use()?))
+                let mut known = store.sessions()?;
+                known.retain(|row| row.identity.node == node);
+                Ok((known, store.secrets_in_use()?))
             })
             .await?;
         secrets.sweep(&in_use);

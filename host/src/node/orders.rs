@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::Node;
 use super::watch::tracker::Freshness;
-use crate::model::ids::{Identity, TmuxSession};
+use crate::model::ids::{Identity, NodeName, TmuxSession};
 use crate::model::naming::{Meaning, SessionRef, Who, first_meaning, meaning};
 use crate::model::task::NewTask;
 use crate::probe;
@@ -127,20 +127,22 @@ impl Orders {
 /// Everything that tmux lists, including panes that are not sessions at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
+    node: NodeName,
     server: Option<(u32, i64)>,
     panes: HashSet<Identity>,
     sessions: HashSet<TmuxSession>,
 }
 
 impl Listed {
-    /// Returns what these panes make up.
-    pub(super) fn of(panes: &[Pane]) -> Self {
+    /// Returns what these panes of a node make up.
+    pub(super) fn of(node: &NodeName, panes: &[Pane]) -> Self {
         let server = panes.first().map(|pane| &pane.identity);
         let sessions = panes.iter().flat_map(|pane| {
             let further = pane.further.iter().map(|further| further.session_id);
             std::iter::once(pane.session_id).chain(further)
         });
         Self {
+            node: node.clone(),
             server: server.map(|server| (server.server_pid, server.server_start)),
             panes: panes.iter().map(|pane| pane.identity.clone()).collect(),
             sessions: sessions.collect(),
@@ -148,16 +150,19 @@ impl Listed {
     }
 
     /// Whether something is gone: its server no longer lists it, or has ended. What belongs to
-    /// another running server is only out of sight.
+    /// another running server, or to another node, is only out of sight.
     fn is_gone(&self, meaning: &Meaning, is_alive: impl Fn(u32) -> bool) -> bool {
-        let server = meaning.server();
+        let (node, pid, start) = meaning.server();
+        if *node != self.node {
+            return false;
+        }
         match self.server {
-            Some(listed) if listed == server => match meaning {
+            Some(listed) if listed == (pid, start) => match meaning {
                 Meaning::Pane(pane) => !self.panes.contains(pane),
                 Meaning::Session { id, .. } => !self.sessions.contains(id),
             },
-            Some((pid, _)) if pid == server.0 => true,
-            _ => !is_alive(server.0),
+            Some((listed, _)) if listed == pid => true,
+            _ => !is_alive(pid),
         }
     }
 }
@@ -270,6 +275,7 @@ mod tests {
 
     fn pane(server: u32, number: u32) -> Identity {
         Identity {
+            node: Default::default(),
             server_pid: server,
             server_start: 1,
             pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
@@ -279,6 +285,7 @@ mod tests {
 
     fn session(server_pid: u32, id: u32) -> Meaning {
         Meaning::Session {
+            node: Default::default(),
             server_pid,
             server_start: 1,
             id: TmuxSession(id),
@@ -299,6 +306,7 @@ mod tests {
     #[test]
     fn what_ended_is_told_from_what_is_out_of_sight() {
         let listed = Listed {
+            node: NodeName::default(),
             server: Some((5, 1)),
             panes: HashSet::from([pane(5, 1)]),
             sessions: HashSet::from([TmuxSession(3)]),
@@ -309,6 +317,12 @@ mod tests {
         assert!(is_gone(Meaning::Pane(pane(5, 2))));
         assert!(!is_gone(session(5, 3)));
         assert!(is_gone(session(5, 4)));
+        // Another node may have a server of the same number.
+        let elsewhere = Identity {
+            node: NodeName::parse("laptop").expect("a name"),
+            ..pane(5, 2)
+        };
+        assert!(!is_gone(Meaning::Pane(elsewhere)));
         // A respawned pane is a different one.
         let respawned = Identity {
             pane_pid: 9,

@@ -76,6 +76,7 @@ fn shared_memory() -> std::path::PathBuf {
 
 fn identity(index: usize) -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 10,
         server_start: 1,
         pane: PaneId::parse(&format!("%{index}")).expect("a pane"),

@@ -126,7 +126,7 @@ impl Store {
         let rows = self.db.query(
             "SELECT id, number, session, phase, outcome, exit_code, error, claimed_at, started_at,
                 ended_at, policy_name, policy_version, policy_sha256, rankings,
-                ruled_out, turn, server_pid, server_start, pane, pane_pid
+                ruled_out, turn, node, server_pid, server_start, pane, pane_pid
              FROM attempts WHERE task_id = $1 ORDER BY id",
             values![id],
         )?;
@@ -166,7 +166,7 @@ impl Store {
     /// The database refused.
     pub fn open_attempts(&mut self) -> Result<Vec<OpenAttempt>, StoreError> {
         let rows = self.db.query(
-            "SELECT id, session, server_pid, server_start, pane, pane_pid, phase, delivered_at,
+            "SELECT id, session, node, server_pid, server_start, pane, pane_pid, phase, delivered_at,
                 coalesce(resumed_at, started_at) AS started_at, submitted_at, task_id, resumed_at,
                 EXISTS (SELECT 1 FROM outputs WHERE attempt_id = attempts.id) AS has_said
              FROM attempts WHERE phase <> 'ended' ORDER BY id",
@@ -198,12 +198,13 @@ impl Store {
         // A task that a person took back before it was typed has left nothing in the session. A
         // preparation that failed may have, even though no prompt or command was typed after it.
         let row = self.db.query_one(
-            "SELECT count(*) AS number FROM attempts WHERE id >= $1 AND server_pid = $2
-                AND server_start = $3 AND pane = $4 AND pane_pid = $5 AND phase = 'ended'
+            "SELECT count(*) AS number FROM attempts WHERE id >= $1 AND node = $2
+                AND server_pid = $3 AND server_start = $4 AND pane = $5 AND pane_pid = $6 AND phase = 'ended'
                 AND outcome NOT IN ('refused', 'withdrawn')
                 AND (delivered_at IS NOT NULL OR outcome NOT IN ('cancelled', 'reassigned'))",
             values![
                 from,
+                identity.node.as_str(),
                 identity.server_pid,
                 identity.server_start,
                 identity.pane.as_str(),
@@ -452,8 +453,8 @@ fn count(db: &mut dyn Db, end: &End) -> Result<(), StoreError> {
     db.execute(
         &format!(
             "UPDATE sessions SET {column} = {column} + 1
-             WHERE (server_pid, server_start, pane, pane_pid) IN
-                (SELECT server_pid, server_start, pane, pane_pid FROM attempts WHERE id = $1)"
+             WHERE (node, server_pid, server_start, pane, pane_pid) IN
+                (SELECT node, server_pid, server_start, pane, pane_pid FROM attempts WHERE id = $1)"
         ),
         values![end.attempt],
     )?;

@@ -91,15 +91,22 @@ impl Store {
 
 fn take(db: &mut dyn Db, claim: &Claim, now: Timestamp) -> Result<Option<AttemptId>, StoreError> {
     let Identity {
+        node,
         server_pid,
         server_start,
         pane,
         pane_pid,
     } = &claim.identity;
     let taken = db.exists(
-        "SELECT 1 FROM attempts WHERE phase <> 'ended' AND server_pid = $1
-            AND server_start = $2 AND pane = $3 AND pane_pid = $4",
-        values![*server_pid, *server_start, pane.as_str(), *pane_pid],
+        "SELECT 1 FROM attempts WHERE phase <> 'ended' AND node = $1
+            AND server_pid = $2 AND server_start = $3 AND pane = $4 AND pane_pid = $5",
+        values![
+            node.as_str(),
+            *server_pid,
+            *server_start,
+            pane.as_str(),
+            *pane_pid
+        ],
     )?;
     // If a person has changed the task since, the decision was about a different task.
     let same = db.exists(
@@ -129,14 +136,15 @@ fn take(db: &mut dyn Db, claim: &Claim, now: Timestamp) -> Result<Option<Attempt
         values![claim.task, session, now],
     )?;
     let row = db.query_one(
-        "INSERT INTO attempts (task_id, number, session, server_pid, server_start, pane, pane_pid,
+        "INSERT INTO attempts (task_id, number, session, node, server_pid, server_start, pane, pane_pid,
             phase, claimed_at, policy_name, policy_version, policy_sha256, rankings, ruled_out)
-         VALUES ($1, (SELECT attempts + 1 FROM tasks WHERE id = $1), $2, $3, $4, $5, $6, 'claimed',
-            $7, $8, $9, $10, $11, $12)
+         VALUES ($1, (SELECT attempts + 1 FROM tasks WHERE id = $1), $2, $3, $4, $5, $6, $7, 'claimed',
+            $8, $9, $10, $11, $12, $13)
          RETURNING id",
         values![
             claim.task,
             session,
+            node.as_str(),
             *server_pid,
             *server_start,
             pane.as_str(),
@@ -150,8 +158,14 @@ fn take(db: &mut dyn Db, claim: &Claim, now: Timestamp) -> Result<Option<Attempt
         ],
     )?;
     db.execute(
-        "UPDATE sessions SET current_task_id = $2, status = 'busy', reason = $3 WHERE name = $1",
-        values![session, claim.task, format!("runs task {}", claim.task)],
+        "UPDATE sessions SET current_task_id = $3, status = 'busy', reason = $4
+         WHERE node = $1 AND name = $2",
+        values![
+            node.as_str(),
+            session,
+            claim.task,
+            format!("runs task {}", claim.task)
+        ],
     )?;
     Ok(Some(row.ok_or_else(DbError::no_row)?.get("id")?))
 }

@@ -87,7 +87,7 @@ fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Importe
         counts.sessions += db.execute(
             &format!(
                 "INSERT INTO sessions (name, {SESSION}) VALUES ({})
-                 ON CONFLICT (name) DO NOTHING",
+                 ON CONFLICT (node, name) DO NOTHING",
                 numbers(values.len())
             ),
             &values,

@@ -237,6 +237,7 @@ mod tests {
         assert_eq!(updates[0].session, said);
         assert_eq!(store.awaited_targets().expect("names"), ["api"]);
         let meaning = Meaning::Session {
+            node: Default::default(),
             server_pid: 1,
             server_start: 1,
             id: TmuxSession(0),
@@ -328,6 +329,7 @@ mod tests {
             revision: task.revision,
             session: format!("s{pane}"),
             identity: Identity {
+                node: Default::default(),
                 server_pid: 1,
                 server_start: 1,
                 pane: PaneId::parse(&format!("%{pane}")).expect("a pane"),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::db::{DbError, Row, Value};
-use crate::model::ids::{Identity, PaneId};
+use crate::model::ids::{Identity, NodeName, PaneId};
 use crate::model::naming::{Meaning, SessionRef};
 use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task, TurnFacts};
 
@@ -20,6 +20,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
     timeout_seconds, not_before, wait_reason, cancel_requested, tries, blocked, secrets, revision, \
     asks, target_meaning, \
     (SELECT 'pane ' || server_pid || ' ' || server_start || ' ' || pane || ' ' || pane_pid \
+        || CASE WHEN node = '' THEN '' ELSE ' @' || node END \
         FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
         WHERE dependencies.task_id = tasks.id \
             AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
@@ -188,10 +189,16 @@ impl Row {
             .transpose()
     }
 
+    fn node(&self) -> Result<NodeName, DbError> {
+        let name: String = self.get("node")?;
+        NodeName::parse(&name).ok_or_else(|| unknown("node", &name))
+    }
+
     /// Reads the columns of a session's identity.
     pub(super) fn identity(&self) -> Result<Identity, DbError> {
         let pane: String = self.get("pane")?;
         Ok(Identity {
+            node: self.node()?,
             server_pid: self.get("server_pid")?,
             server_start: self.get("server_start")?,
             pane: PaneId::parse(&pane).ok_or_else(|| unknown("pane", &pane))?,

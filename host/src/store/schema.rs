@@ -571,4 +571,54 @@ CREATE INDEX policy_orders ON policy_log (outcome, id) WHERE outcome = 'waiting'
     r"
 ALTER TABLE sessions ADD COLUMN shell TEXT;
 ",
+    // 11: a session's identity includes its node, and each node may have a session of a name.
+    r"
+CREATE TABLE sessions_new (
+    node                TEXT NOT NULL DEFAULT '',
+    name                TEXT NOT NULL,
+    status              TEXT NOT NULL,
+    last_activity       TEXT,
+    current_task_id     INTEGER,
+    working_dir         TEXT,
+    is_claude           INTEGER NOT NULL DEFAULT 0,
+    provider            TEXT,
+    last_output         TEXT,
+    updated_at          TEXT,
+    current_dir         TEXT,
+    git_branch          TEXT,
+    last_context_update TEXT,
+    env_vars            TEXT NOT NULL DEFAULT '{}',
+    reason              TEXT NOT NULL DEFAULT '',
+    since               TEXT,
+    server_pid          INTEGER,
+    server_start        INTEGER,
+    pane                TEXT,
+    pane_pid            INTEGER,
+    completed           INTEGER NOT NULL DEFAULT 0,
+    failed              INTEGER NOT NULL DEFAULT 0,
+    admission           TEXT NOT NULL DEFAULT 'open',
+    paused              INTEGER NOT NULL DEFAULT 0,
+    labels              TEXT NOT NULL DEFAULT '{}',
+    homes               TEXT NOT NULL DEFAULT '[]',
+    repository          TEXT,
+    shell               TEXT,
+    PRIMARY KEY (node, name)
+);
+INSERT INTO sessions_new (name, status, last_activity, current_task_id, working_dir, is_claude,
+    provider, last_output, updated_at, current_dir, git_branch, last_context_update, env_vars,
+    reason, since, server_pid, server_start, pane, pane_pid, completed, failed, admission, paused,
+    labels, homes, repository, shell)
+SELECT name, status, last_activity, current_task_id, working_dir, is_claude,
+    provider, last_output, updated_at, current_dir, git_branch, last_context_update, env_vars,
+    reason, since, server_pid, server_start, pane, pane_pid, completed, failed, admission, paused,
+    labels, homes, repository, shell
+FROM sessions WHERE name IS NOT NULL;
+DROP TABLE sessions;
+ALTER TABLE sessions_new RENAME TO sessions;
+CREATE INDEX sessions_of_pane ON sessions (server_pid, pane);
+ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT '';
+DROP INDEX one_attempt_a_session;
+CREATE UNIQUE INDEX one_attempt_a_session
+    ON attempts (node, server_pid, server_start, pane, pane_pid) WHERE phase <> 'ended';
+",
 ];

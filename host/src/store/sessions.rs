@@ -120,6 +120,7 @@ impl Store {
                 db.execute(
                     RECORD,
                     values![
+                        row.identity.node.as_str(),
                         &row.name,
                         row.activity.name(),
                         row.reason.as_deref().unwrap_or_default(),
@@ -149,7 +150,7 @@ impl Store {
         })
     }
 
-    /// Returns the sessions as last seen, by name.
+    /// Returns the sessions as last seen, by name and node.
     ///
     /// # Errors
     /// The database refused.
@@ -202,9 +203,9 @@ impl Store {
                 };
             }
             db.execute(
-                "UPDATE sessions SET env_vars = $2, updated_at = $3, last_context_update = $3
-                 WHERE name = $1",
-                values![&row.name, json(&row.env), now],
+                "UPDATE sessions SET env_vars = $3, updated_at = $4, last_context_update = $4
+                 WHERE node = $1 AND name = $2",
+                values![row.identity.node.as_str(), &row.name, json(&row.env), now],
             )?;
             db.execute(
                 "INSERT INTO context_updates (session, meaning, env) VALUES ($1, $2, $3)",
@@ -241,13 +242,13 @@ impl Store {
 }
 
 /// Stores a session. What it has completed is counted anew if its name has passed to another pane.
-const RECORD: &str = "INSERT INTO sessions (name, status, reason, since, provider, is_claude,
+const RECORD: &str = "INSERT INTO sessions (node, name, status, reason, since, provider, is_claude,
         current_dir, working_dir, git_branch, env_vars, current_task_id,
         last_context_update, last_activity, updated_at, server_pid, server_start,
         pane, pane_pid, admission, paused, labels, homes, repository, shell)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, $4, $12, $13, $14, $15, $16, $17,
-        $18, $19, $20, $21, $22)
-    ON CONFLICT (name) DO UPDATE SET status = excluded.status,
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $5, $13, $14, $15, $16, $17,
+        $18, $19, $20, $21, $22, $23)
+    ON CONFLICT (node, name) DO UPDATE SET status = excluded.status,
         reason = excluded.reason, since = excluded.since,
         provider = excluded.provider, is_claude = excluded.is_claude,
         current_dir = excluded.current_dir, working_dir = excluded.working_dir,
@@ -267,7 +268,7 @@ const RECORD: &str = "INSERT INTO sessions (name, status, reason, since, provide
 /// The columns of a session that [`session_of`] reads.
 const SESSION: &str = "name, status, reason, since, provider, current_dir, git_branch, \
     env_vars, current_task_id, completed, failed, last_context_update, admission, paused, labels, \
-    server_pid, server_start, pane, pane_pid, homes, repository, shell";
+    node, server_pid, server_start, pane, pane_pid, homes, repository, shell";
 
 /// Reads a session that we have seen ourselves.
 fn session_of(row: &Row) -> Result<SessionRow, DbError> {
@@ -296,10 +297,10 @@ fn session_of(row: &Row) -> Result<SessionRow, DbError> {
     })
 }
 
-/// Returns the sessions as last seen, by name.
+/// Returns the sessions as last seen, by name and node.
 fn read_all(db: &mut dyn Db) -> Result<Vec<SessionRow>, StoreError> {
     let rows = db.query(
-        &format!("SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name"),
+        &format!("SELECT {SESSION} FROM sessions WHERE pane IS NOT NULL ORDER BY name, node"),
         &[],
     )?;
     Ok(rows.iter().map(session_of).collect::<Result<_, _>>()?)
@@ -318,7 +319,7 @@ pub(super) fn read_present(db: &mut dyn Db) -> Result<Vec<SessionRow>, StoreErro
 fn read_session(db: &mut dyn Db, name: &str) -> Result<SessionRow, StoreError> {
     let rows = read_all(db)?;
     let there = |row: &&SessionRow| row.activity != Activity::Gone;
-    let labelled = |row: &&SessionRow| row.who().labels().any(|label| label == name);
+    let labelled = |row: &&SessionRow| row.who().is_labelled(name);
     let last = rows.iter().find(|row| row.name == name);
     let now = rows.iter().filter(there).find(labelled);
     // The last one may still exist under another name.

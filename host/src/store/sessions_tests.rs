@@ -1,5 +1,6 @@
 //! Sessions, pauses and whatever else the daemon stores; and how the file itself is kept.
 
+use crate::model::ids::NodeName;
 use crate::model::session::Shell;
 use std::os::unix::fs::PermissionsExt;
 
@@ -107,6 +108,46 @@ fn what_a_session_has_done_is_counted_until_it_is_another() {
     };
     record(&mut store, &respawned);
     assert_eq!(tally(&mut store, "s1"), (0, 0));
+}
+
+#[test]
+fn each_node_has_its_sessions() {
+    let (_directory, mut store) = store();
+    let on = |node: &str| {
+        let mut row = session_row("main");
+        row.identity.node = NodeName::parse(node).expect("a name");
+        row
+    };
+    let rows = [on("laptop"), on("server")];
+    store.record_sessions(&rows, now()).expect("recorded");
+    assert_eq!(store.sessions().expect("sessions"), rows);
+    let server = store.session("server/main").expect("the session");
+    assert_eq!(server.identity, rows[1].identity);
+    // The same pane of the same server number, on two machines: each takes one task.
+    let tasks = [
+        NewTask::command("a"),
+        NewTask::command("b"),
+        NewTask::command("c"),
+    ];
+    let tasks = queue(&mut store, &tasks);
+    let claim = |task, row: &SessionRow| Claim {
+        session: "main".to_owned(),
+        identity: row.identity.clone(),
+        ..claim(task, 1)
+    };
+    let claims = [
+        claim(tasks[0], &rows[0]),
+        claim(tasks[1], &rows[1]),
+        claim(tasks[2], &rows[1]),
+    ];
+    let taken = store.claim(&claims, now()).expect("claimed");
+    let taken: Vec<bool> = taken.iter().map(Option::is_some).collect();
+    assert_eq!(taken, [true, true, false]);
+    let runs = store.sessions().expect("sessions");
+    let runs: Vec<_> = runs.iter().map(|row| row.current_task).collect();
+    assert_eq!(runs, [Some(tasks[0]), Some(tasks[1])]);
+    let open = store.open_attempts().expect("attempts");
+    assert_eq!(open[1].identity, rows[1].identity);
 }
 
 #[test]

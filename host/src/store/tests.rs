@@ -46,6 +46,7 @@ pub(super) fn queue(store: &mut Store, tasks: &[NewTask]) -> Vec<TaskId> {
 
 pub(super) fn identity(pane: u32) -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 1,
         server_start: 2,
         pane: PaneId::parse(&format!("%{pane}")).expect("a pane"),

@@ -131,7 +131,7 @@ pub struct SessionLabel {
 pub fn labels_of(given: &[SessionLabel], who: Who<'_>) -> BTreeMap<String, String> {
     let of_one = |said: &SessionRef| match &said.meaning {
         Some(meaning) => matches!(meaning, Meaning::Pane(_)),
-        None => who.labels().any(|label| label == said.name),
+        None => who.is_labelled(&said.name),
     };
     let (one, all): (Vec<_>, Vec<_>) = given
         .iter()
@@ -413,8 +413,8 @@ fn show_labels(db: &mut dyn Db) -> Result<(), StoreError> {
         let labels = labels_of(&given, row.who());
         if labels != row.labels {
             db.execute(
-                "UPDATE sessions SET labels = $2 WHERE name = $1",
-                values![&row.name, json(&labels)],
+                "UPDATE sessions SET labels = $3 WHERE node = $1 AND name = $2",
+                values![row.identity.node.as_str(), &row.name, json(&labels)],
             )?;
         }
     }

@@ -20,6 +20,7 @@ fn store() -> (TempDir, Store) {
 
 fn identity(number: u32) -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 1,
         server_start: 1,
         pane: PaneId::parse(&format!("%{number}")).expect("a pane"),

@@ -67,6 +67,7 @@ impl TypingRequest {
 
 fn identity() -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 10,
         server_start: 1_700_000_000,
         pane: PaneId::parse("%3").expect("an id"),

@@ -199,6 +199,7 @@ fn pane(text: &str, nonce: &str) -> Option<PaneRow> {
     };
     let mut pane = Pane {
         identity: Identity {
+            node: Default::default(),
             server_pid,
             server_start,
             pane,
@@ -278,6 +279,7 @@ fn session(text: &str, whole: bool) -> Option<Option<Session>> {
         panes,
         shared: grouped || linked,
         pane: Identity {
+            node: Default::default(),
             server_pid,
             server_start,
             pane,

@@ -9,6 +9,7 @@ const STATE: &str = "10 1700000000 %3 77 0 0 0 0 5 1 0";
 
 fn identity() -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 10,
         server_start: 1_700_000_000,
         pane: PaneId::parse("%3").expect("an id"),

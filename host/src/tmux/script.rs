@@ -444,6 +444,7 @@ impl<'a> RequiredPane<'a> {
     /// that contain only numbers and a pane's id.
     fn condition(&self) -> String {
         let Identity {
+            node: _,
             server_pid,
             server_start,
             pane,

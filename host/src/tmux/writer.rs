@@ -64,6 +64,7 @@ mod tests {
     #[test]
     fn a_pane_has_one_writer() {
         let identity = |pane: &str| Identity {
+            node: Default::default(),
             // No tmux server can have this process id.
             server_pid: u32::MAX - std::process::id(),
             server_start: 0,

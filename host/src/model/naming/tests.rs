@@ -21,6 +21,7 @@ impl ShownPane {
 
 fn pane(number: u32) -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 7,
         server_start: 1_000,
         pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
@@ -41,6 +42,7 @@ fn shown(number: u32, homes: &[(u32, &str)]) -> ShownPane {
 
 fn session(id: u32) -> Meaning {
     Meaning::Session {
+        node: Default::default(),
         server_pid: 7,
         server_start: 1_000,
         id: TmuxSession(id),
@@ -191,6 +193,49 @@ fn what_was_said_is_found_by_the_present_name_and_by_the_old_one() {
 }
 
 #[test]
+fn each_node_may_have_a_session_of_a_name() {
+    let on = |node: &str| {
+        let mut pane = shown(1, &[(1, "main")]);
+        pane.identity.node = NodeName::parse(node).expect("a name");
+        pane
+    };
+    let (laptop, server) = (on("laptop"), on("server"));
+    let panes = [laptop.clone(), server.clone()];
+    assert_eq!(
+        means(&panes, "server/main"),
+        Some(Meaning::Pane(server.identity.clone()))
+    );
+    assert_eq!(means(&panes, "desktop/main"), None);
+    for pane in &panes {
+        let meaning = Meaning::Pane(pane.identity.clone());
+        assert_eq!(meaning.to_string().parse(), Ok(meaning.clone()));
+        let said = SessionRef {
+            name: "main".to_owned(),
+            meaning: Some(meaning),
+        };
+        let answering: Vec<&Identity> = panes
+            .iter()
+            .filter(|other| other.who().answers(&said))
+            .map(|other| &other.identity)
+            .collect();
+        assert_eq!(answering, [&pane.identity]);
+    }
+    // A slash in a plain name is not the end of a node's.
+    assert_eq!(means(&[shown(1, &[(1, "laptop/main")])], "main"), None);
+}
+
+#[test]
+fn a_nodes_name_is_plain() {
+    for good in ["", "laptop", "build-7.example_2"] {
+        assert_eq!(NodeName::parse(good).expect(good).as_str(), good);
+    }
+    let long = "x".repeat(NodeName::LONGEST + 1);
+    for bad in ["a b", "a/b", "ä", "a\n", &long] {
+        assert_eq!(NodeName::parse(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
 fn a_text_that_is_no_meaning_is_none() {
     for text in [
         "",
@@ -198,6 +243,9 @@ fn a_text_that_is_no_meaning_is_none() {
         "pane 1 2 %3",
         "pane 1 2 3 4",
         "pane 1 2 %3 4 5",
+        "pane 1 2 %3 4 @",
+        "pane 1 2 %3 4 @a/b",
+        "session 1 2 $3 @a @b",
         "pane -1 2 %3 4",
         "session 1 2 %3",
         "session 1 2 $",
@@ -303,12 +351,14 @@ proptest! {
         pid in any::<u32>(), start in any::<i64>(), number in any::<u32>(), pane_pid in any::<u32>(),
     ) {
         let pane = Meaning::Pane(Identity {
+            node: Default::default(),
             server_pid: pid,
             server_start: start,
             pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
             pane_pid,
         });
         let session = Meaning::Session {
+            node: Default::default(),
             server_pid: pid,
             server_start: start,
             id: TmuxSession(number),

@@ -32,6 +32,7 @@ pub(super) fn wall(ms: u64) -> Timestamp {
 
 pub(super) fn identity() -> Identity {
     Identity {
+        node: Default::default(),
         server_pid: 10,
         server_start: 1,
         pane: PaneId::parse("%1").expect("a pane"),

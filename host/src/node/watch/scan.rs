@@ -64,13 +64,18 @@ impl<T: Tmux + 'static> Node<T> {
         now: Timestamp,
     ) -> Result<SeenSessions, NodeError> {
         let panes = match self.tmux.panes().await {
-            Ok(panes) => panes,
+            Ok(mut panes) => {
+                for pane in &mut panes {
+                    pane.identity.node = self.settings.node.clone();
+                }
+                panes
+            }
             // Every session is gone, and attempts in flight must learn of it.
             Err(tmux::Error::NoServer) => Vec::new(),
             Err(error) => return Err(NodeError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
-        let listed = Listed::of(&panes);
+        let listed = Listed::of(&self.settings.node, &panes);
         self.agents.hear(&self.reports);
         self.read_hints(&panes).await?;
         let candidates: Vec<PaneCandidate> = panes

@@ -246,6 +246,7 @@ mod tests {
     fn pane() -> Pane {
         Pane {
             identity: Identity {
+                node: Default::default(),
                 server_pid: 1,
                 server_start: 1,
                 pane: PaneId::parse("%1").expect("a pane"),

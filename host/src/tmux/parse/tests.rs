@@ -144,7 +144,7 @@ proptest! {
         }
         let (records, _) = records(&lines.join(&b"\n"[..]), NONCE);
         let _ = panes(&records, NONCE);
-        let pane = Identity { server_pid: 1, server_start: 1, pane: PaneId::parse("%1").expect("an id"), pane_pid: 1 };
+        let pane = Identity { node: Default::default(), server_pid: 1, server_start: 1, pane: PaneId::parse("%1").expect("an id"), pane_pid: 1 };
         let _ = tail(&records, &pane, 3);
         let reply = TmuxReply { records, sent: true, ..TmuxReply::default() };
         let _ = typed(&reply, 0, &RequiredPane::key(&pane));

@@ -19,6 +19,7 @@ fn a_line_is_split_by_columns() {
 #[test]
 fn unfit_lines_are_refused() {
     let identity = Identity {
+        node: Default::default(),
         server_pid: 1,
         server_start: 2,
         pane: PaneId::parse("%3").expect("an id"),

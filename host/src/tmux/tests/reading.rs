@@ -12,6 +12,7 @@ async fn no_server_is_told() {
         assert!(matches!(server.panes().await, Err(Error::NoServer)));
         assert!(!server.is_connected());
         let identity = Identity {
+            node: Default::default(),
             server_pid: 1,
             server_start: 1,
             pane: PaneId::parse("%0").expect("an id"),

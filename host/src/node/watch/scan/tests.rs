@@ -4,6 +4,7 @@ fn row(directory: &str, branch: &str) -> SessionRow {
     SessionRow {
         name: "api".to_owned(),
         identity: Identity {
+            node: Default::default(),
             server_pid: 1,
             server_start: 1,
             pane: PaneId::parse("%1").expect("a pane"),
