@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use assigner::client::{Client, Selection};
 use assigner::model::session::{Activity, SessionContext};
-use assigner::model::task::{Metadata, NewTask};
 use assigner::node::variables;
 use assigner::store::SessionRow;
+use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let data = std::env::args_os().nth(1).map(PathBuf::from);
@@ -24,14 +24,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut client = Client::open(&data)?;
 
     let here = std::env::current_dir()?.canonicalize()?;
-    let task = NewTask {
-        metadata: Metadata {
-            working_dir: Some(here.display().to_string()),
-            env_vars: [("GREETING".to_owned(), "hello".to_owned())].into(),
-            ..Metadata::default()
-        },
-        ..NewTask::command("echo \"$GREETING from $PWD\"")
-    };
+    // The options of `assigner send`, by the same names.
+    let task = client
+        .ask("echo \"$GREETING from $PWD\"")
+        .with("shell", true)
+        .with("working-dir", here.display().to_string())
+        .with("env", json!({"GREETING": "hello"}))
+        .task()?;
 
     let names = task.metadata.env_vars.keys().cloned().collect();
     let rows = client.sessions()?;

@@ -13,7 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("agents", &["model"]),
     ("node", &["store", "tmux", "probe", "agents", "model"]),
-    ("matcher", &["store", "policy", "model"]),
+    ("options", &["store", "model"]),
+    ("matcher", &["options", "store", "policy", "model"]),
     (
         "simulation",
         &["matcher", "node", "store", "tmux", "agents", "model"],
@@ -28,13 +29,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("toolchain", &[]),
     (
         "client",
-        &["matcher", "node", "store", "probe", "policy", "model"],
+        &[
+            "options", "matcher", "node", "store", "probe", "agents", "policy", "model",
+        ],
     ),
     (
         "cli",
         &[
             "daemon",
             "config",
+            "options",
             "matcher",
             "node",
             "store",

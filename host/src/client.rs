@@ -52,6 +52,8 @@
 //! # }
 //! ```
 
+mod request;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -60,6 +62,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use request::TaskRequest;
+
 use crate::matcher::suit;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
@@ -67,9 +71,10 @@ use crate::model::session::{Activity, SessionContext};
 use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
 use crate::node::Spool;
 use crate::node::{aim, variables};
+use crate::options::OptionError;
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::probe::look;
-use crate::store::{Output, SessionRow, Store, StoreError};
+use crate::store::{Output, Secrets, SessionRow, Store, StoreError};
 
 /// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -89,6 +94,9 @@ pub enum ClientError {
     /// The content of a task is not valid.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// A task cannot be asked for in this way.
+    #[error(transparent)]
+    Option(#[from] OptionError),
 }
 
 /// A client of a data directory, with a policy.
@@ -96,6 +104,8 @@ pub struct Client {
     store: Store,
     spool: Spool,
     policy: Policy,
+    secrets: Secrets,
+    profiles: PathBuf,
 }
 
 /// How well a session suits a task.
@@ -155,6 +165,8 @@ impl Client {
                 source,
             })?,
             policy: Policy::embedded(&patient, &none)?,
+            secrets: Secrets::of(data),
+            profiles: PathBuf::new(),
         })
     }
 
@@ -162,6 +174,15 @@ impl Client {
     #[must_use]
     pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Knows the profiles of agents in this directory from now on, not only the built-in ones.
+    #[must_use]
+    pub fn with_profiles(self, profiles: impl Into<PathBuf>) -> Self {
+        Self {
+            profiles: profiles.into(),
+            ..self
+        }
     }
 
     /// Queues a task and wakes the daemon, if one runs.

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod matcher;
 pub mod model;
 pub mod node;
+pub mod options;
 pub mod policy;
 pub mod probe;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use include_dir::{Dir, include_dir};
 use thiserror::Error;
 
 use super::profile::{Profile, ProfileError};
+use crate::model::headless::HeadlessSpec;
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/agents/profiles");
 
@@ -97,6 +98,26 @@ impl Catalog {
     pub fn is_known(directory: &Path, name: &str) -> bool {
         let file = format!("{name}.toml");
         BUILT_IN.get_file(&file).is_some() || directory.join(file).is_file()
+    }
+
+    /// Returns how the agent `name` is asked without a terminal, by its profile in `directory` or the
+    /// built-in one.
+    ///
+    /// # Errors
+    /// Why it cannot be asked, in one line.
+    pub fn headless(directory: &Path, name: &str) -> Result<HeadlessSpec, String> {
+        let (catalog, problems) = Self::load(directory);
+        let Some(entry) = catalog.get(name) else {
+            // It may be one of those that cannot be read.
+            let why = problems.first().map_or_else(
+                || "`assigner agents list` shows all".to_owned(),
+                ToString::to_string,
+            );
+            return Err(format!("there is no profile `{name}`: {why}"));
+        };
+        entry.profile.headless.clone().ok_or_else(|| {
+            format!("`{name}` cannot be asked without a terminal: its profile has no [headless]")
+        })
     }
 
     /// Returns the built-in profiles.

@@ -1,101 +1,103 @@
 //! Tasks as lines of JSON, for `assigner send --batch`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use jiff::{Timestamp, Zoned};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
-use super::exit::{CommandFailure, Exit};
-use super::when;
-use super::wish::{self, AgentOptions, Wish};
+use super::exit::CommandFailure;
 use crate::model::ids::TaskId;
-use crate::model::session::Shell;
-use crate::model::task::{IfParentFails, NewTask, Parent, check_variable};
-use crate::store::Secrets;
+use crate::model::task::{NewTask, Parent};
+use crate::options::{self, OptionError, Sender, Wishes};
 
-/// One line: the options of `send`, by name.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One line: `content`, perhaps a `name` by which later lines refer to it in their `after`, and
+/// the options of `send`.
+#[derive(Debug)]
 struct BatchLine {
     content: String,
-    /// The name by which later lines refer to this task in their `after`.
     name: Option<String>,
-    #[serde(default)]
-    shell: ShellWish,
-    #[serde(default)]
-    headless: Option<bool>,
-    #[serde(alias = "working-dir")]
-    working_dir: Option<PathBuf>,
-    #[serde(default)]
-    anywhere: bool,
-    branch: Option<String>,
-    #[serde(default, alias = "require-branch")]
-    require_branch: bool,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    #[serde(default, alias = "secret-env")]
-    secret_env: Vec<String>,
-    #[serde(default, alias = "isolate-env")]
-    isolate_env: bool,
-    #[serde(default)]
-    prereq: Vec<String>,
-    #[serde(alias = "prereq-timeout")]
-    prereq_timeout: Option<Time>,
-    priority: Option<i32>,
-    provider: Option<String>,
-    #[serde(default)]
-    providers: Vec<String>,
-    #[serde(default)]
-    fallback: Vec<String>,
-    #[serde(default, alias = "allow-fallback")]
-    allow_fallback: bool,
-    target: Option<String>,
-    #[serde(default, alias = "target-fallback")]
-    target_fallback: bool,
-    #[serde(default, alias = "no-context-match")]
-    no_context_match: bool,
-    #[serde(default, alias = "label")]
-    labels: BTreeMap<String, String>,
-    #[serde(
-        default,
-        alias = "require-label",
-        alias = "require-labels",
-        alias = "require_label"
-    )]
-    require_labels: BTreeMap<String, String>,
-    retries: Option<u32>,
-    timeout: Option<Time>,
-    #[serde(default)]
-    after: Vec<Reference>,
-    #[serde(alias = "if-parent-fails")]
-    if_parent_fails: Option<IfParentFails>,
-    delay: Option<Time>,
-    at: Option<String>,
+    wishes: Wishes,
 }
 
-/// A duration: text, or a number of minutes.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a duration is text such as \"90s\", or a number of minutes"
-)]
-enum Time {
-    Minutes(u32),
-    Text(String),
+/// The keys and values of a line, in their order; a key may stand in it twice.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
 }
 
-/// A task to wait for: one that is already queued, or an earlier line.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a task is a number, or the name of an earlier line"
-)]
-enum Reference {
-    Task(i64),
-    Line(String),
+struct PairsVisitor;
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `content` and the options of `send`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+impl BatchLine {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// What is wrong, with the key or the place in the line.
+    fn read(text: &str) -> Result<Self, String> {
+        let Pairs(pairs) = serde_json::from_str(text).map_err(|error| {
+            // A position in the text would always be on line 1.
+            let text = error.to_string();
+            let what = text
+                .rsplit_once(" at line 1 ")
+                .map(|(what, place)| format!("{what} ({place})"));
+            what.unwrap_or(text)
+        })?;
+        let (mut content, mut name, mut wishes) = (None, None, Wishes::default());
+        for (key, value) in pairs {
+            let slot = match key.as_str() {
+                "content" => &mut content,
+                "name" => &mut name,
+                _ => {
+                    if options::find(&key).is_none() {
+                        return Err(unknown(&key));
+                    }
+                    wishes.say(&key, value).map_err(|error| error.to_string())?;
+                    continue;
+                }
+            };
+            let text = match value {
+                Value::String(text) => Some(text),
+                Value::Null if key == "name" => None,
+                _ => return Err(format!("`{key}` is a text")),
+            };
+            if slot.is_some() {
+                return Err(format!("`{key}` was given before"));
+            }
+            *slot = text;
+        }
+        Ok(Self {
+            content: content.ok_or("`content` is missing: say what is to be done")?,
+            name,
+            wishes,
+        })
+    }
+}
+
+fn unknown(key: &str) -> String {
+    let names = options::all().map(|option| option.name);
+    options::unknown(key, ["content", "name"].into_iter().chain(names))
 }
 
 /// Reads the tasks from a file, or from standard input if it is `-`. `is_queued` tells whether a
@@ -106,9 +108,8 @@ enum Reference {
 /// kept then.
 pub(super) fn read(
     path: &Path,
-    secrets: &Secrets,
-    agents: AgentOptions<'_>,
-    mut is_queued: impl FnMut(TaskId) -> Result<bool, CommandFailure>,
+    sender: &Sender<'_>,
+    is_queued: impl FnMut(TaskId) -> Result<bool, CommandFailure>,
 ) -> Result<Vec<NewTask>, CommandFailure> {
     let shown = if path == Path::new("-") {
         "standard input".to_owned()
@@ -124,57 +125,10 @@ pub(super) fn read(
             File::open(path).map_err(|error| unreadable(&error))?,
         ))
     };
-    let mut tasks: Vec<NewTask> = Vec::new();
-    let mut names = HashMap::new();
-    let read_all = || -> Result<(), CommandFailure> {
-        for (number, line) in lines.lines().enumerate() {
-            let at_line = |message: String| {
-                CommandFailure::usage(format!("{shown}, line {}: {message}", number + 1))
-            };
-            let line = line.map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidData => at_line("it is not UTF-8".to_owned()),
-                _ => unreadable(&error),
-            })?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let line: BatchLine = serde_json::from_str(&line).map_err(|error| {
-                // A position in the text would always be on line 1.
-                let text = error.to_string();
-                let what = text
-                    .rsplit_once(" at line 1 ")
-                    .map(|(what, place)| format!("{what} ({place})"));
-                at_line(what.unwrap_or(text))
-            })?;
-            let name = line.name.clone();
-            let wish = line.wish(&names, agents).map_err(&at_line)?;
-            for parent in &wish.after {
-                if let Parent::Task(id) = parent
-                    && !is_queued(*id)?
-                {
-                    return Err(at_line(format!("after {id}: there is no such task")));
-                }
-            }
-            let mut task = NewTask::prompt("");
-            wish.apply(&mut task, secrets).map_err(|failure| {
-                if failure.exit == Exit::Usage {
-                    at_line(failure.message)
-                } else {
-                    failure
-                }
-            })?;
-            tasks.push(task);
-            if let Some(name) = name
-                && names.insert(name.clone(), tasks.len() - 1).is_some()
-            {
-                return Err(at_line(format!("the name `{name}` was given before")));
-            }
-        }
-        Ok(())
-    };
-    let result = read_all();
+    let mut tasks = Vec::new();
+    let result = read_lines(lines, &shown, sender, is_queued, &mut tasks);
     if let Err(failure) = result {
-        wish::forget(&tasks, secrets);
+        options::forget(&tasks, sender.secrets);
         return Err(failure);
     }
     if tasks.is_empty() {
@@ -185,125 +139,77 @@ pub(super) fn read(
     Ok(tasks)
 }
 
-/// Whether a line is a command, and for which shell: `true`, or the shell's name.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum ShellWish {
-    Any(bool),
-    One(String),
-}
-
-impl Default for ShellWish {
-    fn default() -> Self {
-        Self::Any(false)
-    }
-}
-
-impl ShellWish {
-    fn read(&self) -> Result<Option<Option<Shell>>, String> {
-        match self {
-            Self::Any(is_command) => Ok(is_command.then_some(None)),
-            Self::One(name) => wish::shell(name)
-                .map(|shell| Some(Some(shell)))
-                .map_err(|why| format!("`shell` {name:?}: {why}")),
+/// Adds the task of each line to `tasks`.
+fn read_lines(
+    lines: impl BufRead,
+    shown: &str,
+    sender: &Sender<'_>,
+    mut is_queued: impl FnMut(TaskId) -> Result<bool, CommandFailure>,
+    tasks: &mut Vec<NewTask>,
+) -> Result<(), CommandFailure> {
+    let mut names = HashMap::new();
+    for (number, line) in (1..).zip(lines.lines()) {
+        let at_line =
+            |message: String| CommandFailure::usage(format!("{shown}, line {number}: {message}"));
+        let line = line.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => at_line("it is not UTF-8".to_owned()),
+            _ => CommandFailure::usage(format!("cannot read {shown}: {error}")),
+        })?;
+        if line.trim().is_empty() {
+            continue;
         }
-    }
-}
-
-impl BatchLine {
-    fn wish(
-        self,
-        names: &HashMap<String, usize>,
-        agents: AgentOptions<'_>,
-    ) -> Result<Wish, String> {
-        let way = agents
-            .way(self.headless, self.provider.as_deref())
-            .map_err(|failure| failure.message)?;
-        for (name, value) in &self.env {
-            check_variable(name, value).map_err(|why| format!("env `{name}`: {why}"))?;
-        }
-        let after = self.after.into_iter().map(|reference| match reference {
-            Reference::Task(id) => Ok(Parent::Task(TaskId(id))),
-            Reference::Line(name) => names
-                .get(&name)
-                .map(|&line| Parent::Earlier(line))
-                .ok_or_else(|| format!("after `{name}`: no earlier line has that name")),
-        });
-        let not_before = match (self.delay, self.at) {
-            (Some(_), Some(_)) => return Err("`delay` and `at`: leave one of them out".to_owned()),
-            (Some(delay), None) => {
-                let text = delay.text();
-                let delay = when::delay(&text).map_err(|why| format!("`delay` {text:?}: {why}"))?;
-                let then = Timestamp::now().checked_add(delay);
-                Some(then.map_err(|_| "`delay` is too far in the future".to_owned())?)
+        let line = BatchLine::read(&line).map_err(at_line)?;
+        let sender = Sender {
+            lines: Some(&names),
+            ..*sender
+        };
+        let mut task = NewTask::prompt("");
+        let applied = line.wishes.apply(Some(&line.content), &mut task, &sender);
+        applied.map_err(|error| match error {
+            OptionError::Wrong(message) => at_line(message),
+            error => error.into(),
+        })?;
+        tasks.push(task);
+        for parent in tasks.last().iter().flat_map(|task| &task.after) {
+            if let Parent::Task(id) = parent
+                && !is_queued(*id)?
+            {
+                return Err(at_line(format!("after {id}: there is no such task")));
             }
-            (None, Some(at)) => Some(when::time(&at, &Zoned::now())?),
-            (None, None) => None,
-        };
-        let seconds = |time: Option<Time>, name: &str| {
-            let Some(text) = time.map(Time::text) else {
-                return Ok(None);
-            };
-            let read = when::seconds(&text).map(Some);
-            read.map_err(|why| format!("`{name}` {text:?}: {why}"))
-        };
-        Ok(Wish {
-            content: Some(self.content),
-            shell: self.shell.read()?,
-            way,
-            working_dir: self.working_dir,
-            anywhere: self.anywhere,
-            branch: self.branch,
-            require_branch: self.require_branch,
-            env: self.env,
-            secret_env: self.secret_env,
-            isolate_env: self.isolate_env,
-            prerequisites: self.prereq,
-            prerequisite_timeout: seconds(self.prereq_timeout, "prereq_timeout")?,
-            priority: self.priority,
-            provider: self.provider,
-            providers: self.providers,
-            fallback: self.fallback,
-            allow_fallback: self.allow_fallback,
-            target: self.target,
-            target_fallback: self.target_fallback,
-            no_context_match: self.no_context_match,
-            labels: self.labels,
-            require_labels: self.require_labels,
-            retries: self.retries,
-            timeout: seconds(self.timeout, "timeout")?,
-            after: after.collect::<Result<_, _>>()?,
-            if_parent_fails: self.if_parent_fails,
-            not_before,
-        })
-    }
-}
-
-impl Time {
-    fn text(self) -> String {
-        match self {
-            Self::Minutes(minutes) => minutes.to_string(),
-            Self::Text(text) => text,
+        }
+        if let Some(name) = line.name
+            && names.insert(name.clone(), tasks.len() - 1).is_some()
+        {
+            return Err(at_line(format!("the name `{name}` was given before")));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::look;
     use super::*;
+    use crate::agents::Catalog;
+    use crate::model::task::IfParentFails;
+    use crate::store::Secrets;
 
     fn read_text(text: &[u8]) -> Result<Vec<NewTask>, String> {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("batch");
         std::fs::write(&file, text).expect("written");
         let secrets = Secrets::of(directory.path());
-        let agents = AgentOptions {
+        let sender = Sender {
             profiles: Path::new("/nowhere"),
-            headless: &[],
+            headless: Catalog::headless,
+            usually_headless: &[],
+            secrets: &secrets,
+            look: look::sight,
+            lines: None,
         };
-        read(&file, &secrets, agents, |id| Ok(id.0 < 10)).map_err(|failure| failure.message)
+        read(&file, &sender, |id| Ok(id.0 < 10)).map_err(|failure| failure.message)
     }
 
     #[test]

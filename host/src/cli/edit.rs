@@ -1,16 +1,16 @@
 //! `assigner edit`: changes a pending task.
 
-use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::send::TaskOptions;
-use super::wish::{self, AgentOptions, Wish};
-use super::{Context, ui};
+use super::flags::TaskFlags;
+use super::{Context, send, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::{IfParentFails, NewTask, Status, Task};
+use crate::model::task::Status;
 use crate::node::aim;
+use crate::options;
 use crate::store::{Edit, Secrets};
 
 /// Changes a waiting task: only what you name here.
@@ -22,85 +22,66 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     content: Option<String>,
     #[command(flatten)]
-    options: TaskOptions,
+    flags: TaskFlags,
     /// Unsets something that was asked for; may be repeated
-    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
-    unset: Vec<Unset>,
+    #[arg(long, value_name = "WHAT", value_parser = unsettable(), value_delimiter = ',')]
+    unset: Vec<String>,
 }
 
-/// What can be unset.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Unset {
-    WorkingDir,
-    Anywhere,
-    Branch,
-    RequireBranch,
-    Env,
-    SecretEnv,
-    IsolateEnv,
-    Prereq,
-    PrereqTimeout,
-    Target,
-    TargetFallback,
-    Provider,
-    NoContextMatch,
-    Label,
-    RequireLabel,
-    Retries,
-    Timeout,
-    Delay,
-    After,
+/// Returns the names of what can be unset.
+fn unsettable() -> PossibleValuesParser {
+    let options = options::all().filter(|option| option.unset.is_some());
+    PossibleValuesParser::new(options.map(|option| option.name))
+}
+
+#[cfg(test)]
+impl Args {
+    /// Returns what is asked of the task.
+    pub(super) fn flags(&self) -> &options::Wishes {
+        &self.flags.0
+    }
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let secrets = Secrets::of(&context.config.data_dir);
-    let wish = Wish {
-        content: args.content,
-        ..args
-            .options
-            .wish(AgentOptions::configured(&context.config))?
-    };
-    let task = store.task(args.id)?;
+    let Args {
+        id,
+        content,
+        flags: TaskFlags(wishes),
+        unset,
+    } = args;
+    let task = store.task(id)?;
     if let Some(problem) = &task.metadata_error {
         return Err(CommandFailure::new(
             Exit::Failed,
-            format!("task {}: its metadata cannot be read: {problem}", args.id),
+            format!("task {}: its metadata cannot be read: {problem}", id),
         ));
     }
     let kept = task.secrets.clone();
     let revision = task.revision;
-    let if_parent_fails = wish.if_parent_fails;
-    let mut edited = as_new(task);
-    for &what in &args.unset {
-        unset(&mut edited, what);
+    let mut edited = task.as_new();
+    for option in unset.iter().filter_map(|name| options::find(name)) {
+        if let Some(unset) = option.unset {
+            unset(&mut edited);
+        }
     }
-    let is_placed = wish.working_dir.is_some()
-        || wish.anywhere
-        || wish.no_context_match
-        || args.unset.iter().any(|what| {
-            matches!(
-                what,
-                Unset::WorkingDir | Unset::Anywhere | Unset::NoContextMatch
-            )
-        });
-    let kind = edited.kind;
-    let said = wish.apply(&mut edited, &secrets)?;
+    let said = wishes.apply(content.as_deref(), &mut edited, &context.sender(&secrets))?;
+    let if_parent_fails = wishes
+        .says("if-parent-fails")
+        .then_some(edited.if_parent_fails);
     // Only a prompt is bound to its repository: a command that becomes one has not been looked at.
-    let is_placed = is_placed || edited.kind != kind;
-    if is_placed && let Err(failure) = wish::look_at_place(&mut edited) {
+    let mut changed = said.iter().chain(&unset);
+    let is_placed = changed.any(|name| options::is_of_place(name)) || edited.kind != task.kind;
+    if is_placed && let Err(failure) = send::look_at_place(&mut edited) {
         if edited.secrets != kept {
-            wish::forget([&edited], &secrets);
+            options::forget([&edited], &secrets);
         }
         return Err(failure);
     }
     aim(std::slice::from_mut(&mut edited), &mut store)?;
-    let names: Vec<String> = args
-        .unset
-        .iter()
-        .filter_map(|unset| Some(format!("without {}", unset.to_possible_value()?.get_name())))
-        .collect();
-    let what: Vec<String> = said.into_iter().map(str::to_owned).chain(names).collect();
+    let without = unset.iter().map(|name| format!("without {name}"));
+    let what: Vec<String> = said.into_iter().chain(without).collect();
     if what.is_empty() {
         return Err(CommandFailure::usage(
             "nothing to change: name an option of `assigner send`, --content or --unset",
@@ -109,11 +90,12 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
     let edit = Edit {
         revision,
         if_parent_fails,
-        unfollow: args.unset.iter().any(|what| matches!(what, Unset::After)),
+        // The rows of its parents are removed together with the change.
+        unfollow: unset.iter().any(|name| name == "after"),
         task: edited,
         what: what.join(", "),
     };
-    let done = store.edit(args.id, &edit, Timestamp::now());
+    let done = store.edit(id, &edit, Timestamp::now());
     // Of the two files of secret values, delete the one that is no longer named.
     let (old, new) = (kept.as_deref(), edit.task.secrets.as_deref());
     if old != new {
@@ -125,80 +107,21 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
     done?;
     context.spool()?.nudge();
     context.forget_secrets(&mut store)?;
-    let status = store.task(args.id)?.status;
+    let status = store.task(id)?.status;
     if status == Status::Failed {
         ui::warn(&format!(
             "task {} has failed with a task that it follows: `assigner show {}` tells why",
-            args.id, args.id
+            id, id
         ));
     }
     if context.ui.json {
         context
             .ui
-            .json(&json!({"id": args.id, "status": status, "changed": what}))?;
+            .json(&json!({"id": id, "status": status, "changed": what}))?;
     } else {
         context
             .ui
-            .line(&format!("task {} changed: {}", args.id, edit.what))?;
+            .line(&format!("task {} changed: {}", id, edit.what))?;
     }
     Ok(Exit::Done)
-}
-
-/// The task as if it were sent now, with the same parents.
-pub(super) fn as_new(task: Task) -> NewTask {
-    NewTask {
-        kind: task.kind,
-        content: task.content,
-        priority: task.priority,
-        source: String::new(),
-        metadata: task.metadata,
-        target_session: task.target_session,
-        target_provider: task.target_provider,
-        max_retries: task.max_retries,
-        timeout_seconds: task.timeout_seconds,
-        not_before: task.not_before,
-        after: Vec::new(),
-        if_parent_fails: IfParentFails::default(),
-        secrets: task.secrets,
-    }
-}
-
-fn unset(task: &mut NewTask, what: Unset) {
-    let metadata = &mut task.metadata;
-    match what {
-        Unset::WorkingDir => metadata.working_dir = None,
-        Unset::Anywhere => metadata.anywhere = false,
-        Unset::Branch => {
-            metadata.git_branch = None;
-            metadata.require_branch = false;
-        }
-        Unset::RequireBranch => metadata.require_branch = false,
-        Unset::Env => metadata.env_vars.clear(),
-        Unset::SecretEnv => {
-            metadata.secret_env.clear();
-            task.secrets = None;
-        }
-        Unset::IsolateEnv => metadata.isolate_env = false,
-        Unset::Prereq => metadata.prerequisites.clear(),
-        Unset::PrereqTimeout => metadata.prerequisite_timeout = None,
-        Unset::Target => {
-            task.target_session = None;
-            metadata.target_fallback = false;
-        }
-        Unset::TargetFallback => metadata.target_fallback = false,
-        Unset::Provider => {
-            task.target_provider = None;
-            metadata.preferred_providers.clear();
-            metadata.fallback_providers.clear();
-            metadata.allow_fallback = false;
-        }
-        Unset::NoContextMatch => metadata.prefer_context_match = true,
-        Unset::Label => metadata.labels.clear(),
-        Unset::RequireLabel => metadata.require_labels.clear(),
-        Unset::Retries => task.max_retries = 0,
-        Unset::Timeout => task.timeout_seconds = None,
-        Unset::Delay => task.not_before = None,
-        // Its rows are removed when the task is written.
-        Unset::After => {}
-    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::daemon::{DaemonError, LockError};
+use crate::options::OptionError;
 use crate::policy::LoadError;
 use crate::store::StoreError;
 use crate::toolchain::ToolchainError;
@@ -94,6 +95,16 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Stopped => Exit::Data,
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<OptionError> for CommandFailure {
+    fn from(error: OptionError) -> Self {
+        match error {
+            OptionError::Wrong(message) => Self::usage(message),
+            OptionError::Failed(message) => Self::new(Exit::Failed, message),
+            OptionError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, ui, wish};
+use super::{Context, ui};
 use crate::model::naming::found;
 use crate::node::said;
+use crate::options;
 use crate::store::present;
 
 /// Sets, removes or shows the labels of a session.
@@ -28,8 +29,14 @@ pub(super) struct Args {
     remove: Vec<String>,
 }
 
+/// Reads `NAME=VALUE` of a label, which an option of this name was given.
+pub(super) fn label(option: &str, text: &str) -> Result<(String, String), CommandFailure> {
+    options::pair(text, options::check_label)
+        .map_err(|why| CommandFailure::usage(format!("{option} `{text}`: {why}, such as team=web")))
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
-    let set = args.set.iter().map(|text| wish::label("label", text));
+    let set = args.set.iter().map(|text| label("label", text));
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;
     let rows = store.sessions()?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
 use super::show::task_json;
-use super::{Context, ui, wish};
+use super::{Context, label, ui};
 use crate::model::task::{Response, Status};
 
 /// Lists tasks, the newest last; those whose agent waits for a person come first.
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     } else {
         args.limit
     };
-    let labels = args.labels.iter().map(|text| wish::label("--label", text));
+    let labels = args.labels.iter().map(|text| label::label("--label", text));
     let labels: Vec<(String, String)> = labels.collect::<Result<_, _>>()?;
     // Labels are inside the metadata, so the tasks must be read to find those that have them.
     let read = if labels.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let tasks = waiting;
     if context.ui.json {
         let sessions = store.sessions()?;
-        let rows = tasks.iter().map(|task| task_json(task, &sessions));
+        let rows = tasks.iter().map(|task| task_json(task, &sessions, None));
         let rows: Vec<_> = rows.collect();
         context.ui.json(&json!(rows))?;
         return Ok(Exit::Done);

@@ -69,6 +69,11 @@ pub(super) fn place(path: &Path) -> Result<DirectorySight, CommandFailure> {
     }
 }
 
+/// The same as [`place`]; an error is its line alone.
+pub(super) fn sight(path: &Path) -> Result<DirectorySight, String> {
+    place(path).map_err(|failure| failure.message)
+}
+
 /// Records which program this is, so that it can be started again to look.
 pub(super) fn program_is(path: PathBuf) {
     let _ = PROGRAM.set(path);

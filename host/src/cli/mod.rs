@@ -12,6 +12,9 @@ mod edit;
 mod edited;
 mod exit;
 mod explain;
+mod flags;
+#[cfg(test)]
+mod flags_tests;
 mod generate;
 mod history;
 mod hooks;
@@ -39,16 +42,17 @@ mod ui;
 mod wait;
 mod watch;
 mod when;
-mod wish;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::agents::Catalog;
 use crate::config::{Config, ConfigError};
 use crate::daemon::Lock;
 use crate::node::Spool;
+use crate::options::Sender;
 use crate::policy::{LoadError, Loader, Policy, resolve};
 use crate::store::{DaemonFacts, Secrets, Store};
 use exit::{CommandFailure, Exit};
@@ -171,6 +175,18 @@ impl Context {
     /// Returns the loader of policies.
     fn loader(&self) -> Loader {
         self.config.loader(ui::warn)
+    }
+
+    /// Returns who asks for tasks here, whose secret values are kept in `secrets`.
+    fn sender<'a>(&'a self, secrets: &'a Secrets) -> Sender<'a> {
+        Sender {
+            profiles: &self.config.profiles_dir,
+            headless: Catalog::headless,
+            usually_headless: &self.config.file.agents.headless,
+            secrets,
+            look: look::sight,
+            lines: None,
+        }
     }
 
     /// Finds a policy by its name or path and loads it.

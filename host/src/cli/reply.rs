@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::wish::{self, Wish};
-use super::{Context, edit, send, ui, wait};
+use super::{Context, send, ui, wait};
 use crate::agents::payload;
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
-use crate::model::task::{MAX_CONTENT, Parent, Status, Task};
+use crate::model::task::{MAX_CONTENT, Status, Task};
+use crate::options::{self, Wishes};
 use crate::store::{Answer, REPLY_DROPPED, Secrets, Store};
 
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
@@ -122,22 +122,19 @@ fn follow_up(
         ));
     }
     let secret_env = task.metadata.secret_env.clone();
-    let mut next = edit::as_new(task);
+    let mut next = task.as_new();
     next.not_before = None;
     next.secrets = None;
     next.metadata.prerequisites.clear();
-    let wish = Wish {
-        content: Some(text.clone()),
-        after: vec![Parent::Task(id)],
-        // Their values are taken from the environment again.
-        secret_env,
-        ..Wish::default()
-    };
+    let mut wishes = Wishes::default();
+    wishes.say("after", json!([id]))?;
+    // Their values are taken from the environment again.
+    wishes.say("secret-env", secret_env.into())?;
     let secrets = Secrets::of(&context.config.data_dir);
-    wish.apply(&mut next, &secrets)?;
+    wishes.apply(Some(text), &mut next, &context.sender(&secrets))?;
     let queued = send::queue(context, std::slice::from_ref(&next));
     if queued.is_err() {
-        wish::forget([&next], &secrets);
+        options::forget([&next], &secrets);
     }
     let Some((next, status)) = queued?.pop() else {
         return Ok(Exit::Failed);

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, ui, wish};
+use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::Status;
+use crate::options;
 use crate::store::{Secrets, Store};
 
 /// Queues failed or cancelled tasks again; their count of tries starts again.
@@ -80,7 +81,7 @@ fn retry(
 ) -> Result<(), CommandFailure> {
     let names = store.task(id)?.metadata.secret_env;
     // Only if all values are present; otherwise the store says what is missing.
-    let kept = match wish::secret_values(&names) {
+    let kept = match options::secret_values(&names) {
         Ok(values) if !values.is_empty() => Some(secrets.keep(&values)?),
         _ => None,
     };

@@ -1,19 +1,20 @@
 //! `assigner send`: queues tasks, with or without a daemon.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::wish::{self, AgentOptions, Wish};
-use super::{Context, batch, ui, when};
+use super::flags::TaskFlags;
+use super::{Context, batch, look, ui};
+use crate::agents::Catalog;
 use crate::model::ids::TaskId;
-use crate::model::session::Shell;
-use crate::model::task::{IfParentFails, MAX_CONTENT, NewTask, Parent, Status};
+use crate::model::task::{MAX_CONTENT, NewTask, Status};
 use crate::node::aim;
+use crate::options::{self, Sender, Wishes};
 use crate::store::{Secrets, StoreError};
 
 /// Queues a task.
@@ -26,279 +27,48 @@ pub(super) struct Args {
     #[arg(required_unless_present = "batch")]
     content: Option<String>,
     #[command(flatten)]
-    options: TaskOptions,
+    flags: TaskFlags,
     /// Queues a task for each line of this file, a JSON object with the names of these options; all
     /// of them or none. `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "Options"])]
     batch: Option<PathBuf>,
 }
 
-/// What can be asked of a task.
-#[derive(Debug, Default, clap::Args)]
-#[group(id = "Options", multiple = true)]
-pub(super) struct TaskOptions {
-    /// Runs it as a command in a shell: in any, or with `=bash`, `=zsh`, `=fish` or `=dash` in one of
-    /// that kind
-    #[arg(long, value_name = "SHELL", num_args = 0..=1, require_equals = true, value_parser = wish::shell)]
-    pub(super) shell: Option<Option<Shell>>,
-    /// Asks the agent of --provider in a shell, without a terminal of its own: for agents whose
-    /// profile says how
-    #[arg(long, overrides_with = "no_headless")]
-    headless: bool,
-    /// Asks the agent in its session, even if the configuration lists it under `headless`
-    #[arg(long, overrides_with = "headless")]
-    no_headless: bool,
-
-    /// The directory it is for; the session changes to it
-    #[arg(
-        short = 'w',
-        long,
-        value_name = "DIR",
-        visible_alias = "workdir",
-        help_heading = "Context"
-    )]
-    working_dir: Option<PathBuf>,
-    /// Lets an agent in another repository take the prompt, with a note that names the directory.
-    /// Without -w, the prompt is for no directory
-    #[arg(long, help_heading = "Context")]
-    anywhere: bool,
-    /// The git branch it prefers
-    #[arg(
-        short = 'b',
-        long = "branch",
-        value_name = "BRANCH",
-        visible_alias = "git-branch",
-        help_heading = "Context"
-    )]
-    branch: Option<String>,
-    /// Makes the branch a condition: it is checked before the task starts
-    #[arg(long, help_heading = "Context")]
-    require_branch: bool,
-    /// A variable to export before it runs; may be repeated
-    #[arg(
-        short = 'e',
-        long = "env",
-        value_name = "NAME=VALUE",
-        help_heading = "Context"
-    )]
-    env: Vec<String>,
-    /// A variable whose value is taken from this environment and shown nowhere; undone after the
-    /// task
-    #[arg(long, value_name = "NAME", help_heading = "Context")]
-    secret_env: Vec<String>,
-    /// Undoes the task's changes to the environment when it ends
-    #[arg(long, help_heading = "Context")]
-    isolate_env: bool,
-    /// A command that must succeed first; may be repeated, and they run in order
-    #[arg(long = "prereq", value_name = "COMMAND", help_heading = "Context")]
-    prerequisites: Vec<String>,
-    /// Ends a prerequisite after this time, in whole seconds [default: 10m, see the configuration]
-    #[arg(
-        long = "prereq-timeout",
-        value_name = "DURATION",
-        value_parser = when::seconds,
-        help_heading = "Context"
-    )]
-    prerequisite_timeout: Option<u64>,
-
-    /// The only session that may run it
-    #[arg(long, value_name = "SESSION", help_heading = "Selection")]
-    target: Option<String>,
-    /// Lets other sessions run it while that one cannot
-    #[arg(long, help_heading = "Selection")]
-    target_fallback: bool,
-    /// The kind of session that may run it: `shell`, or an agent's name
-    #[arg(long, value_name = "NAME", help_heading = "Selection")]
-    provider: Option<String>,
-    /// The kinds of session that may run it, the preferred ones first
-    #[arg(
-        long,
-        value_name = "NAME,...",
-        value_delimiter = ',',
-        help_heading = "Selection"
-    )]
-    providers: Vec<String>,
-    /// The kinds to try after those
-    #[arg(
-        long,
-        value_name = "NAME,...",
-        value_delimiter = ',',
-        help_heading = "Selection"
-    )]
-    fallback: Vec<String>,
-    /// Lets every kind run it, after the named ones
-    #[arg(long, help_heading = "Selection")]
-    allow_fallback: bool,
-    /// Lets any session run it, whatever its directory, branch and environment
-    #[arg(long, help_heading = "Selection")]
-    no_context_match: bool,
-    /// A label for policies and people; may be repeated
-    #[arg(
-        short = 'l',
-        long = "label",
-        value_name = "NAME=VALUE",
-        help_heading = "Selection"
-    )]
-    labels: Vec<String>,
-    /// A label that the session must have; may be repeated
-    #[arg(
-        long = "require-label",
-        value_name = "NAME=VALUE",
-        help_heading = "Selection"
-    )]
-    require_labels: Vec<String>,
-
-    /// Higher goes first [default: 0]
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        help_heading = "Order and time"
-    )]
-    priority: Option<i32>,
-    /// A task that must have ended first; may be repeated
-    #[arg(
-        long,
-        value_name = "ID,...",
-        value_delimiter = ',',
-        help_heading = "Order and time"
-    )]
-    after: Vec<TaskId>,
-    /// What happens to it when such a task fails or is cancelled [default: fail]
-    #[arg(long, value_name = "WHAT", value_enum, help_heading = "Order and time")]
-    if_parent_fails: Option<IfFails>,
-    /// Waits this long before it may start, such as `90s`; a bare number is minutes
-    #[arg(
-        long,
-        value_name = "DURATION",
-        value_parser = delay,
-        conflicts_with = "at",
-        help_heading = "Order and time"
-    )]
-    delay: Option<Timestamp>,
-    /// Waits until this time: `18:30`, `2030-01-31 18:30`, or RFC 3339
-    #[arg(
-        long,
-        value_name = "TIME",
-        value_parser = at,
-        help_heading = "Order and time"
-    )]
-    at: Option<Timestamp>,
-    /// How often it is tried again after it fails [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Order and time")]
-    retries: Option<u32>,
-    /// Ends its command after this time, such as `90s` or `1h 30m`, in whole seconds; a bare number
-    /// is minutes [default: never]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        value_parser = when::seconds,
-        help_heading = "Order and time"
-    )]
-    timeout: Option<u64>,
-}
-
-/// What happens to a task whose parent does not complete.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum IfFails {
-    /// It fails as well
-    Fail,
-    /// It runs anyway
-    Release,
-}
-
-impl TaskOptions {
-    /// Returns what the options ask for.
-    ///
-    /// # Errors
-    /// A variable or a label is malformed, or the agent cannot be asked this way.
-    pub(super) fn wish(self, agents: AgentOptions<'_>) -> Result<Wish, CommandFailure> {
-        let headless = (self.headless || self.no_headless).then_some(self.headless);
-        let way = agents.way(headless, self.provider.as_deref())?;
-        let variables = self.env.iter().map(|text| wish::variable("-e", text));
-        let labels = self.labels.iter().map(|text| wish::label("--label", text));
-        let required = self.require_labels.iter();
-        Ok(Wish {
-            content: None,
-            shell: self.shell,
-            way,
-            working_dir: self.working_dir,
-            anywhere: self.anywhere,
-            branch: self.branch,
-            require_branch: self.require_branch,
-            env: variables.collect::<Result<_, _>>()?,
-            secret_env: self.secret_env,
-            isolate_env: self.isolate_env,
-            prerequisites: self.prerequisites,
-            prerequisite_timeout: self.prerequisite_timeout,
-            priority: self.priority,
-            provider: self.provider,
-            providers: self.providers,
-            fallback: self.fallback,
-            allow_fallback: self.allow_fallback,
-            target: self.target,
-            target_fallback: self.target_fallback,
-            no_context_match: self.no_context_match,
-            labels: labels.collect::<Result<_, _>>()?,
-            require_labels: required
-                .map(|text| wish::label("--require-label", text))
-                .collect::<Result<_, _>>()?,
-            retries: self.retries,
-            timeout: self.timeout,
-            after: self.after.into_iter().map(Parent::Task).collect(),
-            if_parent_fails: self.if_parent_fails.map(|what| match what {
-                IfFails::Fail => IfParentFails::Fail,
-                IfFails::Release => IfParentFails::Release,
-            }),
-            not_before: self.delay.or(self.at),
-        })
+#[cfg(test)]
+impl Args {
+    /// Returns what is asked of the task.
+    pub(super) fn flags(&self) -> &options::Wishes {
+        &self.flags.0
     }
-}
-
-fn delay(text: &str) -> Result<Timestamp, String> {
-    let delay = when::delay(text)?;
-    Timestamp::now()
-        .checked_add(delay)
-        .map_err(|_| "this is too far in the future".to_owned())
-}
-
-fn at(text: &str) -> Result<Timestamp, String> {
-    when::time(text, &Zoned::now())
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     let secrets = Secrets::of(&context.config.data_dir);
+    let sender = context.sender(&secrets);
     let is_batch = args.batch.is_some();
     let mut here = None;
     let mut tasks = match args.batch {
         Some(file) => {
             let mut store = context.store()?;
-            batch::read(
-                &file,
-                &secrets,
-                AgentOptions::configured(&context.config),
-                |id| match store.task(id) {
-                    Ok(_) => Ok(true),
-                    Err(StoreError::NoTask(_)) => Ok(false),
-                    Err(error) => Err(error.into()),
-                },
-            )?
+            batch::read(&file, &sender, |id| match store.task(id) {
+                Ok(_) => Ok(true),
+                Err(StoreError::NoTask(_)) => Ok(false),
+                Err(error) => Err(error.into()),
+            })?
         }
         None => vec![one(
             args.content.unwrap_or_default(),
-            args.options,
-            &secrets,
-            AgentOptions::configured(&context.config),
+            args.flags.0,
+            &sender,
             &mut here,
         )?],
     };
-    wish::warn_of_unknown_agents(&context.config.profiles_dir, &tasks);
+    warn_of_unknown_agents(&context.config.profiles_dir, &tasks);
     aim(&mut tasks, &mut context.store()?)?;
-    let looked = tasks.iter_mut().try_for_each(wish::look_at_place);
+    let looked = tasks.iter_mut().try_for_each(look_at_place);
     let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {
-        wish::forget(&tasks, &secrets);
+        options::forget(&tasks, &secrets);
     }
     let rows = queued?;
     if context.ui.json {
@@ -330,9 +100,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
 /// Reads one task. `here` is the current directory, if the task is meant for it.
 fn one(
     content: String,
-    options: TaskOptions,
-    secrets: &Secrets,
-    agents: AgentOptions<'_>,
+    mut wishes: Wishes,
+    sender: &Sender<'_>,
     here: &mut Option<PathBuf>,
 ) -> Result<NewTask, CommandFailure> {
     let content = if content == "-" {
@@ -340,19 +109,43 @@ fn one(
     } else {
         content
     };
-    let mut wish = Wish {
-        content: Some(content),
-        ..options.wish(agents)?
-    };
     // A task that is typed on a terminal is meant for the current directory.
-    let is_placed = wish.anywhere || wish.no_context_match || wish.target.is_some();
-    if wish.working_dir.is_none() && !is_placed && io::stdin().is_terminal() {
+    let placing = ["working-dir", "anywhere", "no-context-match", "target"];
+    let is_placed = placing.iter().any(|option| wishes.says(option));
+    if !is_placed && io::stdin().is_terminal() {
         *here = std::env::current_dir().ok();
-        wish.working_dir.clone_from(here);
+        if let Some(here) = &here {
+            wishes.say("working-dir", options::absolute(here, look::sight)?.into())?;
+        }
     }
     let mut task = NewTask::prompt("");
-    wish.apply(&mut task, secrets)?;
+    wishes.apply(Some(&content), &mut task, sender)?;
     Ok(task)
+}
+
+/// Looks at the directory of a task before it is queued, and warns if it does not exist.
+pub(super) fn look_at_place(task: &mut NewTask) -> Result<(), CommandFailure> {
+    if let Some(warning) = options::look_at_place(task, look::sight)? {
+        ui::warn(&warning);
+    }
+    Ok(())
+}
+
+/// Warns of each agent that tasks ask for and that no profile describes.
+fn warn_of_unknown_agents(profiles: &Path, tasks: &[NewTask]) {
+    let asked = tasks.iter().flat_map(NewTask::preferred_providers);
+    let asked: BTreeSet<String> = asked.collect();
+    for name in asked {
+        let is_plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if !is_plain || !Catalog::is_known(profiles, &name) {
+            ui::warn(&format!(
+                "warning: there is no profile `{name}`, so no session is such an agent: \
+                 `assigner agents list` shows all"
+            ));
+        }
+    }
 }
 
 /// Queues tasks and returns their numbers and states: one may have failed already, together with

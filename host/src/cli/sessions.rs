@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, look, ui, wish};
+use super::{Context, label, look, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::node::variables;
+use crate::options;
 use crate::store::SessionRow;
 
 /// Lists the sessions: their state, their directory, and what they run.
@@ -117,14 +118,14 @@ impl<'a> Filter<'a> {
         let dir = match &args.dir {
             None => None,
             Some(dir) => {
-                let dir = wish::absolute(dir)?;
+                let dir = options::absolute(dir, look::sight)?;
                 // Use the system's name for it, because that is how it names the directory of a
                 // process.
                 let place = look::place(Path::new(&dir))?;
                 Some(PathBuf::from(place.path.unwrap_or(dir)))
             }
         };
-        let labels = args.labels.iter().map(|text| wish::label("--label", text));
+        let labels = args.labels.iter().map(|text| label::label("--label", text));
         Ok(Self {
             names: env.iter().map(|(name, _)| name.clone()).collect(),
             env,

@@ -4,13 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
-use super::pause::present_name;
 use super::{Context, ui};
 use crate::matcher::explain::{lost_target, waits_for};
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
-use crate::model::session::Shell;
 use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
+use crate::options::{self, TaskView};
 use crate::store::{ParentRow, SessionRow, present};
 
 /// Shows a task: its state, context, attempts, and why each went to its session.
@@ -34,11 +33,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let attempts = store.attempts(args.id)?;
     let output = store.output(args.id)?;
     if context.ui.json {
-        let mut value = task_json(&task, &rows);
+        let mut value = task_json(&task, &rows, Some(&parents));
         value["output"] = output.map_or(Value::Null, |output| {
             Value::String(String::from_utf8_lossy(&output.bytes).into_owned())
         });
-        value["after"] = json!(parents);
         value["attempts"] = attempts.iter().map(attempt_json).collect();
         context.ui.json(&value)?;
         return Ok(Exit::Done);
@@ -72,70 +70,9 @@ fn print(
         "content",
         &ui::clean_lines(&task.content).replace('\n', "\n          "),
     )?;
-    let metadata = &task.metadata;
-    if let Some(shell) = metadata.shell {
-        line("shell", shell.name())?;
-    }
-    if let Some(headless) = &metadata.headless {
-        let words = headless.spec.words(task.conversation.as_deref()).join(" ");
-        line(
-            "headless",
-            &ui::clean(&format!("{}, by `{words}`", headless.provider)),
-        )?;
-    }
-    if let Some(directory) = &metadata.working_dir {
-        line("directory", &ui::clean(directory))?;
-    }
-    if let Some(branch) = &metadata.git_branch {
-        let required = if metadata.require_branch {
-            ", required"
-        } else {
-            ""
-        };
-        line("branch", &format!("{}{required}", ui::clean(branch)))?;
-    }
-    for (name, value) in &metadata.env_vars {
-        line("env", &ui::clean(&format!("{name}={value}")))?;
-    }
-    for name in &metadata.secret_env {
-        line("env", &format!("{} (secret)", ui::clean(name)))?;
-    }
-    if metadata.isolate_env {
-        line("env", "its changes are undone afterwards")?;
-    }
-    for prerequisite in &metadata.prerequisites {
-        line("prereq", &ui::clean(prerequisite))?;
-    }
-    if let Some(target) = &task.target_session {
-        let others = if metadata.target_fallback {
-            ", or another"
-        } else {
-            ""
-        };
-        let target = target_in_words(target, rows);
-        line("target", &format!("{}{others}", ui::clean(&target)))?;
-    }
-    let providers = task.preferred_providers();
-    if !providers.is_empty() {
-        let others = if metadata.allow_fallback {
-            ", then any"
-        } else {
-            ""
-        };
-        line(
-            "provider",
-            &format!("{}{others}", ui::clean(&providers.join(", "))),
-        )?;
-    }
-    for (name, value) in &metadata.labels {
-        line("label", &ui::clean(&format!("{name}={value}")))?;
-    }
-    for (name, value) in &metadata.require_labels {
-        line("requires", &ui::clean(&format!("{name}={value}")))?;
-    }
-    for parent in parents {
-        let task = format!("task {}", parent.id);
-        line("after", &format!("{task} ({})", ui::status(parent.status)))?;
+    let view = TaskView::of(task, rows, Some(parents));
+    for (name, text) in options::all().flat_map(|option| (option.lines)(&view)) {
+        line(name, &ui::clean(&text))?;
     }
     if let Some(session) = &task.session {
         line("session", &ui::clean(session))?;
@@ -158,7 +95,6 @@ fn print(
     }
     for (name, time) in [
         ("queued", Some(task.created_at)),
-        ("not until", task.not_before),
         ("assigned", task.assigned_at),
         ("ended", task.completed_at),
     ] {
@@ -183,16 +119,6 @@ fn print(
         }
     }
     Ok(())
-}
-
-/// A target under its present name, and also under the name that was used if that differs.
-fn target_in_words(target: &SessionRef, rows: &[SessionRow]) -> String {
-    match whereabouts(present(rows), target) {
-        Whereabouts::Here(name) if name == target.name => name,
-        Whereabouts::Here(name) => format!("{name} (given as {target})"),
-        Whereabouts::Awaited => format!("{target} (no session has this name yet)"),
-        Whereabouts::Gone => format!("{}, which is gone", target.in_full()),
-    }
 }
 
 /// A target, for scripts.
@@ -254,53 +180,39 @@ pub(super) fn points(points: i32, terms: &[crate::model::matching::Term]) -> Str
     format!("{points:>4} = {}", parts.join(" + "))
 }
 
-/// A task, for scripts; `show` adds its output and attempts.
-pub(super) fn task_json(task: &Task, rows: &[SessionRow]) -> Value {
+/// A task, for scripts; `show` adds its output and attempts. `parents` are the tasks that it
+/// follows, if they were read.
+pub(super) fn task_json(task: &Task, rows: &[SessionRow], parents: Option<&[ParentRow]>) -> Value {
     let target = task.target_session.as_ref();
     let lost = lost_target(task, present(rows));
-    json!({
+    let mut json = json!({
         "id": task.id,
         "kind": task.asked(),
         "content": task.content,
         "status": task.status,
-        "priority": task.priority,
         "session": task.session,
         "exit_code": task.exit_code,
         "error": task.error,
         "created_at": task.created_at,
         "assigned_at": task.assigned_at,
         "completed_at": task.completed_at,
-        "context": {
-            "working_dir": task.metadata.working_dir,
-            "git_branch": task.metadata.git_branch,
-            "env": task.metadata.env_vars,
-        },
-        "require_branch": task.metadata.require_branch,
+        "context": {},
         "repository": task.metadata.repository,
-        "anywhere": task.metadata.anywhere,
-        "shell": task.metadata.shell.map(Shell::name),
-        "headless": task.metadata.headless.as_ref().map(|headless| &headless.provider),
-        "secret_env": task.metadata.secret_env,
-        "isolate_env": task.metadata.isolate_env,
-        "prerequisites": task.metadata.prerequisites,
-        "prereq_timeout_seconds": task.metadata.prerequisite_timeout,
-        "match_context": task.metadata.prefer_context_match,
-        "target_session": target.map(|target| present_name(target, rows)),
         "target": target.map(|target| target_json(target, rows)),
-        "target_fallback": task.metadata.target_fallback,
-        "target_provider": task.target_provider,
-        "providers": task.metadata.preferred_providers,
-        "fallback": task.metadata.fallback_providers,
-        "allow_fallback": task.metadata.allow_fallback,
-        "labels": task.metadata.labels,
-        "require_labels": task.metadata.require_labels,
-        "retries": task.max_retries,
-        "timeout_seconds": task.timeout_seconds,
-        "not_before": task.not_before,
         "wait_reason": lost.as_ref().or(task.wait_reason.as_ref()),
         "asks": task.asks,
         "response": task.response,
-    })
+    });
+    let view = TaskView::of(task, rows, parents);
+    for option in options::all() {
+        if let Some(value) = (option.value)(&view) {
+            match option.key.split_once('.') {
+                Some((object, key)) => json[object][key] = value,
+                None => json[option.key] = value,
+            }
+        }
+    }
+    json
 }
 
 fn attempt_json(attempt: &Attempt) -> Value {

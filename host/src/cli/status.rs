@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
             "tasks": tasks,
             "sessions": sessions,
             "paused": paused_json(&pauses, &rows),
-            "waiting_input": asking.iter().map(|task| task_json(task, &rows)).collect::<Vec<Value>>(),
+            "waiting_input": asking.iter().map(|task| task_json(task, &rows, None)).collect::<Vec<Value>>(),
         }))?;
         return Ok(Exit::Done);
     }

@@ -1,10 +1,6 @@
-//! Durations and times as people write them.
+//! Durations as people write them.
 
-use std::str::FromStr;
 use std::time::Duration;
-
-use jiff::civil::{DateTime, Time};
-use jiff::{Timestamp, ToSpan, Zoned};
 
 use crate::model::duration;
 
@@ -13,40 +9,9 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     duration::TIMEOUT.read(text).map(|limit| limit.as_secs())
 }
 
-/// Reads how long to wait before something happens; a bare number means minutes.
-pub(super) fn delay(text: &str) -> Result<Duration, String> {
-    duration::DELAY.read(text)
-}
-
 /// Reads an age.
 pub(super) fn age(text: &str) -> Result<Duration, String> {
     duration::AGE.read(text)
-}
-
-/// Reads a point in time: with a zone, without one in the zone of `now`, or a time of day, which
-/// means its next occurrence.
-pub(super) fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
-    let wrong = || {
-        format!(
-            "`{text}` is not a time: write `18:30`, `2030-01-31 18:30` or `2030-01-31T18:30:00Z`"
-        )
-    };
-    if let Ok(time) = Timestamp::from_str(text) {
-        return Ok(time);
-    }
-    // A time of day can also be read from a complete date, so the date is tried first.
-    if let Ok(civil) = DateTime::from_str(text) {
-        let zoned = civil.to_zoned(now.time_zone().clone());
-        return zoned.map(|zoned| zoned.timestamp()).map_err(|_| wrong());
-    }
-    let time = Time::from_str(text).map_err(|_| wrong())?;
-    let today = now.with().time(time).build().map_err(|_| wrong())?;
-    let next = if today > *now {
-        today
-    } else {
-        today.checked_add(1.day()).map_err(|_| wrong())?
-    };
-    Ok(next.timestamp())
 }
 
 #[cfg(test)]
@@ -152,38 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn delays_may_be_short_and_are_some() {
-        assert_eq!(delay("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(delay("1"), Ok(Duration::from_secs(60)));
-        for wrong in ["0", "0s", "-1s", "", "99999999999d"] {
-            assert!(delay(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn ages_may_be_days_and_nothing() {
         assert_eq!(age("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(age("0s"), Ok(Duration::ZERO));
         for wrong in ["-1d", "1 month", "", "old", "7", "99999999999d"] {
             assert!(age(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn times_without_a_zone_are_local_and_a_time_of_day_is_the_next() {
-        let now: Zoned = "2030-05-01T12:00[Europe/Berlin]".parse().expect("a time");
-        for (text, expected) in [
-            ("2030-01-31T18:30:00Z", "2030-01-31T18:30:00Z"),
-            ("2030-01-31 18:30", "2030-01-31T17:30:00Z"),
-            ("18:30", "2030-05-01T16:30:00Z"),
-            ("11:59", "2030-05-02T09:59:00Z"),
-            ("12:00", "2030-05-02T10:00:00Z"),
-        ] {
-            let expected: Timestamp = expected.parse().expect("a time");
-            assert_eq!(time(text, &now), Ok(expected), "{text}");
-        }
-        for wrong in ["", "25:00", "soon", "2030-02-31 10:00"] {
-            assert!(time(wrong, &now).is_err(), "{wrong}");
         }
     }
 }

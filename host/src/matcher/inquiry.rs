@@ -38,8 +38,7 @@ pub(super) fn needed(
         if metadata.env_vars.is_empty() || !metadata.prefer_context_match {
             continue;
         }
-        let providers = task.allowed_providers();
-        let demand = task.demand(&providers);
+        let demand = task.demand();
         let may = |row: &SessionRow| demand.excludes(&row.place()).is_none();
         for (row, stale) in ready.iter().zip(&mut stale) {
             // A protected session is left alone, unless it is named.

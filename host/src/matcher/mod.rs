@@ -239,7 +239,7 @@ impl Matcher {
         let lanes: Vec<Lane> = lanes
             .into_iter()
             .filter(|lane| {
-                let demand = lane.demand();
+                let demand = &lane.demand;
                 let mut places = ready.iter().map(|row| row.place());
                 places.any(|place| demand.excludes(&place).is_none())
             })
@@ -542,7 +542,7 @@ struct RoundPage<'a> {
 
 /// Whether tasks are for a session that exists but to which they were not bound yet.
 fn is_unbound(lane: &Lane, sessions: &[Offer<'_>]) -> bool {
-    let target = lane.target_session.as_ref();
+    let target = lane.demand.target_session.as_ref();
     target.is_some_and(|target| {
         let mut sessions = sessions.iter();
         target.meaning.is_none() && sessions.any(|session| session.row.who().answers(target))

@@ -24,8 +24,7 @@ pub(super) fn ruled_out<'a>(
     ready: &[&SessionRow],
     rest: &[&SessionRow],
 ) -> Vec<RuledOut> {
-    let providers = task.allowed_providers();
-    let demand = task.demand(&providers);
+    let demand = task.demand();
     let ruled_out = |session: &str, reason: String| RuledOut {
         session: session.to_owned(),
         reason,
@@ -123,8 +122,7 @@ pub(crate) fn candidate<'a>(
     now: Timestamp,
 ) -> Candidate {
     let metadata = &task.metadata;
-    let providers = task.allowed_providers();
-    let demand = task.demand(&providers);
+    let demand = task.demand();
     let mut all = true;
     let mut eligible = Vec::new();
     let mut targets = Vec::new();

@@ -1,4 +1,8 @@
 //! The hard constraints: which sessions may run which tasks, regardless of the policy.
+//!
+//! What a task demands is a [`Demand`], what is known of a session a [`Place`]. Each of the
+//! [`CONSTRAINTS`] says which places it excludes, in which words, and what would undo that:
+//! matching, `explain` and pools read this list and nothing else.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::naming::{SessionRef, Who};
 use super::session::Shell;
-use super::task::Kind;
+use super::task::{Kind, Task};
 
 /// The provider of plain shells.
 pub const SHELL: &str = "shell";
@@ -39,27 +43,39 @@ impl Admission {
     }
 }
 
-/// What a task, or every task of a lane, demands of a session.
-#[derive(Debug, Clone, Copy)]
-pub struct Demand<'a> {
+/// What a task demands of a session.
+///
+/// Tasks with the same demand are of one lane: what is stored of it, as JSON, is the key of the lane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
     /// What is to be run.
     pub kind: Kind,
     /// The session that it is for.
-    pub target_session: Option<&'a SessionRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_session: Option<SessionRef>,
     /// Whether another one may run it, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub target_fallback: bool,
-    /// The providers that may run it; empty: any that suits the kind.
-    pub providers: &'a [String],
+    /// The providers that may run it, preferred ones first; empty: any that suits the kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
     /// The branch that the session must be on.
-    pub branch: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// The labels that it must have.
-    pub labels: &'a BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The agent that is asked without a terminal, by a command in a shell.
-    pub asks: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
     /// The shell in whose language a command is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Shell>,
-    /// The repository or directory that an agent must work in or above.
-    pub within: Option<&'a str>,
+    /// The repository or directory that an agent must work in or above. It belongs to each task: in
+    /// the key, it would make a separate lane for each repository.
+    #[serde(skip)]
+    pub within: Option<String>,
 }
 
 /// A session, as far as a demand looks at it.
@@ -95,330 +111,258 @@ impl Place<'_> {
     }
 }
 
-impl Demand<'_> {
-    /// Returns why this session must not run it, as both are now, or `None` if it may.
-    pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
-        let is_target = self
-            .target_session
-            .is_some_and(|target| place.who.answers(target));
-        match (self.target_session, place.admission) {
-            (_, Admission::Excluded) => {
-                return Some("the configuration excludes the session".to_owned());
-            }
-            (_, Admission::Protected) if !is_target => {
-                return Some(
-                    "the session is protected: only tasks that name it with --target go there"
-                        .to_owned(),
-                );
-            }
-            (Some(target), _) if !is_target && !self.target_fallback => {
-                // If another session now has this name, the message distinguishes the two.
-                let target = if place.who.is_called(&target.name) {
-                    target.in_full()
-                } else {
-                    target.name.clone()
-                };
-                return Some(format!("the task is for session {target}"));
-            }
-            _ => {}
-        }
-        let provider = place.provider;
-        match self.kind {
-            Kind::Command if provider != SHELL => {
-                return Some(format!("a command goes to shells, but this is {provider}"));
-            }
-            Kind::Prompt if provider == SHELL => {
-                return Some("a prompt goes to agents, but this is a shell".to_owned());
-            }
-            Kind::Command | Kind::Prompt => {}
-        }
-        if !self.providers.is_empty() && !self.providers.iter().any(|wanted| wanted == provider) {
-            return Some(format!(
-                "the task asks for {}, but this is {provider}",
-                self.providers.join(" or ")
-            ));
-        }
-        if let (Kind::Command, Some(wanted)) = (self.kind, self.shell)
-            && place.shell != Some(wanted)
-        {
-            let wanted = wanted.name();
-            return Some(match place.shell {
-                Some(other) => format!("the command is for {wanted}, this is {}", other.name()),
-                None => {
-                    format!("the command is for {wanted}, and which shell this is is not known")
-                }
-            });
-        }
-        if let Some(branch) = self.branch
-            && place.branch != Some(branch)
-        {
-            return Some(match place.branch {
-                Some(other) => format!("the task requires branch {branch}, but this is on {other}"),
-                None => format!("the task requires branch {branch}, but this is on none"),
-            });
-        }
-        let missing = self
-            .labels
-            .iter()
-            .find(|(name, value)| place.labels.get(*name) != Some(value));
-        if let Some((name, value)) = missing {
-            return Some(format!("the task requires the label {name}={value}"));
-        }
-        // A command is moved to its directory, but an agent is not. A sender who names a session
-        // has chosen it.
-        let within = self
-            .within
-            .filter(|_| self.kind == Kind::Prompt && !is_target);
-        let root = within.filter(|root| !place.is_within(root))?;
-        Some(match place.directory {
-            Some(directory) => format!("the prompt is for {root}, but this works in {directory}"),
-            None => format!("the prompt is for {root}, and it is not known where this works"),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ids::{Identity, PaneId};
-    use crate::model::naming::Meaning;
-
-    static NONE: BTreeMap<String, String> = BTreeMap::new();
-
-    fn demand(kind: Kind) -> Demand<'static> {
-        Demand {
+impl Demand {
+    /// Returns the demand of a task of which only the kind is known.
+    pub fn of_kind(kind: Kind) -> Self {
+        Self {
             kind,
             target_session: None,
             target_fallback: false,
-            providers: &[],
+            providers: Vec::new(),
             branch: None,
-            labels: &NONE,
+            labels: BTreeMap::new(),
             asks: None,
             shell: None,
             within: None,
         }
     }
 
-    fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
-        Place {
-            who: Who::named(name),
-            provider,
-            branch: None,
-            labels: &NONE,
-            admission: Admission::Open,
-            directory: None,
-            repository: None,
-            shell: None,
+    /// Returns what a task demands.
+    pub fn of(task: &Task) -> Self {
+        let metadata = &task.metadata;
+        let asked = metadata.headless.as_ref();
+        Self {
+            kind: task.kind,
+            target_session: task.target_session.clone(),
+            target_fallback: metadata.target_fallback,
+            providers: task.allowed_providers(),
+            branch: metadata.session_branch().map(str::to_owned),
+            labels: metadata.require_labels.clone(),
+            asks: asked.map(|headless| headless.provider.clone()),
+            shell: metadata.shell,
+            within: metadata.repository.clone(),
         }
     }
 
-    fn may(demand: &Demand<'_>, place: &Place<'_>) -> bool {
-        demand.excludes(place).is_none()
+    /// Returns why this session must not run it, as both are now, or `None` if it may.
+    pub fn excludes(&self, place: &Place<'_>) -> Option<String> {
+        let mut constraints = CONSTRAINTS.iter();
+        constraints.find_map(|constraint| (constraint.excludes)(self, place))
     }
 
-    #[test]
-    fn a_prompt_never_goes_into_a_shell() {
-        assert!(!may(&demand(Kind::Prompt), &place("api", SHELL)));
-        assert!(may(&demand(Kind::Prompt), &place("api", "claude")));
+    /// Returns, for each constraint that excludes this session, the ways to undo that.
+    pub fn ways(&self, place: &Place<'_>) -> Vec<Vec<Undo>> {
+        let constraints = CONSTRAINTS.iter();
+        constraints
+            .filter(|constraint| (constraint.excludes)(self, place).is_some())
+            .map(|constraint| (constraint.undo)(self, place))
+            .collect()
     }
 
-    #[test]
-    fn a_command_may_be_written_for_one_shell() {
-        let command = Demand {
-            shell: Some(Shell::Zsh),
-            ..demand(Kind::Command)
-        };
-        let runs = |shell| Place {
-            shell,
-            ..place("x", SHELL)
-        };
-        assert!(may(&command, &runs(Some(Shell::Zsh))));
-        assert!(!may(&command, &runs(Some(Shell::Bash))));
-        assert!(!may(&command, &runs(None)));
-        assert!(may(&demand(Kind::Command), &runs(None)));
+    /// Whether it names this session.
+    fn is_for(&self, place: &Place<'_>) -> bool {
+        let target = self.target_session.as_ref();
+        target.is_some_and(|target| place.who.answers(target))
     }
 
-    #[test]
-    fn a_prompt_goes_to_the_agents_of_its_repository() {
-        let prompt = Demand {
-            within: Some("/src/api"),
-            ..demand(Kind::Prompt)
-        };
-        let at = |directory, repository| Place {
-            directory,
-            repository,
-            ..place("x", "claude")
-        };
-        for (directory, repository, fits) in [
-            (Some("/src/api"), None, true),
-            (Some("/src/api/lib"), None, true),
-            // Above it, where an agent of several repositories works.
-            (Some("/src"), None, true),
-            (Some("/"), None, true),
-            // A worktree of it.
-            (Some("/trees/1"), Some("/src/api"), true),
-            (Some("/trees/1"), Some("/src/web"), false),
-            (Some("/src/api2"), None, false),
-            (Some("/src/web"), Some("/src/web"), false),
-            (None, None, false),
-        ] {
-            let place = at(directory, repository);
-            assert_eq!(may(&prompt, &place), fits, "{directory:?} {repository:?}");
-        }
-        let elsewhere = at(Some("/src/web"), None);
-        // A sender who names a session has chosen it, and a command is moved to its directory.
-        let named = SessionRef::from("x");
-        let target = Demand {
-            target_session: Some(&named),
-            ..prompt
-        };
-        assert!(may(&target, &elsewhere));
-        let command = Demand {
-            kind: Kind::Command,
-            ..prompt
-        };
-        assert!(may(
-            &command,
-            &Place {
-                provider: SHELL,
-                ..elsewhere
-            }
-        ));
-    }
-
-    #[test]
-    fn a_command_goes_to_shells_alone() {
-        assert!(may(&demand(Kind::Command), &place("api", SHELL)));
-        assert!(!may(&demand(Kind::Command), &place("api", "claude")));
-    }
-
-    #[test]
-    fn targets_and_providers_are_exact() {
-        let api = SessionRef::from("api");
-        let target = Demand {
-            target_session: Some(&api),
-            ..demand(Kind::Command)
-        };
-        assert!(may(&target, &place("api", SHELL)));
-        assert!(!may(&target, &place("api2", SHELL)));
-        let wanted = ["codex".to_owned()];
-        let provider = Demand {
-            providers: &wanted,
-            ..demand(Kind::Prompt)
-        };
-        assert!(may(&provider, &place("x", "codex")));
-        assert!(!may(&provider, &place("x", "claude")));
-    }
-
-    #[test]
-    fn a_session_with_several_panes_is_called_by_its_name() {
-        let api = SessionRef::from("api");
-        let target = Demand {
-            target_session: Some(&api),
-            ..demand(Kind::Command)
-        };
-        assert!(may(&target, &place("api:0.1", SHELL)));
-        assert!(!may(&target, &place("api2:0.1", SHELL)));
-    }
-
-    #[test]
-    fn a_target_with_fallback_is_a_preference() {
-        let api = SessionRef::from("api");
-        let target = Demand {
-            target_session: Some(&api),
-            target_fallback: true,
-            ..demand(Kind::Command)
-        };
-        assert!(may(&target, &place("api2", SHELL)));
-    }
-
-    #[test]
-    fn a_target_is_the_pane_that_was_meant_and_not_its_name() {
-        let pane = |number: u32| Identity {
-            node: Default::default(),
-            server_pid: 1,
-            server_start: 1,
-            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
-            pane_pid: number,
-        };
-        let (meant, other) = (pane(1), pane(2));
-        let target = SessionRef {
-            name: "m:0.1".to_owned(),
-            meaning: Some(Meaning::Pane(meant.clone())),
-        };
-        let wanted = Demand {
-            target_session: Some(&target),
-            ..demand(Kind::Command)
-        };
-        let called = |name, identity| Place {
-            who: Who {
-                identity,
-                ..Who::named(name)
-            },
-            ..place(name, SHELL)
-        };
-        assert!(may(&wanted, &called("m:0.0", Some(&meant))));
-        assert!(!may(&wanted, &called("m:0.1", Some(&other))));
-        // Nor may one that would be started under that name.
-        assert!(!may(&wanted, &called("m:0.1", None)));
-    }
-
-    #[test]
-    fn protected_sessions_take_what_names_them_and_excluded_ones_nothing() {
-        let api = SessionRef::from("api");
-        let named = Demand {
-            target_session: Some(&api),
-            target_fallback: true,
-            ..demand(Kind::Command)
-        };
-        let open = place("api", SHELL);
-        let protected = Place {
-            admission: Admission::Protected,
-            ..open
-        };
-        assert!(may(&named, &protected));
-        assert!(!may(&demand(Kind::Command), &protected));
-        let other = Place {
-            who: Who::named("web"),
-            ..protected
-        };
-        assert!(!may(&named, &other));
-        let excluded = Place {
-            admission: Admission::Excluded,
-            ..open
-        };
-        assert!(!may(&named, &excluded));
-    }
-
-    #[test]
-    fn branches_and_labels_are_conditions() {
-        let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
-        let wanted = Demand {
-            branch: Some("dev"),
-            labels: &labels,
-            ..demand(Kind::Command)
-        };
-        let fits = Place {
-            branch: Some("dev"),
-            labels: &labels,
-            ..place("x", SHELL)
-        };
-        assert!(may(&wanted, &fits));
-        for place in [
-            Place {
-                branch: Some("main"),
-                ..fits
-            },
-            Place {
-                branch: None,
-                ..fits
-            },
-            Place {
-                labels: &NONE,
-                ..fits
-            },
-        ] {
-            assert!(!may(&wanted, &place));
-        }
+    /// Returns the labels that this session lacks.
+    fn missing_labels<'a>(
+        &'a self,
+        place: &Place<'a>,
+    ) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let has = place.labels;
+        let labels = self.labels.iter();
+        labels.filter(|(name, value)| has.get(*name) != Some(value))
     }
 }
+
+/// A reason for which a session must not run a task, whatever the policy says.
+#[derive(Debug)]
+pub struct Constraint {
+    /// Returns why the session must not run it, or `None` if it may as far as this goes.
+    pub excludes: fn(&Demand, &Place<'_>) -> Option<String>,
+    /// Returns the ways to undo that, if it excludes; empty: there is none.
+    pub undo: fn(&Demand, &Place<'_>) -> Vec<Undo>,
+}
+
+/// Something that undoes what excludes a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// The configuration no longer excludes the session.
+    Include,
+    /// The task names the session.
+    Name,
+    /// The session is given a label.
+    Label(String, String),
+    /// The session changes to a branch.
+    Branch(String),
+    /// The task asks for less.
+    Less(Less),
+}
+
+/// A way for a task to ask for less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Less {
+    /// The option that changes, by its name.
+    pub option: &'static str,
+    /// Whether the option is unset; if not, it is said.
+    pub unset: bool,
+    /// What this means, for people, before the command.
+    pub words: String,
+}
+
+impl Undo {
+    /// Unsets an option of the task.
+    pub fn unset(option: &'static str, words: impl Into<String>) -> Self {
+        Self::Less(Less {
+            option,
+            unset: true,
+            words: words.into(),
+        })
+    }
+
+    /// Says an option of the task that takes no value.
+    pub fn say(option: &'static str, words: impl Into<String>) -> Self {
+        Self::Less(Less {
+            option,
+            unset: false,
+            words: words.into(),
+        })
+    }
+}
+
+/// The hard constraints, in the order in which their words are shown.
+pub const CONSTRAINTS: &[Constraint] = &[
+    // The configuration excludes sessions.
+    Constraint {
+        excludes: |_, place| {
+            let is_excluded = place.admission == Admission::Excluded;
+            is_excluded.then(|| "the configuration excludes the session".to_owned())
+        },
+        undo: |_, _| vec![Undo::Include],
+    },
+    // The configuration protects sessions, and a task has a target.
+    Constraint {
+        excludes: |demand, place| {
+            if demand.is_for(place) {
+                return None;
+            }
+            if place.admission == Admission::Protected {
+                return Some(
+                    "the session is protected: only tasks that name it with --target go there"
+                        .to_owned(),
+                );
+            }
+            let target = demand.target_session.as_ref();
+            let target = target.filter(|_| !demand.target_fallback)?;
+            // If another session now has this name, the message distinguishes the two.
+            let target = match place.who.is_called(&target.name) {
+                true => target.in_full(),
+                false => target.name.clone(),
+            };
+            Some(format!("the task is for session {target}"))
+        },
+        undo: |demand, place| match &demand.target_session {
+            Some(target) if place.admission != Admission::Protected => {
+                vec![Undo::unset("target", format!("drop the target {target}"))]
+            }
+            _ => vec![Undo::Name],
+        },
+    },
+    // A command goes to shells, a prompt to agents.
+    Constraint {
+        excludes: |demand, place| match (demand.kind, place.provider) {
+            (Kind::Command, SHELL) => None,
+            (Kind::Command, agent) => {
+                Some(format!("a command goes to shells, but this is {agent}"))
+            }
+            (Kind::Prompt, SHELL) => {
+                Some("a prompt goes to agents, but this is a shell".to_owned())
+            }
+            (Kind::Prompt, _) => None,
+        },
+        undo: |_, _| Vec::new(),
+    },
+    // The task names providers.
+    Constraint {
+        excludes: |demand, place| {
+            let wanted = &demand.providers;
+            let may = wanted.is_empty() || wanted.iter().any(|wanted| wanted == place.provider);
+            (!may).then(|| {
+                let wanted = wanted.join(" or ");
+                format!("the task asks for {wanted}, but this is {}", place.provider)
+            })
+        },
+        undo: |_, _| vec![Undo::unset("provider", "drop the providers")],
+    },
+    // A command is written for one shell.
+    Constraint {
+        excludes: |demand, place| {
+            let wanted = demand.shell.filter(|_| demand.kind == Kind::Command)?;
+            let wanted = wanted.name();
+            match place.shell {
+                Some(shell) if shell.name() == wanted => None,
+                Some(other) => Some(format!(
+                    "the command is for {wanted}, this is {}",
+                    other.name()
+                )),
+                None => Some(format!(
+                    "the command is for {wanted}, and which shell this is is not known"
+                )),
+            }
+        },
+        undo: |_, _| vec![Undo::say("shell", "let any shell do")],
+    },
+    // The task requires a branch.
+    Constraint {
+        excludes: |demand, place| {
+            let branch = demand.branch.as_deref();
+            let branch = branch.filter(|branch| place.branch != Some(branch))?;
+            let other = place.branch.unwrap_or("none");
+            Some(format!(
+                "the task requires branch {branch}, but this is on {other}"
+            ))
+        },
+        undo: |demand, _| {
+            let branch = demand.branch.clone().unwrap_or_default();
+            let drop = Undo::unset("branch", format!("drop the branch {branch}"));
+            vec![Undo::Branch(branch), drop]
+        },
+    },
+    // The task requires labels.
+    Constraint {
+        excludes: |demand, place| {
+            let (name, value) = demand.missing_labels(place).next()?;
+            Some(format!("the task requires the label {name}={value}"))
+        },
+        undo: |demand, place| {
+            let labels = demand.labels.iter();
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let words = format!("drop the required label {}", labels.join(", "));
+            let drop = Undo::unset("require-label", words);
+            let missing: Vec<_> = demand.missing_labels(place).collect();
+            match missing.as_slice() {
+                [(name, value)] => vec![Undo::Label((*name).clone(), (*value).clone()), drop],
+                _ => vec![drop],
+            }
+        },
+    },
+    // A command is moved to its directory, but an agent is not. A sender who names a session has
+    // chosen it.
+    Constraint {
+        excludes: |demand, place| {
+            let is_bound = demand.kind == Kind::Prompt && !demand.is_for(place);
+            let root = demand.within.as_deref().filter(|_| is_bound)?;
+            let root = Some(root).filter(|root| !place.is_within(root))?;
+            Some(match place.directory {
+                Some(directory) => {
+                    format!("the prompt is for {root}, but this works in {directory}")
+                }
+                None => format!("the prompt is for {root}, and it is not known where this works"),
+            })
+        },
+        undo: |_, _| vec![Undo::say("anywhere", "let an agent elsewhere do")],
+    },
+];

@@ -1,11 +1,242 @@
-//! The hard constraints in every combination, compared with a plain reading of them.
+//! The hard constraints: each by itself, and all in every combination, compared with a plain
+//! reading of them.
 
 use std::collections::BTreeMap;
 
-use super::eligibility::{Admission, Demand, Place, SHELL};
+use super::eligibility::{Admission, CONSTRAINTS, Demand, Place, SHELL, Undo};
+use super::ids::{Identity, PaneId};
 use super::matching::{Candidate, Question, Resource};
-use super::naming::{SessionRef, Who};
+use super::naming::{Meaning, SessionRef, Who};
+use super::session::Shell;
 use super::task::Kind;
+
+static NONE: BTreeMap<String, String> = BTreeMap::new();
+
+fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
+    Place {
+        who: Who::named(name),
+        provider,
+        branch: None,
+        labels: &NONE,
+        admission: Admission::Open,
+        directory: None,
+        repository: None,
+        shell: None,
+    }
+}
+
+fn may(demand: &Demand<'_>, place: &Place<'_>) -> bool {
+    demand.excludes(place).is_none()
+}
+
+#[test]
+fn a_prompt_never_goes_into_a_shell() {
+    assert!(!may(&Demand::of_kind(Kind::Prompt), &place("api", SHELL)));
+    assert!(may(&Demand::of_kind(Kind::Prompt), &place("api", "claude")));
+}
+
+#[test]
+fn a_command_may_be_written_for_one_shell() {
+    let command = Demand {
+        shell: Some(Shell::Zsh),
+        ..Demand::of_kind(Kind::Command)
+    };
+    let runs = |shell| Place {
+        shell,
+        ..place("x", SHELL)
+    };
+    assert!(may(&command, &runs(Some(Shell::Zsh))));
+    assert!(!may(&command, &runs(Some(Shell::Bash))));
+    assert!(!may(&command, &runs(None)));
+    assert!(may(&Demand::of_kind(Kind::Command), &runs(None)));
+}
+
+#[test]
+fn a_prompt_goes_to_the_agents_of_its_repository() {
+    let prompt = Demand {
+        within: Some("/src/api".to_owned()),
+        ..Demand::of_kind(Kind::Prompt)
+    };
+    let at = |directory, repository| Place {
+        directory,
+        repository,
+        ..place("x", "claude")
+    };
+    for (directory, repository, fits) in [
+        (Some("/src/api"), None, true),
+        (Some("/src/api/lib"), None, true),
+        // Above it, where an agent of several repositories works.
+        (Some("/src"), None, true),
+        (Some("/"), None, true),
+        // A worktree of it.
+        (Some("/trees/1"), Some("/src/api"), true),
+        (Some("/trees/1"), Some("/src/web"), false),
+        (Some("/src/api2"), None, false),
+        (Some("/src/web"), Some("/src/web"), false),
+        (None, None, false),
+    ] {
+        let place = at(directory, repository);
+        assert_eq!(may(&prompt, &place), fits, "{directory:?} {repository:?}");
+    }
+    let elsewhere = at(Some("/src/web"), None);
+    // A sender who names a session has chosen it, and a command is moved to its directory.
+    let named = SessionRef::from("x");
+    let target = Demand {
+        target_session: Some(named),
+        ..prompt.clone()
+    };
+    assert!(may(&target, &elsewhere));
+    let command = Demand {
+        kind: Kind::Command,
+        ..prompt.clone()
+    };
+    assert!(may(
+        &command,
+        &Place {
+            provider: SHELL,
+            ..elsewhere
+        }
+    ));
+}
+
+#[test]
+fn a_command_goes_to_shells_alone() {
+    assert!(may(&Demand::of_kind(Kind::Command), &place("api", SHELL)));
+    assert!(!may(
+        &Demand::of_kind(Kind::Command),
+        &place("api", "claude")
+    ));
+}
+
+#[test]
+fn targets_and_providers_are_exact() {
+    let api = SessionRef::from("api");
+    let target = Demand {
+        target_session: Some(api),
+        ..Demand::of_kind(Kind::Command)
+    };
+    assert!(may(&target, &place("api", SHELL)));
+    assert!(!may(&target, &place("api2", SHELL)));
+    let wanted = ["codex".to_owned()];
+    let provider = Demand {
+        providers: wanted.to_vec(),
+        ..Demand::of_kind(Kind::Prompt)
+    };
+    assert!(may(&provider, &place("x", "codex")));
+    assert!(!may(&provider, &place("x", "claude")));
+}
+
+#[test]
+fn a_session_with_several_panes_is_called_by_its_name() {
+    let api = SessionRef::from("api");
+    let target = Demand {
+        target_session: Some(api),
+        ..Demand::of_kind(Kind::Command)
+    };
+    assert!(may(&target, &place("api:0.1", SHELL)));
+    assert!(!may(&target, &place("api2:0.1", SHELL)));
+}
+
+#[test]
+fn a_target_with_fallback_is_a_preference() {
+    let api = SessionRef::from("api");
+    let target = Demand {
+        target_session: Some(api),
+        target_fallback: true,
+        ..Demand::of_kind(Kind::Command)
+    };
+    assert!(may(&target, &place("api2", SHELL)));
+}
+
+#[test]
+fn a_target_is_the_pane_that_was_meant_and_not_its_name() {
+    let pane = |number: u32| Identity {
+        node: Default::default(),
+        server_pid: 1,
+        server_start: 1,
+        pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
+        pane_pid: number,
+    };
+    let (meant, other) = (pane(1), pane(2));
+    let target = SessionRef {
+        name: "m:0.1".to_owned(),
+        meaning: Some(Meaning::Pane(meant.clone())),
+    };
+    let wanted = Demand {
+        target_session: Some(target),
+        ..Demand::of_kind(Kind::Command)
+    };
+    let called = |name, identity| Place {
+        who: Who {
+            identity,
+            ..Who::named(name)
+        },
+        ..place(name, SHELL)
+    };
+    assert!(may(&wanted, &called("m:0.0", Some(&meant))));
+    assert!(!may(&wanted, &called("m:0.1", Some(&other))));
+    // Nor may one that would be started under that name.
+    assert!(!may(&wanted, &called("m:0.1", None)));
+}
+
+#[test]
+fn protected_sessions_take_what_names_them_and_excluded_ones_nothing() {
+    let api = SessionRef::from("api");
+    let named = Demand {
+        target_session: Some(api),
+        target_fallback: true,
+        ..Demand::of_kind(Kind::Command)
+    };
+    let open = place("api", SHELL);
+    let protected = Place {
+        admission: Admission::Protected,
+        ..open
+    };
+    assert!(may(&named, &protected));
+    assert!(!may(&Demand::of_kind(Kind::Command), &protected));
+    let other = Place {
+        who: Who::named("web"),
+        ..protected
+    };
+    assert!(!may(&named, &other));
+    let excluded = Place {
+        admission: Admission::Excluded,
+        ..open
+    };
+    assert!(!may(&named, &excluded));
+}
+
+#[test]
+fn branches_and_labels_are_conditions() {
+    let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
+    let wanted = Demand {
+        branch: Some("dev".to_owned()),
+        labels: labels.clone(),
+        ..Demand::of_kind(Kind::Command)
+    };
+    let fits = Place {
+        branch: Some("dev"),
+        labels: &labels,
+        ..place("x", SHELL)
+    };
+    assert!(may(&wanted, &fits));
+    for place in [
+        Place {
+            branch: Some("main"),
+            ..fits
+        },
+        Place {
+            branch: None,
+            ..fits
+        },
+        Place {
+            labels: &NONE,
+            ..fits
+        },
+    ] {
+        assert!(!may(&wanted, &place));
+    }
+}
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let pairs = pairs.iter();
@@ -16,7 +247,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// Whether each of the constraints, read by itself, lets the session run the task.
 fn allows(demand: &Demand<'_>, place: &Place<'_>) -> bool {
-    let named = demand.target_session.is_some_and(|target| {
+    let named = demand.target_session.as_ref().is_some_and(|target| {
         place.who.name == target.name || place.who.name.starts_with(&format!("{target}:"))
     });
     let admitted = match place.admission {
@@ -28,7 +259,7 @@ fn allows(demand: &Demand<'_>, place: &Place<'_>) -> bool {
     let suits = (demand.kind == Kind::Command) == (place.provider == SHELL);
     let wanted =
         demand.providers.is_empty() || demand.providers.iter().any(|it| it == place.provider);
-    let branch = demand.branch.is_none() || demand.branch == place.branch;
+    let branch = demand.branch.is_none() || demand.branch.as_deref() == place.branch;
     let labelled = demand
         .labels
         .iter()
@@ -58,21 +289,18 @@ fn every_constraint_holds_in_every_combination() {
     let api = SessionRef::from("api");
     let mut demands = Vec::new();
     for kind in [Kind::Command, Kind::Prompt] {
-        for target_session in [None, Some(&api)] {
+        for target_session in [None, Some(api.clone())] {
             for target_fallback in [false, true] {
                 for providers in providers {
                     for branch in [None, Some("dev")] {
                         for labels in &wanted {
                             demands.push(Demand {
-                                shell: None,
-                                kind,
-                                target_session,
+                                target_session: target_session.clone(),
                                 target_fallback,
-                                providers,
-                                branch,
-                                labels,
-                                asks: None,
-                                within: None,
+                                providers: providers.to_vec(),
+                                branch: branch.map(str::to_owned),
+                                labels: labels.clone(),
+                                ..Demand::of_kind(kind)
                             });
                         }
                     }
@@ -119,22 +347,8 @@ fn each_reason_says_what_is_missing() {
     let none = labels(&[]);
     let team = labels(&[("team", "web")]);
     let names = ["codex".to_owned(), "claude".to_owned()];
-    let command = Demand {
-        shell: None,
-        kind: Kind::Command,
-        target_session: None,
-        target_fallback: false,
-        providers: &[],
-        branch: None,
-        labels: &none,
-        asks: None,
-        within: None,
-    };
-    let prompt = Demand {
-        shell: None,
-        kind: Kind::Prompt,
-        ..command
-    };
+    let command = Demand::of_kind(Kind::Command);
+    let prompt = Demand::of_kind(Kind::Prompt);
     let shell = Place {
         shell: None,
         who: Who::named("x"),
@@ -153,14 +367,12 @@ fn each_reason_says_what_is_missing() {
     let closed = |admission| Place { admission, ..shell };
     let api = SessionRef::from("api");
     let target = Demand {
-        shell: None,
-        target_session: Some(&api),
-        ..command
+        target_session: Some(api),
+        ..command.clone()
     };
     let branch = Demand {
-        shell: None,
-        branch: Some("dev"),
-        ..command
+        branch: Some("dev".to_owned()),
+        ..command.clone()
     };
     let main = Place {
         shell: None,
@@ -168,53 +380,51 @@ fn each_reason_says_what_is_missing() {
         ..shell
     };
     let asks = Demand {
-        shell: None,
-        providers: &names,
-        ..prompt
+        providers: names.to_vec(),
+        ..prompt.clone()
     };
     let labelled = Demand {
-        shell: None,
-        labels: &team,
-        ..command
+        labels: team,
+        ..command.clone()
     };
     for (demand, place, expected) in [
         (
-            command,
+            &command,
             closed(Admission::Excluded),
             "the configuration excludes the session",
         ),
         (
-            command,
+            &command,
             closed(Admission::Protected),
             "the session is protected: only tasks that name it with --target go there",
         ),
-        (target, shell, "the task is for session api"),
+        (&target, shell, "the task is for session api"),
         (
-            command,
+            &command,
             aider,
             "a command goes to shells, but this is aider",
         ),
         (
-            prompt,
+            &prompt,
             shell,
             "a prompt goes to agents, but this is a shell",
         ),
         (
-            asks,
+            &asks,
             aider,
             "the task asks for codex or claude, but this is aider",
         ),
         (
-            branch,
+            &branch,
             main,
             "the task requires branch dev, but this is on main",
         ),
         (
-            branch,
+            &branch,
             shell,
             "the task requires branch dev, but this is on none",
         ),
-        (labelled, shell, "the task requires the label team=web"),
+        (&labelled, shell, "the task requires the label team=web"),
     ] {
         assert_eq!(demand.excludes(&place).as_deref(), Some(expected));
     }

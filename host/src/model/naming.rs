@@ -28,7 +28,8 @@ pub struct Home {
 }
 
 /// What the name of a session meant when it was used.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Meaning {
     /// A pane, wherever it is moved and whatever its name.
     Pane(Identity),
@@ -130,11 +131,12 @@ impl FromStr for Meaning {
 }
 
 /// A session as a person named it, and what that meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionRef {
     /// The name that was used.
     pub name: String,
     /// What it meant; `None`: no session has had this name yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meaning: Option<Meaning>,
 }
 

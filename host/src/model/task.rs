@@ -542,18 +542,7 @@ impl Task {
 
     /// Returns the providers that the task asks for, in order of preference.
     pub fn preferred_providers(&self) -> Vec<String> {
-        let metadata = &self.metadata;
-        let mut providers = Vec::new();
-        let named = self.target_provider.iter();
-        for provider in named
-            .chain(&metadata.preferred_providers)
-            .chain(&metadata.fallback_providers)
-        {
-            if !providers.contains(provider) {
-                providers.push(provider.clone());
-            }
-        }
-        providers
+        preferred(self.target_provider.as_ref(), &self.metadata)
     }
 
     /// Returns the providers that may run the task; empty: any that suits its kind.
@@ -565,20 +554,67 @@ impl Task {
         }
     }
 
-    /// Returns what the task demands of a session, with its [`Self::allowed_providers`].
-    pub fn demand<'a>(&'a self, providers: &'a [String]) -> Demand<'a> {
-        Demand {
+    /// Returns what the task demands of a session.
+    pub fn demand(&self) -> Demand {
+        Demand::of(self)
+    }
+
+    /// Returns the task as if it were sent now. The tasks that it follows are not part of it.
+    pub fn as_new(&self) -> NewTask {
+        NewTask {
             kind: self.kind,
-            target_session: self.target_session.as_ref(),
-            target_fallback: self.metadata.target_fallback,
-            providers,
-            branch: self.metadata.session_branch(),
-            labels: &self.metadata.require_labels,
-            asks: (self.metadata.headless.as_ref()).map(|headless| headless.provider.as_str()),
-            shell: self.metadata.shell,
-            within: self.metadata.repository.as_deref(),
+            content: self.content.clone(),
+            priority: self.priority,
+            source: String::new(),
+            metadata: self.metadata.clone(),
+            target_session: self.target_session.clone(),
+            target_provider: self.target_provider.clone(),
+            max_retries: self.max_retries,
+            timeout_seconds: self.timeout_seconds,
+            not_before: self.not_before,
+            after: Vec::new(),
+            if_parent_fails: IfParentFails::default(),
+            secrets: self.secrets.clone(),
         }
     }
+}
+
+impl Task {
+    /// Lets the task ask for what `new` asks.
+    pub fn take(&mut self, new: NewTask) {
+        self.kind = new.kind;
+        self.content = new.content;
+        self.priority = new.priority;
+        self.metadata = new.metadata;
+        self.target_session = new.target_session;
+        self.target_provider = new.target_provider;
+        self.max_retries = new.max_retries;
+        self.timeout_seconds = new.timeout_seconds;
+        self.not_before = new.not_before;
+        self.secrets = new.secrets;
+    }
+}
+
+impl NewTask {
+    /// Returns the providers that the task asks for, in order of preference.
+    pub fn preferred_providers(&self) -> Vec<String> {
+        preferred(self.target_provider.as_ref(), &self.metadata)
+    }
+}
+
+/// Returns the providers that are asked for, in order of preference, each once.
+fn preferred(target: Option<&String>, metadata: &Metadata) -> Vec<String> {
+    let mut providers = Vec::new();
+    for provider in target
+        .into_iter()
+        .chain(&metadata.preferred_providers)
+        .chain(&metadata.fallback_providers)
+    {
+        if !providers.contains(provider) {
+            providers.push(provider.clone());
+        }
+    }
+    providers
 }
 
 /// Returns the first line of `content` that is not blank, cut at 200 characters.

@@ -263,24 +263,24 @@ fn providers_are_asked_for_in_order_and_once() {
 #[test]
 fn a_task_demands_what_it_says() {
     let asks = task(|new| {
+        new.target_provider = Some("codex".to_owned());
         new.target_session = Some("api".into());
         new.metadata.target_fallback = true;
         new.metadata.git_branch = Some("dev".to_owned());
         new.metadata.require_branch = true;
         new.metadata.require_labels = [("a".to_owned(), "b".to_owned())].into();
     });
-    let providers = ["codex".to_owned()];
-    let demand = asks.demand(&providers);
+    let demand = asks.demand();
     assert_eq!(demand.kind, Kind::Prompt);
     assert_eq!(
         (demand.target_session, demand.target_fallback),
-        (Some(&SessionRef::from("api")), true)
+        (Some(SessionRef::from("api")), true)
     );
     assert_eq!(
         (demand.branch, demand.providers),
-        (Some("dev"), &providers[..])
+        (Some("dev".to_owned()), vec!["codex".to_owned()])
     );
-    assert_eq!(demand.labels, &asks.metadata.require_labels);
+    assert_eq!(demand.labels, asks.metadata.require_labels);
     assert_eq!(NewTask::command("x").kind, Kind::Command);
 }
 

@@ -1,19 +1,15 @@
 //! What waits: pending tasks by what they demand of a session, by their time, and why they wait.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::db::{Db, DbError, Row, Value, values};
-use super::rows::{TASK, json, said, task_of};
+use super::rows::{TASK, json, task_of};
 use super::{PauseRow, Store, StoreError};
 use crate::model::eligibility::Demand;
 use crate::model::ids::TaskId;
-use crate::model::naming::{Meaning, SessionRef};
-use crate::model::session::Shell;
-use crate::model::task::{Kind, NamedRanking, Task};
+use crate::model::task::{NamedRanking, Task};
 
 /// How many tasks are given their lanes at once: each may be as large as a task can be.
 const AT_ONCE: usize = 100;
@@ -24,105 +20,33 @@ const AT_ONCE: usize = 100;
 /// prompts cost nothing while there is no agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane {
-    /// The store's own key.
+    /// The store's own key: what the demand is stored as.
     key: String,
-    /// What may run the tasks.
-    pub kind: Kind,
-    /// The session that the tasks target.
-    pub target_session: Option<SessionRef>,
-    /// Whether other sessions may run them, too.
-    pub target_fallback: bool,
-    /// The providers that may run them, preferred ones first. Empty means any that suits the kind.
-    pub providers: Vec<String>,
-    /// The branch that a session must be on.
-    pub branch: Option<String>,
-    /// The labels that a session must have.
-    pub labels: BTreeMap<String, String>,
-    /// The agent that the tasks ask without a terminal.
-    pub asks: Option<String>,
-    /// The shell in whose language the commands are written.
-    pub shell: Option<Shell>,
+    /// What the tasks demand of a session. What belongs to each task alone is not known.
+    pub demand: Demand,
 }
 
 impl Lane {
-    /// Returns what the tasks of this lane require of a session.
-    pub fn demand(&self) -> Demand<'_> {
-        Demand {
-            kind: self.kind,
-            target_session: self.target_session.as_ref(),
-            target_fallback: self.target_fallback,
-            providers: &self.providers,
-            branch: self.branch.as_deref(),
-            labels: &self.labels,
-            asks: self.asks.as_deref(),
-            shell: self.shell,
-            // This belongs to each task: in the key, it would make a separate lane for each
-            // repository.
-            within: None,
-        }
+    /// Returns what the tasks of this lane demand of a session.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Returns the pause of the agent that its tasks ask without a terminal.
     pub fn paused<'a>(&self, pauses: &'a [PauseRow]) -> Option<&'a PauseRow> {
-        PauseRow::over_agent(pauses, self.asks.as_deref()?)
+        PauseRow::over_agent(pauses, self.demand.asks.as_deref()?)
     }
 
     /// Reads a lane from its key. `None` if it is not a key that this version writes.
     fn of_key(key: String) -> Option<Self> {
-        let parts: Key = serde_json::from_str(&key).ok()?;
-        Some(Self {
-            kind: parts.kind,
-            target_session: said(parts.target, parts.meaning),
-            target_fallback: parts.fallback,
-            providers: parts.providers,
-            branch: parts.branch,
-            labels: parts.labels,
-            asks: parts.asks,
-            shell: parts.shell,
-            key,
-        })
+        let demand = serde_json::from_str(&key).ok()?;
+        Some(Self { key, demand })
     }
 }
 
-/// How a lane is stored: as JSON, in the column `lane`.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Key {
-    kind: Kind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    meaning: Option<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    fallback: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    providers: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    branch: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    asks: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shell: Option<Shell>,
-}
-
-/// Returns the key of a task's lane.
+/// Returns the key of a task's lane, for the column `lane`.
 pub(super) fn key_of(task: &Task) -> String {
-    let providers = task.allowed_providers();
-    let demand = task.demand(&providers);
-    let target = demand.target_session;
-    json(&Key {
-        kind: demand.kind,
-        target: target.map(|target| target.name.clone()),
-        meaning: target.and_then(|target| target.meaning.as_ref().map(Meaning::to_string)),
-        fallback: demand.target_fallback,
-        providers: demand.providers.to_vec(),
-        branch: demand.branch.map(str::to_owned),
-        labels: demand.labels.clone(),
-        asks: demand.asks.map(str::to_owned),
-        shell: demand.shell,
-    })
+    json(&task.demand())
 }
 
 /// A failed task that rests before its next try.
@@ -332,7 +256,7 @@ pub(super) fn forget_reasons(db: &mut dyn Db, agent: &str) -> Result<(), DbError
     let lanes = rows
         .iter()
         .filter_map(|row| row.get("lane").ok().and_then(Lane::of_key));
-    for lane in lanes.filter(|lane| lane.asks.as_deref() == Some(agent)) {
+    for lane in lanes.filter(|lane| lane.demand.asks.as_deref() == Some(agent)) {
         db.execute(
             "UPDATE tasks SET wait_reason = NULL, wait_rankings = NULL
              WHERE status = 'pending' AND lane = $1 AND wait_reason IS NOT NULL",

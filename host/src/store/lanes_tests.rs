@@ -130,7 +130,10 @@ fn prompts_that_ask_different_agents_stand_in_different_lanes() {
         ],
     );
     let lanes = store.lanes().expect("lanes");
-    let asks: BTreeSet<_> = lanes.iter().map(|lane| lane.asks.as_deref()).collect();
+    let asks: BTreeSet<_> = lanes
+        .iter()
+        .map(|lane| lane.demand.asks.as_deref())
+        .collect();
     assert_eq!(asks, BTreeSet::from([None, Some("claude"), Some("codex")]));
     assert_eq!(lanes.len(), 3);
 }

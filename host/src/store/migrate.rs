@@ -301,8 +301,7 @@ mod tests {
         let ids: Vec<i64> = pending.iter().map(|task| task.id.0).collect();
         assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7, 8]);
         for task in &pending {
-            let providers = task.allowed_providers();
-            let demand = format!("{:?}", task.demand(&providers));
+            let demand = format!("{:?}", task.demand());
             let mut lanes = lanes.iter();
             let found = lanes.any(|lane| format!("{:?}", lane.demand()) == demand);
             assert!(found, "{demand}");

@@ -253,8 +253,7 @@ fn a_lane_is_read_with_all_that_its_tasks_demand() {
         let lanes = store.lanes().expect("lanes");
         assert_eq!(lanes.len(), 1);
         let (lane, task) = (&lanes[0], store.task(id).expect("a task"));
-        let providers = task.allowed_providers();
-        let wanted = task.demand(&providers);
+        let wanted = task.demand();
         let read = lane.demand();
         assert_eq!(format!("{read:?}"), format!("{wanted:?}"));
         store.cancel(id, now()).expect("cancelled");
@@ -352,7 +351,7 @@ proptest! {
             .collect();
         let ids = queue(&mut store, &new);
         let mut lanes = store.lanes().expect("lanes");
-        lanes.retain(|lane| (0..3).any(|at| at != left_out && lane.target_session == Some(target(at))));
+        lanes.retain(|lane| (0..3).any(|at| at != left_out && lane.demand.target_session == Some(target(at))));
         let mut expected: Vec<(Reverse<i32>, TaskId)> = tasks
             .iter()
             .zip(&ids)

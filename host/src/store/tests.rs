@@ -320,11 +320,12 @@ fn tasks_that_no_session_can_run_stand_in_lanes_of_their_own() {
         .iter()
         .map(|lane| {
             (
-                lane.kind,
-                lane.target_session
+                lane.demand.kind,
+                lane.demand
+                    .target_session
                     .as_ref()
                     .map(|target| target.name.as_str()),
-                lane.providers.clone(),
+                lane.demand.providers.clone(),
             )
         })
         .collect();

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::steps::{Requirement, TrialStep, command, do_in_thought, in_words};
+use super::steps::{TrialStep, command, do_in_thought, in_words};
 use super::{Exports, named};
 use crate::matcher::{avoid, candidate, obstacle, resource};
 use crate::model::directory::DirectorySight;
-use crate::model::eligibility::{Admission, SHELL};
+use crate::model::eligibility::{Admission, SHELL, Undo};
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question};
 use crate::model::session::{Activity, Shell};
@@ -275,62 +275,10 @@ impl PlanSearch<'_> {
 /// no way; a single empty plan means that nothing rules it out.
 fn plans(stage: &WaitingTask<'_>, session: usize) -> Vec<Vec<TrialStep>> {
     let row = stage.rows[session];
-    let task = stage.task;
-    let suits = match task.kind {
-        Kind::Command => row.provider == SHELL,
-        Kind::Prompt => row.provider != SHELL,
-    };
-    if !suits {
-        return Vec::new();
-    }
     // Each obstacle with the ways around it.
-    let mut obstacles: Vec<Vec<TrialStep>> = Vec::new();
-    let target = task.target_session.as_ref();
-    let is_target = target.is_some_and(|target| row.who().answers(target));
-    if row.admission == Admission::Excluded {
-        obstacles.push(vec![TrialStep::Include]);
-    }
-    if row.admission == Admission::Protected && !is_target {
-        obstacles.push(vec![TrialStep::Name]);
-    } else if target.is_some() && !is_target && !task.metadata.target_fallback {
-        obstacles.push(vec![TrialStep::Drop(Requirement::Target)]);
-    }
-    let providers = task.allowed_providers();
-    if !providers.is_empty() && !providers.contains(&row.provider) {
-        obstacles.push(vec![TrialStep::Drop(Requirement::Provider)]);
-    }
-    if task.kind == Kind::Command
-        && task
-            .metadata
-            .shell
-            .is_some_and(|shell| row.shell != Some(shell))
-    {
-        obstacles.push(vec![TrialStep::Drop(Requirement::Shell)]);
-    }
-    if let Some(branch) = task.metadata.session_branch()
-        && row.git_branch.as_deref() != Some(branch)
-    {
-        obstacles.push(vec![
-            TrialStep::Branch(branch.to_owned()),
-            TrialStep::Drop(Requirement::Branch),
-        ]);
-    }
-    let required = task.metadata.require_labels.iter();
-    let missing: Vec<_> = required
-        .filter(|(name, value)| row.labels.get(*name) != Some(value))
-        .collect();
-    match missing.as_slice() {
-        [] => {}
-        [(name, value)] => obstacles.push(vec![
-            TrialStep::Label((*name).clone(), (*value).clone()),
-            TrialStep::Drop(Requirement::Labels),
-        ]),
-        _ => obstacles.push(vec![TrialStep::Drop(Requirement::Labels)]),
-    }
-    let within = task.metadata.repository.as_deref().filter(|_| !is_target);
-    if within.is_some_and(|root| task.kind == Kind::Prompt && !row.place().is_within(root)) {
-        obstacles.push(vec![TrialStep::Drop(Requirement::Repository)]);
-    }
+    let ways = stage.task.demand().ways(&row.place()).into_iter();
+    let ways = ways.map(|ways| ways.into_iter().map(TrialStep::Undo).collect());
+    let mut obstacles: Vec<Vec<TrialStep>> = ways.collect();
     if row.paused {
         let pauses = stage.pauses.iter();
         let pauses = pauses.map(|pause| &pause.what);
@@ -365,10 +313,11 @@ fn closer(stage: &WaitingTask<'_>, session: usize) -> Vec<TrialStep> {
     let mut steps = Vec::new();
     let missing = |(name, value): &(&String, &String)| row.labels.get(*name) != Some(value);
     for (name, value) in metadata.labels.iter().filter(missing) {
-        steps.push(TrialStep::Label(name.clone(), value.clone()));
+        steps.push(TrialStep::Undo(Undo::Label(name.clone(), value.clone())));
     }
+    let drop = |option, words: String| TrialStep::Undo(Undo::unset(option, words));
     if !metadata.labels.is_empty() {
-        steps.push(TrialStep::Drop(Requirement::Wishes));
+        steps.push(drop("label", "drop the labels".to_owned()));
     }
     if !metadata.prefer_context_match {
         return steps;
@@ -378,20 +327,24 @@ fn closer(stage: &WaitingTask<'_>, session: usize) -> Vec<TrialStep> {
         if is_there && row.current_dir != named(Some(directory), stage.place) {
             steps.push(TrialStep::Directory(directory.clone()));
         }
-        steps.push(TrialStep::Drop(Requirement::Directory));
+        steps.push(drop(
+            "working-dir",
+            format!("drop the directory {directory}"),
+        ));
     }
     if let Some(branch) = &metadata.git_branch {
         if row.git_branch.as_ref() != Some(branch) {
-            steps.push(TrialStep::Branch(branch.clone()));
+            steps.push(TrialStep::Undo(Undo::Branch(branch.clone())));
         }
-        steps.push(TrialStep::Drop(Requirement::Branch));
+        steps.push(drop("branch", format!("drop the branch {branch}")));
     }
     if !metadata.env_vars.is_empty() {
         let names = metadata.env_vars.keys().cloned().collect();
         steps.push(TrialStep::Export(names));
-        steps.push(TrialStep::Drop(Requirement::Variables));
+        steps.push(drop("env", "drop the variables".to_owned()));
     }
-    steps.push(TrialStep::Any);
+    let any = Undo::say("no-context-match", "let any session do");
+    steps.push(TrialStep::Undo(any));
     steps
 }
 

@@ -109,8 +109,7 @@ pub fn explain(scene: &Scene<'_>) -> Explanation {
     let mut candidate = candidate(task, rows.iter().map(|row| row.place()), rows.len(), now);
     candidate.working_dir = named(candidate.working_dir.as_deref(), place);
     candidate.avoid = avoid(rows.iter().copied(), failed_in);
-    let providers = task.allowed_providers();
-    let demand = task.demand(&providers);
+    let demand = task.demand();
     let excluded: Vec<Option<String>> = rows
         .iter()
         .map(|row| demand.excludes(&row.place()))

@@ -7,10 +7,11 @@ use shell_quote::Sh;
 use super::changes::WaitingTask;
 use super::named;
 use crate::matcher::seconds;
-use crate::model::eligibility::Admission;
+use crate::model::eligibility::{Admission, Less, Undo};
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
 use crate::model::session::Activity;
 use crate::model::task::Task;
+use crate::options;
 use crate::store::{Pause, SessionRow};
 
 /// A change that can be made hypothetically.
@@ -20,36 +21,12 @@ pub(super) enum TrialStep {
     Wait,
     /// The pauses that hold it back are ended.
     Resume(Vec<Pause>),
-    /// It is given a label.
-    Label(String, String),
-    /// The task names it: a protected session takes no other tasks.
-    Name,
     /// It changes to a directory.
     Directory(String),
-    /// It changes to a branch.
-    Branch(String),
     /// It exports variables.
     Export(Vec<String>),
-    /// The task asks for less.
-    Drop(Requirement),
-    /// The task takes any session.
-    Any,
-    /// The configuration no longer excludes it.
-    Include,
-}
-
-/// What a task may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Requirement {
-    Target,
-    Provider,
-    Branch,
-    Labels,
-    Wishes,
-    Variables,
-    Directory,
-    Repository,
-    Shell,
+    /// A hard constraint, or what the policy looks at, no longer keeps the task from it.
+    Undo(Undo),
 }
 
 impl TrialStep {
@@ -58,32 +35,50 @@ impl TrialStep {
         match self {
             Self::Wait => 0,
             Self::Resume(_) => 1,
-            Self::Label(..) | Self::Name => 2,
-            Self::Directory(_) | Self::Branch(_) | Self::Export(_) => 3,
-            Self::Drop(Requirement::Directory) => 5,
-            Self::Drop(_) => 4,
-            Self::Any => 6,
-            Self::Include => 7,
+            Self::Undo(Undo::Label(..) | Undo::Name) => 2,
+            Self::Directory(_) | Self::Export(_) | Self::Undo(Undo::Branch(_)) => 3,
+            Self::Undo(Undo::Less(less)) => match less.option {
+                "working-dir" => 5,
+                "no-context-match" => 6,
+                _ => 4,
+            },
+            Self::Undo(Undo::Include) => 7,
         }
     }
 
-    /// Returns the part of the task that it concerns: two steps for the same part would undo each
-    /// other.
-    pub(super) fn part(&self) -> Option<Requirement> {
+    /// Returns the option of the task that it concerns: two steps for the same option would undo
+    /// each other.
+    pub(super) fn part(&self) -> Option<&'static str> {
         match self {
-            Self::Name => Some(Requirement::Target),
-            Self::Branch(_) => Some(Requirement::Branch),
-            Self::Directory(_) => Some(Requirement::Directory),
-            Self::Export(_) => Some(Requirement::Variables),
-            Self::Drop(part) => Some(*part),
-            Self::Label(..) | Self::Wait | Self::Resume(_) | Self::Any | Self::Include => None,
+            Self::Directory(_) => Some("working-dir"),
+            Self::Export(_) => Some("env"),
+            Self::Undo(Undo::Name) => Some("target"),
+            Self::Undo(Undo::Branch(_)) => Some("branch"),
+            Self::Undo(Undo::Less(less)) => Some(less.option),
+            Self::Undo(Undo::Label(..) | Undo::Include) | Self::Wait | Self::Resume(_) => None,
         }
     }
 
     /// Whether it changes the task alone, so that the policy may choose any session.
     pub(super) fn is_of_task(&self) -> bool {
-        matches!(self, Self::Drop(_) | Self::Any)
+        matches!(self, Self::Undo(Undo::Less(_)))
     }
+}
+
+/// Lets a task ask for less, as `assigner edit` would.
+fn ask_less(task: &mut Task, less: &Less) {
+    let Some(option) = options::find(less.option) else {
+        return;
+    };
+    let mut asked = task.as_new();
+    match option.unset.filter(|_| less.unset) {
+        Some(unset) => unset(&mut asked),
+        None => option.say(&mut asked),
+    }
+    if options::is_of_place(less.option) && !options::is_bound(&asked) {
+        asked.metadata.repository = None;
+    }
+    task.take(asked);
 }
 
 /// Applies a step to copies of the task and of its session.
@@ -93,42 +88,9 @@ pub(super) fn do_in_thought(
     task: &mut Task,
     row: Option<&mut SessionRow>,
 ) {
-    match step {
-        TrialStep::Drop(part) => {
-            let metadata = &mut task.metadata;
-            match part {
-                Requirement::Target => {
-                    task.target_session = None;
-                    metadata.target_fallback = false;
-                }
-                Requirement::Provider => {
-                    task.target_provider = None;
-                    metadata.preferred_providers.clear();
-                    metadata.fallback_providers.clear();
-                    metadata.allow_fallback = false;
-                }
-                Requirement::Branch => {
-                    metadata.git_branch = None;
-                    metadata.require_branch = false;
-                }
-                Requirement::Labels => metadata.require_labels.clear(),
-                Requirement::Wishes => metadata.labels.clear(),
-                Requirement::Variables => metadata.env_vars.clear(),
-                Requirement::Directory => {
-                    metadata.working_dir = None;
-                    metadata.repository = None;
-                }
-                Requirement::Repository => metadata.repository = None,
-                Requirement::Shell => metadata.shell = None,
-            }
-            return;
-        }
-        TrialStep::Any => {
-            task.metadata.prefer_context_match = false;
-            task.metadata.repository = None;
-            return;
-        }
-        _ => {}
+    if let TrialStep::Undo(Undo::Less(less)) = step {
+        ask_less(task, less);
+        return;
     }
     let Some(row) = row else { return };
     match step {
@@ -143,10 +105,10 @@ pub(super) fn do_in_thought(
                 row.reason = None;
             }
         }
-        TrialStep::Label(name, value) => {
+        TrialStep::Undo(Undo::Label(name, value)) => {
             row.labels.insert(name.clone(), value.clone());
         }
-        TrialStep::Name => {
+        TrialStep::Undo(Undo::Name) => {
             task.target_session = Some(SessionRef {
                 name: row.name.clone(),
                 meaning: Some(Meaning::Pane(row.identity.clone())),
@@ -156,7 +118,7 @@ pub(super) fn do_in_thought(
             row.git_branch = stage.place.and_then(|place| place.branch.clone());
             row.current_dir = named(Some(directory), stage.place);
         }
-        TrialStep::Branch(branch) => row.git_branch = Some(branch.clone()),
+        TrialStep::Undo(Undo::Branch(branch)) => row.git_branch = Some(branch.clone()),
         TrialStep::Export(names) => {
             for name in names {
                 if let Some(value) = task.metadata.env_vars.get(name) {
@@ -164,13 +126,13 @@ pub(super) fn do_in_thought(
                 }
             }
         }
-        TrialStep::Include => {
+        TrialStep::Undo(Undo::Include) => {
             row.admission = Admission::Open;
             if row.activity == Activity::Idle {
                 row.reason = None;
             }
         }
-        TrialStep::Drop(_) | TrialStep::Any => {}
+        TrialStep::Undo(Undo::Less(_)) => {}
     }
 }
 
@@ -178,11 +140,9 @@ pub(super) fn do_in_thought(
 pub(super) fn in_words(stage: &WaitingTask<'_>, session: usize, step: &TrialStep) -> String {
     let row = stage.rows[session];
     let name = &row.name;
-    let task = stage.task;
-    let id = task.id.to_string();
+    let id = stage.task.id.to_string();
     let by =
         |args: &[&str]| command(args).map_or_else(String::new, |command| format!(": {command}"));
-    let edit = |what: &str| by(&["assigner", "edit", &id, "--unset", what]);
     match step {
         TrialStep::Wait => {
             let since = seconds(row.since, stage.now);
@@ -215,59 +175,35 @@ pub(super) fn in_words(stage: &WaitingTask<'_>, session: usize, step: &TrialStep
             };
             format!("resume session {name}, which is paused{how}")
         }
-        TrialStep::Label(label, value) => {
+        TrialStep::Undo(Undo::Label(label, value)) => {
             let pair = format!("{label}={value}");
             let how = by(&["assigner", "label", "--", name, &pair]);
             format!("give session {name} the label {pair}{how}")
         }
-        TrialStep::Name => {
+        TrialStep::Undo(Undo::Name) => {
             let target = format!("--target={name}");
             let how = by(&["assigner", "edit", &id, &target]);
             format!("name session {name} with --target{how}")
         }
         TrialStep::Directory(directory) => format!("bring session {name} to {directory}"),
-        TrialStep::Branch(branch) => format!("bring session {name} to branch {branch}"),
+        TrialStep::Undo(Undo::Branch(branch)) => format!("bring session {name} to branch {branch}"),
         TrialStep::Export(names) => {
             let names = names.join(", ");
             format!("export what it asks for in session {name}: {names}")
         }
-        TrialStep::Drop(Requirement::Target) => {
-            let target = task.target_session.as_ref();
-            let target = target.map_or("", |target| &target.name);
-            format!("drop the target {target}{}", edit("target"))
+        TrialStep::Undo(Undo::Less(Less {
+            option,
+            unset,
+            words,
+        })) => {
+            let how = if *unset {
+                by(&["assigner", "edit", &id, "--unset", option])
+            } else {
+                by(&["assigner", "edit", &id, &format!("--{option}")])
+            };
+            format!("{words}{how}")
         }
-        TrialStep::Drop(Requirement::Provider) => format!("drop the providers{}", edit("provider")),
-        TrialStep::Drop(Requirement::Branch) => {
-            let branch = task.metadata.git_branch.as_deref().unwrap_or_default();
-            format!("drop the branch {branch}{}", edit("branch"))
-        }
-        TrialStep::Drop(Requirement::Labels) => {
-            let labels = task.metadata.require_labels.iter();
-            let labels: Vec<String> = labels
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            let (labels, how) = (labels.join(", "), edit("require-label"));
-            format!("drop the required label {labels}{how}")
-        }
-        TrialStep::Drop(Requirement::Wishes) => format!("drop the labels{}", edit("label")),
-        TrialStep::Drop(Requirement::Variables) => format!("drop the variables{}", edit("env")),
-        TrialStep::Drop(Requirement::Directory) => {
-            let directory = task.metadata.working_dir.as_deref().unwrap_or_default();
-            format!("drop the directory {directory}{}", edit("working-dir"))
-        }
-        TrialStep::Drop(Requirement::Repository) => {
-            let how = by(&["assigner", "edit", &id, "--anywhere"]);
-            format!("let an agent elsewhere do{how}")
-        }
-        TrialStep::Drop(Requirement::Shell) => {
-            let how = by(&["assigner", "edit", &id, "--shell"]);
-            format!("let any shell do{how}")
-        }
-        TrialStep::Any => {
-            let how = by(&["assigner", "edit", &id, "--no-context-match"]);
-            format!("let any session do{how}")
-        }
-        TrialStep::Include => format!(
+        TrialStep::Undo(Undo::Include) => format!(
             "take session {name} out of `exclude` in the configuration, and restart the daemon"
         ),
     }

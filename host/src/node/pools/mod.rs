@@ -407,12 +407,7 @@ impl<T: Tmux + 'static> Node<T> {
             .iter()
             .filter_map(|task| awaited(task.target_session.as_ref()));
         let views = self.pool_views(targets, branches, sessions, now);
-        let providers: Vec<Vec<String>> = tasks.iter().map(Task::allowed_providers).collect();
-        let demands: Vec<Demand<'_>> = tasks
-            .iter()
-            .zip(&providers)
-            .map(|(task, providers)| task.demand(providers))
-            .collect();
+        let demands: Vec<Demand> = tasks.iter().map(Task::demand).collect();
         let ready: Vec<Place<'_>> = self
             .free_sessions(snapshot)
             .map(|seen| seen.row.place())

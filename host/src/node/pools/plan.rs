@@ -135,7 +135,7 @@ pub(super) struct PoolScene<'a> {
     /// The sessions of pools.
     pub(super) members: &'a [Member<'a>],
     /// What the tasks that may run now demand, in the order in which they are served.
-    pub(super) tasks: &'a [Demand<'a>],
+    pub(super) tasks: &'a [Demand],
     /// Every session that can be given a task now, whether it belongs to a pool or not.
     pub(super) ready: &'a [Place<'a>],
     pub(super) now: Timestamp,
@@ -153,11 +153,11 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// Whether it could start a session for such a task if there were room.
-    pub(super) fn serves(&self, demand: &Demand<'_>) -> bool {
+    pub(super) fn serves(&self, demand: &Demand) -> bool {
         self.open && self.offer_for(demand).is_some()
     }
 
-    fn offer_for(&self, demand: &Demand<'_>) -> Option<usize> {
+    fn offer_for(&self, demand: &Demand) -> Option<usize> {
         let suits = |offer: &PoolOffer| {
             let place = offer.place(&self.pool.provider);
             demand.excludes(&place).is_none()
@@ -472,7 +472,7 @@ struct Served {
 /// task that was given a session keeps one, though perhaps a different one.
 fn served(scene: &PoolScene<'_>, coming: &[Place<'_>]) -> Served {
     let seats: Vec<&Place<'_>> = scene.ready.iter().chain(coming).collect();
-    let suits = |demand: &Demand<'_>| -> Vec<usize> {
+    let suits = |demand: &Demand| -> Vec<usize> {
         let places = seats.iter().enumerate();
         let fitting = places.filter(|(_, place)| demand.excludes(place).is_none());
         fitting.map(|(seat, _)| seat).collect()

@@ -44,7 +44,7 @@ impl<T: Tmux + 'static> Node<T> {
         }
         let targets = lanes
             .iter()
-            .filter_map(|lane| awaited(lane.target_session.as_ref()));
+            .filter_map(|lane| awaited(lane.demand.target_session.as_ref()));
         let views = self.pool_views(targets, branches, sessions, now);
         let free: Vec<Place<'_>> = self
             .free_sessions(snapshot)
@@ -55,8 +55,8 @@ impl<T: Tmux + 'static> Node<T> {
             if self.orders.is_agent_paused(lane) {
                 return false;
             }
-            let demand = lane.demand();
-            let offered = views.iter().any(|view| view.serves(&demand));
+            let demand = &lane.demand;
+            let offered = views.iter().any(|view| view.serves(demand));
             offered || free.iter().any(|place| demand.excludes(place).is_none())
         };
         let lanes: Vec<Lane> = lanes.iter().filter(suits).cloned().collect();
@@ -135,7 +135,7 @@ impl<T: Tmux + 'static> Node<T> {
 
     /// Returns the branch that each pool's directory is on, if a task asks for a branch.
     pub(super) async fn pool_branches(&mut self, lanes: &[Lane]) -> BTreeMap<String, String> {
-        if lanes.iter().all(|lane| lane.branch.is_none()) {
+        if lanes.iter().all(|lane| lane.demand.branch.is_none()) {
             return BTreeMap::new();
         }
         let pools = self.settings.pools.pools.iter();

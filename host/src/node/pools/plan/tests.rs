@@ -58,17 +58,10 @@ fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
     }
 }
 
-fn prompt(providers: &[String]) -> Demand<'_> {
+fn prompt(providers: &[String]) -> Demand {
     Demand {
-        shell: None,
-        kind: Kind::Prompt,
-        target_session: None,
-        target_fallback: false,
-        providers,
-        branch: None,
-        labels: &NO_LABELS,
-        asks: None,
-        within: None,
+        providers: providers.to_vec(),
+        ..Demand::of_kind(Kind::Prompt)
     }
 }
 
@@ -159,18 +152,18 @@ fn what_a_pool_does_not_have_starts_nothing() {
             ..prompt(&[])
         },
         Demand {
-            target_session: Some(&SessionRef::from("api")),
+            target_session: Some(SessionRef::from("api")),
             ..prompt(&[])
         },
         Demand {
-            branch: Some("dev"),
+            branch: Some("dev".to_owned()),
             ..prompt(&[])
         },
     ] {
         let scene = PoolScene {
             pools: &[view(&codex, "codex-1")],
             members: &[],
-            tasks: &[demand],
+            tasks: std::slice::from_ref(&demand),
             ready: &[],
             now: at(0),
         };
@@ -185,7 +178,7 @@ fn tasks_are_matched_and_not_only_counted() {
     let tasks = [
         prompt(&[]),
         Demand {
-            target_session: Some(&target),
+            target_session: Some(target),
             ..prompt(&[])
         },
     ];
@@ -481,8 +474,8 @@ proptest! {
                 ..member(&pools[index], name, stage, sight)
             }).collect();
         let targets = NAMES.map(SessionRef::from);
-        let tasks: Vec<Demand<'_>> = asked.iter().map(|&(provider, target)| Demand {
-            target_session: target.map(|target| &targets[target]),
+        let tasks: Vec<Demand> = asked.iter().map(|&(provider, target)| Demand {
+            target_session: target.map(|target| targets[target].clone()),
             ..prompt(provider.map_or(&[], |provider| providers[provider].as_slice()))
         }).collect();
         let ready: Vec<Place<'_>> = ready.iter()
