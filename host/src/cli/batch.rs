@@ -287,9 +287,9 @@ mod tests {
         }
     }
 
-    fn value() -> impl Strategy<Value = serde_json::Value> {
+    fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
+            Just(Value::Null),
             any::<bool>().prop_map(Into::into),
             any::<i64>().prop_map(Into::into),
             ".{0,8}".prop_map(Into::into),
@@ -299,7 +299,7 @@ mod tests {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
                 prop::collection::hash_map("[A-Za-z ]{0,3}", inner, 0..3)
-                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }
@@ -345,7 +345,7 @@ mod tests {
         fn any_values_may_stand_in_an_object(
             line in prop::collection::hash_map(key(), value(), 0..5),
         ) {
-            let line = serde_json::Value::Object(line.into_iter().collect());
+            let line = Value::Object(line.into_iter().collect());
             match read_text(line.to_string().as_bytes()) {
                 Ok(tasks) => prop_assert_eq!(tasks.len(), 1),
                 Err(error) => prop_assert!(error.contains("line 1"), "{}", error),

@@ -37,7 +37,7 @@ pub(super) struct Args {
 #[cfg(test)]
 impl Args {
     /// Returns what is asked of the task.
-    pub(super) fn flags(&self) -> &options::Wishes {
+    pub(super) fn flags(&self) -> &Wishes {
         &self.flags.0
     }
 }

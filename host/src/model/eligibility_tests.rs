@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::eligibility::{Admission, CONSTRAINTS, Demand, Place, SHELL, Undo};
+use super::eligibility::{Admission, CONSTRAINTS, Constraint, Demand, Place, SHELL, Undo};
 use super::ids::{Identity, PaneId};
 use super::matching::{Candidate, Question, Resource};
 use super::naming::{Meaning, SessionRef, Who};
@@ -25,7 +25,7 @@ fn place<'a>(name: &'a str, provider: &'a str) -> Place<'a> {
     }
 }
 
-fn may(demand: &Demand<'_>, place: &Place<'_>) -> bool {
+fn may(demand: &Demand, place: &Place<'_>) -> bool {
     demand.excludes(place).is_none()
 }
 
@@ -246,7 +246,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// Whether each of the constraints, read by itself, lets the session run the task.
-fn allows(demand: &Demand<'_>, place: &Place<'_>) -> bool {
+fn allows(demand: &Demand, place: &Place<'_>) -> bool {
     let named = demand.target_session.as_ref().is_some_and(|target| {
         place.who.name == target.name || place.who.name.starts_with(&format!("{target}:"))
     });
@@ -340,6 +340,82 @@ fn every_constraint_holds_in_every_combination() {
         }
     }
     assert!(yes > 1_000 && no > 1_000, "{yes} {no}");
+}
+
+/// A demand and a place of which nothing suits.
+fn at_odds(kind: Kind, names: &[&str]) -> Demand {
+    Demand {
+        target_session: names.first().map(|&name| name.into()),
+        providers: vec!["codex".to_owned()],
+        branch: Some("dev".to_owned()),
+        labels: labels(&[("team", "web")]),
+        shell: Some(Shell::Zsh),
+        within: Some("/src/api".to_owned()),
+        ..Demand::of_kind(kind)
+    }
+}
+
+#[test]
+fn each_constraint_excludes_by_itself_and_says_what_would_undo_it() {
+    let none = labels(&[]);
+    let elsewhere = Place {
+        directory: Some("/src/web"),
+        ..place("web", "claude")
+    };
+    let mut seen = [false; CONSTRAINTS.len()];
+    for demand in [at_odds(Kind::Command, &["api"]), at_odds(Kind::Prompt, &[])] {
+        for admission in [Admission::Open, Admission::Protected, Admission::Excluded] {
+            for place in [
+                Place {
+                    admission,
+                    ..elsewhere
+                },
+                Place {
+                    provider: SHELL,
+                    shell: Some(Shell::Bash),
+                    labels: &none,
+                    admission,
+                    ..elsewhere
+                },
+            ] {
+                let all: Vec<String> = CONSTRAINTS
+                    .iter()
+                    .filter_map(|constraint| (constraint.excludes)(&demand, &place))
+                    .collect();
+                assert_eq!(demand.excludes(&place).as_ref(), all.first());
+                assert_eq!(demand.ways(&place).len(), all.len());
+                for (constraint, seen) in CONSTRAINTS.iter().zip(&mut seen) {
+                    if (constraint.excludes)(&demand, &place).is_none() {
+                        continue;
+                    }
+                    *seen = true;
+                    for undo in (constraint.undo)(&demand, &place) {
+                        assert!(undone(constraint, &undo, &demand, &place), "{undo:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+}
+
+/// Whether a constraint no longer excludes after what is to undo it was done.
+fn undone(constraint: &Constraint, undo: &Undo, demand: &Demand, place: &Place<'_>) -> bool {
+    let (mut demand, mut place) = (demand.clone(), *place);
+    let mut has = place.labels.clone();
+    match undo {
+        Undo::Include => place.admission = Admission::Open,
+        Undo::Name => demand.target_session = Some(place.who.name.into()),
+        Undo::Label(name, value) => {
+            has.insert(name.clone(), value.clone());
+        }
+        Undo::Branch(branch) => place.branch = Some(branch),
+        // Which option this is stands in the description of options, which the tests of `explain`
+        // apply.
+        Undo::Less(less) => return !less.option.is_empty() && !less.words.is_empty(),
+    }
+    place.labels = &has;
+    (constraint.excludes)(&demand, &place).is_none()
 }
 
 #[test]

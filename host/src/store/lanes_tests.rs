@@ -148,8 +148,8 @@ fn a_task_that_is_changed_or_bound_moves_to_another_lane() {
         assert_eq!(lanes.len(), 1);
         let pending = store.pending(&lanes, 9, None).expect("a page");
         assert_eq!(pending.len(), 1);
-        assert_eq!(lanes[0].target_session, pending[0].target_session);
-        lanes[0].target_session.clone()
+        assert_eq!(lanes[0].demand.target_session, pending[0].target_session);
+        lanes[0].demand.target_session.clone()
     };
     let edit = Edit {
         task: NewTask {

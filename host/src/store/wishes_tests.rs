@@ -117,7 +117,7 @@ fn a_name_that_was_awaited_is_bound_once() {
     assert_eq!(target(&mut store, ids[1]), Some(of("api", 1)));
     let lanes = store.lanes().expect("lanes");
     assert_eq!(lanes.len(), 1);
-    assert_eq!(lanes[0].target_session, Some(of("api", 1)));
+    assert_eq!(lanes[0].demand.target_session, Some(of("api", 1)));
     let tasks = store.pending(&lanes, 9, None).expect("a page");
     assert_eq!(tasks.len(), 2);
 }

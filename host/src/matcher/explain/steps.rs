@@ -222,3 +222,79 @@ pub(super) fn command(args: &[&str]) -> Option<String> {
         .collect();
     Some(format!("`{}`", words.join(" ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::eligibility::{CONSTRAINTS, Demand, Place, SHELL};
+    use crate::model::ids::TaskId;
+    use crate::model::naming::Who;
+    use crate::model::session::Shell;
+    use crate::model::task::{Kind, NewTask};
+
+    /// What `explain` suggests for a hard constraint is an option of the command line, and undoes the
+    /// constraint.
+    #[test]
+    fn a_task_that_asks_less_is_no_longer_excluded() {
+        let labels = [("team".to_owned(), "web".to_owned())].into();
+        let mut new = NewTask {
+            target_session: Some("api".into()),
+            target_provider: Some("codex".to_owned()),
+            ..NewTask::prompt("x")
+        };
+        new.metadata.git_branch = Some("dev".to_owned());
+        new.metadata.require_branch = true;
+        new.metadata.require_labels = labels;
+        new.metadata.repository = Some("/src/api".to_owned());
+        let command = NewTask {
+            kind: Kind::Command,
+            ..new.clone()
+        };
+        let none = std::collections::BTreeMap::new();
+        let place = |provider| Place {
+            who: Who::named("web"),
+            provider,
+            branch: None,
+            labels: &none,
+            admission: Admission::Open,
+            directory: None,
+            repository: None,
+            shell: Some(Shell::Bash),
+        };
+        let mut undone = Vec::new();
+        for (new, provider) in [(new, "claude"), (command, SHELL)] {
+            let mut task = Task::queued(TaskId(1), &new, jiff::Timestamp::UNIX_EPOCH);
+            if task.kind == Kind::Command {
+                task.metadata.shell = Some(Shell::Zsh);
+            }
+            let (demand, place) = (Demand::of(&task), place(provider));
+            for constraint in CONSTRAINTS {
+                if (constraint.excludes)(&demand, &place).is_none() {
+                    continue;
+                }
+                for undo in (constraint.undo)(&demand, &place) {
+                    let Undo::Less(less) = undo else { continue };
+                    assert!(options::find(less.option).is_some(), "{less:?}");
+                    let mut task = task.clone();
+                    ask_less(&mut task, &less);
+                    let demand = Demand::of(&task);
+                    assert_eq!((constraint.excludes)(&demand, &place), None, "{less:?}");
+                    undone.push(less.option);
+                }
+            }
+        }
+        undone.sort_unstable();
+        undone.dedup();
+        assert_eq!(
+            undone,
+            [
+                "anywhere",
+                "branch",
+                "provider",
+                "require-label",
+                "shell",
+                "target"
+            ]
+        );
+    }
+}
