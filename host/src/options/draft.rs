@@ -40,7 +40,7 @@ impl Sender<'_> {
 
 /// A task that is being written.
 #[derive(Debug)]
-pub struct Draft<'a> {
+pub struct TaskDraft<'a> {
     pub(super) task: &'a mut NewTask,
     pub(super) sender: &'a Sender<'a>,
     /// How its agent is to be asked.
@@ -66,7 +66,7 @@ impl Wishes {
         if let Some(content) = content {
             content.clone_into(&mut task.content);
         }
-        let mut draft = Draft {
+        let mut draft = TaskDraft {
             task,
             sender,
             way,
@@ -102,7 +102,7 @@ impl Wishes {
     }
 }
 
-impl Draft<'_> {
+impl TaskDraft<'_> {
     /// Checks the task as a whole.
     fn finish(&mut self, is_new: bool) -> Result<(), OptionError> {
         let task = &mut *self.task;

@@ -30,7 +30,7 @@ use thiserror::Error;
 use crate::model::task::{NewTask, Task};
 use crate::store::{ParentRow, SessionRow, StoreError};
 
-pub use draft::{Draft, Sender};
+pub use draft::{Sender, TaskDraft};
 pub use place::{absolute, is_bound, is_of_place, look_at_place};
 pub use secrets::{forget, secret_values};
 pub use selection::check_label;

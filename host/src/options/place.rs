@@ -7,7 +7,7 @@ use crate::model::directory::DirectorySight;
 use crate::model::task::{Kind, NewTask};
 
 /// Looks at a directory, within a bounded time.
-type Look = fn(&Path) -> Result<DirectorySight, String>;
+type LookAt = fn(&Path) -> Result<DirectorySight, String>;
 
 /// Whether an option changes what a task is bound to.
 pub fn is_of_place(option: &str) -> bool {
@@ -29,7 +29,7 @@ pub fn is_bound(task: &NewTask) -> bool {
 ///
 /// # Errors
 /// The directory does not answer.
-pub fn look_at_place(task: &mut NewTask, look: Look) -> Result<Option<String>, OptionError> {
+pub fn look_at_place(task: &mut NewTask, look: LookAt) -> Result<Option<String>, OptionError> {
     task.metadata.repository = None;
     let Some(directory) = &task.metadata.working_dir else {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn look_at_place(task: &mut NewTask, look: Look) -> Result<Option<String>, O
 ///
 /// # Errors
 /// It is empty or not UTF-8, or it does not answer.
-pub fn absolute(path: &Path, look: Look) -> Result<String, OptionError> {
+pub fn absolute(path: &Path, look: LookAt) -> Result<String, OptionError> {
     let shown = path.display();
     let not_text = || OptionError::Wrong(format!("directory `{shown}`: the path is not UTF-8"));
     let path = std::path::absolute(path)

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Draft, OptionError};
+use super::{OptionError, TaskDraft};
 use crate::model::task::{NewTask, check_variable, is_variable_name};
 use crate::store::Secrets;
 
 /// Takes the values of secret variables from the environment and keeps them apart.
-pub(super) fn keep(draft: &mut Draft<'_>) -> Result<(), OptionError> {
+pub(super) fn keep(draft: &mut TaskDraft<'_>) -> Result<(), OptionError> {
     let names = &draft.secret_env;
     let (task, secrets) = (&mut *draft.task, draft.sender.secrets);
     let wanted: BTreeSet<&String> = names.iter().chain(&task.metadata.secret_env).collect();

@@ -7,13 +7,13 @@ use jiff::civil::{DateTime, Time};
 use jiff::{Timestamp, ToSpan, Zoned};
 use serde_json::{Map, Value};
 
-use super::{Draft, OptionError};
+use super::{OptionError, TaskDraft};
 use crate::model::duration::{DELAY, TIMEOUT};
 use crate::model::ids::TaskId;
 use crate::model::task::{NewTask, Parent};
 
 /// Writes a value into a task.
-type Set<T> = fn(&mut Draft<'_>, T) -> Result<(), OptionError>;
+type Set<T> = fn(&mut TaskDraft<'_>, T) -> Result<(), OptionError>;
 
 /// Checks a name and a value.
 type CheckPair = fn(&str, &str) -> Result<(), String>;
@@ -168,7 +168,7 @@ impl Takes {
     }
 
     /// Writes a value that passes [`Self::check`] into a task.
-    pub(super) fn set(&self, draft: &mut Draft<'_>, value: &Value) -> Result<(), OptionError> {
+    pub(super) fn set(&self, draft: &mut TaskDraft<'_>, value: &Value) -> Result<(), OptionError> {
         let wrong = OptionError::Wrong;
         let task = &mut *draft.task;
         match self {

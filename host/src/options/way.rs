@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, OptionError, Sender, Wishes};
+use super::{OptionError, Sender, TaskDraft, Wishes};
 use crate::model::headless::Headless;
 use crate::model::task::Kind;
 
@@ -57,7 +57,7 @@ fn headless(sender: &Sender<'_>, provider: Option<&str>) -> Result<Headless, Opt
     })
 }
 
-impl Draft<'_> {
+impl TaskDraft<'_> {
     /// Whether the agent is to be asked without a terminal.
     pub(super) fn is_headless(&self) -> bool {
         matches!(self.way, Some(Way::Headless(_)))
