@@ -16,7 +16,7 @@ pub(super) const OPTIONS: &[TaskOption] = &[
             task.kind = Kind::Command;
             task.metadata.shell = name.and_then(Shell::from_program);
         }),
-        example: "bash",
+        example: "sh",
         key: "shell",
         value: |view| Some(json!(view.task.metadata.shell.map(Shell::name))),
         lines: |view| {
