@@ -2,8 +2,8 @@
 //!
 //! The binary `assigner` is this library with a command line. `host/ARCHITECTURE.md` is the map.
 //! From top to bottom, the modules are: [`cli`], [`client`] for programs, [`daemon`],
-//! [`matcher`] and [`node`], then [`store`], [`tmux`], [`probe`] and [`policy`], which never import
-//! each other, and [`model`]. In addition, [`toolchain`] builds policies for their authors.
+//! [`matcher`] and [`node`], [`options`] (what can be asked of a task), then [`store`], [`tmux`],
+//! [`probe`] and [`policy`], which never import each other, and [`model`]. In addition, [`toolchain`] builds policies for their authors.
 
 pub mod agents;
 pub mod cli;

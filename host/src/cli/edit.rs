@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     content: Option<String>,
     #[command(flatten)]
-    flags: TaskFlags,
+    pub(super) flags: TaskFlags,
     /// Unsets something that was asked for; may be repeated
     #[arg(long, value_name = "WHAT", value_parser = unsettable(), value_delimiter = ',')]
     unset: Vec<String>,
@@ -32,14 +32,6 @@ pub(super) struct Args {
 fn unsettable() -> PossibleValuesParser {
     let options = options::all().filter(|option| option.unset.is_some());
     PossibleValuesParser::new(options.map(|option| option.name))
-}
-
-#[cfg(test)]
-impl Args {
-    /// Returns what is asked of the task.
-    pub(super) fn flags(&self) -> &options::Wishes {
-        &self.flags.0
-    }
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {

@@ -56,7 +56,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let mut store = context.store()?;
     let task = store.task(args.id)?;
     if task.metadata.headless.is_some() {
-        return follow_up(context, args, &mut store, task, &answer);
+        return follow_up(context, args, &mut store, &task, &answer);
     }
     let before = store.history(args.id)?.len();
     store.reply(args.id, &answer, Timestamp::now())?;
@@ -95,7 +95,7 @@ fn follow_up(
     context: &Context,
     args: &Args,
     store: &mut Store,
-    task: Task,
+    task: &Task,
     answer: &Answer,
 ) -> Result<Exit, CommandFailure> {
     let id = task.id;

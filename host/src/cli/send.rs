@@ -27,19 +27,11 @@ pub(super) struct Args {
     #[arg(required_unless_present = "batch")]
     content: Option<String>,
     #[command(flatten)]
-    flags: TaskFlags,
+    pub(super) flags: TaskFlags,
     /// Queues a task for each line of this file, a JSON object with the names of these options; all
     /// of them or none. `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "Options"])]
     batch: Option<PathBuf>,
-}
-
-#[cfg(test)]
-impl Args {
-    /// Returns what is asked of the task.
-    pub(super) fn flags(&self) -> &Wishes {
-        &self.flags.0
-    }
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
