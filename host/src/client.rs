@@ -348,6 +348,7 @@ impl Client {
     /// #     reason: None,
     /// #     since: now,
     /// #     provider: "shell".to_owned(),
+    /// #     shell: None,
     /// #     current_dir: Some("/srv/api".to_owned()),
     /// #     git_branch: Some("main".to_owned()),
     /// #     repository: None,

@@ -39,7 +39,6 @@ impl Client {
     ///     .with("shell", true)
     ///     .with("branch", "dev")
     ///     .with("env", json!({"DEBUG": "1"}))
-    ///     .with("after", json!([]))
     ///     .with("timeout", "10m")
     ///     .task()?;
     /// assert_eq!(task.metadata.git_branch.as_deref(), Some("dev"));
