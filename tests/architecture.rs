@@ -7,26 +7,33 @@ use std::path::{Path, PathBuf};
 /// What each module of the crate may import from it; `model` may import nothing.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("store", &["model"]),
-    ("tmux", &["model"]),
+    ("files", &[]),
+    ("store", &["files", "model"]),
+    ("tmux", &["files", "model"]),
     ("probe", &["model"]),
-    ("policy", &["model"]),
-    ("agents", &["model"]),
-    ("node", &["store", "tmux", "probe", "agents", "model"]),
+    ("policy", &["files", "model"]),
+    ("agents", &["files", "model"]),
+    (
+        "node",
+        &["store", "tmux", "probe", "agents", "files", "model"],
+    ),
     ("options", &["store", "model"]),
     ("matcher", &["options", "store", "policy", "model"]),
     (
         "simulation",
         &["matcher", "node", "store", "tmux", "agents", "model"],
     ),
-    ("config", &["matcher", "node", "policy", "tmux", "model"]),
+    (
+        "config",
+        &["files", "matcher", "node", "policy", "tmux", "model"],
+    ),
     (
         "daemon",
         &[
-            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "model",
+            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "files", "model",
         ],
     ),
-    ("toolchain", &[]),
+    ("toolchain", &["files"]),
     (
         "client",
         &[
@@ -47,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "agents",
             "policy",
             "toolchain",
+            "files",
             "model",
         ],
     ),

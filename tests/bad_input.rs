@@ -3,6 +3,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 use crate::harness::{Shell, World, assert_calm, finish, text};
 
@@ -210,6 +213,141 @@ fn a_data_directory_that_cannot_be() {
             assert!(output.stderr.contains(dir), "{}", output.stderr);
         }
     }
+}
+
+/// Replaces the mode of a file or directory.
+fn with_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
+}
+
+#[test]
+fn a_data_directory_that_others_can_write() {
+    let world = World::new();
+    world.shell("true");
+    for mode in [0o777, 0o770, 0o1777] {
+        with_mode(&world.data(), mode);
+        for args in [&["list"][..], &["send", "--shell", "true"], &["run"]] {
+            let said = world.assigner(args).refused(5).stderr;
+            assert!(said.contains("chmod go-w"), "{said}");
+            assert!(said.contains(&text(&world.data())), "{said}");
+        }
+    }
+    with_mode(&world.data(), 0o700);
+    assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_configuration_that_others_can_write() {
+    let world = World::new();
+    let config = world.path("shared.toml");
+    fs::write(&config, "").expect("written");
+    let args = ["--config", &*text(&config), "list"];
+    with_mode(&config, 0o644);
+    world.assigner(&args).succeeded();
+    with_mode(&config, 0o646);
+    let said = world.assigner(&args).refused(2).stderr;
+    assert!(said.contains("chmod go-w"), "{said}");
+}
+
+#[test]
+fn links_in_the_place_of_our_files_are_not_followed() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    world.shell("true");
+    let victim = world.path("victim");
+    fs::write(&victim, "precious").expect("written");
+    let spool = world.data().join("spool");
+    for name in ["nudge", "1.run", "2.run", "2.exit", "2.out"] {
+        let link = spool.join(name);
+        let _ = fs::remove_file(&link);
+        symlink(&victim, &link).expect("a link");
+    }
+    let id = world.shell("true");
+    {
+        let _daemon = world.daemon();
+        world.settled(id);
+    }
+    let lock = world.data().join("daemon.lock");
+    fs::remove_file(&lock).expect("no daemon has it");
+    symlink(&victim, &lock).expect("a link");
+    let said = world.assigner(&["run", "--once"]).refused(5).stderr;
+    assert!(said.contains("daemon.lock"), "{said}");
+    assert_eq!(fs::read(&victim).expect("it"), b"precious");
+}
+
+#[test]
+fn files_that_never_end_or_never_begin() {
+    let world = World::new();
+    let pipe = world.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let pipe = text(&pipe);
+    for (file, what) in [
+        ("/dev/zero", "a device"),
+        (pipe.as_str(), "a pipe"),
+        ("/", "a directory"),
+    ] {
+        for args in [
+            &["--config", file, "list"][..],
+            &["policy", "test", "default", file],
+            &["send", "--batch", file],
+        ] {
+            let said = world.assigner(args).refused(2).stderr;
+            assert!(said.contains(what), "{args:?}: {said}");
+            assert!(said.contains(file), "{args:?}: {said}");
+        }
+        world.assigner(&["policy", "inspect", file]).refused(6);
+    }
+    // What has no end on standard input is refused by its length.
+    let mut command = world.command("sh");
+    command.args(["-c", "exec \"$0\" send --batch - </dev/zero"]);
+    command.arg(world.binary().get_program());
+    let said = finish(&mut command, b"").refused(2).stderr;
+    assert!(said.contains("longer than"), "{said}");
+    nothing_queued(&world);
+}
+
+#[test]
+fn names_of_sessions_that_are_none() {
+    let world = World::new();
+    let long = "x".repeat(100_000);
+    for name in ["", " ", &long] {
+        for args in [
+            &["pause", name][..],
+            &["resume", name],
+            &["label", name, "team=web"],
+            &["send", "--shell", "--target", name, "true"],
+        ] {
+            let said = world.assigner(args).refused(2).stderr;
+            let why = ["name of a session", "--target is empty"];
+            let is_said = why.iter().any(|why| said.contains(why));
+            assert!(is_said, "{said:.300}");
+            assert!(said.len() < 3_000, "{} bytes", said.len());
+        }
+    }
+    nothing_queued(&world);
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let world = World::new();
+    let into_full = |args: &[&str]| {
+        let mut command = world.command("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >/dev/full"]);
+        command.arg(world.binary().get_program()).args(args);
+        command.env("ASSIGNER_DATA_DIR", world.data());
+        finish(&mut command, b"").refused(7).stderr
+    };
+    for args in [
+        &["send", "--shell", "true"][..],
+        &["--json", "send", "--shell", "true"],
+    ] {
+        let said = into_full(args);
+        // Who repeats it would do the work twice.
+        assert!(said.contains("is queued"), "{said}");
+    }
+    assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(2));
+    into_full(&["list"]);
 }
 
 #[test]

@@ -7,11 +7,13 @@ pub(crate) mod setup;
 pub(crate) mod tasks;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,18 @@ pub(crate) struct World {
     data: PathBuf,
 }
 
+/// Where the policies of tests are compiled once for all; `None` where others could write.
+static COMPILED: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&place);
+    made.expect("a directory");
+    let mut above = place
+        .ancestors()
+        .map(|place| fs::metadata(place).expect("it"));
+    let is_safe = above.all(|found| found.mode() & 0o022 == 0 || found.mode() & 0o1000 != 0);
+    is_safe.then_some(place)
+});
+
 impl World {
     /// Makes the directories; the tmux server starts with the first session.
     pub(crate) fn new() -> Self {
@@ -40,8 +54,21 @@ impl World {
         for name in ["home", "work", "tmp"] {
             fs::create_dir(root.path().join(name)).expect("a directory");
         }
+        // Most tests use the same policies, and each would compile them again.
+        if let Some(shared) = &*COMPILED {
+            let place = root.path().join("home/.cache/assigner");
+            fs::create_dir_all(&place).expect("a directory");
+            symlink(shared, place.join("compiled")).expect("a link");
+        }
         let data = root.path().join("data");
         Self { root, data }
+    }
+
+    /// Like [`Self::new`], without policies that were compiled before.
+    pub(crate) fn with_own_cache() -> Self {
+        let world = Self::new();
+        let _ = fs::remove_file(world.path("home/.cache/assigner/compiled"));
+        world
     }
 
     /// Like [`Self::new`], with another data directory, given by its name below the world's.

@@ -2,7 +2,6 @@
 //! defaults.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::files::{named, private};
 use crate::matcher::MatcherSettings;
 use crate::model::duration;
 use crate::model::task::check_variable;
@@ -114,6 +114,9 @@ impl<'de> Deserialize<'de> for PoolTables {
         Ok(Self(pools))
     }
 }
+
+/// No configuration is this long, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// More pools than this are a mistake, and so are more sessions in one pool.
 const MOST_POOLS: usize = 64;
@@ -567,10 +570,12 @@ fn enclosing_server(tmux: Option<&str>) -> Socket {
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let unreadable = |source| ConfigError::Read {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
+    private::obeyed(path).map_err(|error| unreadable(error.into()))?;
     toml::from_str(&text).map_err(|error| ConfigError::Wrong {
         path: path.to_owned(),
         place: error

@@ -1,5 +1,7 @@
 //! Where each setting comes from: every key of the file, and every place that overrides it.
 
+use std::fs;
+
 use super::*;
 
 fn written(text: &str) -> (tempfile::TempDir, PathBuf) {

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod files;
 pub mod matcher;
 pub mod model;
 pub mod node;

@@ -30,7 +30,7 @@ fn started(world: &World, name: &str) -> (Value, String) {
 
 #[test]
 fn a_compiled_policy_is_kept() {
-    let world = World::new();
+    let world = World::with_own_cache();
     world.session("one", Shell::Bash);
     install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     let (policy, _) = started(&world, "tiny");
@@ -69,7 +69,7 @@ fn a_compiled_policy_is_kept() {
 
 #[test]
 fn a_cache_that_others_can_write_is_not_used() {
-    let world = World::new();
+    let world = World::with_own_cache();
     world.session("one", Shell::Bash);
     install(&world, "tiny", &wat_policies::healthy("tiny", "1.0.0"));
     let (_, log) = started(&world, "tiny");

@@ -8,6 +8,7 @@ use include_dir::{Dir, include_dir};
 use thiserror::Error;
 
 use super::profile::{Profile, ProfileError};
+use crate::files::{named, private};
 use crate::model::headless::HeadlessSpec;
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/agents/profiles");
@@ -169,16 +170,8 @@ pub fn read(path: &Path) -> Result<CatalogEntry, CatalogError> {
         path: path.to_owned(),
         source,
     };
-    let file = fs::metadata(path).map_err(unreadable)?;
-    if !file.is_file() {
-        return Err(unreadable(std::io::Error::other("it is not a file")));
-    }
-    if file.len() > LARGEST {
-        return Err(unreadable(std::io::Error::other(
-            "it is larger than the limit of 1 MiB",
-        )));
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
+    private::obeyed(path).map_err(|error| unreadable(error.into()))?;
     let profile = Profile::read(&text).map_err(|source| CatalogError::Wrong {
         path: path.to_owned(),
         source,

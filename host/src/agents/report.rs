@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::files::private;
 use crate::model::ids::PaneId;
 
 /// The longest message that is kept, in bytes.
@@ -90,10 +91,7 @@ impl Reports {
     /// # Errors
     /// It cannot be created.
     pub fn open(&self) -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)
+        Ok(private::directory(&self.directory)?)
     }
 
     /// Writes a report, either completely or not at all.

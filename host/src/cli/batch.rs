@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -10,9 +9,13 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::exit::CommandFailure;
+use crate::files::named::{self, FileError};
 use crate::model::ids::TaskId;
 use crate::model::task::{NewTask, Parent};
 use crate::options::{self, OptionError, Sender, Wishes};
+
+/// The longest line, in bytes: a task with several long texts, each written with escapes.
+const LONGEST_LINE: usize = 64 << 20;
 
 /// One line: `content`, perhaps a `name` by which later lines refer to it in their `after`, and
 /// the options of `send`.
@@ -116,14 +119,17 @@ pub(super) fn read(
     } else {
         format!("`{}`", path.display())
     };
-    let unreadable =
-        |error: &io::Error| CommandFailure::usage(format!("cannot read {shown}: {error}"));
     let lines: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(BufReader::new(
-            File::open(path).map_err(|error| unreadable(&error))?,
-        ))
+        let file = named::open(path).map_err(|error| {
+            let hint = match error {
+                FileError::Kind("a pipe") => "; `-` reads standard input",
+                _ => "",
+            };
+            CommandFailure::usage(format!("cannot read {shown}: {error}{hint}"))
+        })?;
+        Box::new(BufReader::new(file))
     };
     let mut tasks = Vec::new();
     let result = read_lines(lines, &shown, sender, is_queued, &mut tasks);
@@ -148,11 +154,11 @@ fn read_lines(
     tasks: &mut Vec<NewTask>,
 ) -> Result<(), CommandFailure> {
     let mut names = HashMap::new();
-    for (number, line) in (1..).zip(lines.lines()) {
+    for (number, line) in (1..).zip(named::lines(lines, LONGEST_LINE)) {
         let at_line =
             |message: String| CommandFailure::usage(format!("{shown}, line {number}: {message}"));
         let line = line.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => at_line("it is not UTF-8".to_owned()),
+            io::ErrorKind::InvalidData => at_line(error.to_string()),
             _ => CommandFailure::usage(format!("cannot read {shown}: {error}")),
         })?;
         if line.trim().is_empty() {

@@ -1,6 +1,6 @@
 //! Changes to a user's own file: the change is shown, confirmed, and written in one step.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
+use crate::files::named::{self, FileError};
 
 /// Such files are a few KiB; a larger one is something else.
 const LARGEST: u64 = 4 << 20;
@@ -164,22 +165,16 @@ impl From<io::Error> for Unread {
 
 /// Returns the content of a file; `None` if it does not exist.
 fn content(file: &Path) -> Result<Option<String>, Unread> {
-    // Checked first, because opening a pipe would block until there is a writer.
-    match fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => return Err(Unread::Other("is not a file")),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+    match named::read(file, LARGEST) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes);
+            text.map(Some).map_err(|_| Unread::Other("is not UTF-8"))
+        }
+        Err(error) if error.is_missing() => Ok(None),
+        Err(FileError::Kind(_)) => Err(Unread::Other("is not a file")),
+        Err(FileError::TooLarge(_)) => Err(Unread::Other("is larger than 4 MiB")),
+        Err(error) => Err(Unread::Io(error.into())),
     }
-    let mut bytes = Vec::new();
-    File::open(file)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(Unread::Other("is larger than 4 MiB"));
-    }
-    let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Unread::Other("is not UTF-8"))
 }
 
 /// Asks on the terminal whether the file may be written.

@@ -26,6 +26,8 @@ pub enum Exit {
     Data = 5,
     /// The policy cannot be loaded.
     Policy = 6,
+    /// The output cannot be written. What the command was to change is changed.
+    Output = 7,
     /// `wait --timeout` ran out.
     TimedOut = 124,
 }
@@ -40,6 +42,7 @@ Exit codes:
   4    a daemon is already running, or none is running where one is needed
   5    the data directory or its database cannot be used
   6    the policy cannot be loaded
+  7    the output cannot be written; what the command was to change is changed
   124  `wait --timeout` ran out";
 
 impl From<Exit> for ExitCode {
@@ -86,6 +89,7 @@ impl From<StoreError> for CommandFailure {
             StoreError::Directory { .. }
             | StoreError::Open { .. }
             | StoreError::Newer { .. }
+            | StoreError::NotPrivate(_)
             | StoreError::Served { .. }
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
@@ -156,7 +160,7 @@ impl From<std::io::Error> for CommandFailure {
         let exit = if error.kind() == std::io::ErrorKind::BrokenPipe {
             Exit::Done
         } else {
-            Exit::Failed
+            Exit::Output
         };
         Self::new(exit, format!("cannot write the output: {error}"))
     }

@@ -20,6 +20,7 @@ use crate::store::present;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The session's name
+    #[arg(value_parser = ui::session_name)]
     session: String,
     /// Labels to set; without any, the labels are shown
     #[arg(value_name = "NAME=VALUE")]

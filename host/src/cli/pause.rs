@@ -31,6 +31,7 @@ pub(super) struct ResumeArgs {
 #[group(required = true, multiple = true)]
 struct PausedSessions {
     /// The sessions' names
+    #[arg(value_parser = ui::session_name)]
     sessions: Vec<String>,
     /// All sessions of this kind: `shell`, or an agent's name; may be repeated
     #[arg(long = "provider", value_name = "NAME")]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Context;
 use super::exit::{CommandFailure, Exit};
+use super::{Context, ui};
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
 use crate::node::said;
@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// The task's number
     id: TaskId,
     /// The session that is to run it [default: any]
-    #[arg(long, value_name = "SESSION")]
+    #[arg(long, value_name = "SESSION", value_parser = ui::session_name)]
     to: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         return Ok(Exit::Done);
     }
     let place = match &args.to {
-        Some(to) => format!("session {}", super::ui::clean(to)),
+        Some(to) => format!("session {}", ui::clean(to)),
         None => "any session".to_owned(),
     };
     let line = if status == Status::Pending {

@@ -63,6 +63,28 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
         options::forget(&tasks, &secrets);
     }
     let rows = queued?;
+    let written = show_queued(context, &rows, is_batch, here.as_deref());
+    written.map_err(|error| {
+        let failure = CommandFailure::from(error);
+        // Who takes this for a failure and repeats it would have the work done twice.
+        let ids: Vec<String> = rows.iter().map(|(id, _)| id.to_string()).collect();
+        let what = match ids.as_slice() {
+            [id] => format!("task {id} is queued"),
+            [first, .., last] => format!("{} tasks are queued, {first} to {last}", ids.len()),
+            [] => "nothing was queued".to_owned(),
+        };
+        CommandFailure::new(failure.exit, format!("{what}, but {}", failure.message))
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Prints the numbers and states of what was queued.
+fn show_queued(
+    context: &Context,
+    rows: &[(TaskId, Status)],
+    is_batch: bool,
+    here: Option<&Path>,
+) -> io::Result<()> {
     if context.ui.json {
         let json: Vec<_> = rows
             .iter()
@@ -72,11 +94,11 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
             [one] if !is_batch => context.ui.json(one)?,
             _ => context.ui.json(&json)?,
         }
-        return Ok(Exit::Done);
+        return Ok(());
     }
-    for (id, status) in rows {
+    for &(id, status) in rows {
         if status == Status::Pending {
-            let place = here.as_ref().map_or_else(String::new, |here| {
+            let place = here.map_or_else(String::new, |here| {
                 format!(" for {}", ui::clean(&here.display().to_string()))
             });
             context.ui.line(&format!("task {id} queued{place}"))?;
@@ -86,7 +108,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
             ))?;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Reads one task. `here` is the current directory, if the task is meant for it.

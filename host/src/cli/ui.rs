@@ -1,5 +1,6 @@
 //! Output for people and scripts: tables, times, JSON, and nothing that a terminal would obey.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use anstream::AutoStream;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use serde::Serialize;
 
+use crate::model::naming::check_name;
 use crate::model::session::Activity;
 use crate::model::task::Status;
 pub(super) use crate::model::text::clean;
@@ -97,7 +99,27 @@ pub(super) fn progress(doing: &'static str) -> ProgressBar {
 
 /// Warns on standard error.
 pub(super) fn warn(message: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "assigner: {}", clean(message));
+    let message = shortened(message, LONGEST_MESSAGE);
+    let _ = writeln!(anstream::stderr().lock(), "assigner: {}", clean(&message));
+}
+
+/// A message quotes what it is about, and that may be anything.
+const LONGEST_MESSAGE: usize = 2_000;
+
+/// Returns a text of at most about `most` characters, with its beginning and its end.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    let half = most / 2;
+    let begin = text.char_indices().nth(half).map(|(index, _)| index);
+    let end = text
+        .char_indices()
+        .nth_back(half - 1)
+        .map(|(index, _)| index);
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{} … {}", &text[..begin], &text[end..]).into()
+        }
+        _ => text.into(),
+    }
 }
 
 /// Surrounds `text` with `style`.
@@ -176,6 +198,12 @@ pub(super) fn span(seconds: i64) -> String {
     printer.duration_to_string(&duration)
 }
 
+/// Reads the name of a session.
+pub(super) fn session_name(name: &str) -> Result<String, &'static str> {
+    check_name(name)?;
+    Ok(name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +219,14 @@ mod tests {
             "one\ntwo\tthree\\u{7}"
         );
         assert_eq!(clean("grüße 漢字 🎉"), "grüße 漢字 🎉");
+    }
+
+    #[test]
+    fn long_messages_keep_their_beginning_and_their_end() {
+        assert_eq!(shortened("äöü", 2), "ä … ü");
+        assert_eq!(shortened("äöüß", 4), "äöüß");
+        assert_eq!(shortened(&"x".repeat(9), 4), "xx … xx");
+        assert_eq!(shortened("", 4), "");
     }
 
     #[test]

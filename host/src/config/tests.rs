@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 const EMBEDDED: &[u8] = include_bytes!("../../../policies/default/default.wasm");

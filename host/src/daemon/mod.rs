@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -17,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::agents::Catalog;
 use crate::agents::report::Reports;
+use crate::files::private;
 use crate::model::task::Status;
 use crate::node::Spool;
 use crate::policy::{Loader, Policy, PolicySource};
@@ -85,14 +85,9 @@ impl Lock {
             path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = private::open(&mut options, &path).map_err(failed)?;
         let deadline = Instant::now() + LOCK_WITHIN;
         loop {
             match file.try_lock() {

@@ -173,6 +173,23 @@ impl SessionRef {
     }
 }
 
+/// The longest name that a person may give for a session, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// Checks that a text can be the name of a session: not blank, at most 1,024 bytes.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.trim().is_empty() {
+        return Err("the name of a session is not empty: `assigner sessions` lists them");
+    }
+    if name.len() > LONGEST_NAME {
+        return Err("the name of a session has at most 1024 bytes");
+    }
+    Ok(())
+}
+
 /// A session, as far as its names matter.
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'a> {

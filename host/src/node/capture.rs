@@ -7,13 +7,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
 use super::script::mark;
 use super::spool::Captured;
+
+use crate::files::private;
 
 /// How much of the preparation's output is kept for messages, in bytes.
 const PREPARATION: usize = 8 * 1024;
@@ -224,13 +225,9 @@ impl Sink for FileSink {
 }
 
 fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true);
+    private::open(&mut options, path)
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@
 //! `17.done` are what comes back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::private;
 use crate::model::ids::AttemptId;
 use crate::model::session::Shell;
 use crate::model::task::is_variable_name;
@@ -68,10 +68,7 @@ impl Spool {
     /// The directory cannot be created.
     pub fn open(data: &Path) -> io::Result<Self> {
         let directory = data.join("spool");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
+        private::directory(&directory)?;
         Ok(Self { directory })
     }
 
@@ -105,10 +102,7 @@ impl Spool {
     ) -> io::Result<JobFiles> {
         let task = plan.task;
         let files = self.files(attempt);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
+        private::directory(&self.directory)?;
         // A restored database may give out a number again, and must not find old files.
         self.remove_where(|found, _| found == attempt);
         for (index, prerequisite) in task.metadata.prerequisites.iter().enumerate() {
@@ -409,12 +403,9 @@ fn piece(code: &str) -> String {
 }
 
 fn write_private(path: &Path, content: &str) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let mut file = private::open(&mut options, path)?;
     file.write_all(content.as_bytes())
 }
 

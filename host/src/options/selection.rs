@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{OptionError, PLAIN, Takes, TaskOption, Topic, not_blank, pairs, when};
 use crate::model::eligibility::SHELL;
-use crate::model::naming::{SessionRef, Whereabouts, whereabouts};
+use crate::model::naming::{SessionRef, Whereabouts, check_name, whereabouts};
 use crate::model::task::Kind;
 use crate::store::{SessionRow, present};
 
@@ -13,7 +13,9 @@ pub(super) const OPTIONS: &[TaskOption] = &[
         name: "target",
         help: "The only session that may run it",
         takes: Takes::Text("SESSION", |draft, target| {
-            draft.task.target_session = Some(not_blank("target", &target)?.into());
+            let target = not_blank("target", &target)?;
+            check_name(&target).map_err(|why| OptionError::Wrong(format!("--target: {why}")))?;
+            draft.task.target_session = Some(target.into());
             draft.task.metadata.target_fallback = false;
             Ok(())
         }),

@@ -5,15 +5,16 @@
 //! its last round. Each daemon starts a new segment; when all segments together exceed the limit,
 //! the oldest are deleted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zstd::stream::{read::Decoder, write::Encoder};
 
+use crate::files::private;
 use crate::model::matching::{Decision, PolicyId, Question};
 
 use super::check;
@@ -86,10 +87,7 @@ impl Archive {
     ///
     /// The directory cannot be made or read.
     pub fn open(directory: &Path, limit: u64) -> io::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        private::directory(directory)?;
         let segments = segments(directory)?;
         let mut archive = Self {
             directory: directory.to_owned(),
@@ -143,10 +141,7 @@ impl Archive {
 
     fn start(&mut self) -> io::Result<Segment> {
         // Somebody may have removed the directory.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
+        private::directory(&self.directory)?;
         let path = self.directory.join(format!("{:08}{ENDING}", self.next));
         self.next += 1;
         let file = OpenOptions::new()

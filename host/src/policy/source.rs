@@ -1,11 +1,10 @@
 //! From a user's name or path for a policy to its bytes.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::check;
 use super::load::LoadError;
+use crate::files::named::{self, FileError};
 
 /// Where a policy comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,38 +77,18 @@ pub fn resolve(name_or_path: &str, policies_dir: &Path) -> Result<PolicySource, 
 
 /// Reads the file of a policy, which may have at most `largest` bytes.
 pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => LoadError::Missing {
-            origin: shown(path),
+    let origin = shown(path);
+    named::read(path, largest).map_err(|error| match error {
+        FileError::Kind("a directory") => LoadError::Directory { origin },
+        // A pipe would block, and a device would never end.
+        FileError::Kind(_) => LoadError::NotAFile { origin },
+        FileError::TooLarge(limit) => LoadError::TooBig { origin, limit },
+        missing if missing.is_missing() => LoadError::Missing { origin },
+        error => LoadError::Unreadable {
+            origin,
+            source: error.into(),
         },
-        _ => LoadError::Unreadable {
-            origin: shown(path),
-            source,
-        },
-    };
-    let metadata = path.metadata().map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(LoadError::Directory {
-            origin: shown(path),
-        });
-    }
-    // A pipe would block, and a device would never end.
-    if !metadata.is_file() {
-        return Err(LoadError::NotAFile {
-            origin: shown(path),
-        });
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(largest.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > largest {
-        return Err(LoadError::TooBig {
-            origin: shown(path),
-            limit: largest,
-        });
-    }
-    Ok(bytes)
+    })
 }
 
 /// Formats a path for messages: in backticks, safe for a terminal.

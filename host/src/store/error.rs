@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::DbError;
+use crate::files::private::NotPrivate;
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::task::{IllegalTransition, Status};
 
@@ -43,6 +44,9 @@ pub enum StoreError {
         /// The newest version that this assigner knows.
         known: i64,
     },
+    /// Others could change the queue.
+    #[error("the data directory is not yours alone: {0}")]
+    NotPrivate(NotPrivate),
     /// A daemon of an earlier assigner serves the database.
     #[error(
         "`{path}` is served by a daemon of an earlier assigner: stop it with `assigner stop`, start the new one, and try again",

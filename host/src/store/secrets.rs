@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StoreError;
+
+use crate::files::private;
 
 /// A newer file that no task names may belong to a task that is still being queued.
 const QUEUED_WITHIN: Duration = Duration::from_secs(3600);
@@ -39,11 +40,7 @@ impl Secrets {
             path: self.directory.clone(),
             source,
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)
-            .map_err(failed)?;
+        private::directory(&self.directory).map_err(|error| failed(error.into()))?;
         // The file is created with mode 0600.
         let mut file = tempfile::Builder::new()
             .prefix("values-")
@@ -123,6 +120,9 @@ pub fn mask(bytes: Vec<u8>, values: &BTreeMap<String, String>) -> Vec<u8> {
     for form in &forms {
         let found = memchr::memmem::find_iter(&bytes, form.as_bytes());
         places.extend(found.map(|place| place..place + form.len()));
+    }
+    if places.is_empty() {
+        return bytes;
     }
     places.sort_by_key(|place| (place.start, place.end));
     let mut masked = Vec::with_capacity(bytes.len());

@@ -1,7 +1,7 @@
 //! The dialect of SQLite: one file in WAL mode with full synchronisation.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::thread;
@@ -12,6 +12,8 @@ use rusqlite::{Connection, ErrorCode, Statement, ToSql};
 
 use super::db::{Db, DbError, Row, Value};
 use super::{StoreError, migrate};
+
+use crate::files::private::{self, NotPrivate};
 
 /// How long an operation waits for a busy database. Writers hold it for milliseconds; a minute
 /// means that something is badly stuck.
@@ -41,11 +43,10 @@ impl Sqlite {
             path: directory.to_owned(),
             source,
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(unusable)?;
+        private::directory(directory).map_err(|error| match error {
+            NotPrivate::Io(source) => unusable(source),
+            other => StoreError::NotPrivate(other),
+        })?;
         let path = directory.join("assigner.db");
         // SQLite gives its -wal and -shm files the mode of the database.
         OpenOptions::new()

@@ -1,10 +1,10 @@
 //! One writer per pane, across processes: a lock file per pane, released when its process ends.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+use crate::files::private;
 use crate::model::ids::Identity;
 
 /// The right to write into a pane. It ends when this is dropped or when the process ends.
@@ -23,12 +23,9 @@ impl PaneLock {
         let directory = directory()?;
         let number = identity.pane.as_str().trim_start_matches('%');
         let path = directory.join(format!("{}-{number}.lock", identity.server_pid));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = private::open(&mut options, &path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
@@ -42,17 +39,7 @@ impl PaneLock {
 fn directory() -> io::Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let path = PathBuf::from(format!("/tmp/assigner-{user}"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&path)?;
-    let found = std::fs::symlink_metadata(&path)?;
-    if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
-        return Err(io::Error::other(format!(
-            "`{}` belongs to another user, or others can write to it",
-            path.display()
-        )));
-    }
+    private::directory_among_others(&path)?;
     Ok(path)
 }
 

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 
-use super::{Project, ToolchainError, WIT};
+use super::{LARGEST, Project, ToolchainError, WIT};
+use crate::files::named;
 
 /// Writes the bindings, and returns their directory.
 pub(super) fn write(project: &Project) -> Result<PathBuf, ToolchainError> {
     let directory = project.directory.join("gen");
     fs::create_dir_all(&directory).map_err(ToolchainError::file(&directory))?;
     let own = project.directory.join("wit/policy.wit");
-    let wit = match fs::read_to_string(&own) {
+    let wit = match named::text(&own, LARGEST) {
         Ok(wit) => wit,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => WIT.to_owned(),
-        Err(error) => return Err(ToolchainError::file(&own)(error)),
+        Err(error) if error.is_missing() => WIT.to_owned(),
+        Err(error) => return Err(ToolchainError::file(&own)(error.into())),
     };
     let files = generate(&own, &wit)?;
     for (name, bytes) in files.iter() {

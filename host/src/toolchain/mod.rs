@@ -27,8 +27,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::files::named;
+
 pub use project::Project;
 pub use template::create;
+
+/// The largest file of a project or component that is read, in bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// The contract that this version of the host has.
 const WIT: &str = include_str!("../../../wit/policy.wit");
@@ -145,5 +150,5 @@ fn wit_directory(project: &Project, scratch: &Path) -> Result<PathBuf, Toolchain
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ToolchainError> {
-    fs::read(path).map_err(ToolchainError::file(path))
+    named::read(path, LARGEST).map_err(|error| ToolchainError::file(path)(error.into()))
 }

@@ -1,11 +1,11 @@
 //! A project's manifest, `policy.toml`: its name and its language.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Language, ToolchainError};
+use super::{LARGEST, Language, ToolchainError};
+use crate::files::named;
 
 /// A directory in which a policy is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Project {
             path: path.to_owned(),
             what,
         };
-        let text = fs::read_to_string(&path).map_err(|error| {
+        let text = named::text(&path, LARGEST).map_err(|error| {
             let what = format!(
                 "its `policy.toml` cannot be read ({error}); `assigner policy new` writes a project"
             );
@@ -108,6 +108,8 @@ fn is_plain(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn open(text: &str) -> Result<Project, String> {

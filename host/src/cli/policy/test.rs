@@ -8,7 +8,11 @@ use serde_json::json;
 use super::super::exit::{CommandFailure, Exit};
 use super::super::{Context, ui};
 use super::Which;
+use crate::files::named;
 use crate::policy::{Cases, Problem, Tried};
+
+/// The largest file of cases, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// Tries a policy on an author's cases, and shows what differs from the expected results; exits
 /// with 1 if anything does.
@@ -22,7 +26,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let shown = args.cases.display();
-    let text = std::fs::read_to_string(&args.cases).map_err(|error| {
+    let text = named::text(&args.cases, LARGEST).map_err(|error| {
         CommandFailure::usage(format!("cannot read the cases `{shown}`: {error}"))
     })?;
     let cases = Cases::parse(&args.cases, &text)

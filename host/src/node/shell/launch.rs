@@ -1,12 +1,11 @@
 //! Makes a shell that we start load the integration by itself, after its person's own startup
 //! files.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::{Shells, write};
+use crate::files::private;
 use crate::model::session::Shell;
 use crate::node::dialect::Integration;
 
@@ -53,10 +52,7 @@ impl Shells {
         if let Some((name, text)) = start.file {
             let file = directory.join(name);
             if let Some(place) = file.parent() {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(place)?;
+                private::directory(place)?;
             }
             write(&file, &text)?;
         }

@@ -13,11 +13,12 @@
 
 mod launch;
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::files::private;
 use crate::model::session::Shell;
 use crate::probe;
 
@@ -85,14 +86,7 @@ impl Shells {
         let parent = PathBuf::from(format!("/tmp/assigner-{user}"));
         let directory = parent.join("shells");
         for path in [&parent, &directory] {
-            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            let found = fs::symlink_metadata(path)?;
-            if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
-                return Err(io::Error::other(format!(
-                    "`{}` belongs to another user, or others can write to it",
-                    path.display()
-                )));
-            }
+            private::directory_among_others(path)?;
         }
         Ok(Self {
             directory: Some(directory),
