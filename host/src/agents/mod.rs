@@ -15,6 +15,7 @@ pub mod catalog;
 mod detection;
 pub mod fuse;
 pub mod hooks;
+pub mod nonce;
 pub mod payload;
 pub mod profile;
 pub mod recognise;

@@ -148,13 +148,17 @@ pub struct PasteRules {
     pub pause: Duration,
     /// The key that submits, by its tmux name.
     pub submit: String,
-    /// The key that deletes a line of the composer, last line first, by its tmux name: Ctrl-U in
-    /// programs that edit as shells do. `None`: what was pasted is left in the composer.
+    /// The keys that delete a line of the composer, last line first, by their tmux names with blanks
+    /// between: Ctrl-U in programs that edit as shells do. `None`: what was pasted is left in the
+    /// composer.
     pub clear: Option<String>,
     /// The longest text, in bytes.
     pub longest: usize,
     /// What is added to a text that the agent would take for one of its own commands.
     pub guard: Vec<GuardRules>,
+    /// Whether each prompt gets a sign as its last line, by which its turn is known although the agent
+    /// rewrites everything else.
+    pub nonce: bool,
 }
 
 impl Default for PasteRules {
@@ -166,6 +170,7 @@ impl Default for PasteRules {
             clear: None,
             longest: crate::model::task::MAX_CONTENT,
             guard: Vec::new(),
+            nonce: false,
         }
     }
 }
@@ -438,9 +443,15 @@ impl Profile {
             return Err(("[state]", message));
         }
         let key = |char: char| char.is_ascii_alphanumeric() || char == '-';
-        if self.paste.submit.is_empty() || !self.paste.submit.chars().all(key) {
-            let message = format!("{:?} is not a tmux key name", self.paste.submit);
-            return Err(("submit", message));
+        let submit = std::iter::once(self.paste.submit.as_str());
+        let clear = self.paste.clear.iter().flat_map(|keys| keys.split(' '));
+        let keys = submit
+            .map(|name| ("submit", name))
+            .chain(clear.map(|name| ("clear", name)));
+        for (place, name) in keys {
+            if name.is_empty() || !name.chars().all(key) {
+                return Err((place, format!("{name:?} is not a tmux key name")));
+            }
         }
         if self.state.tail == 0 || self.state.tail > 500 {
             return Err((
@@ -529,6 +540,14 @@ mod tests {
         assert!(refused(blind).starts_with("line 2: no way to recognise the program"));
         let key = format!("{LEAST}[paste]\nsubmit = 'C-c; kill-server'\n");
         assert!(refused(&key).starts_with("line 7: "));
+        let keys = format!("{LEAST}[paste]\nclear = 'C-u  BSpace'\n");
+        assert!(refused(&keys).starts_with("line 7: "));
+        let nonce = format!("{LEAST}[paste]\nnonce = 'yes'\n");
+        assert!(
+            refused(&nonce).starts_with("line 7, "),
+            "{}",
+            refused(&nonce)
+        );
         let huge = LEAST.replace("(?P<draft>.*)", "(?P<draft>(\\w{900}){900})");
         assert!(refused(&huge).contains("too large"), "{}", refused(&huge));
     }

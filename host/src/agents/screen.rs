@@ -1,5 +1,6 @@
 //! A pane's screen as text: what its last lines say, and what the agent's composer contains.
 
+use super::nonce;
 use super::profile::{Composer, PasteMode, Pattern, Profile};
 
 /// The largest screen that is read, in columns and rows: a pane can have any size.
@@ -151,6 +152,11 @@ impl Screen {
             let rest = draft.text.replacen(stands_for.as_str(), "", 1);
             return rest.trim().is_empty();
         }
+        // A sign comes last: what a person has typed since would be behind it.
+        let signed = draft.text.trim_end().trim_end_matches(')');
+        if nonce::of(profile, delivered).is_some_and(|nonce| signed.ends_with(nonce)) {
+            return true;
+        }
         let (seen, wanted) = (essence(&draft.text), essence(delivered));
         if wanted.is_empty() {
             // Only characters that terminals draw in different ways.
@@ -163,6 +169,11 @@ impl Screen {
     pub fn given(&self, profile: &Profile, prompt: &str) -> usize {
         let lines: Vec<&str> = self.lines().collect();
         let above = &lines[..composer_row(profile, &lines)];
+        if let Some(nonce) = nonce::of(profile, prompt)
+            && above.iter().any(|line| nonce::is_in(nonce, line))
+        {
+            return 1;
+        }
         let first = prompt.lines().map(words_of).find(|line| !line.is_empty());
         let Some(first) = first else {
             // A prompt of symbols alone comes right after the prompt sign of its line.
@@ -200,7 +211,9 @@ impl Screen {
             return false;
         };
         let pasted = profile.composer.as_ref().map(|composer| &composer.pasted);
-        if pasted.is_some_and(|pasted| pasted.is_match(&draft.text)) {
+        let is_signed = nonce::of(profile, delivered);
+        let is_signed = is_signed.is_some_and(|nonce| nonce::is_in(nonce, &draft.text));
+        if is_signed || pasted.is_some_and(|pasted| pasted.is_match(&draft.text)) {
             return true;
         }
         let seen: Vec<char> = essence(&draft.text).chars().collect();
@@ -310,7 +323,12 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
             .rposition(|line| tells(line) && is_prompt(line))
             .or_else(|| above.iter().rposition(|line| tells(line)))
     };
-    let told = if beginnings.is_empty() {
+    // The first line with its sign is the prompt's own: an answer may repeat it.
+    let signed = nonce::of(profile, prompt)
+        .and_then(|nonce| above.iter().position(|line| nonce::is_in(nonce, line)));
+    let told = if signed.is_some() {
+        signed
+    } else if beginnings.is_empty() {
         above.iter().rposition(|line| is_given(profile, line))
     } else {
         beginnings.iter().find_map(|start| find(start))
@@ -402,10 +420,17 @@ pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> GivenPrompts {
         .collect();
     let find = |start: &String| given.iter().rposition(|line| essence(line).contains(start));
     let ours = beginnings(prompt).iter().find_map(find);
+    // If the agent has rewritten it, its sign shows where it ends.
+    let signed = nonce::of(profile, prompt)
+        .and_then(|nonce| above.iter().position(|line| nonce::is_in(nonce, line)));
+    let is_followed = signed.is_some_and(|at| {
+        let below = &above[at + 1..];
+        below.iter().any(|line| is_given(profile, line))
+    });
     GivenPrompts {
         count: given.len(),
         last: given.last().copied().unwrap_or_default().to_owned(),
-        followed: ours.is_some_and(|ours| ours + 1 < given.len()),
+        followed: is_followed || ours.is_some_and(|ours| ours + 1 < given.len()),
     }
 }
 

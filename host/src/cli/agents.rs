@@ -74,13 +74,14 @@ fn list(context: &Context) -> Result<Exit, CommandFailure> {
                 "from": "file",
                 "file": file,
                 "summary": null,
+                "asked": null,
                 "error": problem.to_string(),
             })
         });
         let entries: Vec<Value> = catalog
             .entries()
             .iter()
-            .map(entry_json)
+            .map(|entry| entry_json(context, entry))
             .chain(wrong)
             .collect();
         ui.json(&entries)?;
@@ -93,11 +94,12 @@ fn list(context: &Context) -> Result<Exit, CommandFailure> {
             vec![
                 entry.profile.name.clone(),
                 from(entry).to_owned(),
+                asked(context, entry).unwrap_or("-").to_owned(),
                 ui::clean(&entry.profile.summary),
             ]
         })
         .collect();
-    ui.table(&["NAME", "FROM", "SUMMARY"], rows)?;
+    ui.table(&["NAME", "FROM", "ASKED", "SUMMARY"], rows)?;
     let directory = directory.display().to_string();
     ui.line(&format!(
         "profiles of your own are read from {}/NAME.toml",
@@ -128,7 +130,7 @@ fn show(context: &Context, name: &str) -> Result<Exit, CommandFailure> {
         ui::warn(&format!("warning: {problem}; the built-in one is used"));
     }
     if context.ui.json {
-        let mut value = entry_json(entry);
+        let mut value = entry_json(context, entry);
         value["text"] = json!(entry.text);
         context.ui.json(&value)?;
         return Ok(Exit::Done);
@@ -199,12 +201,24 @@ fn from(entry: &CatalogEntry) -> &'static str {
     }
 }
 
-fn entry_json(entry: &CatalogEntry) -> Value {
+/// Returns how an agent is asked unless a prompt says otherwise: in its `session`, or `headless`. `None`
+/// if it is given no prompts.
+fn asked(context: &Context, entry: &CatalogEntry) -> Option<&'static str> {
+    let profile = &entry.profile;
+    let usual = &context.config.file.agents.headless;
+    if usual.contains(&profile.name) && profile.headless.is_some() {
+        return Some("headless");
+    }
+    (!profile.is_shell() && !profile.only_recognises()).then_some("session")
+}
+
+fn entry_json(context: &Context, entry: &CatalogEntry) -> Value {
     json!({
         "name": entry.profile.name,
         "from": from(entry),
         "file": entry.path,
         "summary": entry.profile.summary,
+        "asked": asked(context, entry),
         "error": null,
     })
 }

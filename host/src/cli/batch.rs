@@ -145,6 +145,35 @@ pub(super) fn read(
     Ok(tasks)
 }
 
+/// The longest value that an error quotes, in characters.
+const LONGEST_QUOTED: usize = 60;
+
+/// Returns an error without the rest of each value that it quotes.
+fn shortened(error: &str) -> String {
+    let mut short = String::new();
+    let mut quoted: Option<(char, usize)> = None;
+    let mut is_escaped = false;
+    for char in error.chars() {
+        match quoted {
+            Some((mark, _)) if char == mark && !is_escaped => quoted = None,
+            Some((mark, count)) => {
+                quoted = Some((mark, count + 1));
+                is_escaped = char == '\\' && !is_escaped;
+                if count == LONGEST_QUOTED {
+                    short.push('…');
+                }
+                if count >= LONGEST_QUOTED {
+                    continue;
+                }
+            }
+            None if matches!(char, '"' | '`') => quoted = Some((char, 0)),
+            None => {}
+        }
+        short.push(char);
+    }
+    short
+}
+
 /// Adds the task of each line to `tasks`.
 fn read_lines(
     lines: impl BufRead,
@@ -164,7 +193,7 @@ fn read_lines(
         if line.trim().is_empty() {
             continue;
         }
-        let line = BatchLine::read(&line).map_err(at_line)?;
+        let line = BatchLine::read(&line).map_err(|why| at_line(shortened(&why)))?;
         let sender = Sender {
             lines: Some(&names),
             ..*sender
@@ -234,6 +263,21 @@ mod tests {
         );
         assert_eq!(tasks[1].if_parent_fails, IfParentFails::Release);
         assert!(tasks[1].not_before.is_some());
+    }
+
+    #[test]
+    fn an_error_quotes_no_more_of_a_value_than_is_of_use() {
+        let long = "y\\\"`".repeat(900);
+        let error = read_text(format!("\"{long}\"\n").as_bytes()).expect_err("no object");
+        let expected = "line 1: invalid type: string \"y\\\"`y\\\"`";
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("…\", expected an object"), "{error}");
+        assert!(error.chars().count() < 300, "{error}");
+        let key = "y".repeat(900);
+        let text = format!("{{\"content\": \"x\", \"{key}\": 1}}\n");
+        let error = read_text(text.as_bytes()).expect_err("no option");
+        assert!(error.contains("y…`"), "{error}");
+        assert_eq!(shortened("unknown field `x`, \"y\""), "unknown field `x`, \"y\"");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, agents, ui};
+use super::{Context, agents, send, ui};
 use crate::agents::report::Reports;
 use crate::daemon::Lock;
 use crate::model::eligibility::SHELL;
@@ -26,6 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
+    send::warn_of_headless(context);
     let found = look(context)?;
     let now = Timestamp::now();
     let ui = context.ui;

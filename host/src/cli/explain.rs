@@ -243,13 +243,15 @@ fn way(task: &Task) -> Option<&'static str> {
 
 /// Says how a headless agent is asked. Every other prompt is pasted into the session that it goes to.
 fn tell_way(context: &Context, task: &Task) -> Result<(), CommandFailure> {
-    let Some(headless) = &task.metadata.headless else {
+    let (Some(headless), Some(words)) = (&task.metadata.headless, task.headless_words()) else {
         return Ok(());
     };
-    let words = headless.spec.words(task.conversation.as_deref()).join(" ");
+    let place = task.directory();
+    let place = place.map_or_else(String::new, |directory| format!(", in {directory}"));
     context.ui.line(&ui::clean(&format!(
-        "{} is asked without a terminal, by `{words}` in a shell",
-        headless.provider
+        "{} is asked without a terminal, by `{}` in a shell{place}",
+        headless.provider,
+        words.join(" ")
     )))?;
     Ok(())
 }

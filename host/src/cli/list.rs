@@ -6,7 +6,7 @@ use serde_json::json;
 use super::exit::{CommandFailure, Exit};
 use super::show::task_json;
 use super::{Context, label, ui};
-use crate::model::task::{Response, Status};
+use crate::model::task::Status;
 
 /// Lists tasks, the newest last; those whose agent waits for a person come first.
 #[derive(Debug, clap::Args)]
@@ -97,11 +97,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                     Some(asks) => ui::cut(&ui::clean(asks), 60),
                     None => {
                         let summary = ui::cut(&ui::clean(&task.summary()), 60);
-                        match task.response {
-                            Some(response @ Response::Partial) => {
-                                format!("{summary} (response: {})", response.name())
-                            }
-                            _ => summary,
+                        let partial = task.response.filter(|response| response.is_partial());
+                        match partial {
+                            Some(response) => format!("{summary} (response: {})", response.name()),
+                            None => summary,
                         }
                     }
                 },

@@ -73,23 +73,48 @@ struct Args {
 #[derive(Debug, Clone, clap::Args)]
 struct Global {
     /// Where the queue is kept [default: $XDG_DATA_HOME/assigner]
-    #[arg(long, global = true, value_name = "DIR", env = "ASSIGNER_DATA_DIR")]
+    #[arg(
+        long,
+        help_heading = "Options of every command",
+        global = true,
+        value_name = "DIR",
+        env = "ASSIGNER_DATA_DIR"
+    )]
     data_dir: Option<PathBuf>,
     /// The tmux server: a name as for `tmux -L`, or a path (with a slash) as for `tmux -S`
     /// [default: the one that plain `tmux` reaches]
-    #[arg(long, global = true, value_name = "NAME", env = "ASSIGNER_TMUX_SOCKET")]
+    #[arg(
+        long,
+        help_heading = "Options of every command",
+        global = true,
+        value_name = "NAME",
+        env = "ASSIGNER_TMUX_SOCKET"
+    )]
     tmux_socket: Option<String>,
     /// The configuration [default: $XDG_CONFIG_HOME/assigner/config.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "ASSIGNER_CONFIG")]
+    #[arg(
+        long,
+        help_heading = "Options of every command",
+        global = true,
+        value_name = "FILE",
+        env = "ASSIGNER_CONFIG"
+    )]
     config: Option<PathBuf>,
     /// Prints more details; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, help_heading = "Options of every command", global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Prints JSON for scripts
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = "Options of every command", global = true)]
     json: bool,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
+    #[arg(
+        long,
+        help_heading = "Options of every command",
+        global = true,
+        value_name = "WHEN",
+        default_value_t,
+        value_enum
+    )]
     color: Color,
 }
 

@@ -64,11 +64,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         }))?;
         return Ok(Exit::Done);
     }
-    if let Some(response @ Response::Partial) = task.response {
-        ui::warn(&format!(
-            "response: {}: the agent's own record of it was not found",
-            response.name()
-        ));
+    if let Some(response) = task.response.filter(|response| response.is_partial()) {
+        let why = match response {
+            Response::Printed => "the agent printed no whole answer that its profile reads",
+            Response::Seen | Response::Whole => "the agent's own record of it was not found",
+        };
+        ui::warn(&format!("response: {}: {why}", response.name()));
     }
     let missing = output.total.saturating_sub(output.bytes.len() as u64);
     if missing > 0 {

@@ -126,6 +126,9 @@ fn follow_up(
     next.not_before = None;
     next.secrets = None;
     next.metadata.prerequisites.clear();
+    // A prerequisite may have changed it.
+    let directory = turn.and_then(|turn| turn.directory.clone());
+    next.metadata.working_dir = directory.or(next.metadata.working_dir);
     let mut wishes = Wishes::default();
     wishes.say("after", json!([id]))?;
     // Their values are taken from the environment again.

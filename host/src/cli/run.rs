@@ -7,7 +7,8 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, ui};
+use super::{Context, send, ui};
+use crate::agents::nonce::NonceKey;
 use crate::config;
 use crate::daemon::engine::Settings;
 use crate::daemon::{self, Ended, Lock, Options};
@@ -46,6 +47,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     log_to_stderr(context.verbose);
+    send::warn_of_headless(context);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
     let (start, policy) = begin(context, args, &loader)?;
@@ -83,6 +85,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                 start_within: engine.start_within,
                 attended_for: engine.attended_for,
                 prerequisite_within: engine.prerequisite_timeout,
+                // The daemon reads it once it has the data directory.
+                nonces: NonceKey::default(),
                 shell_integration: engine.shell_integration,
                 notify: config.file.notify.command.clone(),
                 bell: config.file.notify.bell,

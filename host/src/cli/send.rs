@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
 use super::flags::TaskFlags;
@@ -49,6 +49,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
             })?
         }
         None => vec![one(
+            context,
             args.content.unwrap_or_default(),
             args.flags.0,
             &sender,
@@ -56,6 +57,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
         )?],
     };
     warn_of_unknown_agents(&context.config.profiles_dir, &tasks);
+    warn_of_headless(context);
     aim(&mut tasks, &mut context.store()?)?;
     let looked = tasks.iter_mut().try_for_each(look_at_place);
     let queued = looked.and_then(|()| queue(context, &tasks));
@@ -113,6 +115,7 @@ fn show_queued(
 
 /// Reads one task. `here` is the current directory, if the task is meant for it.
 fn one(
+    context: &Context,
     content: String,
     mut wishes: Wishes,
     sender: &Sender<'_>,
@@ -126,7 +129,7 @@ fn one(
     // A task that is typed on a terminal is meant for the current directory.
     let placing = ["working-dir", "anywhere", "no-context-match", "target"];
     let is_placed = placing.iter().any(|option| wishes.says(option));
-    if !is_placed && io::stdin().is_terminal() {
+    if !is_placed && io::stdin().is_terminal() && !continues(context, &wishes, sender)? {
         *here = std::env::current_dir().ok();
         if let Some(here) = &here {
             wishes.say("working-dir", options::absolute(here, look::sight)?.into())?;
@@ -135,6 +138,55 @@ fn one(
     let mut task = NewTask::prompt("");
     wishes.apply(Some(&content), &mut task, sender)?;
     Ok(task)
+}
+
+/// Whether a headless prompt continues the conversation of a task that it follows, and so runs in the
+/// directory of that one.
+fn continues(
+    context: &Context,
+    wishes: &Wishes,
+    sender: &Sender<'_>,
+) -> Result<bool, CommandFailure> {
+    let Some(provider) = wishes.get("provider").and_then(Value::as_str) else {
+        return Ok(false);
+    };
+    let is_headless = wishes.get("headless").and_then(Value::as_bool);
+    let parents = wishes.get("after").and_then(Value::as_array);
+    let (true, Some(parents)) = (
+        is_headless.unwrap_or_else(|| sender.is_usual(provider)),
+        parents,
+    ) else {
+        return Ok(false);
+    };
+    let spec = (sender.headless)(sender.profiles, provider);
+    if spec.is_ok_and(|spec| spec.resume.is_empty()) {
+        return Ok(false);
+    }
+    let mut store = context.store()?;
+    let number = |parent: &Value| parent.as_i64().or_else(|| parent.as_str()?.parse().ok());
+    for parent in parents.iter().filter_map(number) {
+        let asked = match store.task(TaskId(parent)) {
+            Ok(task) => task.metadata.headless.map(|asked| asked.provider),
+            // It is refused when the task is queued.
+            Err(StoreError::NoTask(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if asked.as_deref() == Some(provider) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Warns of each agent that is configured to be asked without a terminal and cannot be.
+pub(super) fn warn_of_headless(context: &Context) {
+    for name in &context.config.file.agents.headless {
+        if let Err(why) = Catalog::headless(&context.config.profiles_dir, name) {
+            ui::warn(&format!(
+                "warning: `headless` in [agents] of the configuration: {why}"
+            ));
+        }
+    }
 }
 
 /// Looks at the directory of a task before it is queued, and warns if it does not exist.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::{Response, Status, Task};
+use crate::model::task::{Status, Task};
 use crate::store::Store;
 
 /// Checking the database's version costs microseconds.
@@ -139,9 +139,7 @@ fn report(context: &Context, tasks: &[Task]) -> Result<Exit, CommandFailure> {
                 .as_deref()
                 .filter(|_| task.status != Status::Completed);
             let why = why.map_or_else(String::new, |why| format!(": {}", ui::clean(why)));
-            let partial = task
-                .response
-                .filter(|&response| response == Response::Partial);
+            let partial = task.response.filter(|response| response.is_partial());
             let why = match partial {
                 Some(response) => format!("{why} (response: {})", response.name()),
                 None => why,

@@ -15,7 +15,7 @@ use crate::daemon::Lock;
 use crate::matcher::explain::waits_for;
 use crate::model::duration;
 use crate::model::ids::{Identity, TaskId};
-use crate::model::task::{Response, Status, Task};
+use crate::model::task::{Status, Task};
 use crate::store::Store;
 use crate::tmux::{Server, Tmux};
 
@@ -150,9 +150,7 @@ impl TaskState {
         let why = self.why.as_deref().map_or_else(String::new, |why| {
             format!(": {}", ui::cut(&ui::clean(why), 300))
         });
-        let partial = task
-            .response
-            .filter(|&response| response == Response::Partial);
+        let partial = task.response.filter(|response| response.is_partial());
         let partial = partial.map_or_else(String::new, |response| {
             format!(" (response: {})", response.name())
         });

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::agents::Catalog;
+use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::files::private;
 use crate::model::task::Status;
@@ -228,6 +229,8 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let _lock = Lock::take(&options.data_dir)?;
     let ledger = Ledger::start(store)?;
     let spool = Spool::open(&options.data_dir).map_err(DaemonError::Spool)?;
+    let mut settings = options.settings.clone();
+    settings.node.nonces = NonceKey::of(&options.data_dir)?;
     let wake = Arc::new(Notify::new());
     let _watcher = watch(spool.directory(), Arc::clone(&wake));
     let started_at = Timestamp::now();
@@ -250,7 +253,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         spool,
         secrets,
         (catalog, reports),
-        options.settings.clone(),
+        settings,
     )
     .await?;
     let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;

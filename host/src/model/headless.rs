@@ -79,6 +79,15 @@ pub struct Headless {
     pub spec: HeadlessSpec,
 }
 
+/// A conversation with an agent that was asked this way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadlessConversation {
+    /// The agent's name for it.
+    pub name: String,
+    /// The directory in which the agent ran, if that is known: agents look for a conversation there.
+    pub directory: Option<String>,
+}
+
 /// What an agent has printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeadlessOutput {

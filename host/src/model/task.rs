@@ -10,6 +10,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 
 use super::eligibility::Demand;
+use super::headless::HeadlessConversation;
 use super::ids::{AttemptId, Identity, TaskId};
 use super::matching::{PolicyId, Term};
 pub use super::metadata::Metadata;
@@ -485,8 +486,9 @@ pub struct Task {
     pub asks: Option<String>,
     /// How much of an agent's response is kept; `None`: no agent has ended a turn for it.
     pub response: Option<Response>,
-    /// The conversation of the task that it follows, if that was headless.
-    pub conversation: Option<String>,
+    /// The conversation that a headless prompt continues: that of the tasks that it follows in which the
+    /// same agent was asked; of several, the one that ended last.
+    pub conversation: Option<HeadlessConversation>,
     /// When a person asked to cancel it.
     pub cancel_requested: Option<Timestamp>,
 }
@@ -498,6 +500,21 @@ impl Task {
             Some(_) => Kind::Prompt,
             None => self.kind,
         }
+    }
+
+    /// Returns the directory in which it runs, if that is not the session's own: the one that was asked
+    /// for, or else that of the conversation that it continues.
+    pub fn directory(&self) -> Option<&str> {
+        let asked = self.metadata.working_dir.as_deref();
+        asked.or_else(|| self.conversation.as_ref()?.directory.as_deref())
+    }
+
+    /// Returns the command by which its agent is asked without a terminal, word by word.
+    pub fn headless_words(&self) -> Option<Vec<String>> {
+        let headless = self.metadata.headless.as_ref()?;
+        let conversation = self.conversation.as_ref();
+        let name = conversation.map(|conversation| conversation.name.as_str());
+        Some(headless.spec.words(name))
     }
 
     /// Returns the task that `new` becomes when it is queued at `now` under this number.
@@ -768,7 +785,8 @@ pub struct Attempt {
 /// What is known about an agent's turn, kept with the attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnFacts {
-    /// Where the response was read from: `transcript`, `report`, `headless` or `screen`.
+    /// Where the response was read from: `transcript`, `report`, `headless`, or in part `screen` or
+    /// `output`.
     pub source: String,
     /// The agent's own record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -785,6 +803,9 @@ pub struct TurnFacts {
     /// The name of the conversation that a headless agent was asked in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
+    /// The directory in which a headless agent ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// What it has used, by its own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<serde_json::Value>,
@@ -801,15 +822,24 @@ pub enum Response {
     Whole,
     /// What could be seen of it on the screen.
     #[serde(rename = "partial (screen)")]
-    Partial,
+    Seen,
+    /// What a headless agent has printed, in which no whole response was found.
+    #[serde(rename = "partial (output)")]
+    Printed,
 }
 
 impl Response {
+    /// Whether only a part of it is kept.
+    pub fn is_partial(self) -> bool {
+        self != Self::Whole
+    }
+
     /// Returns the name that people see.
     pub fn name(self) -> &'static str {
         match self {
             Self::Whole => "whole",
-            Self::Partial => "partial (screen)",
+            Self::Seen => "partial (screen)",
+            Self::Printed => "partial (output)",
         }
     }
 }
@@ -818,12 +848,15 @@ impl TurnFacts {
     /// The source that shows no more than fits on the screen.
     pub const SCREEN: &str = "screen";
 
+    /// The source that is all that a headless agent has printed.
+    pub const OUTPUT: &str = "output";
+
     /// Returns how much of the response is kept.
     pub fn response(&self) -> Response {
-        if self.source == Self::SCREEN {
-            Response::Partial
-        } else {
-            Response::Whole
+        match self.source.as_str() {
+            Self::SCREEN => Response::Seen,
+            Self::OUTPUT => Response::Printed,
+            _ => Response::Whole,
         }
     }
 }

@@ -24,6 +24,7 @@ impl<T: Tmux + 'static> Node<T> {
         Rules {
             start_within: self.settings.start_within,
             prerequisite_within: self.settings.prerequisite_within,
+            nonces: self.settings.nonces,
         }
     }
 

@@ -35,6 +35,7 @@ pub(crate) use watch::scan::SeenSessions;
 pub use watch::variables::variables;
 
 use crate::agents::Catalog;
+use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::model::clock::Clock;
 use crate::model::ids::{NodeName, TaskId};
@@ -63,6 +64,8 @@ pub struct NodeSettings {
     pub attended_for: Duration,
     /// How long a prerequisite may take if its task does not say.
     pub prerequisite_within: Duration,
+    /// What the signs of prompts follow from.
+    pub nonces: NonceKey,
     /// Whether a shell loads the integration with its first job.
     pub shell_integration: bool,
     /// The command that `sh -c` runs when an agent begins to wait for a person.
@@ -86,6 +89,7 @@ impl Default for NodeSettings {
             start_within: Duration::from_secs(10),
             attended_for: Duration::from_secs(3),
             prerequisite_within: Duration::from_secs(600),
+            nonces: NonceKey::default(),
             shell_integration: true,
             notify: None,
             bell: false,

@@ -126,8 +126,7 @@ pub(crate) struct BranchTest<'a> {
 /// Returns the script for a task in the language of its shell.
 pub(crate) fn script(plan: &ScriptPlan<'_>, files: &JobFiles) -> String {
     let dialect = plan.shell.dialect();
-    let metadata = &plan.task.metadata;
-    let directory = metadata.working_dir.as_deref();
+    let directory = plan.task.directory();
     dialect.job(&JobDraft {
         plan,
         files,

@@ -112,6 +112,7 @@ impl Spool {
         if let Some(prompt) = plan.prompt {
             write_private(&files.prompt(), prompt)?;
             write_private(&files.response(), "")?;
+            write_private(&files.directory(), "")?;
         }
         if !plan.secrets.is_empty() {
             write_private(&files.secrets(), &plan.shell.dialect().secrets(plan))?;
@@ -245,6 +246,11 @@ impl JobFiles {
     /// What a headless agent reads.
     pub(crate) fn prompt(&self) -> PathBuf {
         self.with("prompt")
+    }
+
+    /// Where it runs.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.with("directory")
     }
 
     /// What it prints.

@@ -25,7 +25,10 @@ pub(super) const OPTIONS: &[TaskOption] = &[
         key: "context.working_dir",
         value: |view| Some(json!(view.task.metadata.working_dir)),
         lines: |view| {
-            let directory = view.task.metadata.working_dir.iter();
+            let conversation = view.conversation;
+            let conversation = conversation.and_then(|began| began.directory.as_ref());
+            let directory = view.task.metadata.working_dir.as_ref().or(conversation);
+            let directory = directory.into_iter();
             directory.map(|it| ("directory", it.clone())).collect()
         },
         ..CONTEXT

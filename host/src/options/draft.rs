@@ -29,6 +29,11 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
+    /// Whether the agent of this name is asked without a terminal unless the task says otherwise.
+    pub fn is_usual(&self, name: &str) -> bool {
+        self.usually_headless.iter().any(|usual| usual == name)
+    }
+
     /// Returns the position of the line with this name.
     pub(super) fn line(&self, name: &str) -> Result<usize, OptionError> {
         let line = self.lines.and_then(|lines| lines.get(name).copied());

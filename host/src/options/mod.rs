@@ -27,6 +27,7 @@ use serde_json::Value;
 use similar::get_close_matches;
 use thiserror::Error;
 
+use crate::model::headless::HeadlessConversation;
 use crate::model::task::{NewTask, Task};
 use crate::store::{ParentRow, SessionRow, StoreError};
 
@@ -138,7 +139,7 @@ pub struct TaskView<'a> {
     /// What is asked of it.
     pub task: NewTask,
     /// The conversation that it continues.
-    pub conversation: Option<&'a str>,
+    pub conversation: Option<&'a HeadlessConversation>,
     /// The sessions of now.
     pub rows: &'a [SessionRow],
     /// The tasks that it follows; `None`: they were not read.
@@ -150,7 +151,7 @@ impl<'a> TaskView<'a> {
     pub fn of(task: &'a Task, rows: &'a [SessionRow], parents: Option<&'a [ParentRow]>) -> Self {
         Self {
             task: task.as_new(),
-            conversation: task.conversation.as_deref(),
+            conversation: task.conversation.as_ref(),
             rows,
             parents,
         }

@@ -191,10 +191,13 @@ const SELECTION: TaskOption = TaskOption {
     ..PLAIN
 };
 
-/// Checks a label, whose value may be anything.
-pub fn check_label(name: &str, _value: &str) -> Result<(), String> {
+/// Checks a label: it has a name and a value.
+pub fn check_label(name: &str, value: &str) -> Result<(), String> {
     if name.trim().is_empty() {
         return Err("it has no name".to_owned());
+    }
+    if value.trim().is_empty() {
+        return Err("a label has a value".to_owned());
     }
     Ok(())
 }

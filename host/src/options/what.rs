@@ -43,7 +43,8 @@ pub(super) const OPTIONS: &[TaskOption] = &[
         lines: |view| {
             let headless = view.task.metadata.headless.iter();
             let line = headless.map(|headless| {
-                let words = headless.spec.words(view.conversation).join(" ");
+                let name = view.conversation.map(|conversation| conversation.name.as_str());
+                let words = headless.spec.words(name).join(" ");
                 ("headless", format!("{}, by `{words}`", headless.provider))
             });
             line.collect()

@@ -12,7 +12,7 @@ use super::rows::{json, said};
 use super::{Store, StoreError, replies, wishes};
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::PolicyId;
-use crate::model::task::{Attempt, Event, Outcome, Phase, Response, Status, Task, TurnFacts};
+use crate::model::task::{Attempt, Event, Outcome, Phase, Status, Task, TurnFacts};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -350,16 +350,13 @@ impl Store {
         self.atomically(|db| {
             let (id, session) = open_attempt(db, end.attempt)?;
             let response = end.turn.as_ref().map(TurnFacts::response);
-            let details = end
-                .error
-                .clone()
-                .unwrap_or_else(|| match (end.exit_code, response) {
-                    (Some(code), _) => format!("exit code {code}"),
-                    (None, Some(kept @ Response::Partial)) => {
-                        format!("response: {}", kept.name())
-                    }
-                    (None, _) => String::new(),
-                });
+            let partial = response.filter(|response| response.is_partial());
+            let details = end.error.clone().unwrap_or_else(|| {
+                let code = end.exit_code.map(|code| format!("exit code {code}"));
+                let partial = partial.map(|kept| format!("response: {}", kept.name()));
+                let told: Vec<String> = code.into_iter().chain(partial).collect();
+                told.join(", ")
+            });
             // Whatever became of the attempt, a task that a person cancelled is not tried again.
             let again = matches!(
                 end.event,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 
 use super::db::{Db, DbError, Row, Value, values};
-use super::rows::{TASK, json, task_of};
+use super::rows::{TASK, json, task_of, whole_task};
 use super::{PauseRow, Store, StoreError};
 use crate::model::eligibility::Demand;
 use crate::model::ids::TaskId;
@@ -201,7 +201,7 @@ impl Store {
                 .db
                 .query(&sql, values![&lane.key, priority, id, limit])?;
             for row in rows {
-                tasks.push(task_of(&row)?);
+                tasks.push(whole_task(&mut *self.db, &row)?);
             }
         }
         tasks.sort_by_key(|task| (Reverse(task.priority), task.id));

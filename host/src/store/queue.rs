@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::db::{Db, Value, values};
 use super::moves::{follow, move_task};
-use super::rows::{TASK, json, kind_name, task_of};
+use super::rows::{TASK, json, kind_name, whole_task};
 use super::{Store, StoreError, history, lanes};
 use crate::model::ids::TaskId;
 use crate::model::naming::Meaning;
@@ -100,8 +100,8 @@ impl Store {
             &format!("SELECT {TASK} FROM tasks {filter} ORDER BY id DESC LIMIT $1"),
             &values,
         )?;
-        let tasks = rows.iter().rev().map(task_of);
-        Ok(tasks.collect::<Result<_, _>>()?)
+        let tasks = rows.iter().rev();
+        tasks.map(|row| whole_task(&mut *self.db, row)).collect()
     }
 
     /// Returns the number of tasks in each state.
@@ -258,5 +258,5 @@ pub(super) fn read_task(db: &mut dyn Db, id: TaskId) -> Result<Task, StoreError>
         &format!("SELECT {TASK} FROM tasks WHERE id = $1"),
         values![id],
     )?;
-    Ok(task_of(&row.ok_or(StoreError::NoTask(id))?)?)
+    whole_task(db, &row.ok_or(StoreError::NoTask(id))?)
 }

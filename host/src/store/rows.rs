@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::db::{DbError, Row, Value};
-use crate::model::ids::{Identity, NodeName, PaneId};
+use super::StoreError;
+use super::db::{Db, DbError, Row, Value, values};
+use crate::model::headless::HeadlessConversation;
+use crate::model::ids::{Identity, NodeName, PaneId, TaskId};
 use crate::model::naming::{Meaning, SessionRef};
 use crate::model::task::{Kind, Metadata, Outcome, Phase, Status, Task, TurnFacts};
 
@@ -26,10 +28,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
             AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
         ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS follows, \
     (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL \
-        ORDER BY id DESC LIMIT 1) AS turn, \
-    (SELECT turn FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
-        WHERE dependencies.task_id = tasks.id AND turn LIKE '%\"conversation\":%' \
-        ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS turn_before";
+        ORDER BY id DESC LIMIT 1) AS turn";
 
 /// Reads a task, even if another tool wrote values of unexpected types: one such row must not stop
 /// the queue.
@@ -45,14 +44,6 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         Ok::<_, DbError>(turn.and_then(|turn| serde_json::from_str::<TurnFacts>(&turn).ok()))
     };
     let status = row.status()?;
-    // A conversation of another agent's cannot be continued.
-    let asked = metadata
-        .headless
-        .as_ref()
-        .map(|headless| &headless.provider);
-    let before: Option<TurnFacts> = turn("turn_before")?;
-    let before = before.filter(|turn| turn.provider.is_none() || turn.provider.as_ref() == asked);
-    let conversation = before.and_then(|turn| turn.conversation);
     Ok(Task {
         id: row.get("id")?,
         kind: if row.text("kind")?.as_deref() == Some("command") {
@@ -93,8 +84,50 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         response: turn("turn")?
             .filter(|_| status != Status::Pending)
             .map(|turn| turn.response()),
-        conversation,
+        conversation: None,
     })
+}
+
+/// Reads a task, and what only the rows of its parents tell: the conversation that it continues.
+pub(super) fn whole_task(db: &mut dyn Db, row: &Row) -> Result<Task, StoreError> {
+    let mut task = task_of(row)?;
+    if let Some(asked) = &task.metadata.headless
+        && !asked.spec.resume.is_empty()
+        && task.follows.is_some()
+    {
+        task.conversation = conversation(db, task.id, &asked.provider)?;
+    }
+    Ok(task)
+}
+
+/// Returns the conversation of those tasks that a task follows in which `provider` was asked without a
+/// terminal: of several, the one that ended last. Another agent's cannot be continued.
+fn conversation(
+    db: &mut dyn Db,
+    id: TaskId,
+    provider: &str,
+) -> Result<Option<HeadlessConversation>, StoreError> {
+    let rows = db.query(
+        "SELECT turn FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id
+         WHERE dependencies.task_id = $1 AND turn LIKE '%\"conversation\":%'
+         ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC",
+        values![id],
+    )?;
+    for row in rows {
+        let turn = row.text("turn")?.unwrap_or_default();
+        let Ok(turn) = serde_json::from_str::<TurnFacts>(&turn) else {
+            continue;
+        };
+        let is_its = turn
+            .provider
+            .as_deref()
+            .is_none_or(|asked| asked == provider);
+        if let Some(name) = turn.conversation.filter(|_| is_its) {
+            let directory = turn.directory.filter(|path| path.starts_with('/'));
+            return Ok(Some(HeadlessConversation { name, directory }));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the pane that a [`Meaning`] names, if it names one.

@@ -60,6 +60,8 @@ pub struct Row {
     pub reason: Option<String>,
     /// Its response, if it was asked for.
     pub response: Option<String>,
+    /// True if only a part of its response is kept.
+    pub is_partial: bool,
 }
 
 /// A prompt that needs a remark.
@@ -92,6 +94,8 @@ pub struct Judgement {
     pub responses: usize,
     /// How many of these differ from what the agent said.
     pub other_responses: usize,
+    /// How many tasks completed with a part of their response.
+    pub partial_responses: usize,
     /// The prompts that are neither whole nor refused.
     pub findings: Vec<Finding>,
 }
@@ -123,6 +127,7 @@ impl Judgement {
         self.into_dialogs += other.into_dialogs;
         self.responses += other.responses;
         self.other_responses += other.other_responses;
+        self.partial_responses += other.partial_responses;
         for (&verdict, count) in &other.verdicts {
             *self.verdicts.entry(verdict).or_default() += count;
         }
@@ -326,6 +331,7 @@ fn not_taken(row: &Row) -> (Verdict, String) {
 fn compare_responses(judgement: &mut Judgement, deliveries: &[Delivery], rows: &HashMap<u64, Row>) {
     for delivery in deliveries {
         let row = row_of(delivery, rows);
+        judgement.partial_responses += usize::from(row.is_partial && row.status == "completed");
         // The agent answers with the digest of what it took; newlines at the end may be missing.
         if let Some(response) = row.response
             && row.status == "completed"
@@ -405,6 +411,7 @@ mod tests {
                 status: status.to_owned(),
                 reason: (!reason.is_empty()).then(|| reason.to_owned()),
                 response: None,
+                is_partial: false,
             };
             self.rows.insert(self.payloads[at].number + 100, row);
         }

@@ -32,11 +32,15 @@ const BATCH_BYTES: usize = 256 << 10;
 const RESPONSES: usize = 100;
 
 /// The profiles of the suite's own agents.
-const PROFILES: [(&str, &str); 2] = [
+const PROFILES: [(&str, &str); 3] = [
     ("fake-agent", include_str!("../profiles/fake-agent.toml")),
     (
         "fake-agent-canonical",
         include_str!("../profiles/fake-agent-canonical.toml"),
+    ),
+    (
+        "fake-agent-rewriting",
+        include_str!("../profiles/fake-agent-rewriting.toml"),
     ),
 ];
 
@@ -150,7 +154,11 @@ fn start_agents(world: &mut World, plan: &Plan, scenario: Scenario) -> io::Resul
     for (name, text) in PROFILES {
         world.add_profile(name, text)?;
     }
-    let provider = PROFILES[usize::from(scenario.is_canonical)].0;
+    let provider = match scenario.is_canonical {
+        true => PROFILES[1].0,
+        false if scenario.is_signed => PROFILES[2].0,
+        false => PROFILES[0].0,
+    };
     let own = world.path("bin").join(provider);
     install(program, &own)?;
     for at in 0..plan.sessions {
@@ -407,7 +415,8 @@ fn row(task: &Value) -> Row {
     Row {
         status: text(&["status"]).unwrap_or_default(),
         reason: text(&["error", "wait_reason"]),
-        response: text(&["response", "output"]),
+        response: text(&["output"]),
+        is_partial: text(&["response"]).is_some_and(|kept| kept.starts_with("partial")),
     }
 }
 
@@ -427,11 +436,13 @@ mod tests {
     fn rows_are_read_from_what_is_shown() {
         let shown = json!({
             "status": "failed", "error": "it died", "wait_reason": null, "output": "text",
+            "response": "partial (screen)",
         });
         let expected = Row {
             status: "failed".to_owned(),
             reason: Some("it died".to_owned()),
             response: Some("text".to_owned()),
+            is_partial: true,
         };
         assert_eq!(row(&shown), expected);
         assert_eq!(row(&json!({})), Row::default());

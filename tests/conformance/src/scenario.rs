@@ -15,6 +15,8 @@ pub struct Scenario {
     last: &'static [&'static str],
     /// True if its agents have no screen of their own.
     pub is_canonical: bool,
+    /// True if prompts get a sign, because its agents rewrite them.
+    pub is_signed: bool,
     /// True if its agents write transcripts.
     pub has_transcript: bool,
     /// What the suite does to the panes meanwhile.
@@ -39,6 +41,7 @@ const PLAIN: Scenario = Scenario {
     options: &[],
     last: &[],
     is_canonical: false,
+    is_signed: false,
     has_transcript: true,
     disturbance: Disturbance::None,
 };
@@ -154,6 +157,13 @@ pub const ALL: &[Scenario] = &[
         about: "agents write no transcript",
         options: &["--turn=300"],
         has_transcript: false,
+        ..PLAIN
+    },
+    Scenario {
+        name: "rewrite",
+        about: "agents rewrite each prompt but for its sign",
+        options: &["--rewrite", "--turn=300"],
+        is_signed: true,
         ..PLAIN
     },
     Scenario {

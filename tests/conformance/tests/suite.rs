@@ -53,6 +53,35 @@ fn nothing_is_lost_damaged_duplicated_or_typed_into_a_dialog() {
     assert_eq!(code, Some(0));
 }
 
+/// An agent that makes something else of each prompt, but for words with digits.
+#[test]
+fn a_rewritten_prompt_is_known_by_its_sign() {
+    let of = |more: &[&str]| {
+        let args = ["--deliveries", "12", "--patience", "60"];
+        let (report, code) = deliver(&[&args, more].concat());
+        let total = report["total"].clone();
+        assert_eq!(code, Some(0), "{report:#}");
+        total
+    };
+    let number = |total: &Value, name: &str| total[name].as_u64().expect("a number");
+    let signed = of(&["--scenario", "rewrite"]);
+    assert_eq!(
+        number(&signed, "deliverable"),
+        count(&signed, "whole"),
+        "{signed:#}"
+    );
+    assert_eq!(number(&signed, "partial_responses"), 0, "{signed:#}");
+    assert_eq!(number(&signed, "other_responses"), 0, "{signed:#}");
+    // Without a sign, its record cannot be found by any text.
+    let plain = of(&["--scenario", "plain", "--agent-option=--rewrite"]);
+    assert_eq!(
+        number(&plain, "partial_responses"),
+        count(&plain, "whole"),
+        "{plain:#}"
+    );
+    assert!(number(&plain, "partial_responses") > 0, "{plain:#}");
+}
+
 #[test]
 fn damage_is_seen() {
     let (report, code) = deliver(&[

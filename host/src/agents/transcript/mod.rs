@@ -153,6 +153,8 @@ pub struct Wanted<'a> {
     pub id: Option<&'a str>,
     /// Its prompt, as [`same`] compares.
     pub text: &'a str,
+    /// The sign of the prompt, if it has one: by it, the prompt is known whatever else it says.
+    pub nonce: Option<&'a str>,
     /// The prompt was given at or after this time. If there are no times, it was given while the
     /// transcript was being followed.
     pub since: Timestamp,

@@ -116,6 +116,7 @@ fn wanted(text: &str, since: Timestamp) -> Wanted<'_> {
     Wanted {
         id: None,
         text,
+        nonce: None,
         since,
     }
 }

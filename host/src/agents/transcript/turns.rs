@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
+use super::super::nonce;
 use super::{Entry, Format, How, Wanted, same};
 
 /// The number of bytes of an agent's messages that are kept for one turn, and for all turns before
@@ -101,7 +102,9 @@ impl Turns {
                 Some(at) => at.as_millisecond() >= wanted.since.as_millisecond(),
                 None => !old,
             };
-            late && said.is_some_and(|said| same(format, said, wanted.text))
+            let is_signed =
+                |said: &str| wanted.nonce.is_some_and(|nonce| nonce::is_in(nonce, said));
+            late && said.is_some_and(|said| is_signed(said) || same(format, said, wanted.text))
         };
         let is_of = |entered: &&Entered| {
             let turn = &entered.turn;

@@ -351,6 +351,11 @@ fn reason(
         return "there are no sessions".to_owned();
     }
     if possible.is_empty() {
+        if task.target_session.is_none()
+            && let Some(missing) = missing(task, rows)
+        {
+            return missing;
+        }
         return match (&task.target_session, task.kind) {
             (Some(target), _) => {
                 let mut there = rows.iter().filter(|row| row.who().answers(target));
@@ -397,6 +402,35 @@ fn reason(
     policy_says
         .or_else(|| task.wait_reason.clone())
         .unwrap_or_else(|| "a session is free: the next round takes it".to_owned())
+}
+
+/// Returns what the task requires and no session has at all.
+fn missing(task: &Task, rows: &[&SessionRow]) -> Option<String> {
+    let providers = task.allowed_providers();
+    let demand = task.demand(&providers);
+    let has = |fits: &dyn Fn(&SessionRow) -> bool| rows.iter().any(|row| fits(row));
+    if !providers.is_empty() && !has(&|row| providers.contains(&row.provider)) {
+        let names: Vec<String> = providers.iter().map(|name| format!("`{name}`")).collect();
+        return Some(format!("no session is {}", names.join(" or ")));
+    }
+    if demand.kind == Kind::Command && !has(&|row| row.provider == SHELL) {
+        return Some("a command goes to shells, and no session is one".to_owned());
+    }
+    if let Some(shell) = demand.shell
+        && !has(&|row| row.shell == Some(shell))
+    {
+        return Some(format!("no session is known to be {}", shell.name()));
+    }
+    if let Some(branch) = demand.branch
+        && !has(&|row| row.git_branch.as_deref() == Some(branch))
+    {
+        return Some(format!("no session is on branch {branch}"));
+    }
+    let mut labels = demand.labels.iter();
+    let lacks =
+        |&(name, value): &(&String, &String)| !has(&|row| row.labels.get(name) == Some(value));
+    let (name, value) = labels.find(lacks)?;
+    Some(format!("no session has the label {name}={value}"))
 }
 
 /// Whether a prompt is for a repository in which no agent works that could otherwise take it.

@@ -93,10 +93,7 @@ pub(super) fn unprepared(brief: &Brief, step: ScriptStep, code: i32, lines: &[St
 pub(super) fn describe(brief: &Brief, step: ScriptStep) -> String {
     let metadata = &brief.task.metadata;
     match step {
-        ScriptStep::Directory => format!(
-            "cd to `{}`",
-            metadata.working_dir.as_deref().unwrap_or_default()
-        ),
+        ScriptStep::Directory => format!("cd to `{}`", brief.task.directory().unwrap_or_default()),
         ScriptStep::Export(index) => format!(
             "export of {}",
             metadata

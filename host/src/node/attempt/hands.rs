@@ -202,7 +202,7 @@ impl<T: Tmux + 'static> Local<T> {
             None
         });
         let headless = brief.task.metadata.headless.as_ref().map(|headless| {
-            let words = headless.spec.words(brief.task.conversation.as_deref());
+            let words = brief.task.headless_words().unwrap_or_default();
             let files = self.spool.files(brief.attempt);
             let command = shell.dialect().ask_headless(&words, &files);
             (
@@ -638,6 +638,10 @@ impl<T: Tmux + 'static> World for Local<T> {
                 .conversation
                 .take()
                 .filter(|name| masked(name.clone()) == *name);
+            turn.directory = turn
+                .directory
+                .take()
+                .filter(|path| masked(path.clone()) == *path);
             turn.usage = turn.usage.take().filter(|usage| {
                 let usage = usage.to_string();
                 masked(usage.clone()) == usage
@@ -701,7 +705,10 @@ fn files(files: &JobFiles, said: Option<ShellAnswer>) -> Files {
 /// Checks whether a task's directory can be entered, and the branch there if it is a condition.
 fn look_at_place(task: &Task, stands: Option<String>) -> Work {
     let metadata = &task.metadata;
-    let wanted = metadata.working_dir.clone();
+    let wanted = task.directory().map(str::to_owned);
+    let conversation = task.conversation.as_ref();
+    let began = conversation.and_then(|conversation| conversation.directory.clone());
+    let continues = began.is_some() && began == wanted;
     // A prerequisite may check out the branch; if there is one, the shell checks the branch after
     // it.
     let branch = metadata
@@ -726,12 +733,18 @@ fn look_at_place(task: &Task, stands: Option<String>) -> Work {
             Ok(look::resolved(&path))
         })
         .await;
-        Done::Place(match looked {
-            Some(found) => found,
-            None => Err(format!(
+        let found = looked.unwrap_or_else(|| {
+            Err(format!(
                 "the directory `{directory}` does not answer: is its file system there?"
-            )),
-        })
+            ))
+        });
+        Done::Place(found.map_err(|why| match continues {
+            true => format!(
+                "{why}, and the conversation that it continues took place there: send it with \
+                 --working-dir, or without --after as a new one"
+            ),
+            false => why,
+        }))
     })
 }
 

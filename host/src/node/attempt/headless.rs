@@ -12,6 +12,9 @@ use crate::store::{self, Limit};
 /// How much of what an agent has printed is read, in bytes.
 const LONGEST_PRINTED: u64 = 64 << 20;
 
+/// The longest path of a directory that is kept, in bytes.
+const LONGEST_PATH: u64 = 4 << 10;
+
 /// What an agent has printed.
 #[derive(Debug, Clone)]
 pub(super) struct Printed {
@@ -19,6 +22,8 @@ pub(super) struct Printed {
     pub(super) output: store::Output,
     /// What the agent said in it.
     pub(super) said: HeadlessOutput,
+    /// The directory in which it ran, if that is known.
+    directory: Option<String>,
 }
 
 /// Reads what a headless agent has printed. If that contains no response, all of it is kept together
@@ -35,7 +40,21 @@ pub(super) fn read(headless: &Headless, files: &JobFiles, limit: u64) -> Printed
             last_of(&String::from_utf8_lossy(&all), limit)
         }
     };
-    Printed { output, said }
+    let directory = directory(files);
+    Printed {
+        output,
+        said,
+        directory,
+    }
+}
+
+/// Returns the directory in which the agent ran, as its shell has written it.
+fn directory(files: &JobFiles) -> Option<String> {
+    let (bytes, total) = read_end(&files.directory(), LONGEST_PATH)?;
+    let text = String::from_utf8(bytes).ok()?;
+    let path = text.strip_suffix('\n')?;
+    let is_path = path.starts_with('/') && !path.chars().any(char::is_control);
+    (is_path && total == text.len() as u64).then(|| path.to_owned())
 }
 
 /// Returns the end of a job that asked an agent, from what the agent printed.
@@ -58,7 +77,7 @@ pub(super) fn concluded(
     } = printed.said;
     let source = match response {
         Some(_) if !skipped => "headless",
-        _ => TurnFacts::SCREEN,
+        _ => TurnFacts::OUTPUT,
     };
     let facts = TurnFacts {
         source: source.to_owned(),
@@ -69,6 +88,7 @@ pub(super) fn concluded(
             .as_ref()
             .map(|headless| headless.provider.clone()),
         conversation,
+        directory: printed.directory,
         usage,
         ..TurnFacts::default()
     };

@@ -37,6 +37,7 @@ use super::script::ScriptStep;
 use super::shell::ShellAnswer;
 use super::spool::Taken;
 use crate::agents::fuse::{Says, Signal, Verdict};
+use crate::agents::nonce::NonceKey;
 use crate::agents::report::Report;
 use crate::agents::told::ToldTurns;
 use crate::agents::transcript::{How, Wanted};
@@ -69,13 +70,15 @@ pub(crate) struct Brief {
     pub(crate) identity: Identity,
 }
 
-/// The limits that every attempt keeps to.
+/// What every attempt keeps to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     /// How long a session may take to take up what it was given.
     pub(crate) start_within: Duration,
     /// How long a prerequisite may take if its task does not say.
     pub(crate) prerequisite_within: Duration,
+    /// What the signs of prompts follow from.
+    pub(crate) nonces: NonceKey,
 }
 
 /// The machine of an attempt.
@@ -192,6 +195,8 @@ pub(crate) struct Query {
     pub(crate) pid: u32,
     /// The prompt.
     pub(crate) text: Arc<str>,
+    /// Its sign, if the agent's profile asks for one.
+    pub(crate) nonce: Option<Arc<str>>,
     /// When the prompt was given; nothing older is about it.
     pub(crate) since: Timestamp,
     /// Whether an earlier daemon gave the prompt.
@@ -208,6 +213,7 @@ impl Query {
         Wanted {
             id: self.turn.as_deref(),
             text: &self.text,
+            nonce: self.nonce.as_deref(),
             since: self.since,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Act, Brief, Ending, Next, Note, Observation, PaneSight, Presence, Rules, Sight};
+use crate::agents::nonce::NonceKey;
 use crate::model::clock::{Now, Tick};
 use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::session::Shell;
@@ -79,6 +80,7 @@ pub(crate) fn rules() -> Rules {
     Rules {
         start_within: Duration::from_secs(10),
         prerequisite_within: Duration::from_secs(600),
+        nonces: NonceKey::default(),
     }
 }
 

@@ -23,6 +23,7 @@ mod taking_back;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::agents::told::Told;
 use crate::agents::transcript::{self, Format, How};
-use crate::agents::{Profile, payload, screen};
+use crate::agents::{Profile, nonce, payload, screen};
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase, TurnFacts};
 use crate::store::{OpenAttempt, Request};
@@ -201,12 +202,24 @@ impl TurnAgent {
         let told = told.filter(|told| {
             let began = told.began.is_some_and(|began| began >= self.given);
             let prompt = told.prompt.as_deref();
-            began
-                && prompt.is_some_and(|prompt| transcript::same(Format::Claude, prompt, &self.text))
+            began && prompt.is_some_and(|prompt| self.is_its_text(prompt))
         });
         let told = told.last().map(|told| Arc::clone(&told.id));
         let written = || seen.record.own.as_ref()?.id.as_deref().map(Arc::from);
         self.turn = told.or_else(written);
+    }
+
+    /// Returns the sign of the text, if it has one.
+    fn nonce(&self) -> Option<&str> {
+        nonce::of(&self.profile, &self.text)
+    }
+
+    /// Whether a prompt that the agent has reported is the text.
+    fn is_its_text(&self, prompt: &str) -> bool {
+        let is_signed = self
+            .nonce()
+            .is_some_and(|nonce| nonce::is_in(nonce, prompt));
+        is_signed || transcript::same(Format::Claude, prompt, &self.text)
     }
 
     /// Forgets the name of the turn, because the text is a different one from here on.
@@ -245,6 +258,7 @@ impl TurnAgent {
             record: self.profile.transcript.is_some().then(|| Query {
                 pid: self.pid,
                 text: Arc::clone(&self.text),
+                nonce: self.nonce().map(Arc::from),
                 since: self.given,
                 resumed: self.resumed,
                 turn: self.turn.clone(),
@@ -531,9 +545,24 @@ impl Turn {
     ) -> Result<Arc<str>, String> {
         let task = &self.brief.task;
         let note = surroundings(task, profile, stands, wanted)?;
-        payload::prepare(profile, &task.content, note.as_deref())
+        payload::prepare(profile, &self.signed(profile), note.as_deref())
             .map(Arc::from)
             .map_err(|unfit| format!("nothing was typed: {unfit}"))
+    }
+
+    /// Returns the prompt with its sign, if the profile asks for one.
+    fn signed(&self, profile: &Profile) -> Cow<'_, str> {
+        let nonce = self.rules.nonces.nonce(self.brief.attempt);
+        nonce::signed(profile, &self.brief.task.content, &nonce)
+    }
+
+    /// Returns what an agent has said, without the sign that its prompt had.
+    fn unsigned(&self, profile: &Profile, said: String) -> String {
+        if !profile.paste.nonce {
+            return said;
+        }
+        let nonce = self.rules.nonces.nonce(self.brief.attempt);
+        nonce::without(&nonce, &said).into_owned()
     }
 
     fn prepared(self, to: Box<TurnAgent>, seen: &Observation, now: Now) -> (Self, Next) {
@@ -601,7 +630,8 @@ impl Turn {
         let task = &self.brief.task;
         let note = surroundings(task, &to.profile, stands.as_deref(), wanted);
         let note = note.ok().flatten();
-        let Ok(text) = payload::prepare(&to.profile, &task.content, note.as_deref()) else {
+        let Ok(text) = payload::prepare(&to.profile, &self.signed(&to.profile), note.as_deref())
+        else {
             return self.to(TurnState::Lost(lost), Next::again(LOOK * 4));
         };
         to.text = text.into();

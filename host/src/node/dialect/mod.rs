@@ -124,9 +124,11 @@ pub(crate) trait Dialect: Sync {
     /// process list shows it, and the output goes into another file.
     fn ask_headless(&self, words: &[String], files: &JobFiles) -> String {
         let words: Vec<String> = words.iter().map(|word| self.quote(word.into())).collect();
-        // The file exists and is empty. A person's shell may refuse to overwrite it.
+        // The files exist and are empty. A person's shell may refuse to overwrite them.
         format!(
-            "{} < {} >> {}",
+            "{} pwd -P >> {}\n{} < {} >> {}",
+            self.external(),
+            self.quote((&files.directory()).into()),
             words.join(" "),
             self.quote((&files.prompt()).into()),
             self.quote((&files.response()).into())

@@ -104,6 +104,23 @@ fn answer(options: &Options, prompt: &[u8]) -> Result<String, (String, bool)> {
     ))
 }
 
+/// Returns a prompt without the sign that may stand at its end.
+fn unsigned(given: &[u8]) -> &[u8] {
+    let sign = given.windows(6).rposition(|part| part == b"(task ");
+    match sign {
+        // It is in a line of its own.
+        Some(at) if at > 0 && given.ends_with(b")") => &given[..at - 1],
+        _ => given,
+    }
+}
+
+/// Returns what an agent makes of a prompt that keeps nothing but its words with digits.
+fn rewritten(prompt: &str) -> String {
+    let has_digit = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+    let words: Vec<&str> = prompt.split_whitespace().filter(has_digit).collect();
+    format!("The user asks something about {}", words.join(", "))
+}
+
 /// Returns the prompt, or by chance the prompt without one of its bytes.
 fn garbled(mut prompt: Vec<u8>, chance: f64) -> Vec<u8> {
     if !prompt.is_empty() && fastrand::f64() < chance {
@@ -167,6 +184,8 @@ struct Dialog {
 /// A turn in progress.
 struct Turn {
     prompt: Vec<u8>,
+    /// What the agent has made of it, if it rewrites prompts.
+    about: Option<String>,
     began: Instant,
     /// How much of it remains, and since when that counts; it does not run while a dialog is open.
     left: Duration,
@@ -196,7 +215,8 @@ struct Agent {
     is_choosing: bool,
     swallow: u32,
     turn: Option<Turn>,
-    queue: VecDeque<Vec<u8>>,
+    /// Prompts as they are journaled, and as they were given.
+    queue: VecDeque<(Vec<u8>, Vec<u8>)>,
     turns: u64,
     dialog: Option<Dialog>,
     dialogs: u64,
@@ -490,7 +510,11 @@ impl Agent {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        let text = garbled(self.draft_text(), self.options.garble);
+        let given = garbled(self.draft_text(), self.options.garble);
+        let text = match self.options.rewrite {
+            true => unsigned(&given).to_vec(),
+            false => given.clone(),
+        };
         self.draft.clear();
         self.pastes = 0;
         if matches!(self.person, Person::Clears(_)) {
@@ -506,15 +530,20 @@ impl Agent {
             return Ok(());
         }
         if self.turn.is_some() {
-            self.queue.push_back(text);
+            self.queue.push_back((text, given));
             return Ok(());
         }
-        self.begin(text)?;
+        self.begin(text, &given)?;
         self.dialog_at(Moment::OnSubmit)
     }
 
-    fn begin(&mut self, prompt: Vec<u8>) -> io::Result<()> {
-        let text = String::from_utf8_lossy(&prompt).into_owned();
+    /// Begins a turn with a prompt, which was `given` with its sign.
+    fn begin(&mut self, prompt: Vec<u8>, given: &[u8]) -> io::Result<()> {
+        let given = String::from_utf8_lossy(given);
+        let text = match self.options.rewrite {
+            true => rewritten(&given),
+            false => given.into_owned(),
+        };
         let head: String = text.chars().take(300).collect();
         for (at, line) in screen::wrap(&head, 90).iter().take(4).enumerate() {
             let mark = if at == 0 { "❯" } else { " " };
@@ -525,6 +554,7 @@ impl Agent {
         let now = Instant::now();
         self.turn = Some(Turn {
             prompt,
+            about: self.options.rewrite.then_some(text),
             began: now,
             left: ms(self.options.turn),
             since: now,
@@ -537,7 +567,10 @@ impl Agent {
 
     fn end_turn(&mut self, turn: &Turn) -> io::Result<()> {
         match answer(&self.options, &turn.prompt) {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                if let Some(about) = &turn.about {
+                    answer = format!("{answer}\n\nThat was about: {about}");
+                }
                 self.transcript.done(&answer)?;
                 for (at, line) in answer.lines().enumerate() {
                     let mark = if at == 0 { "●" } else { " " };
@@ -564,7 +597,8 @@ impl Agent {
         self.tick = None;
         self.needs_drawing = true;
         if let Some(prompt) = self.queue.pop_front() {
-            return self.begin(prompt);
+            let (prompt, given) = prompt;
+            return self.begin(prompt, &given);
         }
         if self.options.restart_after > 0 && self.turns >= self.options.restart_after {
             self.ended = Some(Ended::Restart);

@@ -128,6 +128,11 @@ pub struct Options {
     #[arg(long)]
     pub error: bool,
 
+    /// Rewrites each prompt when it is taken, and keeps only its words with digits; a sign at its end
+    /// is not part of what it was asked
+    #[arg(long)]
+    pub rewrite: bool,
+
     /// The chance that a prompt loses a byte: to prove that this is noticed
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = chance)]
     pub garble: f64,

@@ -128,6 +128,7 @@ fn wanted(text: &str) -> Wanted<'_> {
     Wanted {
         id: None,
         text,
+        nonce: None,
         since: Timestamp::from_millisecond(START).expect("a time"),
     }
 }

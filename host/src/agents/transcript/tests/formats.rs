@@ -269,6 +269,7 @@ fn an_answer_that_is_written_before_its_prompt_belongs_to_it() {
         let by_name = |id: &'static str, text: &'static str| Wanted {
             id: Some(id),
             text,
+            nonce: None,
             since: any,
         };
         assert!(follower.turn_of(by_name("p1", "else")).is_some());

@@ -291,7 +291,7 @@ impl Turn {
             response,
             facts,
         } = ended;
-        if facts.response() == Response::Partial
+        if facts.response() == Response::Seen
             && agent.profile.transcript.is_some()
             && !seen.record.several
         {

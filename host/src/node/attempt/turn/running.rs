@@ -214,7 +214,9 @@ impl Turn {
             }
         }
         match self.ended(&agent, &mut running, read, seen, now) {
-            EndVerdict::Ended(ended) => {
+            EndVerdict::Ended(mut ended) => {
+                let said = ended.response.take();
+                ended.response = said.map(|said| self.unsigned(&agent.profile, said));
                 self.finish(agent, running, *ended, Vec::new(), false, seen, now)
             }
             EndVerdict::Read(known) => {
@@ -228,6 +230,7 @@ impl Turn {
             EndVerdict::NotYet => self.look_on(agent, running, seen, now),
             // What has not provably ended has not failed, and is not tried again.
             EndVerdict::Unknown(reason, said) => {
+                let said = said.map(|said| self.unsigned(&agent.profile, said));
                 let end = Ending {
                     output: said.map_or(OutputSource::None, OutputSource::Text),
                     ..Ending::new(Outcome::Uncertain, Event::Lose).because(reason)

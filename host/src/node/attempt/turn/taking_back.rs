@@ -10,8 +10,12 @@ use crate::agents::fuse::Says;
 use crate::model::clock::{Now, Tick};
 use crate::tmux::Typed;
 
-/// A key that has removed nothing for this long does not work here.
+/// Keys that have removed nothing for this long had no effect.
 const WITHOUT_EFFECT: Duration = Duration::from_millis(500);
+
+/// Keys that had none this often do not work here. The first ones may have removed empty lines, which
+/// cannot be seen.
+const MOST_IN_VAIN: u32 = 3;
 
 /// The longest time that it may take in total.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -39,8 +43,10 @@ pub(super) struct TakingBack {
     presses: bool,
     /// Whether a key was pressed.
     pressed: bool,
-    /// The composer's content when the last key was pressed, and since when it has not changed.
+    /// The composer's content when the keys were last pressed, and since when it has not changed.
     stood: Option<(String, Tick)>,
+    /// How often they were pressed without an effect that can be seen.
+    in_vain: u32,
 }
 
 /// The result.
@@ -82,6 +88,7 @@ impl Turn {
             presses: false,
             pressed: false,
             stood: None,
+            in_vain: 0,
         };
         self.go_on_taking(agent, taking, seen, now)
     }
@@ -173,7 +180,9 @@ impl TakingBack {
                     Some((stood, since)) => (Some(stood), *since),
                     None => (None, now.tick),
                 };
-                let in_vain = stood == Some(&draft) && now.tick.since(since) >= WITHOUT_EFFECT;
+                let in_vain = stood == Some(&draft)
+                    && now.tick.since(since) >= WITHOUT_EFFECT
+                    && self.in_vain >= MOST_IN_VAIN;
                 let cannot = agent.profile.paste.clear.is_none() || !screen.part_of_text;
                 (for_long || in_vain || cannot).then_some(Left::of(draft))
             }
@@ -185,9 +194,10 @@ impl TakingBack {
         let (Some(sight), Some(screen)) = (agent.alive(seen), &seen.screen) else {
             return Next::again(LOOK);
         };
-        let is_next = self.stood.as_ref().is_none_or(|(stood, _)| stood != draft);
+        let stands = self.stood.as_ref().filter(|(stood, _)| stood == draft);
+        let is_next = stands.is_none_or(|(_, since)| now.tick.since(*since) >= WITHOUT_EFFECT);
         let is_free = screen.says == Says::Attended && !screen.in_mode && screen.part_of_text;
-        let Some(key) = agent
+        let Some(keys) = agent
             .profile
             .paste
             .clear
@@ -196,11 +206,15 @@ impl TakingBack {
         else {
             return Next::again(LOOK);
         };
+        self.in_vain = match stands {
+            Some(_) => self.in_vain + 1,
+            None => 1,
+        };
         self.stood = Some((draft.to_owned(), now.tick));
         self.presses = true;
         Next::act([Act::Press {
             literal: String::new(),
-            names: vec![key.clone()],
+            names: keys.split(' ').map(str::to_owned).collect(),
             cursor: screen.cursor,
             command: sight.command.clone(),
         }])

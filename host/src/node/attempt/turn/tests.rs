@@ -37,6 +37,9 @@ use crate::tmux::{Error, Refusal, Typed};
 type TurnStart = fn() -> TurnRun;
 
 /// Returns the profile with this name.
+/// An agent whose prompts get a sign.
+const SIGNED: &str = "signed";
+
 /// An agent that keeps no record that can be read.
 const RECORDLESS: &str = "recordless";
 
@@ -48,7 +51,13 @@ fn profile(name: &str) -> Arc<Profile> {
             ..Profile::clone(&profile("opencode"))
         })
     });
+    static SIGNED_CLAUDE: LazyLock<Arc<Profile>> = LazyLock::new(|| {
+        let mut signed = Profile::clone(&profile("claude"));
+        signed.paste.nonce = true;
+        Arc::new(signed)
+    });
     match name {
+        SIGNED => Arc::clone(&SIGNED_CLAUDE),
         RECORDLESS => Arc::clone(&WITHOUT_RECORD),
         name => Arc::clone(&CATALOG.get(name).expect("a profile").profile),
     }

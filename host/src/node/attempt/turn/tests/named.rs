@@ -1,6 +1,7 @@
 //! Turns that the agent's hooks report by name.
 
 use super::*;
+use crate::model::ids::AttemptId;
 
 /// Returns a report that names its turn.
 fn named(turn: &str, state: ReportedState, ms: u64, message: &str) -> Report {
@@ -96,4 +97,61 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
     assert!(run.after(0).is_empty());
     run.after(2_000);
     assert_eq!(end(&run.next).output, OutputSource::Text("done".to_owned()));
+}
+
+/// What is pasted, and the sign in it.
+fn signed_text(run: &TurnRun) -> (String, String) {
+    let text = run.turn.wants().text.expect("a text").to_string();
+    let nonce = crate::agents::nonce::of(&profile(SIGNED), &text);
+    let nonce = nonce.expect("a sign").to_owned();
+    (text, nonce)
+}
+
+#[test]
+fn a_sign_names_the_turn_whatever_else_the_agent_makes_of_the_prompt() {
+    let mut run = TurnRun::submitted(SIGNED);
+    run.scene.screen = Some(shown(Says::Nothing));
+    let (text, nonce) = signed_text(&run);
+    assert_eq!(text, format!("say hello\n(task {nonce})"));
+    // Another's summary of the same words is not ours; that with the sign is.
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Busy, at, "The user greets."));
+    assert!(run.after(10).is_empty());
+    let summary = format!("The user greets, see {nonce}.");
+    let at = run.scene.ms;
+    run.told(named("p2", ReportedState::Busy, at, &summary));
+    assert!(run.after(10).contains(&begun()));
+    let query = run.turn.wants().record.expect("a question");
+    assert_eq!(query.turn.as_deref(), Some("p2"));
+    assert_eq!(query.nonce.as_deref(), Some(nonce.as_str()));
+    // What the agent repeats of it is not kept.
+    let at = run.scene.ms;
+    let said = format!("{text}? Hello, {nonce}!");
+    run.told(named("p2", ReportedState::Done, at, &said));
+    run.after(0);
+    run.after(2_000);
+    assert_eq!(
+        end(&run.next).output,
+        OutputSource::Text("say hello? Hello, !".to_owned())
+    );
+}
+
+#[test]
+fn a_sign_outlives_a_daemon_and_another_try_has_another() {
+    let (text, _) = signed_text(&TurnRun::submitted(SIGNED));
+    for phase in [Phase::Delivering, Phase::Submitted, Phase::Running] {
+        let of = |attempt| {
+            let open = OpenAttempt {
+                id: attempt,
+                task: prompt("say hello"),
+                ..open(phase)
+            };
+            let mut run = TurnRun::resumed(open, TurnScene::of(SIGNED));
+            run.step(None);
+            run.did(Done::Place(Ok(None)));
+            signed_text(&run).0
+        };
+        assert_eq!(of(AttemptId(5)), text, "{phase:?}");
+        assert_ne!(of(AttemptId(6)), text, "{phase:?}");
+    }
 }

@@ -70,6 +70,7 @@ fn a_process_a_text_and_a_record_are_asked_about_where_there_is_one() {
                 transcript: None,
                 pid: 77,
                 text: "say hello".into(),
+                nonce: None,
                 since: wall(0),
                 resumed: false,
             });

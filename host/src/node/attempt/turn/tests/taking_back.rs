@@ -72,6 +72,12 @@ fn a_key_that_does_nothing_is_given_up() {
     let mut run = cancelled("claude");
     assert!(is_clear(run.after(100)));
     run.did(Done::Typed(Typed::Done));
+    // It may have removed an empty line, which cannot be seen.
+    for _ in 0..2 {
+        assert!(run.after(499).is_empty());
+        assert!(is_clear(run.after(1)));
+        run.did(Done::Typed(Typed::Done));
+    }
     assert!(run.after(499).is_empty());
     run.after(1);
     assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
@@ -84,6 +90,19 @@ fn a_key_that_does_nothing_is_given_up() {
     run.scene.screen = Some(shown(Says::Waiting));
     run.until_end();
     assert!(reason(&run).ends_with("the content of its composer cannot be seen"));
+}
+
+/// A line, and the newline before it: Ctrl-U alone leaves that to some agents.
+#[test]
+fn several_keys_take_out_a_line() {
+    for name in ["qwen", "gemini"] {
+        let mut run = cancelled(name);
+        let acts = run.after(1_000);
+        assert!(
+            matches!(acts, [Act::Press { names, .. }] if *names == ["C-u", "BSpace"]),
+            "{acts:?}"
+        );
+    }
 }
 
 #[test]
