@@ -449,3 +449,22 @@ fn a_prerequisite_that_hangs() {
     assert!(!world.path("work/ran").exists());
     assert_eq!(world.run("echo next"), "next\n");
 }
+
+#[test]
+fn a_label_has_a_value() {
+    let world = World::new();
+    for args in [
+        &["label", "api", "team="][..],
+        &["send", "--shell", "--label", "team=", "--", "true"],
+        &["send", "--shell", "--require-label", "team= ", "--", "true"],
+    ] {
+        let refused = world.assigner(args).refused(2);
+        assert!(
+            refused
+                .stderr
+                .contains("a label has a value, such as team=yes"),
+            "{}",
+            refused.stderr
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Shell, World, eventually, stays, text};
+use crate::harness::{Pane, Shell, World, eventually, stays, text};
 
 /// Prints JSON as an agent does, and notes each prompt that it is given.
 const AGENT: &str = r#"
@@ -17,10 +17,12 @@ case $prompt in
     *ODD*) echo '{"error": "it failed and ends well"}'; exit 0 ;;
     *ERROR*) echo '{"error": "refused\u001b[31m"}'; exit 1 ;;
     *SILENT*) echo 'no JSON at all'; exit 0 ;;
+    *WHERE*) prompt="$prompt in $(pwd)" ;;
+    *NAMED=*) name=${prompt##*NAMED=} ;;
     *NAMELESS*) echo '{"text": "so be it"}'; exit 0 ;;
     *HOLD*) while [ ! -e "$NOTES.lifted" ]; do sleep 0.05; done ;;
 esac
-echo "{\"text\": \"the answer to: $prompt\", \"name\": \"${1:-c1}\", \"used\": {\"tokens\": 5}}"
+echo "{\"text\": \"the answer to: $prompt\", \"name\": \"${1:-${name:-c1}}\", \"used\": {\"tokens\": 5}}"
 "#;
 
 const PROFILE: &str = r#"
@@ -45,13 +47,21 @@ fn with_shells(shells: &[&str]) -> World {
     fs::write(&script, AGENT).expect("a file");
     let directory = world.mkdir("home/.config/assigner/agents");
     let profile = PROFILE.replace("AGENT", &text(&script));
-    fs::write(format!("{directory}/toy.toml"), profile).expect("a file");
+    for name in ["toy", "other", "third"] {
+        let profile = profile.replace("\"toy\"", &format!("\"{name}\""));
+        fs::write(format!("{directory}/{name}.toml"), profile).expect("a file");
+    }
     let notes = text(&world.path("notes"));
     for name in shells {
         let pane = world.session(name, Shell::Bash);
         pane.line(&format!("export NOTES='{notes}'"));
     }
     world
+}
+
+fn pane_of<'w>(world: &'w World, session: &str) -> Pane<'w> {
+    let named = ["display-message", "-p", "-t", session, "#{pane_id}"];
+    Pane::new(world, world.tmux(&named))
 }
 
 fn ask(world: &World, options: &[&str], prompt: &str) -> u64 {
@@ -198,8 +208,21 @@ fn what_an_agent_tells_is_the_end() {
     // Without a response, all that was printed is kept as a part.
     let silent = ask(&world, &[], "SILENT");
     let task = world.settled(silent);
-    assert_eq!(task["response"], "partial (screen)", "{task:#}");
+    assert_eq!(task["response"], "partial (output)", "{task:#}");
     assert!(said(&world, silent).contains("no JSON at all"));
+    let silent = silent.to_string();
+    for view in [
+        &["list"][..],
+        &["show", &silent],
+        &["wait", &silent],
+        &["history", &silent],
+    ] {
+        let told = world.assigner(view).succeeded().text();
+        assert!(told.contains("partial (output)"), "{view:?}: {told}");
+    }
+    let output = world.assigner(&["output", &silent]).succeeded();
+    let why = "response: partial (output): the agent printed no whole answer";
+    assert!(output.stderr.contains(why), "{}", output.stderr);
 }
 
 #[test]
@@ -309,4 +332,174 @@ fn nothing_that_is_said_is_run() {
     world.settled(id);
     assert_eq!(notes(&world), [prompt]);
     assert!(!world.path("work/broken").exists());
+}
+
+/// Agents find a conversation by the directory in which it took place.
+#[test]
+fn a_follow_up_runs_where_the_conversation_took_place() {
+    let world = with_shells(&["one", "two"]);
+    let (first_dir, other_dir) = (world.mkdir("first"), world.mkdir("other"));
+    let two = world.mkdir("two");
+    let pane = pane_of(&world, "two");
+    pane.line(&format!("cd '{two}'"));
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    world.session_is("two", "idle");
+    let first = ask(&world, &["-w", &first_dir, "--target", "one"], "WHERE");
+    let task = world.completed(first);
+    assert_eq!(task["attempts"][0]["turn"]["directory"], first_dir.as_str());
+    let number = first.to_string();
+    let place = |id: u64| {
+        let task = world.completed(id);
+        let said = task["output"].as_str().expect("an answer").to_owned();
+        said.rsplit(" in ").next().expect("a place").to_owned()
+    };
+    let after = ["--after", &number, "--target", "two"];
+    let next = ask(&world, &after, "WHERE now");
+    assert_eq!(place(next), first_dir);
+    let told = world.assigner(&["explain", &next.to_string()]).succeeded();
+    assert!(told.text().contains(&format!("in a shell, in {first_dir}")));
+    let reply = world.json(&["reply", &number, "WHERE again"]);
+    assert_eq!(place(reply["id"].as_u64().expect("a number")), first_dir);
+    // Unless the sender says otherwise.
+    let elsewhere = [&after[..], &["-w", &other_dir]].concat();
+    assert_eq!(place(ask(&world, &elsewhere, "WHERE else")), other_dir);
+    // A terminal's directory is not what its sender says.
+    let typed = format!(
+        "{} send --data-dir '{}' --headless --provider toy --after {number} 'WHERE typed'",
+        env!("CARGO_BIN_EXE_assigner"),
+        text(world.data())
+    );
+    let before = world.json(&["list"]).as_array().map_or(0, Vec::len);
+    pane.line(&typed);
+    let typed = eventually(|| {
+        let tasks = world.json(&["list"]);
+        let tasks = tasks.as_array().expect("tasks");
+        let ids = tasks.iter().filter_map(|task| task["id"].as_u64());
+        match tasks.len() > before {
+            true => Ok(ids.max().expect("a number")),
+            false => Err("it was not sent".to_owned()),
+        }
+    });
+    assert_eq!(place(typed), first_dir);
+
+    // A parent without a directory of its own ran in its session's.
+    let own = ask(&world, &["--target", "two"], "WHERE");
+    let there = place(own);
+    assert_ne!(there, first_dir);
+    let own = own.to_string();
+    let next = ask(&world, &["--after", &own, "--target", "one"], "WHERE");
+    assert_eq!(place(next), there);
+
+    fs::remove_dir(&first_dir).expect("removed");
+    let lost = ask(&world, &["--after", &number], "WHERE at all");
+    let task = world.settled(lost);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    let error = task["error"].as_str().expect("an error");
+    for words in [
+        "does not exist",
+        "the conversation that it continues took place there",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn of_several_conversations_that_of_the_same_agent_counts() {
+    let world = with_shells(&["one"]);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let ended = |provider: &str, prompt: &str| {
+        let id = world.send(&["--headless", "--provider", provider, "--", prompt]);
+        world.completed(id);
+        id.to_string()
+    };
+    let (first, other) = (ended("toy", "NAMED=a"), ended("other", "NAMED=b"));
+    let later = ended("toy", "NAMED=c");
+    let goes_on = |provider: &str, after: &[&String]| {
+        let after: Vec<&str> = after.iter().map(|id| id.as_str()).collect();
+        let after = after.join(",");
+        let id = world.send(&[
+            "--headless",
+            "--provider",
+            provider,
+            "--after",
+            &after,
+            "--",
+            "x",
+        ]);
+        world.completed(id)["attempts"][0]["turn"]["conversation"].clone()
+    };
+    assert_eq!(goes_on("toy", &[&first, &other]), "a");
+    assert_eq!(goes_on("other", &[&first, &other]), "b");
+    assert_eq!(goes_on("other", &[&other, &later]), "b");
+    // Of two with the same agent, the one that ended later.
+    assert_eq!(goes_on("toy", &[&first, &later]), "c");
+    assert_eq!(goes_on("toy", &[&later, &first]), "c");
+    // No one has asked this one before.
+    assert_eq!(goes_on("third", &[&first, &other]), "c1");
+}
+
+#[test]
+fn what_the_configuration_cannot_have_is_warned_of() {
+    let world = with_shells(&["one"]);
+    let config = world.path("home/.config/assigner/config.toml");
+    fs::write(
+        config,
+        "[agents]\nheadless = [\"toy\", \"tyo\", \"aider\"]\n",
+    )
+    .expect("a file");
+    let expected = [
+        "there is no profile `tyo`",
+        "`aider` cannot be asked without a terminal",
+    ];
+    let warned = |said: &str| {
+        for words in expected {
+            assert!(said.contains(words), "no {words:?}: {said}");
+        }
+    };
+    // Such an agent is asked in its session.
+    let sent = world
+        .assigner(&["send", "--provider", "aider", "--", "x"])
+        .succeeded();
+    warned(&sent.stderr);
+    assert!(world.show(1)["headless"].is_null());
+    warned(&world.assigner(&["doctor"]).succeeded().stderr);
+    world.assigner(&["cancel", "1"]).succeeded();
+    warned(&world.assigner(&["run", "--once"]).stderr);
+    let refused = world.assigner(&["send", "--headless", "--provider", "aider", "--", "x"]);
+    assert!(refused.refused(2).stderr.contains(expected[1]));
+
+    let listed = world.json(&["agents", "list"]);
+    let asked = |name: &str| {
+        let mut entries = listed.as_array().expect("a list").iter();
+        let entry = entries.find(|entry| entry["name"] == name);
+        entry.expect("an entry")["asked"].clone()
+    };
+    assert_eq!(asked("toy"), "headless");
+    assert_eq!(asked("aider"), "session");
+    assert_eq!(asked("amp"), Value::Null);
+    let listed = world.assigner(&["agents", "list"]).succeeded().text();
+    let line = listed.lines().find(|line| line.starts_with("toy "));
+    assert!(
+        line.is_some_and(|line| line.contains(" headless ")),
+        "{listed}"
+    );
+}
+
+#[test]
+fn of_two_ways_the_last_counts() {
+    let world = with_shells(&[]);
+    for (options, expected) in [
+        (["--headless", "--no-headless"], Value::Null),
+        (["--no-headless", "--headless"], json!("toy")),
+    ] {
+        let id = world.send(&[&options[..], &["--provider", "toy", "--", "x"]].concat());
+        assert_eq!(world.show(id)["headless"], expected, "{options:?}");
+        let id = world.send(&["--provider", "toy", "--", "x"]).to_string();
+        let edit = [&["edit", &id][..], &options, &["--provider", "toy"]].concat();
+        world.assigner(&edit).succeeded();
+        let task = world.show(id.parse().expect("a number"));
+        assert_eq!(task["headless"], expected, "{options:?}");
+    }
 }

@@ -413,3 +413,36 @@ fn half_of_a_change_is_none() {
     }
     comes_true(&world, waits, &change);
 }
+
+/// The reason names what no session has.
+#[test]
+fn what_no_session_has_is_named() {
+    let world = World::new();
+    world.session("api", Shell::Bash);
+    let _daemon = world.daemon();
+    world.session_is("api", "idle");
+    for (options, prompt, expected) in [
+        (&["--provider", "gemini"][..], "x", "no session is `gemini`"),
+        (
+            &["--providers", "gemini,codex"],
+            "x",
+            "no session is `gemini` or `codex`",
+        ),
+        (
+            &["--shell", "--require-label", "team=web"],
+            "true",
+            "no session has the label team=web",
+        ),
+        (&["--shell=fish"], "true", "no session is known to be fish"),
+        (
+            &["--shell", "-b", "dev", "--require-branch"],
+            "true",
+            "no session is on branch dev",
+        ),
+    ] {
+        let id = world.send(&[options, &["--", prompt]].concat());
+        let said = explained(&world, id);
+        let reason = said["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with(expected), "{said:#}");
+    }
+}

@@ -160,6 +160,8 @@ pub fn transcript(turn: &TranscriptTurn) -> Option<Signal> {
             (Says::Idle, turn.ended.or(turn.last)?, how.to_owned())
         }
         (None, Some(asked)) => (Says::Waiting, turn.last?, asked.clone()),
+        // The agent may be working or not.
+        (None, None) if turn.paused.is_some() => return None,
         (None, None) => (
             Says::Busy,
             turn.last.or(turn.began)?,

@@ -40,6 +40,10 @@ impl ToldTurns {
         };
         let turns = Arc::make_mut(&mut self.0);
         let known = turns.iter().rposition(|turn| &*turn.id == id);
+        // A beginning after an end is another turn: some agents use a name again.
+        let is_over = |at: &usize| turns.get(*at).is_some_and(|turn| turn.ended.is_some());
+        let begins = report.state == ReportedState::Busy;
+        let known = known.filter(|at| !begins || !is_over(at));
         let at = known.unwrap_or_else(|| {
             if turns.len() >= MOST {
                 turns.pop_front();
@@ -95,6 +99,22 @@ mod tests {
             transcript: None,
             at: Timestamp::from_second(second).expect("a time"),
         }
+    }
+
+    #[test]
+    fn a_name_may_be_used_again() {
+        let mut told = ToldTurns::default();
+        told.take(&report(ReportedState::Busy, Some("a"), "do it", 1));
+        // Said again in the middle of it, this changes nothing.
+        told.take(&report(ReportedState::Busy, Some("a"), "", 2));
+        told.take(&report(ReportedState::Done, Some("a"), "done", 3));
+        told.take(&report(ReportedState::Busy, Some("a"), "do it", 4));
+        let began = |turn: &Told| turn.began.map(Timestamp::as_second);
+        let turns: Vec<_> = told
+            .iter()
+            .map(|turn| (began(turn), turn.ended.is_some()))
+            .collect();
+        assert_eq!(turns, [(Some(4), false), (Some(1), true)]);
     }
 
     #[test]

@@ -36,8 +36,9 @@ enum HooksCommand {
 struct HooksChangeArgs {
     /// The agent
     agent: AgentName,
-    /// Its settings [default: ~/.claude/settings.json, ~/.codex/hooks.json, or where
-    /// `CLAUDE_CONFIG_DIR` and `CODEX_HOME` say]
+    /// Its settings [default: ~/.claude/settings.json, ~/.codex/hooks.json, ~/.qwen/settings.json,
+    /// ~/.gemini/settings.json, or where `CLAUDE_CONFIG_DIR`, `CODEX_HOME`, `QWEN_HOME` and
+    /// `GEMINI_CLI_HOME` say]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Writes without asking
@@ -61,6 +62,10 @@ enum AgentName {
     Claude,
     /// Codex CLI
     Codex,
+    /// Qwen Code
+    Qwen,
+    /// Gemini CLI
+    Gemini,
 }
 
 impl From<AgentName> for HookAgent {
@@ -68,6 +73,8 @@ impl From<AgentName> for HookAgent {
         match name {
             AgentName::Claude => Self::Claude,
             AgentName::Codex => Self::Codex,
+            AgentName::Qwen => Self::Qwen,
+            AgentName::Gemini => Self::Gemini,
         }
     }
 }

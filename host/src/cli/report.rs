@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::exit::Exit;
 use super::{Global, ui};
@@ -54,6 +55,9 @@ const HOOK_WITHIN: Duration = Duration::from_millis(200);
 
 /// The longest name of a turn that is kept, in bytes; the names are UUIDs.
 const LONGEST_NAME: usize = 256;
+
+/// What Gemini CLI reports as its answer if a turn ended in an error.
+const NO_RESPONSE: &str = "[no response text]";
 
 /// Data from an agent is cut at this length: each byte of a message may be written as six.
 const LONGEST_HOOK: usize = 8 * LONGEST_MESSAGE;
@@ -95,7 +99,7 @@ fn report(args: &Args, global: &Global) -> Result<(), String> {
     });
     let turn = handed.turn();
     // An agent is idle for many reasons, but only this event says that a turn has ended.
-    let ends = turn.is_some() && state == ReportedState::Idle && handed.hook_event_name == "Stop";
+    let ends = turn.is_some() && state == ReportedState::Idle && handed.ends();
     let report = Report {
         server_pid,
         pane,
@@ -195,6 +199,11 @@ struct HookInput {
     turn_id: Value,
     #[serde(default)]
     transcript_path: Value,
+    #[serde(default)]
+    session_id: Value,
+    /// The answer of Gemini CLI.
+    #[serde(default)]
+    prompt_response: Value,
 }
 
 /// Reads what an agent passes to its hook; `None` if nothing useful arrived in time.
@@ -217,10 +226,15 @@ impl HookInput {
     fn words(&self, state: ReportedState) -> Option<String> {
         let Self {
             message,
-            last_assistant_message: last,
+            last_assistant_message,
             prompt,
+            prompt_response,
             ..
         } = self;
+        let last = match prompt_response.as_str() {
+            Some(NO_RESPONSE) | None => last_assistant_message,
+            Some(_) => prompt_response,
+        };
         let suitable = match state {
             ReportedState::Busy => [prompt, message],
             ReportedState::Blocked => [message, last],
@@ -238,7 +252,32 @@ impl HookInput {
         let mut names = [&self.prompt_id, &self.turn_id].into_iter();
         let named = names.find_map(|name| name.as_str());
         let named = named.filter(|name| (1..=LONGEST_NAME).contains(&name.len()));
-        named.map(str::to_owned)
+        named.map(str::to_owned).or_else(|| self.named_by_prompt())
+    }
+
+    /// Gemini CLI has no name for a turn, but tells its session and its prompt at both ends.
+    fn named_by_prompt(&self) -> Option<String> {
+        let is_an_end = ["BeforeAgent", "AfterAgent"]
+            .iter()
+            .any(|event| self.hook_event_name == *event);
+        let (session, prompt) = (self.session_id.as_str()?, self.prompt.as_str()?);
+        is_an_end.then(|| {
+            let mut hash = Sha256::new();
+            hash.update(session);
+            hash.update([0]);
+            hash.update(prompt);
+            let hash = hash.finalize();
+            hash[..16]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        })
+    }
+
+    /// Whether the event says that a turn has ended with an answer.
+    fn ends(&self) -> bool {
+        let has_failed = self.prompt_response == NO_RESPONSE;
+        self.hook_event_name == "Stop" || (self.hook_event_name == "AfterAgent" && !has_failed)
     }
 
     /// Returns the file to which the agent writes its turns.
@@ -319,6 +358,30 @@ mod tests {
         assert_eq!(path(r#"{"transcript_path": "a/b"}"#), None);
         let absolute = path(r#"{"transcript_path": "/a/b"}"#);
         assert_eq!(absolute.as_deref(), Some(Path::new("/a/b")));
+    }
+
+    #[test]
+    fn a_turn_without_a_name_is_named_by_its_prompt() {
+        let read = |event: &str, prompt: &str, response: &str| {
+            let handed = serde_json::json!({
+                "session_id": "s", "hook_event_name": event, "prompt": prompt,
+                "prompt_response": response,
+            });
+            HookInput::read(handed.to_string().as_bytes()).expect("an object")
+        };
+        let (begin, end) = (
+            read("BeforeAgent", "do it", ""),
+            read("AfterAgent", "do it", "done"),
+        );
+        assert_eq!(begin.turn(), end.turn());
+        assert!(begin.turn().is_some() && !begin.ends() && end.ends());
+        assert_ne!(begin.turn(), read("BeforeAgent", "do", "").turn());
+        assert_eq!(read("Notification", "do it", "").turn(), None);
+        assert_eq!(end.words(ReportedState::Idle).as_deref(), Some("done"));
+        // An error is not an answer.
+        let failed = read("AfterAgent", "do it", NO_RESPONSE);
+        assert!(!failed.ends());
+        assert_eq!(failed.words(ReportedState::Idle), None);
     }
 
     #[test]

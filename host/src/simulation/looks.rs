@@ -282,6 +282,7 @@ impl AgentPane {
             let quiet = wall.as_second() - turn.last.as_second() > QUIET;
             let is_done = matches!(ended, Some((How::Done, _)));
             Written {
+                paused: None,
                 id: None,
                 response: is_done.then(|| turn.answer.clone()),
                 began: Some(turn.began),

@@ -15,7 +15,7 @@ use super::rounds;
 use super::shells::Terminal;
 use super::world::{Simulated, WorldEvent, WorldState, counts};
 use super::{AGENTS, COMMANDS, EPOCH, LAST, PROMPTS, RESTS, SCAN, SHELLS, rules};
-use crate::agents::Catalog;
+use crate::agents::{Catalog, Profile};
 use crate::matcher::Matcher;
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{Identity, PaneId, TaskId};
@@ -125,8 +125,13 @@ fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
             messages: rng.bool(),
             titles: name != "gemini",
         };
-        let profile = &CATALOG.get(name).expect("a profile").profile;
-        AgentPane::new(identity(SHELLS + index), Arc::clone(profile), habits)
+        let known = &CATALOG.get(name).expect("a profile").profile;
+        let transcript = known.transcript.clone().filter(|_| keeps);
+        let profile = Arc::new(Profile {
+            transcript,
+            ..Profile::clone(known)
+        });
+        AgentPane::new(identity(SHELLS + index), profile, habits)
     };
     (0..count).map(agent).collect()
 }

@@ -37,6 +37,10 @@ pub enum HookAgent {
     Claude,
     /// Codex CLI.
     Codex,
+    /// Qwen Code.
+    Qwen,
+    /// Gemini CLI.
+    Gemini,
 }
 
 /// An event of an agent that reveals its state.
@@ -93,6 +97,18 @@ const CODEX: &[HookEvent] = &[
     event("Interrupt", None, ReportedState::Idle),
 ];
 
+/// The events of Qwen Code: those of Claude Code, under the same names. It says that it is idle after an
+/// error and after Esc as well.
+const QWEN: &[HookEvent] = CLAUDE;
+
+/// The events of Gemini CLI, which reports nothing after Esc.
+const GEMINI: &[HookEvent] = &[
+    event("SessionStart", None, ReportedState::Idle),
+    event("BeforeAgent", None, ReportedState::Busy),
+    event("Notification", None, ReportedState::Blocked),
+    event("AfterAgent", None, ReportedState::Idle),
+];
+
 /// The number of seconds after which an agent gives up on a hook. A report takes some milliseconds.
 const TIMEOUT: u64 = 10;
 
@@ -107,6 +123,16 @@ impl HookAgent {
         match self {
             Self::Claude => CLAUDE,
             Self::Codex => CODEX,
+            Self::Qwen => QWEN,
+            Self::Gemini => GEMINI,
+        }
+    }
+
+    /// Returns after how long it gives up on a hook, in its own unit.
+    fn timeout(self) -> u64 {
+        match self {
+            Self::Claude | Self::Codex | Self::Qwen => TIMEOUT,
+            Self::Gemini => TIMEOUT * 1_000,
         }
     }
 
@@ -116,6 +142,9 @@ impl HookAgent {
         match self {
             Self::Claude => ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
             Self::Codex => ("CODEX_HOME", ".codex", "hooks.json"),
+            Self::Qwen => ("QWEN_HOME", ".qwen", "settings.json"),
+            // The variable takes the place of the home directory itself.
+            Self::Gemini => ("GEMINI_CLI_HOME", "", ".gemini/settings.json"),
         }
     }
 }
@@ -210,7 +239,7 @@ pub fn install(
     let settings = HookSettings::read(&text)?;
     let missing = wanted.iter().zip(standing).filter(|(_, stands)| !stands);
     let missing: Vec<(&HookEvent, Value)> = missing
-        .map(|(event, _)| (event, group(event, &command(event.state))))
+        .map(|(event, _)| (event, group(agent, event, &command(event.state))))
         .collect();
     let mut edits = Vec::new();
     settings.add(&missing, &mut edits);
@@ -254,8 +283,9 @@ fn is_ours(command: &str) -> bool {
 }
 
 /// Returns the group that is added for one event.
-fn group(event: &HookEvent, command: &str) -> Value {
-    let handlers = json!([{"type": "command", "command": command, "timeout": TIMEOUT}]);
+fn group(agent: HookAgent, event: &HookEvent, command: &str) -> Value {
+    let timeout = agent.timeout();
+    let handlers = json!([{"type": "command", "command": command, "timeout": timeout}]);
     match event.matcher {
         Some(matcher) => json!({"matcher": matcher, "hooks": handlers}),
         None => json!({"hooks": handlers}),

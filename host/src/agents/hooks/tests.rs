@@ -39,13 +39,20 @@ fn without_ours(text: &str) -> Value {
     all
 }
 
+const ALL: [HookAgent; 4] = [
+    HookAgent::Claude,
+    HookAgent::Codex,
+    HookAgent::Qwen,
+    HookAgent::Gemini,
+];
+
 #[test]
 fn a_new_file_holds_each_event_once() {
     assert_eq!(
-        [HookAgent::Claude, HookAgent::Codex].map(HookAgent::name),
-        ["claude", "codex"]
+        ALL.map(HookAgent::name),
+        ["claude", "codex", "qwen", "gemini"]
     );
-    for agent in [HookAgent::Claude, HookAgent::Codex] {
+    for agent in ALL {
         let text = add("", agent);
         assert!(text.ends_with("}\n"));
         let hooks = installed(&text).expect("settings");
@@ -120,7 +127,7 @@ fn empty_ones_come_back_empty() {
         "{\"hooks\":{\"Stop\":[ \n]}}",
         "{\n\"hooks\": {\"Stop\": [\r\n]},\n\"x\": {}}",
     ] {
-        for agent in [HookAgent::Claude, HookAgent::Codex] {
+        for agent in ALL {
             let after = add(before, agent);
             assert_eq!(remove(&after).expect("settings"), before, "{after:?}");
         }

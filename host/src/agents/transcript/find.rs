@@ -63,19 +63,19 @@ pub fn candidates(
         return Vec::new();
     };
     let mut found = place.walk(match spec.format {
-        Format::Codex | Format::Claude | Format::Aider => since,
         // New rows are in a second file until they are merged, so this one's time says nothing.
         Format::Opencode => SystemTime::UNIX_EPOCH,
+        _ => since,
     });
     found.sort_unstable_by(|one, other| other.cmp(one));
     found.truncate(MOST);
     let files = found.into_iter().map(|(_, path)| path);
     match spec.format {
-        Format::Codex | Format::Claude | Format::Aider => files.collect(),
         Format::Opencode => {
             let conversations = |path: PathBuf| opencode::conversations(&path, cwd, since);
             files.flat_map(conversations).flatten().take(MOST).collect()
         }
+        _ => files.collect(),
     }
 }
 

@@ -17,10 +17,12 @@ mod claude;
 mod codex;
 mod find;
 mod follow;
+mod gemini;
 mod lines;
 mod linked;
 mod opencode;
 mod prompt;
+mod qwen;
 mod tolerant;
 mod turns;
 
@@ -40,6 +42,10 @@ pub enum Format {
     Claude,
     /// The chat history of Aider: Markdown, without times.
     Aider,
+    /// The sessions of Gemini CLI: one JSON object per line, without the ends of turns.
+    Gemini,
+    /// The sessions of Qwen Code: one JSON object per line.
+    Qwen,
     /// The database of opencode. A conversation in it is named like a file below the database.
     Opencode,
 }
@@ -50,6 +56,8 @@ enum LineFormat {
     Codex,
     Claude,
     Aider,
+    Gemini,
+    Qwen,
 }
 
 impl Format {
@@ -64,6 +72,8 @@ impl Format {
             Self::Codex => Some(LineFormat::Codex),
             Self::Claude => Some(LineFormat::Claude),
             Self::Aider => Some(LineFormat::Aider),
+            Self::Gemini => Some(LineFormat::Gemini),
+            Self::Qwen => Some(LineFormat::Qwen),
             Self::Opencode => None,
         }
     }
@@ -113,6 +123,16 @@ pub enum Entry {
     Answered {
         /// When it happened.
         at: Option<Timestamp>,
+    },
+    /// Nothing more may follow: an agent that is idle from here on has ended its turn in this way, which
+    /// its record does not tell by itself.
+    Paused {
+        /// When it happened.
+        at: Option<Timestamp>,
+        /// How the turn would have ended.
+        how: How,
+        /// Its final message.
+        text: Option<String>,
     },
     /// A turn ended. A second end corrects the first.
     Ended {
@@ -168,7 +188,9 @@ pub struct Wanted<'a> {
 pub fn same(format: Format, prompt: &str, delivered: &str) -> bool {
     let (prompt, delivered) = (prompt::plain(prompt), prompt::plain(delivered));
     match format {
-        Format::Codex | Format::Opencode => prompt.trim() == delivered.trim(),
+        Format::Codex | Format::Opencode | Format::Gemini | Format::Qwen => {
+            prompt.trim() == delivered.trim()
+        }
         Format::Claude => {
             // A prompt may itself contain such tags.
             let plain = prompt::unescaped(&prompt::unwrapped(&prompt));
@@ -185,6 +207,8 @@ enum Parser {
     Codex(codex::CodexParser),
     Claude(claude::ClaudeParser),
     Aider(aider::AiderParser),
+    Gemini(gemini::GeminiParser),
+    Qwen(qwen::QwenParser),
 }
 
 impl Parser {
@@ -194,6 +218,8 @@ impl Parser {
             LineFormat::Codex => Self::Codex(codex::CodexParser::new(middle)),
             LineFormat::Claude => Self::Claude(claude::ClaudeParser::new(middle)),
             LineFormat::Aider => Self::Aider(aider::AiderParser::new(middle)),
+            LineFormat::Gemini => Self::Gemini(gemini::GeminiParser::default()),
+            LineFormat::Qwen => Self::Qwen(qwen::QwenParser),
         }
     }
 
@@ -202,6 +228,8 @@ impl Parser {
         match self {
             Self::Codex(parser) => parser.line(line, entries),
             Self::Claude(parser) => parser.line(line, entries),
+            Self::Gemini(parser) => parser.line(line, entries),
+            Self::Qwen(parser) => parser.line(line, entries),
             Self::Aider(parser) => {
                 parser.line(line, entries);
                 None
@@ -212,7 +240,7 @@ impl Parser {
     /// Nothing has followed for a while: settles what otherwise only the next line would show.
     fn still(&mut self, entries: &mut Vec<Entry>) {
         match self {
-            Self::Codex(_) => {}
+            Self::Codex(_) | Self::Gemini(_) | Self::Qwen(_) => {}
             Self::Claude(parser) => parser.still(entries),
             Self::Aider(parser) => parser.still(entries),
         }

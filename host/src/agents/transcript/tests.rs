@@ -15,6 +15,8 @@ use super::*;
 const CODEX: &str = include_str!("samples/codex.jsonl");
 const CLAUDE: &str = include_str!("samples/claude.jsonl");
 const AIDER: &str = include_str!("samples/aider.md");
+const GEMINI: &str = include_str!("samples/gemini.jsonl");
+const QWEN: &str = include_str!("samples/qwen.jsonl");
 const SAMPLES: [(Format, &str); 3] = [
     (Format::Codex, CODEX),
     (Format::Claude, CLAUDE),

@@ -38,6 +38,8 @@ pub struct TranscriptTurn {
     pub response: Option<String>,
     /// The files that it changed, without duplicates.
     pub files: Vec<String>,
+    /// How it has ended, with its final message, if the agent is idle: the record alone does not tell.
+    pub paused: Option<(How, Option<String>)>,
     /// What it may be waiting for.
     pub asked: Option<String>,
     /// When something of it was last written.
@@ -174,8 +176,13 @@ impl Turns {
 
 impl TranscriptTurn {
     fn take(&mut self, entry: &Entry) {
+        self.paused = None;
         match entry {
             Entry::Began { .. } => {}
+            Entry::Paused { at, how, text } => {
+                self.wrote(*at);
+                self.paused = Some((how.clone(), text.clone()));
+            }
             Entry::Prompt { at, text, id } => {
                 self.wrote(*at);
                 self.asked = None;

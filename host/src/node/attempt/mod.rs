@@ -419,6 +419,8 @@ pub(crate) struct Written {
     pub(crate) last: Option<Timestamp>,
     /// The files that it changed.
     pub(crate) files: Vec<String>,
+    /// How it has ended, with its final message, if the agent is idle: the record alone does not tell.
+    pub(crate) paused: Option<(How, Option<String>)>,
     /// Everything that it said, if nothing has been written to it for minutes.
     pub(crate) said: Option<String>,
 }

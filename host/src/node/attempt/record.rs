@@ -235,6 +235,7 @@ fn written(turn: &transcript::TranscriptTurn, now: Timestamp) -> Written {
         ended: turn.ended,
         last: turn.last,
         files: turn.files.clone(),
+        paused: turn.paused.clone(),
         said: tells.then(|| turn.said.join("\n\n")),
     }
 }

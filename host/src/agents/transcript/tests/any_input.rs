@@ -121,7 +121,13 @@ const SAYS: [&str; 8] = [
 ];
 
 fn feed_all(lines: &[String]) {
-    for format in [Format::Codex, Format::Claude, Format::Aider] {
+    for format in [
+        Format::Codex,
+        Format::Claude,
+        Format::Aider,
+        Format::Gemini,
+        Format::Qwen,
+    ] {
         for middle in [false, true] {
             let mut parser = Parser::new(format.lines().expect("lines"), middle);
             let mut turns = Turns::default();

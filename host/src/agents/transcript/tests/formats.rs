@@ -276,3 +276,110 @@ fn an_answer_that_is_written_before_its_prompt_belongs_to_it() {
         assert!(follower.turn_of(by_name("p2", "do it")).is_none());
     }
 }
+
+/// Each turn's end, or how it would have ended if its agent was idle then.
+fn ends(turns: &[TranscriptTurn]) -> Vec<(Option<How>, Option<How>)> {
+    let end = |turn: &TranscriptTurn| {
+        let paused = turn.paused.as_ref().map(|(how, _)| how.clone());
+        (turn.how.clone(), paused)
+    };
+    turns.iter().map(end).collect()
+}
+
+const LINES: &str = "line one\twith tab\n\n  indented  \nline four LONG\nfive\nsix";
+
+#[test]
+fn qwen() {
+    let turns = turns(Format::Qwen, QWEN);
+    assert_eq!(
+        prompts(&turns),
+        [
+            "first simple",
+            LINES,
+            "ASK please",
+            "FAIL=400 now",
+            "FAIL=429 now"
+        ]
+    );
+    let failed = How::Failed {
+        message: "400 no such luck".to_owned(),
+    };
+    let limited = How::Limited {
+        message: "429 no such luck".to_owned(),
+        until: None,
+    };
+    let done = (Some(How::Done), None);
+    // An error may be followed by another try.
+    assert_eq!(
+        ends(&turns),
+        [
+            done.clone(),
+            done.clone(),
+            done,
+            (None, Some(failed)),
+            (None, Some(limited))
+        ]
+    );
+    let response = turns[0].response.as_deref();
+    assert_eq!(
+        response,
+        Some("the answer to: first simple\n\nsecond paragraph")
+    );
+    assert!(
+        turns[1]
+            .response
+            .as_deref()
+            .is_some_and(|said| said.contains(LINES))
+    );
+    // What it said before it used a tool is not its answer.
+    let response = turns[2].response.as_deref();
+    assert_eq!(response, Some("the answer to: tool\n\nsecond paragraph"));
+    let lines: Vec<&str> = QWEN.lines().collect();
+    let asking = super::turns(Format::Qwen, &lines[..6].join("\n"));
+    assert_eq!(ends(&asking[2..]), [(None, None)]);
+}
+
+#[test]
+fn gemini() {
+    let turns = turns(Format::Gemini, GEMINI);
+    assert_eq!(
+        prompts(&turns),
+        [
+            "first simple",
+            LINES,
+            "ASK please",
+            "FAIL=400 now",
+            "FAIL=401 now"
+        ]
+    );
+    let open = (None, Some(How::Done));
+    let failed = |code: u32| {
+        let message = format!(
+            "[API Error: {{\"error\":{{\"code\":{code},\"message\":\"no such luck\",\"status\":\"X\"}}}}]"
+        );
+        (Some(How::Failed { message }), None)
+    };
+    // The end of a turn is not recorded, unless it is an error. What was cancelled between the last two was
+    // never recorded.
+    assert_eq!(
+        ends(&turns),
+        [open.clone(), open.clone(), open, failed(400), failed(401)]
+    );
+    let said = |turn: &TranscriptTurn| turn.paused.clone().and_then(|(_, said)| said);
+    let response = "the answer to: tool\n\nsecond paragraph";
+    assert_eq!(said(&turns[2]).as_deref(), Some(response));
+    // While a tool is used, nothing has ended, even if the agent were idle.
+    let used = GEMINI.find("functionResponse").expect("a tool");
+    let until = GEMINI[..used].rfind('\n').expect("a line");
+    let using = super::turns(Format::Gemini, &GEMINI[..until]);
+    assert!(using.last().expect("a turn").paused.is_none() || GEMINI[..until].ends_with("}"));
+    let cancelled = format!(
+        "{}\n{{\"type\":\"info\",\"content\":\"Request cancelled.\"}}\n",
+        &GEMINI[..until]
+    );
+    let cancelled = super::turns(Format::Gemini, &cancelled);
+    assert_eq!(
+        cancelled.last().expect("a turn").how,
+        Some(How::Interrupted)
+    );
+}

@@ -184,6 +184,11 @@ impl Turn {
                     ended(How::Done, done.message.map(str::to_owned).or(response))
                 }
                 (None, None) => {
+                    if let Some((how, text)) = &written.paused {
+                        let idle = idle_for(agent, running, verdict.filter(|_| !said), seen, now);
+                        return idle
+                            .map_or(EndVerdict::NotYet, |_| ended(how.clone(), text.clone()));
+                    }
                     let last = written.last.or(written.began);
                     let quiet =
                         last.is_none_or(|last| now.wall.as_second() - last.as_second() > NO_END);
@@ -237,28 +242,10 @@ impl Turn {
         }
         // After a question, the agent is expected to be idle; after a dialog, idle means that it has
         // continued.
-        if verdict != Some(Activity::Idle) || agent.seen(seen).is_none() || said {
-            running.idle = None;
-            return EndVerdict::NotYet;
+        match idle_for(agent, running, verdict.filter(|_| !said), seen, now) {
+            Some(idle) => EndVerdict::Read(KnownEnd::Idle(idle)),
+            None => EndVerdict::NotYet,
         }
-        let quiet = agent.seen(seen).map_or(Duration::ZERO, |agent| agent.quiet);
-        // An earlier daemon may have seen it idle: it has been idle at least for as long as it is
-        // quiet.
-        let began = if agent.resumed {
-            now.tick - quiet
-        } else {
-            now.tick
-        };
-        let since = *running.idle.get_or_insert(began);
-        let idle = now.tick.since(since);
-        let settle = agent.profile.turn.settle;
-        // An agent that streams an answer without showing that it works looks idle between two
-        // pieces. If something always moves, such as a clock, it counts as idle in the end.
-        let is_still = quiet >= settle || idle >= MOVES_ON;
-        if idle < settle || !is_still {
-            return EndVerdict::NotYet;
-        }
-        EndVerdict::Read(KnownEnd::Idle(idle))
     }
 
     /// Whether a report is about this turn: it says so, or it names no task and came after the
@@ -349,6 +336,34 @@ impl Turn {
             ..Ending::failed(&self.brief, Outcome::Failed).because(reason)
         }
     }
+}
+
+/// Returns for how long the agent has been idle, once that is long enough to show that its turn is over.
+fn idle_for(
+    agent: &TurnAgent,
+    running: &mut RunningTurn,
+    verdict: Option<Activity>,
+    seen: &Observation,
+    now: Now,
+) -> Option<Duration> {
+    let Some(sighted) = agent.seen(seen).filter(|_| verdict == Some(Activity::Idle)) else {
+        running.idle = None;
+        return None;
+    };
+    let quiet = sighted.quiet;
+    // An earlier daemon may have seen it idle: it has been idle at least for as long as it is quiet.
+    let began = if agent.resumed {
+        now.tick - quiet
+    } else {
+        now.tick
+    };
+    let since = *running.idle.get_or_insert(began);
+    let idle = now.tick.since(since);
+    let settle = agent.profile.turn.settle;
+    // An agent that streams an answer without showing that it works looks idle between two pieces. If
+    // something always moves, such as a clock, it counts as idle in the end.
+    let is_still = quiet >= settle || idle >= MOVES_ON;
+    (idle >= settle && is_still).then_some(idle)
 }
 
 /// The agent is idle, and only its screen shows what it has answered.

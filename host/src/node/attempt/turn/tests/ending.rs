@@ -28,6 +28,43 @@ fn idle_for(name: &str, ms: u64) -> TurnRun {
     run
 }
 
+/// A record that does not show its ends: an idle agent has ended its turn.
+#[test]
+fn what_a_record_leaves_open_is_over_when_the_agent_is_idle() {
+    let failed = How::Failed {
+        message: "429".to_owned(),
+    };
+    for (how, text, outcome) in [
+        (How::Done, Some("whole".to_owned()), Outcome::Completed),
+        (failed, None, Outcome::Failed),
+    ] {
+        let mut run = TurnRun::running("gemini");
+        run.wrote(None, "");
+        for turn in [&mut run.scene.record.own, &mut run.scene.record.latest] {
+            let turn = turn.as_mut().expect("a turn");
+            turn.response = None;
+            turn.paused = Some((how.clone(), text.clone()));
+        }
+        for _ in 0..20 {
+            run.after(1_000);
+            assert!(!run.turn.has_ended());
+        }
+        let idle = vec![run.scene.signal(SignalSource::Screen, Says::Idle)];
+        run.scene.is(Activity::Idle, "waits at its prompt", idle);
+        run.after(0);
+        // Not before its profile says so: it may be idle between two pieces of an answer.
+        run.after(1_999);
+        assert!(!run.turn.has_ended());
+        run.after(1);
+        let end = end(&run.next);
+        assert_eq!(end.outcome, outcome);
+        let source = end.turn.as_ref().map(|facts| facts.source.as_str());
+        assert_eq!(source, Some("transcript"));
+        let output = text.map_or(OutputSource::None, OutputSource::Text);
+        assert_eq!(end.output, output);
+    }
+}
+
 #[test]
 fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
     // Pasted at once, submitted at 500 ms.

@@ -155,7 +155,7 @@ fn a_text_that_is_not_seen_is_waited_for_as_long_as_a_session_may_take() {
     run.after(1);
     assert!(is_refused(&run));
     // If no record is kept, none can show it.
-    let mut run = pasted_at("gemini", 5_000);
+    let mut run = pasted_at(RECORDLESS, 5_000);
     run.scene.screen = Some(shown(Says::Nothing));
     run.after(9_999);
     assert!(!run.turn.has_ended());
@@ -202,7 +202,7 @@ fn stood(mut run: TurnRun) -> TurnRun {
 #[test]
 fn a_turn_began_without_us_where_our_text_stood_there_before() {
     // It was there, and the agent works, or its record contains it.
-    let mut run = stood(TurnRun::pasted("gemini"));
+    let mut run = stood(TurnRun::pasted(RECORDLESS));
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(100).contains(&begun()));
     let mut run = stood(TurnRun::pasted("codex"));
@@ -217,7 +217,7 @@ fn a_turn_began_without_us_where_our_text_stood_there_before() {
     assert!(run.after(100).is_empty());
     assert!(run.after(2_500).is_empty(), "{:?}", run.next);
     // It was never seen there: if the agent works, it works on something else.
-    let mut run = TurnRun::pasted("gemini");
+    let mut run = TurnRun::pasted(RECORDLESS);
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(300).is_empty());
     // An earlier daemon may have seen it there.
@@ -473,7 +473,7 @@ fn a_place_that_the_task_cannot_run_in_fails_it_before_anything_is_typed() {
 
 #[test]
 fn a_report_from_before_the_key_begins_nothing() {
-    let mut run = TurnRun::submitted("gemini");
+    let mut run = TurnRun::submitted(RECORDLESS);
     let pressed = run.scene.ms;
     run.scene.agent.report = Some(report(ReportedState::Busy, pressed - 1, None, None));
     run.scene.screen = Some(shown(Says::Nothing));

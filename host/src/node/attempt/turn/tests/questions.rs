@@ -193,7 +193,7 @@ fn no_time_runs_while_a_person_is_waited_for() {
 
 #[test]
 fn keys_for_a_dialog_that_is_gone_are_not_pressed_and_keep_no_turn_from_ending() {
-    let mut run = TurnRun::asking("gemini");
+    let mut run = TurnRun::asking(RECORDLESS);
     run.scene.ms += 100;
     let idle = vec![run.scene.signal(SignalSource::Screen, Says::Idle)];
     run.scene.is(Activity::Idle, "waits at its prompt", idle);
@@ -236,7 +236,7 @@ fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
         task,
         ..open(Phase::Running)
     };
-    let mut run = TurnRun::resumed(open, TurnScene::of("gemini"));
+    let mut run = TurnRun::resumed(open, TurnScene::of(RECORDLESS));
     run.step(None);
     run.did(Done::Place(Ok(None)));
     run.scene.ms += 100;
