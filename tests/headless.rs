@@ -482,7 +482,7 @@ fn what_the_configuration_cannot_have_is_warned_of() {
     let listed = world.assigner(&["agents", "list"]).succeeded().text();
     let line = listed.lines().find(|line| line.starts_with("toy "));
     assert!(
-        line.is_some_and(|line| line.contains(" headless ")),
+        line.is_some_and(|line| line.contains(" headless")),
         "{listed}"
     );
 }
