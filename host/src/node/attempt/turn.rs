@@ -189,6 +189,8 @@ impl TurnAgent {
             .seen(seen)
             .into_iter()
             .flat_map(|agent| agent.told.iter());
+        // What was reported before may be of an agent that ran here earlier.
+        let told = told.filter(|told| told.began.max(told.ended) >= Some(self.given));
         let mut records = told.filter_map(|told| told.transcript.clone());
         self.transcript = records.next().or_else(|| self.transcript.take());
         if self.turn.is_some() || self.text.is_empty() {

@@ -155,3 +155,24 @@ fn a_sign_outlives_a_daemon_and_another_try_has_another() {
         assert_ne!(of(AttemptId(6)), text, "{phase:?}");
     }
 }
+
+#[test]
+fn a_record_that_was_named_before_the_prompt_is_not_its_own() {
+    let of = |file: &str, state, ms| Report {
+        transcript: Some(file.into()),
+        ..named("p1", state, ms, "else")
+    };
+    let mut run = TurnRun::ready("claude");
+    let at = run.scene.ms;
+    run.told(of("/earlier", ReportedState::Busy, at));
+    run.scene.ms += 1_000;
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    run.after(100);
+    let record = |run: &TurnRun| run.turn.wants().record.expect("a question").transcript;
+    assert_eq!(record(&run), None);
+    let at = run.scene.ms;
+    run.told(of("/its own", ReportedState::Done, at));
+    run.after(100);
+    assert_eq!(record(&run).as_deref(), Some(&"/its own".into()));
+}
