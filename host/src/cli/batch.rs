@@ -277,7 +277,10 @@ mod tests {
         let text = format!("{{\"content\": \"x\", \"{key}\": 1}}\n");
         let error = read_text(text.as_bytes()).expect_err("no option");
         assert!(error.contains("y…`"), "{error}");
-        assert_eq!(shortened("unknown field `x`, \"y\""), "unknown field `x`, \"y\"");
+        assert_eq!(
+            shortened("unknown field `x`, \"y\""),
+            "unknown field `x`, \"y\""
+        );
     }
 
     #[test]

@@ -43,7 +43,9 @@ pub(super) const OPTIONS: &[TaskOption] = &[
         lines: |view| {
             let headless = view.task.metadata.headless.iter();
             let line = headless.map(|headless| {
-                let name = view.conversation.map(|conversation| conversation.name.as_str());
+                let name = view
+                    .conversation
+                    .map(|conversation| conversation.name.as_str());
                 let words = headless.spec.words(name).join(" ");
                 ("headless", format!("{}, by `{words}`", headless.provider))
             });

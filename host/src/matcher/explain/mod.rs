@@ -406,8 +406,8 @@ fn reason(
 
 /// Returns what the task requires and no session has at all.
 fn missing(task: &Task, rows: &[&SessionRow]) -> Option<String> {
-    let providers = task.allowed_providers();
-    let demand = task.demand(&providers);
+    let demand = task.demand();
+    let providers = &demand.providers;
     let has = |fits: &dyn Fn(&SessionRow) -> bool| rows.iter().any(|row| fits(row));
     if !providers.is_empty() && !has(&|row| providers.contains(&row.provider)) {
         let names: Vec<String> = providers.iter().map(|name| format!("`{name}`")).collect();
@@ -421,8 +421,8 @@ fn missing(task: &Task, rows: &[&SessionRow]) -> Option<String> {
     {
         return Some(format!("no session is known to be {}", shell.name()));
     }
-    if let Some(branch) = demand.branch
-        && !has(&|row| row.git_branch.as_deref() == Some(branch))
+    if let Some(branch) = &demand.branch
+        && !has(&|row| row.git_branch.as_ref() == Some(branch))
     {
         return Some(format!("no session is on branch {branch}"));
     }
