@@ -458,18 +458,27 @@ fn what_the_configuration_cannot_have_is_warned_of() {
             assert!(said.contains(words), "no {words:?}: {said}");
         }
     };
-    // Such an agent is asked in its session.
-    let sent = world
-        .assigner(&["send", "--provider", "aider", "--", "x"])
-        .succeeded();
-    warned(&sent.stderr);
-    assert!(world.show(1)["headless"].is_null());
+    warned(
+        &world
+            .assigner(&["send", "--shell", "true"])
+            .succeeded()
+            .stderr,
+    );
+    // A prompt for such an agent says how it is to be asked.
+    let aider = |way: &[&str]| {
+        world.assigner(&[&["send"], way, &["--provider", "aider", "--", "x"]].concat())
+    };
+    assert!(aider(&[]).refused(2).stderr.contains(expected[1]));
+    assert!(
+        aider(&["--headless"])
+            .refused(2)
+            .stderr
+            .contains(expected[1])
+    );
+    aider(&["--no-headless"]).succeeded();
     warned(&world.assigner(&["doctor"]).succeeded().stderr);
-    world.assigner(&["cancel", "1"]).succeeded();
+    world.assigner(&["cancel", "1", "2"]).succeeded();
     warned(&world.assigner(&["run", "--once"]).stderr);
-    let refused = world.assigner(&["send", "--headless", "--provider", "aider", "--", "x"]);
-    assert!(refused.refused(2).stderr.contains(expected[1]));
-
     let listed = world.json(&["agents", "list"]);
     let asked = |name: &str| {
         let mut entries = listed.as_array().expect("a list").iter();

@@ -27,13 +27,13 @@ impl Way {
     pub(super) fn of(wishes: &Wishes, sender: &Sender<'_>) -> Result<Option<Self>, OptionError> {
         let provider = wishes.text("provider");
         let is_usual = provider.is_some_and(|name| sender.is_usual(name));
-        let asked = |headless| Some(Self::Headless(Box::new(headless)));
         match wishes.get(Self::OPTION).and_then(Value::as_bool) {
             Some(false) => Ok(Some(Self::Session)),
-            Some(true) => headless(sender, provider).map(asked),
-            // What the configuration cannot have is warned of, and is no reason to refuse a prompt.
-            None if is_usual => Ok(headless(sender, provider).ok().and_then(asked)),
-            None => Ok(None),
+            None if !is_usual => Ok(None),
+            Some(true) | None => {
+                let headless = headless(sender, provider)?;
+                Ok(Some(Self::Headless(Box::new(headless))))
+            }
         }
     }
 
