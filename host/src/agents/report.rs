@@ -67,6 +67,24 @@ pub struct Report {
     pub at: Timestamp,
 }
 
+impl Report {
+    /// Whether this is newer than what was `known` of its pane. After the clock was set back, a report
+    /// from the future is an old one.
+    pub fn replaces(&self, known: &Self, now: Timestamp) -> bool {
+        match (known.at > now, self.at > now) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => known.at <= self.at,
+        }
+    }
+}
+
+/// Returns the beginning of the names of reports that are written at this time. Sorted by name, they
+/// are sorted by time.
+pub fn name_at(time: Timestamp) -> String {
+    format!("{:020}", time.as_nanosecond().max(0))
+}
+
 /// The reports of panes in one data directory.
 #[derive(Debug, Clone)]
 pub struct Reports {
@@ -100,13 +118,8 @@ impl Reports {
     /// The directory cannot be written.
     pub fn write(&self, report: &Report) -> io::Result<()> {
         self.open()?;
-        // Sorted by name, they are sorted by time.
-        let name = format!(
-            "{:020}-{}",
-            // The time of writing, which may be later than the time of the report.
-            Timestamp::now().as_nanosecond().max(0),
-            std::process::id()
-        );
+        // The time of writing, which may be later than the time of the report.
+        let name = format!("{}-{}", name_at(Timestamp::now()), std::process::id());
         let draft = self.directory.join(format!(".{name}"));
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -231,6 +244,26 @@ mod tests {
             turn: None,
             transcript: None,
             at: Timestamp::from_second(second).expect("a time"),
+        }
+    }
+
+    #[test]
+    fn a_report_from_before_the_clock_was_set_back_is_the_older_one() {
+        let at = |second| report("%1", ReportedState::Busy, second);
+        let now = at(100).at;
+        for (known, new, replaces) in [
+            (50, 60, true),
+            (60, 60, true),
+            (60, 50, false),
+            (100, 100, true),
+            // Only one of them is from the future.
+            (101, 50, true),
+            (50, 101, false),
+            // Both are.
+            (101, 102, true),
+            (102, 101, false),
+        ] {
+            assert_eq!(at(new).replaces(&at(known), now), replaces, "{known} {new}");
         }
     }
 

@@ -223,27 +223,50 @@ impl Screen {
         parts.any(|part| wanted.contains(&part.iter().collect::<String>()))
     }
 
+    /// Whether a program that reads lines waits for one, and `typed` is all that is in its line: up to the
+    /// cursor, the screen ends in an idle line followed by `typed`, however that is wrapped.
+    pub fn line_holds(&self, profile: &Profile, typed: &str) -> bool {
+        let row = self.cursor.and_then(|(_, row)| usize::try_from(row).ok());
+        let Some(rows) = row.and_then(|row| self.rows.get(..=row)) else {
+            return false;
+        };
+        let start = typed.find(is_essential).unwrap_or(typed.len());
+        let (lead, typed) = typed.split_at(start);
+        let mut left = typed
+            .chars()
+            .rev()
+            .filter(|char| is_essential(*char))
+            .peekable();
+        if left.peek().is_none() {
+            return false;
+        }
+        let is_idle = |before: &str| {
+            let before = before.strip_suffix(lead).unwrap_or(before);
+            let idle = &profile.state.idle_screen;
+            idle.is_match(before) || idle.is_match(before.trim_end())
+        };
+        for row in rows.iter().rev() {
+            for (at, char) in row.text.char_indices().rev() {
+                if left.peek().is_none() {
+                    return is_idle(&row.text[..at + char.len_utf8()]);
+                }
+                if is_essential(char) && left.next() != Some(char) {
+                    return false;
+                }
+            }
+            if left.peek().is_none() {
+                return is_idle("");
+            }
+        }
+        false
+    }
+
     /// Whether the cursor's line has any text: after a line was entered, it has none.
     fn is_in_line(&self) -> bool {
         self.cursor.is_some_and(|(_, row)| {
             let row = usize::try_from(row).ok().and_then(|row| self.rows.get(row));
             row.is_some_and(|row| !row.text.trim().is_empty())
         })
-    }
-
-    /// Whether `typed` is the text before the cursor, for a program that reads lines.
-    pub fn ends_with(&self, typed: &str) -> bool {
-        let Some((_, row)) = self.cursor.filter(|_| self.is_in_line()) else {
-            return false;
-        };
-        let rows = usize::try_from(row).map_or(0, |row| row + 1);
-        let shown: String = self
-            .rows
-            .iter()
-            .take(rows)
-            .map(|row| essence(&row.text))
-            .collect();
-        shown.ends_with(&essence(typed))
     }
 
     /// Returns the first and the last line of the composer.
@@ -409,6 +432,14 @@ pub struct GivenPrompts {
     pub followed: bool,
 }
 
+impl GivenPrompts {
+    /// Whether a prompt is shown that `before` did not contain. Prompts that have scrolled out of sight
+    /// are none.
+    pub fn has_more_than(&self, before: &Self) -> bool {
+        self.count > before.count || (!self.last.is_empty() && self.last != before.last)
+    }
+}
+
 /// Returns the prompts that are shown as given, and whether one follows `prompt`. The last line of
 /// that form is the composer, whose content was not given.
 pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> GivenPrompts {
@@ -486,9 +517,11 @@ fn typed_of<'t>(composer: &Composer, before: &'t str) -> &'t str {
 /// Returns the characters of a text that all terminals show alike: letters, digits and ASCII
 /// punctuation, without blanks, which are wrapped and trimmed.
 fn essence(text: &str) -> String {
-    text.chars()
-        .filter(|char| char.is_alphanumeric() || char.is_ascii_punctuation())
-        .collect()
+    text.chars().filter(|char| is_essential(*char)).collect()
+}
+
+fn is_essential(char: char) -> bool {
+    char.is_alphanumeric() || char.is_ascii_punctuation()
 }
 
 /// Does the same, and removes the sign that a line may begin with.

@@ -40,6 +40,43 @@ fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
 }
 
 #[test]
+fn a_line_holds_a_text_if_nothing_else_is_in_it() {
+    let reads = |idle: &str| {
+        let text = format!(
+            "name = 'x'\n[recognise]\nprograms = ['x']\n[state]\nidle-screen = ['{idle}']\n"
+        );
+        Profile::read(&text).expect("a profile")
+    };
+    for (idle, screen, cursor, typed, holds) in [
+        ("^> ?$", "hello\n> say it", (8, 1), "say it", true),
+        ("^> $", "> say it", (8, 0), "say it", true),
+        ("^ask me > ?$", "ask me > say it", (15, 0), "say it", true),
+        ("^$", "say it", (6, 0), "say it", true),
+        // Wrapped, and with signs that terminals may show in another way.
+        ("^> ?$", "> say\nit", (2, 1), "say it", true),
+        ("^> ?$", "> say it…", (9, 0), "say it…", true),
+        ("^> ?$", "> … say it", (10, 0), "… say it", true),
+        ("^> ?$", ">  /say", (7, 0), " /say", true),
+        // Something that a person typed stands before it or after it.
+        ("^> ?$", "> xsay it", (9, 0), "say it", false),
+        ("^> ?$", "> x say it", (10, 0), "say it", false),
+        ("^> ?$", "> say it x", (10, 0), "say it", false),
+        // Only a part of it is there, or it was entered, or it is output.
+        ("^> ?$", "> say", (5, 0), "say it", false),
+        ("^> ?$", "> say it\n", (0, 1), "say it", false),
+        ("^> ?$", "> say it\n> ", (2, 1), "say it", false),
+        ("^> ?$", "you say it", (10, 0), "say it", false),
+        ("^> ?$", "", (0, 0), "say it", false),
+        ("^> ?$", "> ", (2, 0), "", false),
+        ("^> ?$", "> …", (3, 0), "…", false),
+    ] {
+        let shown = Screen::read(screen, Some(cursor)).line_holds(&reads(idle), typed);
+        assert_eq!(shown, holds, "{idle} {screen:?} {typed:?}");
+    }
+    assert!(!Screen::read("> say it", None).line_holds(&reads("^> ?$"), "say it"));
+}
+
+#[test]
 fn blanks_that_were_typed_are_a_draft() {
     let plain = profile("line = '^>(?: (?P<draft>.*))?$'");
     assert!(draft(&plain, ">", Some((2, 0))).empty);

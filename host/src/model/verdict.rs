@@ -284,8 +284,10 @@ impl Verdict {
 }
 
 impl Signal {
+    /// Returns how many seconds ago it began to say so. What is dated in the future was said before the
+    /// clock was set back, so it is at least not new.
     fn age(&self, now: Timestamp) -> i64 {
-        now.as_second() - self.since.as_second()
+        (now.as_second() - self.since.as_second()).abs()
     }
 
     /// Returns the obstacle in its detail, or the one that `otherwise` makes of its words.

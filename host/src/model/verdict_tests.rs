@@ -87,6 +87,11 @@ fn work_that_was_told_is_believed_until_its_end_is_written_or_the_line_has_been_
         (31, 32, Activity::Unknown),
         (300, 400, Activity::Unknown),
         (301, 400, Activity::Idle),
+        // Told in the future: the clock was set back since.
+        (-30, 90, Activity::Busy),
+        (-31, 90, Activity::Unknown),
+        (-300, 400, Activity::Unknown),
+        (-301, 400, Activity::Idle),
     ] {
         let signals = [(Report, Says::Busy, told), (Screen, Says::Idle, free)];
         assert_eq!(verdict(&signals), expected, "{told} {free}");

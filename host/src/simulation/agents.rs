@@ -11,6 +11,7 @@ use super::looks::SimulatedMemory;
 use super::world::{WorldEvent, WorldState};
 use crate::agents::Profile;
 use crate::agents::report::{Report, ReportedState as Told};
+use crate::agents::told::ToldTurns;
 use crate::agents::transcript::How;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 
@@ -27,6 +28,8 @@ pub(super) struct Habits {
     pub(super) messages: bool,
     /// Whether its title shows its state.
     pub(super) titles: bool,
+    /// Whether its reports and its record name each turn.
+    pub(super) names: bool,
 }
 
 /// Whether reports are sometimes late.
@@ -88,6 +91,8 @@ pub(super) struct Submission {
 #[derive(Debug, Clone)]
 pub(super) struct SimulatedTurn {
     pub(super) pid: u32,
+    /// What the agent calls it.
+    pub(super) id: Option<String>,
     pub(super) text: String,
     /// The task that it is about.
     pub(super) task: Option<TaskId>,
@@ -130,6 +135,8 @@ pub(super) struct AgentPane {
     pub(super) turns: Vec<SimulatedTurn>,
     /// Its last report.
     pub(super) report: Option<Report>,
+    /// The turns that it has reported by their names.
+    pub(super) told: ToldTurns,
     /// The last attempt that it was given to.
     pub(super) claimed: Option<AttemptId>,
     /// The last attempt that pressed the key that submits.
@@ -171,6 +178,7 @@ impl AgentPane {
             doing: Doing::Nothing,
             turns: Vec::new(),
             report: None,
+            told: ToldTurns::default(),
             claimed: None,
             pressed: None,
             pasted_by: None,
@@ -363,8 +371,12 @@ impl WorldState {
             .filter(|_| pasted.is_some_and(|pasted| **pasted == *text));
         let before = pane.turns.last().filter(|turn| turn.asks());
         let task = task.or(replied).or(before.and_then(|turn| turn.task));
+        let names = pane.habits.names;
+        let id = names.then(|| format!("turn {} of {}", pane.turns.len(), pane.pid));
+        let message = names.then(|| text.clone());
         pane.turns.push(SimulatedTurn {
             pid: pane.pid,
+            id,
             text,
             task,
             began: wall,
@@ -379,7 +391,7 @@ impl WorldState {
             answer: String::new(),
             dialogs,
         });
-        self.tell(index, Told::Busy, None);
+        self.tell(index, Told::Busy, message);
         self.go_on(index);
     }
 
@@ -473,6 +485,8 @@ impl WorldState {
     fn escape(&mut self, index: usize) {
         let pane = &mut self.agents[index];
         match std::mem::replace(&mut pane.doing, Doing::Nothing) {
+            // A line that was entered does not return.
+            began @ Doing::Beginning(_) if pane.reads_lines() => pane.doing = began,
             Doing::Beginning(text) => {
                 let mine = |given: &&mut Submission| given.text == text;
                 if let Some(given) = self.submissions.iter_mut().rev().find(mine) {
@@ -522,9 +536,10 @@ impl WorldState {
             self.rng.u64(1..40)
         };
         let lost = self.chance(15);
-        let identity = &self.agents[index].identity;
+        let pane = &self.agents[index];
+        let identity = &pane.identity;
         let report = Report {
-            turn: None,
+            turn: pane.turns.last().and_then(|turn| turn.id.clone()),
             transcript: None,
             server_pid: identity.server_pid,
             pane: identity.pane.clone(),
@@ -540,8 +555,14 @@ impl WorldState {
 
     /// Delivers a report.
     pub(super) fn told(&mut self, index: usize, report: Report) {
-        let known = &mut self.agents[index].report;
-        if known.as_ref().is_none_or(|known| known.at <= report.at) {
+        let wall = self.wall();
+        let pane = &mut self.agents[index];
+        pane.told.take(&report);
+        let known = &mut pane.report;
+        if known
+            .as_ref()
+            .is_none_or(|known| report.replaces(known, wall))
+        {
             *known = Some(report);
         }
     }

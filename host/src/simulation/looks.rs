@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::agents::{AgentPane, Doing, SimulatedTurn, Typing};
+use super::run::READS_LINES;
 use super::world::WorldState;
 use crate::agents::fuse::{self, Says, Signal, SignalSource, fuse};
 use crate::agents::screen;
-use crate::agents::told::ToldTurns;
 use crate::agents::transcript::{self, How, MOST_BEFORE};
 use crate::model::session::{AT_PROMPT, Shell};
 use crate::model::verdict::{Detail, Obstacle};
@@ -81,6 +81,10 @@ impl SimulatedMemory {
 }
 
 impl AgentPane {
+    pub(super) fn reads_lines(&self) -> bool {
+        self.profile.name == READS_LINES
+    }
+
     /// Whether the agent is seen running there.
     fn is_seen(&self, now: u64) -> bool {
         self.runs && self.behind <= now
@@ -93,6 +97,12 @@ impl AgentPane {
         }
         match &self.doing {
             Doing::Asking(question) => (Says::Waiting, question.clone()),
+            Doing::Working if self.reads_lines() => (Says::Busy, "working".to_owned()),
+            Doing::Nothing if self.reads_lines() && self.composer.is_empty() => {
+                (Says::Idle, ">".to_owned())
+            }
+            // What is typed cannot be told apart from anything else that is shown.
+            _ if self.reads_lines() => (Says::Nothing, "no known input line".to_owned()),
             // With a draft, the footer is gone, and only the title shows it.
             Doing::Working if !self.habits.titles || self.composer.is_empty() => {
                 (Says::Busy, "(esc to interrupt)".to_owned())
@@ -113,7 +123,9 @@ impl AgentPane {
     /// Returns the screen as read by an attempt that looks for this text.
     fn shown(&self, text: &str, now: u64) -> Shown {
         let (says, detail) = self.screen(now);
-        let has_composer = !matches!(says, Says::Waiting | Says::Nothing);
+        let reads_lines = self.reads_lines();
+        let has_composer = !reads_lines && !matches!(says, Says::Waiting | Says::Nothing);
+        let is_in_line = self.is_seen(now) && self.drawn <= now && self.doing == Doing::Nothing;
         let draft = has_composer.then(|| self.composer.clone());
         Shown {
             says,
@@ -127,8 +139,12 @@ impl AgentPane {
             near_text: draft
                 .as_ref()
                 .is_some_and(|draft| text.contains(draft.as_str()) || draft.contains(text)),
-            ends_with_text: false,
-            given: self.given(text),
+            line_holds_text: reads_lines && is_in_line && self.composer == text,
+            given: if self.is_seen(now) && self.drawn <= now {
+                self.given(text)
+            } else {
+                0
+            },
             draft,
             in_mode: self.mode > now,
             cursor: self.cursor(),
@@ -148,7 +164,11 @@ impl AgentPane {
     /// Returns how often a text is shown as one that was given.
     fn given(&self, text: &str) -> usize {
         let shown = |turn: &&SimulatedTurn| turn.pid == self.pid && turn.text == text;
-        self.turns.iter().filter(shown).count()
+        let given = self.turns.iter().filter(shown).count();
+        // A line looks the same before and after it is entered.
+        let begins = matches!(&self.doing, Doing::Beginning(of) if of == text);
+        let is_line = self.reads_lines() && (begins || self.composer.starts_with(text));
+        given + usize::from(is_line)
     }
 
     /// Returns when its process started, by the current wall clock.
@@ -223,7 +243,7 @@ impl AgentPane {
             started: Some(started),
             command: self.profile.name.clone(),
             report,
-            told: ToldTurns::default(),
+            told: self.told.clone(),
             quiet: self.quiet(wall),
             signals,
             verdict,
@@ -268,11 +288,14 @@ impl AgentPane {
         let since = |at: Timestamp| at.as_millisecond() >= query.since.as_millisecond();
         let latest_since = latest.filter(|turn| since(turn.began));
         let mut known = latest.into_iter().chain(turns.take(MOST_BEFORE));
-        let own = known.find(|turn| since(turn.began) && *turn.text == *query.text);
+        let own = known.find(|turn| match (&query.turn, &turn.id) {
+            (Some(wanted), Some(id)) => **wanted == **id,
+            _ => since(turn.began) && *turn.text == *query.text,
+        });
         if !hands.found && hands.searched.is_none_or(|at| now - at >= SEARCH_EVERY) {
             hands.searched = Some(now);
-            hands.found =
-                own.is_some() || (query.resumed && self.habits.open && latest_since.is_some());
+            let follows = query.resumed && query.turn.is_none() && self.habits.open;
+            hands.found = own.is_some() || (follows && latest_since.is_some());
         }
         if !hands.found {
             return Record::default();
@@ -283,7 +306,7 @@ impl AgentPane {
             let is_done = matches!(ended, Some((How::Done, _)));
             Written {
                 paused: None,
-                id: None,
+                id: turn.id.clone(),
                 response: is_done.then(|| turn.answer.clone()),
                 began: Some(turn.began),
                 ended: ended.as_ref().map(|(_, at)| *at),
@@ -313,6 +336,8 @@ impl AgentPane {
             (Some((How::Failed { message }, _)), "claude") => format!("● API Error: {message}"),
             (Some((How::Failed { message }, _)), "codex") => format!("■ {message}"),
             (Some((How::Failed { message }, _)), "gemini") => format!("✕ {message}"),
+            (Some((How::Failed { message }, _)), READS_LINES) => format!("error: {message}"),
+            (Some((How::Limited { .. }, _)), READS_LINES) => "limit: too much".to_owned(),
             (Some((How::Limited { .. }, _)), "codex") => "■ rate limit reached".to_owned(),
             (Some((How::Limited { .. }, _)), "claude") => "● session limit reached".to_owned(),
             (Some((How::Limited { .. }, _)), _) => "✕ quota exceeded".to_owned(),

@@ -5,9 +5,13 @@
 //! People type and delete drafts, run commands and submit prompts of their own, press Ctrl-C and
 //! Esc, answer dialogs, cancel tasks and close panes. Directories are slow or dead; tmux's answers
 //! get lost; a session is not seen for a while; agents hang, die, and report what they do late or
-//! not at all; the wall clock jumps; the daemon is killed before, during and after each act. A
-//! failing seed is a single number: `ASSIGNER_SIMULATION=SEED` runs it alone and prints its story;
+//! not at all; the wall clock jumps by hours; the daemon is killed before, during and after each act.
+//! Agents keep a record or none, name their turns or do not, and one kind reads lines. A failing seed
+//! is a single number: `ASSIGNER_SIMULATION=SEED` runs it alone and prints its story;
 //! `ASSIGNER_SIMULATIONS=N` runs N seeds, starting with `ASSIGNER_SIMULATIONS_FROM`.
+//!
+//! Left out: clocks that jump by less than the time that a daemon or an agent is away, which nothing in
+//! an attempt's row tells; tasks that name directories, variables or other tasks; headless prompts.
 //!
 //! [`rounds`] has the matcher give tasks away, [`world`] is the world as the driver sees it,
 //! [`shells`] and [`agents`] are what is in it, [`people`] disturb it, [`looks`] says what is seen

@@ -10,13 +10,7 @@ use crate::store::Answer;
 impl WorldState {
     /// Lets a person do something at an agent.
     pub(super) fn person_at_agent(&mut self, index: usize) {
-        // If only the screen and reports show a turn, another turn right after it cannot be told
-        // apart from it. So people leave an agent without a record alone while it has a task.
-        let pane = &self.agents[index];
-        let has_task = pane.claimed.is_some_and(|by| !self.ends.contains_key(&by));
-        let pane_records = pane.habits.records;
-        let most = if has_task && !pane_records { 17 } else { 22 };
-        let what = self.rng.u32(0..most) + 22 - most;
+        let what = self.rng.u32(0..22);
         let lasts = self.rng.u64(1..4_000);
         let rarely = self.rng.u8(0..5) == 0;
         let number = self.rng.u32(0..1_000_000);
@@ -34,7 +28,7 @@ impl WorldState {
             4 => self.type_at(index, Typing::Escape),
             5 | 6 => self.type_at(index, Typing::Words("x".to_owned())),
             7 => self.type_at(index, Typing::Clear),
-            8..=13 => self.answer_in_pane(index, !has_task || pane_records),
+            8..=13 => self.answer_in_pane(index, true),
             14 => pane.hidden = now + lasts / 2,
             15 => pane.mode = now + lasts,
             16 => pane.behind = now + lasts,

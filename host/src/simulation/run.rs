@@ -30,7 +30,41 @@ use crate::store::{Ledger, Store};
 const AT_ONCE: u32 = 5_000;
 
 /// The profiles of the agents, and whether they keep records.
-const PROFILES: [(&str, bool); 3] = [("claude", true), ("codex", true), ("gemini", false)];
+const PROFILES: [(&str, bool); 4] = [
+    ("claude", true),
+    ("codex", true),
+    ("gemini", false),
+    (READS_LINES, false),
+];
+
+/// An agent that draws no screen of its own and reads lines.
+pub(super) const READS_LINES: &str = "lines";
+
+/// Its profile.
+const LINES: &str = r#"
+name = "lines"
+summary = "An agent that reads lines"
+
+[recognise]
+programs = ["lines"]
+
+[state]
+busy-screen = ['^working']
+waiting-screen = ['^may I ']
+idle-screen = ['^> ?$']
+tail = 1
+
+[paste]
+mode = "line"
+pause = "0ms"
+submit = "Enter"
+
+[turn]
+settle = "1s"
+answer = '^answer: (?P<text>.*)$'
+errors = ['^error: (?P<message>.*)$']
+limits = ['^limit: (?P<message>.*)$']
+"#;
 
 /// A look at the sessions, on its way to the attempts.
 pub(super) struct SimulatedScan {
@@ -112,6 +146,8 @@ fn tasks(rng: &mut Rng, prompts: usize) -> Vec<NewTask> {
 fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
     // All patterns of all profiles are parsed only once.
     static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
+    static READER: LazyLock<Arc<Profile>> =
+        LazyLock::new(|| Arc::new(Profile::read(LINES).expect("a profile")));
     let agent = |index: usize| {
         let (name, keeps) = PROFILES[rng.usize(0..PROFILES.len())];
         let habits = Habits {
@@ -123,9 +159,13 @@ fn agents(rng: &mut Rng, count: usize) -> Vec<AgentPane> {
                 _ => Some(LateReports(false)),
             },
             messages: rng.bool(),
-            titles: name != "gemini",
+            titles: keeps,
+            names: keeps && rng.bool(),
         };
-        let known = &CATALOG.get(name).expect("a profile").profile;
+        let known = match name {
+            READS_LINES => &READER,
+            name => &CATALOG.get(name).expect("a profile").profile,
+        };
         let transcript = known.transcript.clone().filter(|_| keeps);
         let profile = Arc::new(Profile {
             transcript,

@@ -283,7 +283,7 @@ impl<T: Tmux + 'static> Local<T> {
             holds_text: screen.holds(profile, text),
             part_of_text: screen.holds_part(profile, text),
             near_text: screen.is_near(profile, text),
-            ends_with_text: screen.ends_with(text),
+            line_holds_text: screen.line_holds(profile, text),
             given: screen.given(profile, text),
             draft: screen.draft(profile).map(|draft| draft.text),
             in_mode: capture.in_mode,

@@ -366,8 +366,9 @@ pub(crate) struct Shown {
     pub(crate) part_of_text: bool,
     /// Whether the content of the composer has to do with our text.
     pub(crate) near_text: bool,
-    /// Whether our text is the last that is shown, for a program that has no composer.
-    pub(crate) ends_with_text: bool,
+    /// Whether the cursor's line is an idle one with our text and nothing else, for a program that has no
+    /// composer.
+    pub(crate) line_holds_text: bool,
     /// How often our text is shown as one that was given.
     pub(crate) given: usize,
     /// The content of the composer.

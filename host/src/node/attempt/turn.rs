@@ -184,7 +184,7 @@ impl TurnAgent {
     }
 
     /// Learns what the agent calls the text's turn, from its hooks or from its record.
-    fn learn_turn(&mut self, seen: &Observation) {
+    fn learn_turn(&mut self, seen: &Observation, now: Now) {
         let told = self
             .seen(seen)
             .into_iter()
@@ -200,9 +200,11 @@ impl TurnAgent {
             .seen(seen)
             .into_iter()
             .flat_map(|agent| agent.told.iter());
-        // The earliest one since the text was given: the same words may be given again later.
+        // The earliest one since the text was given: the same words may be given again later. One from
+        // the future is older than the last change of the clock.
         let told = told.filter(|told| {
-            let began = told.began.is_some_and(|began| began >= self.given);
+            let began = told.began;
+            let began = began.is_some_and(|began| (self.given..=now.wall).contains(&began));
             let prompt = told.prompt.as_deref();
             began && prompt.is_some_and(|prompt| self.is_its_text(prompt))
         });
@@ -222,6 +224,13 @@ impl TurnAgent {
             .nonce()
             .is_some_and(|nonce| nonce::is_in(nonce, prompt));
         is_signed || transcript::same(Format::Claude, prompt, &self.text)
+    }
+
+    /// From here on, it is about an answer to a question of the agent whose words are not known.
+    fn answer_unknown(&mut self) {
+        self.is_reply = true;
+        self.text = Arc::from("");
+        self.forget_turn();
     }
 
     /// Forgets the name of the turn, because the text is a different one from here on.
@@ -249,6 +258,14 @@ impl TurnAgent {
     /// Returns the agent as it was seen, if it is this one and its process still runs.
     fn alive<'s>(&self, seen: &'s Observation) -> Option<&'s AgentSight> {
         self.seen(seen).filter(|_| seen.process_lives)
+    }
+
+    /// Returns the act that reads the prompts that the screen shows as given.
+    fn read_given(&self, seen: &Observation) -> Act {
+        Act::ReadGiven {
+            text: Arc::clone(&self.text),
+            alternate: self.seen(seen).is_some_and(|agent| agent.alternate),
+        }
     }
 
     /// Returns what must be looked at, except for the screen.
@@ -325,12 +342,14 @@ impl Turn {
                 let since = open.started_at.or(open.delivered_at);
                 let ago = since.map(|since| now.wall.duration_since(since));
                 let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
+                let asks = open.task.asks.as_deref();
+                let shows_dialog = asks.is_some_and(|asks| !ending::is_said(asks));
                 TurnState::Lost(Lost {
                     since: now.tick,
                     given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
                     submitted: open.submitted_at,
                     started: now.tick - ago.unwrap_or_default(),
-                    answered: open.answered && open.has_said,
+                    answered: open.has_said && (open.answered || shows_dialog),
                 })
             }
             Phase::Ended => TurnState::Ended,
@@ -413,12 +432,12 @@ impl Turn {
             TurnState::Finding { lost, to } => self.found(lost, to, seen, now),
             TurnState::Giving(mut agent, giving) => {
                 if giving.is_pasted() {
-                    agent.learn_turn(seen);
+                    agent.learn_turn(seen, now);
                 }
                 self.give(agent, giving, seen, now)
             }
             TurnState::Running(mut agent, running) => {
-                agent.learn_turn(seen);
+                agent.learn_turn(seen, now);
                 self.run(agent, running, seen, now)
             }
             TurnState::TakingBack(agent, taking) => self.go_on_taking(agent, taking, seen, now),
@@ -582,6 +601,11 @@ impl Turn {
     fn lost(self, lost: Lost, seen: &Observation, now: Now) -> (Self, Next) {
         let pane = seen.sight.as_ref().and_then(Sight::pane);
         let agent = pane.and_then(|pane| pane.agent.as_ref());
+        if lost.given > now.wall {
+            let reason = "the clock was set back while no daemon was running: it is not known which \
+                          agent was given the prompt";
+            return self.lose(reason);
+        }
         // An agent that started later was not given anything.
         let agent = agent.filter(|agent| agent.started.is_none_or(|began| began <= lost.given));
         if let (Some(pane), Some(agent)) = (pane, agent) {
@@ -645,10 +669,10 @@ impl Turn {
             shown: None,
             shown_at: now.tick,
         });
-        if lost.answered && question.is_none() {
+        let has_said = |asked: &OpenQuestion| ending::is_said(&asked.asks);
+        if lost.answered && !question.as_ref().is_some_and(has_said) {
             // The agent is working on an answer, and its text is no longer known.
-            to.is_reply = true;
-            to.text = Arc::from("");
+            to.answer_unknown();
         }
         // Earlier reports are about something else.
         to.submitted = lost.submitted;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::sight::{Evidence, Memory, Sighting, observe};
 use crate::agents::fuse::{self, Says, Signal, Verdict};
 use crate::agents::recognise::{By, Hints, Process, recognise};
-use crate::agents::report::{Report, Reports};
+use crate::agents::report::{self, Report, Reports};
 use crate::agents::told::ToldTurns;
 use crate::agents::transcript::Follower;
 use crate::agents::{Catalog, Profile, Screen};
@@ -221,6 +221,14 @@ impl std::fmt::Debug for AgentSeen {
 impl Agents {
     /// Reads what agents have reported since the last time. Returns whether there was anything.
     pub(in crate::node) fn hear(&mut self, reports: &Reports) -> bool {
+        let now = Timestamp::now();
+        let latest = report::name_at(now);
+        if earlier(&self.read_up_to) > latest {
+            // The clock was set back: what was read has later names than what comes.
+            let read = reports.news(&latest).into_iter();
+            self.recent.extend(read.map(|(name, _)| name));
+            self.read_up_to = latest;
+        }
         // A report that took a moment longer to write may have an earlier name.
         let mut news = reports.news(&earlier(&self.read_up_to));
         news.retain(|(name, _)| !self.recent.contains(name));
@@ -234,7 +242,7 @@ impl Agents {
                 self.told.entry(pane.clone()).or_default().take(&report);
             }
             let known = self.reports.get(&pane);
-            if known.is_none_or(|known| known.at <= report.at) {
+            if known.is_none_or(|known| report.replaces(known, now)) {
                 self.reports.insert(pane, report);
             }
         }
@@ -564,5 +572,50 @@ fn process_of(member: &probe::PaneProcess) -> Process {
         depth: member.depth,
         program: member.program.clone(),
         words: member.words.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::report::{ReportedState, name_at};
+
+    #[test]
+    fn reports_are_heard_once_and_at_once_when_the_clock_was_set_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let reports = Reports::of(directory.path());
+        reports.open().expect("opened");
+        let write = |name: Timestamp, at: Timestamp, state: ReportedState| {
+            let report = Report {
+                server_pid: 7,
+                pane: PaneId::parse("%1").expect("an id"),
+                state,
+                task: None,
+                message: None,
+                turn: None,
+                transcript: None,
+                at,
+            };
+            let file = reports.directory().join(format!("{}-1", name_at(name)));
+            std::fs::write(file, serde_json::to_vec(&report).expect("JSON")).expect("written");
+        };
+        let hour = Duration::from_secs(3_600);
+        let mut agents = Agents::default();
+        let state = |agents: &Agents| agents.reports.values().next().map(|report| report.state);
+        // Written by a clock that was an hour ahead.
+        let ahead = Timestamp::now() + hour;
+        write(ahead, ahead, ReportedState::Busy);
+        assert!(agents.hear(&reports));
+        assert_eq!(state(&agents), Some(ReportedState::Busy));
+        assert!(!agents.hear(&reports), "it was heard");
+        let now = Timestamp::now();
+        write(now, now, ReportedState::Done);
+        assert!(agents.hear(&reports));
+        assert_eq!(state(&agents), Some(ReportedState::Done));
+        assert!(!agents.hear(&reports), "both were heard");
+        // A daemon that starts now reads all of them, the older one last.
+        let mut anew = Agents::default();
+        assert!(anew.hear(&reports));
+        assert_eq!(state(&anew), Some(ReportedState::Done));
     }
 }

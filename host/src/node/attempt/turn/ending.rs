@@ -61,7 +61,13 @@ struct ReportedEnd<'s> {
 #[derive(Debug, Clone)]
 pub(super) enum KnownEnd {
     /// The agent has reported the end.
-    Reported(Box<TurnFacts>),
+    Reported {
+        facts: Box<TurnFacts>,
+        /// Its answer, if reported.
+        message: Option<String>,
+        /// Whether it said which task or turn has ended.
+        is_named: bool,
+    },
     /// The agent has been idle for this long.
     Idle(Duration),
 }
@@ -70,7 +76,7 @@ pub(super) enum KnownEnd {
 pub(super) enum EndVerdict {
     /// It has.
     Ended(Box<EndedTurn>),
-    /// The answer must be read from the screen first.
+    /// It has, but the screen must be read first: for the answer, or for whose answer it is.
     Read(KnownEnd),
     /// It has not.
     NotYet,
@@ -90,16 +96,26 @@ impl Turn {
         now: Now,
     ) -> EndVerdict {
         match read {
-            Some((KnownEnd::Reported(facts), answer)) => {
-                let facts = TurnFacts {
-                    source: TurnFacts::SCREEN.to_owned(),
-                    ..*facts
+            Some((
+                KnownEnd::Reported {
+                    facts, is_named, ..
+                },
+                answer,
+            )) => {
+                let ended_at = facts.ended;
+                let mut ended = if is_named {
+                    EndedTurn {
+                        how: How::Done,
+                        response: answer.map(|(answer, _)| answer),
+                        facts: *facts,
+                    }
+                } else {
+                    // It may have been about another turn.
+                    on_screen(agent, answer.unwrap_or_default(), now)
                 };
-                return EndVerdict::Ended(Box::new(EndedTurn {
-                    how: How::Done,
-                    response: answer.map(|(answer, _)| answer),
-                    facts,
-                }));
+                ended.facts.source = TurnFacts::SCREEN.to_owned();
+                ended.facts.ended = ended_at;
+                return EndVerdict::Ended(Box::new(ended));
             }
             Some((KnownEnd::Idle(idle), answer)) => {
                 return ended_on_screen(agent, idle, answer.unwrap_or_default(), now);
@@ -118,7 +134,7 @@ impl Turn {
             .and_then(Sight::pane)
             .and_then(|pane| pane.agent.as_ref());
         let report = report.and_then(|agent| agent.report.as_ref());
-        let report = report.filter(|report| self.is_about(report, agent));
+        let report = report.filter(|report| self.is_about(report, agent, now));
         // A report that names no task may be a late one, so it must be newer than the turn's
         // beginning. After a question, a report is about what was asked.
         let report = report.filter(|report| {
@@ -222,13 +238,19 @@ impl Turn {
                 ended: Some(done.at),
                 ..TurnFacts::default()
             };
-            return match done.message {
-                Some(message) => EndVerdict::Ended(Box::new(EndedTurn {
+            let message = done.message.map(str::to_owned);
+            return if done.is_named && message.is_some() {
+                EndVerdict::Ended(Box::new(EndedTurn {
                     how: How::Done,
-                    response: Some(message.to_owned()),
+                    response: message,
                     facts,
-                })),
-                None => EndVerdict::Read(KnownEnd::Reported(Box::new(facts))),
+                }))
+            } else {
+                EndVerdict::Read(KnownEnd::Reported {
+                    facts: Box::new(facts),
+                    message,
+                    is_named: done.is_named,
+                })
             };
         }
         // While its record is looked for, or has been found, the screen is not consulted.
@@ -250,8 +272,10 @@ impl Turn {
 
     /// Whether a report is about this turn: it says so, or it names no task and came after the
     /// prompt. A report that was there before is not, whatever the wall clock said then.
-    fn is_about(&self, report: &Report, agent: &TurnAgent) -> bool {
+    fn is_about(&self, report: &Report, agent: &TurnAgent, now: Now) -> bool {
         report.at >= agent.given
+            // One from the future is older than the last change of the clock.
+            && report.at <= now.wall
             && Some(report.at) != agent.heard
             && report.task.is_none_or(|task| task == self.brief.task.id.0)
             // A report that names its turn is handled by that name.
@@ -373,6 +397,16 @@ fn ended_on_screen(
     (answer, below): (String, String),
     now: Now,
 ) -> EndVerdict {
+    let says_nothing = answer.is_empty() && agent.profile.turn.answer.is_some();
+    let ended = on_screen(agent, (answer, below), now);
+    if says_nothing && idle < SAYS_NOTHING && ended.how == How::Done {
+        return EndVerdict::NotYet;
+    }
+    EndVerdict::Ended(Box::new(ended))
+}
+
+/// Returns how a turn ended by what stands below its prompt.
+fn on_screen(agent: &TurnAgent, (answer, below): (String, String), now: Now) -> EndedTurn {
     let rules = &agent.profile.turn;
     let told = |pattern: &Patterns| {
         below.lines().find_map(|line| {
@@ -381,32 +415,23 @@ fn ended_on_screen(
             Some((message.as_str().trim().to_owned(), line.to_owned()))
         })
     };
-    let (limit, error) = (told(&rules.limits), told(&rules.errors));
-    if answer.is_empty()
-        && rules.answer.is_some()
-        && idle < SAYS_NOTHING
-        && limit.is_none()
-        && error.is_none()
-    {
-        return EndVerdict::NotYet;
-    }
-    let how = if let Some((message, line)) = limit {
+    let how = if let Some((message, line)) = told(&rules.limits) {
         let now = now.wall.to_zoned(jiff::tz::TimeZone::system());
         let until = crate::agents::reset(&line, &now);
         How::Limited { message, until }
-    } else if let Some((message, _)) = error {
+    } else if let Some((message, _)) = told(&rules.errors) {
         How::Failed { message }
     } else {
         How::Done
     };
-    EndVerdict::Ended(Box::new(EndedTurn {
+    EndedTurn {
         how,
         response: (!answer.is_empty()).then_some(answer),
         facts: TurnFacts {
             source: TurnFacts::SCREEN.to_owned(),
             ..TurnFacts::default()
         },
-    }))
+    }
 }
 
 fn short(message: &str) -> String {

@@ -351,8 +351,7 @@ impl Turn {
         let Some(screen) = &seen.screen else {
             return giving.again();
         };
-        let stands = screen.says == Says::Attended && screen.holds_text;
-        if screen.in_mode || !(stands || is_line_shown(agent, screen)) {
+        if !stands(agent, screen) {
             return self.seek_text(agent, giving, stage, screen, seen, now);
         }
         let mut acts = Vec::new();
@@ -404,6 +403,39 @@ impl Turn {
                 return GivingResult::Begun;
             }
         }
+        // An agent that was stuck reads everything at once: the text, and a person's Enter that was
+        // waiting after it.
+        let last = if keeps_record {
+            LAST_WORDS
+        } else {
+            Duration::ZERO
+        };
+        // An earlier daemon may have pasted the text just before it ended. A record shows what became of
+        // it, even later.
+        let tried_for = now.tick.since(giving.since);
+        let age = Duration::try_from(now.wall.duration_since(agent.given)).unwrap_or_default();
+        let longest = self.rules.start_within + last;
+        let is_over = tried_for >= longest
+            || (agent.resumed
+                && tried_for >= FIND_AGAIN + last
+                && (keeps_record || age >= longest));
+        // Our text is above the composer, as one that was given.
+        let is_line = stands(agent, screen);
+        if !agent.resumed && !is_line && is_entered(agent, screen) {
+            return GivingResult::Begun;
+        }
+        // Without a record, nothing shows what became of a text between two daemons.
+        if agent.resumed
+            && (is_over || (settled && says == Says::Attended))
+            && !keeps_record
+            && !screen.holds_text
+            && !is_line
+            && !is_untouched(agent, seen, now)
+        {
+            let reason = "the prompt may have been pasted before the daemon returned, and is gone: it is \
+                          not known whether a person submitted it";
+            return GivingResult::Unclear(reason.to_owned());
+        }
         if settled && says == Says::Attended && !screen.near_text && !agent.resumed {
             let shown = shown.unwrap_or_default();
             let reason = format!(
@@ -434,20 +466,7 @@ impl Turn {
             let reason = "it is working on something, and it is not known whether a person submitted the prompt";
             return GivingResult::Unclear(reason.to_owned());
         }
-        // If an earlier daemon pasted the text or was about to, it is there by now or never.
-        let within = if agent.resumed {
-            FIND_AGAIN
-        } else {
-            self.rules.start_within
-        };
-        // An agent that was stuck reads everything at once: the text, and a person's Enter that was
-        // waiting after it.
-        let last = if keeps_record {
-            LAST_WORDS
-        } else {
-            Duration::ZERO
-        };
-        if now.tick.since(giving.since) < within + last {
+        if !is_over {
             let stage = Stage::Pasted {
                 draft: shown,
                 draft_since: Some(draft_since),
@@ -463,7 +482,7 @@ impl Turn {
         let reason = format!(
             "the prompt was pasted and not submitted, because it was not seen in the composer \
              within {} s ({})",
-            within.as_secs_f64(),
+            tried_for.as_secs(),
             screen.reason(),
         );
         GivingResult::Refused(reason, UNRESPONSIVE)
@@ -507,7 +526,9 @@ impl Turn {
         });
         // If the text is still there, the report was about another prompt.
         let screen = seen.screen.as_ref();
-        let still = screen.is_some_and(|screen| screen.holds_text && !screen.in_mode);
+        let still = screen.is_some_and(|screen| {
+            !screen.in_mode && (screen.holds_text || is_line_shown(agent, screen))
+        });
         if begun && presses > 0 && !still {
             return GivingResult::Begun;
         }
@@ -527,7 +548,7 @@ impl Turn {
         // What was seen before the key was pressed is about something else.
         let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
         let titled = fresh && sight.says(SignalSource::Title, Says::Busy).is_some();
-        let stands = says == Says::Attended && screen.holds_text && !screen.in_mode;
+        let stands = stands(agent, screen);
         if presses > 0 && !still && is_ours && (titled || says == Says::Busy) {
             return GivingResult::Begun;
         }
@@ -542,7 +563,7 @@ impl Turn {
         }
         // That it is gone proves nothing: a menu may have taken the key, and a person may have
         // removed the text.
-        if presses > 0 && !still && screen.given > agent.shown {
+        if presses > 0 && !still && is_entered(agent, screen) {
             return GivingResult::Begun;
         }
         if presses > 0
@@ -630,10 +651,34 @@ fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> Givin
     Giving { stage, ..giving }.again()
 }
 
+/// Whether our text, and nothing else, stands where the key submits it.
+fn stands(agent: &TurnAgent, screen: &Shown) -> bool {
+    let in_composer = screen.says == Says::Attended && screen.holds_text;
+    !screen.in_mode && (in_composer || is_line_shown(agent, screen))
+}
+
+/// Whether the screen shows our text as one more that was given. Without a composer, what was typed
+/// looks the same until something follows it.
+fn is_entered(agent: &TurnAgent, screen: &Shown) -> bool {
+    let tells_apart =
+        agent.profile.composer.is_some() || !(screen.in_mode || screen.says == Says::Nothing);
+    tells_apart && screen.given > agent.shown
+}
+
+/// Whether nothing has appeared in the agent's pane since the text was to be given.
+fn is_untouched(agent: &TurnAgent, seen: &Observation, now: Now) -> bool {
+    let since = Duration::try_from(now.wall.duration_since(agent.given)).ok();
+    let quiet = agent.seen(seen).map(|agent| agent.quiet);
+    // The times of changes are in whole seconds.
+    quiet
+        .zip(since)
+        .is_some_and(|(quiet, since)| quiet > since + Duration::from_secs(1))
+}
+
 /// Whether a program that reads lines shows the line that was typed. It has no composer, so its
 /// draft cannot be told apart from its prompt in any other way.
 fn is_line_shown(agent: &TurnAgent, screen: &Shown) -> bool {
-    agent.profile.composer.is_none() && screen.says != Says::Idle && screen.ends_with_text
+    agent.profile.composer.is_none() && screen.says != Says::Idle && screen.line_holds_text
 }
 
 fn press(agent: &TurnAgent, screen: &Shown, command: &str) -> Act {

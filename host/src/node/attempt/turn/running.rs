@@ -35,6 +35,8 @@ pub(super) struct RunningTurn {
     pub(super) question: Option<OpenQuestion>,
     /// When a dialog of the agent was answered.
     answered: Option<Tick>,
+    /// The prompts that were shown when the agent continued with a text that is not known.
+    shown: Option<GivenPrompts>,
     /// What is being read or done.
     reading: Option<Reading>,
 }
@@ -47,6 +49,11 @@ enum Reading {
     /// Reading the prompts that are shown later: there is one more if a person has answered in the
     /// pane.
     Later,
+    /// The agent continues with a text that is not known, and the prompts that are shown are being read.
+    Begun,
+    /// Something has ended, and the prompts that are shown are being read: another prompt may have been
+    /// given in the meantime, and have ended as well.
+    Whose(KnownEnd),
     /// Reading the answer on the screen.
     Answer(KnownEnd),
     /// There is a reply, and the screen is being read for it.
@@ -67,6 +74,7 @@ impl RunningTurn {
             told: None,
             question,
             answered: None,
+            shown: None,
             reading: None,
         }
     }
@@ -105,9 +113,8 @@ impl RunningTurn {
     fn go_on(mut self, agent: &mut TurnAgent, now: Now) -> Self {
         // An earlier daemon may have noticed the question.
         if self.has_said() || self.asks().is_some_and(is_said) {
-            agent.is_reply = true;
-            agent.text = Arc::from("");
-            agent.forget_turn();
+            agent.answer_unknown();
+            self.shown = None;
         }
         self.question = None;
         self.idle = None;
@@ -147,6 +154,10 @@ impl Turn {
                     let details = "the agent has continued".to_owned();
                     return self.goes_on(agent, running, details, true, now, seen);
                 }
+            }
+            (Some(Reading::Begun), Some(Done::Given(shown))) => running.shown.clone_from(shown),
+            (Some(Reading::Whose(known)), Some(Done::Given(shown))) => {
+                return self.judge_end(agent, running, known, shown.as_ref(), seen, now);
             }
             (Some(Reading::Answer(known)), Some(Done::Answer(answer))) => {
                 read = Some((known, answer.clone()));
@@ -220,11 +231,18 @@ impl Turn {
                 self.finish(agent, running, *ended, Vec::new(), false, seen, now)
             }
             EndVerdict::Read(known) => {
-                let act = Act::ReadAnswer {
-                    text: Arc::clone(&agent.text),
-                    alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
-                };
-                running.reading = Some(Reading::Answer(known));
+                let may_be_other = matches!(
+                    &known,
+                    KnownEnd::Reported {
+                        message: Some(_),
+                        ..
+                    }
+                );
+                if !(may_be_other || agent.text.is_empty()) {
+                    return self.read_answer(agent, running, known, seen);
+                }
+                let act = agent.read_given(seen);
+                running.reading = Some(Reading::Whose(known));
                 self.to(TurnState::Running(agent, running), Next::act([act]))
             }
             EndVerdict::NotYet => self.look_on(agent, running, seen, now),
@@ -238,6 +256,66 @@ impl Turn {
                 self.end(end)
             }
         }
+    }
+
+    /// Something has ended, and no name tells whose turn it was. It was the last prompt's, so it was
+    /// ours only if none is shown that was given later.
+    fn judge_end(
+        self,
+        agent: Box<TurnAgent>,
+        running: RunningTurn,
+        known: KnownEnd,
+        shown: Option<&GivenPrompts>,
+        seen: &Observation,
+        now: Now,
+    ) -> (Self, Next) {
+        let is_ours = if agent.text.is_empty() {
+            let before = running.shown.as_ref();
+            let same = shown
+                .zip(before)
+                .map(|(shown, before)| !shown.has_more_than(before));
+            if same != Some(true) {
+                let reason = "it is not known whether the agent's last answer is that to this task: \
+                              somebody answered it, and other prompts may have followed";
+                let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason);
+                return self.end(end);
+            }
+            true
+        } else {
+            shown.is_some_and(|shown| !shown.followed)
+        };
+        match known {
+            KnownEnd::Reported {
+                facts,
+                message: Some(message),
+                ..
+            } if is_ours => {
+                let ended = EndedTurn {
+                    how: How::Done,
+                    response: Some(message),
+                    facts: *facts,
+                };
+                self.finish(agent, running, ended, Vec::new(), false, seen, now)
+            }
+            // The answer below our text is ours.
+            known => self.read_answer(agent, running, known, seen),
+        }
+    }
+
+    /// Has the answer read from the screen.
+    fn read_answer(
+        self,
+        agent: Box<TurnAgent>,
+        mut running: RunningTurn,
+        known: KnownEnd,
+        seen: &Observation,
+    ) -> (Self, Next) {
+        let act = Act::ReadAnswer {
+            text: Arc::clone(&agent.text),
+            alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
+        };
+        running.reading = Some(Reading::Answer(known));
+        self.to(TurnState::Running(agent, running), Next::act([act]))
     }
 
     /// The turn has not ended: the agent is working, is waiting for a person, or has ended itself.
@@ -296,7 +374,10 @@ impl Turn {
                     && now.tick.since(question.since) >= ASK_AGAIN =>
             {
                 acts.extend(ask(&verdict.reason, None));
-                agent.is_reply |= question.said.is_some();
+                if question.said.is_some() || is_said(&question.asks) {
+                    agent.answer_unknown();
+                    running.shown = None;
+                }
                 *question = OpenQuestion {
                     asks: verdict.reason.clone(),
                     since: now.tick,
@@ -328,10 +409,7 @@ impl Turn {
             {
                 question.shown_at = now.tick;
                 running.reading = Some(Reading::Later);
-                acts.push(Act::ReadGiven {
-                    text: Arc::clone(&agent.text),
-                    alternate: sight.alternate,
-                });
+                acts.push(agent.read_given(seen));
                 return self.to(TurnState::Running(agent, running), Next::act(acts));
             }
             _ => {}
@@ -356,12 +434,14 @@ impl Turn {
         seen: &Observation,
     ) -> (Self, Next) {
         if other {
-            agent.is_reply = true;
-            agent.text = Arc::from("");
-            agent.forget_turn();
+            agent.answer_unknown();
         }
-        let running = running.go_on(&mut agent, now);
-        let acts = [Act::GoOn { details }];
+        let mut running = running.go_on(&mut agent, now);
+        let mut acts = vec![Act::GoOn { details }];
+        if agent.text.is_empty() && !seen.record.found {
+            running.reading = Some(Reading::Begun);
+            acts.push(agent.read_given(seen));
+        }
         self.skip_replies(seen)
             .to(TurnState::Running(agent, running), Next::act(acts))
     }
@@ -558,10 +638,7 @@ impl Turn {
         });
         if !seen.record.found {
             running.reading = Some(Reading::Asked);
-            acts.push(Act::ReadGiven {
-                text: Arc::clone(&agent.text),
-                alternate: agent.seen(seen).is_some_and(|agent| agent.alternate),
-            });
+            acts.push(agent.read_given(seen));
         }
         let this = if is_new {
             self.skip_replies(seen)

@@ -160,7 +160,7 @@ fn shown(says: Says) -> Shown {
         says,
         detail: "seen".to_owned(),
         holds_text: false,
-        ends_with_text: false,
+        line_holds_text: false,
         part_of_text: false,
         near_text: false,
         given: 0,

@@ -77,7 +77,11 @@ fn a_report_is_about_the_turn_where_it_names_it_or_came_behind_the_key() {
     ] {
         let mut run = TurnRun::running(RECORDLESS);
         run.scene.agent.report = Some(report(ReportedState::Done, at, task, Some("hello")));
-        run.after(100);
+        let acts = run.after(100).to_vec();
+        if ends && task.is_none() {
+            assert!(matches!(acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
+            run.did(Done::Given(given(1, "say hello", false)));
+        }
         assert_eq!(run.turn.has_ended(), ends, "{at} {task:?}");
         if ends {
             assert_eq!(ended(&run), (Outcome::Completed, text("hello")));
@@ -447,8 +451,21 @@ fn a_report_tells_the_end_where_no_record_does() {
     let at = run.scene.ms + 50;
     run.scene.agent.report = Some(report(ReportedState::Done, at, None, Some("hello")));
     run.after(100);
+    run.did(Done::Given(given(1, "say hello", false)));
     let response = end(&run.next).output.clone();
     assert_eq!(response, OutputSource::Text("hello".to_owned()));
+    // A report that names nothing is about the last prompt: if that is not ours, or cannot be seen, the
+    // answer is what stands below ours.
+    for shown in [given(2, "else", true), None] {
+        let mut run = TurnRun::running(RECORDLESS);
+        run.scene.agent.report = Some(report(ReportedState::Done, at, None, Some("theirs")));
+        run.after(100);
+        let acts = run.did(Done::Given(shown)).to_vec();
+        assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+        run.did(Done::Answer(Some(("ours".into(), "ours".into()))));
+        assert_eq!(ended(&run), (Outcome::Completed, text("ours")));
+        assert_eq!(facts(&run).source, "screen");
+    }
     // A report without words: the screen has them.
     let mut run = TurnRun::running(RECORDLESS);
     run.scene.agent.report = Some(report(ReportedState::Done, at, Some(1), None));
@@ -557,5 +574,34 @@ fn a_person_may_end_it_at_any_time_and_hears_what_is_left() {
             (Outcome::Reassigned, Event::Return),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn what_is_reported_from_the_future_was_reported_before_the_clock_was_set_back() {
+    for (ahead, ends) in [(0, true), (1, false), (3_600_000, false)] {
+        let mut run = TurnRun::running(RECORDLESS);
+        let at = run.scene.ms + 100 + ahead;
+        run.scene.agent.report = Some(report(ReportedState::Done, at, Some(1), Some("hello")));
+        run.after(100);
+        assert_eq!(run.turn.has_ended(), ends, "{ahead}");
+    }
+}
+
+#[test]
+fn an_end_that_may_be_about_another_turn_is_read_from_below_ours() {
+    for (task, below, expected) in [
+        (None, "✕ no credit", Outcome::Failed),
+        (None, "fine", Outcome::Completed),
+        (Some(1), "✕ no credit", Outcome::Completed),
+    ] {
+        let mut run = TurnRun::running("gemini");
+        let at = run.scene.ms + 50;
+        run.scene.agent.report = Some(report(ReportedState::Done, at, task, None));
+        let acts = run.after(100).to_vec();
+        assert!(matches!(&acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+        run.did(Done::Answer(Some((String::new(), below.to_owned()))));
+        assert_eq!(outcome(&run.next).0, expected, "{task:?} {below}");
+        assert_eq!(facts(&run).ended, Some(wall(at)));
     }
 }

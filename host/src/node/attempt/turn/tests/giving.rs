@@ -76,7 +76,7 @@ fn a_text_is_submitted_after_the_pause_of_its_profile_and_not_before() {
 #[test]
 fn a_line_is_submitted_where_no_composer_could_show_it() {
     let line = |says, ends| Shown {
-        ends_with_text: ends,
+        line_holds_text: ends,
         ..shown(says)
     };
     for (composer, screen, pressed) in [
@@ -507,4 +507,54 @@ fn work_on_what_a_person_has_typed_since_proves_nothing() {
     assert!(run.after(10).is_empty());
     run.scene.screen = Some(shown(Says::Busy));
     assert!(run.after(10).contains(&begun()));
+}
+
+#[test]
+fn a_line_that_was_not_taken_is_entered_again_and_is_no_proof_of_a_turn() {
+    let line = |says, holds, given| Shown {
+        line_holds_text: holds,
+        given,
+        draft: None,
+        ..shown(says)
+    };
+    let mut scene = TurnScene::of(RECORDLESS);
+    let mut profile = Profile::clone(&scene.agent.profile);
+    profile.composer = None;
+    scene.agent.profile = Arc::new(profile);
+    let mut run = TurnRun::with(prompt("say hello"), scene, Refusals::default());
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.after(0);
+    run.did(Done::Pane(Ok(true)));
+    run.after(0);
+    run.did(Done::Typed(Typed::Done));
+    // What was typed looks like a prompt that was given.
+    run.scene.screen = Some(line(Says::Nothing, true, 1));
+    let acts = run.after(500).to_vec();
+    assert!(matches!(acts.last(), Some(Act::Press { .. })), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    assert!(run.after(999).is_empty());
+    let acts = run.after(1).to_vec();
+    assert!(matches!(acts.last(), Some(Act::Press { .. })), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    // Something was added to it, or the pane shows something else.
+    for (says, in_mode) in [(Says::Nothing, false), (Says::Idle, true)] {
+        let mut run = run.clone();
+        run.scene.screen = Some(Shown {
+            in_mode,
+            ..line(says, false, 1)
+        });
+        assert!(run.after(100).is_empty(), "{says} {in_mode}");
+    }
+    run.scene.screen = Some(line(Says::Idle, false, 1));
+    let acts = run.after(100).to_vec();
+    assert!(acts.contains(&begun()), "{acts:?}");
+}
+
+#[test]
+fn our_prompt_above_the_composer_was_submitted_by_somebody() {
+    let mut run = TurnRun::pasted(RECORDLESS);
+    run.scene.screen = Some(taken());
+    let acts = run.after(500).to_vec();
+    assert!(acts.contains(&begun()), "{acts:?}");
 }

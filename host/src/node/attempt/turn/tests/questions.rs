@@ -243,6 +243,107 @@ fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
     let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", busy);
     let acts = run.step(None).to_vec();
-    assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");
+    assert!(
+        matches!(acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]),
+        "{acts:?}"
+    );
+    assert_eq!(run.turn.wants().text.as_deref(), Some(""));
+}
+
+/// Returns a turn whose agent continued because of what a person typed, and then reported an end that
+/// names nothing; when it continued, the screen showed `before`.
+fn ended_after_words_of_a_person(
+    before: Option<screen::GivenPrompts>,
+    with: Option<&str>,
+) -> TurnRun {
+    let mut run = TurnRun::running(RECORDLESS);
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    let told = run.scene.ms;
+    run.scene.agent.report = Some(report(ReportedState::Done, told, None, Some("Shall I?")));
+    run.step(None);
+    run.did(Done::Given(given(1, "say hello", false)));
+    run.did(Done::Given(given(1, "say hello", false)));
+    run.scene.ms += 200;
+    let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
+    run.scene.is(Activity::Busy, "works", signals);
+    let acts = run.step(None).to_vec();
+    assert!(
+        matches!(acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]),
+        "{acts:?}"
+    );
+    run.did(Done::Given(before));
+    run.scene.ms += 100;
+    let told = run.scene.ms;
+    run.scene.agent.report = Some(report(ReportedState::Done, told, None, with));
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    let acts = run.step(None).to_vec();
+    assert!(matches!(acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
+    run
+}
+
+#[test]
+fn what_a_person_answered_is_ended_only_by_the_last_prompt_that_is_shown() {
+    let before = given(2, "yes", true);
+    for (before, after, is_ours) in [
+        (&before, &before, true),
+        // Prompts that have scrolled away are none that were added.
+        (&before, &given(1, "yes", false), true),
+        (&before, &given(0, "", false), true),
+        (&before, &given(3, "yes", false), false),
+        (&before, &given(2, "else", false), false),
+        (&before, &None, false),
+        (&None, &before, false),
+    ] {
+        for with in [Some("told"), None] {
+            let mut run = ended_after_words_of_a_person(before.clone(), with);
+            let acts = run.did(Done::Given(after.clone())).to_vec();
+            if is_ours && with.is_none() {
+                assert!(matches!(acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+                continue;
+            }
+            let expected = match is_ours {
+                true => (Outcome::Completed, OutputSource::Text("told".to_owned())),
+                false => (Outcome::Uncertain, OutputSource::None),
+            };
+            let end = end(&run.next);
+            let ended = (end.outcome, end.output.clone());
+            assert_eq!(ended, expected, "{before:?} {after:?} {with:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_an_earlier_daemon_heard_of_is_ended_by_nothing_nameless() {
+    let open = OpenAttempt {
+        answered: true,
+        has_said: true,
+        ..open(Phase::Running)
+    };
+    let mut scene = TurnScene::of(RECORDLESS);
+    scene.ms = 400_000;
+    let mut run = TurnRun::resumed(open, scene);
+    run.step(None);
+    run.did(Done::Place(Ok(None)));
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    let acts = run.after(100).to_vec();
+    assert!(matches!(acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
+    run.did(Done::Given(given(1, "yes", false)));
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+}
+
+#[test]
+fn a_dialog_after_a_question_is_part_of_what_answered_it() {
+    // Noticed by this daemon.
+    let mut run = questioned("codex");
+    run.scene.ms += 2_000;
+    let waits = vec![run.scene.signal(SignalSource::Screen, Says::Waiting)];
+    run.scene
+        .is(Activity::WaitingInput, "may I?", waits.clone());
+    let acts = run.step(None).to_vec();
+    assert!(
+        matches!(&acts[..], [Act::Ask { said: None, .. }, ..]),
+        "{acts:?}"
+    );
     assert_eq!(run.turn.wants().text.as_deref(), Some(""));
 }

@@ -247,8 +247,13 @@ fn an_answer_that_an_earlier_daemon_gave_is_not_known_any_more() {
         (true, true, None, ""),
         // A dialog was answered, so the same turn continues.
         (true, false, None, "say hello"),
-        (true, true, Some("may I?"), "say hello"),
         (false, false, Some("may I?"), "say hello"),
+        // The question is still open.
+        (true, true, Some("asks: Shall I?"), "say hello"),
+        (false, true, Some("asks: Shall I?"), "say hello"),
+        // A dialog after a question is shown by the answer's turn, whoever noticed that it began.
+        (true, true, Some("may I?"), ""),
+        (false, true, Some("may I?"), ""),
     ] {
         let attempt = OpenAttempt {
             answered,
@@ -433,5 +438,62 @@ fn an_agent_that_came_later_was_not_given_anything() {
         assert!(!run.turn.has_ended());
         run.after(1);
         assert_eq!(outcome(&run.next), expected);
+    }
+}
+
+#[test]
+fn an_agent_whose_age_cannot_be_compared_is_not_taken_for_the_one_that_was_given_the_prompt() {
+    // Given at 5 s, by a clock that now shows 4 s.
+    for (given, outcome_known) in [(3_999, false), (4_000, false), (5_000, true)] {
+        let attempt = OpenAttempt {
+            delivered_at: Some(wall(given)),
+            ..open(Phase::Running)
+        };
+        let mut scene = TurnScene::of("codex");
+        scene.ms = 4_000;
+        let mut run = TurnRun::resumed(attempt, scene);
+        run.step(None);
+        assert_eq!(run.turn.has_ended(), outcome_known, "{given}");
+        if outcome_known {
+            assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+        }
+    }
+}
+
+#[test]
+fn without_a_record_a_text_that_is_gone_after_a_restart_may_have_been_submitted() {
+    // The row says that it was pasted at 0 ms; the daemon returns after 4 s.
+    let foreign = || Some(foreign());
+    let idle = || Some(shown(Says::Idle));
+    for (name, screen, quiet, due, expected) in [
+        // It is waited for as long as by the daemon that pasted it.
+        (RECORDLESS, idle(), 3, 6_000, Outcome::Uncertain),
+        (RECORDLESS, foreign(), 3, 2_000, Outcome::Uncertain),
+        // Nothing has appeared since.
+        (RECORDLESS, idle(), 60, 6_000, Outcome::Refused),
+        (RECORDLESS, foreign(), 60, 2_000, Outcome::Refused),
+        // A record would show it.
+        ("codex", idle(), 3, 4_000, Outcome::Refused),
+        ("codex", foreign(), 3, 2_000, Outcome::Refused),
+    ] {
+        let mut scene = TurnScene::of(name);
+        scene.ms = 4_000;
+        scene.screen = screen;
+        scene.agent.quiet = Duration::from_secs(quiet);
+        let mut run = TurnRun::resumed(at_phase(Phase::Delivering), scene);
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.after(0);
+        run.after(due - 1);
+        assert!(!run.turn.has_ended(), "{name} {quiet} {due}");
+        run.scene.ms += 1;
+        run.scene.agent.quiet += Duration::from_secs(due / 1_000);
+        for _ in 0..200 {
+            if run.turn.has_ended() {
+                break;
+            }
+            run.after(100);
+        }
+        assert_eq!(outcome(&run.next).0, expected, "{name} {quiet} {due}");
     }
 }

@@ -207,14 +207,21 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
         let told = run.scene.ms;
         let question = |ms| report(ReportedState::Done, ms, None, Some("Shall I?"));
         run.scene.agent.report = Some(question(told));
-        assert_eq!(asked(run.step(None)), Some("asks: Shall I?"));
+        run.step(None);
+        let acts = run.did(Done::Given(given(1, "say hello", false)));
+        assert_eq!(asked(acts), Some("asks: Shall I?"));
         run.did(Done::Given(given(1, "say hello", false)));
         // The same end, reported again.
         run.scene.agent.report = Some(question(told + late));
         run.scene.ms += 200;
         let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
         run.scene.is(Activity::Busy, "works", signals);
-        assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+        let acts = run.step(None).to_vec();
+        assert!(
+            matches!(acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]),
+            "{acts:?}"
+        );
+        run.did(Done::Given(given(2, "yes", true)));
         for _ in 0..3 {
             assert!(run.after(10).is_empty(), "{late}: {:?}", run.next);
         }
@@ -227,6 +234,7 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
         ));
         run.scene.is(Activity::Idle, "waits", Vec::new());
         run.step(None);
+        run.did(Done::Given(given(2, "yes", true)));
         let response = &end(&run.next).output;
         assert_eq!(response, &OutputSource::Text("done".to_owned()), "{late}");
     }
@@ -251,7 +259,7 @@ fn one_more_prompt_on_the_screen_tells_that_a_person_has_answered() {
         let acts = run.after(1).to_vec();
         assert!(matches!(&acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
         let acts = run.did(Done::Given(later.clone())).to_vec();
-        let found = matches!(&acts[..], [Act::GoOn { .. }]);
+        let found = matches!(&acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]);
         assert_eq!(found, goes_on, "{later:?}: {acts:?}");
     }
     // If they could not be read then, later ones show nothing.
