@@ -396,6 +396,10 @@ fn odd_priorities_of_other_tools_are_served_once_each() {
         .execute_batch("UPDATE tasks SET priority = 'low' WHERE id = 1")
         .expect("changed");
     assert_eq!(store.task(id).expect("a task").priority, 0);
+    // They are read alike before they are written as whole numbers.
+    for (id, priority) in [(2, i32::MIN), (3, i32::MAX)] {
+        assert_eq!(store.task(TaskId(id)).expect("a task").priority, priority);
+    }
     let lanes = store.lanes().expect("lanes");
     let all: Vec<TaskId> = (1..=19).map(TaskId).collect();
     let priority = |store: &mut Store, id| store.task(id).expect("a task").priority;

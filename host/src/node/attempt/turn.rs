@@ -296,8 +296,8 @@ impl TurnAgent {
     /// Returns what the record says of a turn that is about to begin: the latest turn if the text
     /// is an answer, and otherwise the text's own. Until it is known to have begun, anything else
     /// in the record is someone else's.
-    fn begins<'s>(&self, seen: &'s Observation, answers: bool) -> Option<&'s Written> {
-        if answers || self.is_reply {
+    fn begins<'s>(&self, seen: &'s Observation) -> Option<&'s Written> {
+        if self.is_reply {
             seen.record.latest.as_ref()
         } else {
             seen.record.own.as_ref()

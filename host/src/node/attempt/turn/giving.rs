@@ -21,6 +21,9 @@ const MOST_PRESSES: u32 = 5;
 /// A prompt that was pasted this often without being submitted has failed.
 const MOST_PASTED: u32 = 3;
 
+/// Why it is not known what became of a text, if no record will show it.
+const GONE: &str = "the prompt was pasted and is gone: it was removed, or submitted by a person";
+
 /// The longest time for which a session is skipped because it did not take a prompt.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
@@ -392,10 +395,9 @@ impl Turn {
         };
         let settled = now.tick.since(draft_since) >= FIND_AGAIN && !screen.in_mode;
         let says = screen.says;
-        let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
-        let keeps_record = agent.profile.transcript.is_some() && !keeps_none;
+        let keeps_record = keeps_record(agent, seen);
         if stood || agent.resumed {
-            let written = agent.begins(seen, giving.answers.is_some());
+            let written = agent.begins(seen);
             // If the text is still there, the agent is working on something else. If a record is
             // expected, it will show whether that is a person's prompt.
             let is_gone = stood && !screen.holds_text;
@@ -457,9 +459,7 @@ impl Turn {
                 let reason = "the prompt was pasted, and then removed from the composer";
                 GivingResult::Refused(reason.to_owned(), FIND_AGAIN)
             } else {
-                let reason =
-                    "the prompt was pasted and is gone: it was removed, or submitted by a person";
-                GivingResult::Unclear(reason.to_owned())
+                GivingResult::Unclear(GONE.to_owned())
             };
         }
         if agent.resumed && says == Says::Busy {
@@ -498,7 +498,7 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> GivingResult {
-        if agent.begins(seen, giving.answers.is_some()).is_some() || agent.told(seen).is_some() {
+        if agent.begins(seen).is_some() || agent.told(seen).is_some() {
             return GivingResult::Begun;
         }
         // If a person had time to type another prompt, the agent may be working on that.
@@ -563,7 +563,7 @@ impl Turn {
         }
         // That it is gone proves nothing: a menu may have taken the key, and a person may have
         // removed the text.
-        if presses > 0 && !still && is_entered(agent, screen) {
+        if !still && is_entered(agent, screen) {
             return GivingResult::Begun;
         }
         if presses > 0
@@ -597,6 +597,9 @@ impl Turn {
             return giving.again();
         }
         if presses == 0 {
+            if !still && !keeps_record(agent, seen) {
+                return GivingResult::Unclear(GONE.to_owned());
+            }
             let reason =
                 "the prompt was pasted and not submitted: the pane was never still".to_owned();
             return GivingResult::Refused(reason, UNRESPONSIVE);
@@ -663,6 +666,12 @@ fn is_entered(agent: &TurnAgent, screen: &Shown) -> bool {
     let tells_apart =
         agent.profile.composer.is_some() || !(screen.in_mode || screen.says == Says::Nothing);
     tells_apart && screen.given > agent.shown
+}
+
+/// Whether a record will show what the agent was given.
+fn keeps_record(agent: &TurnAgent, seen: &Observation) -> bool {
+    let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
+    agent.profile.transcript.is_some() && !keeps_none
 }
 
 /// Whether nothing has appeared in the agent's pane since the text was to be given.

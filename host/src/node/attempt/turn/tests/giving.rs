@@ -558,3 +558,86 @@ fn our_prompt_above_the_composer_was_submitted_by_somebody() {
     let acts = run.after(500).to_vec();
     assert!(acts.contains(&begun()), "{acts:?}");
 }
+
+#[test]
+fn it_is_told_what_is_there_in_place_of_a_text_that_was_submitted() {
+    for (screen, told) in [
+        (stands(), "it is still in the composer after"),
+        (foreign(), "something else is there now"),
+        (shown(Says::Idle), "it is gone from the composer"),
+    ] {
+        let mut run = TurnRun::submitted("codex");
+        run.scene.screen = Some(screen);
+        for _ in 0..400 {
+            let pressed = matches!(run.after(100), [.., Act::Press { .. }]);
+            if pressed {
+                run.did(Done::Typed(Typed::Done));
+            }
+            if run.turn.has_ended() {
+                break;
+            }
+        }
+        assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+        let reason = end(&run.next).reason.clone().expect("a reason");
+        assert!(reason.contains(told), "{reason}");
+    }
+}
+
+#[test]
+fn a_text_that_was_seen_and_is_gone_while_the_agent_works_may_have_been_submitted() {
+    for (holds, expected) in [(false, Outcome::Uncertain), (true, Outcome::Refused)] {
+        let mut run = TurnRun::pasted("codex");
+        run.scene.screen = Some(beside());
+        run.after(100);
+        run.scene.screen = Some(Shown {
+            holds_text: holds,
+            ..shown(Says::Busy)
+        });
+        for _ in 0..200 {
+            if run.turn.has_ended() {
+                break;
+            }
+            run.after(100);
+        }
+        // What stands there cannot be deleted while it works, so it is left.
+        for _ in 0..200 {
+            if run.turn.has_ended() {
+                break;
+            }
+            run.after(100);
+        }
+        assert_eq!(outcome(&run.next).0, expected, "{holds}");
+    }
+}
+
+#[test]
+fn a_text_whose_key_was_refused_is_not_given_again_where_nothing_shows_what_became_of_it() {
+    for (name, expected) in [
+        ("codex", Outcome::Refused),
+        (RECORDLESS, Outcome::Uncertain),
+    ] {
+        let mut run = TurnRun::pasted(name);
+        run.scene.screen = Some(stands());
+        run.after(500);
+        run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+        // A person's key came first, and the agent works on this or on something else.
+        run.scene.screen = Some(shown(Says::Busy));
+        let acts = run.after(100).to_vec();
+        assert!(!acts.contains(&begun()), "{acts:?}");
+        run.scene.screen = Some(shown(Says::Idle));
+        for _ in 0..300 {
+            if run.turn.has_ended() {
+                break;
+            }
+            run.after(100);
+        }
+        assert_eq!(outcome(&run.next).0, expected, "{name}");
+        // Where our prompt is shown as given, it was submitted.
+        let mut run = TurnRun::pasted(name);
+        run.scene.screen = Some(stands());
+        run.after(500);
+        run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+        run.scene.screen = Some(taken());
+        assert!(run.after(100).contains(&begun()), "{name}");
+    }
+}

@@ -176,3 +176,48 @@ fn a_record_that_was_named_before_the_prompt_is_not_its_own() {
     run.after(100);
     assert_eq!(record(&run).as_deref(), Some(&"/its own".into()));
 }
+
+#[test]
+fn what_answers_a_question_has_another_name() {
+    let mut run = TurnRun::submitted("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
+    assert!(run.after(10).contains(&begun()));
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Done, at, "Shall I?"));
+    run.after(0);
+    let acts = run.after(2_000).to_vec();
+    assert!(
+        matches!(&acts[0], Act::Ask { said: Some(_), .. }),
+        "{acts:?}"
+    );
+    run.did(Done::Given(None));
+    run.scene.screen = Some(shown(Says::Idle));
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    run.scene.replies = vec![reply(3, Answer::Words("yes".into()), "asks: Shall I?")];
+    run.after(100);
+    let acts = run.after(0).to_vec();
+    assert!(matches!(&acts[..], [Act::TakeReply { .. }]), "{acts:?}");
+    run.scene.replies.clear();
+    assert_eq!(run.after(0), [Act::TakePane]);
+    run.did(Done::Pane(Ok(true)));
+    let acts = run.after(0).to_vec();
+    assert!(matches!(acts.last(), Some(Act::Paste { .. })), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    // The earlier turn neither begins it nor ends it.
+    run.scene.screen = Some(shown(Says::Nothing));
+    assert!(run.after(100).is_empty(), "{:?}", run.next);
+    let at = run.scene.ms;
+    run.told(named("p2", ReportedState::Busy, at, "yes"));
+    let acts = run.after(10).to_vec();
+    assert!(matches!(&acts[0], Act::GoOn { .. }), "{acts:?}");
+    assert!(run.after(5_000).is_empty(), "{:?}", run.next);
+    let at = run.scene.ms;
+    run.told(named("p2", ReportedState::Done, at, "Done."));
+    run.after(0);
+    run.after(2_000);
+    assert_eq!(
+        end(&run.next).output,
+        OutputSource::Text("Done.".to_owned())
+    );
+}

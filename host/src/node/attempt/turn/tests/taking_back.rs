@@ -151,3 +151,31 @@ fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
     );
     assert!(reason.contains("a person's"), "{reason}");
 }
+
+#[test]
+fn no_key_goes_into_a_mode_or_to_an_agent_that_works() {
+    let ours = || part("say hello\nto all");
+    for screen in [
+        Shown {
+            in_mode: true,
+            ..ours()
+        },
+        Shown {
+            says: Says::Busy,
+            ..ours()
+        },
+        Shown {
+            says: Says::Waiting,
+            ..ours()
+        },
+    ] {
+        let mut run = cancelled("claude");
+        run.scene.screen = Some(screen.clone());
+        for _ in 0..50 {
+            assert!(run.after(100).is_empty(), "{screen:?}: {:?}", run.next);
+        }
+        // It has passed.
+        run.scene.screen = Some(ours());
+        assert!(is_clear(run.after(100)), "{screen:?}");
+    }
+}
