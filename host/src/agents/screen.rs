@@ -427,20 +427,19 @@ pub struct GivenPrompts {
     pub count: usize,
     /// The line of the last one.
     pub last: String,
-    /// Whether another prompt is below the one that was looked for. `false` if that one is not
-    /// visible, because then it is not known.
-    pub followed: bool,
+    /// How many are below the one that was looked for. `None`: that one is not visible, so it is not
+    /// known.
+    pub after: Option<usize>,
 }
 
 impl GivenPrompts {
-    /// Whether a prompt is shown that `before` did not contain. Prompts that have scrolled out of sight
-    /// are none.
-    pub fn has_more_than(&self, before: &Self) -> bool {
-        self.count > before.count || (!self.last.is_empty() && self.last != before.last)
+    /// Whether another prompt is known to be below the one that was looked for.
+    pub fn is_followed(&self) -> bool {
+        self.after.is_some_and(|after| after > 0)
     }
 }
 
-/// Returns the prompts that are shown as given, and whether one follows `prompt`. The last line of
+/// Returns the prompts that are shown as given, and how many follow `prompt`. The last line of
 /// that form is the composer, whose content was not given.
 pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> GivenPrompts {
     let above = &lines[..composer_row(profile, lines)];
@@ -454,14 +453,14 @@ pub fn given(profile: &Profile, lines: &[&str], prompt: &str) -> GivenPrompts {
     // If the agent has rewritten it, its sign shows where it ends.
     let signed = nonce::of(profile, prompt)
         .and_then(|nonce| above.iter().position(|line| nonce::is_in(nonce, line)));
-    let is_followed = signed.is_some_and(|at| {
-        let below = &above[at + 1..];
-        below.iter().any(|line| is_given(profile, line))
+    let below_sign = signed.map(|at| {
+        let below = above[at + 1..].iter();
+        below.filter(|line| is_given(profile, line)).count()
     });
     GivenPrompts {
         count: given.len(),
         last: given.last().copied().unwrap_or_default().to_owned(),
-        followed: is_followed || ours.is_some_and(|ours| ours + 1 < given.len()),
+        after: below_sign.max(ours.map(|ours| given.len() - ours - 1)),
     }
 }
 

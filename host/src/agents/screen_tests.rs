@@ -19,7 +19,7 @@ fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
     let lines = ["> say hello", "hello", "> say more", "more", ">"];
     let told = |prompt: &str, lines: &[&str]| {
         let given = given(&profile, lines, prompt);
-        (given.count, given.last, given.followed)
+        (given.count, given.last.clone(), given.is_followed())
     };
     let more = "> say more".to_owned();
     assert_eq!(told("say hello", &lines), (2, more.clone(), true));

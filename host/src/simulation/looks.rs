@@ -412,7 +412,7 @@ impl WorldState {
                 let shown = screen::GivenPrompts {
                     count: given.len(),
                     last: last.unwrap_or_default(),
-                    followed: ours.is_some_and(|ours| ours + 1 < given.len()),
+                    after: ours.map(|ours| given.len() - ours - 1),
                 };
                 Done::Given(pane.lives.then_some(shown))
             }

@@ -117,6 +117,8 @@ struct TurnAgent {
     began: u64,
     /// The text that was or is to be pasted. Empty if it is unknown or a person typed it.
     text: Arc<str>,
+    /// The task's own text, as it was or is to be pasted.
+    first: Arc<str>,
     /// The earliest time at which it was given; nothing older is about it.
     given: Timestamp,
     /// When it was submitted.
@@ -154,6 +156,13 @@ struct OpenQuestion {
     shown_at: Tick,
 }
 
+impl OpenQuestion {
+    /// Returns how many prompts were shown when it was asked.
+    fn given(&self) -> Option<usize> {
+        self.shown.as_ref().map(|shown| shown.count)
+    }
+}
+
 impl TurnAgent {
     /// Marks what the agent has reported up to a moment as heard, so it is about nothing that comes
     /// later.
@@ -165,11 +174,13 @@ impl TurnAgent {
     }
 
     fn of(seen: &AgentSight, text: String, given: Timestamp) -> Self {
+        let text: Arc<str> = text.into();
         Self {
             profile: Arc::clone(&seen.profile),
             pid: seen.pid,
             began: seen.began,
-            text: text.into(),
+            text: Arc::clone(&text),
+            first: text,
             given,
             submitted: None,
             ran_before: false,
@@ -226,6 +237,11 @@ impl TurnAgent {
         is_signed || transcript::same(Format::Claude, prompt, &self.text)
     }
 
+    fn asks_for(&mut self, text: Arc<str>) {
+        self.first = Arc::clone(&text);
+        self.text = text;
+    }
+
     /// From here on, it is about an answer to a question of the agent whose words are not known.
     fn answer_unknown(&mut self) {
         self.is_reply = true;
@@ -260,10 +276,10 @@ impl TurnAgent {
         self.seen(seen).filter(|_| seen.process_lives)
     }
 
-    /// Returns the act that reads the prompts that the screen shows as given.
-    fn read_given(&self, seen: &Observation) -> Act {
+    /// Returns the act that reads the prompts that the screen shows as given, and which follow `text`.
+    fn read_given(&self, text: &Arc<str>, seen: &Observation) -> Act {
         Act::ReadGiven {
-            text: Arc::clone(&self.text),
+            text: Arc::clone(text),
             alternate: self.seen(seen).is_some_and(|agent| agent.alternate),
         }
     }
@@ -540,7 +556,7 @@ impl Turn {
         let stands = seen.sight.as_ref().and_then(Sight::pane);
         let stands = stands.and_then(|pane| pane.directory.clone());
         match self.text(&to.profile, stands.as_deref(), wanted) {
-            Ok(text) => to.text = text,
+            Ok(text) => to.asks_for(text),
             Err(reason) => return self.fail(reason),
         }
         if self.brief.task.metadata.prerequisites.is_empty() {
@@ -660,7 +676,7 @@ impl Turn {
         else {
             return self.to(TurnState::Lost(lost), Next::again(LOOK * 4));
         };
-        to.text = text.into();
+        to.asks_for(text.into());
         to.resumed = true;
         let question = task.asks.clone().map(|asks| OpenQuestion {
             asks,

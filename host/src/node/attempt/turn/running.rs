@@ -35,8 +35,8 @@ pub(super) struct RunningTurn {
     pub(super) question: Option<OpenQuestion>,
     /// When a dialog of the agent was answered.
     answered: Option<Tick>,
-    /// The prompts that were shown when the agent continued with a text that is not known.
-    shown: Option<GivenPrompts>,
+    /// If it is about an answer that is not known: how many prompts were shown when the agent asked.
+    given_before: Option<usize>,
     /// What is being read or done.
     reading: Option<Reading>,
 }
@@ -49,8 +49,6 @@ enum Reading {
     /// Reading the prompts that are shown later: there is one more if a person has answered in the
     /// pane.
     Later,
-    /// The agent continues with a text that is not known, and the prompts that are shown are being read.
-    Begun,
     /// Something has ended, and the prompts that are shown are being read: another prompt may have been
     /// given in the meantime, and have ended as well.
     Whose(KnownEnd),
@@ -74,7 +72,7 @@ impl RunningTurn {
             told: None,
             question,
             answered: None,
-            shown: None,
+            given_before: None,
             reading: None,
         }
     }
@@ -114,7 +112,7 @@ impl RunningTurn {
         // An earlier daemon may have noticed the question.
         if self.has_said() || self.asks().is_some_and(is_said) {
             agent.answer_unknown();
-            self.shown = None;
+            self.given_before = self.question.as_ref().and_then(OpenQuestion::given);
         }
         self.question = None;
         self.idle = None;
@@ -148,14 +146,13 @@ impl Turn {
                 // A prompt that was given while no daemon looked is on the screen from the first
                 // look on.
                 let is_new = |shown: &GivenPrompts| {
-                    shown.followed || before.is_some_and(|before| before != shown)
+                    shown.is_followed() || before.is_some_and(|before| before != shown)
                 };
                 if shown.as_ref().is_some_and(is_new) {
                     let details = "the agent has continued".to_owned();
                     return self.goes_on(agent, running, details, true, now, seen);
                 }
             }
-            (Some(Reading::Begun), Some(Done::Given(shown))) => running.shown.clone_from(shown),
             (Some(Reading::Whose(known)), Some(Done::Given(shown))) => {
                 return self.judge_end(agent, running, known, shown.as_ref(), seen, now);
             }
@@ -241,7 +238,12 @@ impl Turn {
                 if !(may_be_other || agent.text.is_empty()) {
                     return self.read_answer(agent, running, known, seen);
                 }
-                let act = agent.read_given(seen);
+                let text = if agent.text.is_empty() {
+                    &agent.first
+                } else {
+                    &agent.text
+                };
+                let act = agent.read_given(text, seen);
                 running.reading = Some(Reading::Whose(known));
                 self.to(TurnState::Running(agent, running), Next::act([act]))
             }
@@ -269,20 +271,19 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> (Self, Next) {
-        let is_ours = if agent.text.is_empty() {
-            let before = running.shown.as_ref();
-            let same = shown
-                .zip(before)
-                .map(|(shown, before)| !shown.has_more_than(before));
-            if same != Some(true) {
+        let is_ours = match (shown, running.given_before) {
+            // Below ours, no other was given.
+            (Some(shown), _) if !agent.text.is_empty() => !shown.is_followed(),
+            (None, _) if !agent.text.is_empty() => false,
+            // The answer is the only one that was given since.
+            (Some(shown), Some(before)) if shown.count <= before + 1 => true,
+            (Some(shown), None) if shown.after == Some(1) => true,
+            _ => {
                 let reason = "it is not known whether the agent's last answer is that to this task: \
                               somebody answered it, and other prompts may have followed";
                 let end = Ending::new(Outcome::Uncertain, Event::Lose).because(reason);
                 return self.end(end);
             }
-            true
-        } else {
-            shown.is_some_and(|shown| !shown.followed)
         };
         match known {
             KnownEnd::Reported {
@@ -376,7 +377,7 @@ impl Turn {
                 acts.extend(ask(&verdict.reason, None));
                 if question.said.is_some() || is_said(&question.asks) {
                     agent.answer_unknown();
-                    running.shown = None;
+                    running.given_before = question.given();
                 }
                 *question = OpenQuestion {
                     asks: verdict.reason.clone(),
@@ -409,7 +410,7 @@ impl Turn {
             {
                 question.shown_at = now.tick;
                 running.reading = Some(Reading::Later);
-                acts.push(agent.read_given(seen));
+                acts.push(agent.read_given(&agent.text, seen));
                 return self.to(TurnState::Running(agent, running), Next::act(acts));
             }
             _ => {}
@@ -427,7 +428,7 @@ impl Turn {
     fn goes_on(
         self,
         mut agent: Box<TurnAgent>,
-        running: RunningTurn,
+        mut running: RunningTurn,
         details: String,
         other: bool,
         now: Now,
@@ -435,13 +436,10 @@ impl Turn {
     ) -> (Self, Next) {
         if other {
             agent.answer_unknown();
+            running.given_before = running.question.as_ref().and_then(OpenQuestion::given);
         }
-        let mut running = running.go_on(&mut agent, now);
-        let mut acts = vec![Act::GoOn { details }];
-        if agent.text.is_empty() && !seen.record.found {
-            running.reading = Some(Reading::Begun);
-            acts.push(agent.read_given(seen));
-        }
+        let running = running.go_on(&mut agent, now);
+        let acts = [Act::GoOn { details }];
         self.skip_replies(seen)
             .to(TurnState::Running(agent, running), Next::act(acts))
     }
@@ -638,7 +636,7 @@ impl Turn {
         });
         if !seen.record.found {
             running.reading = Some(Reading::Asked);
-            acts.push(agent.read_given(seen));
+            acts.push(agent.read_given(&agent.text, seen));
         }
         let this = if is_new {
             self.skip_replies(seen)

@@ -360,7 +360,7 @@ fn given(count: usize, last: &str, followed: bool) -> Option<screen::GivenPrompt
     Some(screen::GivenPrompts {
         count,
         last: last.to_owned(),
-        followed,
+        after: Some(usize::from(followed)),
     })
 }
 

@@ -596,6 +596,7 @@ fn an_end_that_may_be_about_another_turn_is_read_from_below_ours() {
         (Some(1), "✕ no credit", Outcome::Completed),
     ] {
         let mut run = TurnRun::running("gemini");
+        run.scene.agent.keeps_none = true;
         let at = run.scene.ms + 50;
         run.scene.agent.report = Some(report(ReportedState::Done, at, task, None));
         let acts = run.after(100).to_vec();

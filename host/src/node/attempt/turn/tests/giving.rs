@@ -588,24 +588,12 @@ fn a_text_that_was_seen_and_is_gone_while_the_agent_works_may_have_been_submitte
     for (holds, expected) in [(false, Outcome::Uncertain), (true, Outcome::Refused)] {
         let mut run = TurnRun::pasted("codex");
         run.scene.screen = Some(beside());
-        run.after(100);
+        run.after(500);
         run.scene.screen = Some(Shown {
             holds_text: holds,
             ..shown(Says::Busy)
         });
-        for _ in 0..200 {
-            if run.turn.has_ended() {
-                break;
-            }
-            run.after(100);
-        }
-        // What stands there cannot be deleted while it works, so it is left.
-        for _ in 0..200 {
-            if run.turn.has_ended() {
-                break;
-            }
-            run.after(100);
-        }
+        run.until_end();
         assert_eq!(outcome(&run.next).0, expected, "{holds}");
     }
 }

@@ -243,15 +243,12 @@ fn what_follows_a_question_that_an_earlier_daemon_heard_is_another_turn() {
     let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", busy);
     let acts = run.step(None).to_vec();
-    assert!(
-        matches!(acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]),
-        "{acts:?}"
-    );
+    assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");
     assert_eq!(run.turn.wants().text.as_deref(), Some(""));
 }
 
-/// Returns a turn whose agent continued because of what a person typed, and then reported an end that
-/// names nothing; when it continued, the screen showed `before`.
+/// Returns a turn whose agent asked when the screen showed `before`, continued because of what a person
+/// typed, and then reported an end that names nothing.
 fn ended_after_words_of_a_person(
     before: Option<screen::GivenPrompts>,
     with: Option<&str>,
@@ -263,37 +260,36 @@ fn ended_after_words_of_a_person(
     run.scene.agent.report = Some(report(ReportedState::Done, told, None, Some("Shall I?")));
     run.step(None);
     run.did(Done::Given(given(1, "say hello", false)));
-    run.did(Done::Given(given(1, "say hello", false)));
+    run.did(Done::Given(before));
     run.scene.ms += 200;
     let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", signals);
     let acts = run.step(None).to_vec();
-    assert!(
-        matches!(acts[..], [Act::GoOn { .. }, Act::ReadGiven { .. }]),
-        "{acts:?}"
-    );
-    run.did(Done::Given(before));
+    assert!(matches!(acts[..], [Act::GoOn { .. }]), "{acts:?}");
     run.scene.ms += 100;
     let told = run.scene.ms;
     run.scene.agent.report = Some(report(ReportedState::Done, told, None, with));
     run.scene.is(Activity::Idle, "waits", Vec::new());
     let acts = run.step(None).to_vec();
-    assert!(matches!(acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
+    assert!(
+        matches!(&acts[..], [Act::ReadGiven { text, .. }] if &**text == "say hello"),
+        "{acts:?}"
+    );
     run
 }
 
 #[test]
-fn what_a_person_answered_is_ended_only_by_the_last_prompt_that_is_shown() {
-    let before = given(2, "yes", true);
+fn what_a_person_answered_is_ended_by_the_only_prompt_since() {
+    let before = given(1, "say hello", false);
     for (before, after, is_ours) in [
-        (&before, &before, true),
+        (&before, &given(2, "yes", true), true),
         // Prompts that have scrolled away are none that were added.
-        (&before, &given(1, "yes", false), true),
         (&before, &given(0, "", false), true),
-        (&before, &given(3, "yes", false), false),
-        (&before, &given(2, "else", false), false),
+        (&before, &given(3, "yes", true), false),
         (&before, &None, false),
-        (&None, &before, false),
+        // Not read when it asked: one is below ours.
+        (&None, &given(5, "yes", true), true),
+        (&None, &given(5, "yes", false), false),
     ] {
         for with in [Some("told"), None] {
             let mut run = ended_after_words_of_a_person(before.clone(), with);
@@ -302,9 +298,10 @@ fn what_a_person_answered_is_ended_only_by_the_last_prompt_that_is_shown() {
                 assert!(matches!(acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
                 continue;
             }
-            let expected = match is_ours {
-                true => (Outcome::Completed, OutputSource::Text("told".to_owned())),
-                false => (Outcome::Uncertain, OutputSource::None),
+            let expected = if is_ours {
+                (Outcome::Completed, OutputSource::Text("told".to_owned()))
+            } else {
+                (Outcome::Uncertain, OutputSource::None)
             };
             let end = end(&run.next);
             let ended = (end.outcome, end.output.clone());
@@ -314,22 +311,42 @@ fn what_a_person_answered_is_ended_only_by_the_last_prompt_that_is_shown() {
 }
 
 #[test]
-fn an_answer_that_an_earlier_daemon_heard_of_is_ended_by_nothing_nameless() {
-    let open = OpenAttempt {
-        answered: true,
-        has_said: true,
-        ..open(Phase::Running)
-    };
-    let mut scene = TurnScene::of(RECORDLESS);
-    scene.ms = 400_000;
-    let mut run = TurnRun::resumed(open, scene);
-    run.step(None);
-    run.did(Done::Place(Ok(None)));
-    run.scene.is(Activity::Idle, "waits", Vec::new());
-    let acts = run.after(100).to_vec();
-    assert!(matches!(acts[..], [Act::ReadGiven { .. }]), "{acts:?}");
-    run.did(Done::Given(given(1, "yes", false)));
-    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+fn an_answer_that_an_earlier_daemon_heard_of_is_the_only_prompt_below_ours() {
+    for (after, is_ours) in [
+        (Some(1), true),
+        (Some(0), false),
+        (Some(2), false),
+        (None, false),
+    ] {
+        let open = OpenAttempt {
+            answered: true,
+            has_said: true,
+            task: prompt("say hello"),
+            ..open(Phase::Running)
+        };
+        let mut scene = TurnScene::of(RECORDLESS);
+        scene.ms = 400_000;
+        let mut run = TurnRun::resumed(open, scene);
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.scene.is(Activity::Idle, "waits", Vec::new());
+        let acts = run.after(100).to_vec();
+        assert!(
+            matches!(&acts[..], [Act::ReadGiven { text, .. }] if &**text == "say hello"),
+            "{acts:?}"
+        );
+        let shown = screen::GivenPrompts {
+            count: 7,
+            last: "> yes".to_owned(),
+            after,
+        };
+        let acts = run.did(Done::Given(Some(shown))).to_vec();
+        if is_ours {
+            assert!(matches!(acts[..], [Act::ReadAnswer { .. }]), "{acts:?}");
+        } else {
+            assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+        }
+    }
 }
 
 #[test]
