@@ -38,6 +38,8 @@ pub enum What {
     Died,
     /// A turn ended.
     End,
+    /// A turn failed, or will never end.
+    Failed,
     /// The process was asked to end, and did.
     Quit,
 }

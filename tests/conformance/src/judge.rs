@@ -23,7 +23,7 @@ pub enum Verdict {
     Damaged,
     /// It was taken more than once.
     Duplicated,
-    /// It was taken once and answered, but its task says otherwise.
+    /// It was taken once, but its task says otherwise of it, of its answer, or of its failure.
     Misreported,
 }
 
@@ -62,6 +62,8 @@ pub struct Row {
     pub response: Option<String>,
     /// True if only a part of its response is kept.
     pub is_partial: bool,
+    /// Whether the response is said to be whole.
+    pub is_whole: bool,
 }
 
 /// A prompt that needs a remark.
@@ -159,6 +161,8 @@ struct Taken {
     damaged: usize,
     /// True if a turn with it has ended.
     is_answered: bool,
+    /// True if a turn with it has failed, or never ends.
+    has_failed: bool,
 }
 
 /// Judges one scenario.
@@ -203,6 +207,11 @@ pub fn judge(
             What::End => {
                 if let Some(at) = exact {
                     taken[at].is_answered = true;
+                }
+            }
+            What::Failed => {
+                if let Some(at) = exact {
+                    taken[at].has_failed = true;
                 }
             }
             _ => {}
@@ -295,11 +304,20 @@ fn judge_one(delivery: &Delivery, rows: &HashMap<u64, Row>, taken: &Taken) -> (V
         return not_taken(&row);
     }
     let reason = row.reason.clone().unwrap_or_default();
+    let told_of_failure = taken.has_failed || reason.contains("the agent ended");
     match row.status.as_str() {
+        "completed" if taken.has_failed => {
+            let why = "the agent failed, but the task is completed".to_owned();
+            (Verdict::Misreported, why)
+        }
+        "completed" if row.is_whole && is_another(delivery, &row) == Some(true) => {
+            let why = "the response is said to be whole, and is another".to_owned();
+            (Verdict::Misreported, why)
+        }
         "completed" => (Verdict::Whole, String::new()),
         "uncertain" => (Verdict::Uncertain, reason),
-        // The agent died while it worked on it, and the task says that it failed.
-        "failed" if !taken.is_answered && reason.contains("the agent ended") => {
+        // The agent failed or died while it worked on it, and the task says that it failed.
+        "failed" if !taken.is_answered && told_of_failure && !reason.trim().is_empty() => {
             (Verdict::Whole, reason)
         }
         status => {
@@ -332,18 +350,22 @@ fn compare_responses(judgement: &mut Judgement, deliveries: &[Delivery], rows: &
     for delivery in deliveries {
         let row = row_of(delivery, rows);
         judgement.partial_responses += usize::from(row.is_partial && row.status == "completed");
-        // The agent answers with the digest of what it took; newlines at the end may be missing.
-        if let Some(response) = row.response
-            && row.status == "completed"
-            && delivery.kind != Kind::ManyNewlines
-        {
+        if let Some(is_another) = is_another(delivery, &row) {
             judgement.responses += 1;
-            let joined: String = response.split_whitespace().collect();
-            if !joined.contains(&delivery.core) {
-                judgement.other_responses += 1;
-            }
+            judgement.other_responses += usize::from(is_another);
         }
     }
+}
+
+/// Returns whether a response is not what the agent says to such a prompt; `None` if that cannot be
+/// known.
+fn is_another(delivery: &Delivery, row: &Row) -> Option<bool> {
+    // The agent answers with the digest of what it took; newlines at the end may be missing.
+    if row.status != "completed" || delivery.kind == Kind::ManyNewlines {
+        return None;
+    }
+    let joined: String = row.response.as_ref()?.split_whitespace().collect();
+    Some(!joined.contains(&delivery.core))
 }
 
 /// Returns how many dialogs took a key or a paste. Each agent numbers its dialogs from 1 in each
@@ -410,8 +432,7 @@ mod tests {
             let row = Row {
                 status: status.to_owned(),
                 reason: (!reason.is_empty()).then(|| reason.to_owned()),
-                response: None,
-                is_partial: false,
+                ..Row::default()
             };
             self.rows.insert(self.payloads[at].number + 100, row);
         }
@@ -565,6 +586,33 @@ mod tests {
         }
         let judgement = case.judge();
         assert_eq!((judgement.responses, judgement.other_responses), (2, 1));
+        assert_eq!(judgement.count(Verdict::Whole), 2);
+        // Nothing was promised of it, but a response that is said to be whole must be.
+        for row in case.rows.values_mut() {
+            row.is_whole = true;
+        }
+        let judgement = case.judge();
+        assert_eq!(judgement.count(Verdict::Misreported), 1);
+        assert_eq!(judgement.faults(), 1);
+    }
+
+    #[test]
+    fn a_failure_of_the_agent_must_be_told() {
+        let mut case = Case::new(1);
+        case.takes(0);
+        let text = case.payloads[0].text.clone();
+        case.event(What::Failed, &text);
+        assert_eq!(case.verdict(), Verdict::Misreported);
+        case.says(0, "failed", "exit code 137");
+        assert_eq!(case.verdict(), Verdict::Whole);
+        for (status, why) in [
+            ("failed", " "),
+            ("pending", "it waits"),
+            ("in_progress", ""),
+        ] {
+            case.says(0, status, why);
+            assert_eq!(case.verdict(), Verdict::Misreported, "{status}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::journal;
 use crate::judge::{Delivery, Judgement, Row, Sent, judge, judge_foreign, word};
 use crate::payload::{Payload, Payloads, marker};
-use crate::scenario::{Disturbance, Scenario};
+use crate::scenario::{Disturbance, Scenario, Way};
 use crate::world::{Pane, World};
 
 /// How often everything is checked.
@@ -30,6 +30,15 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// How many responses of a scenario are compared.
 const RESPONSES: usize = 100;
+
+/// The shells in which agents without a terminal are asked if they are installed, and how each is
+/// started without anybody's settings.
+const SHELLS: [(&str, &str); 4] = [
+    ("bash", "exec env 'PS1=$ ' bash --norc"),
+    ("zsh", "exec env 'PS1=$ ' zsh -f"),
+    ("fish", "exec fish --no-config"),
+    ("dash", "exec env 'PS1=$ ' dash"),
+];
 
 /// The profiles of the suite's own agents.
 const PROFILES: [(&str, &str); 3] = [
@@ -151,16 +160,29 @@ fn start_agents(world: &mut World, plan: &Plan, scenario: Scenario) -> io::Resul
         }
         Agent::Fake { program, options } => (program, options),
     };
-    for (name, text) in PROFILES {
-        world.add_profile(name, text)?;
-    }
-    let provider = match scenario.is_canonical {
-        true => PROFILES[1].0,
-        false if scenario.is_signed => PROFILES[2].0,
-        false => PROFILES[0].0,
+    let (provider, profile) = match scenario.way {
+        Way::Lines => PROFILES[1],
+        Way::Composer | Way::Headless if scenario.is_signed => PROFILES[2],
+        Way::Composer | Way::Headless => PROFILES[0],
     };
     let own = world.path("bin").join(provider);
     install(program, &own)?;
+    if scenario.way == Way::Headless {
+        let mut words = vec![own.to_string_lossy().into_owned()];
+        // One journal for all of them: who is asked in a shell is a process of its own each time.
+        words.push(format!("--log={}", log(world, 0).display()));
+        words.extend(scenario.options(0, plan.sessions));
+        words.extend(more.iter().cloned());
+        world.add_profile(provider, &asked_by(profile, words)?)?;
+        let shells = SHELLS.iter().filter(|(program, _)| has(program)).cycle();
+        for (at, (_, command)) in (0..plan.sessions).zip(shells) {
+            world.session(&session(at), &[(*command).to_owned()])?;
+        }
+        return Ok(provider.to_owned());
+    }
+    for (name, text) in PROFILES {
+        world.add_profile(name, text)?;
+    }
     for at in 0..plan.sessions {
         let mut words = vec![own.to_string_lossy().into_owned()];
         words.push(format!("--log={}", log(world, at).display()));
@@ -179,6 +201,23 @@ fn start_agents(world: &mut World, plan: &Plan, scenario: Scenario) -> io::Resul
         world.session(&session(at), &words)?;
     }
     Ok(provider.to_owned())
+}
+
+/// Returns a profile whose agent is asked by another command.
+fn asked_by(profile: &str, words: Vec<String>) -> io::Result<String> {
+    let mut table: toml::Table = toml::from_str(profile).map_err(io::Error::other)?;
+    let headless = table
+        .get_mut("headless")
+        .and_then(toml::Value::as_table_mut)
+        .ok_or_else(|| io::Error::other("the profile has no [headless]"))?;
+    headless.insert("command".to_owned(), words.into());
+    toml::to_string(&table).map_err(io::Error::other)
+}
+
+/// Returns whether a program is in PATH.
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// Installs a program there under a name of its own.
@@ -266,7 +305,13 @@ fn send_batch(
     }
     let mut lines = Vec::new();
     for payload in payloads {
-        let line = json!({"content": payload.text, "provider": provider});
+        let mut line = json!({"content": payload.text, "provider": provider});
+        if scenario.way == Way::Headless {
+            line["headless"] = json!(true);
+        }
+        if let Some(seconds) = scenario.timeout {
+            line["timeout"] = json!(format!("{seconds}s"));
+        }
         serde_json::to_writer(&mut lines, &line)?;
         lines.push(b'\n');
     }
@@ -301,7 +346,13 @@ fn send_one(
     provider: &str,
     payload: &Payload,
 ) -> io::Result<Delivery> {
-    let args = ["send", "--provider", provider, "-"];
+    let timeout = scenario
+        .timeout
+        .map(|seconds| format!("--timeout={seconds}s"));
+    let mut args = vec!["send", "--provider", provider];
+    args.extend((scenario.way == Way::Headless).then_some("--headless"));
+    args.extend(timeout.as_deref());
+    args.push("-");
     let output = world.assigner(&args, payload.text.as_bytes())?;
     let sent = if output.status.success() {
         let id = output.json()?["id"].as_u64();
@@ -335,6 +386,11 @@ fn follow(
             Disturbance::None => {}
             Disturbance::CopyMode => switch_modes(world, &panes)?,
             Disturbance::Respawn => respawn(world, &panes, &mut dead)?,
+            Disturbance::KillDaemon if fastrand::u8(0..4) == 0 => {
+                world.kill_daemon()?;
+                world.start_daemon()?;
+            }
+            Disturbance::KillDaemon => {}
         }
         if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
             counted = Some(Instant::now());
@@ -417,6 +473,7 @@ fn row(task: &Value) -> Row {
         reason: text(&["error", "wait_reason"]),
         response: text(&["output"]),
         is_partial: text(&["response"]).is_some_and(|kept| kept.starts_with("partial")),
+        is_whole: task["response"] == "whole",
     }
 }
 
@@ -430,19 +487,26 @@ mod tests {
             let profile: toml::Table = toml::from_str(text).expect("a profile");
             assert_eq!(profile["name"].as_str(), Some(name));
         }
+        let words = vec!["/a b/fake".to_owned(), "--log=x".to_owned()];
+        let text = asked_by(PROFILES[0].1, words).expect("a profile");
+        let profile: toml::Table = toml::from_str(&text).expect("a profile");
+        let command = profile["headless"]["command"].as_array().expect("words");
+        assert_eq!(command.len(), 2);
+        asked_by(PROFILES[1].1, Vec::new()).expect_err("no [headless]");
     }
 
     #[test]
     fn rows_are_read_from_what_is_shown() {
         let shown = json!({
             "status": "failed", "error": "it died", "wait_reason": null, "output": "text",
-            "response": "partial (screen)",
+            "response": "whole",
         });
         let expected = Row {
             status: "failed".to_owned(),
             reason: Some("it died".to_owned()),
             response: Some("text".to_owned()),
-            is_partial: true,
+            is_partial: false,
+            is_whole: true,
         };
         assert_eq!(row(&shown), expected);
         assert_eq!(row(&json!({})), Row::default());

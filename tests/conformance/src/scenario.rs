@@ -13,17 +13,30 @@ pub struct Scenario {
     options: &'static [&'static str],
     /// The options of the last agent, if there is more than one.
     last: &'static [&'static str],
-    /// True if its agents have no screen of their own.
-    pub is_canonical: bool,
+    /// How its agents are given prompts.
+    pub way: Way,
     /// True if prompts get a sign, because its agents rewrite them.
     pub is_signed: bool,
     /// True if its agents write transcripts.
     pub has_transcript: bool,
+    /// How long a task may take, in seconds.
+    pub timeout: Option<u64>,
     /// What the suite does to the panes meanwhile.
     pub disturbance: Disturbance,
 }
 
-/// What is done to panes from outside.
+/// How an agent is given prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In the composer that it draws.
+    Composer,
+    /// As lines that it reads from the terminal, in canonical mode.
+    Lines,
+    /// On the standard input of a process of its own, which a shell starts.
+    Headless,
+}
+
+/// What is done from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
     /// Nothing.
@@ -32,6 +45,8 @@ pub enum Disturbance {
     CopyMode,
     /// A process that has died is started again after a while.
     Respawn,
+    /// The daemon is killed at random moments, and started again.
+    KillDaemon,
 }
 
 /// An agent that disturbs nobody.
@@ -40,10 +55,21 @@ const PLAIN: Scenario = Scenario {
     about: "nothing happens",
     options: &[],
     last: &[],
-    is_canonical: false,
+    way: Way::Composer,
     is_signed: false,
     has_transcript: true,
+    timeout: None,
     disturbance: Disturbance::None,
+};
+
+/// An agent that needs no terminal, in the shells of people.
+const HEADLESS: Scenario = Scenario {
+    name: "headless",
+    about: "agents are asked without a terminal, and nothing happens",
+    options: &["--headless"],
+    way: Way::Headless,
+    has_transcript: false,
+    ..PLAIN
 };
 
 /// All scenarios.
@@ -148,7 +174,7 @@ pub const ALL: &[Scenario] = &[
         name: "canonical",
         about: "agents read lines in canonical mode: anything that is not one line must be refused",
         options: &["--canonical", "--turn=200"],
-        is_canonical: true,
+        way: Way::Lines,
         has_transcript: false,
         ..PLAIN
     },
@@ -172,6 +198,31 @@ pub const ALL: &[Scenario] = &[
         options: &["--collapse=200"],
         ..PLAIN
     },
+    HEADLESS,
+    Scenario {
+        name: "headless-fails",
+        about: "every other agent without a terminal dies, prints an error, a part, something else, or \
+                nothing",
+        options: &[
+            "--headless",
+            "--fails=dies-before,dies-after,error,quiet-error,rubbish,half,nothing",
+        ],
+        ..HEADLESS
+    },
+    Scenario {
+        name: "headless-hangs",
+        about: "one agent in three without a terminal never ends, until a time-out of two seconds ends it",
+        options: &["--headless", "--fails=hangs", "--fail-chance=0.33"],
+        timeout: Some(2),
+        ..HEADLESS
+    },
+    Scenario {
+        name: "headless-killed",
+        about: "the daemon is killed at random moments while agents without a terminal work",
+        options: &["--headless", "--turn=300"],
+        disturbance: Disturbance::KillDaemon,
+        ..HEADLESS
+    },
 ];
 
 impl Scenario {
@@ -188,7 +239,7 @@ impl Scenario {
         let chosen = if is_last { self.last } else { self.options };
         let mut options: Vec<String> = chosen.iter().map(|&option| option.to_owned()).collect();
         // Every other agent shows in its title what it does.
-        let has_title = index.is_multiple_of(2) && !self.is_canonical;
+        let has_title = index.is_multiple_of(2) && self.way == Way::Composer;
         if has_title && !options.iter().any(|option| option.starts_with("--title")) {
             options.push("--title".to_owned());
         }
@@ -202,7 +253,7 @@ impl Scenario {
             return false;
         }
         let text = payload.text.trim_end_matches('\n');
-        !self.is_canonical || (text.len() < 4096 && !text.contains('\n'))
+        self.way != Way::Lines || (text.len() < 4096 && !text.contains('\n'))
     }
 }
 
@@ -221,7 +272,12 @@ mod tests {
                 let options = scenario.options(index, 3);
                 let words = std::iter::once("fake-agent".to_owned()).chain(options);
                 let parsed = Options::try_parse_from(words).expect("options of the agent");
-                assert_eq!(parsed.canonical, scenario.is_canonical);
+                let way = match (parsed.canonical, parsed.headless) {
+                    (true, _) => Way::Lines,
+                    (_, true) => Way::Headless,
+                    _ => Way::Composer,
+                };
+                assert_eq!(way, scenario.way);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! second process cleans up: it holds the other end of a pipe and sees it close.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -244,7 +244,10 @@ impl World {
     ///
     /// It does not start.
     pub fn start_daemon(&mut self) -> io::Result<()> {
-        let log = File::create(self.path("log/daemon.log"))?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("log/daemon.log"))?;
         let child = self
             .binary()
             .arg("run")
@@ -289,6 +292,20 @@ impl World {
         Err(io::Error::other(format!(
             "the daemon ended ({status}): {last}"
         )))
+    }
+
+    /// Kills the daemon, wherever it stands.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub fn kill_daemon(&mut self) -> io::Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill()?;
+            daemon.wait()?;
+            self.guard.say("ended", &daemon.id().to_string())?;
+        }
+        Ok(())
     }
 
     /// Ends the daemon; the states of its tasks no longer change.

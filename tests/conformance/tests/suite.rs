@@ -27,6 +27,13 @@ fn deliver(args: &[&str]) -> (Value, Option<i32>) {
     (report, output.status.code())
 }
 
+/// Scenarios in which every prompt that can arrive does, and every response is what the agent said.
+const UNDISTURBED: [&str; 3] = ["plain", "headless", "headless-killed"];
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 fn count(judgement: &Value, verdict: &str) -> u64 {
     judgement["verdicts"][verdict].as_u64().unwrap_or(0)
 }
@@ -39,9 +46,13 @@ fn nothing_is_lost_damaged_duplicated_or_typed_into_a_dialog() {
     for scenario in report["scenarios"].as_array().expect("scenarios") {
         let judgement = &scenario["judgement"];
         // If nothing is in the way, everything that can arrive must arrive.
-        let is_short = scenario["name"] == "plain"
-            && judgement["deliverable"].as_u64() != Some(count(judgement, "whole"));
-        if scenario["faults"] != 0 || scenario["trouble"] != Value::Null || is_short {
+        let is_free = UNDISTURBED.contains(&text(&scenario["name"]));
+        let is_short =
+            is_free && judgement["deliverable"].as_u64() != Some(count(judgement, "whole"));
+        let is_other =
+            is_free && (judgement["responses"] == 0 || judgement["other_responses"] != 0);
+        let has_fault = scenario["faults"] != 0 || scenario["trouble"] != Value::Null;
+        if has_fault || is_short || is_other {
             faults.push(scenario);
         }
     }
@@ -82,34 +93,25 @@ fn a_rewritten_prompt_is_known_by_its_sign() {
     assert!(number(&plain, "partial_responses") > 0, "{plain:#}");
 }
 
+/// Asserts that prompts of such an agent are seen to have a fault.
+fn is_seen(scenario: &str, option: &str, verdict: &str) {
+    let prompts = ["--deliveries", "16", "--patience", "20"];
+    let agents = ["--scenario", scenario, option];
+    let (report, code) = deliver(&[&prompts[..], &agents].concat());
+    assert_eq!(code, Some(1), "{report:#}");
+    assert!(count(&report["total"], verdict) > 0, "{report:#}");
+}
+
 #[test]
 fn damage_is_seen() {
-    let (report, code) = deliver(&[
-        "--deliveries",
-        "16",
-        "--scenario",
-        "plain",
-        "--patience",
-        "20",
-        "--agent-option=--garble=0.7",
-    ]);
-    assert_eq!(code, Some(1), "{report:#}");
-    assert!(count(&report["total"], "damaged") > 0, "{report:#}");
+    is_seen("plain", "--agent-option=--garble=0.7", "damaged");
+    is_seen("headless", "--agent-option=--garble=0.7", "damaged");
 }
 
 #[test]
 fn a_prompt_that_is_taken_twice_is_seen() {
-    let (report, code) = deliver(&[
-        "--deliveries",
-        "16",
-        "--scenario",
-        "plain",
-        "--patience",
-        "20",
-        "--agent-option=--twice=0.7",
-    ]);
-    assert_eq!(code, Some(1), "{report:#}");
-    assert!(count(&report["total"], "duplicated") > 0, "{report:#}");
+    is_seen("plain", "--agent-option=--twice=0.7", "duplicated");
+    is_seen("headless", "--agent-option=--twice=0.7", "duplicated");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! at the screen and the key that follows.
 
 mod canonical;
+mod headless;
 pub mod input;
 pub mod options;
 mod screen;
@@ -64,6 +65,9 @@ pub fn run(options: Options) -> io::Result<()> {
     let mut journal = Journal::open(options.log.as_deref())?;
     if options.canonical {
         return canonical::run(&options, &mut journal);
+    }
+    if options.headless {
+        return headless::run(&options, &mut journal);
     }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(io::Error::other("it runs in a terminal alone"));

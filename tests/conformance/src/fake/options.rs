@@ -103,6 +103,18 @@ pub struct Options {
     #[arg(long)]
     pub canonical: bool,
 
+    /// Needs no terminal: reads a prompt from standard input, prints JSON, and exits
+    #[arg(long, conflicts_with = "canonical")]
+    pub headless: bool,
+
+    /// How a turn without a terminal may fail; one of these, if it does
+    #[arg(long, value_name = "HOW", value_delimiter = ',', requires = "headless")]
+    pub fails: Vec<Failure>,
+
+    /// The chance that it does
+    #[arg(long, value_name = "P", default_value_t = 0.5, value_parser = chance)]
+    pub fail_chance: f64,
+
     /// Shows a paste of more bytes, or of more than 5 lines, as `[Pasted text #1 +12 lines]`; 0
     /// means never
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -159,6 +171,27 @@ pub enum Moment {
     AfterTurn,
 }
 
+/// How a turn without a terminal fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Failure {
+    /// The process is killed before it reads its prompt.
+    DiesBefore,
+    /// The process is killed in the middle of its work.
+    DiesAfter,
+    /// It prints an error, and exits with a code that says so.
+    Error,
+    /// It prints an error, and exits as if all were well.
+    QuietError,
+    /// It prints something that is not JSON.
+    Rubbish,
+    /// It prints the first half of its answer.
+    Half,
+    /// It prints nothing.
+    Nothing,
+    /// It never ends by itself.
+    Hangs,
+}
+
 /// When dialogs open.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DialogAt {
@@ -168,6 +201,15 @@ pub enum DialogAt {
     At(Moment),
     /// At each moment with this chance.
     Random(f64),
+}
+
+impl Options {
+    /// Returns how the next turn without a terminal fails, if it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        let fails = !self.fails.is_empty() && fastrand::f64() < self.fail_chance;
+        fails.then(|| self.fails[fastrand::usize(..self.fails.len())])
+    }
 }
 
 impl DialogAt {
@@ -219,6 +261,14 @@ mod tests {
         assert_eq!(options.dialog, DialogAt::Random(0.5));
         let options = Options::parse_from(["fake-agent", "--dialog", "after-paste"]);
         assert_eq!(options.dialog, DialogAt::At(Moment::AfterPaste));
+        let words = ["fake-agent", "--headless", "--fails=error,hangs"];
+        let mut options = Options::parse_from(words);
+        assert_eq!(options.fails, [Failure::Error, Failure::Hangs]);
+        options.fail_chance = 1.0;
+        assert!(options.failure().is_some());
+        options.fail_chance = 0.0;
+        assert_eq!(options.failure(), None);
+        Options::try_parse_from(["fake-agent", "--fails=error"]).expect_err("no --headless");
         for wrong in ["random:2", "random:x", "sometimes"] {
             Options::try_parse_from(["fake-agent", "--dialog", wrong]).expect_err(wrong);
         }
