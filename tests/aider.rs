@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::harness::agents::{agent, patiently, session_becomes, session_running, task_becomes};
 use crate::harness::{Pane, Shell, World, assert_calm, stays, text};
+use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer};
 use assigner_needs::needs;
 
@@ -175,6 +176,22 @@ fn one_that_works_is_not_given_more() {
     desk.answered(first, "HOLD this for a while");
     desk.answered(second, "the one after it");
     assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+}
+
+#[needs(aider)]
+#[test]
+fn the_daemon_of_aider_is_killed_at_each_step() {
+    let desk = Desk::new();
+    let pane = desk.session("one");
+    let agent = Agent {
+        world: &desk.world,
+        model: &desk.model,
+        pane: &pane,
+        provider: "aider",
+        name: "one",
+        has_record: true,
+    };
+    agent.survives_its_daemons();
 }
 
 /// A limit that Aider overcomes by retrying does not concern us.

@@ -10,6 +10,7 @@ use crate::harness::agents::{
     patiently, session_becomes, session_running, task_becomes, task_ends,
 };
 use crate::harness::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
+use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer, answered};
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
 use assigner_needs::needs;
@@ -325,6 +326,32 @@ fn a_daemon_that_is_killed_loses_no_turn() {
         answer(prompt),
         model.once(prompt).answer.expect("an answer")
     );
+}
+
+fn the_daemon_is_killed_at_each_step(version: Version) {
+    let desk = Desk::new(version, &["one"]);
+    let pane = desk.session("one");
+    let agent = Agent {
+        world: &desk.world,
+        model: &desk.model,
+        pane: &pane,
+        provider: "claude",
+        name: "one",
+        has_record: true,
+    };
+    agent.survives_its_daemons();
+}
+
+#[needs(claude)]
+#[test]
+fn the_daemon_of_the_latest_is_killed_at_each_step() {
+    the_daemon_is_killed_at_each_step(Version::Latest);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn the_daemon_of_an_earlier_one_is_killed_at_each_step() {
+    the_daemon_is_killed_at_each_step(Version::Earlier);
 }
 
 /// The same prompts without a terminal of its own: in shells, each once, with the response from

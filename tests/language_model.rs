@@ -1,8 +1,8 @@
 //! A model on loopback for the agents of the tests.
 //!
-//! It speaks the Responses API, chat completions and the Messages API ([`messages_api`]), each
-//! as far as an agent needs it for whole turns, and remembers what it was asked. Words in the
-//! prompt control what it does:
+//! It speaks the Responses API, chat completions, the Messages API ([`messages_api`]) and the Gemini
+//! API, each as far as an agent needs it for whole turns, and remembers what it was asked. Words in
+//! the prompt control what it does:
 //!
 //! | word | it |
 //! |---|---|
@@ -17,6 +17,7 @@
 //! | `DENY` | refuses the key |
 
 mod chat_completions;
+mod gemini_api;
 mod messages_api;
 mod responses_api;
 
@@ -107,7 +108,7 @@ impl Model {
         }
     }
 
-    /// Returns the address for an agent that speaks the Messages API.
+    /// Returns the address for an agent that speaks the Messages API or the Gemini API.
     pub(crate) fn root_url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -326,6 +327,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
         ("POST", Ok(asked)) if path.contains("/messages") => {
             messages_api::answer(path, &asked, shared, &mut out)
+        }
+        ("POST", Ok(asked)) if path.contains(":") => {
+            gemini_api::answer(path, &asked, shared, &mut out)
         }
         ("GET", _) if path.contains("/models") => out.whole(
             200,

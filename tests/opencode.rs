@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::agents::{patiently, session_becomes, session_running, task_becomes};
-use crate::harness::{Pane, Shell, World, assert_calm, policies_target, text};
+use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
+use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer, answered};
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
 use assigner_needs::needs;
@@ -154,16 +155,99 @@ fn what_its_model_refuses_fails() {
     desk.session("one");
     let _daemon = world.daemon();
     desk.idle(&["one"]);
-    let refused = desk.prompt("ERROR it is");
-    let task = task_becomes(world, refused, "failed");
-    assert!(
-        task["error"]
-            .as_str()
-            .is_some_and(|error| error.contains("says the model")),
-        "{task:#}"
-    );
+    for (prompt, says) in [
+        ("ERROR it is", "a bad request, says the model"),
+        ("DENY the key", "the key is invalid, says the model"),
+    ] {
+        let refused = desk.prompt(prompt);
+        let task = task_becomes(world, refused, "failed");
+        let error = task["error"].as_str().unwrap_or_default();
+        assert!(error.contains(says), "{task:#}");
+    }
     let next = desk.prompt("and another");
     answered(world, next, "and another");
+    // It tries again by itself, once the limit ends: until then it works, and is not given more.
+    let limited = desk.prompt("LIMIT it");
+    desk.model.asked("LIMIT it");
+    task_becomes(world, limited, "in_progress");
+    session_becomes(world, "one", "busy");
+    let waits = desk.prompt("and a last one");
+    stays(|| world.show(waits)["status"].clone());
+    assert_eq!(world.show(waits)["status"], "pending");
+    assert_eq!(world.show(limited)["status"], "in_progress");
+    desk.model.once("LIMIT it");
+}
+
+#[needs(opencode)]
+#[test]
+fn a_permission_of_opencode_is_a_persons() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    let asks = desk.prompt("ASK before you do it");
+    let task = task_becomes(world, asks, "waiting_input");
+    for said in [world.reason(asks), task["asks"].to_string()] {
+        assert!(said.contains("touch asked"), "{said}\n{task:#}");
+    }
+    assert!(!world.path("work/one/asked").exists());
+    session_becomes(world, "one", "waiting_input");
+    let next = desk.prompt("the next one");
+    stays(|| world.show(next)["status"].clone());
+    assert_eq!(world.show(next)["status"], "pending");
+    let asks_id = asks.to_string();
+    world
+        .assigner(&["reply", &asks_id, "--key", "Enter"])
+        .succeeded();
+    answered(world, asks, "ASK before you do it");
+    assert!(world.path("work/one/asked").exists());
+    assert_eq!(world.show(asks)["response"], "whole");
+    answered(world, next, "the next one");
+    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+}
+
+#[needs(opencode)]
+#[test]
+fn opencode_that_works_is_not_given_more() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    let pane = desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    let first = desk.prompt("HOLD this for a while");
+    model.asked("HOLD this for a while");
+    task_becomes(world, first, "in_progress");
+    session_becomes(world, "one", "busy");
+    let second = desk.prompt("the one after it");
+    assert!(!world.reason(second).is_empty());
+    stays(|| {
+        let task = world.show(second);
+        assert_eq!(task["status"], "pending", "{task:#}");
+        assert!(!pane.screen().contains("the one after it"));
+        model.turns().len()
+    });
+    assert_eq!(world.show(first)["status"], "in_progress");
+    model.release();
+    answered(world, first, "HOLD this for a while");
+    answered(world, second, "the one after it");
+    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+}
+
+#[needs(opencode)]
+#[test]
+fn the_daemon_of_opencode_is_killed_at_each_step() {
+    let desk = Desk::new();
+    let pane = desk.session("one");
+    let agent = Agent {
+        world: &desk.world,
+        model: &desk.model,
+        pane: &pane,
+        provider: "opencode",
+        name: "one",
+        has_record: true,
+    };
+    agent.survives_its_daemons();
 }
 
 #[needs(opencode)]

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 const CLAUDE: &str = "claude/node_modules/.bin";
 const CLAUDE_EARLIER: &str = "claude-earlier/node_modules/.bin";
 const OPENCODE: &str = "opencode/node_modules/.bin";
+const GEMINI: &str = "gemini/node_modules/.bin";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -41,6 +42,7 @@ fn main() {
             tools.join(CLAUDE_EARLIER).join("claude").is_file(),
         ),
         ("opencode", tools.join(OPENCODE).join("opencode").is_file()),
+        ("gemini", tools.join(GEMINI).join("gemini").is_file()),
         ("rust_for_wasm", rust_builds()),
         ("c_for_wasm", c_builds()),
         ("python_for_wasm", python_builds()),
@@ -75,6 +77,7 @@ fn places(tools: &Path) -> Vec<PathBuf> {
         CLAUDE,
         CLAUDE_EARLIER,
         OPENCODE,
+        GEMINI,
     ]
     .map(|dir| tools.join(dir));
     path().into_iter().chain(of_tools).collect()

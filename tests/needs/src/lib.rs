@@ -5,7 +5,7 @@ use proc_macro::{TokenStream, TokenTree};
 
 /// Everything that a test can need, and the message if it is missing. `build.rs` looks for each by
 /// its name.
-const NEEDS: [(&str, &str); 16] = [
+const NEEDS: [(&str, &str); 17] = [
     ("zsh", "zsh is not installed"),
     ("fish", "fish is not installed"),
     ("dash", "dash is not installed"),
@@ -18,6 +18,7 @@ const NEEDS: [(&str, &str); 16] = [
         "target/tools/claude-earlier has no Claude Code",
     ),
     ("opencode", "target/tools/opencode has no opencode"),
+    ("gemini", "target/tools/gemini has no Gemini CLI"),
     ("rust_for_wasm", "no Rust builds WebAssembly"),
     ("c_for_wasm", "no C compiler builds for WASI"),
     ("python_for_wasm", "componentize-py is not installed"),

@@ -1,0 +1,252 @@
+//! Prompts for a real Gemini CLI, which asks a model on loopback. It keeps no record that tells the end
+//! of a turn: its title and its screen do.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::agents::{
+    patiently, session_becomes, session_running, task_becomes, task_ends,
+};
+use crate::harness::{Pane, Shell, World, assert_calm, policies_target, text};
+use crate::killed_daemons::Agent;
+use crate::language_model::{Model, Turn, answered};
+use crate::sample_prompts::{IMAGE, awkward, ordinary};
+use assigner_needs::needs;
+
+/// A world with a model, and a home in which Gemini CLI knows its key.
+///
+/// The world comes first, so that its sessions end before the model does.
+struct Desk {
+    world: World,
+    model: Model,
+    program: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let tools = policies_target().with_file_name("tools");
+        let program = tools.join("gemini/node_modules/.bin/gemini");
+        let (world, model) = (World::new(), Model::start());
+        let home = world.mkdir("gemini/.gemini");
+        let settings = json!({
+            // With a model of its own choice, it would ask first which one fits the prompt.
+            // The model's answers repeat the prompt, which repeats itself.
+            "model": {"name": "gemini-2.5-pro", "disableLoopDetection": true},
+            "security": {
+                "auth": {"selectedType": "gemini-api-key"},
+                "folderTrust": {"enabled": false},
+            },
+            "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
+            "privacy": {"usageStatisticsEnabled": false},
+        });
+        fs::write(format!("{home}/settings.json"), settings.to_string()).expect("a file");
+        Self {
+            world,
+            model,
+            program: text(&program),
+        }
+    }
+
+    fn variables(&self) -> [String; 4] {
+        [
+            format!("HOME={}", text(&self.world.path("gemini"))),
+            format!("GOOGLE_GEMINI_BASE_URL={}", self.model.root_url()),
+            "GEMINI_API_KEY=x".to_owned(),
+            "GEMINI_TELEMETRY_ENABLED=false".to_owned(),
+        ]
+    }
+
+    /// Starts it in a session and a directory of the same name, and waits for its composer.
+    fn session(&self, name: &str) -> Pane<'_> {
+        let dir = self.world.mkdir(&format!("work/{name}"));
+        let variables = self.variables();
+        let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+        let words = [&["env"], &variables[..], &[&self.program]].concat();
+        let pane = session_running(&self.world, name, &words, &dir);
+        patiently(|| {
+            let screen = pane.screen();
+            match screen.contains("Type your message") {
+                true => Ok(()),
+                false => Err(format!("no composer:\n{screen}")),
+            }
+        });
+        pane
+    }
+
+    fn prompt(&self, text: &str) -> u64 {
+        self.world.send(&["--provider", "gemini", "--", text])
+    }
+
+    fn idle(&self, names: &[&str]) {
+        for name in names {
+            let session = session_becomes(&self.world, name, "idle");
+            assert_eq!(session["provider"], "gemini", "{session}");
+        }
+    }
+}
+
+/// Asserts that the model was asked each prompt in one turn with one request, with words around it if
+/// the composer needs them, and nothing else.
+#[track_caller]
+fn were_asked(model: &Model, prompts: &[String]) {
+    let plain = |text: &str| -> String { text.split_whitespace().collect() };
+    let turns = model.turns();
+    for prompt in prompts {
+        let wanted = plain(prompt);
+        let is_it = |turn: &&Turn| {
+            let asked = plain(&turn.prompt);
+            let asked = asked.strip_prefix("Request:").unwrap_or(&asked);
+            asked.strip_suffix("(file)").unwrap_or(asked) == wanted
+        };
+        let found: Vec<&Turn> = turns.iter().filter(is_it).collect();
+        let requests: usize = found.iter().map(|turn| turn.requests).sum();
+        assert_eq!(
+            (found.len(), requests),
+            (1, 1),
+            "{prompt:?}: {:#?}",
+            model.prompts()
+        );
+    }
+    assert_eq!(turns.len(), prompts.len(), "{:#?}", model.prompts());
+}
+
+#[needs(gemini)]
+#[test]
+fn prompts_reach_it_as_prompts() {
+    let names = ["api", "web"];
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    for name in names {
+        desk.session(name);
+    }
+    let image = world.path("work/api/x.png");
+    fs::write(&image, IMAGE).expect("an image");
+    let daemon = world.daemon();
+    desk.idle(&names);
+    let mut prompts = ordinary();
+    prompts.extend(awkward(&text(&image)));
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        let task = task_becomes(world, *id, "completed");
+        let tries = task["attempts"].as_array().map(Vec::len);
+        assert_eq!(tries, Some(1), "{prompt:?}: {task:#}");
+    }
+    were_asked(model, &prompts);
+    assert!(!world.path("work/api/broken").exists());
+    assert_calm(&daemon.log());
+}
+
+#[needs(gemini)]
+#[test]
+fn a_permission_of_gemini_is_a_persons() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    let asks = desk.prompt("ASK before you do it");
+    let task = task_becomes(world, asks, "waiting_input");
+    assert!(world.reason(asks).contains("touch asked"), "{task:#}");
+    assert!(text_of(&task["asks"]).contains("touch asked"), "{task:#}");
+    let next = desk.prompt("the next one");
+    world
+        .assigner(&["reply", &asks.to_string(), "1"])
+        .succeeded();
+    task_becomes(world, asks, "completed");
+    assert!(world.path("work/one/asked").exists());
+    task_becomes(world, next, "completed");
+    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+}
+
+#[needs(gemini)]
+#[test]
+fn what_the_model_of_gemini_refuses_fails() {
+    let desk = Desk::new();
+    let world = &desk.world;
+    desk.session("one");
+    let _daemon = world.daemon();
+    desk.idle(&["one"]);
+    for (prompt, says) in [
+        ("ERROR of the model", "a bad request, says the model"),
+        ("DENY the key", "API key not valid"),
+    ] {
+        let id = desk.prompt(prompt);
+        let task = task_ends(world, id);
+        assert_eq!(task["status"], "failed", "{task:#}");
+        assert!(text_of(&task["error"]).contains(says), "{task:#}");
+    }
+    let next = desk.prompt("go on");
+    task_becomes(world, next, "completed");
+}
+
+#[needs(gemini)]
+#[test]
+fn the_daemon_of_gemini_is_killed_at_each_step() {
+    let desk = Desk::new();
+    let pane = desk.session("one");
+    let agent = Agent {
+        world: &desk.world,
+        model: &desk.model,
+        pane: &pane,
+        provider: "gemini",
+        name: "one",
+        has_record: false,
+    };
+    agent.survives_its_daemons();
+}
+
+/// Without a terminal, the response is whole.
+#[needs(gemini)]
+#[test]
+fn gemini_is_asked_without_a_terminal() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    let names = ["api", "web"];
+    let bin = Path::new(&desk.program).parent().expect("a directory");
+    let set = desk.variables();
+    let set = set.map(|pair| format!("export '{pair}'; ")).concat();
+    for name in names {
+        let dir = world.mkdir(&format!("work/{name}"));
+        let pane = world.session_in(name, Shell::Bash, &dir);
+        pane.line(&format!("{set}PATH='{}':$PATH", text(bin)));
+    }
+    let _daemon = world.daemon();
+    let ask = |options: &[&str], prompt: &str| {
+        let headless = ["--headless", "--provider", "gemini"];
+        world.send(&[&headless, options, &["--", prompt]].concat())
+    };
+    let prompts = [
+        "the first, of\ntwo lines with $(touch broken)",
+        "a FILE, please",
+        "/clear x",
+    ];
+    let sent = prompts.map(|prompt| ask(&[], prompt));
+    for (id, prompt) in sent.into_iter().zip(prompts) {
+        let prompt = &match prompt.starts_with('/') {
+            true => format!("Request: {prompt}"),
+            false => prompt.to_owned(),
+        };
+        answered(world, id, prompt);
+        assert_eq!(world.show(id)["response"], "whole");
+        assert_eq!(model.once(prompt).requests, 1);
+    }
+    let first = ask(&["--target", "web"], "my name is Ada");
+    answered(world, first, "my name is Ada");
+    let after = first.to_string();
+    let next = ask(&["--target", "web", "--after", &after], "and mine is Bob");
+    answered(world, next, "and mine is Bob");
+    let conversation = |id| world.show(id)["attempts"][0]["turn"]["conversation"].clone();
+    assert!(conversation(first).is_string());
+    assert_eq!(conversation(first), conversation(next));
+    let refused = ask(&[], "ERROR of the model");
+    let task = task_ends(world, refused);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    let error = text_of(&task["error"]);
+    assert!(error.contains("a bad request, says the model"), "{task:#}");
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
