@@ -16,6 +16,8 @@ case $prompt in
         { echo '{"error": "you hit your limit, try again in 2 hours", "name": "c1"}'; exit 1; } ;;
     *ODD*) echo '{"error": "it failed and ends well"}'; exit 0 ;;
     *ERROR*) echo '{"error": "refused\u001b[31m"}'; exit 1 ;;
+    *ASIDE*) echo 'it is broken:' >&2; printf '{\n  "error": "refused aside"\n}\n' >&2; exit 1 ;;
+    *OVERCOME*) echo '{"error": "tries again"}' >&2; exit 0 ;;
     *SILENT*) echo 'no JSON at all'; exit 0 ;;
     *WHERE*) prompt="$prompt in $(pwd)" ;;
     *NAMED=*) name=${prompt##*NAMED=} ;;
@@ -205,6 +207,14 @@ fn what_an_agent_tells_is_the_end() {
     let odd = ask(&world, &[], "ODD");
     let task = world.settled(odd);
     assert_eq!(task["status"], "failed", "{task:#}");
+    // On standard error, too, an error is one if the agent failed.
+    let aside = ask(&world, &[], "ASIDE");
+    let task = world.settled(aside);
+    assert_eq!(task["status"], "failed", "{task:#}");
+    assert_eq!(task["error"], "toy: refused aside", "{task:#}");
+    assert!(said(&world, aside).contains("it is broken"), "{task:#}");
+    let overcome = ask(&world, &[], "OVERCOME");
+    assert_eq!(world.settled(overcome)["status"], "completed");
     // Without a response, all that was printed is kept as a part.
     let silent = ask(&world, &[], "SILENT");
     let task = world.settled(silent);

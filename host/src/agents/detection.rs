@@ -270,6 +270,29 @@ fn screens_are_judged_right_and_never_idle_where_they_are_not() {
 }
 
 #[test]
+fn a_dialog_tells_what_it_is_about() {
+    let catalog = Catalog::built_in();
+    for (name, expected) in [
+        (
+            "opencode/waiting-approval-command",
+            "△ Permission required ← Access external directory /home/me/projects Patterns \
+             - /home/me/projects/*: Allow once Allow always Reject",
+        ),
+        (
+            "opencode/waiting-question",
+            "Which database should it use? 1. SQLite One file 2. Postgres A server",
+        ),
+        ("gemini/waiting-approval-command", "Allow execution of"),
+        ("claude/waiting-approval-command", "Do you want to proceed?"),
+    ] {
+        let shot = shot(name);
+        let profile = &catalog.get(&shot.profile).expect("its profile").profile;
+        let (_, asks) = fuse::screen(profile, &shot.screen);
+        assert!(asks.contains(expected), "{name}: {asks}");
+    }
+}
+
+#[test]
 fn what_is_no_agent_is_idle_to_no_profile() {
     let catalog = Catalog::built_in();
     for shot in shots().iter().filter(|shot| shot.profile == "shell") {

@@ -90,13 +90,21 @@ pub fn screen(profile: &Profile, screen: &Screen) -> (Says, String) {
 }
 
 /// Returns what a dialog is about: the lines between its upper edge and its question, which is line
-/// `question` of the tail. Empty if no edge is visible.
+/// `question` of the tail. A dialog with a bar at its left side ends where the bar does. Empty if no
+/// edge is visible.
 fn about(screen: &Screen, question: usize) -> String {
     let above: Vec<&str> = screen
         .tail(question + TALLEST_ABOUT)
-        .skip(question + 1)
+        .skip(question)
         .collect();
-    let edge = above.iter().position(|line| is_edge(line));
+    let Some((asked, above)) = above.split_first() else {
+        return String::new();
+    };
+    let has_bar = |line: &str| line.trim_start().starts_with(['┃', '│', '║']);
+    let is_barred = has_bar(asked);
+    let edge = above
+        .iter()
+        .position(|line| is_edge(line) || (is_barred && !has_bar(line)));
     let lines = above[..edge.unwrap_or(0)].iter().rev();
     let words = joined(lines);
     let mut cut: String = words.chars().take(LONGEST_ABOUT).collect();

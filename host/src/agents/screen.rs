@@ -137,7 +137,7 @@ impl Screen {
         let Some(draft) = self.draft(profile).filter(|draft| draft.takes_input) else {
             return false;
         };
-        if draft.text.trim().is_empty() {
+        if draft.empty || draft.text.trim().is_empty() {
             return false;
         }
         if profile.paste.mode == PasteMode::Line && !self.is_in_line() {
@@ -177,10 +177,11 @@ impl Screen {
         let first = prompt.lines().map(words_of).find(|line| !line.is_empty());
         let Some(first) = first else {
             // A prompt of symbols alone comes right after the prompt sign of its line.
-            let signs = prompt.trim();
+            let signs = apart(prompt.trim());
             let is_it = |line: &&&str| {
-                let behind = line.trim().split_once(' ').map(|(_, behind)| behind.trim());
-                !signs.is_empty() && behind == Some(signs)
+                let behind = line.trim().split_once(' ');
+                let behind = behind.map(|(_, behind)| apart(behind.trim()));
+                !signs.is_empty() && behind.as_ref() == Some(&signs)
             };
             return above.iter().filter(is_it).count();
         };
@@ -523,7 +524,13 @@ fn is_essential(char: char) -> bool {
     char.is_alphanumeric() || char.is_ascii_punctuation()
 }
 
-/// Does the same, and removes the sign that a line may begin with.
+/// Returns a text without the characters of no width that join signs: not every terminal keeps them.
+fn apart(text: &str) -> String {
+    let joins = |char: &char| matches!(char, '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    text.chars().filter(|char| !joins(char)).collect()
+}
+
+/// Does the same as [`essence`], and removes the sign that a line may begin with.
 fn words_of(line: &str) -> String {
     let line = essence(line);
     let words = line.trim_start_matches(|char: char| char.is_ascii_punctuation());

@@ -14,6 +14,33 @@ fn draft(profile: &Profile, screen: &str, cursor: Option<(u32, u32)>) -> Draft {
 }
 
 #[test]
+fn a_prompt_of_signs_alone_is_found_however_they_are_joined() {
+    let profile = profile("line = '^ [>*](?: (?P<draft>.*))?$'");
+    // A terminal may draw what is joined as one sign, or apart.
+    for shown in ["👩\u{200d}💻", "👩💻"] {
+        let text = format!(" > {shown}\n✦ the answer to: {shown}\n\n >   Type your message");
+        let screen = Screen::read(&text, None);
+        assert_eq!(
+            screen.given(&profile, "👩\u{200d}💻"),
+            1,
+            "{shown}: {:?}",
+            screen.lines().collect::<Vec<_>>()
+        );
+        assert_eq!(screen.given(&profile, "💻"), 0, "{shown}");
+    }
+}
+
+#[test]
+fn a_placeholder_is_no_prompt_of_signs() {
+    let profile =
+        profile("line = '^ >(?: (?P<draft>.*))?$'\ncursor = false\nempty = ['^Type here$']");
+    let holds = |screen: &str| Screen::read(screen, None).holds(&profile, "👩\u{200d}💻");
+    assert!(holds("hello\n > 👩💻"));
+    assert!(!holds("hello\n > Type here"));
+    assert!(!holds("hello\n >"));
+}
+
+#[test]
 fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
     let profile = profile("line = '^>(?: (?P<draft>.*))?$'");
     let lines = ["> say hello", "hello", "> say more", "more", ">"];

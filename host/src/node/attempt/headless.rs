@@ -24,6 +24,8 @@ pub(super) struct Printed {
     pub(super) said: HeadlessOutput,
     /// The directory in which it ran, if that is known.
     directory: Option<String>,
+    /// An error among what the pane showed, where some agents print it.
+    shown_error: Option<String>,
 }
 
 /// Reads what a headless agent has printed. If that contains no response, all of it is kept together
@@ -32,12 +34,13 @@ pub(super) fn read(headless: &Headless, files: &JobFiles, limit: u64) -> Printed
     let printed = read_end(&files.response(), limit.max(LONGEST_PRINTED));
     let printed = printed.map_or_else(Vec::new, |(bytes, _)| bytes);
     let said = headless.spec.read(&printed);
-    let output = match &said.response {
-        Some(response) => last_of(response, limit),
+    let (output, shown_error) = match &said.response {
+        Some(response) => (last_of(response, limit), None),
         None => {
             let shown = read_output(files, limit).map_or_else(Vec::new, |output| output.bytes);
             let all = [&printed[..], &shown].concat();
-            last_of(&String::from_utf8_lossy(&all), limit)
+            let all = last_of(&String::from_utf8_lossy(&all), limit);
+            (all, headless.spec.read(&shown).error)
         }
     };
     let directory = directory(files);
@@ -45,6 +48,7 @@ pub(super) fn read(headless: &Headless, files: &JobFiles, limit: u64) -> Printed
         output,
         said,
         directory,
+        shown_error,
     }
 }
 
@@ -93,6 +97,9 @@ pub(super) fn concluded(
         ..TurnFacts::default()
     };
     let has_run = matches!(ending.outcome, Outcome::Completed | Outcome::Failed);
+    // What was shown may be about something that the agent overcame, unless it failed.
+    let shown = printed.shown_error;
+    let error = error.or(shown.filter(|_| ending.outcome == Outcome::Failed));
     let refused = error.filter(|_| has_run && response.is_none());
     let Some(headless) = &brief.task.metadata.headless else {
         return ending;
