@@ -5,8 +5,9 @@ use std::fs;
 
 use crate::harness::agents::{agent, patiently, session_becomes, session_running, task_becomes};
 use crate::harness::{Pane, Shell, World, assert_calm, stays, text};
-use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer};
+use crate::real_agents::Agent;
+use crate::sample_prompts::{IMAGE, awkward, was_asked};
 use assigner_needs::needs;
 
 /// Gives the model a name that Aider knows; it changes nothing in a prompt, and edits no files.
@@ -77,6 +78,18 @@ impl Desk {
             }
         });
         pane
+    }
+
+    /// The agent in the session `one`.
+    fn agent<'d>(&'d self, pane: &'d Pane<'d>) -> Agent<'d> {
+        Agent {
+            world: &self.world,
+            model: &self.model,
+            pane,
+            provider: "aider",
+            name: "one",
+            has_record: true,
+        }
     }
 
     /// Queues a prompt for Aider, and returns the task's number.
@@ -150,6 +163,29 @@ fn commands_of_aider_are_none() {
 
 #[needs(aider)]
 #[test]
+fn awkward_prompts_of_aider() {
+    let desk = Desk::new();
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let image = world.path("work/one/x.png");
+    fs::write(&image, IMAGE).expect("an image");
+    let daemon = world.daemon();
+    desk.idle("one");
+    let prompts = awkward(&text(&image));
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        let task = task_becomes(world, *id, "completed");
+        let tries = task["attempts"].as_array().map(Vec::len);
+        assert_eq!(tries, Some(1), "{prompt:?}: {task:#}");
+        was_asked(world, *id, prompt);
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert!(!world.path("work/one/broken").exists());
+    assert_calm(&daemon.log());
+}
+
+#[needs(aider)]
+#[test]
 fn one_that_works_is_not_given_more() {
     let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
@@ -183,15 +219,7 @@ fn one_that_works_is_not_given_more() {
 fn the_daemon_of_aider_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    let agent = Agent {
-        world: &desk.world,
-        model: &desk.model,
-        pane: &pane,
-        provider: "aider",
-        name: "one",
-        has_record: true,
-    };
-    agent.survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons();
 }
 
 /// A limit that Aider overcomes by retrying does not concern us.

@@ -10,8 +10,8 @@ use crate::harness::agents::{
     patiently, session_becomes, session_running, task_becomes, task_ends,
 };
 use crate::harness::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
-use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer, answered};
+use crate::real_agents::Agent;
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
 use assigner_needs::needs;
 
@@ -125,6 +125,18 @@ impl Desk {
         let pane = session_running(&self.world, name, &words, &self.dir(name));
         ready(&pane);
         pane
+    }
+
+    /// The agent in the session `one`.
+    fn agent<'d>(&'d self, pane: &'d Pane<'d>) -> Agent<'d> {
+        Agent {
+            world: &self.world,
+            model: &self.model,
+            pane,
+            provider: "claude",
+            name: "one",
+            has_record: true,
+        }
     }
 
     /// Queues a prompt for it, and returns the task's number.
@@ -244,10 +256,8 @@ fn awkward_prompts_of_an_earlier_one() {
     awkward_prompts_reach_it_as_prompts(Version::Earlier);
 }
 
-#[needs(claude)]
-#[test]
-fn a_permission_is_a_persons() {
-    let desk = Desk::new(Version::Latest, &["one"]);
+fn a_permission_is_a_persons(version: Version) {
+    let desk = Desk::new(version, &["one"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.session_with("one", &["--permission-mode", "default"]);
     let _daemon = world.daemon();
@@ -268,8 +278,18 @@ fn a_permission_is_a_persons() {
 
 #[needs(claude)]
 #[test]
-fn what_the_model_refuses_is_told() {
-    let desk = Desk::new(Version::Latest, &["one"]);
+fn a_permission_of_the_latest_is_a_persons() {
+    a_permission_is_a_persons(Version::Latest);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn a_permission_of_an_earlier_one_is_a_persons() {
+    a_permission_is_a_persons(Version::Earlier);
+}
+
+fn what_the_model_refuses_is_told(version: Version) {
+    let desk = Desk::new(version, &["one"]);
     let world = &desk.world;
     desk.session("one");
     let _daemon = world.daemon();
@@ -301,6 +321,18 @@ fn what_the_model_refuses_is_told() {
 
 #[needs(claude)]
 #[test]
+fn what_the_latest_is_refused_is_told() {
+    what_the_model_refuses_is_told(Version::Latest);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn what_an_earlier_one_is_refused_is_told() {
+    what_the_model_refuses_is_told(Version::Earlier);
+}
+
+#[needs(claude)]
+#[test]
 fn a_daemon_that_is_killed_loses_no_turn() {
     let desk = Desk::new(Version::Latest, &["one"]);
     let (world, model) = (&desk.world, &desk.model);
@@ -328,18 +360,28 @@ fn a_daemon_that_is_killed_loses_no_turn() {
     );
 }
 
+fn it_is_left_alone(version: Version) {
+    let desk = Desk::new(version, &["one"]);
+    let pane = desk.session("one");
+    desk.agent(&pane).is_left_alone();
+}
+
+#[needs(claude)]
+#[test]
+fn the_latest_is_left_alone() {
+    it_is_left_alone(Version::Latest);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn an_earlier_one_is_left_alone() {
+    it_is_left_alone(Version::Earlier);
+}
+
 fn the_daemon_is_killed_at_each_step(version: Version) {
     let desk = Desk::new(version, &["one"]);
     let pane = desk.session("one");
-    let agent = Agent {
-        world: &desk.world,
-        model: &desk.model,
-        pane: &pane,
-        provider: "claude",
-        name: "one",
-        has_record: true,
-    };
-    agent.survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons();
 }
 
 #[needs(claude)]

@@ -10,8 +10,8 @@ use crate::harness::agents::{
     patiently, session_becomes, session_running, task_becomes, task_ends,
 };
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, text};
-use crate::killed_daemons::Agent;
 use crate::language_model::{Model, Turn, answered};
+use crate::real_agents::Agent;
 use crate::sample_prompts::{IMAGE, awkward, ordinary};
 use assigner_needs::needs;
 
@@ -75,6 +75,18 @@ impl Desk {
         pane
     }
 
+    /// The agent in the session `one`.
+    fn agent<'d>(&'d self, pane: &'d Pane<'d>) -> Agent<'d> {
+        Agent {
+            world: &self.world,
+            model: &self.model,
+            pane,
+            provider: "gemini",
+            name: "one",
+            has_record: false,
+        }
+    }
+
     fn prompt(&self, text: &str) -> u64 {
         self.world.send(&["--provider", "gemini", "--", text])
     }
@@ -91,7 +103,10 @@ impl Desk {
 /// the composer needs them, and nothing else.
 #[track_caller]
 fn were_asked(model: &Model, prompts: &[String]) {
-    let plain = |text: &str| -> String { text.split_whitespace().collect() };
+    let plain = |text: &str| -> String {
+        let words: String = text.split_whitespace().collect();
+        words.replace('\u{200b}', "")
+    };
     let turns = model.turns();
     for prompt in prompts {
         let wanted = plain(prompt);
@@ -183,18 +198,18 @@ fn what_the_model_of_gemini_refuses_fails() {
 
 #[needs(gemini)]
 #[test]
+fn gemini_is_left_alone() {
+    let desk = Desk::new();
+    let pane = desk.session("one");
+    desk.agent(&pane).is_left_alone();
+}
+
+#[needs(gemini)]
+#[test]
 fn the_daemon_of_gemini_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    let agent = Agent {
-        world: &desk.world,
-        model: &desk.model,
-        pane: &pane,
-        provider: "gemini",
-        name: "one",
-        has_record: false,
-    };
-    agent.survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons();
 }
 
 /// Without a terminal, the response is whole.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::agents::{patiently, session_becomes, session_running, task_becomes};
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
-use crate::killed_daemons::Agent;
 use crate::language_model::{Model, answer, answered};
+use crate::real_agents::Agent;
 use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
 use assigner_needs::needs;
 
@@ -78,6 +78,18 @@ impl Desk {
             }
         });
         pane
+    }
+
+    /// The agent in the session `one`.
+    fn agent<'d>(&'d self, pane: &'d Pane<'d>) -> Agent<'d> {
+        Agent {
+            world: &self.world,
+            model: &self.model,
+            pane,
+            provider: "opencode",
+            name: "one",
+            has_record: true,
+        }
     }
 
     fn prompt(&self, text: &str) -> u64 {
@@ -209,29 +221,10 @@ fn a_permission_of_opencode_is_a_persons() {
 
 #[needs(opencode)]
 #[test]
-fn opencode_that_works_is_not_given_more() {
+fn opencode_is_left_alone() {
     let desk = Desk::new();
-    let (world, model) = (&desk.world, &desk.model);
     let pane = desk.session("one");
-    let _daemon = world.daemon();
-    desk.idle(&["one"]);
-    let first = desk.prompt("HOLD this for a while");
-    model.asked("HOLD this for a while");
-    task_becomes(world, first, "in_progress");
-    session_becomes(world, "one", "busy");
-    let second = desk.prompt("the one after it");
-    assert!(!world.reason(second).is_empty());
-    stays(|| {
-        let task = world.show(second);
-        assert_eq!(task["status"], "pending", "{task:#}");
-        assert!(!pane.screen().contains("the one after it"));
-        model.turns().len()
-    });
-    assert_eq!(world.show(first)["status"], "in_progress");
-    model.release();
-    answered(world, first, "HOLD this for a while");
-    answered(world, second, "the one after it");
-    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+    desk.agent(&pane).is_left_alone();
 }
 
 #[needs(opencode)]
@@ -239,15 +232,7 @@ fn opencode_that_works_is_not_given_more() {
 fn the_daemon_of_opencode_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    let agent = Agent {
-        world: &desk.world,
-        model: &desk.model,
-        pane: &pane,
-        provider: "opencode",
-        name: "one",
-        has_record: true,
-    };
-    agent.survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons();
 }
 
 #[needs(opencode)]

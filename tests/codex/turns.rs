@@ -1,6 +1,7 @@
 //! Whole turns: many prompts, errors, usage limits, any text, and headless prompts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use super::{Desk, assert_waits, tries};
 use crate::harness::agents::{patiently, task_becomes, task_ends};
 use crate::harness::{Shell, assert_calm, stays, text};
 use crate::language_model::answered;
+use crate::sample_prompts::{IMAGE, awkward, was_asked};
 use assigner_needs::needs;
 
 #[needs(codex)]
@@ -200,6 +202,29 @@ fn any_text_arrives_whole() {
     assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
     assert!(!world.path("work/one/never").exists());
     assert!(!world.path("work/never").exists());
+    assert_calm(&daemon.log());
+}
+
+#[needs(codex)]
+#[test]
+fn awkward_prompts_of_codex() {
+    let desk = Desk::new(&["one"]);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.session("one");
+    let image = world.path("work/one/x.png");
+    fs::write(&image, IMAGE).expect("an image");
+    let daemon = world.daemon();
+    desk.idle(&["one"]);
+    let prompts = awkward(&text(&image));
+    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&prompts) {
+        let task = task_becomes(world, *id, "completed");
+        assert_eq!(tries(&task), 1, "{prompt:?}: {task:#}");
+        assert_eq!(task["response"], "whole", "{task:#}");
+        was_asked(world, *id, prompt);
+    }
+    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert!(!world.path("work/one/broken").exists());
     assert_calm(&daemon.log());
 }
 

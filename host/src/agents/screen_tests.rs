@@ -41,6 +41,15 @@ fn a_placeholder_is_no_prompt_of_signs() {
 }
 
 #[test]
+fn a_tab_may_be_drawn_as_a_sign() {
+    let profile = profile("line = '^> ?(?P<draft>.*)$'\ncursor = false");
+    let holds = |prompt: &str| Screen::read("> a^Itab", None).holds(&profile, prompt);
+    assert!(holds("a\ttab"));
+    assert!(holds("a^Itab"));
+    assert!(!holds("a tab"));
+}
+
+#[test]
 fn a_prompt_below_the_one_looked_for_is_told_and_never_guessed() {
     let profile = profile("line = '^>(?: (?P<draft>.*))?$'");
     let lines = ["> say hello", "hello", "> say more", "more", ">"];
