@@ -147,6 +147,8 @@ fn prompts_reach_it_as_prompts() {
         let task = task_becomes(world, *id, "completed");
         let tries = task["attempts"].as_array().map(Vec::len);
         assert_eq!(tries, Some(1), "{prompt:?}: {task:#}");
+        // Only what its screen showed of the answer.
+        assert!(!world.output(*id).is_empty(), "{prompt:?}: {task:#}");
     }
     were_asked(model, &prompts);
     assert!(!world.path("work/api/broken").exists());

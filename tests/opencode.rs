@@ -199,10 +199,15 @@ fn a_permission_of_opencode_is_a_persons() {
     let _daemon = world.daemon();
     desk.idle(&["one"]);
     let asks = desk.prompt("ASK before you do it");
-    let task = task_becomes(world, asks, "waiting_input");
-    for said in [world.reason(asks), task["asks"].to_string()] {
-        assert!(said.contains("touch asked"), "{said}\n{task:#}");
-    }
+    task_becomes(world, asks, "waiting_input");
+    // The dialog is drawn in several steps.
+    patiently(|| {
+        let said = [world.reason(asks), world.show(asks)["asks"].to_string()];
+        match said.iter().all(|said| said.contains("touch asked")) {
+            true => Ok(()),
+            false => Err(format!("{said:?}")),
+        }
+    });
     assert!(!world.path("work/one/asked").exists());
     session_becomes(world, "one", "waiting_input");
     let next = desk.prompt("the next one");

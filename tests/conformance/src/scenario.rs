@@ -153,6 +153,16 @@ pub const ALL: &[Scenario] = &[
         ..PLAIN
     },
     Scenario {
+        name: "slow-enter",
+        about: "agents take a while for Enter, and a dialog comes up with the turn",
+        options: &[
+            "--slow-enter=1500",
+            "--dialog=on-submit",
+            "--dialog-for=600",
+        ],
+        ..PLAIN
+    },
+    Scenario {
         name: "redraw",
         about: "everything is redrawn from an empty screen, five times a second",
         options: &["--redraw=200"],

@@ -384,7 +384,10 @@ impl Agent {
             }
             Input::Newline => self.add(b"\n"),
             Input::Backspace => self.backspace(),
-            Input::Enter => self.enter()?,
+            Input::Enter => {
+                thread::sleep(ms(self.options.slow_enter));
+                self.enter()?;
+            }
             Input::Escape => self.escape()?,
             Input::Interrupt => self.interrupt()?,
             Input::Other => {}

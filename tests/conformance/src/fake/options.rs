@@ -83,6 +83,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub swallow_enter: u32,
 
+    /// Takes this long for each Enter
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub slow_enter: u64,
+
     /// Redraws everything this often, from an empty screen, with another footer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub redraw: u64,

@@ -12,8 +12,12 @@ use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::tmux::{Refusal, Typed};
 
-/// The key that submits is pressed again after this time, while our own text is still there.
-const PRESS_AGAIN: Duration = Duration::from_millis(1_000);
+/// The key that submits is pressed again after this time, while our own text is still there. A slow agent
+/// may not have read the first key yet: a second one would answer the dialog that comes with the prompt.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);
+
+/// A question counts as the prompt's if this time has passed since the prompt was to be given.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is pressed at most.
 const MOST_PRESSES: u32 = 5;
@@ -569,7 +573,7 @@ impl Turn {
         if presses > 0
             && is_ours
             && says == Says::Waiting
-            && now.tick.since(giving.since) > PRESS_AGAIN
+            && now.tick.since(giving.since) > ASKED_AFTER
         {
             // A question came at once. The record may still show whether it is about the prompt.
             return GivingResult::Begun;

@@ -374,7 +374,7 @@ fn the_key_is_pressed_again_after_a_while_and_not_while_the_agent_works() {
     assert!(matches!(run.after(1), [Act::Press { .. }]));
     let mut run = submitted("codex", true);
     run.scene.screen = Some(stands());
-    assert!(run.after(999).is_empty());
+    assert!(run.after(2_999).is_empty());
     assert!(matches!(
         run.after(1),
         [Act::Advance { .. }, Act::Press { .. }]

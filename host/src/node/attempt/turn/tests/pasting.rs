@@ -196,7 +196,7 @@ fn a_key_that_tmux_refused_was_not_pressed() {
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Unknown(Error::Closed)));
-    assert!(run.after(999).is_empty());
+    assert!(run.after(2_999).is_empty());
     assert!(matches!(
         run.after(1),
         [Act::Advance { .. }, Act::Press { .. }]
