@@ -177,6 +177,7 @@ fn awkward_prompts_of_aider() {
         let task = task_becomes(world, *id, "completed");
         let tries = task["attempts"].as_array().map(Vec::len);
         assert_eq!(tries, Some(1), "{prompt:?}: {task:#}");
+        assert_eq!(task["response"], "whole", "{task:#}");
         was_asked(world, *id, prompt);
     }
     assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());

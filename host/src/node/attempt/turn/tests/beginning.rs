@@ -114,7 +114,7 @@ fn what_is_reported_before_the_key_was_pressed_again_is_about_something_else() {
     let mut run = TurnRun::submitted("gemini");
     run.after(500);
     let at = run.scene.ms;
-    run.after(600);
+    run.after(2_600);
     run.did(Done::Typed(Typed::Done));
     run.scene.screen = Some(taken());
     assert!(run.after(25).contains(&begun()));

@@ -453,7 +453,7 @@ fn an_answer_has_no_rows_of_an_attempt() {
     run.after(500);
     run.did(Done::Typed(Typed::Done));
     // The key is pressed again, because the answer is still there.
-    let acts = run.after(1_000).to_vec();
+    let acts = run.after(3_000).to_vec();
     assert!(matches!(&acts[..], [Act::Press { .. }]), "{acts:?}");
     run.did(Done::Typed(Typed::Done));
     run.scene.screen = Some(shown(Says::Busy));
