@@ -136,7 +136,8 @@ fn prompts_reach_it_as_prompts() {
     for name in names {
         desk.session(name);
     }
-    let image = world.path("work/api/x.png");
+    // Not `x.png`: it takes `@x` for a file whose name contains an x.
+    let image = world.path("work/api/q.png");
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle(&names);
