@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::agents::{
@@ -95,6 +96,25 @@ impl Desk {
         for name in names {
             let session = session_becomes(&self.world, name, "idle");
             assert_eq!(session["provider"], "gemini", "{session}");
+        }
+    }
+}
+
+impl Drop for Desk {
+    /// Ends its processes, which would outlive their terminals.
+    fn drop(&mut self) {
+        let work = self.world.path("work");
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let link = |name| fs::read_link(entry.path().join(name)).unwrap_or_default();
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid.and_then(Pid::from_raw)
+                && link("cwd").starts_with(&work)
+                && link("exe").ends_with("node")
+            {
+                // It may have ended meanwhile.
+                let _ = kill_process(pid, Signal::TERM);
+            }
         }
     }
 }
