@@ -96,6 +96,19 @@ impl Turn {
         now: Now,
     ) -> EndVerdict {
         match read {
+            // Whose end it was can be seen below our text alone.
+            Some((
+                KnownEnd::Reported {
+                    is_named: false, ..
+                },
+                None,
+            )) => {
+                if seen.process_lives {
+                    return EndVerdict::NotYet;
+                }
+                let reason = "the agent reported an end that names no turn, and has ended itself";
+                return EndVerdict::Unknown(reason, None);
+            }
             Some((
                 KnownEnd::Reported {
                     facts, is_named, ..

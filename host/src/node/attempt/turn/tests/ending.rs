@@ -466,6 +466,19 @@ fn a_report_tells_the_end_where_no_record_does() {
         assert_eq!(ended(&run), (Outcome::Completed, text("ours")));
         assert_eq!(facts(&run).source, "screen");
     }
+    // A screen that cannot be read is read again, while there is one.
+    for lives in [true, false] {
+        let mut run = TurnRun::running(RECORDLESS);
+        run.scene.agent.report = Some(report(ReportedState::Done, at, None, None));
+        assert!(matches!(run.after(100), [Act::ReadAnswer { .. }]));
+        run.scene.lives = lives;
+        run.did(Done::Answer(None));
+        if lives {
+            assert!(matches!(run.after(100), [Act::ReadAnswer { .. }]));
+        } else {
+            assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+        }
+    }
     // A report without words: the screen has them.
     let mut run = TurnRun::running(RECORDLESS);
     run.scene.agent.report = Some(report(ReportedState::Done, at, Some(1), None));
