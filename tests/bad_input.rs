@@ -225,14 +225,14 @@ fn a_data_directory_that_others_can_write() {
     let world = World::new();
     world.shell("true");
     for mode in [0o777, 0o770, 0o1777] {
-        with_mode(&world.data(), mode);
+        with_mode(world.data(), mode);
         for args in [&["list"][..], &["send", "--shell", "true"], &["run"]] {
             let said = world.assigner(args).refused(5).stderr;
             assert!(said.contains("chmod go-w"), "{said}");
-            assert!(said.contains(&text(&world.data())), "{said}");
+            assert!(said.contains(&text(world.data())), "{said}");
         }
     }
-    with_mode(&world.data(), 0o700);
+    with_mode(world.data(), 0o700);
     assert_eq!(world.json(&["list"]).as_array().map(Vec::len), Some(1));
 }
 
