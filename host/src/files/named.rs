@@ -12,6 +12,8 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use thiserror::Error;
 
+use super::is_null;
+
 /// How long to wait for a file system.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -134,7 +136,7 @@ fn open_now(path: &Path) -> Result<(File, Metadata), FileError> {
 
 fn regular(metadata: &Metadata) -> Result<(), FileError> {
     let kind = metadata.file_type();
-    let what = if kind.is_file() {
+    let what = if kind.is_file() || is_null(metadata) {
         return Ok(());
     } else if kind.is_dir() {
         "a directory"
@@ -185,6 +187,7 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "four").expect("written");
         assert_eq!(said(&file), Ok(b"four".to_vec()));
+        assert_eq!(said(Path::new("/dev/null")), Ok(Vec::new()));
         fs::write(&file, "five!").expect("written");
         assert_eq!(said(&file), Err("it is larger than 4 bytes".to_owned()));
         let pipe = directory.path().join("pipe");

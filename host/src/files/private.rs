@@ -10,6 +10,8 @@ use rustix::fs::OFlags;
 use rustix::process::{getegid, geteuid};
 use thiserror::Error;
 
+use super::is_null;
+
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
@@ -98,7 +100,11 @@ fn own(path: &Path, found: &Metadata) -> Result<(), NotPrivate> {
 /// # Errors
 /// Somebody else can write it, or the system refused.
 pub fn obeyed(path: &Path) -> Result<(), NotPrivate> {
-    judge(path, &path.metadata()?)
+    let found = path.metadata()?;
+    if is_null(&found) {
+        return Ok(());
+    }
+    judge(path, &found)
 }
 
 fn judge(path: &Path, found: &Metadata) -> Result<(), NotPrivate> {
@@ -185,6 +191,7 @@ mod tests {
         fs::write(&file, "").expect("written");
         with_mode(&file, 0o644);
         obeyed(&file).expect("nobody else writes it");
+        obeyed(Path::new("/dev/null")).expect("it is always empty");
         with_mode(&file, 0o646);
         assert!(matches!(obeyed(&file), Err(NotPrivate::Writable { .. })));
         if geteuid().is_root() {
