@@ -6,7 +6,7 @@ use crate::harness::{World, assert_calm, text};
 
 #[test]
 fn it_ends_well_and_leaves_nothing() {
-    let world = World::new();
+    let world = World::with_own_cache();
     let output = world.assigner(&["demo"]).succeeded();
     assert_calm(&output.stderr);
     assert!(!output.stdout.is_empty());

@@ -67,7 +67,8 @@ impl World {
     /// Like [`Self::new`], without policies that were compiled before.
     pub(crate) fn with_own_cache() -> Self {
         let world = Self::new();
-        let _ = fs::remove_file(world.path("home/.cache/assigner/compiled"));
+        // The link goes, and not what it leads to.
+        let _ = fs::remove_dir_all(world.path("home/.cache"));
         world
     }
 
