@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::agents::{
     patiently, session_becomes, session_running, task_becomes, task_ends,
 };
-use crate::harness::{Pane, Shell, World, assert_calm, policies_target, text};
+use crate::harness::{Pane, Shell, World, assert_calm, eventually, policies_target, text};
 use crate::language_model::{Model, Turn, answered};
 use crate::real_agents::Agent;
 use crate::sample_prompts::{IMAGE, awkward, ordinary};
@@ -189,9 +189,14 @@ fn a_permission_of_gemini_is_a_persons() {
     assert!(world.reason(asks).contains("touch asked"), "{task:#}");
     assert!(text_of(&task["asks"]).contains("touch asked"), "{task:#}");
     let next = desk.prompt("the next one");
-    world
-        .assigner(&["reply", &asks.to_string(), "1"])
-        .succeeded();
+    // Gemini may still draw its dialog: what is no longer the question is not answered.
+    eventually(|| {
+        let reply = world.assigner(&["reply", "--wait", &asks.to_string(), "1"]);
+        match reply.code {
+            Some(0) => Ok(()),
+            _ => Err(reply.stderr),
+        }
+    });
     task_becomes(world, asks, "completed");
     assert!(world.path("work/one/asked").exists());
     task_becomes(world, next, "completed");

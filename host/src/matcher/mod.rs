@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It reads and writes rows, and looks at nothing itself: no file, no process, no tmux. It asks its
-//! [`Surroundings`] for what it needs to know about the machine; a [`Decide`] makes the decisions.
+//! `Surroundings` for what it needs to know about the machine; a `Decide` makes the decisions.
 
 pub mod explain;
 mod inquiry;
