@@ -78,3 +78,9 @@ fn a_summary_is_one_short_line() {
     assert_eq!(summary("\n  make test \nrm x"), "make test");
     assert_eq!(summary(&"é".repeat(300)).chars().count(), 200);
 }
+
+#[test]
+fn how_much_of_a_response_is_kept_has_its_names() {
+    let names = [Response::Whole, Response::Seen, Response::Printed].map(Response::name);
+    assert_eq!(names, ["whole", "partial (screen)", "partial (output)"]);
+}

@@ -149,3 +149,52 @@ pub(super) fn surroundings(
         (note, _) => Ok(note),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::prompt;
+    use super::*;
+    use crate::agents::Catalog;
+
+    #[test]
+    fn an_agent_is_told_only_of_surroundings_that_it_does_not_have() {
+        let catalog = Catalog::built_in();
+        let profile = |name: &str| &catalog.get(name).expect("a profile").profile;
+        let task = |directory: Option<&str>, variable: bool, secret: bool| {
+            let mut task = prompt("say hello");
+            task.metadata.working_dir = directory.map(str::to_owned);
+            task.metadata.git_branch = directory.map(|_| "main".to_owned());
+            if variable {
+                let both = ("MODE".to_owned(), "fast".to_owned());
+                task.metadata.env_vars.extend([both]);
+            }
+            if secret {
+                task.metadata.secret_env = vec!["TOKEN".to_owned()];
+            }
+            task
+        };
+        let told = |task: &Task, stands: Option<&str>, wanted: Option<&str>| {
+            surroundings(task, profile("claude"), stands, wanted).map(Option::unwrap_or_default)
+        };
+        let there = task(Some("/w"), false, false);
+        assert_eq!(told(&there, Some("/w"), None), Ok(String::new()));
+        assert_eq!(
+            told(&there, Some("/real"), Some("/real")),
+            Ok(String::new())
+        );
+        for (stands, wanted) in [
+            (Some("/v"), None),
+            (None, None),
+            (Some("/w"), Some("/real")),
+        ] {
+            let note = told(&there, stands, wanted).expect("a note");
+            assert!(note.contains("/w") && note.contains("main"), "{note}");
+        }
+        let note = told(&task(None, true, false), Some("/w"), None).expect("a note");
+        assert!(note.contains("MODE") && !note.contains("/w"), "{note}");
+        assert!(told(&task(None, false, true), Some("/w"), None).is_err());
+        // Ollama has no way to be told.
+        let elsewhere = surroundings(&there, profile("ollama"), Some("/v"), None);
+        assert!(elsewhere.is_err_and(|why| why.contains("/w") && why.contains("/v")));
+    }
+}

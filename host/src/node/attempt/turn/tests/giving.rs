@@ -629,3 +629,33 @@ fn a_text_whose_key_was_refused_is_not_given_again_where_nothing_shows_what_beca
         assert!(run.after(100).contains(&begun()), "{name}");
     }
 }
+
+#[test]
+fn what_is_seen_in_a_mode_or_before_the_key_tells_nothing_of_what_follows_it() {
+    let begins = |run: &mut TurnRun| {
+        run.scene.screen = Some(shown(Says::Busy));
+        assert!(run.after(100).contains(&begun()));
+    };
+    // In a mode, the text is out of sight.
+    let mut run = TurnRun::submitted("codex");
+    run.scene.screen = Some(Shown {
+        in_mode: true,
+        ..shown(Says::Idle)
+    });
+    for _ in 0..50 {
+        assert!(run.after(100).is_empty());
+    }
+    begins(&mut run);
+    // Something else was there, before the key that was pressed.
+    let mut run = TurnRun::pasted("codex");
+    run.scene.screen = Some(stands());
+    run.after(500);
+    run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+    run.scene.screen = Some(foreign());
+    run.after(25);
+    run.scene.screen = Some(stands());
+    let acts = run.after(25).to_vec();
+    assert!(matches!(acts[..], [Act::Press { .. }]), "{acts:?}");
+    run.did(Done::Typed(Typed::Done));
+    begins(&mut run);
+}
