@@ -312,16 +312,17 @@ impl<'a> Hall<'a> {
         screens
     }
 
-    /// Waits until nothing changes any more, except for clocks.
+    /// Waits until nothing changes any more, except for clocks: longer than the slowest of the
+    /// prompts needs, since what is typed before it is there is not in the line of an editor.
     fn settles(&self) -> Vec<String> {
         let digits = |text: &str| text.replace(|char: char| char.is_ascii_digit(), "0");
         let began = Instant::now();
         let mut last = self.screens();
         let mut since = Instant::now();
-        while since.elapsed() < Duration::from_millis(250)
+        while since.elapsed() < Duration::from_millis(700)
             && began.elapsed() < Duration::from_secs(8)
         {
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(175));
             let now = self.screens();
             if now
                 .iter()

@@ -208,6 +208,10 @@ pub struct TurnEnd {
     /// Without a transcript, a turn has ended once the agent has been idle for this long.
     #[serde(deserialize_with = "settle")]
     pub settle: Duration,
+    /// How long an agent gets no further prompt after a turn: it may show and record the end of one
+    /// before it takes another.
+    #[serde(deserialize_with = "rest")]
+    pub rest: Duration,
     /// The line of the screen in which an answer begins.
     pub answer: Option<Pattern>,
     /// Lines after an answer that are not part of it.
@@ -227,6 +231,7 @@ impl Default for TurnEnd {
     fn default() -> Self {
         Self {
             settle: Duration::from_secs(1),
+            rest: Duration::ZERO,
             answer: None,
             trailer: Patterns::default(),
             errors: Patterns::default(),
@@ -348,6 +353,10 @@ fn pause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Erro
 
 fn settle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     duration::deserialize(deserializer, "settle", duration::SETTLE)
+}
+
+fn rest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration::deserialize(deserializer, "rest", duration::SETTLE)
 }
 
 fn limit_pause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -62,7 +62,7 @@ pub const PREREQUISITE: Rule = Rule::of(SECOND, LONGEST).in_steps_of(SECOND);
 /// For `time` and `load-time` of policies: no call may take longer.
 pub const POLICY: Rule = Rule::of(MILLISECOND, Duration::from_secs(3600));
 
-/// For `settle` in a profile. Zero: there is no wait.
+/// For `settle` and `rest` in a profile. Zero: there is no wait.
 pub const SETTLE: Rule = Rule::of(Duration::ZERO, Duration::from_secs(3600));
 /// For `pause` in a profile, before the key that submits. Zero: there is no wait.
 pub const PASTE_PAUSE: Rule = Rule::of(Duration::ZERO, Duration::from_secs(10));

@@ -26,6 +26,8 @@ use super::{Entry, How, limited};
 
 /// How long to wait for a lock that opencode holds.
 const BUSY: Duration = Duration::from_millis(200);
+/// A conversation that changed less than this many milliseconds ago may change again without a sign.
+const RECENT: i64 = 1_000;
 /// The latest messages of a conversation that are read. Each call of a tool is one.
 const MOST_MESSAGES: u32 = 2_000;
 /// The longest message or part that is read, in bytes.
@@ -212,10 +214,13 @@ impl Open {
                 (SELECT count(*), max(time_updated) FROM message WHERE session_id = ?1) AS m,
                 (SELECT count(*), max(time_updated) FROM part WHERE session_id = ?1) AS p",
         )?;
-        let mark = query.query_row([conversation], |row| {
+        let mark: Extent = query.query_row([conversation], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
-        Ok(self.mark.replace(mark) != Some(mark))
+        // Two changes in the same millisecond leave the same mark.
+        let recent = Timestamp::now().as_millisecond() - RECENT;
+        let is_recent = mark.1.max(mark.3).is_some_and(|last| last >= recent);
+        Ok(self.mark.replace(mark) != Some(mark) || is_recent)
     }
 
     /// Returns the latest messages of a conversation, the oldest first.

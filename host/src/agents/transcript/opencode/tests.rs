@@ -155,6 +155,30 @@ fn a_plain_turn() {
     assert!(follower.read().expect("read").is_empty(), "nothing is new");
 }
 
+/// The end of a turn may be written in the millisecond in which its last words were.
+#[test]
+fn changes_of_one_millisecond_are_all_seen() {
+    let mut kept = OpenDatabase::new();
+    kept.prompt("plain");
+    let id = kept.answer("", &[json!("the answer")]);
+    let now = Timestamp::now().as_millisecond();
+    let write = |kept: &OpenDatabase, finish: &str| {
+        let data = json!({
+            "role": "assistant", "time": {"created": START, "completed": START}, "finish": finish,
+        });
+        let update = "UPDATE message SET data = ?1, time_updated = ?2 WHERE id = ?3";
+        let values = params![data.to_string(), now, id];
+        kept.connection.execute(update, values).expect("written");
+    };
+    write(&kept, "");
+    let mut follower = kept.follow();
+    follower.read().expect("read");
+    assert_eq!(follower.turn().expect("a turn").how, None);
+    write(&kept, "stop");
+    follower.read().expect("read");
+    assert_eq!(follower.turn().expect("a turn").how, Some(How::Done));
+}
+
 #[test]
 fn calls_of_tools_end_no_turn() {
     let mut kept = OpenDatabase::new();

@@ -322,6 +322,11 @@ impl Turn {
             // The next turn there should not wait in vain for as long as this one did.
             acts.push(Act::Tell(Note::NoRecord));
         }
+        let rest = agent.profile.turn.rest;
+        if !rest.is_zero() {
+            let reason = "its turn has only just ended".to_owned();
+            acts.push(Act::Tell(Note::Hold(rest, reason)));
+        }
         let end = match how {
             How::Done => {
                 let response = response.unwrap_or_default();

@@ -419,6 +419,18 @@ fn a_record_tells_the_end_and_the_response() {
     assert_eq!(end.turn.as_ref().expect("facts").source, "transcript");
 }
 
+/// opencode writes the end of a turn before it takes another prompt.
+#[test]
+fn an_agent_rests_after_a_turn_as_its_profile_says() {
+    for (name, rest) in [("opencode", Some(Duration::from_secs(1))), ("codex", None)] {
+        let mut run = TurnRun::running(name);
+        run.wrote(Some(How::Done), "hello");
+        run.after(100);
+        assert_eq!(outcome(&run.next), (Outcome::Completed, Event::Complete));
+        assert_eq!(held(&run.next), rest, "{name}");
+    }
+}
+
 #[test]
 fn how_a_record_says_that_it_ended_is_how_it_ended() {
     let failed = How::Failed {
