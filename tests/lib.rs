@@ -54,5 +54,6 @@ mod selection;
 mod shell_settings;
 mod shells;
 mod task_changes;
+mod unnoticed;
 mod walkthroughs;
 mod wat_policies;

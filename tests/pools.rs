@@ -117,11 +117,8 @@ impl World {
     /// Returns the names of the existing sessions.
     fn tmux_sessions(&self) -> Vec<String> {
         let listed = finish(
-            self.tmux_command().args([
-                "list-sessions",
-                "-F",
-                "#{?@assigner_holder,,#{session_name}}",
-            ]),
+            self.tmux_command()
+                .args(["list-sessions", "-F", "#{session_name}"]),
             b"",
         );
         let listed = String::from_utf8(listed.stdout).expect("text");

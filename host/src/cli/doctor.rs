@@ -82,7 +82,7 @@ pub(super) fn runtime() -> Result<Runtime, CommandFailure> {
 
 /// Returns the driver for the configured tmux server; it must be used inside a runtime.
 pub(super) fn server(context: &Context) -> Server {
-    Server::spawning(Program::new("tmux", context.config.socket.clone()))
+    Server::new(Program::new("tmux", context.config.socket.clone()))
 }
 
 /// Explains why tmux could not be asked.

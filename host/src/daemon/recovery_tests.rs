@@ -86,10 +86,6 @@ impl Tmux for NoSessions {
     async fn end_session(&mut self, session: &Session) -> Result<bool, Error> {
         panic!("nothing may be ended: {session:?}")
     }
-
-    async fn changed(&mut self) {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// A data directory with one task and one attempt, as a daemon left it.

@@ -305,12 +305,9 @@ impl<T: Tmux + 'static> Node<T> {
         self.driver.settle(SETTLE_WITHIN).await;
     }
 
-    /// Completes when something may have changed: tmux says so, or an attempt has ended.
+    /// Completes when an attempt has something to tell.
     pub(crate) async fn changed(&mut self) {
-        tokio::select! {
-            () = self.tmux.changed() => {}
-            () = self.driver.news() => {}
-        }
+        self.driver.news().await;
     }
 
     /// Whether the last look found a tmux server with sessions.

@@ -97,18 +97,6 @@ impl Program {
         command
     }
 
-    /// Returns a command like [`Program::command`], whose output is read to the end even when
-    /// assigner is killed. In tmux 3.3a, a control client that ends while its answers cannot be
-    /// written never goes away, and neither does the session that it is attached to. The processes
-    /// form a group of their own.
-    pub(super) fn relayed(&self) -> Command {
-        let mut command = plain(Path::new("sh"));
-        // The first `cat` ends when nobody reads its output.
-        command.args(["-c", "\"$@\" | { cat; exec cat >/dev/null; }", "sh"]);
-        command.arg(&self.path).args(self.flags());
-        command
-    }
-
     /// Returns the flags that every request begins with. `-f` is never one of them: the server
     /// already has its configuration.
     fn flags(&self) -> Vec<&OsStr> {

@@ -1,43 +1,22 @@
-//! Answers that are lost on the way, for both ways: a program in place of tmux answers up to a
-//! given point and then ends.
+//! Answers that are lost on the way, for both ways: a program or a server in place of tmux answers up to
+//! a given point and then ends.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use super::tests::write_program;
 use super::*;
 
 /// Records each call, reads the request, and answers with `answer`, with `NONCE` replaced by that
-/// of the request. As a control client, it first answers the greeting.
+/// of the request.
 const STAND_IN: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 nonce() { sed -n "s/.*\(assigner-[0-9a-f]\{32\}\) end.*/\1/p"; }
-case " $* " in
-*" -C "*)
-    read -r line
-    printf '%%begin 1 1 1\n%s end\n%%end 1 1 1\n' "$(printf '%s\n' "$line" | nonce)"
-    while read -r line; do
-        case $line in *" end'") break ;; esac
-    done
-    [ -n "$line" ] || exit 0
-    echo client >> calls
-    nonce=$(printf '%s\n' "$line" | nonce)
-    sed "s/NONCE/$nonce/g" answer | while read -r line; do
-        printf '%%begin 1 2 1\n%s\n%%end 1 2 1\n' "$line"
-    done
-    ;;
-*" load-buffer "*)
-    echo buffer >> calls
-    cat > buffer
-    cat complaint >&2
-    [ ! -s complaint ]
-    ;;
-*)
-    echo process >> calls
-    nonce=$(cat | nonce)
-    sed "s/NONCE/$nonce/g" answer
-    cat complaint >&2
-    ;;
-esac
+echo process >> calls
+nonce=$(cat | nonce)
+sed "s/NONCE/$nonce/g" answer
+cat complaint >&2
 "#;
 
 /// A directory with the program that replaces tmux.
@@ -73,18 +52,64 @@ impl StandIn {
         Program::new(self.path("tmux"), Socket::Default)
     }
 
-    /// Returns a driver that is connected.
-    async fn connected(&self) -> Server {
+    /// Returns a driver that speaks to a server itself, which says `answer` to the next request and then
+    /// is gone. It says whether it was asked.
+    async fn direct(&self, answer: &str) -> (Server, std::thread::JoinHandle<bool>) {
         let mut server = Server::new(self.program());
+        let socket = self.path("socket");
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).expect("a socket");
         self.says(
-            "NONCE pane\t10\t1700000000\t%3\t77\t0\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t6\t9\t\t/dev/x\t$1\ts\tT\tNONCEsh\n\
-             NONCE end\n",
+            &format!(
+                "NONCE pane\t10\t1700000000\t%3\t77\t1\t0\t0\t0\t0\t0\t0\t1\t80\t0\t5\t6\t9\t\t/dev/x\t$1\ts\tT\tNONCEsh\n\
+                 NONCE server\t3.3a\t{}\n\
+                 NONCE end\n",
+                socket.display()
+            ),
             "",
         );
         assert_eq!(server.panes().await.expect("a list").len(), 1);
-        assert!(server.is_connected());
-        server
+        assert!(server.is_direct());
+        let answer = answer.to_owned();
+        let asked = std::thread::spawn(move || serve(&listener, &answer));
+        (server, asked)
     }
+}
+
+/// Leads one conversation, as tmux 3.3a does, up to the end of `answer`. Returns whether a request came.
+fn serve(listener: &UnixListener, answer: &str) -> bool {
+    let (mut stream, _) = listener.accept().expect("a client");
+    let message = |kind: u32, body: &[u8]| {
+        let length = u16::try_from(16 + body.len()).expect("a short message");
+        let head = [kind.to_ne_bytes(), [0; 4], 8_u32.to_ne_bytes(), [0; 4]].concat();
+        let mut bytes = [head, body.to_vec()].concat();
+        bytes[4..6].copy_from_slice(&length.to_ne_bytes());
+        bytes
+    };
+    let stream_one = [1_u32.to_ne_bytes(), 1_u32.to_ne_bytes(), [0; 4]].concat();
+    let open = [message(300, &stream_one), message(303, &stream_one)].concat();
+    stream.write_all(&open).expect("written");
+    let mut said = Vec::new();
+    // The last line of each request names the nonce.
+    let nonce = loop {
+        let mut part = [0; 4_096];
+        let length = stream.read(&mut part).expect("read");
+        if length == 0 {
+            return false;
+        }
+        said.extend_from_slice(&part[..length]);
+        let text = String::from_utf8_lossy(&said);
+        if let Some((before, _)) = text.split_once(" end'\n") {
+            break before.rsplit('\'').next().expect("a nonce").to_owned();
+        }
+    };
+    let answer = answer.replace("NONCE", &nonce);
+    let body = [&1_u32.to_ne_bytes()[..], answer.as_bytes()].concat();
+    stream.write_all(&message(304, &body)).expect("written");
+    if answer.ends_with(" end\n") {
+        stream.write_all(&message(203, &[0; 4])).expect("written");
+    }
+    true
 }
 
 fn identity() -> Identity {
@@ -192,7 +217,7 @@ async fn a_process_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() 
 }
 
 #[tokio::test]
-async fn a_client_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
+async fn a_server_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
     let stand_in = StandIn::new();
     for (answer, expected) in [
         (String::new(), ENDED),
@@ -202,58 +227,43 @@ async fn a_client_whose_answer_is_lost_leaves_it_open_and_is_not_asked_again() {
         (format!("{TYPING}{TYPED}{END}"), "done"),
         (format!("{REFUSED}{END}"), MODE),
     ] {
-        let mut server = stand_in.connected().await;
+        let (mut server, asked) = stand_in.direct(&answer).await;
         stand_in.says(&answer, "");
         assert_eq!(typed(&mut server).await, expected, "{answer:?}");
-        assert_eq!(stand_in.calls(), "client", "{answer:?}");
-        assert_eq!(server.is_connected(), answer.ends_with(END), "{answer:?}");
+        assert!(asked.join().expect("it serves"), "{answer:?}");
+        assert_eq!(stand_in.calls(), "", "{answer:?}");
+        assert_eq!(server.is_direct(), answer.ends_with(END), "{answer:?}");
     }
     // A request that reads is repeated by a process.
-    let mut server = stand_in.connected().await;
+    let (mut server, asked) = stand_in.direct(TYPING).await;
     stand_in.says(TYPING, "");
     assert!(server.panes().await.is_err());
-    assert_eq!(stand_in.calls(), "client process");
+    assert!(asked.join().expect("it serves"));
+    assert_eq!(stand_in.calls(), "process");
+    // One that never reached the server, too.
+    let (mut server, asked) = stand_in.direct("").await;
+    std::fs::remove_file(stand_in.path("socket")).expect("removed");
+    stand_in.says(&format!("{TYPING}{TYPED}{END}"), "");
+    assert_eq!(typed(&mut server).await, "done");
+    assert_eq!(stand_in.calls(), "process");
+    drop(asked);
 }
 
 #[tokio::test]
-async fn nothing_is_pasted_where_its_text_has_not_come() {
+async fn nothing_that_is_no_text_is_pasted() {
     let stand_in = StandIn::new();
     let mut server = Server::spawning(stand_in.program());
-    let paste = |text: &str| Paste {
-        aim: Aim {
-            identity: identity(),
-            cursor: (5, 6),
-            command: None,
-        },
-        text: text.to_owned(),
-    };
-    let text = "a\tb\né";
-    for (answer, complaint, expected, calls) in [
-        (
-            "",
-            "no space\n",
-            "refused: tmux refused: use tmux: no space",
-            "buffer",
-        ),
-        ("", "no server running on /tmp/x\n", GONE, "buffer"),
-        ("", "", ENDED, "buffer process"),
-        (TYPING, "", ENDED, "buffer process"),
-        (REFUSED, "", MODE, "buffer process"),
-    ] {
-        stand_in.says(answer, complaint);
-        assert_eq!(
-            told(&server.paste(&paste(text)).await),
-            expected,
-            "{answer:?}"
-        );
-        assert_eq!(stand_in.calls(), calls);
-        let buffer = std::fs::read_to_string(stand_in.path("buffer")).expect("a buffer");
-        assert_eq!(buffer, text);
-    }
-    stand_in.says("", "");
     for text in ["", "a\r", "\x1b[201~", "a\0", "\u{9b}"] {
+        let paste = Paste {
+            aim: Aim {
+                identity: identity(),
+                cursor: (5, 6),
+                command: None,
+            },
+            text: text.to_owned(),
+        };
         let refused = "refused: the text has a control character, or is empty";
-        assert_eq!(told(&server.paste(&paste(text)).await), refused, "{text:?}");
+        assert_eq!(told(&server.paste(&paste).await), refused, "{text:?}");
     }
     assert_eq!(stand_in.calls(), "");
 }

@@ -1,12 +1,13 @@
 //! The tmux driver: what the project reads from panes and does to them.
 //!
-//! [`Tmux`] is all that the rest of the project knows. [`Server`] implements it with one control
-//! client, or with one `tmux` process per request if that client is missing or fails. Both are sent
-//! the same text: `script` writes it, `quote` quotes what goes into it, and `parse` reads what
-//! comes back. These three are pure.
+//! [`Tmux`] is all that the rest of the project knows. [`Server`] implements it: it speaks to a server
+//! itself if that is of a version that this was tried with, and runs one `tmux` process per request
+//! elsewhere. In both ways the client is attached to nothing, so nobody notices it, and both are sent
+//! the same text: `script` writes it, `quote` quotes what goes into it, `wire` puts it into messages,
+//! and `parse` reads what comes back. These four are pure.
 
 mod command;
-mod control;
+mod direct;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod spawn;
 #[cfg(test)]
 mod tests;
 mod version;
+mod wire;
 #[cfg(test)]
 mod world;
 mod writer;
@@ -51,7 +53,7 @@ pub use writer::PaneLock;
     reason = "the engine is generic and runs on one thread: no Send bound is wanted"
 )]
 pub trait Tmux {
-    /// Returns all panes of the server, each once. Holder sessions of assigner are left out.
+    /// Returns all panes of the server, each once.
     ///
     /// # Errors
     ///
@@ -110,7 +112,7 @@ pub trait Tmux {
     /// tmux could not be asked.
     async fn bell(&mut self) -> Result<(), Error>;
 
-    /// Returns the sessions of the server. Holder sessions of assigner are left out.
+    /// Returns the sessions of the server.
     ///
     /// # Errors
     ///
@@ -141,11 +143,6 @@ pub trait Tmux {
     ///
     /// tmux could not be asked.
     async fn end_session(&mut self, session: &Session) -> Result<bool, Error>;
-
-    /// Completes when tmux reports that sessions, windows or panes may have changed since the last
-    /// [`Tmux::panes`]. It may never complete: a notification only makes the next look earlier.
-    /// Dropping the future loses nothing.
-    async fn changed(&mut self);
 }
 
 /// A pane as it was when it was listed.

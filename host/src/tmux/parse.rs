@@ -1,6 +1,7 @@
 //! The answers of tmux: pure, and safe on any bytes.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::script::{END, PaneState, RequiredPane, split_at_column};
 use super::{
@@ -95,16 +96,10 @@ pub(super) fn records(output: &[u8], nonce: &str) -> (Vec<ReplyRecord>, bool) {
     (records, complete)
 }
 
-/// Whether a command printed the end mark.
-pub(super) fn is_end(output: &[u8], nonce: &str) -> bool {
-    output == format!("{nonce} {END}\n").as_bytes()
-}
-
-/// Returns the panes of a list, or `None` if there are only holders.
-pub(super) fn panes(records: &[ReplyRecord], nonce: &str) -> Result<Option<Vec<Pane>>, Error> {
+/// Returns the panes of a list.
+pub(super) fn panes(records: &[ReplyRecord], nonce: &str) -> Result<Vec<Pane>, Error> {
     let mut panes: Vec<Pane> = Vec::new();
     let mut known: HashMap<PaneId, usize> = HashMap::new();
-    let mut holders = false;
     for record in records {
         let Some(rest) = record.head.strip_prefix("pane\t") else {
             continue;
@@ -115,21 +110,21 @@ pub(super) fn panes(records: &[ReplyRecord], nonce: &str) -> Result<Option<Vec<P
             .chain(record.body.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join("\n");
-        match pane(&text, nonce).ok_or(Error::Protocol("it lists a pane in an unknown form"))? {
-            PaneRow::Holder => holders = true,
-            PaneRow::Empty => {}
-            // A window may be linked to several sessions, and each lists its panes.
-            PaneRow::Pane(pane) => match known.get(&pane.identity.pane) {
-                Some(&index) => {
-                    if let Some(first) = panes.get_mut(index) {
-                        join(first, *pane);
-                    }
+        let unknown = Error::Protocol("it lists a pane in an unknown form");
+        let Some(pane) = pane(&text, nonce).ok_or(unknown)? else {
+            continue;
+        };
+        // A window may be linked to several sessions, and each lists its panes.
+        match known.get(&pane.identity.pane) {
+            Some(&index) => {
+                if let Some(first) = panes.get_mut(index) {
+                    join(first, pane);
                 }
-                None => {
-                    known.insert(pane.identity.pane.clone(), panes.len());
-                    panes.push(*pane);
-                }
-            },
+            }
+            None => {
+                known.insert(pane.identity.pane.clone(), panes.len());
+                panes.push(pane);
+            }
         }
     }
     let mut watched = HashMap::new();
@@ -150,7 +145,20 @@ pub(super) fn panes(records: &[ReplyRecord], nonce: &str) -> Result<Option<Vec<P
     for pane in &mut panes {
         pane.watched_until = watched.get(pane.identity.pane.as_str()).copied();
     }
-    Ok((!panes.is_empty() || !holders).then_some(panes))
+    Ok(panes)
+}
+
+/// Returns the version of the server that made a list, and the path of its socket.
+pub(super) fn server(records: &[ReplyRecord]) -> Option<(&str, &Path)> {
+    let record = records
+        .iter()
+        .rev()
+        .find_map(|record| Some((record.head.strip_prefix("server\t")?, &record.body)));
+    // What follows a newline in the path is in the body.
+    let (text, _) = record.filter(|(_, body)| body.is_empty())?;
+    let (version, path) = text.split_once('\t')?;
+    let path = Path::new(path);
+    path.is_absolute().then_some((version, path))
 }
 
 /// Adds another listing of a pane to the first. The oldest session names the pane: tmux lists
@@ -177,25 +185,16 @@ fn join(first: &mut Pane, mut other: Pane) {
     }
 }
 
-enum PaneRow {
-    Holder,
-    /// A pane without a process.
-    Empty,
-    Pane(Box<Pane>),
-}
-
-fn pane(text: &str, nonce: &str) -> Option<PaneRow> {
-    let mut fields = text.splitn(23, '\t');
+/// Returns a pane, or `Some(None)` for one without a process.
+fn pane(text: &str, nonce: &str) -> Option<Option<Pane>> {
+    let mut fields = text.splitn(22, '\t');
     let mut next = || fields.next();
     let server_pid = next()?.parse().ok()?;
     let server_start = next()?.parse().ok()?;
     let pane = PaneId::parse(next()?)?;
     let pane_pid: i64 = next()?.parse().ok()?;
-    if next()? == "1" {
-        return Some(PaneRow::Holder);
-    }
     let Some(pane_pid) = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0) else {
-        return Some(PaneRow::Empty);
+        return Some(None);
     };
     let mut pane = Pane {
         identity: Identity {
@@ -230,7 +229,7 @@ fn pane(text: &str, nonce: &str) -> Option<PaneRow> {
     let (title, command) = next()?.split_once(nonce)?;
     title.strip_suffix('\t')?.clone_into(&mut pane.title);
     command.clone_into(&mut pane.command);
-    Some(PaneRow::Pane(Box::new(pane)))
+    Some(Some(pane))
 }
 
 /// Returns the sessions of a list.
@@ -248,11 +247,10 @@ pub(super) fn sessions(records: &[ReplyRecord]) -> Result<Vec<Session>, Error> {
     Ok(sessions)
 }
 
-/// Returns a session, or `Some(None)` for a holder.
+/// Returns a session, or `Some(None)` for one whose pane has no process.
 fn session(text: &str, whole: bool) -> Option<Option<Session>> {
-    let mut fields = text.splitn(9, '\t');
+    let mut fields = text.splitn(8, '\t');
     let mut next = || fields.next();
-    let is_holder = next()? == "1";
     let mut state = next()?.split(' ');
     let mut number = || state.next();
     let (server_pid, server_start) = (number()?.parse().ok()?, number()?.parse().ok()?);
@@ -267,10 +265,9 @@ fn session(text: &str, whole: bool) -> Option<Option<Session>> {
     let (created, up) = (next()?.parse().ok()?, next()? == "1");
     let (name, pool, owner) = (next()?, next()?, next()?);
     // A pane without a process is of no use to anybody.
-    let pane_pid = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0);
-    if is_holder || pane_pid.is_none() {
+    let Some(pane_pid) = u32::try_from(pane_pid).ok().filter(|&pid| pid > 0) else {
         return Some(None);
-    }
+    };
     Some(Some(Session {
         id,
         name: name.to_owned(),
@@ -283,7 +280,7 @@ fn session(text: &str, whole: bool) -> Option<Option<Session>> {
             server_pid,
             server_start,
             pane,
-            pane_pid: pane_pid?,
+            pane_pid,
         },
         cursor,
         dead,
@@ -447,98 +444,6 @@ pub(super) fn history(records: &[ReplyRecord], identity: &Identity) -> Result<St
 /// Returns `text` without control characters, fit for a message.
 pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).collect()
-}
-
-/// Reads the lines that a control client prints.
-#[derive(Debug, Default)]
-pub(super) struct Framing {
-    block: Option<Block>,
-}
-
-#[derive(Debug)]
-struct Block {
-    /// The text that the end of the block repeats.
-    guard: Vec<u8>,
-    body: Vec<u8>,
-}
-
-/// The meaning of a line of a control client.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum ControlEvent {
-    /// Nothing by itself, or nothing that matters here.
-    Nothing,
-    /// A command printed this.
-    Output(Vec<u8>),
-    /// A command failed with this message.
-    Failed(Vec<u8>),
-    /// Sessions, windows or panes may have changed.
-    Changed,
-    /// The client ends.
-    Exit,
-}
-
-impl Framing {
-    /// Takes one line, without its newline.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Protocol`] if the line cannot occur there: a pane may show lines that look like the
-    /// end of a block, and then nothing that follows can be relied on.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<ControlEvent, Error> {
-        let Some(mut block) = self.block.take() else {
-            return self.outside(line);
-        };
-        if line
-            .strip_prefix(b"%end ")
-            .is_some_and(|rest| rest == block.guard)
-        {
-            return Ok(ControlEvent::Output(block.body));
-        }
-        if line
-            .strip_prefix(b"%error ")
-            .is_some_and(|rest| rest == block.guard)
-        {
-            return Ok(ControlEvent::Failed(block.body));
-        }
-        if block.body.len() + line.len() > MAX_ANSWER {
-            return Err(Error::Protocol("an answer is too long"));
-        }
-        block.body.extend_from_slice(line);
-        block.body.push(b'\n');
-        self.block = Some(block);
-        Ok(ControlEvent::Nothing)
-    }
-
-    fn outside(&mut self, line: &[u8]) -> Result<ControlEvent, Error> {
-        if let Some(guard) = line.strip_prefix(b"%begin ") {
-            self.block = Some(Block {
-                guard: guard.to_owned(),
-                body: Vec::new(),
-            });
-            return Ok(ControlEvent::Nothing);
-        }
-        if !line.starts_with(b"%") || line.starts_with(b"%end ") || line.starts_with(b"%error ") {
-            return Err(Error::Protocol("a line stands outside of every answer"));
-        }
-        let name = line[1..]
-            .split(|&byte| byte == b' ')
-            .next()
-            .unwrap_or_default();
-        Ok(match name {
-            b"exit" => ControlEvent::Exit,
-            b"sessions-changed"
-            | b"session-renamed"
-            | b"session-window-changed"
-            | b"pane-mode-changed"
-            | b"client-detached"
-            | b"client-session-changed"
-            | b"layout-change" => ControlEvent::Changed,
-            _ if name.starts_with(b"window-") || name.starts_with(b"unlinked-window-") => {
-                ControlEvent::Changed
-            }
-            _ => ControlEvent::Nothing,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,23 @@ pub(super) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Returns `text`, which may have tabs and newlines, as one word of a tmux command line. In double
+/// quotes, tmux reads escapes, and expands variables and a tilde at the beginning.
+pub(super) fn text(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        match char {
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '"' | '\\' | '$' | '~' => quoted.extend(['\\', char]),
+            _ => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Returns the shell command for `pipe-pane` that runs `argv`, safe from the two expansions that
 /// tmux applies to it first: `strftime`, so `%` is doubled; and formats, so `#` is doubled. tmux
 /// leaves `##` alone before `[`, so an empty pair of quotes separates it from whatever follows.
@@ -89,7 +106,41 @@ mod tests {
             .stdout
     }
 
+    /// Reads a double-quoted tmux word back.
+    fn unescape(text: &str) -> String {
+        let inner = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        let mut chars = inner.expect("quotes").chars();
+        let mut out = String::new();
+        while let Some(char) = chars.next() {
+            match char {
+                '\\' => out.push(match chars.next().expect("an escaped character") {
+                    'n' => '\n',
+                    't' => '\t',
+                    char => {
+                        assert!(
+                            !char.is_ascii_alphanumeric(),
+                            "{char:?} means something else"
+                        );
+                        char
+                    }
+                }),
+                '"' | '$' | '~' | '\n' => panic!("{char:?} means something in {text:?}"),
+                _ => out.push(char),
+            }
+        }
+        out
+    }
+
     proptest! {
+        #[test]
+        fn a_text_comes_back_whole(given in r#"[ -~\n\té'"\\;{}$~#%🚀]{0,40}"#) {
+            let quoted = text(&given);
+            prop_assert_eq!(quoted.lines().count(), 1);
+            prop_assert_eq!(unescape(&quoted), given);
+        }
+
         #[test]
         fn a_word_comes_back_whole(text in r#"[ -~é'"\\;{}$~#%]{0,40}"#) {
             prop_assert_eq!(lex(&word(&text)), text);

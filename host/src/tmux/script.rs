@@ -1,5 +1,4 @@
-//! The requests to tmux: their text, which is the same for the control client and for
-//! `source-file`. Pure.
+//! The requests to tmux: the text that `source-file` reads. Pure.
 //!
 //! Every answer begins with a line that carries the request's nonce, so that nothing a pane shows
 //! can be mistaken for an answer. The last line of a complete answer is the nonce and `end`.
@@ -19,9 +18,6 @@ pub const MAX_LINE: usize = 2_048;
 /// The maximum number of bytes in all arguments of a pipe. Quoted, they fit the 8 KiB of tmux's
 /// `strftime`; beyond that, tmux would silently run nothing.
 pub const MAX_PIPE: usize = 1_600;
-
-/// The option that marks a session as a holder of some assigner.
-pub(super) const HOLDER: &str = "@assigner_holder";
 
 /// The last record of a complete answer.
 pub(super) const END: &str = "end";
@@ -66,23 +62,18 @@ impl Script {
         &self.nonce
     }
 
-    /// Returns a name that no other request has, including those of other assigners on this server.
-    pub(super) fn short_name(&self) -> &str {
-        &self.nonce[..17]
-    }
-
     /// Returns the whole request.
     pub(super) fn finish(&self) -> String {
         format!("{}display-message -p '{} {END}'\n", self.text, self.nonce)
     }
 
-    /// Asks for every pane, and for what each client shows.
+    /// Asks for every pane, for what each client shows, and which server answers.
     pub(super) fn panes(&mut self) {
         let nonce = &self.nonce;
         // Numbers first, then values that cannot contain a tab, then values that a program can set:
         // a command may contain tabs and newlines, but not the nonce.
         let pane = format!(
-            "{nonce} pane\t#{{pid}}\t#{{start_time}}\t#{{pane_id}}\t#{{pane_pid}}\t#{{?{HOLDER},1,0}}\
+            "{nonce} pane\t#{{pid}}\t#{{start_time}}\t#{{pane_id}}\t#{{pane_pid}}\
              \t#{{window_index}}\t#{{pane_index}}\t#{{pane_dead}}\t#{{pane_in_mode}}\
              \t#{{pane_input_off}}\t#{{pane_synchronized}}\t#{{pane_pipe}}\t#{{alternate_on}}\
              \t#{{pane_width}}\t#{{?session_last_attached,1,0}}\t#{{cursor_x}}\t#{{cursor_y}}\
@@ -90,15 +81,17 @@ impl Script {
              \t#{{pane_tty}}\t#{{session_id}}\t#{{session_name}}\t#{{pane_title}}\t{nonce}#{{pane_current_command}}"
         );
         let client = format!("{nonce} client\t#{{client_activity}}\t#{{pane_id}}");
+        let server = format!("{nonce} server\t#{{version}}\t#{{socket_path}}");
         self.push(&format!("list-panes -a -F {}", word(&pane)));
         self.push(&format!("list-clients -F {}", word(&client)));
+        self.push(&format!("display-message -p {}", word(&server)));
     }
 
     /// Asks for every session.
     pub(super) fn sessions(&mut self) {
         // Numbers first, free text last: an option may contain anything.
         let session = format!(
-            "{} session\t#{{?{HOLDER},1,0}}\t{SESSION}\t#{{pane_dead}}\t#{{pane_dead_status}}\
+            "{} session\t{SESSION}\t#{{pane_dead}}\t#{{pane_dead_status}}\
              \t#{{session_created}}\t#{{?{UP},1,0}}\t#{{session_name}}\t#{{{POOL}}}\t#{{{OWNER}}}",
             self.nonce
         );
@@ -263,18 +256,15 @@ impl Script {
         self.push(&format!("capture-pane -p -e -t {id}"));
     }
 
-    /// Returns the name of the buffer that [`Script::paste`] pastes.
-    pub(super) fn buffer(&self) -> String {
-        format!("{}-0", self.nonce)
-    }
-
-    /// Asks to paste the buffer into a pane. The buffer is deleted in either case, because a prompt
-    /// must not be left where everybody can paste it.
+    /// Asks to paste a text into a pane. It is in a buffer only within the one step, because a prompt
+    /// must not be left where everybody can see and paste it.
     pub(super) fn paste(&mut self, paste: &Paste) {
-        let (pane, buffer) = (&paste.aim.identity.pane, self.buffer());
+        let pane = &paste.aim.identity.pane;
+        let buffer = format!("{}-0", self.nonce);
         let then = format!(
-            "display-message -p {} ; paste-buffer -p -r -d -b {buffer} -t {pane} ; \
-             display-message -p {}",
+            "set-buffer -b {buffer} -- {} ; display-message -p {} ; \
+             paste-buffer -p -r -d -b {buffer} -t {pane} ; display-message -p {}",
+            quote::text(&paste.text),
             self.mark("typing", 0, ""),
             self.mark("typed", 0, ""),
         );
@@ -370,7 +360,7 @@ impl Script {
     }
 
     fn push(&mut self, line: &str) {
-        // Infallible for a String. A blank line, which detaches a control client, cannot occur.
+        // Infallible for a String.
         let _ = writeln!(self.text, "{line}");
     }
 }
@@ -517,8 +507,7 @@ pub(super) struct PaneState {
 }
 
 impl PaneState {
-    /// Returns `None` if tmux knows no such pane: then fields are empty, or those of the control
-    /// client's own pane.
+    /// Returns `None` if tmux knows no such pane: then fields are empty, or those of another pane.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(' ');
         let mut next = || fields.next();

@@ -1,28 +1,29 @@
-//! The implementation of [`Tmux`]: with the control client, or by spawning if that fails.
+//! The implementation of [`Tmux`]: directly where the server is known, else by a process a request.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::command::Program;
-use super::control::Control;
-use super::parse::{self, TmuxReply};
+use super::parse::{self, ReplyRecord, TmuxReply};
 use super::script::{RequiredPane, Script};
 use super::{
     Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Refusal, Session, Tmux, Typed,
-    TypedLine, spawn,
+    TypedLine, direct, spawn,
 };
 use crate::model::ids::Identity;
 
-/// The first pause after a connection failed, and the longest one that doubling leads to.
+/// The first pause after a server was not understood, and the longest one that doubling leads to.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A tmux server that is driven.
 pub struct Server {
     program: Program,
-    /// `None` at first, after a failure, and while only holder sessions exist.
-    control: Option<Control>,
+    /// The socket of a server that is spoken to directly. `None` at first, after a failure, and if it
+    /// is of another version.
+    direct: Option<PathBuf>,
     pause: Duration,
     resume: Option<Instant>,
 }
@@ -30,38 +31,49 @@ pub struct Server {
 /// What to do when a request fails after it was sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retry {
-    /// It reads, or does something that can be done twice: ask again by spawning.
+    /// It reads, or does something that can be done twice: ask again by a process.
     Yes,
     /// It types.
     Never,
 }
 
 impl Server {
-    /// Returns a driver that connects when it is first asked for panes.
+    /// Returns a driver that learns which server it speaks to when it is first asked for panes.
     pub fn new(program: Program) -> Self {
         Self {
             program,
-            control: None,
+            direct: None,
             pause: PAUSE.0,
             resume: None,
         }
     }
 
-    /// Whether requests go through the control client.
-    pub fn is_connected(&self) -> bool {
-        self.control.is_some()
+    /// Returns a driver that runs a process for each request.
+    #[cfg(test)]
+    pub(super) fn spawning(program: Program) -> Self {
+        let far = Instant::now() + Duration::from_secs(86_400);
+        Self {
+            resume: Some(far),
+            ..Self::new(program)
+        }
+    }
+
+    /// Whether the server is spoken to directly.
+    #[cfg(test)]
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.is_some()
     }
 
     async fn ask(&mut self, script: &Script, retry: Retry) -> TmuxReply {
-        // Taken out, so that dropping a request half-way drops the connection as well.
-        if let Some(mut control) = self.control.take() {
-            let reply = control.ask(script).await;
+        if let Some(socket) = &self.direct {
+            let reply = direct::ask(socket, script).await;
             let Some(failure) = &reply.failure else {
-                self.control = Some(control);
                 return reply;
             };
-            debug!(%failure, "the tmux control client failed");
-            self.back_off();
+            debug!(%failure, "the tmux server was not understood");
+            self.direct = None;
+            self.resume = Some(Instant::now() + self.pause);
+            self.pause = (self.pause * 2).min(PAUSE.1);
             if reply.sent && retry == Retry::Never {
                 return reply;
             }
@@ -69,41 +81,21 @@ impl Server {
         spawn::ask(&self.program, script).await
     }
 
-    /// Connects if it is time to. Called only when the server is known to have sessions: a holder
-    /// would keep a server alive that is about to end.
-    async fn connect(&mut self) {
-        if self.control.is_some() || self.resume.is_some_and(|resume| Instant::now() < resume) {
-            return;
+    /// Notes which server has answered.
+    fn meet(&mut self, records: &[ReplyRecord]) {
+        if self.direct.is_some() {
+            self.pause = PAUSE.0;
+        } else if self.resume.is_none_or(|resume| resume <= Instant::now())
+            && let Some((version, socket)) = parse::server(records)
+            && direct::speaks_with(version)
+        {
+            self.direct = Some(socket.to_owned());
         }
-        match Control::connect(&self.program).await {
-            Ok(control) => {
-                self.control = Some(control);
-                self.resume = None;
-            }
-            Err(failure) => {
-                debug!(%failure, "the tmux control client did not connect");
-                self.back_off();
-            }
-        }
-    }
-
-    fn back_off(&mut self) {
-        self.resume = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
     fn forget_failures(&mut self) {
         self.pause = PAUSE.0;
         self.resume = None;
-    }
-
-    /// Returns a driver that never connects: for a look or two, without a holder session.
-    pub fn spawning(program: Program) -> Self {
-        let far = Instant::now() + Duration::from_secs(86_400);
-        Self {
-            resume: Some(far),
-            ..Self::new(program)
-        }
     }
 }
 
@@ -113,27 +105,12 @@ impl Tmux for Server {
         script.panes();
         let reply = self.ask(&script, Retry::Yes).await;
         if let Some(Error::NoServer) = reply.failure {
-            // The connection ended because the server did: the next server starts afresh.
+            // It failed because it has ended: the next server starts afresh.
             self.forget_failures();
         }
-        match parse::panes(&reply.complete()?, script.nonce())? {
-            // Only holders are left: this one must not keep the server alive.
-            None => {
-                self.control = None;
-                Ok(Vec::new())
-            }
-            Some(panes) => {
-                match &mut self.control {
-                    Some(control) => {
-                        control.settle();
-                        self.pause = PAUSE.0;
-                    }
-                    None if !panes.is_empty() => self.connect().await,
-                    None => {}
-                }
-                Ok(panes)
-            }
-        }
+        let records = reply.complete()?;
+        self.meet(&records);
+        parse::panes(&records, script.nonce())
     }
 
     async fn cursor_lines(&mut self, panes: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error> {
@@ -186,13 +163,6 @@ impl Tmux for Server {
             ));
         }
         let mut script = Script::new();
-        // A tmux command line cannot hold every text, but the standard input of a process can.
-        if let Err(error) = spawn::load_buffer(&self.program, &script.buffer(), &paste.text).await {
-            return Typed::Refused(match error {
-                Error::NoServer => Refusal::Gone,
-                error => Refusal::Tmux(error.to_string()),
-            });
-        }
         script.paste(paste);
         let reply = self.ask(&script, Retry::Never).await;
         parse::typed(&reply, 0, &RequiredPane::aimed(&paste.aim))
@@ -295,16 +265,5 @@ impl Tmux for Server {
             return Ok(true);
         }
         reply.complete().map(|_| false)
-    }
-
-    async fn changed(&mut self) {
-        let Some(control) = &mut self.control else {
-            return std::future::pending().await;
-        };
-        if let Err(failure) = control.changed().await {
-            debug!(%failure, "the tmux control client ended");
-            self.control = None;
-            self.back_off();
-        }
     }
 }

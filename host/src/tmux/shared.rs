@@ -1,11 +1,9 @@
 //! One tmux driver for many tasks: requests are carried out one after another.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Capture, CursorLine, Error, Keys, NewSession, Pane, Paste, Session, Tmux, Typed, TypedLine,
@@ -18,18 +16,12 @@ type Call<T> = Box<dyn for<'t> FnOnce(&'t mut T) -> CallFuture<'t>>;
 /// A handle to a driver that a task of its own owns. The task ends with the last handle.
 pub struct Shared<T> {
     requests: mpsc::UnboundedSender<Call<T>>,
-    /// Notified when tmux reports that something may have changed.
-    changed: Rc<Notify>,
-    /// Whether the panes have been listed since tmux reported a change.
-    listed: Rc<Cell<bool>>,
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self {
             requests: self.requests.clone(),
-            changed: Rc::clone(&self.changed),
-            listed: Rc::clone(&self.listed),
         }
     }
 }
@@ -38,31 +30,12 @@ impl<T: Tmux + 'static> Shared<T> {
     /// Shares a driver. Must be called on a thread that runs local tasks.
     pub fn new(mut tmux: T) -> Self {
         let (requests, mut queue) = mpsc::unbounded_channel::<Call<T>>();
-        let changed = Rc::new(Notify::new());
-        let listed = Rc::new(Cell::new(true));
-        let (tell, is_listed) = (Rc::clone(&changed), Rc::clone(&listed));
         tokio::task::spawn_local(async move {
-            loop {
-                let request = tokio::select! {
-                    biased;
-                    request = queue.recv() => request,
-                    () = tmux.changed(), if is_listed.get() => {
-                        is_listed.set(false);
-                        tell.notify_one();
-                        continue;
-                    }
-                };
-                match request {
-                    Some(request) => request(&mut tmux).await,
-                    None => break,
-                }
+            while let Some(request) = queue.recv().await {
+                request(&mut tmux).await;
             }
         });
-        Self {
-            requests,
-            changed,
-            listed,
-        }
+        Self { requests }
     }
 
     /// Carries out a request. `None` if the driver has ended.
@@ -84,9 +57,9 @@ impl<T: Tmux + 'static> Shared<T> {
 
 impl<T: Tmux + 'static> Tmux for Shared<T> {
     async fn panes(&mut self) -> Result<Vec<Pane>, Error> {
-        let panes = self.ask(|tmux| Box::pin(tmux.panes())).await;
-        self.listed.set(true);
-        panes.unwrap_or(Err(Error::Closed))
+        self.ask(|tmux| Box::pin(tmux.panes()))
+            .await
+            .unwrap_or(Err(Error::Closed))
     }
 
     async fn cursor_lines(&mut self, panes: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error> {
@@ -194,9 +167,5 @@ impl<T: Tmux + 'static> Tmux for Shared<T> {
         self.ask(move |tmux| Box::pin(async move { tmux.end_session(&session).await }))
             .await
             .unwrap_or(Err(Error::Closed))
-    }
-
-    async fn changed(&mut self) {
-        self.changed.notified().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The fallback: one short-lived `tmux` process per request.
+//! One short-lived `tmux` process per request: for servers that are not spoken to directly.
 
 use std::time::Duration;
 
@@ -16,8 +16,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Sends a request and returns the reply.
 pub(super) async fn ask(program: &Program, script: &Script) -> TmuxReply {
-    // `source-file -` accepts the same text as a control client, of any length, so the two ways
-    // cannot drift apart.
+    // Text of any length, and the same as in the other way, so the two cannot drift apart.
     exchange(
         program,
         program.command().args(["source-file", "-"]),
@@ -86,36 +85,6 @@ async fn exchange(program: &Program, command: &mut Command, script: &Script) -> 
         Ok(()) => Some(Error::Tmux(reply.errors.clone())),
     };
     reply
-}
-
-/// Puts a text into a buffer of the server.
-///
-/// # Errors
-///
-/// tmux could not be run, or it refused.
-pub(super) async fn load_buffer(program: &Program, name: &str, text: &str) -> Result<(), Error> {
-    let mut command = program.command();
-    let mut child = command
-        .args(["load-buffer", "-b", name, "-"])
-        .spawn()
-        .map_err(|error| Error::run(program.path(), error))?;
-    let mut input = child.stdin.take().ok_or(Error::Closed)?;
-    let exchange = async {
-        // A tmux that finds no server reads nothing: its exit status says so.
-        let _ = input.write_all(text.as_bytes()).await;
-        drop(input);
-        child.wait_with_output().await
-    };
-    let output = timeout(LIMIT, exchange)
-        .await
-        .map_err(|_| Error::TimedOut(LIMIT))?
-        .map_err(|_| Error::Closed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    let first = complaints.lines().next().unwrap_or_default();
-    Err(unreachable(&complaints).unwrap_or_else(|| Error::Tmux(parse::plain(first))))
 }
 
 /// Returns why tmux could not reach a server, if that is what it says.

@@ -84,33 +84,16 @@ impl Sandbox {
 
     /// Returns a driver for each of the two ways.
     async fn drivers(&self) -> [Server; 2] {
-        [self.connected().await, Server::spawning(self.program())]
+        [self.direct().await, Server::spawning(self.program())]
     }
 
-    async fn connected(&self) -> Server {
+    /// Returns a driver that speaks to the server itself, if that is of a version that was tried.
+    async fn direct(&self) -> Server {
         let mut server = Server::new(self.program());
         server.panes().await.expect("a list");
-        assert!(server.is_connected());
+        let version = self.tmux(&["display-message", "-p", "#{version}"]);
+        assert_eq!(server.is_direct(), direct::speaks_with(&version));
         server
-    }
-
-    /// Waits until there are `count` holder sessions.
-    async fn holders(&self, count: usize) {
-        wait_for(&format!("{count} holders"), async || {
-            let sessions = self.tmux(&["list-sessions", "-F", "#{?@assigner_holder,holder,}"]);
-            (sessions.lines().filter(|&name| name == "holder").count() == count).then_some(())
-        })
-        .await;
-    }
-
-    /// Kills the only control client.
-    fn kill_client(&self) {
-        let pid = self
-            .tmux(&["list-clients", "-F", "#{client_pid}"])
-            .parse()
-            .expect("a pid");
-        let pid = Pid::from_raw(pid).expect("a pid");
-        kill_process(pid, Signal::KILL).expect("killed");
     }
 
     /// Returns a path that is hard to quote.

@@ -29,20 +29,35 @@ fn tokens(line: &str) -> Vec<Token> {
                 });
             }
             _ => {
-                let (mut word, mut quoted) = (String::new(), false);
-                while let Some(char) = chars.next_if(|&char| quoted || char != ' ') {
-                    match char {
-                        '\'' => quoted = !quoted,
-                        '\\' if !quoted => word.extend(chars.next()),
-                        char => word.push(char),
+                let (mut word, mut quote) = (String::new(), None);
+                while let Some(char) = chars.next_if(|&char| quote.is_some() || char != ' ') {
+                    match (char, quote) {
+                        ('\'' | '"', None) => quote = Some(char),
+                        (char, Some(open)) if char == open => quote = None,
+                        ('\\', None | Some('"')) => word.extend(chars.next().map(escaped)),
+                        ('$' | '~', Some('"')) => panic!("{line:?} expands something"),
+                        (char, _) => word.push(char),
                     }
                 }
-                assert!(!quoted, "a quote is open in {line:?}");
+                assert!(quote.is_none(), "a quote is open in {line:?}");
                 tokens.push(Token::Word(word));
             }
         }
     }
     tokens
+}
+
+/// Returns what a character after a backslash stands for, of those that are used.
+fn escaped(char: char) -> char {
+    assert!(
+        !char.is_ascii_alphanumeric() || "nt".contains(char),
+        "{char:?}"
+    );
+    match char {
+        'n' => '\n',
+        't' => '\t',
+        char => char,
+    }
 }
 
 /// A tmux with one pane.

@@ -228,10 +228,11 @@ impl FishShell {
     }
 
     /// Writes what the shell exports into `file`. `env` is called by its path, since a task may
-    /// have changed `PATH`.
+    /// have changed `PATH`, and in a substitution, where it is no job of its own: tmux names a window
+    /// after the job in its foreground.
     fn write_tell(&self, out: &mut String, file: &Path) {
         let file = self.quote(file.into());
-        let _ = writeln!(out, "/usr/bin/env -0 > {file} 2>/dev/null");
+        let _ = writeln!(out, "builtin true (/usr/bin/env -0 > {file} 2>/dev/null)");
     }
 
     /// Returns code that keeps the exit code. If there is no room for its file, the code is

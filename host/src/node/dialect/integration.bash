@@ -36,7 +36,9 @@ case ${BASH_VERSION-}/$- in
                 \builtin printf '%s\n' "$__assigner_status" >| "$__assigner_job.back"
                 \builtin unset __assigner_job
             fi
-            # A job that was interrupted has not brought it back that the shell shows what it runs.
+            # A job that was interrupted has not brought it back that the shell writes over files, or shows
+            # what it runs.
+            case ${__assigner_C-} in 1) \builtin unset __assigner_C; \builtin set +C ;; esac
             case ${__assigner_x-} in
                 *x*v* | *v*x*) \builtin unset __assigner_x; \builtin set -xv ;;
                 *x*) \builtin unset __assigner_x; \builtin set -x ;;

@@ -26,6 +26,11 @@ __assigner_precmd() {
         builtin printf '%s\n' $__assigner_status >| $__assigner_job.back
         builtin unset __assigner_job
     fi
+    # A job that was interrupted has not brought it back that the shell writes over files.
+    if [[ -n ${__assigner_C-} ]]; then
+        builtin unset __assigner_C
+        builtin set +C
+    fi
     __assigner_install
 } 2>/dev/null
 

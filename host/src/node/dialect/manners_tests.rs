@@ -281,6 +281,32 @@ fn what_a_shell_shows_comes_back_after_a_job_that_was_interrupted() {
     }
 }
 
+/// A job claims its file without a process of its own, by an option that a person may use as well.
+#[test]
+fn what_a_shell_writes_over_is_as_it_was() {
+    for shell in posix_shells() {
+        for (before, keeps) in [
+            ("true", false),
+            ("set -C", true),
+            // The job before was interrupted while it claimed.
+            ("set -C; __assigner_C=1", false),
+        ] {
+            let metadata = Metadata::default();
+            let job = SpooledJob::write(shell, &task("echo run", metadata), Keep::Marks("n"));
+            let after = "case $- in *C*) echo keeps;; *) echo over;; esac";
+            let output = job.source_then(before, after);
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            let place = format!("{}, {before}: {output:?}", shell.name());
+            assert_eq!(printed.matches("run\n").count(), 1, "{place}");
+            assert_eq!(printed.ends_with("keeps\n"), keeps, "{place}");
+            // Once it is claimed, nothing runs, and the shell is as it was all the same.
+            let output = job.source_then(before, after);
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(printed, if keeps { "keeps\n" } else { "over\n" }, "{place}");
+        }
+    }
+}
+
 /// zsh would leave the script silently at an array.
 #[test]
 fn a_variable_that_is_an_array_is_named() {

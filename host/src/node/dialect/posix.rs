@@ -175,10 +175,7 @@ impl Dialect for PosixShell {
         };
         let undo = self.undo();
         let _ = writeln!(out, "{}", self.quiet());
-        let _ = writeln!(
-            out,
-            "if ( {builtin} set -C && {builtin} : > {claim} ) 2>/dev/null; then"
-        );
+        let _ = writeln!(out, "if {}; then", self.claim(&claim));
         self.write_integration(&mut out, draft);
         // Undoes what an earlier, interrupted job could not undo.
         let _ = writeln!(out, "{undo}");
@@ -244,7 +241,7 @@ impl Dialect for PosixShell {
             out,
             "{builtin} unset __assigner __assigner_trap __assigner_traps __assigner_function __assigner_ours __assigner_e"
         );
-        let _ = writeln!(out, "fi");
+        let _ = writeln!(out, "else {builtin} unset __assigner; fi");
         let _ = writeln!(out, "{}", self.loud());
         out
     }
@@ -266,6 +263,20 @@ impl PosixShell {
     fn source(&self, piece: &Path) -> String {
         let file = self.quote(piece.into());
         format!("{} {} {file}", self.builtin, self.source_word())
+    }
+
+    /// Returns code that makes the file `claim`, and succeeds if it did not exist. It does so in this
+    /// very process: a subshell would hold the terminal for a moment, and for ever if it is stopped or
+    /// interrupted at the wrong one.
+    fn claim(&self, claim: &str) -> String {
+        let builtin = self.builtin;
+        // Of an earlier job that was interrupted just here.
+        let restore = format!(
+            "case ${{__assigner_C-}} in 1) {builtin} unset __assigner_C; {builtin} set +C;; esac"
+        );
+        format!(
+            "{restore}; case $- in *C*) ;; *) __assigner_C=1; {builtin} set -C;; esac; {{ {builtin} : > {claim}; }} 2>/dev/null; __assigner=$?; {restore}; {builtin} [ \"$__assigner\" = 0 ]"
+        )
     }
 
     /// Makes the shell report when it is back at its prompt, by the integration that it has loaded
@@ -291,10 +302,15 @@ impl PosixShell {
     }
 
     /// Writes what the shell exports into `file`. `env` is called by its path, since a task may
-    /// have changed `PATH`.
+    /// have changed `PATH`, and in a substitution, where it is no job of its own: tmux names a window
+    /// after the job in its foreground.
     fn write_tell(&self, out: &mut String, file: &Path) {
         let file = self.quote(file.into());
-        let _ = writeln!(out, "/usr/bin/env -0 >| {file} 2>/dev/null");
+        let builtin = self.builtin;
+        let _ = writeln!(
+            out,
+            "{builtin} : \"$({builtin} exec /usr/bin/env -0 >| {file} 2>/dev/null)\""
+        );
     }
 
     /// Returns code that keeps the exit code. If there is no room for its file, the code is

@@ -1,122 +1,141 @@
-//! The control client: what it leaves behind, and what happens after it or its server has ended.
+//! Our client: what is seen of it, and what happens when its server does not answer, ends, or changes.
 
 use super::*;
 
-#[tokio::test]
-async fn the_holder_goes_with_its_client() {
-    let sandbox = Sandbox::with("work", &["cat", "-"]);
-    let server = sandbox.connected().await;
-    sandbox.holders(1).await;
-    drop(server);
-    sandbox.holders(0).await;
-
-    let server = sandbox.connected().await;
-    sandbox.kill_client();
-    sandbox.holders(0).await;
-    drop(server);
+/// Everything about a server that a person could notice.
+fn state(sandbox: &Sandbox) -> Vec<String> {
+    [
+        &[
+            "list-sessions",
+            "-F",
+            "#{session_id} #{session_name} #{session_attached} #{session_last_attached}",
+        ][..],
+        &[
+            "list-windows",
+            "-a",
+            "-F",
+            "#{window_id} #{window_name} #{window_flags} #{pane_id}",
+        ],
+        &["list-clients"],
+        &["list-buffers"],
+        &["show-options", "-g"],
+        &["show-options", "-s"],
+        &["show-hooks", "-g"],
+        // Where a command without a target goes.
+        &[
+            "display-message",
+            "-p",
+            "#{session_id} #{window_id} #{pane_id}",
+        ],
+    ]
+    .map(|args| sandbox.tmux(args))
+    .to_vec()
 }
 
-/// When assigner itself is killed, nothing is dropped: the client sees its input end.
 #[tokio::test]
-async fn the_holder_goes_with_its_process() {
-    let sandbox = Sandbox::with("work", &["cat", "-"]);
-    // It is killed at another point of its work each time.
-    for _ in 0..10 {
-        let mut assigner = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "tmux::tests::client::a_process_that_connects"])
-            .env(CONNECT_TO, &sandbox.socket)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("started");
-        sandbox.holders(1).await;
-        assigner.kill().expect("killed");
-        assigner.wait().expect("reaped");
-        sandbox.holders(0).await;
-        let names = sandbox.tmux(&["list-sessions", "-F", "#{session_name}"]);
-        assert_eq!(names, "work");
+async fn nobody_notices_it() {
+    let sandbox = Sandbox::with("one", &["cat", "-"]);
+    sandbox.session("two", &["sh", "-c", "stty -echo; printf x; exec cat"]);
+    sandbox.tmux(&["set-option", "-g", "automatic-rename", "off"]);
+    let noticed = sandbox.dir.path().join("noticed");
+    for hook in [
+        "client-attached",
+        "client-detached",
+        "client-session-changed",
+        "session-created",
+        "session-closed",
+        "after-new-session",
+        "window-linked",
+    ] {
+        let note = format!("run-shell 'echo {hook} >> {}'", noticed.display());
+        sandbox.tmux(&["set-hook", "-g", hook, &note]);
     }
-}
-
-const CONNECT_TO: &str = "ASSIGNER_TEST_CONNECT_TO";
-
-/// The process that the test above starts. Without its variable, it does nothing.
-#[tokio::test]
-async fn a_process_that_connects() {
-    if let Some(socket) = std::env::var_os(CONNECT_TO) {
-        let mut server = Server::new(Program::new("tmux", Socket::Path(socket.into())));
-        let deadline = Instant::now() + PATIENCE;
-        // Answers must be outstanding when it is killed: that once crashed a server.
-        while Instant::now() < deadline {
-            server.panes().await.expect("a list");
-            assert!(server.is_connected());
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_killed_client_is_replaced_and_nothing_is_lost() {
-    let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
-    let mut server = sandbox.connected().await;
-    let pane = awake(&mut server).await;
-    for (turn, text) in ["one", "two"].into_iter().enumerate() {
-        sandbox.kill_client();
-        // Wait until tmux has noticed, because otherwise the outcome of a line could rightly be
-        // unknown.
-        wait_for("the end of the client", async || {
-            sandbox.tmux(&["list-clients"]).is_empty().then_some(())
+    for mut server in sandbox.drivers().await {
+        let before = state(&sandbox);
+        let pane = wait_for("the program", async || {
+            let panes = server.panes().await.expect("a list");
+            let two = panes.into_iter().find(|pane| pane.session == "two")?;
+            (two.cursor != (0, 0)).then_some(two)
         })
         .await;
-        let typed = type_one(
-            &mut server,
-            TypedLine {
-                cursor: only_cursor(&sandbox),
-                ..line(&pane, text)
-            },
-        )
-        .await;
-        match typed {
-            // Written to a pipe whose other end tmux had not closed yet: it is never sent again.
-            Typed::Unknown(_) => {}
-            Typed::Done => {
-                wait_for("the text", async || {
-                    let tail = server.tail(&pane.identity, 9).await.expect("a tail");
-                    (tail.matches(text).count() == 1).then_some(())
+        let typed = type_one(&mut server, line(&pane, "typed")).await;
+        assert!(matches!(typed, Typed::Done), "{typed:?}");
+        let aim = |cursor| Aim {
+            identity: pane.identity.clone(),
+            cursor,
+            command: None,
+        };
+        // Once where it is pasted, and once where it is not.
+        for cursor in [(999, 0), cursor_of(&mut server, &pane, "typed").await] {
+            server
+                .paste(&Paste {
+                    aim: aim(cursor),
+                    text: "a\nprompt".to_owned(),
                 })
                 .await;
-            }
-            Typed::Refused(refusal) => panic!("{turn}: {refusal}"),
+            server.screens(&[&pane.identity]).await.expect("screens");
+            server.sessions().await.expect("sessions");
+            assert_eq!(state(&sandbox), before);
         }
-        assert_eq!(server.panes().await.expect("a list").len(), 1);
-        wait_for("a new client", async || {
-            server.panes().await.expect("a list");
-            server.is_connected().then_some(())
-        })
-        .await;
+        // What was typed is taken away, so that the next way finds the same.
+        sandbox.tmux(&["respawn-pane", "-k", "-t", "two:"]);
     }
+    let noticed = std::fs::read_to_string(&noticed).unwrap_or_default();
+    assert_eq!(noticed, "", "hooks have run");
 }
 
-fn only_cursor(sandbox: &Sandbox) -> (u32, u32) {
-    let text = sandbox.tmux(&[
-        "display-message",
-        "-p",
-        "-t",
-        "cat:",
-        "#{cursor_x} #{cursor_y}",
-    ]);
-    let (column, row) = text.split_once(' ').expect("two numbers");
-    (
-        column.parse().expect("a number"),
-        row.parse().expect("a number"),
-    )
+/// Returns where the cursor is once the pane shows `text`.
+async fn cursor_of(server: &mut Server, pane: &Pane, text: &str) -> (u32, u32) {
+    wait_for(text, async || {
+        let tail = server.tail(&pane.identity, 9).await.expect("a tail");
+        let panes = server.panes().await.expect("a list");
+        let now = panes.iter().find(|now| now.identity == pane.identity)?;
+        tail.contains(text).then_some(now.cursor)
+    })
+    .await
 }
 
-/// A client that does not answer is given up in time. Reading continues, typing is not repeated.
+/// A control client that connects while sessions come and go can end a server before 3.7, with
+/// everything in it. So this is what a daemon must never be.
 #[tokio::test]
-async fn a_wedged_client_is_given_up() {
+async fn a_server_lives_on_beside_sessions_that_come_and_go() {
+    let sandbox = Sandbox::with("work", &["cat", "-"]);
+    let pid = sandbox.tmux(&["display-message", "-p", "#{pid}"]);
+    let churn = "for i in $(seq 150); do
+        \"$@\" new-session -d -s churn$i 'cat -' \\; rename-session -t churn$i c$i
+        \"$@\" kill-session -t c$i
+    done";
+    let tmux = sandbox.command();
+    let mut beside = Command::new("sh")
+        .args(["-c", churn, "sh"])
+        .arg(tmux.get_program())
+        .args(tmux.get_args())
+        .env_remove("TMUX")
+        .spawn()
+        .expect("sh runs");
+    let mut asked = 0;
+    while beside.try_wait().expect("a child").is_none() {
+        // A new one each time, as a daemon that starts.
+        let mut server = Server::new(sandbox.program());
+        for _ in 0..20 {
+            let panes = server.panes().await.expect("a list");
+            assert!(panes.iter().any(|pane| pane.session == "work"));
+            asked += 1;
+        }
+    }
+    assert!(asked > 100, "{asked}");
+    assert_eq!(sandbox.tmux(&["display-message", "-p", "#{pid}"]), pid);
+    let sessions = sandbox.tmux(&["list-sessions", "-F", "#{session_name}"]);
+    assert_eq!(sessions, "work");
+}
+
+/// A server that does not answer is given up in time. Reading continues, typing is not repeated.
+#[tokio::test]
+async fn a_wedged_server_is_given_up() {
     let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
-    let mut servers = [sandbox.connected().await, sandbox.connected().await];
+    let mut servers = [sandbox.direct().await, sandbox.direct().await];
     let pane = awake(&mut servers[0]).await;
-    // Stopping the server blocks both ways at once; it resumes while the second one waits.
+    // Stopping the server blocks both at once; it resumes while they wait.
     let stop = |signal| {
         let pid = Pid::from_raw(pane.identity.server_pid.cast_signed()).expect("a pid");
         kill_process(pid, signal).expect("signalled");
@@ -130,94 +149,46 @@ async fn a_wedged_client_is_given_up() {
     let lines = [line(&pane, "once")];
     let (panes, typed, ()) = tokio::join!(reader.panes(), writer.type_lines(&lines), wake);
     assert_eq!(panes.expect("a list").len(), 1);
-    assert!(
-        matches!(&typed[..], [Typed::Unknown(Error::TimedOut(_))]),
-        "{typed:?}"
-    );
-    assert!(!reader.is_connected() && !writer.is_connected());
-    // tmux may have received it after all, but not twice.
-    let tail = writer.tail(&pane.identity, 9).await.expect("a tail");
-    assert!(tail.matches("once").count() <= 1, "{tail}");
+    // The server had not begun with the request, so a process could ask.
+    assert!(matches!(&typed[..], [Typed::Done]), "{typed:?}");
+    assert!(!reader.is_direct() && !writer.is_direct());
+    let tail = wait_for("the line", async || {
+        let tail = writer.tail(&pane.identity, 9).await.expect("a tail");
+        tail.contains("once").then_some(tail)
+    })
+    .await;
+    assert_eq!(tail.matches("once").count(), 1, "{tail}");
 }
 
 /// A request that is dropped half-way must not leave its answer to the next one.
 #[tokio::test]
 async fn a_dropped_request_harms_nothing() {
     let sandbox = Sandbox::with("cat", &["cat", "-"]);
-    let mut server = sandbox.connected().await;
-    let _ = tokio::time::timeout(Duration::ZERO, server.panes()).await;
-    assert_eq!(server.panes().await.expect("a list").len(), 1);
-    let _ = tokio::time::timeout(Duration::ZERO, server.changed()).await;
-    assert_eq!(server.panes().await.expect("a list").len(), 1);
-}
-
-#[tokio::test]
-async fn changes_are_announced() {
-    let sandbox = Sandbox::with("work", &["cat", "-"]);
-    let mut server = sandbox.connected().await;
-    server.panes().await.expect("a list");
-    // The changes that the connection itself caused have been reported by now.
-    while tokio::time::timeout(Duration::from_millis(100), server.changed())
-        .await
-        .is_ok()
-    {}
-    for change in [
-        &["new-session", "-d", "-s", "more", "cat", "-"][..],
-        &["rename-session", "-t", "more", "other"],
-        &["new-window", "-d", "-t", "other:", "cat", "-"],
-        &["kill-window", "-t", "other:1"],
-        &["kill-session", "-t", "other"],
-    ] {
-        sandbox.tmux(change);
-        tokio::time::timeout(PATIENCE, server.changed())
-            .await
-            .unwrap_or_else(|_| panic!("not told of {change:?}"));
-        server.panes().await.expect("a list");
+    let mut server = sandbox.direct().await;
+    for _ in 0..20 {
+        let _ = tokio::time::timeout(Duration::ZERO, server.panes()).await;
+        assert_eq!(server.panes().await.expect("a list").len(), 1);
     }
-    assert!(server.is_connected());
 }
 
 #[tokio::test]
 async fn the_end_of_the_server_is_noticed_and_the_next_one_found() {
     let sandbox = Sandbox::with("work", &["cat", "-"]);
-    let mut server = sandbox.connected().await;
+    let mut server = sandbox.direct().await;
+    let direct = server.is_direct();
     let before = only(&mut server).await;
     sandbox.tmux(&["kill-server"]);
-    tokio::time::timeout(PATIENCE, async {
-        while server.is_connected() {
-            server.changed().await;
-        }
-    })
-    .await
-    .expect("it is noticed");
     wait_for("the end", async || {
         matches!(server.panes().await, Err(Error::NoServer)).then_some(())
     })
     .await;
+    assert!(!server.is_direct());
     sandbox.session("work", &["cat", "-"]);
     let after = only(&mut server).await;
-    assert!(server.is_connected());
+    assert_eq!(server.is_direct(), direct);
     assert_ne!(before.identity, after.identity);
     assert_eq!(
         refusal(&mut server, line(&before, "never")).await,
         Refusal::Gone
     );
-}
-
-/// A holder must not keep a server alive that has nothing else left.
-#[tokio::test]
-async fn a_server_may_end_while_assigner_watches() {
-    let sandbox = Sandbox::with("work", &["cat", "-"]);
-    let mut servers = [sandbox.connected().await, sandbox.connected().await];
-    sandbox.tmux(&["kill-session", "-t", "work"]);
-    for server in &mut servers {
-        match server.panes().await {
-            Ok(panes) => assert!(panes.is_empty()),
-            Err(error) => assert!(matches!(error, Error::NoServer), "{error}"),
-        }
-    }
-    wait_for("the end of the server", async || {
-        matches!(servers[0].panes().await, Err(Error::NoServer)).then_some(())
-    })
-    .await;
 }

@@ -1,6 +1,7 @@
 //! What is read from a server: its panes, who looks at them, and their text.
 
 use super::*;
+use crate::tmux::script::Script;
 
 #[tokio::test]
 async fn no_server_is_told() {
@@ -10,7 +11,7 @@ async fn no_server_is_told() {
         Server::spawning(sandbox.program()),
     ] {
         assert!(matches!(server.panes().await, Err(Error::NoServer)));
-        assert!(!server.is_connected());
+        assert!(!server.is_direct());
         let identity = Identity {
             node: Default::default(),
             server_pid: 1,
@@ -61,7 +62,7 @@ async fn sockets_are_reached_by_name() {
 }
 
 #[tokio::test]
-async fn panes_are_listed_both_ways_without_holders() {
+async fn panes_are_listed_both_ways() {
     let hostile = "a\tb\nc\x1b[31m \\ é #{pid} %H \"x\" 'q' ; $HOME ~ {}";
     let sandbox = Sandbox::with(
         hostile,
@@ -70,16 +71,10 @@ async fn panes_are_listed_both_ways_without_holders() {
     sandbox.session("empty", &["cat", "-"]);
     sandbox.tmux(&["split-window", "-d", "-t", "empty:", "cat", "-"]);
     sandbox.tmux(&["link-window", "-d", "-s", "empty:", "-t", "empty:7"]);
-    let [mut control, mut spawning] = sandbox.drivers().await;
-    let mut second = sandbox.connected().await;
-    assert_eq!(
-        sandbox.tmux(&["list-sessions"]).lines().count(),
-        4,
-        "two of them are holders"
-    );
+    let [mut direct, mut spawning] = sandbox.drivers().await;
 
     let panes = wait_for("the name", async || {
-        let panes = control.panes().await.expect("a list");
+        let panes = direct.panes().await.expect("a list");
         panes
             .iter()
             .any(|pane| pane.command.starts_with("evil"))
@@ -87,7 +82,6 @@ async fn panes_are_listed_both_ways_without_holders() {
     })
     .await;
     assert_eq!(panes, spawning.panes().await.expect("a list"));
-    assert_eq!(panes, second.panes().await.expect("a list"));
     assert_eq!(panes.len(), 3);
     let evil = panes
         .iter()
@@ -206,44 +200,22 @@ async fn cursor_lines_are_those_of_the_list() {
 /// A pane can print what looks like the end of an answer, but it is not believed.
 #[tokio::test]
 async fn a_screen_cannot_forge_an_answer() {
-    let sandbox = Sandbox::with("cat", &["sh", "-c", "stty -echo; printf x; exec cat"]);
-    let mut server = sandbox.connected().await;
-    awake(&mut server).await;
-    // The guard of the next block is easy to guess, here by trying many.
-    let now = sandbox
-        .tmux(&["display-message", "-p", "%s"])
-        .parse::<i64>()
-        .expect("seconds");
-    let guesses = (now..now + 5)
-        .flat_map(|time| (200..1_500).map(move |number| format!("%end {time} {number} 1\n")));
-    let forged = guesses.collect::<String>() + "assigner end\n";
-    sandbox.tmux(&["set-option", "-g", "history-limit", "10000"]);
+    let sandbox = Sandbox::empty();
     let path = sandbox.dir.path().join("forged");
-    std::fs::write(&path, forged).expect("written");
-    sandbox.session(
-        "forger",
-        &[
-            "sh",
-            "-c",
-            "cat \"$0\"; printf stop; exec cat",
-            path.to_str().expect("UTF-8"),
-        ],
-    );
-    let tail = wait_for("all of it", async || {
-        let panes = server.panes().await.expect("a list");
-        let forger = panes.into_iter().find(|pane| pane.session == "forger")?;
-        let tail = server.tail(&forger.identity, 10_000).await.expect("a tail");
-        tail.ends_with("stop").then_some(tail)
-    })
-    .await;
-    assert!(
-        tail.starts_with("%end ") && tail.ends_with("assigner end\nstop"),
-        "{} bytes",
-        tail.len()
-    );
-    assert!(
-        !server.is_connected(),
-        "no guess was right, and nothing was tested"
-    );
-    assert_eq!(server.panes().await.expect("a list").len(), 2);
+    let nonce = Script::new().nonce().to_owned();
+    let forged = format!("%end 1 1 1\n{nonce} end\nassigner end\n{nonce} pane\t1\n").repeat(9);
+    std::fs::write(&path, &forged).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let show = "cat \"$0\"; printf stop; exec cat";
+    sandbox.session("forger", &["sh", "-c", show, path]);
+    for mut server in sandbox.drivers().await {
+        let tail = wait_for("all of it", async || {
+            let pane = only(&mut server).await;
+            let tail = server.tail(&pane.identity, 1_000).await.expect("a tail");
+            tail.ends_with("stop").then_some(tail)
+        })
+        .await;
+        assert_eq!(tail.lines().count(), 9 * 4 + 1, "{tail}");
+        assert_eq!(server.panes().await.expect("a list").len(), 1);
+    }
 }

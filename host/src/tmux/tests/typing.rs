@@ -127,7 +127,7 @@ async fn a_paste_is_bracketed_where_that_is_asked_for() {
             r"stty raw -echo; printf '\033[?2004hx'; exec cat -v",
         ],
     );
-    let mut server = sandbox.connected().await;
+    let mut server = sandbox.direct().await;
     let pane = awake(&mut server).await;
     assert!(matches!(
         type_one(&mut server, line(&pane, "a b")).await,
