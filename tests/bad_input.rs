@@ -151,6 +151,26 @@ fn commands_that_are_none() {
     nothing_queued(&world);
 }
 
+/// JSON has no place for the bytes of such a path, but every path has a name in it.
+#[test]
+fn a_path_that_is_not_utf_8_is_named_in_json() {
+    let world = World::new();
+    world.mkdir("home/.config/assigner/agents");
+    let directory = world.path("home/.config/assigner/agents");
+    let odd = directory.join(OsStr::from_bytes(b"odd\xff.toml"));
+    std::fs::write(&odd, "name = 1").expect("a profile");
+    for args in [&["agents", "check"][..], &["agents", "list"]] {
+        let mut command = world.binary();
+        command.arg("--json").args(args);
+        if args.contains(&"check") {
+            command.arg(&odd);
+        }
+        let output = finish(&mut command, b"");
+        assert!(output.text().contains("odd\u{fffd}.toml"), "{output:?}");
+        assert_calm(&output.stderr);
+    }
+}
+
 #[test]
 fn numbers_that_are_none() {
     let world = World::new();

@@ -72,7 +72,7 @@ fn list(context: &Context) -> Result<Exit, CommandFailure> {
             json!({
                 "name": stem(file),
                 "from": "file",
-                "file": file,
+                "file": ui::path(file),
                 "summary": null,
                 "asked": null,
                 "error": problem.to_string(),
@@ -155,7 +155,7 @@ fn check(context: &Context, file: &Path) -> Result<Exit, CommandFailure> {
     let ui = context.ui;
     if ui.json {
         ui.json(&json!({
-            "file": file,
+            "file": ui::path(file),
             "ok": entry.is_ok(),
             "name": entry.as_ref().ok().map(|entry| &entry.profile.name),
             "error": entry.as_ref().err(),
@@ -216,7 +216,7 @@ fn entry_json(context: &Context, entry: &CatalogEntry) -> Value {
     json!({
         "name": entry.profile.name,
         "from": from(entry),
-        "file": entry.path,
+        "file": entry.path.as_deref().map(ui::path),
         "summary": entry.profile.summary,
         "asked": asked(context, entry),
         "error": null,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -15,6 +16,7 @@ use crate::model::naming::check_name;
 use crate::model::session::Activity;
 use crate::model::task::Status;
 pub(super) use crate::model::text::clean;
+use crate::model::text::is_shown;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +50,7 @@ impl Ui {
     /// Prints one JSON value on a line of its own.
     pub(super) fn json(self, value: &impl Serialize) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, value)?;
+        write_json(&mut out, value)?;
         writeln!(out)
     }
 
@@ -154,6 +156,42 @@ pub(super) fn activity(activity: Activity) -> String {
     paint(color.on_default(), activity.name())
 }
 
+/// Writes a JSON value in which what a terminal would not show as itself is an escape: it is the same
+/// value for every reader.
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, ShownAlone);
+    value.serialize(&mut serializer)?;
+    Ok(())
+}
+
+/// Writes JSON without blanks, and with escapes for what a terminal would not show as itself.
+struct ShownAlone;
+
+impl serde_json::ser::Formatter for ShownAlone {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|char: char| !is_shown(char)) {
+            let (shown, from) = rest.split_at(at);
+            writer.write_all(shown.as_bytes())?;
+            let mut chars = from.chars();
+            let hidden = chars.next().unwrap_or_default();
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Returns a path for JSON, which has no place for other bytes than UTF-8.
+pub(super) fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// Makes longer text harmless and keeps its lines.
 pub(super) fn clean_lines(text: &str) -> String {
     text.split('\n')
@@ -219,6 +257,30 @@ mod tests {
             "one\ntwo\tthree\\u{7}"
         );
         assert_eq!(clean("grüße 漢字 🎉"), "grüße 漢字 🎉");
+    }
+
+    #[test]
+    fn json_is_the_same_value_and_nothing_that_a_terminal_would_obey() {
+        let hostile = "a\"\\\n\x1b[31m\u{9b}\u{61c}\u{200b}\u{2028}\u{202e}\u{feff}\u{e0041}é漢🚀";
+        let value = serde_json::json!({"hostile": hostile, hostile: [1, null, true, 1.5]});
+        let mut written = Vec::new();
+        write_json(&mut written, &value).expect("written");
+        let text = String::from_utf8(written).expect("UTF-8");
+        assert!(text.chars().all(is_shown), "{text}");
+        assert!(
+            text.contains("\\u2028") && text.contains("\\udb40\\udc41é漢🚀"),
+            "{text}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(read, value);
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_has_a_place_in_json() {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = Path::new(std::ffi::OsStr::from_bytes(b"/w/a\xffb"));
+        assert_eq!(path(bytes), "/w/a\u{fffd}b");
+        assert_eq!(path(Path::new("/w/é")), "/w/é");
     }
 
     #[test]

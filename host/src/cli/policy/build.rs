@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         ui.json(&json!({
             "name": project.name,
             "language": project.language,
-            "file": output,
+            "file": ui::path(&output),
             "size": built.len(),
             "sha256": policy.id().sha256,
             "seconds": (took.as_secs_f64() * 1e3).round() / 1e3,

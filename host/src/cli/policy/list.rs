@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
                     "policy": policy.map(|policy| &policy.id().name),
                     "version": policy.map(|policy| &policy.id().version),
                     "summary": policy.map(Policy::summary),
-                    "file": entry.file,
+                    "file": entry.file.as_deref().map(ui::path),
                     "size": policy.map(Policy::size),
                     "sha256": policy.map(|policy| &policy.id().sha256),
                     "live": policy.is_some_and(is_live),

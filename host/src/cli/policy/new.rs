@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         ui.json(&json!({
             "name": args.name,
             "language": args.lang,
-            "directory": directory,
+            "directory": ui::path(&directory),
             "files": files,
         }))?;
         return Ok(Exit::Done);
