@@ -158,7 +158,7 @@ fn a_path_that_is_not_utf_8_is_named_in_json() {
     world.mkdir("home/.config/assigner/agents");
     let directory = world.path("home/.config/assigner/agents");
     let odd = directory.join(OsStr::from_bytes(b"odd\xff.toml"));
-    std::fs::write(&odd, "name = 1").expect("a profile");
+    fs::write(&odd, "name = 1").expect("a profile");
     for args in [&["agents", "check"][..], &["agents", "list"]] {
         let mut command = world.binary();
         command.arg("--json").args(args);

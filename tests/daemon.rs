@@ -90,6 +90,33 @@ fn it_waits_for_a_tmux_server() {
     assert!(daemon.log().lines().count() < 30, "{}", daemon.log());
 }
 
+/// What tidies up directories of temporary files removes the socket of a server that lives. Nothing ends
+/// with it, and the way back is said.
+#[test]
+fn a_server_whose_socket_is_gone_is_not_taken_for_one_that_has_ended() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let server = world.tmux(&["display-message", "-p", "#{pid} #{socket_path}"]);
+    let (pid, socket) = server.split_once(' ').expect("a path");
+    let _daemon = world.daemon();
+    let id = world.shell("until [ -e over ]; do sleep 0.1; done; echo done");
+    world.until(id, "in_progress");
+    fs::remove_file(socket).expect("removed");
+    let says = format!("its socket is gone; `kill -USR1 {pid}` makes a new one");
+    eventually(
+        || match world.json(&["status"])["daemon"]["waiting_for"].to_string() {
+            said if said.contains(&says) => Ok(()),
+            said => Err(said),
+        },
+    );
+    let pid = rustix::process::Pid::from_raw(pid.parse().expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).expect("signalled");
+    world.touch("over");
+    let task = world.completed(id);
+    assert_eq!(task["output"], "done\n");
+    assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
+}
+
 #[test]
 fn signals_stop_it_while_it_waits_for_tmux() {
     let world = World::new();

@@ -205,6 +205,11 @@ impl<T: Tmux + 'static> Engine<T> {
         self.node.server_runs()
     }
 
+    /// Returns the process of a tmux server that lives and cannot be reached.
+    pub fn unreachable_server(&self) -> Option<u32> {
+        self.node.unreachable_server()
+    }
+
     /// Whether nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.node.is_idle()

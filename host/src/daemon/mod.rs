@@ -329,8 +329,12 @@ fn facts(
         pid: std::process::id(),
         started_at,
         tmux: socket.to_string(),
-        waiting_for: (!engine.server_runs())
-            .then(|| format!("a tmux server on {socket}: start one with `tmux new-session`")),
+        waiting_for: (!engine.server_runs()).then(|| match engine.unreachable_server() {
+            Some(pid) => format!(
+                "the tmux server on {socket}: it lives, but its socket is gone; `kill -USR1 {pid}` makes a new one"
+            ),
+            None => format!("a tmux server on {socket}: start one with `tmux new-session`"),
+        }),
         policy: health.policy,
         policy_source: live.order.source.clone(),
         policy_settings: live.order.settings.clone(),

@@ -138,6 +138,8 @@ pub(crate) struct Node<T: Tmux + 'static> {
     catalog: Catalog,
     reports: Reports,
     server_runs: bool,
+    /// The process of the tmux server that was seen last, and when it began.
+    last_server: Option<(u32, u64)>,
     /// The last round did not finish, so what is in flight is read from the store again.
     out_of_step: bool,
     /// Something has changed that a decision may depend on, and that the version of the database
@@ -215,6 +217,7 @@ impl<T: Tmux + 'static> Node<T> {
             catalog,
             reports,
             server_runs: false,
+            last_server: None,
             out_of_step: true,
             news: false,
         })
@@ -313,6 +316,13 @@ impl<T: Tmux + 'static> Node<T> {
     /// Whether the last look found a tmux server with sessions.
     pub(crate) fn server_runs(&self) -> bool {
         self.server_runs
+    }
+
+    /// Returns the process of a tmux server that was seen and still lives, but cannot be reached: its
+    /// socket has been removed, as what tidies up directories of temporary files does.
+    pub(crate) fn unreachable_server(&self) -> Option<u32> {
+        let (pid, began) = self.last_server.filter(|_| !self.server_runs)?;
+        (crate::probe::began(pid) == Some(began)).then_some(pid)
     }
 
     /// Whether nothing is in flight.

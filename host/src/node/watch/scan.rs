@@ -75,6 +75,10 @@ impl<T: Tmux + 'static> Node<T> {
             Err(error) => return Err(NodeError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
+        if let Some(pane) = panes.first() {
+            let pid = pane.identity.server_pid;
+            self.last_server = probe::began(pid).map(|began| (pid, began));
+        }
         let listed = Listed::of(&self.settings.node, &panes);
         self.agents.hear(&self.reports);
         self.read_hints(&panes).await?;
