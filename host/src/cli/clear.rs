@@ -1,13 +1,17 @@
 //! `assigner clear`: deletes tasks that have ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, when};
+use super::{Context, ui, when};
 use crate::model::task::Status;
+
+/// How long others can write between two slices.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+const MOST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Deletes tasks that have ended, with their output; what happened to them stays in the history.
 ///
@@ -34,7 +38,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let before = before.unwrap_or(Timestamp::MIN);
     let mut store = context.store()?;
     context.forget_secrets(&mut store)?;
-    let cleared = store.clear(&statuses, before, now)?;
+    let counts = store.counts()?;
+    let total = statuses.iter().filter_map(|status| counts.get(status));
+    let progress = ui::progress("deleting");
+    progress.set_length(total.sum());
+    let mut began = Instant::now();
+    let cleared = store.clear(&statuses, before, now, |looked_at| {
+        progress.set_position(looked_at as u64);
+        // Others get at least as much of the time.
+        std::thread::sleep(began.elapsed().clamp(LEAST_PAUSE, MOST_PAUSE));
+        began = Instant::now();
+    });
+    progress.finish_and_clear();
+    let cleared = cleared?;
     if context.ui.json {
         context.ui.json(&json!({"cleared": cleared.len()}))?;
     } else {

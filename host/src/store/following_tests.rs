@@ -194,15 +194,14 @@ fn what_is_cleared_has_ended_and_is_waited_for_by_nobody() {
     let statuses = [Status::Completed, Status::Pending, Status::Uncertain];
     assert!(
         store
-            .clear(&statuses, later(-1), now())
+            .clear(&statuses, later(-1), now(), |_| {})
             .expect("none")
             .is_empty()
     );
-    let cleared = store.clear(&statuses, later(1), now()).expect("one");
-    assert_eq!(
-        cleared.iter().map(|task| task.id).collect::<Vec<_>>(),
-        [ids[1]]
-    );
+    let cleared = store
+        .clear(&statuses, later(1), now(), |_| {})
+        .expect("one");
+    assert_eq!(cleared, [ids[1]]);
     assert!(store.task(ids[1]).is_err());
     assert_eq!(
         actions(&mut store, ids[1]).last().map(String::as_str),
@@ -214,7 +213,10 @@ fn what_is_cleared_has_ended_and_is_waited_for_by_nobody() {
     assert_eq!(attempts, 1);
     finish(&mut store, child, Outcome::Completed, Event::Complete);
     assert_eq!(
-        store.clear(&statuses, later(1), now()).expect("both").len(),
+        store
+            .clear(&statuses, later(1), now(), |_| {})
+            .expect("both")
+            .len(),
         2
     );
 }

@@ -12,6 +12,9 @@ use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef};
 use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
 
+/// The number of tasks that are looked at for deletion while others wait.
+const SLICE: usize = 100;
+
 /// The changes to a pending task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edit {
@@ -185,36 +188,68 @@ impl Store {
     /// Deletes the tasks in one of `statuses` that ended before `before`, and returns them. Their
     /// history stays. A task is kept if a task that has not ended follows it.
     ///
+    /// It does so in slices, because others wait while one is written; after each it calls `pause` with
+    /// the number of tasks that it has looked at.
+    ///
     /// # Errors
-    /// The database refused.
+    /// The database refused. The slices before stay deleted.
     pub fn clear(
         &mut self,
         statuses: &[Status],
         before: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<Task>, StoreError> {
-        self.atomically(|db| {
-            let mut cleared = Vec::new();
-            for status in statuses.iter().filter(|status| status.has_ended()) {
-                let rows = db.query(
-                    "SELECT id FROM tasks WHERE status = $1
-                        AND coalesce(completed_at, created_at) <= $2
-                        AND NOT EXISTS (SELECT 1 FROM dependencies JOIN tasks AS followers
-                            ON followers.id = dependencies.task_id
-                            WHERE dependencies.parent_id = tasks.id AND followers.status NOT IN
-                                ('completed', 'failed', 'cancelled'))
-                     ORDER BY id",
-                    values![status.name(), before],
-                )?;
-                for row in rows {
-                    let id = row.get("id")?;
-                    cleared.push(read_task(db, id)?);
-                    history::write(db, id, None, "cleared", "by a person", now)?;
-                    db.execute("DELETE FROM tasks WHERE id = $1", values![id])?;
+        mut pause: impl FnMut(usize),
+    ) -> Result<Vec<TaskId>, StoreError> {
+        let mut cleared = Vec::new();
+        let mut looked_at = 0;
+        for &status in statuses.iter().filter(|status| status.has_ended()) {
+            let mut after = TaskId(0);
+            loop {
+                let (looked, last) = self.clear_slice(status, before, after, now, &mut cleared)?;
+                looked_at += looked;
+                pause(looked_at);
+                if looked < SLICE {
+                    break;
+                }
+                after = last;
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// Clears among the first [`SLICE`] tasks with that status and a higher id than `after`. Returns
+    /// how many it looked at, and the last of them.
+    fn clear_slice(
+        &mut self,
+        status: Status,
+        before: Timestamp,
+        after: TaskId,
+        now: Timestamp,
+        cleared: &mut Vec<TaskId>,
+    ) -> Result<(usize, TaskId), StoreError> {
+        let (looked, last, ids) = self.atomically(|db| {
+            let rows = db.query(
+                "SELECT id, coalesce(completed_at, created_at) <= $2
+                    AND NOT EXISTS (SELECT 1 FROM dependencies JOIN tasks AS followers
+                        ON followers.id = dependencies.task_id
+                        WHERE dependencies.parent_id = tasks.id AND followers.status NOT IN
+                            ('completed', 'failed', 'cancelled')) AS is_over
+                 FROM tasks WHERE status = $1 AND id > $3 ORDER BY id LIMIT $4",
+                values![status.name(), before, after, SLICE],
+            )?;
+            let (mut last, mut ids) = (after, Vec::new());
+            for row in &rows {
+                last = row.get("id")?;
+                if row.get("is_over")? {
+                    history::write(db, last, None, "cleared", "by a person", now)?;
+                    db.execute("DELETE FROM tasks WHERE id = $1", values![last])?;
+                    ids.push(last);
                 }
             }
-            Ok(cleared)
-        })
+            Ok((rows.len(), last, ids))
+        })?;
+        cleared.extend(ids);
+        Ok((looked, last))
     }
 }
 
