@@ -349,6 +349,7 @@ fn obstacle(signals: &[Signal], now: Timestamp) -> Option<Obstacle> {
                 signal.since,
                 signal.says != Says::Idle,
                 signal.says != Says::Busy,
+                signal.says == Says::Waiting,
                 Reverse(signal.detail.to_string()),
             )
         })
