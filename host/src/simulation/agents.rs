@@ -101,6 +101,8 @@ pub(super) struct SimulatedTurn {
     /// From when on its prompt is in the record.
     pub(super) written: u64,
     pub(super) ended: Option<(How, Timestamp)>,
+    /// When it ended, whatever the clock said.
+    pub(super) over: u64,
     /// From when on its end is in the record.
     pub(super) closed: u64,
     pub(super) answer: String,
@@ -131,6 +133,8 @@ pub(super) struct AgentPane {
     /// When a person last pressed a key there.
     pub(super) touched: Option<u64>,
     pub(super) composer: String,
+    /// Whether a person has typed there since a text was pasted into the empty composer.
+    words: bool,
     pub(super) doing: Doing,
     pub(super) turns: Vec<SimulatedTurn>,
     /// Its last report.
@@ -175,6 +179,7 @@ impl AgentPane {
             mode: 0,
             touched: None,
             composer: String::new(),
+            words: false,
             doing: Doing::Nothing,
             turns: Vec::new(),
             report: None,
@@ -198,6 +203,11 @@ impl AgentPane {
     pub(super) fn cursor(&self) -> (u32, u32) {
         let typed = u32::try_from(self.composer.len()).unwrap_or(0);
         (2 + typed, self.row)
+    }
+
+    /// Whether a person's words are in the composer.
+    pub(super) fn has_words(&self) -> bool {
+        self.words && !self.composer.is_empty()
     }
 
     /// Whether its agent is waiting for a person: it shows a dialog, or its last answer ends in a
@@ -254,8 +264,20 @@ impl WorldState {
         }
         let asks = matches!(pane.doing, Doing::Asking(_));
         match typing {
-            Typing::Paste(text) if !asks && !swallowed => pane.composer.push_str(&text),
-            Typing::Words(text) if !asks => pane.composer.push_str(&text),
+            Typing::Paste(text) if !asks && !swallowed => {
+                pane.words = pane.has_words();
+                pane.composer.push_str(&text);
+            }
+            Typing::Words(text) if !asks => {
+                pane.words = true;
+                pane.composer.push_str(&text);
+            }
+            // Somebody has the same in mind, or something else.
+            Typing::Paste(_) if swallowed => match self.rng.u8(0..4) {
+                0 => self.type_piece(index),
+                1 => self.type_own(index),
+                _ => {}
+            },
             Typing::Clear => pane.composer.clear(),
             Typing::Submit(_) | Typing::Answer(..) if asks => self.go_on(index),
             Typing::Submit(by) if by.is_none() || !swallowed => self.submit(index, by),
@@ -387,6 +409,7 @@ impl WorldState {
                 u64::MAX
             },
             ended: None,
+            over: u64::MAX,
             closed: u64::MAX,
             answer: String::new(),
             dialogs,
@@ -462,6 +485,7 @@ impl WorldState {
         }
         turn.last = wall;
         turn.ended = Some((how.clone(), wall));
+        turn.over = now;
         turn.closed = if lost || turn.written == u64::MAX {
             u64::MAX
         } else {

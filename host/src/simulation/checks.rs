@@ -202,7 +202,7 @@ fn turns(state: &WorldState, task: TaskId) -> impl Iterator<Item = (&str, &How)>
     let ended = all.filter(|turn| turn.task == Some(task));
     let ended = ended.filter_map(|turn| Some((turn, turn.ended.as_ref()?)));
     let mut ended: Vec<_> = ended.collect();
-    ended.sort_by_key(|(_, (_, at))| *at);
+    ended.sort_by_key(|(turn, _)| turn.over);
     ended
         .into_iter()
         .map(|(turn, (how, _))| (turn.text.as_str(), how))

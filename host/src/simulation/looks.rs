@@ -127,18 +127,13 @@ impl AgentPane {
         let has_composer = !reads_lines && !matches!(says, Says::Waiting | Says::Nothing);
         let is_in_line = self.is_seen(now) && self.drawn <= now && self.doing == Doing::Nothing;
         let draft = has_composer.then(|| self.composer.clone());
+        let has = |it: fn(&str, &str) -> bool| draft.as_ref().is_some_and(|draft| it(draft, text));
         Shown {
             says,
             detail,
-            holds_text: draft
-                .as_ref()
-                .is_some_and(|draft| !draft.is_empty() && text.ends_with(draft.as_str())),
-            part_of_text: draft
-                .as_ref()
-                .is_some_and(|draft| !draft.is_empty() && text.contains(draft.as_str())),
-            near_text: draft
-                .as_ref()
-                .is_some_and(|draft| text.contains(draft.as_str()) || draft.contains(text)),
+            holds_text: has(screen::is_whole),
+            part_of_text: has(screen::is_part),
+            near_text: has(screen::resembles),
             line_holds_text: reads_lines && is_in_line && self.composer == text,
             given: if self.is_seen(now) && self.drawn <= now {
                 self.given(text)
@@ -454,13 +449,15 @@ impl WorldState {
         let pane = &self.agents[index];
         let attempt = brief.attempt;
         let submits = literal.is_empty() && *names == [pane.profile.paste.submit.clone()];
-        let clears = literal.is_empty() && names.first() == pane.profile.paste.clear.as_ref();
+        let clear = pane.profile.paste.clear.as_deref();
+        let clears = literal.is_empty() && clear.is_some_and(|keys| keys.split(' ').eq(names));
         let pasted = self.pasted.get(&attempt).map(|text| &**text);
         let wrong = match &pane.doing {
             Doing::Asking(question) => {
                 let answered = self.answered.get(&brief.task.id);
-                submits || answered.is_none_or(|asked| !asked.contains(question.as_str()))
+                submits || clears || answered.is_none_or(|asked| !asked.contains(question.as_str()))
             }
+            _ if pane.has_words() => true,
             _ if clears => pasted.is_none_or(|pasted| !pasted.contains(&pane.composer)),
             _ if submits => !pane.composer.is_empty() && Some(pane.composer.as_str()) != pasted,
             _ => true,

@@ -1,5 +1,7 @@
 //! Simulated people: at agents in their panes, and as those who cancel and answer tasks.
 
+use std::sync::Arc;
+
 use super::agents::{Doing, SimulatedTurn, Typing};
 use super::run::Run;
 use super::world::{WorldEvent, WorldState};
@@ -7,24 +9,23 @@ use crate::model::ids::{Identity, TaskId};
 use crate::model::task::Status;
 use crate::store::Answer;
 
+/// How many letters of a prompt a person types at most: less than what names a task.
+const PIECE: usize = 5;
+
 impl WorldState {
     /// Lets a person do something at an agent.
     pub(super) fn person_at_agent(&mut self, index: usize) {
         let what = self.rng.u32(0..22);
         let lasts = self.rng.u64(1..4_000);
         let rarely = self.rng.u8(0..5) == 0;
-        let number = self.rng.u32(0..1_000_000);
         let now = self.now;
         let pane = &mut self.agents[index];
-        if what < 14 {
+        if what < 14 || what == 19 {
             pane.touched = Some(now);
         }
         match what {
             0 | 1 => self.type_at(index, Typing::Submit(None)),
-            2 | 3 if pane.composer.is_empty() => {
-                self.type_at(index, Typing::Words(format!("own prompt {number}")));
-                self.type_at(index, Typing::Submit(None));
-            }
+            2 | 3 if pane.composer.is_empty() => self.type_own(index),
             4 => self.type_at(index, Typing::Escape),
             5 | 6 => self.type_at(index, Typing::Words("x".to_owned())),
             7 => self.type_at(index, Typing::Clear),
@@ -32,9 +33,44 @@ impl WorldState {
             14 => pane.hidden = now + lasts / 2,
             15 => pane.mode = now + lasts,
             16 => pane.behind = now + lasts,
+            19 => self.type_piece(index),
             17 if rarely && pane.runs => self.die(index),
             18 if rarely && index > 0 => pane.lives = false,
             _ => {}
+        }
+    }
+
+    /// Lets a person submit a prompt of their own.
+    pub(super) fn type_own(&mut self, index: usize) {
+        let number = self.rng.u32(0..1_000_000);
+        self.type_at(index, Typing::Words(format!("own prompt {number}")));
+        self.type_at(index, Typing::Submit(None));
+    }
+
+    /// Lets a person type a few letters that are also in the text that was pasted there last, or at
+    /// its end.
+    pub(super) fn type_piece(&mut self, index: usize) {
+        let pasted = self.agents[index].pasted_by;
+        let Some(text) = pasted.and_then(|by| self.pasted.get(&by)).map(Arc::clone) else {
+            return;
+        };
+        let letters: Vec<char> = text.chars().collect();
+        let many = self.rng.usize(1..=PIECE).min(letters.len());
+        let last = letters.len() - many;
+        let start = if self.rng.bool() {
+            last
+        } else {
+            self.rng.usize(0..=last)
+        };
+        let piece: String = letters[start..start + many].iter().collect();
+        // Blanks cannot be seen.
+        let piece = piece.trim();
+        if piece.is_empty() {
+            return;
+        }
+        self.type_at(index, Typing::Words(piece.to_owned()));
+        if self.rng.bool() {
+            self.type_at(index, Typing::Submit(None));
         }
     }
 
@@ -136,7 +172,7 @@ impl Run {
             let task = flying.iter().find(|(it, _)| *it == pane.identity);
             let task = task.map(|(_, task)| *task);
             // Someone removes whatever was left in a composer, unless it is just being given.
-            let foreign = pane.composer.contains("own") || pane.composer.contains('x');
+            let foreign = pane.has_words();
             let known = task.map(|task| self.store.task(task).expect("a task").status);
             let runs = matches!(known, Some(Status::WaitingInput | Status::InProgress));
             let waits = runs && pane.doing == Doing::Nothing;
