@@ -162,12 +162,7 @@ impl Screen {
             true => draft.text.replace("^I", " "),
             false => draft.text,
         };
-        let (seen, wanted) = (essence(&draft), essence(delivered));
-        if wanted.is_empty() {
-            // Only characters that terminals draw in different ways.
-            return true;
-        }
-        !seen.is_empty() && wanted.ends_with(&seen)
+        is_whole(&draft, delivered)
     }
 
     /// Returns how often `prompt` is shown above the composer as one that was given.
@@ -206,8 +201,7 @@ impl Screen {
             return true;
         }
         let draft = self.draft(profile).filter(|draft| draft.takes_input);
-        let draft = draft.map(|draft| essence(&draft.text));
-        draft.is_some_and(|draft| !draft.is_empty() && essence(delivered).contains(&draft))
+        draft.is_some_and(|draft| is_part(&draft.text, delivered))
     }
 
     /// Whether the content of the composer resembles `delivered`: it may be `delivered` together
@@ -222,11 +216,7 @@ impl Screen {
         if is_signed || pasted.is_some_and(|pasted| pasted.is_match(&draft.text)) {
             return true;
         }
-        let seen: Vec<char> = essence(&draft.text).chars().collect();
-        let wanted = essence(delivered);
-        let length = LONG.min(wanted.chars().count()).max(1);
-        let mut parts = seen.windows(length);
-        parts.any(|part| wanted.contains(&part.iter().collect::<String>()))
+        resembles(&draft.text, delivered)
     }
 
     /// Whether a program that reads lines waits for one, and `typed` is all that is in its line: up to the
@@ -400,6 +390,44 @@ pub fn answer(profile: &Profile, lines: &[&str], prompt: &str, whole: bool) -> (
         below[stop..].join("\n")
     );
     (answer.join("\n").trim().to_owned(), rest)
+}
+
+/// Whether a draft is the whole of a text, or the end of one that cannot be seen as a whole: some of
+/// its lines, or enough of its letters. A few letters are no such end: a person may have typed them.
+pub(crate) fn is_whole(draft: &str, text: &str) -> bool {
+    let (seen, wanted) = (essence(draft), essence(text));
+    if wanted.is_empty() {
+        // Only characters that terminals draw in different ways.
+        return seen.is_empty() && !draft.trim().is_empty();
+    }
+    let mut end = String::new();
+    let is_lines = text.lines().rev().any(|line| {
+        end.insert_str(0, &essence(line));
+        end == seen
+    });
+    !seen.is_empty() && (is_lines || (is_telling(draft) && wanted.ends_with(&seen)))
+}
+
+/// Whether a draft is a text or what is left of one whose last lines were deleted.
+pub(crate) fn is_part(draft: &str, text: &str) -> bool {
+    let (seen, wanted) = (essence(draft), essence(text));
+    let is_left = wanted.starts_with(&seen) || (is_telling(draft) && wanted.contains(&seen));
+    is_whole(draft, text) || (!seen.is_empty() && is_left)
+}
+
+/// Whether a draft and a text have words in common, or the whole of a short text.
+pub(crate) fn resembles(draft: &str, text: &str) -> bool {
+    let seen: Vec<char> = essence(draft).chars().collect();
+    let wanted = essence(text);
+    let length = LONG.min(wanted.chars().count()).max(1);
+    let mut parts = seen.windows(length);
+    parts.any(|part| wanted.contains(&part.iter().collect::<String>()))
+}
+
+/// Whether a draft is too long to be in a text by chance.
+fn is_telling(draft: &str) -> bool {
+    let rows = draft.lines().filter(|line| !essence(line).is_empty());
+    rows.count() > 1 || essence(draft).chars().count() >= LONG
 }
 
 /// The number of characters that are enough to identify a line.

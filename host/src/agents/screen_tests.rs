@@ -38,6 +38,44 @@ fn a_placeholder_is_no_prompt_of_signs() {
     assert!(holds("hello\n > 👩💻"));
     assert!(!holds("hello\n > Type here"));
     assert!(!holds("hello\n >"));
+    // A person's.
+    assert!(!holds("hello\n > wait"));
+}
+
+#[test]
+fn a_few_letters_that_are_also_in_a_text_may_be_a_person_s() {
+    let profile = profile("line = '^>(?: (?P<draft>.*))?$'\ncontinuation = '^  '");
+    let screen = |rows: &str| {
+        let last = rows.lines().count() - 1;
+        Screen::read(rows, Some((40, u32::try_from(last).expect("small"))))
+    };
+    let ours = "fix it and run\nthe tests\nof a\nb and c";
+    for (rows, whole, part) in [
+        (
+            "> fix it and run\n  the tests\n  of a\n  b and c",
+            true,
+            true,
+        ),
+        // It cannot be seen as a whole.
+        ("> the tests\n  of a\n  b and c", true, true),
+        ("> a\n  b and c", true, true),
+        ("> b and c", true, true),
+        ("> tests of ab and c", true, true),
+        // The last lines of it were deleted.
+        ("> fix it and run\n  the tests", false, true),
+        ("> run\n  the tests", false, true),
+        ("> fix", false, true),
+        // A person's.
+        ("> c", false, false),
+        ("> and c", false, false),
+        ("> tests", false, false),
+        ("> and the tests of ab and c", false, false),
+    ] {
+        assert_eq!(screen(rows).holds(&profile, ours), whole, "{rows}");
+        assert_eq!(screen(rows).holds_part(&profile, ours), part, "{rows}");
+    }
+    assert!(screen("> c").holds(&profile, "c"));
+    assert!(!screen("> c").holds(&profile, "abc"));
 }
 
 #[test]

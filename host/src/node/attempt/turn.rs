@@ -157,9 +157,11 @@ struct OpenQuestion {
 }
 
 impl OpenQuestion {
-    /// Returns how many prompts were shown when it was asked.
+    /// Returns how many prompts were shown when it was asked, up to the one that it is about: those
+    /// below that may have been given before the question was noticed.
     fn given(&self) -> Option<usize> {
-        self.shown.as_ref().map(|shown| shown.count)
+        let shown = self.shown.as_ref()?;
+        Some(shown.count - shown.after.unwrap_or_default().min(shown.count))
     }
 }
 
@@ -700,7 +702,9 @@ impl Turn {
             },
             Phase::Running | Phase::Claimed | Phase::Ended => {
                 to.ran_before = true;
-                to.submitted = Some(lost.submitted.unwrap_or(lost.given));
+                // When it continued after an answer is not known, and an earlier report may be late.
+                let began = lost.submitted.unwrap_or(lost.given);
+                to.submitted = Some(if to.is_reply { now.wall } else { began });
                 let running = RunningTurn::resumed(lost.started, question, now);
                 return self.to(TurnState::Running(to, running), Next::again(Duration::ZERO));
             }

@@ -49,6 +49,16 @@ pub(super) struct Giving {
     running_since: Option<Tick>,
 }
 
+/// What stood in a composer last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stood {
+    Nothing,
+    /// A text that is not ours: a person's, or what the agent made of ours.
+    Something,
+    /// Our text, perhaps with something beside it.
+    Ours,
+}
+
 /// How far a text has come.
 #[derive(Debug, Clone)]
 pub(super) enum Stage {
@@ -61,8 +71,8 @@ pub(super) enum Stage {
         /// The last content of the composer, and since when.
         draft: Option<String>,
         draft_since: Option<Tick>,
-        /// Whether the composer was ever seen with any text.
-        stood: bool,
+        /// The last text that the composer was seen with since.
+        stood: Stood,
     },
     /// The key that submits is being pressed, after this many presses.
     Pressing { presses: u32 },
@@ -76,7 +86,7 @@ impl Stage {
         Self::Pasted {
             draft: None,
             draft_since: None,
-            stood: false,
+            stood: Stood::Nothing,
         }
     }
 }
@@ -335,7 +345,7 @@ impl Turn {
         &mut self,
         agent: &mut TurnAgent,
         giving: Giving,
-        stage: (Option<String>, Tick, bool),
+        stage: (Option<String>, Tick, Stood),
         seen: &Observation,
         now: Now,
     ) -> GivingResult {
@@ -385,13 +395,17 @@ impl Turn {
         &self,
         agent: &TurnAgent,
         giving: Giving,
-        (draft, draft_since, stood): (Option<String>, Tick, bool),
+        (draft, draft_since, stood): (Option<String>, Tick, Stood),
         screen: &Shown,
         seen: &Observation,
         now: Now,
     ) -> GivingResult {
         let shown = screen.draft.clone();
-        let stood = stood || shown.as_ref().is_some_and(|text| !text.is_empty());
+        let stood = match shown.as_deref() {
+            None | Some("") => stood,
+            Some(_) if screen.near_text || screen.holds_text => Stood::Ours,
+            Some(_) => Stood::Something,
+        };
         let draft_since = if shown == draft {
             draft_since
         } else {
@@ -400,11 +414,12 @@ impl Turn {
         let settled = now.tick.since(draft_since) >= FIND_AGAIN && !screen.in_mode;
         let says = screen.says;
         let keeps_record = keeps_record(agent, seen);
-        if stood || agent.resumed {
+        let any = stood != Stood::Nothing;
+        if any || agent.resumed {
             let written = agent.begins(seen);
-            // If the text is still there, the agent is working on something else. If a record is
-            // expected, it will show whether that is a person's prompt.
-            let is_gone = stood && !screen.holds_text;
+            // If the text is still there or never was, the agent is working on something else. If a
+            // record is expected, it will show whether that is a person's prompt.
+            let is_gone = stood == Stood::Ours && !screen.holds_text;
             if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
                 return GivingResult::Begun;
             }
@@ -458,7 +473,7 @@ impl Turn {
             );
             return GivingResult::Refused(reason, FIND_AGAIN);
         }
-        if settled && says == Says::Idle && stood {
+        if settled && says == Says::Idle && any {
             return if keeps_record {
                 let reason = "the prompt was pasted, and then removed from the composer";
                 GivingResult::Refused(reason.to_owned(), FIND_AGAIN)
@@ -478,7 +493,7 @@ impl Turn {
             };
             return Giving { stage, ..giving }.again();
         }
-        if stood && says == Says::Busy && !screen.holds_text {
+        if any && says == Says::Busy && !screen.holds_text {
             let reason = "the prompt was pasted and is gone; it is not known whether the agent is \
                           working on it";
             return GivingResult::Unclear(reason.to_owned());

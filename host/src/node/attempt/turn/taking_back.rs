@@ -183,10 +183,21 @@ impl TakingBack {
                 let in_vain = stood == Some(&draft)
                     && now.tick.since(since) >= WITHOUT_EFFECT
                     && self.in_vain >= MOST_IN_VAIN;
-                let cannot = agent.profile.paste.clear.is_none() || !screen.part_of_text;
+                // The rest of it may still be on its way.
+                let comes = screen.part_of_text && !self.settled && {
+                    now.tick.since(self.since) < agent.profile.paste.pause * 2
+                };
+                let cannot =
+                    agent.profile.paste.clear.is_none() || !(self.is_ours(screen) || comes);
                 (for_long || in_vain || cannot).then_some(Left::of(draft))
             }
         }
+    }
+
+    /// Whether our text is known to be what the composer holds: it was seen there as a whole, and then
+    /// keys have removed a part of it. Anything less may be what a person has typed.
+    fn is_ours(&self, screen: &Shown) -> bool {
+        screen.holds_text || (self.pressed && screen.part_of_text)
     }
 
     /// Presses the key again if something is left that it may remove.
@@ -196,7 +207,7 @@ impl TakingBack {
         };
         let stands = self.stood.as_ref().filter(|(stood, _)| stood == draft);
         let is_next = stands.is_none_or(|(_, since)| now.tick.since(*since) >= WITHOUT_EFFECT);
-        let is_free = screen.says == Says::Attended && !screen.in_mode && screen.part_of_text;
+        let is_free = screen.says == Says::Attended && !screen.in_mode && self.is_ours(screen);
         let Some(keys) = agent
             .profile
             .paste

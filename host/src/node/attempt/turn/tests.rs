@@ -491,6 +491,8 @@ proptest! {
                         prop_assert!(delivering);
                         pasted += 1;
                     }
+                    // The key that removes it.
+                    Act::Press { names, .. } if *names == ["C-u"] => prop_assert!(holds),
                     Act::Press { .. } => {
                         prop_assert!(submitted);
                         prop_assert!(holds, "our text stands there");

@@ -194,7 +194,10 @@ fn an_agent_that_ended_with_our_text_may_have_taken_it_up() {
 
 /// The text was in the composer, beside something else.
 fn stood(mut run: TurnRun) -> TurnRun {
-    run.scene.screen = Some(draft("say hello, and more"));
+    run.scene.screen = Some(Shown {
+        near_text: true,
+        ..draft("say hello, and more")
+    });
     run.after(300);
     run
 }
@@ -658,4 +661,29 @@ fn what_is_seen_in_a_mode_or_before_the_key_tells_nothing_of_what_follows_it() {
     assert!(matches!(acts[..], [Act::Press { .. }]), "{acts:?}");
     run.did(Done::Typed(Typed::Done));
     begins(&mut run);
+}
+
+/// A paste may be lost: what a person types and submits then is no turn of ours.
+#[test]
+fn work_on_what_was_never_our_text_proves_nothing() {
+    for (stood, begins) in [(foreign(), false), (beside(), true)] {
+        let mut run = TurnRun::pasted(RECORDLESS);
+        run.scene.screen = Some(stood);
+        assert!(run.after(500).is_empty());
+        run.scene.screen = Some(shown(Says::Busy));
+        assert_eq!(run.after(25).contains(&begun()), begins);
+        if !begins {
+            // What the agent made of ours may look like that, and a person may have submitted it.
+            run.after(60_000);
+            assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+        }
+    }
+    // A person has removed it, and then submitted a prompt of their own.
+    let mut run = TurnRun::pasted(RECORDLESS);
+    for screen in [beside(), shown(Says::Idle), foreign()] {
+        run.scene.screen = Some(screen);
+        assert!(run.after(500).is_empty());
+    }
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(!run.after(25).contains(&begun()));
 }

@@ -281,7 +281,14 @@ fn ended_after_words_of_a_person(
 #[test]
 fn what_a_person_answered_is_ended_by_the_only_prompt_since() {
     let before = given(1, "say hello", false);
+    // It had been answered before it was noticed, and something else was given after that.
+    let late = Some(screen::GivenPrompts {
+        after: Some(2),
+        ..given(3, "else", true).expect("prompts")
+    });
     for (before, after, is_ours) in [
+        (&late, &late, false),
+        (&given(2, "yes", true), &given(2, "yes", true), true),
         (&before, &given(2, "yes", true), true),
         // Prompts that have scrolled away are none that were added.
         (&before, &given(0, "", false), true),

@@ -497,3 +497,20 @@ fn without_a_record_a_text_that_is_gone_after_a_restart_may_have_been_submitted(
         assert_eq!(outcome(&run.next).0, expected, "{name} {quiet} {due}");
     }
 }
+
+/// An agent may report the end of what it asked after it was answered.
+#[test]
+fn a_late_report_of_what_was_asked_does_not_end_what_was_answered() {
+    for (at, ends) in [(9_999, false), (10_000, true)] {
+        let mut attempt = at_phase(Phase::Running);
+        (attempt.has_said, attempt.answered) = (true, true);
+        let mut scene = TurnScene::of(RECORDLESS);
+        scene.ms = 10_000;
+        let mut run = found(attempt, scene);
+        run.scene.is(Activity::Busy, "works", Vec::new());
+        run.scene.agent.report = Some(report(ReportedState::Done, at, None, Some("so it is")));
+        let acts = run.after(100).to_vec();
+        let reads = matches!(acts[..], [Act::ReadGiven { .. }]);
+        assert_eq!(reads, ends, "{at}: {acts:?}");
+    }
+}

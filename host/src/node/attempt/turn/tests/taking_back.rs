@@ -12,10 +12,18 @@ fn part(words: &str) -> Shown {
     }
 }
 
+/// The composer holds the whole of it.
+fn whole(words: &str) -> Shown {
+    Shown {
+        holds_text: true,
+        ..part(words)
+    }
+}
+
 /// Returns a turn whose text of several lines is in the composer, and whose sender cancels it.
 fn cancelled(name: &str) -> TurnRun {
     let mut run = TurnRun::pasted(name);
-    run.scene.screen = Some(part("say hello\nto all"));
+    run.scene.screen = Some(whole("say hello\nto all"));
     run.scene.request = Some(Request::Cancel);
     run
 }
@@ -67,6 +75,38 @@ fn what_a_person_has_there_is_left_alone() {
     assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
 }
 
+/// A paste may be lost, and what is there may be a person's, who has the same in mind.
+#[test]
+fn a_part_of_our_text_is_not_ours_unless_the_whole_was_there() {
+    let mut run = TurnRun::pasted("claude");
+    run.scene.screen = Some(part("say"));
+    run.scene.request = Some(Request::Cancel);
+    // The rest of it may still come.
+    assert!(run.after(25).is_empty());
+    assert!(!run.turn.has_ended());
+    while !run.turn.has_ended() {
+        let acts = run.after(25);
+        assert!(
+            !acts.iter().any(|act| matches!(act, Act::Press { .. })),
+            "{acts:?}"
+        );
+    }
+    assert!(reason(&run).ends_with("; clear its composer, which contains: say"));
+    // A key that was refused has removed nothing.
+    let mut run = cancelled("claude");
+    assert!(is_clear(run.after(100)));
+    run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
+    run.scene.screen = Some(part("say"));
+    while !run.turn.has_ended() {
+        let acts = run.after(25);
+        assert!(
+            !acts.iter().any(|act| matches!(act, Act::Press { .. })),
+            "{acts:?}"
+        );
+    }
+    assert!(reason(&run).ends_with("; clear its composer, which contains: say"));
+}
+
 #[test]
 fn a_key_that_does_nothing_is_given_up() {
     let mut run = cancelled("claude");
@@ -112,7 +152,9 @@ fn a_paste_that_is_on_its_way_is_waited_for() {
     run.scene.request = Some(Request::Cancel);
     assert!(run.after(0).is_empty());
     assert!(run.after(500).is_empty());
-    run.scene.screen = Some(part("say hello"));
+    run.scene.screen = Some(part("say"));
+    assert!(run.after(25).is_empty());
+    run.scene.screen = Some(whole("say hello"));
     assert!(is_clear(run.after(25)));
     // If nothing has arrived, nothing is reported.
     let mut run = TurnRun::pasted("claude");
@@ -154,7 +196,7 @@ fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
 
 #[test]
 fn no_key_goes_into_a_mode_or_to_an_agent_that_works() {
-    let ours = || part("say hello\nto all");
+    let ours = || whole("say hello\nto all");
     for screen in [
         Shown {
             in_mode: true,
