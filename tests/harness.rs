@@ -26,6 +26,10 @@ pub(crate) use sessions::{Pane, Seat, Shell, in_each_shell, in_shells};
 /// How long anything may take: far more than it should, on a machine that does other things too.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How soon and how late it is asked again whether something has happened.
+const SOONEST: Duration = Duration::from_millis(10);
+const LATEST: Duration = Duration::from_millis(200);
+
 /// A directory with a home, a data directory and a tmux server of its own.
 pub(crate) struct World {
     root: TempDir,
@@ -554,13 +558,20 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
 
 /// Asks repeatedly until there is an answer, and panics with the last refusal at the deadline.
 #[track_caller]
-pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
+pub(crate) fn eventually<T>(ask: impl FnMut() -> Result<T, String>) -> T {
+    within(DEADLINE, ask)
+}
+
+/// Like [`eventually`], with another deadline. The longer it waits, the more rarely it asks, so that
+/// the processor is left to what it waits for.
+#[track_caller]
+pub(crate) fn within<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
     loop {
         match ask() {
             Ok(answer) => return answer,
-            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
+            Err(why) if began.elapsed() > limit => panic!("in vain: {why}"),
+            Err(_) => thread::sleep((began.elapsed() / 5).clamp(SOONEST, LATEST)),
         }
     }
 }
@@ -572,7 +583,7 @@ pub(crate) fn stays<T: PartialEq + std::fmt::Debug>(mut ask: impl FnMut() -> T) 
     let first = ask();
     while Instant::now() < end {
         assert_eq!(ask(), first);
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

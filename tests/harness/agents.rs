@@ -1,12 +1,11 @@
 //! Agents in sessions: where their programs are, and waiting for as long as a turn may take.
 
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Pane, World, is_settled, policies_target};
+use super::{Pane, World, is_settled, policies_target, within};
 
 /// How long an agent may take for anything: Python and node start slowly beside other programs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -49,15 +48,8 @@ pub(crate) fn session_running<'a>(
 
 /// Asks repeatedly until there is an answer, for as long as an agent may take.
 #[track_caller]
-pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(why) if Instant::now() > end => panic!("in vain: {why}"),
-            Err(_) => thread::sleep(Duration::from_millis(50)),
-        }
-    }
+pub(crate) fn patiently<T>(ask: impl FnMut() -> Result<T, String>) -> T {
+    within(PATIENCE, ask)
 }
 
 /// Waits until a session has a status.

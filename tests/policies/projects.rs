@@ -348,6 +348,28 @@ fn a_directory_that_is_no_project() {
 
 // ---- Examples
 
+/// Returns the release profile of new projects in Rust, as variables for cargo.
+fn profile_of_projects() -> Vec<(String, String)> {
+    let template = include_str!("../../policies/templates/rust/Cargo.toml.in");
+    let (_, profile) = template.split_once("[profile.release]\n").expect("one");
+    let settings: toml::Table = profile.parse().expect("TOML");
+    let variable = |name: &str| {
+        format!(
+            "CARGO_PROFILE_RELEASE_{}",
+            name.to_uppercase().replace('-', "_")
+        )
+    };
+    let plain = |value: &toml::Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    settings
+        .iter()
+        .map(|(name, value)| (variable(name), plain(value)))
+        .collect()
+}
+
 /// Builds a copy of an example, and runs its own cases.
 fn example(name: &str, language: &str) {
     let world = World::new();
@@ -357,9 +379,12 @@ fn example(name: &str, language: &str) {
         .join(name);
     let file = world.path("work").join(format!("{name}.wasm"));
     let built = if language == "rust" {
-        // It is a member of the workspace and builds only there, into the workspace's target
-        // directory, which is not part of the source.
-        build(&world, &theirs, &["-o", &text(&file)])
+        // It is a member of the workspace and builds only there. With the profile of a project of
+        // its own, the standard library and the bindings are those that other tests have built.
+        let mut command = with_tools(&world);
+        command.envs(profile_of_projects());
+        command.args(["--json", "policy", "build"]).arg(&theirs);
+        patiently(command.args(["-o", &text(&file)]))
     } else {
         let copy = world.path("work").join(name);
         for file in files(&theirs) {

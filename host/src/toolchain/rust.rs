@@ -11,7 +11,7 @@ use super::{Project, ToolchainError, read};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A line of `cargo build --message-format json`.
+/// A line of `cargo rustc --message-format json`.
 #[derive(Deserialize)]
 struct CargoMessage {
     reason: String,
@@ -30,7 +30,9 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     let mut command = cargo.command();
     command
         .current_dir(&project.directory)
-        .args(["build", "--release", "--lib", "--target", TARGET])
+        .args(["rustc", "--release", "--lib", "--target", TARGET])
+        // A crate that is an `rlib`, too, would have its dependencies compiled for both.
+        .args(["--crate-type", "cdylib"])
         .arg("--message-format=json-render-diagnostics");
     // Flags for the usual target do not suit this one; flags that name this target stay.
     command
@@ -42,7 +44,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     let manifest = manifest.map_err(ToolchainError::file(&project.directory))?;
     let file = built(&messages, &manifest).ok_or_else(|| ToolchainError::Odd {
         tool: "cargo",
-        why: "its crate is not a `cdylib`: set `crate-type` in `[lib]`".to_owned(),
+        why: "it says of no module that it was built from this crate".to_owned(),
     })?;
     read(&file)
 }
