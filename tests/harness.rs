@@ -27,8 +27,11 @@ pub(crate) use sessions::{Pane, Seat, Shell, in_each_shell, in_shells};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How soon and how late it is asked again whether something has happened.
-const SOONEST: Duration = Duration::from_millis(10);
+const SOONEST: Duration = Duration::from_millis(20);
 const LATEST: Duration = Duration::from_millis(200);
+
+/// The states in which a task has ended.
+const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "uncertain"];
 
 /// A directory with a home, a data directory and a tmux server of its own.
 pub(crate) struct World {
@@ -185,21 +188,43 @@ impl World {
     }
 
     /// Waits until a task has a status, and returns it.
+    #[track_caller]
     pub(crate) fn until(&self, id: u64, status: &str) -> Value {
-        eventually(|| {
+        self.until_within(DEADLINE, id, status)
+    }
+
+    /// Like [`Self::until`], with another deadline.
+    #[track_caller]
+    pub(crate) fn until_within(&self, limit: Duration, id: u64, status: &str) -> Value {
+        if ENDS.contains(&status) {
+            let task = self.settled_within(limit, id);
+            assert_eq!(task["status"], status, "not {status}: {task:#}");
+            return task;
+        }
+        within(limit, || {
             let task = self.show(id);
             if task["status"] == status {
                 return Ok(task);
             }
-            // Another final state will not change any more.
+            // A final state will not change any more.
             assert!(!is_settled(&task), "not {status}: {task:#}");
             Err(format!("task {id} is not {status}: {task:#}"))
         })
     }
 
     /// Waits until a task has ended in any way, and returns it.
+    #[track_caller]
     pub(crate) fn settled(&self, id: u64) -> Value {
-        eventually(|| {
+        self.settled_within(DEADLINE, id)
+    }
+
+    /// Like [`Self::settled`], with another deadline.
+    #[track_caller]
+    pub(crate) fn settled_within(&self, limit: Duration, id: u64) -> Value {
+        let number = id.to_string();
+        within(limit, || {
+            // One process that waits costs less than many that look.
+            self.assigner(&["wait", "--timeout", "20s", &number]);
             let task = self.show(id);
             if is_settled(&task) {
                 Ok(task)
@@ -210,6 +235,7 @@ impl World {
     }
 
     /// Waits until a task completed, and returns it.
+    #[track_caller]
     pub(crate) fn completed(&self, id: u64) -> Value {
         self.until(id, "completed")
     }
@@ -602,9 +628,7 @@ pub(crate) fn text(path: &Path) -> String {
 
 /// Returns whether a task, as `show --json` prints it, has ended.
 pub(crate) fn is_settled(task: &Value) -> bool {
-    ["completed", "failed", "cancelled", "uncertain"]
-        .iter()
-        .any(|status| task["status"] == *status)
+    ENDS.iter().any(|status| task["status"] == *status)
 }
 
 /// Sends a signal, or only checks if there is none to send, and returns whether the process exists.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Pane, World, is_settled, policies_target, within};
+use super::{Pane, World, policies_target, within};
 
 /// How long an agent may take for anything: Python and node start slowly beside other programs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,26 +64,11 @@ pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value 
 /// Waits until a task has a status, and returns it.
 #[track_caller]
 pub(crate) fn task_becomes(world: &World, id: u64, status: &str) -> Value {
-    patiently(|| {
-        let task = world.show(id);
-        if task["status"] == status {
-            return Ok(task);
-        }
-        // Another final state will not change any more.
-        assert!(!is_settled(&task), "not {status}: {task:#}");
-        Err(format!("task {id} is not {status}: {task:#}"))
-    })
+    world.until_within(PATIENCE, id, status)
 }
 
 /// Waits until a task has ended in any way, and returns it.
 #[track_caller]
 pub(crate) fn task_ends(world: &World, id: u64) -> Value {
-    patiently(|| {
-        let task = world.show(id);
-        if is_settled(&task) {
-            Ok(task)
-        } else {
-            Err(format!("task {id} goes on: {task:#}"))
-        }
-    })
+    world.settled_within(PATIENCE, id)
 }
