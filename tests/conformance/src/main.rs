@@ -1,12 +1,17 @@
 //! Delivers prompts to scripted agents by `assigner`, and counts what became of them.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use assigner_conformance::report::Report;
-use assigner_conformance::run::{Agent, Plan, run};
+use assigner_conformance::run::{Agent, Plan, Run, run};
 use assigner_conformance::scenario::{ALL, Scenario};
 use assigner_conformance::world::{find, guard};
 use clap::Parser;
@@ -34,6 +39,10 @@ struct Args {
     /// How many agents work in each scenario
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = sessions)]
     sessions: u16,
+
+    /// How many scenarios run at once, each with its own tmux server and daemon
+    #[arg(long, value_name = "N", default_value_t = NonZero::<u8>::MIN)]
+    at_once: NonZero<u8>,
 
     /// The seed of the prompts; the same seed makes the same prompts
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -128,19 +137,8 @@ fn deliver(args: &Args) -> io::Result<bool> {
         runs: Vec::new(),
     };
     let bar = progress_bar(args.deliveries);
-    let mut first = 0;
-    for (at, &scenario) in scenarios.iter().enumerate() {
-        let count = share(args.deliveries, scenarios.len(), at);
-        if count == 0 {
-            continue;
-        }
-        bar.set_message(scenario.name);
-        let done = |ended: u64| bar.set_position(first + ended);
-        report
-            .runs
-            .push((scenario, run(&plan, scenario, first, count, &done)?));
-        first += count;
-    }
+    let parts = parts(args.deliveries, &scenarios);
+    report.runs = run_all(&plan, &parts, args.at_once.get().into(), &bar)?;
     bar.finish_and_clear();
     if let Some(path) = &args.report {
         std::fs::write(path, report.markdown())?;
@@ -152,6 +150,62 @@ fn deliver(args: &Args) -> io::Result<bool> {
         writeln!(stdout, "{}", report.text().trim_end())?;
     }
     Ok(report.is_good())
+}
+
+/// A scenario, the number of its first prompt, and how many prompts it has.
+type Part = (Scenario, u64, u64);
+
+/// Spreads prompts over scenarios; those without any are left out.
+fn parts(all: u64, scenarios: &[Scenario]) -> Vec<Part> {
+    let mut first = 0;
+    let mut parts = Vec::new();
+    for (at, &scenario) in scenarios.iter().enumerate() {
+        let count = share(all, scenarios.len(), at);
+        if count > 0 {
+            parts.push((scenario, first, count));
+        }
+        first += count;
+    }
+    parts
+}
+
+/// Runs the scenarios, some of them at once, and returns the results in their order.
+fn run_all(
+    plan: &Plan,
+    parts: &[Part],
+    at_once: usize,
+    bar: &ProgressBar,
+) -> io::Result<Vec<(Scenario, Run)>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut runs = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(scenario, first, count)) = parts.get(at) else {
+                return Ok(runs);
+            };
+            bar.set_message(scenario.name);
+            let known = Cell::new(0);
+            let done = |ended: u64| bar.inc(ended.saturating_sub(known.replace(ended)));
+            runs.push((at, run(plan, scenario, first, count, &done)?));
+        }
+    };
+    let workers = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once.min(parts.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let ends = workers.into_iter().map(ScopedJoinHandle::join);
+        ends.collect::<Vec<thread::Result<io::Result<Vec<(usize, Run)>>>>>()
+    });
+    let mut runs = Vec::new();
+    for worker in workers {
+        runs.extend(worker.unwrap_or_else(|panic| resume_unwind(panic))?);
+    }
+    runs.sort_by_key(|(at, _)| *at);
+    Ok(runs
+        .into_iter()
+        .map(|(at, run)| (parts[at].0, run))
+        .collect())
 }
 
 fn plan(args: &Args) -> io::Result<Plan> {
@@ -264,6 +318,15 @@ mod tests {
             assert_eq!(shares.iter().sum::<u64>(), all);
             assert!(shares.iter().max() <= shares.iter().min().map(|least| least + 1).as_ref());
         }
+    }
+
+    #[test]
+    fn every_prompt_has_a_number_of_its_own() {
+        let numbers = parts(50, ALL)
+            .into_iter()
+            .flat_map(|(_, first, count)| first..first + count);
+        assert!(numbers.eq(0..50));
+        assert_eq!(parts(3, ALL).len(), 3);
     }
 
     #[test]
