@@ -176,14 +176,23 @@ fn prompts_reach_it_as_prompts() {
     assert_calm(&daemon.log());
 }
 
+/// A single agent for all of it, since its start takes long.
 #[needs(gemini)]
 #[test]
-fn a_permission_of_gemini_is_a_persons() {
+fn gemini_is_left_alone_asks_a_person_and_is_refused() {
     let desk = Desk::new();
-    let (world, model) = (&desk.world, &desk.model);
-    desk.session("one");
-    let _daemon = world.daemon();
+    let pane = desk.session("one");
+    desk.agent(&pane).is_left_alone();
+    let _daemon = desk.world.daemon();
     desk.idle(&["one"]);
+    a_permission_is_a_persons(&desk);
+    what_its_model_refuses_fails(&desk);
+}
+
+#[track_caller]
+fn a_permission_is_a_persons(desk: &Desk) {
+    let (world, model) = (&desk.world, &desk.model);
+    let before = model.turns().len();
     let asks = desk.prompt("ASK before you do it");
     let task = task_becomes(world, asks, "waiting_input");
     assert!(world.reason(asks).contains("touch asked"), "{task:#}");
@@ -200,17 +209,12 @@ fn a_permission_of_gemini_is_a_persons() {
     task_becomes(world, asks, "completed");
     assert!(world.path("work/one/asked").exists());
     task_becomes(world, next, "completed");
-    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
+    assert_eq!(model.turns().len(), before + 2, "{:#?}", model.prompts());
 }
 
-#[needs(gemini)]
-#[test]
-fn what_the_model_of_gemini_refuses_fails() {
-    let desk = Desk::new();
+#[track_caller]
+fn what_its_model_refuses_fails(desk: &Desk) {
     let world = &desk.world;
-    desk.session("one");
-    let _daemon = world.daemon();
-    desk.idle(&["one"]);
     for (prompt, says) in [
         ("ERROR of the model", "a bad request, says the model"),
         ("DENY the key", "API key not valid"),
@@ -222,14 +226,6 @@ fn what_the_model_of_gemini_refuses_fails() {
     }
     let next = desk.prompt("go on");
     task_becomes(world, next, "completed");
-}
-
-#[needs(gemini)]
-#[test]
-fn gemini_is_left_alone() {
-    let desk = Desk::new();
-    let pane = desk.session("one");
-    desk.agent(&pane).is_left_alone();
 }
 
 #[needs(gemini)]

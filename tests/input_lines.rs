@@ -24,8 +24,7 @@ const KEY: [&str; 8] = ["1b", "5b", "39", "39", "30", "37", "7e", "-H"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Emacs,
-    ViInsert,
-    ViCommand,
+    Vi,
 }
 
 /// The content of a line.
@@ -78,18 +77,16 @@ fn lines(shell: Shell, mode: Mode) -> Vec<Line> {
             &["text:ls", "BSpace", "BSpace"],
         ),
     ];
-    if mode != Mode::ViCommand {
-        lines.push(Line::new(
-            "moved to its start",
-            Kind::Draft,
-            &["text:ls", "Left", "Left"],
-        ));
-        lines.push(Line::new(
-            "completion",
-            Kind::Draft,
-            &["text:ls /", "Tab", "Tab"],
-        ));
-    }
+    lines.push(Line::new(
+        "moved to its start",
+        Kind::Draft,
+        &["text:ls", "Left", "Left"],
+    ));
+    lines.push(Line::new(
+        "completion",
+        Kind::Draft,
+        &["text:ls /", "Tab", "Tab"],
+    ));
     if mode == Mode::Emacs {
         lines.push(Line::new("search", Kind::Draft, &["C-r", "text:l"]));
         // These were pressed, but not the key that is meant to follow them.

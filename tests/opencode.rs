@@ -106,18 +106,23 @@ impl Desk {
 
 #[needs(opencode)]
 #[test]
-fn ordinary_prompts_of_opencode() {
+fn prompts_reach_it_as_prompts() {
     let names = ["api", "web"];
     let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
     for name in names {
         desk.session(name);
     }
+    let image = world.path("work/api/x.png");
+    fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle(&names);
-    let prompts = ordinary();
-    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
-    for (id, prompt) in sent.iter().zip(&prompts) {
+    let (plain, odd) = (ordinary(), awkward(&text(&image)));
+    let queue = |prompts: &[String]| -> Vec<u64> {
+        prompts.iter().map(|prompt| desk.prompt(prompt)).collect()
+    };
+    let (sent, sent_odd) = (queue(&plain), queue(&odd));
+    for (id, prompt) in sent.iter().zip(&plain) {
         let task = task_becomes(world, *id, "completed");
         // opencode puts a blank after a paste that it shows as a placeholder, so words are compared.
         let words =
@@ -133,40 +138,35 @@ fn ordinary_prompts_of_opencode() {
         assert_eq!(task["response"], "whole", "{task:#}");
         model.once(prompt);
     }
-    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
-    assert_calm(&daemon.log());
-}
-
-#[needs(opencode)]
-#[test]
-fn awkward_prompts_of_opencode() {
-    let desk = Desk::new();
-    let (world, model) = (&desk.world, &desk.model);
-    desk.session("one");
-    let image = world.path("work/one/x.png");
-    fs::write(&image, IMAGE).expect("an image");
-    let daemon = world.daemon();
-    desk.idle(&["one"]);
-    let prompts = awkward(&text(&image));
-    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
-    for (id, prompt) in sent.iter().zip(&prompts) {
+    for (id, prompt) in sent_odd.iter().zip(&odd) {
         task_becomes(world, *id, "completed");
         was_asked(world, *id, prompt);
     }
-    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
-    assert!(!world.path("work/one/broken").exists());
+    let all = plain.len() + odd.len();
+    assert_eq!(model.turns().len(), all, "{:#?}", model.prompts());
+    for name in names {
+        assert!(!world.path("work").join(name).join("broken").exists());
+    }
     assert_calm(&daemon.log());
 }
 
-/// A refusal of the model fails the task with its words, and the session goes on.
+/// A single agent for all of it, since one that only waits takes a third of a processor.
 #[needs(opencode)]
 #[test]
-fn what_its_model_refuses_fails() {
+fn opencode_is_left_alone_asks_a_person_and_is_refused() {
     let desk = Desk::new();
-    let world = &desk.world;
-    desk.session("one");
-    let _daemon = world.daemon();
+    let pane = desk.session("one");
+    desk.agent(&pane).is_left_alone();
+    let _daemon = desk.world.daemon();
     desk.idle(&["one"]);
+    a_permission_is_a_persons(&desk);
+    what_its_model_refuses_fails(&desk);
+}
+
+/// A refusal of the model fails the task with its words, and the session goes on.
+#[track_caller]
+fn what_its_model_refuses_fails(desk: &Desk) {
+    let world = &desk.world;
     for (prompt, says) in [
         ("ERROR it is", "a bad request, says the model"),
         ("DENY the key", "the key is invalid, says the model"),
@@ -190,14 +190,10 @@ fn what_its_model_refuses_fails() {
     desk.model.once("LIMIT it");
 }
 
-#[needs(opencode)]
-#[test]
-fn a_permission_of_opencode_is_a_persons() {
-    let desk = Desk::new();
+#[track_caller]
+fn a_permission_is_a_persons(desk: &Desk) {
     let (world, model) = (&desk.world, &desk.model);
-    desk.session("one");
-    let _daemon = world.daemon();
-    desk.idle(&["one"]);
+    let before = model.turns().len();
     let asks = desk.prompt("ASK before you do it");
     task_becomes(world, asks, "waiting_input");
     // The dialog is drawn in several steps.
@@ -221,15 +217,7 @@ fn a_permission_of_opencode_is_a_persons() {
     assert!(world.path("work/one/asked").exists());
     assert_eq!(world.show(asks)["response"], "whole");
     answered(world, next, "the next one");
-    assert_eq!(model.turns().len(), 2, "{:#?}", model.prompts());
-}
-
-#[needs(opencode)]
-#[test]
-fn opencode_is_left_alone() {
-    let desk = Desk::new();
-    let pane = desk.session("one");
-    desk.agent(&pane).is_left_alone();
+    assert_eq!(model.turns().len(), before + 2, "{:#?}", model.prompts());
 }
 
 #[needs(opencode)]
