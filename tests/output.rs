@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{Shell, World, in_each_shell};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Shell, World, eventually, in_each_shell};
 
 #[test]
 fn output_is_exact_in_each_shell() {
@@ -105,4 +107,85 @@ fn a_background_child_does_not_hold_the_task() {
         assert!(seen.ends_with("started\n"), "{seen:?}");
         assert_eq!(seat.run("echo next"), "next\n");
     });
+}
+
+/// Returns the process that reads the output of a job in this world.
+fn reader(world: &World) -> Pid {
+    let own = world.path("").display().to_string();
+    eventually(|| {
+        let processes = fs::read_dir("/proc").map_err(|error| error.to_string())?;
+        let ids = processes
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let mut readers = ids.filter(|id| {
+            let words = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            words.contains("\0capture\0") && words.contains(&own)
+        });
+        let found = readers.next().and_then(Pid::from_raw);
+        found.ok_or_else(|| "nobody reads the output".to_owned())
+    })
+}
+
+/// Asserts that everything that shows the task says that its output is not whole, and why.
+fn says_that_it_is_cut(world: &World, id: u64, why: &str) {
+    let task = world.completed(id);
+    assert!(
+        task["output_cut"]
+            .as_str()
+            .is_some_and(|cut| cut.contains(why)),
+        "{task:#}"
+    );
+    let shown = world
+        .assigner(&["show", &id.to_string()])
+        .succeeded()
+        .text();
+    assert!(shown.contains(&format!("not whole: {why}")), "{shown}");
+    let history = world.history(id).join("\n");
+    assert!(history.contains("output: not whole"), "{history}");
+    let output = world.assigner(&["output", &id.to_string()]).succeeded();
+    assert!(output.stderr.contains("not whole"), "{output:?}");
+    let json = world.json(&["output", &id.to_string()]);
+    assert!(json["cut"].is_string(), "{json}");
+}
+
+#[test]
+fn an_output_whose_reader_was_killed_is_said_to_be_cut() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell("echo first; until [ -e over ]; do sleep 0.05; done; echo last");
+    world.until(id, "in_progress");
+    kill_process(reader(&world), Signal::KILL).expect("killed");
+    world.touch("over");
+    says_that_it_is_cut(&world, id, "the process that read it ended");
+    // The session and its next task are well.
+    let next = world.completed(world.shell("echo whole"));
+    assert_eq!(next["output"], "whole\n");
+    assert!(next["output_cut"].is_null(), "{next:#}");
+}
+
+/// `bind P pipe-pane -o`, as the manual has it, closes a pipe that is open, and the next time opens
+/// the person's own.
+#[test]
+fn an_output_whose_pipe_a_person_closed_is_said_to_be_cut_and_theirs_stays() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell("echo first; until [ -e over ]; do sleep 0.05; done; echo last");
+    world.until(id, "in_progress");
+    reader(&world);
+    let theirs = format!("cat >> '{}'", world.path("theirs").display());
+    for _ in 0..2 {
+        world.tmux(&["pipe-pane", "-o", "-t", "one:", &theirs]);
+    }
+    world.touch("over");
+    says_that_it_is_cut(&world, id, "its pipe was closed");
+    let piped = || world.tmux(&["display-message", "-p", "-t", "one:", "#{pane_pipe}"]);
+    assert_eq!(piped(), "1");
+    // The next one is kept in another way, and is whole.
+    let next = world.completed(world.shell("echo whole"));
+    assert_eq!(next["output"], "whole\n");
+    assert!(next["output_cut"].is_null(), "{next:#}");
+    assert_eq!(piped(), "1");
+    drop(pane);
 }

@@ -43,23 +43,21 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             let kept = task.secrets.as_deref();
             let values = kept.and_then(|kept| secrets.values(kept));
             let live = context.spool()?.live_output(attempt.id);
-            live.map(|bytes| Output {
-                total: bytes.len() as u64,
-                bytes: mask(bytes, &values.unwrap_or_default()),
+            live.map(|bytes| {
+                let total = bytes.len() as u64;
+                Output::whole(mask(bytes, &values.unwrap_or_default()), total)
             })
         }
         None => store.output(args.id)?,
     };
-    let output = output.unwrap_or(Output {
-        bytes: Vec::new(),
-        total: 0,
-    });
+    let output = output.unwrap_or(Output::of(Vec::new()));
     if context.ui.json {
         context.ui.json(&json!({
             "id": task.id,
             "status": task.status,
             "output": String::from_utf8_lossy(&output.bytes),
             "bytes": output.total,
+            "cut": output.cut,
             "response": task.response,
         }))?;
         return Ok(Exit::Done);
@@ -74,6 +72,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let missing = output.total.saturating_sub(output.bytes.len() as u64);
     if missing > 0 {
         ui::warn(&format!("the first {missing} bytes were not kept"));
+    }
+    if let Some(why) = &output.cut {
+        ui::warn(&format!("the output is not whole: {why}"));
     }
     let mut out = io::stdout().lock();
     if out.is_terminal() && !args.raw {

@@ -34,6 +34,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let output = store.output(args.id)?;
     if context.ui.json {
         let mut value = task_json(&task, &rows, Some(&parents));
+        value["output_cut"] = json!(output.as_ref().and_then(|output| output.cut.as_ref()));
         value["output"] = output.map_or(Value::Null, |output| {
             Value::String(String::from_utf8_lossy(&output.bytes).into_owned())
         });
@@ -52,6 +53,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             "output    {} bytes, {lines}: `assigner output {}`",
             output.total, task.id
         ))?;
+        if let Some(why) = &output.cut {
+            context.ui.line(&format!("          not whole: {why}"))?;
+        }
     }
     Ok(Exit::Done)
 }

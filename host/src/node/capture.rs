@@ -39,8 +39,9 @@ pub fn run(mut input: impl Read, output: &Path, nonce: &str, limit: u64) -> io::
         };
         splitter.feed(chunk.get(..size).unwrap_or_default(), &mut sink)?;
     }
+    let whole = splitter.is_done();
     splitter.finish(&mut sink)?;
-    sink.finish()
+    sink.finish(whole)
 }
 
 /// Takes the two parts of a job's output.
@@ -176,7 +177,7 @@ impl FileSink {
         self.path.with_extension("old")
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self, whole: bool) -> io::Result<()> {
         fs::write(self.path.with_extension("prepare"), &self.preparation)?;
         if self.total > self.limit {
             let mut kept = Vec::new();
@@ -192,7 +193,10 @@ impl FileSink {
             fs::rename(&merged, &self.path)?;
         }
         let aside = self.path.with_extension("captured");
-        let captured = Captured { total: self.total };
+        let captured = Captured {
+            total: self.total,
+            whole,
+        };
         fs::write(&aside, serde_json::to_vec(&captured)?)?;
         fs::rename(&aside, self.path.with_extension("done"))
     }
@@ -314,7 +318,23 @@ mod tests {
                 serde_json::from_slice(&fs::read(directory.path().join("7.done")).expect("done"))
                     .expect("json");
             prop_assert_eq!(done.total, output.len() as u64);
+            prop_assert!(done.whole);
         }
+    }
+
+    /// A pipe that ends before the job does was closed by somebody else.
+    #[test]
+    fn a_stream_without_its_end_is_not_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("7.out");
+        let stream = mark('C', "n") + "a line\r\nand a ha";
+        run(Pieces(stream.as_bytes(), 9), &path, "n", 1_000).expect("written");
+        assert_eq!(fs::read(&path).expect("the output"), b"a line\nand a ha");
+        let done = fs::read(directory.path().join("7.done")).expect("done");
+        let done: Captured = serde_json::from_slice(&done).expect("json");
+        assert!(!done.whole);
+        let earlier: Captured = serde_json::from_str(r#"{"total":3}"#).expect("json");
+        assert!(earlier.whole);
     }
 
     struct Pieces<'a>(&'a [u8], usize);

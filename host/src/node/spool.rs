@@ -34,10 +34,18 @@ pub(crate) struct JobFiles {
 }
 
 /// What the reader of a pane's output reports when it is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Captured {
     /// How many bytes the command printed; this may be more than the file holds.
     pub(crate) total: u64,
+    /// Whether it read up to the end of the job, and not only up to the end of its pipe.
+    #[serde(default = "yes")]
+    pub(crate) whole: bool,
+}
+
+/// What readers of earlier versions leave out.
+fn yes() -> bool {
+    true
 }
 
 /// Who has a job, as its claim file shows.

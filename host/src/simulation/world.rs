@@ -387,10 +387,7 @@ impl World for Simulated {
         state.ends.insert(brief.attempt, (ending.outcome, now));
         Collected {
             output: match &ending.output {
-                OutputSource::Text(text) => Some(store::Output {
-                    total: text.len() as u64,
-                    bytes: text.clone().into_bytes(),
-                }),
+                OutputSource::Text(text) => Some(store::Output::of(text.clone().into_bytes())),
                 OutputSource::None | OutputSource::Files => None,
             },
             before: None,

@@ -115,6 +115,25 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// How many bytes there were in all.
     pub total: u64,
+    /// Why a part of it was lost before it could be kept. `None`: nothing was.
+    pub cut: Option<String>,
+}
+
+impl Output {
+    /// Returns the newest bytes of an output of which nothing was lost on the way.
+    pub fn whole(bytes: Vec<u8>, total: u64) -> Self {
+        Self {
+            bytes,
+            total,
+            cut: None,
+        }
+    }
+
+    /// Returns an output of which every byte was kept.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let total = bytes.len() as u64;
+        Self::whole(bytes, total)
+    }
 }
 
 impl Store {
@@ -243,7 +262,7 @@ impl Store {
     /// The database refused.
     pub fn output(&mut self, id: TaskId) -> Result<Option<Output>, StoreError> {
         let row = self.db.query_one(
-            "SELECT bytes, total FROM outputs JOIN attempts ON attempts.id = attempt_id
+            "SELECT bytes, total, cut FROM outputs JOIN attempts ON attempts.id = attempt_id
              WHERE task_id = $1 ORDER BY attempts.id DESC LIMIT 1",
             values![id],
         )?;
@@ -251,6 +270,7 @@ impl Store {
             return Ok(Some(Output {
                 bytes: row.get("bytes")?,
                 total: u64::try_from(row.get::<i64>("total")?).unwrap_or_default(),
+                cut: row.text("cut")?,
             }));
         }
         // The response that the Python worker had stored.
@@ -258,10 +278,7 @@ impl Store {
             .db
             .query_one("SELECT response FROM tasks WHERE id = $1", values![id])?;
         let response = row.map(|row| row.text("response")).transpose()?.flatten();
-        Ok(response.map(|text| Output {
-            total: text.len() as u64,
-            bytes: text.into_bytes(),
-        }))
+        Ok(response.map(|text| Output::of(text.into_bytes())))
     }
 
     /// Records that an attempt has reached `phase`, before the act that the phase names.
@@ -351,12 +368,14 @@ impl Store {
             let (id, session) = open_attempt(db, end.attempt)?;
             let response = end.turn.as_ref().map(TurnFacts::response);
             let partial = response.filter(|response| response.is_partial());
-            let details = end.error.clone().unwrap_or_else(|| {
-                let code = end.exit_code.map(|code| format!("exit code {code}"));
-                let partial = partial.map(|kept| format!("response: {}", kept.name()));
-                let told: Vec<String> = code.into_iter().chain(partial).collect();
-                told.join(", ")
-            });
+            let cut = end.output.as_ref().and_then(|output| output.cut.as_ref());
+            let code = end.exit_code.map(|code| format!("exit code {code}"));
+            let told = [
+                end.error.clone().or(code),
+                partial.map(|kept| format!("response: {}", kept.name())),
+                cut.map(|why| format!("output: not whole ({why})")),
+            ];
+            let details = told.into_iter().flatten().collect::<Vec<_>>().join(", ");
             // Whatever became of the attempt, a task that a person cancelled is not tried again.
             let again = matches!(
                 end.event,
@@ -460,9 +479,15 @@ fn count(db: &mut dyn Db, end: &End) -> Result<(), StoreError> {
 
 fn keep_output(db: &mut dyn Db, attempt: AttemptId, output: &Output) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO outputs (attempt_id, total, bytes) VALUES ($1, $2, $3)
-         ON CONFLICT (attempt_id) DO UPDATE SET total = excluded.total, bytes = excluded.bytes",
-        values![attempt, output.total, output.bytes.as_slice()],
+        "INSERT INTO outputs (attempt_id, total, bytes, cut) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (attempt_id) DO UPDATE
+            SET total = excluded.total, bytes = excluded.bytes, cut = excluded.cut",
+        values![
+            attempt,
+            output.total,
+            output.bytes.as_slice(),
+            output.cut.as_ref()
+        ],
     )?;
     Ok(())
 }

@@ -260,10 +260,7 @@ fn a_question_and_what_follows_are_rows() {
         ]
     );
     // What it said at the end of its turn is kept, whatever it asks later.
-    let said = Output {
-        total: 8,
-        bytes: b"Shall I?".to_vec(),
-    };
+    let said = Output::of(b"Shall I?".to_vec());
     for said in [Some(&said), None] {
         store.ask(attempt, "what?", said, now()).expect("asked");
         store.go_on(attempt, "it went on", now()).expect("gone on");

@@ -621,4 +621,8 @@ DROP INDEX one_attempt_a_session;
 CREATE UNIQUE INDEX one_attempt_a_session
     ON attempts (node, server_pid, server_start, pane, pane_pid) WHERE phase <> 'ended';
 ",
+    // 12: why a part of an output was lost before it could be kept.
+    r"
+ALTER TABLE outputs ADD COLUMN cut TEXT;
+",
 ];

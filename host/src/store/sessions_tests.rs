@@ -357,10 +357,7 @@ fn the_output_is_that_of_the_last_attempt_that_has_one() {
     other(&directory)
         .execute_batch("UPDATE tasks SET response = 'as before'")
         .expect("changed");
-    let text = |text: &str, total| Output {
-        bytes: text.as_bytes().to_vec(),
-        total,
-    };
+    let text = |text: &str, total| Output::whole(text.as_bytes().to_vec(), total);
     let read = |store: &mut Store| store.output(task).expect("read").expect("an output");
     assert_eq!(read(&mut store), text("as before", 9));
     let first = claimed(&mut store, task, 1);
@@ -475,15 +472,7 @@ fn a_row_that_is_deleted_takes_its_own_with_it() {
     let child = queue(&mut store, &[following(&ids, IfParentFails::Release)])[0];
     let attempt = claimed(&mut store, ids[0], 1);
     store
-        .ask(
-            attempt,
-            "?",
-            Some(&Output {
-                bytes: vec![1],
-                total: 1,
-            }),
-            now(),
-        )
+        .ask(attempt, "?", Some(&Output::of(vec![1])), now())
         .expect("asked");
     store
         .reply(ids[0], &Answer::Accept, now())

@@ -146,8 +146,8 @@ fn a_life_leaves_a_row_for_every_step() {
         .advance(attempt, Phase::Running, "taken up", now())
         .expect("running");
     let output = Output {
-        bytes: b"a\0b\xff".to_vec(),
-        total: 4,
+        cut: Some("its pipe was closed".to_owned()),
+        ..Output::of(b"a\0b\xff".to_vec())
     };
     let done = End {
         output: Some(output.clone()),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Error;
 use super::parse::{self, TmuxReply};
 use super::script::Script;
-use super::wire::{Conversation, opening};
+use super::wire::{Exchange, opening};
 
 /// How long an answer may take. A healthy server takes milliseconds, even for a thousand panes.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ pub(super) fn speaks_with(version: &str) -> bool {
 /// Sends a request to the server at `socket` and returns the reply.
 pub(super) async fn ask(socket: &Path, script: &Script) -> TmuxReply {
     let text = script.finish();
-    let mut conversation = Conversation::new(std::process::id(), text.as_bytes());
+    let mut conversation = Exchange::new(std::process::id(), text.as_bytes());
     let outcome = timeout(LIMIT, converse(socket, &mut conversation)).await;
     let (records, complete) = parse::records(&conversation.printed, script.nonce());
     let mut reply = TmuxReply {
@@ -53,7 +53,7 @@ pub(super) async fn ask(socket: &Path, script: &Script) -> TmuxReply {
     reply
 }
 
-async fn converse(socket: &Path, conversation: &mut Conversation<'_>) -> Result<(), Error> {
+async fn converse(socket: &Path, conversation: &mut Exchange<'_>) -> Result<(), Error> {
     let closed = |_: io::Error| Error::Closed;
     let stream = UnixStream::connect(socket).await.map_err(closed)?;
     // Stands for the standard streams of the client: what goes through them comes by messages.

@@ -92,7 +92,7 @@ fn push_flagged(out: &mut Vec<u8>, kind: u32, flags: u16, pid: u32, body: &[u8])
 
 /// One request after its opening: takes what the server says, and answers.
 #[derive(Debug)]
-pub(super) struct Conversation<'a> {
+pub(super) struct Exchange<'a> {
     pid: u32,
     /// The standard input of the command.
     input: &'a [u8],
@@ -109,7 +109,7 @@ pub(super) struct Conversation<'a> {
     pub(super) is_over: bool,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> Exchange<'a> {
     pub(super) fn new(pid: u32, input: &'a [u8]) -> Self {
         Self {
             pid,

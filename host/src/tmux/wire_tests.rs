@@ -79,7 +79,7 @@ fn conversation() -> Vec<u8> {
 #[test]
 fn a_conversation_is_led_to_its_end() {
     let input = vec![b'x'; LONGEST + 5];
-    let mut it = Conversation::new(PID, &input);
+    let mut it = Exchange::new(PID, &input);
     let mut out = Vec::new();
     it.take(&conversation(), &mut out).expect("taken");
     assert!(it.has_begun && it.is_over);
@@ -102,7 +102,7 @@ fn a_conversation_is_led_to_its_end() {
 
 #[test]
 fn nothing_is_given_before_it_is_asked_for() {
-    let mut it = Conversation::new(PID, b"input");
+    let mut it = Exchange::new(PID, b"input");
     let mut out = Vec::new();
     it.take(&said(WRITE_OPEN, &[2, 1, 0], b"\0"), &mut out)
         .expect("taken");
@@ -131,10 +131,10 @@ fn what_no_server_says_is_refused() {
         [&WRITE.to_ne_bytes()[..], &[0; 12]].concat(),
         [&WRITE.to_ne_bytes()[..], &[0xff; 12]].concat(),
     ] {
-        let taken = Conversation::new(PID, b"x").take(&bytes, &mut Vec::new());
+        let taken = Exchange::new(PID, b"x").take(&bytes, &mut Vec::new());
         assert!(taken.is_err(), "{bytes:?}");
     }
-    let mut it = Conversation::new(PID, b"x");
+    let mut it = Exchange::new(PID, b"x");
     let open = said(WRITE_OPEN, &[2, 1, 0], b"\0");
     it.take(&open, &mut Vec::new()).expect("taken");
     let much = said(WRITE, &[2], &[b'x'; 16_000]);
@@ -146,7 +146,7 @@ proptest! {
     #[test]
     fn it_does_not_matter_how_it_arrives(cuts in proptest::collection::vec(1_usize..40, 0..40)) {
         let bytes = conversation();
-        let (mut it, mut out) = (Conversation::new(PID, b"input"), Vec::new());
+        let (mut it, mut out) = (Exchange::new(PID, b"input"), Vec::new());
         let mut rest = bytes.as_slice();
         for cut in cuts {
             let (now, later) = rest.split_at(cut.min(rest.len()));
@@ -164,7 +164,7 @@ proptest! {
         parts in proptest::collection::vec((0_u32..400, proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
         noise in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
-        let (mut it, mut out) = (Conversation::new(PID, b"input"), Vec::new());
+        let (mut it, mut out) = (Exchange::new(PID, b"input"), Vec::new());
         for (kind, body) in parts {
             let _ = it.take(&said(kind, &[], &body), &mut out);
         }

@@ -430,10 +430,7 @@ impl<W: World> Errand<W> {
                     .await?;
             }
             Act::Ask { question, said } => {
-                let said = said.map(|said| Output {
-                    total: said.len() as u64,
-                    bytes: said.into_bytes(),
-                });
+                let said = said.map(|said| Output::of(said.into_bytes()));
                 self.ledger
                     .run(move |store| store.ask(attempt, &question, said.as_ref(), now))
                     .await?;

@@ -306,8 +306,10 @@ impl<T: Tmux + 'static> Local<T> {
     /// Ends the reader of a job that printed no end mark, so that its output is complete.
     async fn close_reader(&self, brief: &Brief) {
         let files = self.spool.files(brief.attempt);
-        // A pane that is piped to someone else has no reader of ours.
-        if files.raw_output().exists() {
+        // A pane that is piped to someone else has no reader of ours. Where somebody has closed our
+        // pipe, the one that may be open now is theirs.
+        let closed = |captured: Captured| !captured.whole;
+        if files.raw_output().exists() || files.capture_result().is_some_and(closed) {
             return;
         }
         if let Err(error) = self.tmux.clone().close_pipe(&brief.identity).await {
@@ -781,23 +783,28 @@ fn preparation(printed: &Path, stands: PathBuf) -> Done {
 
 pub(super) fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
     if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
-        return Some(store::Output { bytes, total });
+        return Some(store::Output::whole(bytes, total));
     }
     let (bytes, _) = read_end(&files.output(), limit)?;
-    let total = files
-        .capture_result()
-        .map_or(bytes.len() as u64, |captured| captured.total);
-    Some(store::Output { bytes, total })
+    let captured = files.capture_result();
+    let total = captured.map_or(bytes.len() as u64, |captured| captured.total);
+    let cut = match captured {
+        Some(Captured { whole: true, .. }) => None,
+        Some(_) => Some("its pipe was closed while the command ran"),
+        None => Some("the process that read it ended before the command did"),
+    };
+    Some(store::Output {
+        cut: cut.map(str::to_owned),
+        ..store::Output::whole(bytes, total)
+    })
 }
 
 /// Returns the last `limit` bytes of a text.
 pub(super) fn last_of(text: &str, limit: u64) -> store::Output {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let bytes = text.as_bytes();
-    store::Output {
-        total: bytes.len() as u64,
-        bytes: bytes[bytes.len().saturating_sub(limit)..].to_vec(),
-    }
+    let kept = bytes[bytes.len().saturating_sub(limit)..].to_vec();
+    store::Output::whole(kept, bytes.len() as u64)
 }
 
 /// Cuts off what an interrupted job did not print itself: the prompt after its last line, and the
@@ -814,9 +821,13 @@ fn cut_prompt(files: &JobFiles) {
     }
     let cut = (printed - output.len()) as u64;
     let shortened = std::fs::write(files.output(), output).and_then(|()| {
-        let total = files.capture_result().unwrap_or_default().total;
+        let Some(captured) = files.capture_result() else {
+            return Ok(());
+        };
         let captured = Captured {
-            total: total.saturating_sub(cut),
+            total: captured.total.saturating_sub(cut),
+            // The job has no end that could be read: we have closed the pipe ourselves.
+            whole: true,
         };
         std::fs::write(files.captured(), serde_json::to_vec(&captured)?)
     });
