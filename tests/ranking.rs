@@ -119,6 +119,8 @@ fn branch_and_variables_count() {
     assert_eq!(task["session"], "main", "{task:#}");
     assert_eq!(points(&task)["main"], 30, "{task:#}");
 
+    // It has just ended a task.
+    world.session_is("main", "idle");
     // All together: 100 + 30 + 20.
     let task =
         world.completed(world.shell_with(&["-e", "STAGE=live", "-b", "main", "-w", &main], "true"));
