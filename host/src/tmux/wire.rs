@@ -197,8 +197,11 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Splits the first message off: its kind, its body, and what follows it.
-fn message(bytes: &[u8]) -> Result<Option<(u32, &[u8], &[u8])>, Error> {
+/// The kind of a message, its body, and the bytes after it.
+type Split<'b> = (u32, &'b [u8], &'b [u8]);
+
+/// Splits the first message off. `None` if it has not arrived as a whole.
+fn message(bytes: &[u8]) -> Result<Option<Split<'_>>, Error> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(None);
     };
