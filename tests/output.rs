@@ -157,7 +157,7 @@ fn an_output_whose_reader_was_killed_is_said_to_be_cut() {
     world.until(id, "in_progress");
     kill_process(reader(&world), Signal::KILL).expect("killed");
     world.touch("over");
-    says_that_it_is_cut(&world, id, "the process that read it ended");
+    says_that_it_is_cut(&world, id, "the process that read it");
     // The session and its next task are well.
     let next = world.completed(world.shell("echo whole"));
     assert_eq!(next["output"], "whole\n");
@@ -188,4 +188,25 @@ fn an_output_whose_pipe_a_person_closed_is_said_to_be_cut_and_theirs_stays() {
     assert!(next["output_cut"].is_null(), "{next:#}");
     assert_eq!(piped(), "1");
     drop(pane);
+}
+
+/// Nothing was lost of what a command printed that ended its shell, was interrupted, or took too long.
+#[test]
+fn an_output_without_an_end_of_its_own_is_not_said_to_be_cut() {
+    let kept = |world: &World, id: u64, status: &str| {
+        let task = world.settled(id);
+        assert_eq!(task["status"], status, "{task:#}");
+        assert!(task["output_cut"].is_null(), "{task:#}");
+        let output = task["output"].as_str().unwrap_or_default();
+        assert!(output.starts_with("printed\n"), "{task:#}");
+    };
+    in_each_shell(|seat| {
+        let (world, slow) = (seat.world, "echo printed; sleep 60");
+        let id = seat.shell(slow);
+        world.until(id, "in_progress");
+        world.assigner(&["cancel", &id.to_string()]).succeeded();
+        kept(world, id, "cancelled");
+        kept(world, seat.shell_with(&["--timeout", "1s"], slow), "failed");
+        kept(world, seat.shell("echo printed; exit 3"), "failed");
+    });
 }

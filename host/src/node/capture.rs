@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use memchr::memmem;
 
 use super::script::mark;
-use super::spool::Captured;
+use super::spool::{CaptureEnd, Captured};
 
 use crate::files::private;
 
@@ -39,9 +39,12 @@ pub fn run(mut input: impl Read, output: &Path, nonce: &str, limit: u64) -> io::
         };
         splitter.feed(chunk.get(..size).unwrap_or_default(), &mut sink)?;
     }
-    let whole = splitter.is_done();
+    let end = match splitter.is_done() {
+        true => CaptureEnd::Job,
+        false => CaptureEnd::Pipe,
+    };
     splitter.finish(&mut sink)?;
-    sink.finish(whole)
+    sink.finish(end)
 }
 
 /// Takes the two parts of a job's output.
@@ -177,7 +180,7 @@ impl FileSink {
         self.path.with_extension("old")
     }
 
-    fn finish(mut self, whole: bool) -> io::Result<()> {
+    fn finish(mut self, end: CaptureEnd) -> io::Result<()> {
         fs::write(self.path.with_extension("prepare"), &self.preparation)?;
         if self.total > self.limit {
             let mut kept = Vec::new();
@@ -195,7 +198,7 @@ impl FileSink {
         let aside = self.path.with_extension("captured");
         let captured = Captured {
             total: self.total,
-            whole,
+            end,
         };
         fs::write(&aside, serde_json::to_vec(&captured)?)?;
         fs::rename(&aside, self.path.with_extension("done"))
@@ -318,13 +321,12 @@ mod tests {
                 serde_json::from_slice(&fs::read(directory.path().join("7.done")).expect("done"))
                     .expect("json");
             prop_assert_eq!(done.total, output.len() as u64);
-            prop_assert!(done.whole);
+            prop_assert_eq!(done.end, CaptureEnd::Job);
         }
     }
 
-    /// A pipe that ends before the job does was closed by somebody else.
     #[test]
-    fn a_stream_without_its_end_is_not_whole() {
+    fn a_stream_that_ends_before_its_job_says_so() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("7.out");
         let stream = mark('C', "n") + "a line\r\nand a ha";
@@ -332,9 +334,9 @@ mod tests {
         assert_eq!(fs::read(&path).expect("the output"), b"a line\nand a ha");
         let done = fs::read(directory.path().join("7.done")).expect("done");
         let done: Captured = serde_json::from_slice(&done).expect("json");
-        assert!(!done.whole);
+        assert_eq!(done.end, CaptureEnd::Pipe);
         let earlier: Captured = serde_json::from_str(r#"{"total":3}"#).expect("json");
-        assert!(earlier.whole);
+        assert_eq!(earlier.end, CaptureEnd::Job);
     }
 
     struct Pieces<'a>(&'a [u8], usize);

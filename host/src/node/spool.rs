@@ -38,14 +38,22 @@ pub(crate) struct JobFiles {
 pub(crate) struct Captured {
     /// How many bytes the command printed; this may be more than the file holds.
     pub(crate) total: u64,
-    /// Whether it read up to the end of the job, and not only up to the end of its pipe.
-    #[serde(default = "yes")]
-    pub(crate) whole: bool,
+    /// Where it ended. Readers of earlier versions leave it out.
+    #[serde(default)]
+    pub(crate) end: CaptureEnd,
 }
 
-/// What readers of earlier versions leave out.
-fn yes() -> bool {
-    true
+/// Where the reader of a pane's output ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CaptureEnd {
+    /// At the mark that the job prints at its end.
+    #[default]
+    Job,
+    /// Before it: its pipe was closed, or its pane is gone.
+    Pipe,
+    /// Before it, because we have closed the pipe of a job that ended without its mark.
+    ClosedByUs,
 }
 
 /// Who has a job, as its claim file shows.
@@ -390,6 +398,15 @@ impl JobFiles {
     /// Returns what the reader of the output has reported, once it is done.
     pub(crate) fn capture_result(&self) -> Option<Captured> {
         serde_json::from_str(&read_small(&self.captured())?).ok()
+    }
+
+    /// Replaces what the reader of the output has reported.
+    pub(crate) fn write_capture_result(&self, captured: &Captured) {
+        let written = serde_json::to_vec(captured).map_err(io::Error::from);
+        let written = written.and_then(|text| fs::write(self.captured(), text));
+        if let Err(error) = written {
+            tracing::debug!("cannot correct what is known of the output: {error}");
+        }
     }
 }
 

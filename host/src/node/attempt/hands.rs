@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::super::prerequisites;
 use super::super::script::{Keep, ScriptPlan};
 use super::super::shell::{self, ShellAnswer, Shells};
-use super::super::spool::{Captured, JobFiles, Spool};
+use super::super::spool::{CaptureEnd, Captured, JobFiles, Spool};
 use super::describe::wrong_branch;
 use super::driver::{Collected, Look, Work, World};
 use super::headless;
@@ -36,7 +36,7 @@ use crate::tmux::{
 const DIRECTORY_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long the reader of a pane's output may take to end.
-const READER_WITHIN: Duration = Duration::from_secs(1);
+const READER_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often to check whether it has ended.
 const READER_LOOK: Duration = Duration::from_millis(5);
@@ -306,10 +306,11 @@ impl<T: Tmux + 'static> Local<T> {
     /// Ends the reader of a job that printed no end mark, so that its output is complete.
     async fn close_reader(&self, brief: &Brief) {
         let files = self.spool.files(brief.attempt);
-        // A pane that is piped to someone else has no reader of ours. Where somebody has closed our
-        // pipe, the one that may be open now is theirs.
-        let closed = |captured: Captured| !captured.whole;
-        if files.raw_output().exists() || files.capture_result().is_some_and(closed) {
+        // A pane that is piped to someone else has no reader of ours. If somebody has closed our pipe,
+        // the one that may be open now is theirs.
+        let closed = |captured: Captured| captured.end != CaptureEnd::Job;
+        let captured = files.capture_result();
+        if files.raw_output().exists() || captured.is_some_and(closed) {
             return;
         }
         if let Err(error) = self.tmux.clone().close_pipe(&brief.identity).await {
@@ -321,6 +322,10 @@ impl<T: Tmux + 'static> Local<T> {
             && tokio::time::Instant::now() < deadline
         {
             tokio::time::sleep(READER_LOOK).await;
+        }
+        if let (None, Some(ended)) = (captured, files.capture_result().filter(|it| closed(*it))) {
+            let end = CaptureEnd::ClosedByUs;
+            files.write_capture_result(&Captured { end, ..ended });
         }
     }
 
@@ -621,7 +626,15 @@ impl<T: Tmux + 'static> World for Local<T> {
                 ending = headless::concluded(brief, ending, printed, profile, self.now());
                 Some(output)
             }
-            (OutputSource::Files, None) => read_output(&files, self.setup.output_limit),
+            (OutputSource::Files, None) => {
+                let read = read_output(&files, self.setup.output_limit);
+                // With its pane, an output ends where its pipe does.
+                let pane_lives = probe::is_alive(brief.identity.pane_pid);
+                read.map(|output| store::Output {
+                    cut: cut_by(&files, pane_lives).map(str::to_owned),
+                    ..output
+                })
+            }
             (OutputSource::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
         };
         let before = (ending.leaves == Leaves::Variables)
@@ -786,17 +799,22 @@ pub(super) fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output>
         return Some(store::Output::whole(bytes, total));
     }
     let (bytes, _) = read_end(&files.output(), limit)?;
-    let captured = files.capture_result();
-    let total = captured.map_or(bytes.len() as u64, |captured| captured.total);
-    let cut = match captured {
-        Some(Captured { whole: true, .. }) => None,
-        Some(_) => Some("its pipe was closed while the command ran"),
-        None => Some("the process that read it ended before the command did"),
-    };
-    Some(store::Output {
-        cut: cut.map(str::to_owned),
-        ..store::Output::whole(bytes, total)
-    })
+    let total = files
+        .capture_result()
+        .map_or(bytes.len() as u64, |captured| captured.total);
+    Some(store::Output::whole(bytes, total))
+}
+
+/// Returns what has cut the output of a job, if anything has.
+fn cut_by(files: &JobFiles, pane_lives: bool) -> Option<&'static str> {
+    if files.raw_output().exists() {
+        return None;
+    }
+    match files.capture_result().map(|captured| captured.end) {
+        Some(CaptureEnd::Job | CaptureEnd::ClosedByUs) => None,
+        Some(CaptureEnd::Pipe) => pane_lives.then_some("its pipe was closed while the command ran"),
+        None => Some("the process that read it has not come to its end"),
+    }
 }
 
 /// Returns the last `limit` bytes of a text.
@@ -820,19 +838,13 @@ fn cut_prompt(files: &JobFiles) {
         output.truncate(output.len() - 3);
     }
     let cut = (printed - output.len()) as u64;
-    let shortened = std::fs::write(files.output(), output).and_then(|()| {
-        let Some(captured) = files.capture_result() else {
-            return Ok(());
-        };
-        let captured = Captured {
-            total: captured.total.saturating_sub(cut),
-            // The job has no end that could be read: we have closed the pipe ourselves.
-            whole: true,
-        };
-        std::fs::write(files.captured(), serde_json::to_vec(&captured)?)
-    });
-    if let Err(error) = shortened {
+    if let Err(error) = std::fs::write(files.output(), output) {
         tracing::debug!("cannot shorten the output: {error}");
+        return;
+    }
+    if let Some(captured) = files.capture_result() {
+        let total = captured.total.saturating_sub(cut);
+        files.write_capture_result(&Captured { total, ..captured });
     }
 }
 
