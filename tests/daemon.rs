@@ -117,6 +117,26 @@ fn a_server_whose_socket_is_gone_is_not_taken_for_one_that_has_ended() {
     assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1));
 }
 
+/// A server may live on without sessions; its socket is there.
+#[test]
+fn a_server_without_sessions_is_no_server_without_a_socket() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    world.tmux(&["set-option", "-s", "exit-empty", "off"]);
+    let daemon = world.daemon();
+    daemon.logs("watching");
+    world.session_is("one", "idle");
+    world.tmux(&["kill-session", "-t", "one"]);
+    eventually(
+        || match world.json(&["status"])["daemon"]["waiting_for"].to_string() {
+            said if said.contains("start one with") => Ok(()),
+            said => Err(said),
+        },
+    );
+    world.session("two", Shell::Bash);
+    world.completed(world.shell("true"));
+}
+
 #[test]
 fn signals_stop_it_while_it_waits_for_tmux() {
     let world = World::new();

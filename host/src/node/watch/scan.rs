@@ -68,6 +68,10 @@ impl<T: Tmux + 'static> Node<T> {
                 for pane in &mut panes {
                     pane.identity.node = self.settings.node.clone();
                 }
+                self.last_server = panes.first().and_then(|pane| {
+                    let pid = pane.identity.server_pid;
+                    Some((pid, probe::began(pid)?))
+                });
                 panes
             }
             // Every session is gone, and attempts in flight must learn of it.
@@ -75,10 +79,6 @@ impl<T: Tmux + 'static> Node<T> {
             Err(error) => return Err(NodeError::Tmux(error)),
         };
         self.server_runs = !panes.is_empty();
-        if let Some(pane) = panes.first() {
-            let pid = pane.identity.server_pid;
-            self.last_server = probe::began(pid).map(|began| (pid, began));
-        }
         let listed = Listed::of(&self.settings.node, &panes);
         self.agents.hear(&self.reports);
         self.read_hints(&panes).await?;
