@@ -9,7 +9,7 @@ use super::exit::{CommandFailure, Exit};
 use super::{Context, ui, when};
 use crate::model::task::Status;
 
-/// How long others can write between two slices.
+/// How long others can write between two slices, at least and at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 const MOST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let mut began = Instant::now();
     let cleared = store.clear(&statuses, before, now, |looked_at| {
         progress.set_position(looked_at as u64);
-        // Others get at least as much of the time.
+        // Others get as much of the time.
         std::thread::sleep(began.elapsed().clamp(LEAST_PAUSE, MOST_PAUSE));
         began = Instant::now();
     });

@@ -2,8 +2,8 @@
 //! real store, together with made-up shells, agents, tmux and people, in virtual time, from one
 //! seed.
 //!
-//! People type and delete drafts (also letters that are in the prompt), run commands and submit prompts of their own, press Ctrl-C and
-//! Esc, answer dialogs, cancel tasks and close panes. Directories are slow or dead; tmux's answers
+//! People type and delete drafts, also letters that are in the prompt, run commands and submit
+//! prompts of their own, press Ctrl-C and Esc, answer dialogs, cancel tasks and close panes. Directories are slow or dead; tmux's answers
 //! get lost; a session is not seen for a while; agents hang, die, and report what they do late or
 //! not at all; the wall clock jumps by hours; the daemon is killed before, during and after each act.
 //! Agents keep a record or none, name their turns or do not, and one kind reads lines. A failing seed

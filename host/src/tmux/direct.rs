@@ -33,15 +33,15 @@ pub(super) fn speaks_with(version: &str) -> bool {
 /// Sends a request to the server at `socket` and returns the reply.
 pub(super) async fn ask(socket: &Path, script: &Script) -> TmuxReply {
     let text = script.finish();
-    let mut conversation = Exchange::new(std::process::id(), text.as_bytes());
-    let outcome = timeout(LIMIT, converse(socket, &mut conversation)).await;
-    let (records, complete) = parse::records(&conversation.printed, script.nonce());
+    let mut exchange = Exchange::new(std::process::id(), text.as_bytes());
+    let outcome = timeout(LIMIT, converse(socket, &mut exchange)).await;
+    let (records, complete) = parse::records(&exchange.printed, script.nonce());
     let mut reply = TmuxReply {
         records,
-        sent: conversation.has_begun,
+        sent: exchange.has_begun,
         ..TmuxReply::default()
     };
-    let complaints = String::from_utf8_lossy(&conversation.complaints);
+    let complaints = String::from_utf8_lossy(&exchange.complaints);
     complaints.lines().for_each(|line| reply.add_error(line));
     reply.failure = match outcome {
         _ if complete => None,
@@ -53,7 +53,7 @@ pub(super) async fn ask(socket: &Path, script: &Script) -> TmuxReply {
     reply
 }
 
-async fn converse(socket: &Path, conversation: &mut Exchange<'_>) -> Result<(), Error> {
+async fn converse(socket: &Path, exchange: &mut Exchange<'_>) -> Result<(), Error> {
     let closed = |_: io::Error| Error::Closed;
     let stream = UnixStream::connect(socket).await.map_err(closed)?;
     // Stands for the standard streams of the client: what goes through them comes by messages.
@@ -81,13 +81,13 @@ async fn converse(socket: &Path, conversation: &mut Exchange<'_>) -> Result<(), 
                 Err(error) => return Err(closed(error)),
             }
         }
-        if conversation.is_over && out.is_empty() {
+        if exchange.is_over && out.is_empty() {
             return Ok(());
         }
         if ready.is_readable() {
             match stream.try_read(&mut received) {
                 Ok(0) => return Err(Error::Closed),
-                Ok(length) => conversation.take(&received[..length], &mut out)?,
+                Ok(length) => exchange.take(&received[..length], &mut out)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(closed(error)),
             }
