@@ -75,10 +75,11 @@ __assigner_history() {
     [[ -z ${__assigner_line-} || $1 != "$__assigner_line"$'\n' ]]
 }
 
-# `exit` in a job ends the shell: its code is kept.
+# `exit` in a job ends the shell: its code is kept. The hook is also called where a subshell exits, and
+# the job goes on then.
 __assigner_exit() {
     __assigner_status=$?
-    if [[ -n ${__assigner_job-} && -t 0 ]]; then
+    if [[ -n ${__assigner_job-} && $ZSH_SUBSHELL == 0 && -t 0 ]]; then
         builtin printf '%s\n' $__assigner_status >| $__assigner_job.exit
     fi
 } 2>/dev/null
