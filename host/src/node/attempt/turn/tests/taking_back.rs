@@ -75,6 +75,20 @@ fn what_a_person_has_there_is_left_alone() {
     assert!(reason(&run).ends_with("clear its composer, which contains: say hello to all"));
 }
 
+/// No key is pressed until the end, which says what stands there.
+#[track_caller]
+fn is_left_standing(run: &mut TurnRun, draft: &str) {
+    while !run.turn.has_ended() {
+        let acts = run.after(25);
+        assert!(
+            !acts.iter().any(|act| matches!(act, Act::Press { .. })),
+            "{acts:?}"
+        );
+    }
+    let said = format!("; clear its composer, which contains: {draft}");
+    assert!(reason(run).ends_with(&said));
+}
+
 /// A paste may be lost, and what is there may be a person's, who has the same in mind.
 #[test]
 fn a_part_of_our_text_is_not_ours_unless_the_whole_was_there() {
@@ -84,27 +98,13 @@ fn a_part_of_our_text_is_not_ours_unless_the_whole_was_there() {
     // The rest of it may still come.
     assert!(run.after(25).is_empty());
     assert!(!run.turn.has_ended());
-    while !run.turn.has_ended() {
-        let acts = run.after(25);
-        assert!(
-            !acts.iter().any(|act| matches!(act, Act::Press { .. })),
-            "{acts:?}"
-        );
-    }
-    assert!(reason(&run).ends_with("; clear its composer, which contains: say"));
+    is_left_standing(&mut run, "say");
     // A key that was refused has removed nothing.
     let mut run = cancelled("claude");
     assert!(is_clear(run.after(100)));
     run.did(Done::Typed(Typed::Refused(Refusal::CursorMoved)));
     run.scene.screen = Some(part("say"));
-    while !run.turn.has_ended() {
-        let acts = run.after(25);
-        assert!(
-            !acts.iter().any(|act| matches!(act, Act::Press { .. })),
-            "{acts:?}"
-        );
-    }
-    assert!(reason(&run).ends_with("; clear its composer, which contains: say"));
+    is_left_standing(&mut run, "say");
 }
 
 #[test]
