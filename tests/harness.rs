@@ -401,6 +401,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if thread::panicking() {
+            for what in ["sessions", "doctor"] {
+                let shown = self.binary().arg(what).output();
+                let shown = shown.map(|output| output.stdout).unwrap_or_default();
+                eprintln!("--- {what}\n{}---", String::from_utf8_lossy(&shown));
+            }
+        }
         let pid = self
             .tmux_command()
             .args(["display-message", "-p", "#{pid}"])
