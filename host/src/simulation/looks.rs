@@ -38,6 +38,8 @@ pub(super) struct SimulatedHands {
     /// Whether the record was found.
     found: bool,
     searched: Option<u64>,
+    /// How many turns were in the record when it was marked.
+    aged: Option<usize>,
 }
 
 impl SimulatedHands {
@@ -269,6 +271,12 @@ impl AgentPane {
         }
     }
 
+    /// Returns how many turns of a process are in its record.
+    fn recorded(&self, pid: u32, now: u64) -> usize {
+        let written = |turn: &&SimulatedTurn| turn.pid == pid && turn.written <= now;
+        self.turns.iter().filter(written).count()
+    }
+
     /// Returns what the record contains about a text.
     fn record(
         &self,
@@ -281,7 +289,9 @@ impl AgentPane {
         let mut turns = mine.filter(|turn| turn.pid == query.pid && turn.written <= now);
         let latest = turns.next();
         let since = |at: Timestamp| at.as_millisecond() >= query.since.as_millisecond();
-        let latest_since = latest.filter(|turn| since(turn.began));
+        let recorded = self.recorded(query.pid, now);
+        let follows_mark = hands.aged.is_some_and(|aged| recorded > aged);
+        let latest_since = latest.filter(|turn| since(turn.began) || follows_mark);
         let mut known = latest.into_iter().chain(turns.take(MOST_BEFORE));
         let own = known.find(|turn| match (&query.turn, &turn.id) {
             (Some(wanted), Some(id)) => **wanted == **id,
@@ -369,7 +379,7 @@ impl WorldState {
     pub(super) fn act_on_agent(
         &mut self,
         brief: &Brief,
-        _: &mut SimulatedHands,
+        hands: &mut SimulatedHands,
         act: &Act,
     ) -> Done {
         let Some(index) = self.agent(&brief.identity) else {
@@ -377,6 +387,11 @@ impl WorldState {
         };
         match act {
             Act::TakePane => Done::Pane(Ok(!self.chance(25))),
+            Act::AgeRecord => {
+                let pane = &self.agents[index];
+                hands.aged = hands.found.then(|| pane.recorded(pane.pid, self.now));
+                Done::Fine
+            }
             Act::Paste {
                 text,
                 cursor,

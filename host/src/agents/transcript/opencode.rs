@@ -48,6 +48,8 @@ pub(super) struct Conversation {
     path: PathBuf,
     open: Option<Open>,
     turns: Turns,
+    /// The name of the latest turn when all were marked as old.
+    aged: Option<String>,
 }
 
 /// A database that is open.
@@ -277,6 +279,7 @@ impl Conversation {
             path,
             open: None,
             turns: Turns::default(),
+            aged: None,
         }
     }
 
@@ -289,6 +292,7 @@ impl Conversation {
     }
 
     pub(super) fn age(&mut self) {
+        self.aged = self.turns.latest().and_then(|turn| turn.id.clone());
         self.turns.age();
     }
 
@@ -313,6 +317,11 @@ impl Conversation {
             self.turns = Turns::default();
             for entry in &entries {
                 self.turns.take(entry);
+            }
+            // It was read anew, so what was marked is marked again.
+            let latest = self.turns.latest().and_then(|turn| turn.id.as_ref());
+            if latest.is_some() && latest == self.aged.as_ref() {
+                self.turns.age();
             }
         }
         self.open = Some(open);

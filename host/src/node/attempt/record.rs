@@ -41,6 +41,8 @@ pub(crate) struct Reader {
     /// True if we were already following the record when the text was given.
     watched: bool,
     several: bool,
+    /// Whether the record was marked, so that what follows is known by its order.
+    aged: bool,
     searched: Option<Tick>,
     searching: Option<oneshot::Receiver<FoundRecord>>,
     /// A read that has not finished.
@@ -144,6 +146,7 @@ impl Reader {
             match searching.try_recv() {
                 Ok(FoundRecord::One(follower)) => {
                     self.follower = Some(follower);
+                    self.aged = false;
                     self.found = true;
                     self.searching = None;
                 }
@@ -170,7 +173,10 @@ impl Reader {
         let own = follower.turn_of(query.wanted());
         let latest = follower.turn().and_then(|turn| {
             match turn.began.or(turn.last) {
-                Some(began) => (began >= query.since).then_some(turn),
+                Some(began) if began >= query.since => Some(turn),
+                // The clock may have been set back since the record was marked.
+                Some(_) if self.aged => follower.fresh(),
+                Some(_) => None,
                 // It has no times, so what was there when the prompt was given is old.
                 None => follower.fresh(),
             }
@@ -194,6 +200,7 @@ impl Reader {
     pub(crate) fn age(&mut self) {
         if let Some(follower) = &mut self.follower {
             follower.age();
+            self.aged = true;
         }
     }
 

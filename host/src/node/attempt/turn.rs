@@ -150,6 +150,8 @@ struct OpenQuestion {
     since: Tick,
     /// What it said, if its turn ended in a question.
     said: Option<(String, TurnFacts)>,
+    /// Whether the agent has been seen at rest since.
+    rested: bool,
     /// The prompts that were shown then.
     shown: Option<screen::GivenPrompts>,
     /// When they were last looked at.
@@ -157,6 +159,18 @@ struct OpenQuestion {
 }
 
 impl OpenQuestion {
+    /// Returns what an agent asks from now on.
+    fn new(asks: String, now: Now) -> Self {
+        Self {
+            asks,
+            since: now.tick,
+            said: None,
+            rested: false,
+            shown: None,
+            shown_at: now.tick,
+        }
+    }
+
     /// Returns how many prompts were shown when it was asked, up to the one that it is about: those
     /// below that may have been given before the question was noticed.
     fn given(&self) -> Option<usize> {
@@ -680,13 +694,8 @@ impl Turn {
         };
         to.asks_for(text.into());
         to.resumed = true;
-        let question = task.asks.clone().map(|asks| OpenQuestion {
-            asks,
-            since: now.tick,
-            said: None,
-            shown: None,
-            shown_at: now.tick,
-        });
+        let question = task.asks.clone();
+        let question = question.map(|asks| OpenQuestion::new(asks, now));
         let has_said = |asked: &OpenQuestion| ending::is_said(&asked.asks);
         if lost.answered && !question.as_ref().is_some_and(has_said) {
             // The agent is working on an answer, and its text is no longer known.

@@ -369,6 +369,10 @@ impl Turn {
             return giving.again();
         };
         if !stands(agent, screen) {
+            if agent.resumed && is_ours(screen) {
+                // What stands in the composer has not been given yet.
+                agent.shown = screen.given;
+            }
             return self.seek_text(agent, giving, stage, screen, seen, now);
         }
         let mut acts = Vec::new();
@@ -403,7 +407,7 @@ impl Turn {
         let shown = screen.draft.clone();
         let stood = match shown.as_deref() {
             None | Some("") => stood,
-            Some(_) if screen.near_text || screen.holds_text => Stood::Ours,
+            Some(_) if is_ours(screen) => Stood::Ours,
             Some(_) => Stood::Something,
         };
         let draft_since = if shown == draft {
@@ -417,10 +421,10 @@ impl Turn {
         let any = stood != Stood::Nothing;
         if any || agent.resumed {
             let written = agent.begins(seen);
-            // If the text is still there or never was, the agent is working on something else. If a
-            // record is expected, it will show whether that is a person's prompt.
+            // That it is gone and the agent is at work proves nothing: a person may have replaced it.
             let is_gone = stood == Stood::Ours && !screen.holds_text;
-            if written.is_some() || (is_gone && says == Says::Busy && !keeps_record) {
+            let is_taken = is_gone && says == Says::Busy && is_entered(agent, screen);
+            if written.is_some() || (is_taken && !keeps_record) {
                 return GivingResult::Begun;
             }
         }
@@ -635,6 +639,12 @@ impl Turn {
         };
         GivingResult::Unclear(format!("the prompt was submitted, but {what}"))
     }
+}
+
+/// Whether our text stands in the composer, perhaps with something beside it.
+fn is_ours(screen: &Shown) -> bool {
+    let is_empty = screen.draft.as_deref().is_none_or(str::is_empty);
+    !is_empty && (screen.near_text || screen.holds_text)
 }
 
 fn first_line(draft: &str) -> String {

@@ -351,6 +351,13 @@ impl Turn {
         };
         let verdict = &sight.verdict;
         let shows_dialog = sight.says(SignalSource::Screen, Says::Waiting).is_some();
+        if let Some(question) = &mut running.question {
+            let is_newer = seen
+                .sight
+                .as_ref()
+                .is_some_and(|sight| sight.at > question.since);
+            question.rested |= is_newer && verdict.activity == Activity::Idle;
+        }
         match (verdict.activity, running.question.as_mut()) {
             // An answered dialog may be visible a moment longer.
             (Activity::WaitingInput, None)
@@ -358,13 +365,7 @@ impl Turn {
                     .answered
                     .is_none_or(|answered| now.tick.since(answered) >= ASK_AGAIN) =>
             {
-                let question = OpenQuestion {
-                    asks: verdict.reason.clone(),
-                    since: now.tick,
-                    said: None,
-                    shown: None,
-                    shown_at: now.tick,
-                };
+                let question = OpenQuestion::new(verdict.reason.clone(), now);
                 acts.extend(ask(&question.asks, None));
                 running.question = Some(question);
             }
@@ -379,24 +380,22 @@ impl Turn {
                     agent.answer_unknown();
                     running.given_before = question.given();
                 }
-                *question = OpenQuestion {
-                    asks: verdict.reason.clone(),
-                    since: now.tick,
-                    said: None,
-                    shown: None,
-                    shown_at: now.tick,
-                };
+                *question = OpenQuestion::new(verdict.reason.clone(), now);
             }
             // A person has answered in the pane itself. What the agent still does at the end of a
-            // turn is not a new turn: it must have begun to work since.
+            // turn is not a new turn: it must have rested, or its record must show the next one.
             (Activity::Busy, Some(question)) => {
-                let since = question.said.as_ref().map(|_| agent.given);
+                let written = seen.record.latest.as_ref();
+                let written = written.filter(|latest| latest.how.is_none());
                 let works = sight.signals.iter().filter(|signal| {
                     matches!(signal.source, SignalSource::Screen | SignalSource::Title)
                         && signal.says == Says::Busy
-                        && since.is_none_or(|since| signal.since > since)
                 });
-                if let Some(since) = works.map(|signal| signal.since).max() {
+                let works = works
+                    .map(|signal| signal.since)
+                    .max()
+                    .filter(|_| question.said.is_none() || question.rested);
+                if let Some(since) = works.or(written.and_then(|latest| latest.began)) {
                     // What was reported before it worked again is the end of what was asked.
                     agent.hear_until(sight, since);
                     let details = "the agent continues".to_owned();
@@ -628,11 +627,9 @@ impl Turn {
             _ => now.tick,
         };
         running.question = Some(OpenQuestion {
-            asks,
             since,
             said: Some((response, facts)),
-            shown: None,
-            shown_at: now.tick,
+            ..OpenQuestion::new(asks, now)
         });
         if !seen.record.found {
             running.reading = Some(Reading::Asked);

@@ -202,11 +202,44 @@ fn stood(mut run: TurnRun) -> TurnRun {
     run
 }
 
+/// The agent works, and shows our text as one that was given.
+fn working_on_it() -> Shown {
+    Shown {
+        given: 1,
+        ..shown(Says::Busy)
+    }
+}
+
+#[test]
+fn a_text_that_was_given_before_is_no_proof_after_a_restart() {
+    // Two of the same words: the earlier one is on the screen, and ours stands in the composer.
+    for (given, begins) in [(1, false), (2, true)] {
+        let open = OpenAttempt {
+            ..open(Phase::Delivering)
+        };
+        let mut run = TurnRun::resumed(open, TurnScene::of(RECORDLESS));
+        run.step(None);
+        run.did(Done::Place(Ok(None)));
+        run.did(Done::Pane(Ok(true)));
+        run.scene.screen = Some(Shown {
+            given: 1,
+            ..beside()
+        });
+        run.after(300);
+        run.scene.screen = Some(Shown {
+            given,
+            ..shown(Says::Busy)
+        });
+        run.after(25);
+        assert_eq!(run.next.acts.contains(&begun()), begins, "{given}");
+    }
+}
+
 #[test]
 fn a_turn_began_without_us_where_our_text_stood_there_before() {
-    // It was there, and the agent works, or its record contains it.
+    // It was there, and the agent works and shows it as given, or its record contains it.
     let mut run = stood(TurnRun::pasted(RECORDLESS));
-    run.scene.screen = Some(shown(Says::Busy));
+    run.scene.screen = Some(working_on_it());
     assert!(run.after(100).contains(&begun()));
     let mut run = stood(TurnRun::pasted("codex"));
     run.wrote(None, "");
@@ -219,6 +252,12 @@ fn a_turn_began_without_us_where_our_text_stood_there_before() {
     run.scene.screen = Some(shown(Says::Nothing));
     assert!(run.after(100).is_empty());
     assert!(run.after(2_500).is_empty(), "{:?}", run.next);
+    // A person may have replaced it, and submitted that.
+    let mut run = stood(TurnRun::pasted(RECORDLESS));
+    run.scene.screen = Some(shown(Says::Busy));
+    assert!(run.after(100).is_empty());
+    run.after(60_000);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
     // It was never seen there: if the agent works, it works on something else.
     let mut run = TurnRun::pasted(RECORDLESS);
     run.scene.screen = Some(shown(Says::Busy));
@@ -670,7 +709,11 @@ fn work_on_what_was_never_our_text_proves_nothing() {
         let mut run = TurnRun::pasted(RECORDLESS);
         run.scene.screen = Some(stood);
         assert!(run.after(500).is_empty());
-        run.scene.screen = Some(shown(Says::Busy));
+        run.scene.screen = Some(if begins {
+            working_on_it()
+        } else {
+            shown(Says::Busy)
+        });
         assert_eq!(run.after(25).contains(&begun()), begins);
         if !begins {
             // What the agent made of ours may look like that, and a person may have submitted it.

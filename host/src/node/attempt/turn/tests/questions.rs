@@ -93,6 +93,7 @@ pub(super) fn questioned(name: &str) -> TurnRun {
         ..Record::default()
     };
     run.scene.screen = Some(shown(Says::Idle));
+    run.scene.ms += 1;
     run.scene.is(Activity::Idle, "waits", Vec::new());
     run
 }
@@ -141,24 +142,59 @@ fn a_person_may_take_a_question_for_the_response() {
 
 #[test]
 fn a_person_who_answers_in_the_pane_is_noticed() {
+    // It has rested, or its record contains a turn that has not ended.
+    let mut rested = questioned("codex");
+    rests(&mut rested);
+    let mut written = questioned("codex");
+    let since = wall(written.scene.ms);
+    written.scene.record.latest = Some(Written {
+        began: Some(since),
+        ..Written::default()
+    });
+    for mut run in [rested, written] {
+        works(&mut run);
+        let acts = run.step(None).to_vec();
+        let details = "the agent continues".to_owned();
+        assert_eq!(acts, [Act::GoOn { details }]);
+    }
+}
+
+#[test]
+fn what_an_agent_still_does_at_the_end_of_its_turn_is_no_answer() {
+    // It is seen to work only after its record shows the end: it is slow to show that it rests.
     let mut run = questioned("codex");
-    run.scene.ms += 1_000;
+    for _ in 0..20 {
+        works(&mut run);
+        assert!(run.step(None).is_empty());
+    }
+    rests(&mut run);
+    works(&mut run);
+    assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+}
+
+#[test]
+fn work_after_a_rest_tells_of_an_answer_whatever_the_clock_says() {
+    let mut run = questioned("codex");
+    rests(&mut run);
+    let mut early = run.scene.signal(SignalSource::Screen, Says::Busy);
+    early.since = wall(0);
+    run.scene.ms += 100;
+    run.scene.is(Activity::Busy, "works", vec![early]);
+    assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+}
+
+/// Lets the agent be seen at rest.
+pub(super) fn rests(run: &mut TurnRun) {
+    run.scene.ms += 100;
+    run.scene.is(Activity::Idle, "waits", Vec::new());
+    assert!(run.step(None).is_empty(), "{:?}", run.next);
+}
+
+/// Lets the agent be seen working from now on.
+fn works(run: &mut TurnRun) {
+    run.scene.ms += 100;
     let busy = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", busy);
-    let acts = run.step(None).to_vec();
-    assert_eq!(
-        acts,
-        [Act::GoOn {
-            details: "the agent continues".to_owned()
-        }]
-    );
-    // What it still did at the end of its turn is not a new turn.
-    let mut run = questioned("codex");
-    let mut old = run.scene.signal(SignalSource::Screen, Says::Busy);
-    old.since = wall(0);
-    run.scene.ms += 1_000;
-    run.scene.is(Activity::Busy, "works", vec![old]);
-    assert!(run.step(None).is_empty());
 }
 
 #[test]
@@ -261,7 +297,8 @@ fn ended_after_words_of_a_person(
     run.step(None);
     run.did(Done::Given(given(1, "say hello", false)));
     run.did(Done::Given(before));
-    run.scene.ms += 200;
+    rests(&mut run);
+    run.scene.ms += 100;
     let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
     run.scene.is(Activity::Busy, "works", signals);
     let acts = run.step(None).to_vec();

@@ -1,6 +1,6 @@
 //! A running turn: dialogs, questions, and who answers them.
 
-use super::questions::questioned;
+use super::questions::{questioned, rests};
 use super::*;
 
 fn keys() -> Answer {
@@ -180,6 +180,7 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
         (SignalSource::Process, Says::Busy, false),
     ] {
         for mut run in [TurnRun::asking("codex"), questioned("codex")] {
+            rests(&mut run);
             run.scene.ms += 100;
             let signals = vec![run.scene.signal(source, says)];
             run.scene.is(Activity::Busy, "works", signals);
@@ -188,12 +189,6 @@ fn only_work_that_is_seen_since_tells_that_a_person_has_answered() {
             assert_eq!(found, goes_on, "{source} {says}");
         }
     }
-    // What the agent did at the moment of its question is the end of the earlier turn.
-    let mut run = questioned("codex");
-    let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
-    run.scene.ms += 100;
-    run.scene.is(Activity::Busy, "works", signals);
-    assert!(run.step(None).is_empty());
 }
 
 #[test]
@@ -212,8 +207,9 @@ fn the_end_that_was_a_question_is_not_the_end_of_what_follows_it() {
         assert_eq!(asked(acts), Some("asks: Shall I?"));
         run.did(Done::Given(given(1, "say hello", false)));
         // The same end, reported again.
+        rests(&mut run);
         run.scene.agent.report = Some(question(told + late));
-        run.scene.ms += 200;
+        run.scene.ms += 100;
         let signals = vec![run.scene.signal(SignalSource::Screen, Says::Busy)];
         run.scene.is(Activity::Busy, "works", signals);
         assert!(matches!(run.step(None), [Act::GoOn { .. }]));
