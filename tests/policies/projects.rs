@@ -155,6 +155,15 @@ fn life_of_a_project(language: &str, profile: &str) {
     let file = dir.join(format!("{name}.wasm"));
     let bytes = was_built(&world, &built, &file);
     let file = text(&file);
+    if language == "rust" {
+        // Messages of panics name files, and none of them says where it was built.
+        let held = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(held.contains("/crates/") && held.contains("sdk/src/"));
+        let home = std::env::home_dir().expect("a home");
+        for place in [text(&home.join(".cargo")), text(&dir)] {
+            assert!(!held.contains(&place), "it holds {place}");
+        }
+    }
 
     let said = slowly(&world, &["--json", "policy", "inspect", &file])
         .succeeded()

@@ -38,7 +38,10 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ToolchainError> {
     command
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    prepare(&mut command, &project.directory)?;
+    let sources = prepare(&mut command, &project.directory)?;
+    for option in remappings(sources.as_deref()) {
+        command.arg("--config").arg(option);
+    }
     let messages = captured(&mut command)?;
     let manifest = project.directory.join("Cargo.toml").canonicalize();
     let manifest = manifest.map_err(ToolchainError::file(&project.directory))?;
@@ -63,8 +66,41 @@ fn built(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
         })
 }
 
-/// Chooses the compiler: the usual one if it has the target, otherwise Debian's with its sources.
-fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError> {
+/// Returns configuration of cargo that gives the sources of dependencies and of the standard library
+/// names of their own. Messages of panics name files: without this, a component would tell where its
+/// author works, and would differ from one machine to the next.
+fn remappings(sources: Option<&Path>) -> Vec<String> {
+    let registries = cargo_home().map(|home| home.join("registry/src"));
+    let registries = registries.and_then(|sources| std::fs::read_dir(sources).ok());
+    let mut registries: Vec<PathBuf> = registries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    registries.sort();
+    // Debian's sources are reached through a link.
+    let real = sources.and_then(|sources| sources.canonicalize().ok());
+    let sources = real.into_iter().chain(sources.map(Path::to_owned));
+    let from = sources.map(|from| (from, "/rust"));
+    let from = from.chain(registries.into_iter().map(|from| (from, "/crates")));
+    from.filter_map(|(from, to)| {
+        let flag = toml::Value::from(format!("--remap-path-prefix={}={to}", from.to_str()?));
+        Some(format!("target.{TARGET}.rustflags=[{flag}]"))
+    })
+    .collect()
+}
+
+/// Returns the directory in which cargo keeps what it has fetched.
+fn cargo_home() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty());
+    named
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+}
+
+/// Chooses the compiler: the usual one if it has the target, otherwise Debian's. Returns the sources
+/// from which the latter builds its standard library.
+fn prepare(command: &mut Command, directory: &Path) -> Result<Option<PathBuf>, ToolchainError> {
     let usual = match std::env::var_os("RUSTC") {
         Some(rustc) => Some(Tool::at(rustc)),
         None => Tool::find("rustc"),
@@ -73,7 +109,7 @@ fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError
     let query = ["--print", "target-libdir", "--target", TARGET];
     let libraries = usual.and_then(|rustc| rustc.asked_in(directory, &query));
     if libraries.is_some_and(|directory| Path::new(&directory).is_dir()) {
-        return Ok(());
+        return Ok(None);
     }
     let missing = ToolchainError::Missing {
         needed: "the target wasm32-unknown-unknown of Rust",
@@ -83,12 +119,12 @@ fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError
     let debian = Tool::at("/usr/bin/rustc");
     let sources = debian
         .asked(&["--print", "sysroot"])
-        .map(|root| Path::new(&root).join("lib/rustlib/src/rust/library"));
+        .map(|root| Path::new(&root).join("lib/rustlib/src/rust"));
     let linker = (14..=30)
         .rev()
         .find_map(|version| Tool::find(&format!("wasm-ld-{version}")));
     match (sources, linker) {
-        (Some(sources), Some(linker)) if sources.is_dir() => {
+        (Some(sources), Some(linker)) if sources.join("library").is_dir() => {
             command
                 .arg("-Zbuild-std=std,panic_abort")
                 .env("RUSTC", debian.program())
@@ -97,7 +133,7 @@ fn prepare(command: &mut Command, directory: &Path) -> Result<(), ToolchainError
                     "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
                     linker.program(),
                 );
-            Ok(())
+            Ok(Some(sources))
         }
         _ => Err(missing),
     }
