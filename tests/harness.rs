@@ -2,25 +2,28 @@
 //! when its guard is dropped, even if a test panics.
 
 pub(crate) mod agents;
+mod daemon;
+mod output;
 mod sessions;
 pub(crate) mod setup;
 pub(crate) mod tasks;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use daemon::Daemon;
+use daemon::signal;
+pub(crate) use output::{Output, finish};
 pub(crate) use sessions::{Pane, Seat, Shell, in_each_shell, in_shells};
 
 /// How long anything may take: far more than it should, on a machine that does other things too.
@@ -425,168 +428,12 @@ impl Drop for World {
     }
 }
 
-/// A daemon that ends when it is dropped.
-pub(crate) struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    /// Returns its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Returns what it has written so far, to standard output and error.
-    pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
-    }
-
-    /// Waits until its log contains a text.
-    pub(crate) fn logs(&self, text: &str) {
-        eventually(|| {
-            let log = self.log();
-            if log.contains(text) {
-                Ok(())
-            } else {
-                Err(format!("the log does not say {text:?}:\n{log}"))
-            }
-        });
-    }
-
-    /// Sends it SIGTERM.
-    pub(crate) fn terminate(&self) {
-        assert!(signal(self.pid(), Some(Signal::TERM)));
-    }
-
-    /// Sends it SIGINT.
-    pub(crate) fn interrupt(&self) {
-        assert!(signal(self.pid(), Some(Signal::INT)));
-    }
-
-    /// Kills it as a crash would.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("a daemon that runs");
-        self.child.wait().expect("its end");
-    }
-
-    /// Waits for its end, and returns its exit code.
-    pub(crate) fn ends(&mut self) -> Option<i32> {
-        let child = &mut self.child;
-        eventually(|| match child.try_wait().expect("a child") {
-            Some(status) => Ok(status.code()),
-            None => Err("the daemon goes on".to_owned()),
-        })
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            eprintln!("--- the daemon's log\n{}---", self.log());
-        }
-    }
-}
-
-/// The result of a program.
-#[derive(Debug)]
-pub(crate) struct Output {
-    /// Its exit code; `None` if a signal ended it.
-    pub(crate) code: Option<i32>,
-    /// Every byte of its standard output.
-    pub(crate) stdout: Vec<u8>,
-    /// Its standard error.
-    pub(crate) stderr: String,
-}
-
-impl Output {
-    /// Returns its standard output as text.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.stdout.clone()).expect("text")
-    }
-
-    /// Returns its standard output as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout)
-            .unwrap_or_else(|error| panic!("not JSON: {error}: {self:?}"))
-    }
-
-    /// Asserts that it exited with 0.
-    #[track_caller]
-    pub(crate) fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.stderr, self.lossy());
-        self
-    }
-
-    /// Asserts that it exited with a code, said why in one line, and did not panic.
-    #[track_caller]
-    pub(crate) fn refused(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}\n{}", self.stderr, self.lossy());
-        assert_calm(&self.stderr);
-        let lines = self.stderr.lines().filter(|line| !line.trim().is_empty());
-        assert_eq!(lines.count(), 1, "not one line: {}", self.stderr);
-        self
-    }
-
-    fn lossy(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-}
-
 /// Asserts that a log or a message contains no panic and no backtrace.
 #[track_caller]
 pub(crate) fn assert_calm(text: &str) {
     for word in ["panicked", "backtrace", "RUST_BACKTRACE", "unwrap()"] {
         assert!(!text.contains(word), "{text}");
     }
-}
-
-/// Runs a program to its end, with a deadline.
-pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a program that starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    // A program that does not read its input may close the pipe.
-    let writer = thread::spawn(move || {
-        let _ = stdin.write_all(&input);
-    });
-    let stdout = drain(child.stdout.take().expect("a pipe"));
-    let stderr = drain(child.stderr.take().expect("a pipe"));
-    let end = Instant::now() + DEADLINE * 2;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if Instant::now() > end {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} does not end");
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
-    writer.join().expect("a writer");
-    let stderr = stderr.join().expect("a reader");
-    assert!(!status.core_dumped(), "{command:?}");
-    Output {
-        code: status.code(),
-        stdout: stdout.join().expect("a reader"),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    }
-}
-
-fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("a pipe");
-        bytes
-    })
 }
 
 /// Asks repeatedly until there is an answer, and panics with the last refusal at the deadline.
@@ -636,15 +483,4 @@ pub(crate) fn text(path: &Path) -> String {
 /// Returns whether a task, as `show --json` prints it, has ended.
 pub(crate) fn is_settled(task: &Value) -> bool {
     ENDS.iter().any(|status| task["status"] == *status)
-}
-
-/// Sends a signal, or only checks if there is none to send, and returns whether the process exists.
-fn signal(pid: u32, signal: Option<Signal>) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return false;
-    };
-    match signal {
-        Some(signal) => kill_process(pid, signal).is_ok(),
-        None => test_kill_process(pid).is_ok(),
-    }
 }

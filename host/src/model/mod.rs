@@ -1,6 +1,8 @@
 //! The words of the project as types: pure, without effects, known to every other module.
 
+pub mod attempt;
 pub(crate) mod clock;
+pub mod content;
 pub mod directory;
 pub mod duration;
 pub mod eligibility;

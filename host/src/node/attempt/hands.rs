@@ -1,9 +1,10 @@
 //! The hands of this machine: carry out what attempts decide, in real panes, files and processes.
 
+mod files;
+mod writing;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,9 +12,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::prerequisites;
-use super::super::script::{Keep, ScriptPlan};
-use super::super::shell::{self, ShellAnswer, Shells};
-use super::super::spool::{CaptureEnd, Captured, JobFiles, Spool};
+use super::super::shell::Shells;
+use super::super::spool::{CaptureEnd, Captured, Spool};
 use super::describe::wrong_branch;
 use super::driver::{Collected, Look, Work, World};
 use super::headless;
@@ -21,16 +21,18 @@ use super::record::Reader;
 use super::{Act, Brief, Done, Ending, Files, Leaves, OutputSource, Scan, Shown, Unwritten, Wants};
 use crate::agents::Catalog;
 use crate::agents::transcript::Follower;
-use crate::agents::{Profile, Screen, fuse, payload, screen};
+use crate::agents::{Profile, Screen, fuse, screen};
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity};
-use crate::model::session::Shell;
-use crate::model::task::{Task, check_variable};
+use crate::model::task::Task;
 use crate::probe::{self, look};
 use crate::store::{self, Secrets, mask};
 use crate::tmux::{
-    Aim, Capture, Error, Keys, PaneLock, Paste, Pipe, Refusal, Shared, Tmux, Typed, TypedLine,
+    Aim, Capture, Error, Keys, PaneLock, Paste, Refusal, Shared, Tmux, Typed, TypedLine,
 };
+
+use files::{cut_by, cut_prompt, files, preparation};
+pub(super) use files::{last_of, read_end, read_output};
 
 /// How long a look at a task's directory may take.
 const DIRECTORY_WITHIN: Duration = Duration::from_secs(3);
@@ -145,116 +147,6 @@ impl<T: Tmux + 'static> Local<T> {
     /// last call.
     pub(crate) fn take_followers(&self) -> Vec<(Identity, Box<Follower>)> {
         self.followers.take()
-    }
-
-    /// Returns the values of a task's secret variables.
-    fn secrets_of(&self, task: &Task) -> Result<BTreeMap<String, String>, String> {
-        let names = &task.metadata.secret_env;
-        if names.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let values = task
-            .secrets
-            .as_deref()
-            .and_then(|kept| self.secrets.values(kept))
-            .ok_or_else(|| {
-                format!(
-                    "the secret values of {} are no longer kept: send the task again",
-                    names.join(", ")
-                )
-            })?;
-        let mut checks = values
-            .iter()
-            .map(|(name, value)| check_variable(name, value));
-        match checks.find_map(Result::err) {
-            None => Ok(values),
-            Some(why) => Err(format!(
-                "its secret values are damaged ({why}): send the task again"
-            )),
-        }
-    }
-
-    fn write_job(
-        &self,
-        brief: &Brief,
-        shell: Shell,
-        cursor: (u32, u32),
-        piped: bool,
-        untold: bool,
-        tells: bool,
-    ) -> Result<TypedLine, Unwritten> {
-        let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
-        // Two daemons may watch one tmux server, so the process id is part of the mark.
-        let nonce = format!("{}-{}", std::process::id(), brief.attempt);
-        let keep = if piped {
-            Keep::File
-        } else {
-            Keep::Marks(&nonce)
-        };
-        let integration = if self.setup.integrate {
-            self.shells.write_integration(shell)
-        } else {
-            Ok(None)
-        };
-        // The job runs without the integration.
-        let integration = integration.unwrap_or_else(|error| {
-            tracing::warn!("cannot write the shell integration: {error}");
-            None
-        });
-        let headless = brief.task.metadata.headless.as_ref().map(|headless| {
-            let words = brief.task.headless_words().unwrap_or_default();
-            let files = self.spool.files(brief.attempt);
-            let command = shell.dialect().ask_headless(&words, &files);
-            (
-                command,
-                payload::headless(&headless.spec, &brief.task.content),
-            )
-        });
-        let (command, prompt) = headless.unzip();
-        let plan = ScriptPlan {
-            command: command.as_deref().unwrap_or(&brief.task.content),
-            prompt: prompt.as_deref(),
-            shell,
-            integration: integration.as_deref(),
-            task: &brief.task,
-            secrets: &secrets,
-            keep,
-            tell_before: untold,
-        };
-        let files = self
-            .spool
-            .write_job(brief.attempt, &plan)
-            .map_err(|error| {
-                Unwritten::Spool(format!(
-                    "cannot write the job into the spool directory: {error}"
-                ))
-            })?;
-        let text = |path: &Path| {
-            path.to_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Unwritten::Spool(format!("`{}` is not UTF-8", path.display())))
-        };
-        let pipe = match keep {
-            Keep::File => None,
-            Keep::Marks(nonce) => Some(Pipe {
-                argv: vec![
-                    text(&self.setup.program)?,
-                    "capture".to_owned(),
-                    "--nonce".to_owned(),
-                    nonce.to_owned(),
-                    "--limit".to_owned(),
-                    self.setup.output_limit.to_string(),
-                    text(&files.output())?,
-                ],
-            }),
-        };
-        Ok(TypedLine {
-            key: tells.then_some(shell::KEY),
-            identity: brief.identity.clone(),
-            cursor,
-            text: shell.dialect().typed_line(&files.script()),
-            pipe,
-        })
     }
 
     /// Offers a line to a shell that takes it by a key, if it still reads a new line.
@@ -690,33 +582,6 @@ impl<T: Tmux + 'static> World for Local<T> {
     }
 }
 
-/// Whether shells use this exit code for a program that was stopped (Ctrl-Z).
-fn is_of_stopped(code: i32) -> bool {
-    use rustix::process::Signal;
-    [Signal::TSTP, Signal::STOP, Signal::TTIN, Signal::TTOU]
-        .into_iter()
-        .any(|signal| code == 128 + signal.as_raw())
-}
-
-fn files(files: &JobFiles, said: Option<ShellAnswer>) -> Files {
-    let exit = files.exit_code();
-    let age = |since: std::time::SystemTime| since.elapsed().unwrap_or_default();
-    Files {
-        taken: Some(files.taken()),
-        script: files.script().exists(),
-        stopped: exit.is_some_and(is_of_stopped),
-        exit_empty: exit.is_none()
-            && std::fs::metadata(files.exit()).is_ok_and(|file| file.len() == 0),
-        back: files.back(),
-        said,
-        step: files.step_since().map(|(step, since)| (step, age(since))),
-        // Only checked when it matters.
-        output_whole: exit.is_some()
-            && (files.raw_output().exists() || files.capture_result().is_some()),
-        exit,
-    }
-}
-
 /// Checks whether a task's directory can be entered, and the branch there if it is a condition.
 fn look_at_place(task: &Task, stands: Option<String>) -> Work {
     let metadata = &task.metadata;
@@ -774,87 +639,4 @@ fn enterable(path: &Path) -> Result<(), String> {
         }
         Err(error) => Err(format!("cannot look at the directory `{name}`: {error}")),
     }
-}
-
-/// Reads what a failed preparation has printed, and where its shell is.
-fn preparation(printed: &Path, stands: PathBuf) -> Done {
-    let end = read_end(printed, LONGEST_PREPARATION);
-    let plain = strip_ansi_escapes::strip(end.map(|(bytes, _)| bytes).unwrap_or_default());
-    let text = String::from_utf8_lossy(&plain);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let last = lines.len().saturating_sub(LAST_LINES);
-    Done::Preparation {
-        lines: lines[last..].iter().map(|&line| line.to_owned()).collect(),
-        branch: probe::git_branch_now(&stands),
-        stands,
-    }
-}
-
-pub(super) fn read_output(files: &JobFiles, limit: u64) -> Option<store::Output> {
-    if let Some((bytes, total)) = read_end(&files.raw_output(), limit) {
-        return Some(store::Output::whole(bytes, total));
-    }
-    let (bytes, _) = read_end(&files.output(), limit)?;
-    let total = files
-        .capture_result()
-        .map_or(bytes.len() as u64, |captured| captured.total);
-    Some(store::Output::whole(bytes, total))
-}
-
-/// Returns what has cut the output of a job, if anything has.
-fn cut_by(files: &JobFiles, pane_lives: bool) -> Option<&'static str> {
-    if files.raw_output().exists() {
-        return None;
-    }
-    match files.capture_result().map(|captured| captured.end) {
-        Some(CaptureEnd::Job | CaptureEnd::ClosedByUs) => None,
-        Some(CaptureEnd::Pipe) => pane_lives.then_some("its pipe was closed while the command ran"),
-        None => Some("the process that read it has not come to its end"),
-    }
-}
-
-/// Returns the last `limit` bytes of a text.
-pub(super) fn last_of(text: &str, limit: u64) -> store::Output {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let bytes = text.as_bytes();
-    let kept = bytes[bytes.len().saturating_sub(limit)..].to_vec();
-    store::Output::whole(kept, bytes.len() as u64)
-}
-
-/// Cuts off what an interrupted job did not print itself: the prompt after its last line, and the
-/// terminal's echo of the key.
-fn cut_prompt(files: &JobFiles) {
-    let Ok(mut output) = std::fs::read(files.output()) else {
-        return;
-    };
-    let printed = output.len();
-    let end = output.iter().rposition(|&byte| byte == b'\n');
-    output.truncate(end.map_or(0, |end| end + 1));
-    if output.ends_with(b"^C\n") {
-        output.truncate(output.len() - 3);
-    }
-    let cut = (printed - output.len()) as u64;
-    if let Err(error) = std::fs::write(files.output(), output) {
-        tracing::debug!("cannot shorten the output: {error}");
-        return;
-    }
-    if let Some(captured) = files.capture_result() {
-        let total = captured.total.saturating_sub(cut);
-        files.write_capture_result(&Captured { total, ..captured });
-    }
-}
-
-/// Returns the last `limit` bytes of a file, and its size.
-pub(super) fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u64)> {
-    let mut file = File::open(path).ok()?;
-    let total = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(total.saturating_sub(limit)))
-        .ok()?;
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).ok()?;
-    Some((bytes, total))
 }

@@ -11,11 +11,15 @@
 //! at the screen and the key that follows.
 
 mod canonical;
+mod composer;
+mod draw;
 mod headless;
 pub mod input;
 pub mod options;
+mod person;
 mod screen;
 mod transcript;
+mod turns;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -25,12 +29,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::journal::{Event, Journal, What, digest};
 use input::{Input, Parser};
 use options::{Moment, Options};
-use screen::{Below, View};
 use transcript::Transcript;
 
 /// How many lines of the transcript are kept: more than a screen has.
@@ -396,224 +399,6 @@ impl Agent {
         Ok(())
     }
 
-    /// A dialog takes everything that is typed, but a paste that began before the dialog still goes
-    /// where it was going.
-    fn take_in_dialog(&mut self, input: &Input) -> io::Result<()> {
-        let (bytes, note): (&[u8], &str) = match input {
-            Input::Pasted(bytes) => match self.paste {
-                Paste::Composer(_) => {
-                    self.pasted(bytes);
-                    return Ok(());
-                }
-                _ => (bytes, "pasted"),
-            },
-            Input::PasteEnd => {
-                if matches!(self.paste, Paste::Composer(_)) {
-                    return self.paste_end();
-                }
-                self.paste = Paste::None;
-                return Ok(());
-            }
-            Input::PasteBegin => {
-                self.paste = Paste::Dialog;
-                (b"", "paste")
-            }
-            Input::Text(bytes) => (bytes, "text"),
-            Input::Enter => (b"\r", "enter"),
-            Input::Newline => (b"\n", "newline"),
-            Input::Backspace => (b"", "backspace"),
-            Input::Escape => (b"\x1b", "escape"),
-            Input::Interrupt => (b"\x03", "interrupt"),
-            Input::Other => (b"", "key"),
-        };
-        let serial = self.dialog.as_ref().map_or(0, |dialog| dialog.serial);
-        let event = Event::now(What::DialogKey)
-            .with_text(bytes)
-            .with_serial(serial)
-            .with_note(note);
-        self.journal.write(&event)
-    }
-
-    fn pasted(&mut self, bytes: &[u8]) {
-        if let Paste::Composer(text) = &mut self.paste
-            && text.len() + bytes.len() <= LONGEST_DRAFT
-        {
-            text.extend_from_slice(bytes);
-        }
-    }
-
-    fn paste_end(&mut self) -> io::Result<()> {
-        let Paste::Composer(text) = std::mem::replace(&mut self.paste, Paste::None) else {
-            return Ok(());
-        };
-        let text = input::newlines(&text);
-        self.journal
-            .write(&Event::now(What::Paste).with_text(&text))?;
-        self.pastes += 1;
-        let piece = Piece::Pasted {
-            text,
-            number: self.pastes,
-        };
-        self.draft.push(piece);
-        self.typed = Some(Instant::now());
-        self.needs_drawing = true;
-        let chance = self.options.draft_on_paste.unwrap_or(0.0);
-        if fastrand::f64() < chance {
-            self.person_types(fastrand::bool())?;
-        }
-        self.dialog_at(Moment::AfterPaste)
-    }
-
-    /// Adds typed characters to the draft.
-    fn add(&mut self, bytes: &[u8]) {
-        if self.draft_len() + bytes.len() > LONGEST_DRAFT {
-            return;
-        }
-        if let Some(Piece::Typed(text)) = self.draft.last_mut() {
-            text.extend_from_slice(bytes);
-        } else {
-            self.draft.push(Piece::Typed(bytes.to_vec()));
-        }
-    }
-
-    fn backspace(&mut self) {
-        self.is_choosing = false;
-        match self.draft.last_mut() {
-            Some(Piece::Typed(text)) => {
-                // The rest of a character is removed with its first byte.
-                while let Some(byte) = text.pop() {
-                    if byte & 0xc0 != 0x80 {
-                        break;
-                    }
-                }
-                if text.is_empty() {
-                    self.draft.pop();
-                }
-            }
-            Some(Piece::Pasted { .. }) => {
-                self.draft.pop();
-            }
-            None => {}
-        }
-    }
-
-    fn enter(&mut self) -> io::Result<()> {
-        let burst = ms(self.options.burst);
-        let note = if self.is_choosing {
-            self.is_choosing = false;
-            "chosen"
-        } else if self.typed.is_some_and(|typed| typed.elapsed() < burst) {
-            self.add(b"\n");
-            "newline"
-        } else if self.swallow > 0 {
-            self.swallow -= 1;
-            "swallowed"
-        } else if self.draft_text().iter().all(u8::is_ascii_whitespace) {
-            "empty"
-        } else {
-            return self.submit();
-        };
-        self.journal.write(&Event::now(What::Enter).with_note(note))
-    }
-
-    fn submit(&mut self) -> io::Result<()> {
-        let given = garbled(self.draft_text(), self.options.garble);
-        let text = match self.options.rewrite {
-            true => unsigned(&given).to_vec(),
-            false => given.clone(),
-        };
-        self.draft.clear();
-        self.pastes = 0;
-        if matches!(self.person, Person::Clears(_)) {
-            // The draft that was to be removed has gone with it.
-            self.person = self.person_rests(Instant::now());
-        }
-        let event = Event::now(What::Submit).with_text(&text);
-        self.journal.write(&event)?;
-        if fastrand::f64() < self.options.twice {
-            self.journal.write(&event)?;
-        }
-        if self.dies(Moment::OnSubmit)? {
-            return Ok(());
-        }
-        if self.turn.is_some() {
-            self.queue.push_back((text, given));
-            return Ok(());
-        }
-        self.begin(text, &given)?;
-        self.dialog_at(Moment::OnSubmit)
-    }
-
-    /// Begins a turn with a prompt, which was `given` with its sign.
-    fn begin(&mut self, prompt: Vec<u8>, given: &[u8]) -> io::Result<()> {
-        let given = String::from_utf8_lossy(given);
-        let text = match self.options.rewrite {
-            true => rewritten(&given),
-            false => given.into_owned(),
-        };
-        let head: String = text.chars().take(300).collect();
-        for (at, line) in screen::wrap(&head, 90).iter().take(4).enumerate() {
-            let mark = if at == 0 { "❯" } else { " " };
-            self.say(format!("{mark} {line}"));
-        }
-        self.say(String::new());
-        self.transcript.began(&text)?;
-        let now = Instant::now();
-        self.turn = Some(Turn {
-            prompt,
-            about: self.options.rewrite.then_some(text),
-            began: now,
-            left: ms(self.options.turn),
-            since: now,
-            is_half_over: false,
-        });
-        self.tick = Some(now);
-        self.needs_drawing = true;
-        Ok(())
-    }
-
-    fn end_turn(&mut self, turn: &Turn) -> io::Result<()> {
-        match answer(&self.options, &turn.prompt) {
-            Ok(mut answer) => {
-                if let Some(about) = &turn.about {
-                    answer = format!("{answer}\n\nThat was about: {about}");
-                }
-                self.transcript.done(&answer)?;
-                for (at, line) in answer.lines().enumerate() {
-                    let mark = if at == 0 { "●" } else { " " };
-                    self.say(format!("{mark} {line}"));
-                }
-                self.say(String::new());
-                let seconds = turn.began.elapsed().as_secs();
-                self.say(format!("✔ Worked for {seconds}s"));
-            }
-            Err((line, is_limit)) => {
-                self.transcript.failed(&line, is_limit)?;
-                self.say(format!("■ {line}"));
-            }
-        }
-        self.say(String::new());
-        self.journal
-            .write(&Event::now(What::End).with_text(&turn.prompt))?;
-        self.turn_is_over()
-    }
-
-    fn turn_is_over(&mut self) -> io::Result<()> {
-        self.swallow = self.options.swallow_enter;
-        self.turns += 1;
-        self.tick = None;
-        self.needs_drawing = true;
-        if let Some(prompt) = self.queue.pop_front() {
-            let (prompt, given) = prompt;
-            return self.begin(prompt, &given);
-        }
-        if self.options.restart_after > 0 && self.turns >= self.options.restart_after {
-            self.ended = Some(Ended::Restart);
-            return Ok(());
-        }
-        self.dialog_at(Moment::AfterTurn)
-    }
-
     fn escape(&mut self) -> io::Result<()> {
         let is_working = self.turn.take().is_some();
         let note = if is_working { "turn" } else { "idle" };
@@ -624,20 +409,6 @@ impl Agent {
             self.say("■ Interrupted by the user".to_owned());
             self.say(String::new());
             self.turn_is_over()?;
-        }
-        Ok(())
-    }
-
-    fn interrupt(&mut self) -> io::Result<()> {
-        if self
-            .interrupted
-            .is_some_and(|before| before.elapsed() < QUIT_WITHIN)
-        {
-            self.journal.write(&Event::now(What::Quit))?;
-            self.ended = Some(Ended::Gone);
-        } else {
-            self.interrupted = Some(Instant::now());
-            self.draft.clear();
         }
         Ok(())
     }
@@ -656,25 +427,6 @@ impl Agent {
             .write(&Event::now(What::Died).with_note(note))?;
         self.ended = Some(Ended::Gone);
         Ok(true)
-    }
-
-    /// Opens a dialog if this is its moment.
-    fn dialog_at(&mut self, moment: Moment) -> io::Result<()> {
-        if self.dialog.is_some() || self.ended.is_some() || !self.options.dialog.comes(moment) {
-            return Ok(());
-        }
-        self.dialogs += 1;
-        let now = Instant::now();
-        self.dialog = Some(Dialog {
-            serial: self.dialogs,
-            until: (self.options.dialog_for > 0).then(|| now + ms(self.options.dialog_for)),
-        });
-        if let Some(turn) = &mut self.turn {
-            turn.left = turn.left.saturating_sub(now - turn.since);
-        }
-        self.needs_drawing = true;
-        let event = Event::now(What::Dialog).with_serial(self.dialogs);
-        self.journal.write(&event)
     }
 
     /// Does what is due by now.
@@ -717,86 +469,6 @@ impl Agent {
         Ok(())
     }
 
-    fn pass_turn(&mut self, now: Instant) -> io::Result<()> {
-        let Some(turn) = &mut self.turn else {
-            return Ok(());
-        };
-        let left = turn.left.saturating_sub(now - turn.since);
-        if !turn.is_half_over && left <= ms(self.options.turn / 2) {
-            turn.is_half_over = true;
-            if self.dies(Moment::MidTurn)? {
-                return Ok(());
-            }
-            self.dialog_at(Moment::MidTurn)?;
-            if self.dialog.is_some() {
-                return Ok(());
-            }
-        }
-        if left.is_zero()
-            && let Some(turn) = self.turn.take()
-        {
-            self.end_turn(&turn)?;
-        }
-        Ok(())
-    }
-
-    fn pass_person(&mut self, now: Instant) -> io::Result<()> {
-        match self.person {
-            Person::Types(at) if at <= now => {
-                // The person begins in an empty composer, and reads what the agent says first.
-                let is_quiet = self.draft.is_empty()
-                    && self.turn.is_none()
-                    && self.dialog.is_none()
-                    && matches!(self.paste, Paste::None);
-                if is_quiet {
-                    self.person_types(false)?;
-                } else {
-                    self.person = Person::Types(now + ms(20));
-                }
-            }
-            Person::Clears(at) if at <= now => {
-                self.draft.clear();
-                self.pastes = 0;
-                self.journal
-                    .write(&Event::now(What::Draft).with_note("cleared"))?;
-                self.needs_drawing = true;
-                self.person = self.person_rests(now);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Returns what the person does once the draft is gone.
-    fn person_rests(&self, now: Instant) -> Person {
-        if self.options.draft_every > 0 && self.options.draft_on_paste.is_none() {
-            Person::Types(now + ms(self.options.draft_every))
-        } else {
-            Person::Rests
-        }
-    }
-
-    /// Puts the person's draft into the composer.
-    fn person_types(&mut self, at_front: bool) -> io::Result<()> {
-        let text = self.options.draft.clone().unwrap_or_default();
-        let event = Event::now(What::Draft)
-            .with_text(text.as_bytes())
-            .with_note("typed");
-        self.journal.write(&event)?;
-        if at_front {
-            self.draft.insert(0, Piece::Typed(text.into_bytes()));
-        } else {
-            self.add(text.as_bytes());
-        }
-        self.person = if self.options.draft_for > 0 {
-            Person::Clears(Instant::now() + ms(self.options.draft_for))
-        } else {
-            Person::Rests
-        };
-        self.needs_drawing = true;
-        Ok(())
-    }
-
     /// Returns how long nothing will happen by itself.
     fn until_next(&self, now: Instant) -> Duration {
         let mut next = now + Duration::from_secs(60);
@@ -828,113 +500,6 @@ impl Agent {
         } else {
             wait
         }
-    }
-
-    fn draft_len(&self) -> usize {
-        let len = |piece: &Piece| match piece {
-            Piece::Typed(text) | Piece::Pasted { text, .. } => text.len(),
-        };
-        self.draft.iter().map(len).sum()
-    }
-
-    fn draft_text(&self) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.draft_len());
-        for piece in &self.draft {
-            match piece {
-                Piece::Typed(text) | Piece::Pasted { text, .. } => all.extend_from_slice(text),
-            }
-        }
-        all
-    }
-
-    /// Returns the draft as shown.
-    fn draft_shown(&self) -> String {
-        let mut shown = String::new();
-        for piece in &self.draft {
-            match piece {
-                Piece::Pasted { text, number } if self.is_summed_up(text) => {
-                    let lines = line_count(text);
-                    shown.push_str(&format!("[Pasted text #{number} +{lines} lines]"));
-                }
-                Piece::Typed(text) | Piece::Pasted { text, .. } => {
-                    shown.push_str(&String::from_utf8_lossy(text));
-                }
-            }
-        }
-        shown
-    }
-
-    /// Returns whether a paste is shown by its size alone; other text beside it is still shown.
-    fn is_summed_up(&self, text: &[u8]) -> bool {
-        let longest = self.options.collapse;
-        longest > 0 && (text.len() > longest || line_count(text) > SHOWN_LINES)
-    }
-
-    fn say(&mut self, line: String) {
-        self.lines.push_back(line);
-        while self.lines.len() > LINES {
-            self.lines.pop_front();
-        }
-    }
-
-    fn draw(&mut self) -> io::Result<()> {
-        let size = tcgetwinsize(io::stdout())?;
-        let status = match (&self.turn, &self.dialog) {
-            (Some(turn), None) => {
-                let mark = ['✻', '✽', '✶', '✢'][(self.frames % 4) as usize];
-                let seconds = turn.began.elapsed().as_secs();
-                Some(format!("{mark} Working… ({seconds}s · esc to interrupt)"))
-            }
-            _ => None,
-        };
-        let draft = self.draft_shown();
-        let below = if self.options.onboarding {
-            Below::Welcome
-        } else if self.dialog.is_some() {
-            Below::Dialog
-        } else {
-            Below::Composer {
-                draft: &draft,
-                no_break: self.options.no_break,
-            }
-        };
-        let left = 100 - (self.turns + self.frames / 8) % 100;
-        let footer = if self.interrupted.is_some() {
-            "Press Ctrl-C again to exit".to_owned()
-        } else {
-            format!("? for shortcuts · {left}% context left")
-        };
-        let view = View {
-            lines: &self.lines,
-            status: status.as_deref(),
-            below,
-            footer: &footer,
-            is_fresh: self.is_fresh,
-        };
-        let drawn = screen::draw(&view, size.ws_col.into(), size.ws_row.into());
-        self.needs_drawing = false;
-        self.is_fresh = false;
-        write(&drawn)?;
-        if self.options.title {
-            let title = if self.dialog.is_some() {
-                "Action Required · fake".to_owned()
-            } else if self.turn.is_some() {
-                let frame = (self.frames % SPINNER.len() as u64) as usize;
-                format!("{} fake", SPINNER[frame])
-            } else {
-                "fake".to_owned()
-            };
-            self.set_title(title)?;
-        }
-        Ok(())
-    }
-
-    fn set_title(&mut self, title: String) -> io::Result<()> {
-        if title != self.title {
-            write(format!("\x1b]2;{title}\x07").as_bytes())?;
-            self.title = title;
-        }
-        Ok(())
     }
 }
 

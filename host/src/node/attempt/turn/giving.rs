@@ -4,29 +4,20 @@ use std::time::Duration;
 
 use super::super::{Act, Done, Ending, HOLD, Next, Note, Observation, Shown, UNRESPONSIVE};
 use super::running::RunningTurn;
+use super::submitted::pressing;
 use super::taking_back::Then;
 use super::{FIND_AGAIN, LAST_WORDS, LOOK, OpenQuestion, Turn, TurnAgent, TurnState};
-use crate::agents::fuse::{Says, SignalSource};
-use crate::agents::report;
+use crate::agents::fuse::Says;
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::tmux::{Refusal, Typed};
-
-/// The key that submits is pressed again after this time, while our own text is still there. A slow agent
-/// may not have read the first key yet: a second one would answer the dialog that comes with the prompt.
-const PRESS_AGAIN: Duration = Duration::from_secs(3);
-
-/// A question counts as the prompt's if this time has passed since the prompt was to be given.
-const ASKED_AFTER: Duration = Duration::from_secs(1);
-
-/// How often it is pressed at most.
-const MOST_PRESSES: u32 = 5;
 
 /// A prompt that was pasted this often without being submitted has failed.
 const MOST_PASTED: u32 = 3;
 
 /// Why it is not known what became of a text, if no record will show it.
-const GONE: &str = "the prompt was pasted and is gone: it was removed, or submitted by a person";
+pub(super) const GONE: &str =
+    "the prompt was pasted and is gone: it was removed, or submitted by a person";
 
 /// The longest time for which a session is skipped because it did not take a prompt.
 const LONGEST_REST: Duration = Duration::from_secs(300);
@@ -38,15 +29,15 @@ pub(super) struct Giving {
     /// When this stage began.
     pub(super) since: Tick,
     /// When the text was first to be given.
-    began: Tick,
+    pub(super) began: Tick,
     /// Since when the text, once submitted, is no longer seen in the composer.
-    gone: Option<Tick>,
+    pub(super) gone: Option<Tick>,
     /// Whether something else has been seen there since.
-    replaced: bool,
+    pub(super) replaced: bool,
     /// The question that it answers.
-    answers: Option<OpenQuestion>,
+    pub(super) answers: Option<OpenQuestion>,
     /// For an answer, when the task's time began.
-    running_since: Option<Tick>,
+    pub(super) running_since: Option<Tick>,
 }
 
 /// What stood in a composer last.
@@ -92,7 +83,7 @@ impl Stage {
 }
 
 /// How far a text has been given.
-enum GivingResult {
+pub(super) enum GivingResult {
     /// It is on its way.
     NotYet(Box<Giving>, Next),
     /// Its turn has begun.
@@ -159,7 +150,7 @@ impl Giving {
         }
     }
 
-    fn again(self) -> GivingResult {
+    pub(super) fn again(self) -> GivingResult {
         GivingResult::NotYet(Box::new(self), Next::again(LOOK))
     }
 }
@@ -510,135 +501,6 @@ impl Turn {
         );
         GivingResult::Refused(reason, UNRESPONSIVE)
     }
-
-    /// Looks for proof that the turn has begun.
-    fn seek_begin(
-        &mut self,
-        agent: &mut TurnAgent,
-        mut giving: Giving,
-        presses: u32,
-        last: Tick,
-        seen: &Observation,
-        now: Now,
-    ) -> GivingResult {
-        if agent.begins(seen).is_some() || agent.told(seen).is_some() {
-            return GivingResult::Begun;
-        }
-        // If a person had time to type another prompt, the agent may be working on that.
-        let is_late = giving
-            .gone
-            .is_some_and(|gone| now.tick.since(gone) > FIND_AGAIN);
-        let is_ours = !giving.replaced && !is_late && !agent.resumed;
-        // An idle report may be about what came before.
-        let sighted = seen.sight.as_ref().and_then(super::Sight::pane);
-        let sighted = sighted.and_then(|pane| pane.agent.as_ref());
-        let reported = sighted.and_then(|agent| agent.report.as_ref());
-        let begun = reported.is_some_and(|report| {
-            // A report that names no task and came before the key may be about a person's prompt.
-            let since = match report.task {
-                Some(_) => agent.given,
-                None => agent.submitted.unwrap_or(agent.given),
-            };
-            report.state != report::ReportedState::Idle
-                && report.at >= since
-                && report.at <= now.wall
-                && Some(report.at) != agent.heard
-                && report.task.map_or(is_ours, |task| task == self.brief.task.id.0)
-                // A report that names its turn contains its prompt as well, and counts by that.
-                && report.turn.is_none()
-        });
-        // If the text is still there, the report was about another prompt.
-        let screen = seen.screen.as_ref();
-        let still = screen.is_some_and(|screen| {
-            !screen.in_mode && (screen.holds_text || is_line_shown(agent, screen))
-        });
-        if begun && presses > 0 && !still {
-            return GivingResult::Begun;
-        }
-        let Some(sight) = agent.alive(seen) else {
-            // Its record may contain the turn, and has not been read yet.
-            if agent.may_still_tell(now) {
-                return giving.again();
-            }
-            return GivingResult::Unclear(
-                "the agent ended right after the prompt was submitted".to_owned(),
-            );
-        };
-        let Some(screen) = screen else {
-            return giving.again();
-        };
-        let says = screen.says;
-        // What was seen before the key was pressed is about something else.
-        let fresh = seen.sight.as_ref().is_some_and(|sight| sight.at > last);
-        let titled = fresh && sight.says(SignalSource::Title, Says::Busy).is_some();
-        let stands = stands(agent, screen);
-        if presses > 0 && !still && is_ours && (titled || says == Says::Busy) {
-            return GivingResult::Begun;
-        }
-        if presses > 0 && !screen.in_mode {
-            giving.gone = if still {
-                None
-            } else {
-                giving.gone.or(Some(now.tick))
-            };
-            // A program that reads lines leaves ours visible where it was entered.
-            giving.replaced |= says == Says::Attended && !screen.near_text;
-        }
-        // That it is gone proves nothing: a menu may have taken the key, and a person may have
-        // removed the text.
-        if !still && is_entered(agent, screen) {
-            return GivingResult::Begun;
-        }
-        if presses > 0
-            && is_ours
-            && says == Says::Waiting
-            && now.tick.since(giving.since) > ASKED_AFTER
-        {
-            // A question came at once. The record may still show whether it is about the prompt.
-            return GivingResult::Begun;
-        }
-        let patience = if presses == 0 { LOOK } else { PRESS_AGAIN };
-        let works = titled || says == Says::Busy;
-        if stands && !works && presses < MOST_PRESSES && now.tick.since(last) >= patience {
-            let mut acts = Vec::new();
-            if presses > 0 && !agent.is_reply {
-                acts.push(Act::Advance {
-                    phase: Phase::Submitted,
-                    details: format!(
-                        "{} again: the prompt is still in the composer",
-                        agent.profile.paste.submit
-                    ),
-                });
-            }
-            acts.push(press(agent, screen, &sight.command));
-            // The text is still there, so all reports until now were about something else.
-            agent.submitted = Some(now.wall);
-            let stage = Stage::Pressing { presses };
-            return GivingResult::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
-        }
-        if now.tick.since(giving.since) < self.rules.start_within * 2 {
-            return giving.again();
-        }
-        if presses == 0 {
-            if !still && !keeps_record(agent, seen) {
-                return GivingResult::Unclear(GONE.to_owned());
-            }
-            let reason =
-                "the prompt was pasted and not submitted: the pane was never still".to_owned();
-            return GivingResult::Refused(reason, UNRESPONSIVE);
-        }
-        let what = if stands {
-            format!("it is still in the composer after {presses} presses of the key")
-        } else if says == Says::Attended {
-            format!(
-                "something else is there now, and no sign of its turn was seen: {}",
-                screen.detail
-            )
-        } else {
-            "it is gone from the composer, and no sign of its turn was seen".to_owned()
-        };
-        GivingResult::Unclear(format!("the prompt was submitted, but {what}"))
-    }
 }
 
 /// Whether our text stands in the composer, perhaps with something beside it.
@@ -670,35 +532,22 @@ fn pasting(giving: Giving, seen: &Observation, now: Now) -> GivingResult {
     }
 }
 
-fn pressing(giving: Giving, presses: u32, seen: &Observation, now: Now) -> GivingResult {
-    let Some(Done::Typed(typed)) = &seen.done else {
-        return GivingResult::NotYet(Box::new(giving), Next::wait());
-    };
-    // If it is not known whether the key was pressed, it may have been.
-    let presses = presses + u32::from(!matches!(typed, Typed::Refused(_)));
-    let stage = Stage::Submitted {
-        presses,
-        last: now.tick,
-    };
-    Giving { stage, ..giving }.again()
-}
-
 /// Whether our text, and nothing else, stands where the key submits it.
-fn stands(agent: &TurnAgent, screen: &Shown) -> bool {
+pub(super) fn stands(agent: &TurnAgent, screen: &Shown) -> bool {
     let in_composer = screen.says == Says::Attended && screen.holds_text;
     !screen.in_mode && (in_composer || is_line_shown(agent, screen))
 }
 
 /// Whether the screen shows our text as one more that was given. Without a composer, what was typed
 /// looks the same until something follows it.
-fn is_entered(agent: &TurnAgent, screen: &Shown) -> bool {
+pub(super) fn is_entered(agent: &TurnAgent, screen: &Shown) -> bool {
     let tells_apart =
         agent.profile.composer.is_some() || !(screen.in_mode || screen.says == Says::Nothing);
     tells_apart && screen.given > agent.shown
 }
 
 /// Whether a record will show what the agent was given.
-fn keeps_record(agent: &TurnAgent, seen: &Observation) -> bool {
+pub(super) fn keeps_record(agent: &TurnAgent, seen: &Observation) -> bool {
     let keeps_none = agent.seen(seen).is_some_and(|agent| agent.keeps_none);
     agent.profile.transcript.is_some() && !keeps_none
 }
@@ -715,11 +564,11 @@ fn is_untouched(agent: &TurnAgent, seen: &Observation, now: Now) -> bool {
 
 /// Whether a program that reads lines shows the line that was typed. It has no composer, so its
 /// draft cannot be told apart from its prompt in any other way.
-fn is_line_shown(agent: &TurnAgent, screen: &Shown) -> bool {
+pub(super) fn is_line_shown(agent: &TurnAgent, screen: &Shown) -> bool {
     agent.profile.composer.is_none() && screen.says != Says::Idle && screen.line_holds_text
 }
 
-fn press(agent: &TurnAgent, screen: &Shown, command: &str) -> Act {
+pub(super) fn press(agent: &TurnAgent, screen: &Shown, command: &str) -> Act {
     Act::Press {
         literal: String::new(),
         names: vec![agent.profile.paste.submit.clone()],

@@ -6,8 +6,10 @@ mod giving;
 mod named;
 mod pasting;
 mod questions;
+mod reported;
 mod resuming;
 mod running;
+mod submitted;
 mod taking_back;
 
 use std::sync::{Arc, LazyLock};
