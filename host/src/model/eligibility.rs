@@ -159,6 +159,12 @@ impl Demand {
             .collect()
     }
 
+    /// Returns what it demands that none of all sessions has at all.
+    pub fn unmet(&self, places: &[Place<'_>]) -> Option<String> {
+        let mut constraints = CONSTRAINTS.iter();
+        constraints.find_map(|constraint| (constraint.unmet)(self, places))
+    }
+
     /// Whether it names this session.
     fn is_for(&self, place: &Place<'_>) -> bool {
         let target = self.target_session.as_ref();
@@ -183,6 +189,9 @@ pub struct Constraint {
     pub excludes: fn(&Demand, &Place<'_>) -> Option<String>,
     /// Returns the ways to undo that, if it excludes; empty: there is none.
     pub undo: fn(&Demand, &Place<'_>) -> Vec<Undo>,
+    /// Returns what is said where none of all sessions meets it, or `None` if one does or if nothing
+    /// more can be said than of each session.
+    pub unmet: fn(&Demand, &[Place<'_>]) -> Option<String>,
 }
 
 /// Something that undoes what excludes a session.
@@ -240,6 +249,7 @@ pub const CONSTRAINTS: &[Constraint] = &[
             is_excluded.then(|| "the configuration excludes the session".to_owned())
         },
         undo: |_, _| vec![Undo::Include],
+        unmet: |_, _| None,
     },
     // The configuration protects sessions, and a task has a target.
     Constraint {
@@ -268,6 +278,7 @@ pub const CONSTRAINTS: &[Constraint] = &[
             }
             _ => vec![Undo::Name],
         },
+        unmet: |_, _| None,
     },
     // A command goes to shells, a prompt to agents.
     Constraint {
@@ -282,6 +293,21 @@ pub const CONSTRAINTS: &[Constraint] = &[
             (Kind::Prompt, _) => None,
         },
         undo: |_, _| Vec::new(),
+        unmet: |demand, places| {
+            // Providers that are named say more.
+            let is_shell = |place: &Place<'_>| place.provider == SHELL;
+            match demand.kind {
+                _ if !demand.providers.is_empty() => None,
+                Kind::Command if !places.iter().any(is_shell) => {
+                    Some("a command goes to shells, and no session is one".to_owned())
+                }
+                Kind::Prompt if places.iter().all(is_shell) => Some(format!(
+                    "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent",
+                    places.len()
+                )),
+                _ => None,
+            }
+        },
     },
     // The task names providers.
     Constraint {
@@ -294,6 +320,15 @@ pub const CONSTRAINTS: &[Constraint] = &[
             })
         },
         undo: |_, _| vec![Undo::unset("provider", "drop the providers")],
+        unmet: |demand, places| {
+            let wanted = &demand.providers;
+            let is_wanted = |place: &Place<'_>| wanted.iter().any(|name| name == place.provider);
+            if wanted.is_empty() || places.iter().any(is_wanted) {
+                return None;
+            }
+            let names: Vec<String> = wanted.iter().map(|name| format!("`{name}`")).collect();
+            Some(format!("no session is {}", names.join(" or ")))
+        },
     },
     // A command is written for one shell.
     Constraint {
@@ -312,6 +347,11 @@ pub const CONSTRAINTS: &[Constraint] = &[
             }
         },
         undo: |_, _| vec![Undo::say("shell", "let any shell do")],
+        unmet: |demand, places| {
+            let shell = demand.shell?;
+            let known = places.iter().any(|place| place.shell == Some(shell));
+            (!known).then(|| format!("no session is known to be {}", shell.name()))
+        },
     },
     // The task requires a branch.
     Constraint {
@@ -327,6 +367,11 @@ pub const CONSTRAINTS: &[Constraint] = &[
             let branch = demand.branch.clone().unwrap_or_default();
             let drop = Undo::unset("branch", format!("drop the branch {branch}"));
             vec![Undo::Branch(branch), drop]
+        },
+        unmet: |demand, places| {
+            let branch = demand.branch.as_deref()?;
+            let is_there = places.iter().any(|place| place.branch == Some(branch));
+            (!is_there).then(|| format!("no session is on branch {branch}"))
         },
     },
     // The task requires labels.
@@ -348,6 +393,15 @@ pub const CONSTRAINTS: &[Constraint] = &[
                 _ => vec![drop],
             }
         },
+        unmet: |demand, places| {
+            let has = |name: &String, value| {
+                let mut labels = places.iter().map(|place| place.labels.get(name));
+                labels.any(|label| label == Some(value))
+            };
+            let mut labels = demand.labels.iter();
+            let (name, value) = labels.find(|(name, value)| !has(name, value))?;
+            Some(format!("no session has the label {name}={value}"))
+        },
     },
     // A command is moved to its directory, but an agent is not. A sender who names a session has
     // chosen it.
@@ -364,5 +418,16 @@ pub const CONSTRAINTS: &[Constraint] = &[
             })
         },
         undo: |_, _| vec![Undo::say("anywhere", "let an agent elsewhere do")],
+        unmet: |demand, places| {
+            let root = demand.within.as_deref();
+            let root = root.filter(|_| demand.kind == Kind::Prompt)?;
+            let mut agents = places.iter().filter(|place| place.provider != SHELL);
+            let is_nowhere = agents.all(|place| !place.is_within(root));
+            is_nowhere.then(|| {
+                format!(
+                    "no agent works in {root} or above it: start one there, or have a pool start it (`[[pool]]` in the configuration)"
+                )
+            })
+        },
     },
 ];

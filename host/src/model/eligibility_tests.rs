@@ -1,6 +1,8 @@
 //! The hard constraints: each by itself, and all in every combination, compared with a plain
 //! reading of them.
 
+mod unmet;
+
 use std::collections::BTreeMap;
 
 use super::eligibility::{Admission, CONSTRAINTS, Constraint, Demand, Place, SHELL, Undo};

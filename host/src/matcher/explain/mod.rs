@@ -12,12 +12,12 @@ mod steps;
 pub use crate::matcher::has_failed;
 use crate::matcher::{avoid, candidate, obstacle, resource, seconds};
 use crate::model::directory::DirectorySight;
-use crate::model::eligibility::SHELL;
+use crate::model::eligibility::Place;
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::naming::{Whereabouts, Who, whereabouts};
 use crate::model::session::Activity;
-use crate::model::task::{Kind, Status, Task};
+use crate::model::task::{Status, Task};
 use crate::policy::Policy;
 use crate::store::{ParentRow, PauseRow, SessionRow};
 pub use changes::{Change, Foreign};
@@ -351,13 +351,14 @@ fn reason(
         return "there are no sessions".to_owned();
     }
     if possible.is_empty() {
+        let places: Vec<Place<'_>> = rows.iter().map(|row| row.place()).collect();
         if task.target_session.is_none()
-            && let Some(missing) = missing(task, rows)
+            && let Some(unmet) = task.demand().unmet(&places)
         {
-            return missing;
+            return unmet;
         }
-        return match (&task.target_session, task.kind) {
-            (Some(target), _) => {
+        return match &task.target_session {
+            Some(target) => {
                 let mut there = rows.iter().filter(|row| row.who().answers(target));
                 match (there.next(), whereabouts(who, target)) {
                     (Some(row), Whereabouts::Here(name)) => {
@@ -380,17 +381,7 @@ fn reason(
                     },
                 }
             }
-            (None, Kind::Prompt) if sessions.iter().all(|session| session.provider == SHELL) => {
-                format!(
-                    "a prompt goes to agents, never into a shell, and none of the {} sessions is an agent",
-                    sessions.len()
-                )
-            }
-            (None, Kind::Prompt) if is_nowhere(task, rows) => format!(
-                "no agent works in {} or above it: start one there, or have a pool start it (`[[pool]]` in the configuration)",
-                task.metadata.repository.as_deref().unwrap_or_default()
-            ),
-            (None, _) => format!("no session may run it: {}", obstacles(sessions.iter())),
+            None => format!("no session may run it: {}", obstacles(sessions.iter())),
         };
     }
     if possible.iter().all(|session| session.obstacle.is_some()) {
@@ -402,44 +393,6 @@ fn reason(
     policy_says
         .or_else(|| task.wait_reason.clone())
         .unwrap_or_else(|| "a session is free: the next round takes it".to_owned())
-}
-
-/// Returns what the task requires and no session has at all.
-fn missing(task: &Task, rows: &[&SessionRow]) -> Option<String> {
-    let demand = task.demand();
-    let providers = &demand.providers;
-    let has = |fits: &dyn Fn(&SessionRow) -> bool| rows.iter().any(|row| fits(row));
-    if !providers.is_empty() && !has(&|row| providers.contains(&row.provider)) {
-        let names: Vec<String> = providers.iter().map(|name| format!("`{name}`")).collect();
-        return Some(format!("no session is {}", names.join(" or ")));
-    }
-    if demand.kind == Kind::Command && !has(&|row| row.provider == SHELL) {
-        return Some("a command goes to shells, and no session is one".to_owned());
-    }
-    if let Some(shell) = demand.shell
-        && !has(&|row| row.shell == Some(shell))
-    {
-        return Some(format!("no session is known to be {}", shell.name()));
-    }
-    if let Some(branch) = &demand.branch
-        && !has(&|row| row.git_branch.as_ref() == Some(branch))
-    {
-        return Some(format!("no session is on branch {branch}"));
-    }
-    let mut labels = demand.labels.iter();
-    let lacks =
-        |&(name, value): &(&String, &String)| !has(&|row| row.labels.get(name) == Some(value));
-    let (name, value) = labels.find(lacks)?;
-    Some(format!("no session has the label {name}={value}"))
-}
-
-/// Whether a prompt is for a repository in which no agent works that could otherwise take it.
-fn is_nowhere(task: &Task, rows: &[&SessionRow]) -> bool {
-    let Some(root) = &task.metadata.repository else {
-        return false;
-    };
-    let mut agents = rows.iter().filter(|row| row.provider != SHELL);
-    agents.all(|row| !row.place().is_within(root))
 }
 
 /// Returns the obstacles of the first few sessions.

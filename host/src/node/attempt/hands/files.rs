@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::super::super::shell::ShellAnswer;
 use super::super::super::spool::{CaptureEnd, Captured, JobFiles};
 use super::{Done, Files, LAST_LINES, LONGEST_PREPARATION};
-use crate::{probe, store};
+use crate::probe;
+use crate::store;
 
 /// Whether shells use this exit code for a program that was stopped (Ctrl-Z).
 pub(super) fn is_of_stopped(code: i32) -> bool {
