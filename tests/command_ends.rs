@@ -2,10 +2,11 @@
 //! that has not ended is not run a second time.
 
 use std::fs;
+use std::thread;
 
 use assigner_needs::needs;
 
-use crate::harness::{Seat, Shell, eventually, in_shells};
+use crate::harness::{Seat, Shell, World, eventually, in_shells, text};
 
 const POSIX: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Dash];
 
@@ -145,4 +146,33 @@ fn a_command_that_is_quit_has_failed() {
         assert!(why.contains("code 131"), "{why}");
         assert_eq!(notes(seat), ["ran"]);
     });
+}
+
+/// The files of a job that are gone, or that cannot be written, prove nothing about its command: it
+/// is not run again.
+#[test]
+fn a_command_that_breaks_what_tells_of_its_end_is_not_run_again() {
+    thread::scope(|scope| {
+        for shell in Shell::installed() {
+            scope.spawn(move || is_run_once(shell, |spool| format!("rm -rf {spool}")));
+        }
+        // It can open no file any more, and goes on.
+        if Shell::Dash.is_installed() {
+            scope.spawn(|| is_run_once(Shell::Dash, |_| "ulimit -n 3".to_owned()));
+        }
+    });
+}
+
+fn is_run_once(shell: Shell, breaks: impl Fn(&str) -> String) {
+    let world = World::new();
+    world.session("one", shell);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let ran = text(&world.path("work/ran"));
+    let breaks = breaks(&text(&world.data().join("spool")));
+    let command = format!("echo ran >> {ran}; {breaks}; true");
+    let id = world.shell_with(&["--retries", "2"], &command);
+    let task = world.settled(id);
+    assert_eq!(task["status"], "uncertain", "{shell:?}: {task:#}");
+    assert_eq!(world.lines("ran"), ["ran"], "{shell:?}: {task:#}");
 }

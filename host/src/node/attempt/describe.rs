@@ -53,11 +53,11 @@ pub(super) fn wrong_branch(
 /// Returns why a shell is at its prompt although its job has left no code.
 pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
     let at = match (files.step, files.back) {
-        (Some((ScriptStep::Command, _)), Some(130)) => {
+        (Some((ScriptStep::Command, _)), Some(130)) if !files.marked => {
             return "interrupted: Ctrl-C was pressed while the command ran".to_owned();
         }
         (Some((ScriptStep::Command, _)), back) => {
-            if back.is_none() && !files.exit_empty {
+            if back.is_none() && !files.exit_empty && !files.marked {
                 return "interrupted: the shell is back at its prompt and the command left no exit \
                         code (Ctrl-C, or a syntax error)"
                     .to_owned();
@@ -68,13 +68,19 @@ pub(super) fn dropped(brief: &Brief, files: &Files) -> String {
             };
             let why = if files.exit_empty {
                 "the exit code could not be written: is the disk of the data directory full?"
+            } else if files.marked {
+                "the command has come to its end, but its exit code could not be written"
             } else {
                 "the command has left no exit code"
             };
             return format!("{ended}, and {why}");
         }
         (Some((step, _)), _) => describe(brief, step),
-        (None, _) => "before its first step".to_owned(),
+        (None, _) => {
+            return "the shell is back at its prompt and left no exit code, and nothing shows how far \
+                    the job had come"
+                .to_owned();
+        }
     };
     format!("interrupted {at}: the shell is back at its prompt and left no exit code")
 }

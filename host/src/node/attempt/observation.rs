@@ -207,6 +207,8 @@ pub(crate) struct Files {
     pub(crate) stopped: bool,
     /// Whether the file of the exit code exists but is empty.
     pub(crate) exit_empty: bool,
+    /// Whether the mark that follows the command was read from its output.
+    pub(crate) marked: bool,
     /// The status of the line by which the shell ran the job, if the shell is back at its prompt
     /// and the job has left no code.
     pub(crate) back: Option<i32>,

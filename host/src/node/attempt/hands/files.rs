@@ -27,6 +27,9 @@ pub(super) fn files(files: &JobFiles, said: Option<ShellAnswer>) -> Files {
         stopped: exit.is_some_and(is_of_stopped),
         exit_empty: exit.is_none()
             && std::fs::metadata(files.exit()).is_ok_and(|file| file.len() == 0),
+        marked: files
+            .capture_result()
+            .is_some_and(|captured| captured.end == CaptureEnd::Job),
         back: files.back(),
         said,
         step: files.step_since().map(|(step, since)| (step, age(since))),

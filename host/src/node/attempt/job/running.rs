@@ -162,9 +162,10 @@ impl Job {
         (JobState::Ended, Next::act(acts))
     }
 
-    /// Returns the end of a try that has left no code. It has failed if the command was not begun
-    /// or its line ended with a failure. Otherwise it is not known how the command ended, and it is
-    /// not run again.
+    /// Returns the end of a try that has left no code. It has failed if it was still at a step before
+    /// the command, or if its line was interrupted: it ended with a failure, and the mark that follows
+    /// the command was not printed. Otherwise it is not known how the command ended, and it is not run
+    /// again. A step that cannot be read proves nothing.
     fn ended_without_code(
         &self,
         running: RunningJob,
@@ -172,19 +173,20 @@ impl Job {
         shell: Option<Shell>,
         reason: String,
     ) -> Ending {
-        let begun = files
+        let is_before = files
             .step
-            .is_some_and(|(step, _)| step == ScriptStep::Command);
+            .is_some_and(|(step, _)| step != ScriptStep::Command);
         let failed = match files.back {
+            _ if files.marked || files.exit_empty || files.step.is_none() => false,
             Some(code) => code != 0,
             // For this shell, the kernel shows exactly when it reads a line of its own. That
             // happens early only after Ctrl-C or a syntax error.
             None => {
                 let editor = shell.map(|shell| shell.dialect().line_editor());
-                editor == Some(LineEditor::Terminal) && !files.exit_empty
+                editor == Some(LineEditor::Terminal)
             }
         };
-        if !begun || failed || running.telling.is_some() {
+        if is_before || failed || running.telling.is_some() {
             return self.ended_by(running, reason);
         }
         Ending {

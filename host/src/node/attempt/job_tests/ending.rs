@@ -77,7 +77,7 @@ fn a_shell_at_its_prompt_without_a_code_has_dropped_the_job_once_seen_twice() {
     let run = run.step(&prompt(349), 900);
     assert!(run.next.acts.is_empty());
     let run = run.step(&prompt(350), 900);
-    assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
+    assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
     assert!(run.next.acts.contains(&Act::CutPrompt));
     // It continued in between: an editor of the job, not a prompt.
     let run = JobRun::running().step(&prompt(300), 300);
@@ -97,6 +97,14 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         exit_empty: true,
         ..command.clone()
     };
+    let marked = |files: Files| Files {
+        marked: true,
+        ..files
+    };
+    let lost = |files: Files| Files {
+        step: None,
+        ..files
+    };
     let failed = Some((Outcome::Failed, Event::Fail));
     let unknown = Some((Outcome::Uncertain, Event::Lose));
     for (kind, tells, files, wanted) in [
@@ -104,7 +112,23 @@ fn a_command_has_failed_only_where_its_line_says_so() {
         (Shell::Zsh, true, back(1), failed),
         (Shell::Fish, true, back(0), unknown),
         (Shell::Bash, true, unwritten.clone(), unknown),
-        (Shell::Dash, false, unwritten, unknown),
+        (Shell::Dash, false, unwritten.clone(), unknown),
+        // Writing its code is what failed.
+        (
+            Shell::Bash,
+            true,
+            Files {
+                exit_empty: true,
+                ..back(1)
+            },
+            unknown,
+        ),
+        (Shell::Dash, false, marked(command.clone()), unknown),
+        (Shell::Zsh, true, marked(back(1)), unknown),
+        (Shell::Zsh, true, marked(back(130)), unknown),
+        // Its files are gone: nothing shows that it was not begun.
+        (Shell::Zsh, true, lost(back(1)), unknown),
+        (Shell::Dash, false, lost(command.clone()), unknown),
         (Shell::Dash, false, command.clone(), failed),
         // An editor started by the command looks like a prompt.
         (Shell::Bash, true, command.clone(), None),
@@ -162,7 +186,7 @@ fn what_is_not_seen_and_lives_may_still_run() {
     let run = run.step(&with_files(taken(), gone(false), 199), 90_001);
     assert!(!run.job.has_ended());
     let run = run.step(&with_files(taken(), gone(false), 90_002), 90_002);
-    assert_eq!(run.outcome(), (Outcome::Failed, Event::Fail));
+    assert_eq!(run.outcome(), (Outcome::Uncertain, Event::Lose));
     assert!(run.reason().contains("shell is gone"));
 }
 
