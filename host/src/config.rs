@@ -576,7 +576,12 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     };
     let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
     private::obeyed(path).map_err(|error| unreadable(error.into()))?;
-    toml::from_str(&text).map_err(|error| ConfigError::Wrong {
+    parse(&text, path)
+}
+
+/// Reads the text of the file at `path`.
+fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Wrong {
         path: path.to_owned(),
         place: error
             .span()
@@ -610,6 +615,10 @@ fn prerequisite_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Du
 fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     duration::deserialize(deserializer, "idle", duration::SETTING)
 }
+
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/config.rs"]
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 #[path = "config_tests.rs"]

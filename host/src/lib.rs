@@ -11,6 +11,9 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/mod.rs"]
+pub mod fuzz;
 pub mod matcher;
 pub mod model;
 pub mod node;

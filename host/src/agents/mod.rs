@@ -14,6 +14,9 @@ pub mod catalog;
 #[cfg(test)]
 mod detection;
 pub mod fuse;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/agents.rs"]
+pub(crate) mod fuzz;
 pub mod hooks;
 pub mod nonce;
 pub mod payload;

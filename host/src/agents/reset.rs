@@ -13,7 +13,7 @@ use regex::{Captures, Regex};
 
 /// A moment further away is not the end of a rate limit, or was misread: the longest limit is a
 /// week.
-const FURTHEST: SignedDuration = SignedDuration::from_hours(8 * 24);
+pub(super) const FURTHEST: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// A time of day that passed this recently means that moment and not the same time on the next day.
 const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
 /// Messages are short, so only the beginning of a longer text is looked at.

@@ -175,7 +175,7 @@ fn shortened(error: &str) -> String {
 }
 
 /// Adds the task of each line to `tasks`.
-fn read_lines(
+pub(super) fn read_lines(
     lines: impl BufRead,
     shown: &str,
     sender: &Sender<'_>,

@@ -15,6 +15,9 @@ mod explain;
 mod flags;
 #[cfg(test)]
 mod flags_tests;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/cli.rs"]
+pub(crate) mod fuzz;
 mod generate;
 mod history;
 mod hooks;

@@ -182,7 +182,7 @@ fn from_file(file: &Path) -> io::Result<String> {
 
 /// What agents pass to their hooks, as far as it matters here. Each value may be of any type.
 #[derive(Debug, Default, Deserialize)]
-struct HookInput {
+pub(super) struct HookInput {
     #[serde(default)]
     message: Value,
     #[serde(default)]
@@ -216,14 +216,14 @@ fn handed() -> Option<HookInput> {
 }
 
 impl HookInput {
-    fn read(handed: &[u8]) -> Option<Self> {
+    pub(super) fn read(handed: &[u8]) -> Option<Self> {
         // Anything after the object is ignored.
         let mut values = serde_json::Deserializer::from_slice(handed).into_iter::<Self>();
         values.next()?.ok()
     }
 
     /// Returns the words that fit the state.
-    fn words(&self, state: ReportedState) -> Option<String> {
+    pub(super) fn words(&self, state: ReportedState) -> Option<String> {
         let Self {
             message,
             last_assistant_message,
@@ -248,7 +248,7 @@ impl HookInput {
     }
 
     /// Returns the agent's name for the turn.
-    fn turn(&self) -> Option<String> {
+    pub(super) fn turn(&self) -> Option<String> {
         let mut names = [&self.prompt_id, &self.turn_id].into_iter();
         let named = names.find_map(|name| name.as_str());
         let named = named.filter(|name| (1..=LONGEST_NAME).contains(&name.len()));
@@ -275,13 +275,13 @@ impl HookInput {
     }
 
     /// Whether the event says that a turn has ended with an answer.
-    fn ends(&self) -> bool {
+    pub(super) fn ends(&self) -> bool {
         let has_failed = self.prompt_response == NO_RESPONSE;
         self.hook_event_name == "Stop" || (self.hook_event_name == "AfterAgent" && !has_failed)
     }
 
     /// Returns the file to which the agent writes its turns.
-    fn transcript(&self) -> Option<PathBuf> {
+    pub(super) fn transcript(&self) -> Option<PathBuf> {
         let path = Path::new(self.transcript_path.as_str()?);
         path.is_absolute().then(|| path.to_owned())
     }

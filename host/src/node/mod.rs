@@ -8,6 +8,9 @@ pub(crate) mod attempt;
 pub mod capture;
 pub(crate) mod dialect;
 mod flying;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/node.rs"]
+pub(crate) mod fuzz;
 mod orders;
 mod pools;
 mod prerequisites;
@@ -30,6 +33,8 @@ use thiserror::Error;
 pub use orders::{aim, said};
 pub use pools::{Launch, Pool, PoolSettings, Stand};
 pub use spool::Spool;
+#[cfg(any(test, fuzzing))]
+pub(crate) use watch::fuzz as watch_fuzz;
 pub use watch::inspect;
 pub(crate) use watch::scan::SeenSessions;
 pub use watch::variables::variables;

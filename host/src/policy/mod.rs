@@ -50,6 +50,9 @@ mod compare;
 #[cfg(test)]
 mod equivalence;
 mod failover;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/policy.rs"]
+pub(crate) mod fuzz;
 mod limits;
 #[cfg(test)]
 mod limits_tests;

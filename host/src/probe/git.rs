@@ -497,6 +497,10 @@ fn read_until(mut pipe: impl Read + std::os::fd::AsFd, deadline: Instant) -> io:
     }
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/git.rs"]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 #[path = "git_tests.rs"]
 mod tests;

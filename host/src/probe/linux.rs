@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use procfs::process::Process as Proc;
+use procfs::process::{Process as Proc, Stat};
 
 use super::{Directory, SystemProcess};
 
@@ -51,7 +51,11 @@ pub(super) fn executable(pid: u32) -> Option<PathBuf> {
 
 /// Returns what is known about a process. `None` if it has ended.
 pub(super) fn process(pid: u32) -> Option<SystemProcess> {
-    let stat = open(pid)?.stat().ok()?;
+    described(&open(pid)?.stat().ok()?)
+}
+
+/// Returns what the kernel says about a process. `None` if it has ended.
+pub(super) fn described(stat: &Stat) -> Option<SystemProcess> {
     if matches!(stat.state, 'Z' | 'X' | 'x') {
         return None;
     }
@@ -127,7 +131,7 @@ pub(super) fn reads_a_line(pid: u32) -> Result<bool, String> {
     Ok(is_read_of_a_line(&call, read))
 }
 
-fn is_read_of_a_line(call: &str, read: u64) -> bool {
+pub(super) fn is_read_of_a_line(call: &str, read: u64) -> bool {
     let mut words = call.split_ascii_whitespace();
     let number = words.next().and_then(|word| word.parse::<u64>().ok());
     let mut arguments =

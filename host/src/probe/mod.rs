@@ -4,6 +4,9 @@
 //! This only reads, and takes tens of microseconds per pane. What is specific to a system is in
 //! `linux` and `macos`, which offer the same few functions.
 
+#[cfg(all(any(test, fuzzing), target_os = "linux"))]
+#[path = "../../../tests/fuzz/targets/probe.rs"]
+pub(crate) mod fuzz;
 mod git;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -71,7 +71,12 @@ fn package(path: PathBuf) -> Option<String> {
     let file = File::open(path).ok()?;
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text).ok()?;
-    let package: Package = serde_json::from_slice(&text).ok()?;
+    of_description(&text)
+}
+
+/// Returns the version that a package's description tells.
+pub(super) fn of_description(text: &[u8]) -> Option<String> {
+    let package: Package = serde_json::from_slice(text).ok()?;
     let is_plain = package.version.len() <= 64 && Version::parse(&package.version).is_ok();
     (!package.name.is_empty() && is_plain).then_some(package.version)
 }

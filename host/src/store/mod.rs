@@ -23,6 +23,9 @@ mod facts;
 mod failing_tests;
 #[cfg(test)]
 mod following_tests;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/store.rs"]
+pub(crate) mod fuzz;
 mod history;
 #[cfg(test)]
 mod history_tests;

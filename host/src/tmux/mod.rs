@@ -8,6 +8,9 @@
 
 mod command;
 mod direct;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/tmux.rs"]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]

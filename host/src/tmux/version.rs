@@ -43,7 +43,7 @@ pub struct Version {
 
 impl Version {
     /// Returns the version in what `tmux -V` prints.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let name = text.strip_prefix("tmux ")?;
         let number = match name.strip_prefix("openbsd-") {
@@ -58,7 +58,7 @@ impl Version {
     }
 
     /// Whether it can be driven. An OpenBSD version is assumed to be: it has had 3.2 since 6.9.
-    fn is_supported(&self) -> bool {
+    pub(super) fn is_supported(&self) -> bool {
         self.number.is_none_or(|number| number >= OLDEST)
     }
 }

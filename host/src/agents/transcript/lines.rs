@@ -142,7 +142,7 @@ impl Lines {
         entries
     }
 
-    fn settle(&mut self, entries: &mut Vec<Entry>) {
+    pub(super) fn settle(&mut self, entries: &mut Vec<Entry>) {
         self.settled = true;
         let known = entries.len();
         self.parser.still(entries);
@@ -151,7 +151,7 @@ impl Lines {
         }
     }
 
-    fn feed(&mut self, bytes: &[u8], entries: &mut Vec<Entry>) {
+    pub(super) fn feed(&mut self, bytes: &[u8], entries: &mut Vec<Entry>) {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, behind) = rest.split_at(end);

@@ -17,6 +17,9 @@ mod claude;
 mod codex;
 mod find;
 mod follow;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../../tests/fuzz/targets/transcripts.rs"]
+pub(crate) mod fuzz;
 mod gemini;
 mod lines;
 mod linked;

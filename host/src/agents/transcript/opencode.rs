@@ -432,5 +432,8 @@ fn time(milliseconds: Number) -> Option<Timestamp> {
     Timestamp::from_millisecond(milliseconds.0? as i64).ok()
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../../tests/fuzz/targets/opencode.rs"]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -70,11 +70,11 @@ pub struct Interjection {
 pub(super) struct Turns {
     latest: Option<Entered>,
     /// Oldest first.
-    before: VecDeque<Entered>,
+    pub(super) before: VecDeque<Entered>,
 }
 
 #[derive(Debug, Default)]
-struct Entered {
+pub(super) struct Entered {
     turn: TranscriptTurn,
     /// Its prompt was there before the transcript was followed.
     old: bool,

@@ -37,9 +37,14 @@ pub(in crate::node) struct CursorRow {
 impl CursorRow {
     /// Returns the row that contains the cursor of this pane.
     pub(in crate::node) fn of(pane: &Pane, line: &CursorLine) -> Self {
+        Self::in_width(pane.width, line)
+    }
+
+    /// Returns the row that contains the cursor of a pane of this width.
+    pub(in crate::node) fn in_width(width: u32, line: &CursorLine) -> Self {
         use unicode_width::UnicodeWidthStr;
 
-        let width = usize::try_from(pane.width).unwrap_or(usize::MAX);
+        let width = usize::try_from(width).unwrap_or(usize::MAX);
         let last = line.above.last().map_or("", String::as_str);
         let (repeats, full) = repeats(&line.before, &line.above);
         Self {

@@ -5,6 +5,9 @@
 pub(super) mod agents;
 pub(super) mod ask;
 mod empty;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../../tests/fuzz/targets/watch.rs"]
+pub(crate) mod fuzz;
 pub mod inspect;
 mod prompt;
 pub(crate) mod scan;
