@@ -31,6 +31,7 @@ mod hostile_content;
 mod hung_directories;
 mod input_lines;
 mod language_model;
+mod ledger;
 mod library;
 mod lifecycle;
 mod migration;
