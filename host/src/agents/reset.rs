@@ -256,6 +256,9 @@ fn named_zone(text: &str) -> Option<TimeZone> {
     }
     if let Some(digits) = name.strip_prefix(['+', '-']) {
         let digits = digits.replace(':', "");
+        if digits.len() != 4 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
         let hours: i32 = digits.get(..2)?.parse().ok()?;
         let minutes: i32 = digits.get(2..)?.parse().ok()?;
         let seconds = (hours * 60 + minutes) * 60;
@@ -398,6 +401,9 @@ mod tests {
             "resets 13pm",
             "resets at 25:00",
             "resets 3pm (Nowhere/Land)",
+            // More minutes than a number holds.
+            "resets 3pm (+0071582848)",
+            "resets 3pm (+01-2)",
             "5 hour limit reached",
             "resets_at: 1",
             "try again at Feb 30 3pm",
