@@ -258,3 +258,25 @@ fn an_edit_that_ends_a_task_reaches_its_followers() {
     assert!(store.retry(last, None, true, now()).is_err());
     assert!(may_run(&mut store, last));
 }
+
+#[test]
+fn an_edit_may_end_a_task_with_one_that_failed_before() {
+    let (_directory, mut store) = store();
+    let bad = queue(&mut store, &[NewTask::command("a")])[0];
+    let child = queue(&mut store, &[following(&[bad], IfParentFails::Release)])[0];
+    finish(&mut store, bad, Outcome::Failed, Event::Fail);
+    for (revision, fails, becomes) in [
+        (0, IfParentFails::Release, Status::Pending),
+        (1, IfParentFails::Fail, Status::Failed),
+    ] {
+        let edit = Edit {
+            task: following(&[], fails),
+            revision,
+            unfollow: false,
+            if_parent_fails: Some(fails),
+            what: "if-parent-fails".to_owned(),
+        };
+        store.edit(child, &edit, now()).expect("edited");
+        assert_eq!(status(&mut store, child), becomes);
+    }
+}

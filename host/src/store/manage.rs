@@ -180,7 +180,11 @@ impl Store {
                 Parent::Task(id) => *id,
                 Parent::Earlier(_) => TaskId(0),
             });
-            let parents: Vec<TaskId> = parents.collect();
+            let mut parents: Vec<TaskId> = parents.collect();
+            if edit.if_parent_fails == Some(IfParentFails::Fail) {
+                // One that it already follows may have failed before it was to fail with it.
+                parents.extend(parents_of(db, id)?);
+            }
             follow(db, id, &parents, task.if_parent_fails, now)
         })
     }
@@ -251,6 +255,16 @@ impl Store {
         cleared.extend(ids);
         Ok((looked, last))
     }
+}
+
+/// Returns the tasks that a task follows.
+fn parents_of(db: &mut dyn Db, id: TaskId) -> Result<Vec<TaskId>, StoreError> {
+    let rows = db.query(
+        "SELECT parent_id FROM dependencies WHERE task_id = $1 ORDER BY parent_id",
+        values![id],
+    )?;
+    let parents = rows.iter().map(|row| Ok(row.get("parent_id")?));
+    parents.collect()
 }
 
 /// Returns how a target is stored: its name and its meaning.
