@@ -152,12 +152,10 @@ impl Item {
         for parent in &self.after {
             words.extend(["--after".to_owned(), parent.to_string()]);
         }
-        if !self.after.is_empty() {
-            words.extend([
-                "--if-parent-fails".to_owned(),
-                self.if_parent_fails().to_owned(),
-            ]);
-        }
+        words.extend([
+            "--if-parent-fails".to_owned(),
+            self.if_parent_fails().to_owned(),
+        ]);
         words
     }
 

@@ -257,13 +257,16 @@ impl Model {
         }
         changed.push("priority");
         if !item.after.is_empty() {
-            task.parents
-                .values_mut()
-                .for_each(|fails| *fails = item.fails);
-            changed.extend(["after", "if-parent-fails"]);
+            changed.push("after");
         }
+        changed.push("if-parent-fails");
+        // How it ends with those that it already follows changes, too.
+        task.parents
+            .values_mut()
+            .for_each(|fails| *fails = item.fails);
+        let parents: Vec<u64> = task.parents.keys().chain(&item.after).copied().collect();
         self.note(id, "edited");
-        self.follow(id, &item.after, item.fails);
+        self.follow(id, &parents, item.fails);
         let answer = json!({"id": id, "status": self.status(id), "changed": changed});
         (0, Some(answer))
     }
