@@ -71,8 +71,10 @@ pub(super) trait Db: Send {
 }
 
 /// Why the database refused, in its own words, or why a row cannot be read.
+///
+/// It is one line, though the database may quote several of a schema.
 #[derive(Debug, Error)]
-#[error(transparent)]
+#[error("{}", .0.to_string().split_whitespace().collect::<Vec<_>>().join(" "))]
 pub struct DbError(Box<dyn std::error::Error + Send + Sync>);
 
 impl DbError {
