@@ -65,62 +65,26 @@ pub struct Pane {
     pub is_in_mode: bool,
 }
 
-/// The directory, the tmux server and the daemon.
-#[derive(Debug)]
-pub struct World {
-    root: TempDir,
+/// Where the files of a world are, and the commands that work there. Each thread may have its own.
+#[derive(Debug, Clone)]
+pub struct Place {
+    root: PathBuf,
+    data: PathBuf,
     assigner: PathBuf,
     is_closed: bool,
-    has_server: bool,
-    daemon: Option<Child>,
-    guard: Guard,
 }
 
-impl World {
-    /// Makes the directories. A closed world hides the caller's environment from everything that
-    /// runs in it.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be made, or the second process cannot be started.
-    pub fn new(assigner: &Path, is_closed: bool) -> io::Result<Self> {
-        let root = tempfile::Builder::new().prefix("conf-").tempdir()?;
-        for name in [
-            "home",
-            "tmp",
-            "log",
-            "work",
-            "bin",
-            "config/assigner/agents",
-        ] {
-            fs::create_dir_all(root.path().join(name))?;
-        }
-        let mut guard = Guard::start()?;
-        guard.say("dir", &root.path().to_string_lossy())?;
-        Ok(Self {
-            root,
-            assigner: assigner.to_owned(),
-            is_closed,
-            has_server: false,
-            daemon: None,
-            guard,
-        })
-    }
-
+impl Place {
     /// Returns a path below the world's directory.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
-        self.root.path().join(relative)
+        self.root.join(relative)
     }
 
-    /// Adds a profile of an agent.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    pub fn add_profile(&self, name: &str, text: &str) -> io::Result<()> {
-        let file = format!("config/assigner/agents/{name}.toml");
-        fs::write(self.path(&file), text)
+    /// Returns the data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Returns a command with this world's environment.
@@ -145,10 +109,11 @@ impl World {
     }
 
     /// Returns the binary, configured with the places of this world.
-    fn binary(&self) -> Command {
+    #[must_use]
+    pub fn binary(&self) -> Command {
         let mut command = self.command(&self.assigner);
         command
-            .env("ASSIGNER_DATA_DIR", self.path("data"))
+            .env("ASSIGNER_DATA_DIR", &self.data)
             .env("ASSIGNER_TMUX_SOCKET", self.path("s"))
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("XDG_STATE_HOME", self.path("state"))
@@ -183,6 +148,99 @@ impl World {
             let said = output.stderr.trim();
             Err(io::Error::other(format!("tmux: {said}")))
         }
+    }
+}
+
+/// The directory, the tmux server and the daemon.
+#[derive(Debug)]
+pub struct World {
+    place: Place,
+    /// Removes the directory.
+    _root: TempDir,
+    has_server: bool,
+    daemon: Option<Child>,
+    guard: Guard,
+}
+
+impl World {
+    /// Makes the directories. A closed world hides the caller's environment from everything that
+    /// runs in it.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be made, or the second process cannot be started.
+    pub fn new(assigner: &Path, is_closed: bool) -> io::Result<Self> {
+        let root = tempfile::Builder::new().prefix("conf-").tempdir()?;
+        for name in [
+            "home",
+            "tmp",
+            "log",
+            "work",
+            "bin",
+            "config/assigner/agents",
+        ] {
+            fs::create_dir_all(root.path().join(name))?;
+        }
+        let mut guard = Guard::start()?;
+        guard.say("dir", &root.path().to_string_lossy())?;
+        let place = Place {
+            root: root.path().to_owned(),
+            data: root.path().join("data"),
+            assigner: assigner.to_owned(),
+            is_closed,
+        };
+        Ok(Self {
+            place,
+            _root: root,
+            has_server: false,
+            daemon: None,
+            guard,
+        })
+    }
+
+    /// Returns where its files are.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Returns a path below the world's directory.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.place.path(relative)
+    }
+
+    /// Has the data in another directory; no daemon may run yet.
+    pub fn put_data_in(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.place.data);
+    }
+
+    /// Adds a profile of an agent.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn add_profile(&self, name: &str, text: &str) -> io::Result<()> {
+        let file = format!("config/assigner/agents/{name}.toml");
+        fs::write(self.path(&file), text)
+    }
+
+    /// Runs the binary with `--json`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run, or does not end.
+    pub fn assigner(&self, args: &[&str], input: &[u8]) -> io::Result<Output> {
+        self.place.assigner(args, input)
+    }
+
+    /// Runs a tmux command.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    pub fn tmux(&self, args: &[&str]) -> io::Result<String> {
+        self.place.tmux(args)
     }
 
     /// Starts a session that runs these words, or, if there is only one word, a command line.
@@ -244,21 +302,7 @@ impl World {
     ///
     /// It does not start.
     pub fn start_daemon(&mut self) -> io::Result<()> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path("log/daemon.log"))?;
-        let child = self
-            .binary()
-            .arg("run")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Ctrl-C is for this program, which then ends everything in order.
-            .process_group(0)
-            .spawn()?;
-        self.guard.say("pid", &child.id().to_string())?;
-        self.daemon = Some(child);
+        self.spawn_daemon()?;
         let begun = Instant::now();
         loop {
             self.check_daemon()?;
@@ -271,6 +315,31 @@ impl World {
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Starts the daemon without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Its process cannot be started.
+    pub fn spawn_daemon(&mut self) -> io::Result<()> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("log/daemon.log"))?;
+        let child = self
+            .place
+            .binary()
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for this program, which then ends everything in order.
+            .process_group(0)
+            .spawn()?;
+        self.guard.say("pid", &child.id().to_string())?;
+        self.daemon = Some(child);
+        Ok(())
     }
 
     /// Checks that the daemon still runs.
@@ -334,10 +403,10 @@ impl World {
     ///
     /// They cannot be copied.
     pub fn keep(&self, place: &Path) -> io::Result<()> {
-        for name in ["log", "data", "agents"] {
+        for name in ["log", "agents"] {
             copy(&self.path(name), &place.join(name))?;
         }
-        Ok(())
+        copy(self.place.data(), &place.join("data"))
     }
 }
 
