@@ -16,7 +16,11 @@ mod attempts;
 mod claim;
 #[cfg(test)]
 mod claim_tests;
+#[cfg(test)]
+mod crash_tests;
 mod db;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -64,6 +68,8 @@ mod shared_tests;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vfs_tests;
 mod wishes;
 #[cfg(test)]
 mod wishes_tests;

@@ -39,6 +39,15 @@ impl Sqlite {
         directory: &Path,
         is_served: impl FnOnce() -> bool,
     ) -> Result<Self, StoreError> {
+        Self::open_with(directory, is_served, |path| Connection::open(path))
+    }
+
+    /// The same, with `connect` opening the file: tests have disks of their own.
+    pub(super) fn open_with(
+        directory: &Path,
+        is_served: impl FnOnce() -> bool,
+        connect: impl Fn(&Path) -> Result<Connection, rusqlite::Error>,
+    ) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Directory {
             path: directory.to_owned(),
             source,
@@ -56,7 +65,7 @@ impl Sqlite {
             .open(&path)
             .map_err(unusable)?;
         let open = || -> Result<Connection, rusqlite::Error> {
-            let connection = Connection::open(&path)?;
+            let connection = connect(&path)?;
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
