@@ -5,6 +5,11 @@
 //! number: `17.run` is sourced, `17.claim` is the lock, and `17.step`, `17.exit`, `17.out` and
 //! `17.done` are what comes back.
 
+#[cfg(test)]
+mod failing;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -334,7 +339,11 @@ impl JobFiles {
     pub(crate) fn withdraw(&self) -> io::Result<Taken> {
         // Written under another name and linked, so that the claim is never seen half-written.
         let aside = self.with("withdrawn");
+        #[cfg(test)]
+        failing::call(None)?;
         fs::write(&aside, WITHDRAWN)?;
+        #[cfg(test)]
+        failing::call(None)?;
         match fs::hard_link(&aside, self.claim()) {
             Ok(()) => Ok(Taken::Withdrawn),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(self.taken()),
@@ -437,6 +446,8 @@ fn write_private(path: &Path, content: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     let mut file = private::open(&mut options, path)?;
+    #[cfg(test)]
+    failing::call(Some((&mut file, content.as_bytes())))?;
     file.write_all(content.as_bytes())
 }
 
