@@ -31,7 +31,7 @@ use crate::tmux::{
     Aim, Capture, Error, Keys, PaneLock, Paste, Refusal, Shared, Tmux, Typed, TypedLine,
 };
 
-use files::{cut_by, cut_prompt, files, preparation};
+use files::{cut_prompt, files, preparation, printed};
 pub(super) use files::{last_of, read_end, read_output};
 
 /// How long a look at a task's directory may take.
@@ -519,13 +519,9 @@ impl<T: Tmux + 'static> World for Local<T> {
                 Some(output)
             }
             (OutputSource::Files, None) => {
-                let read = read_output(&files, self.setup.output_limit);
                 // With its pane, an output ends where its pipe does.
                 let pane_lives = probe::is_alive(brief.identity.pane_pid);
-                read.map(|output| store::Output {
-                    cut: cut_by(&files, pane_lives).map(str::to_owned),
-                    ..output
-                })
+                Some(printed(&files, self.setup.output_limit, pane_lives))
             }
             (OutputSource::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
         };

@@ -69,8 +69,23 @@ pub(in super::super) fn read_output(files: &JobFiles, limit: u64) -> Option<stor
     Some(store::Output::whole(bytes, total))
 }
 
+/// Returns what a job has printed. Where nothing was kept of it, that is said, too.
+pub(super) fn printed(files: &JobFiles, limit: u64, pane_lives: bool) -> store::Output {
+    let read = read_output(files, limit);
+    let cut = match read {
+        Some(_) => cut_by(files, pane_lives),
+        None => {
+            Some("nothing was kept: the process that reads it had not begun, or its file is gone")
+        }
+    };
+    store::Output {
+        cut: cut.map(str::to_owned),
+        ..read.unwrap_or_else(|| store::Output::of(Vec::new()))
+    }
+}
+
 /// Returns what has cut the output of a job, if anything has.
-pub(super) fn cut_by(files: &JobFiles, pane_lives: bool) -> Option<&'static str> {
+fn cut_by(files: &JobFiles, pane_lives: bool) -> Option<&'static str> {
     if files.raw_output().exists() {
         return None;
     }
@@ -122,3 +137,6 @@ pub(in super::super) fn read_end(path: &Path, limit: u64) -> Option<(Vec<u8>, u6
     file.take(limit).read_to_end(&mut bytes).ok()?;
     Some((bytes, total))
 }
+
+#[cfg(test)]
+mod tests;
