@@ -15,6 +15,7 @@ use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::blows::{Blow, Blows, Fault, Victim};
+use crate::sender::Sending;
 use crate::sessions::{Pane, Seats, panes};
 
 /// How often each fault of the machinery happens, compared with the others.
@@ -29,6 +30,19 @@ const WEIGHTS: [(Fault, u32); 9] = [
     (Fault::CtrlC, 5),
     (Fault::AgentKilled, 2),
 ];
+
+/// The faults of which every other one comes when a task has just been queued, and is claimed, typed and
+/// begun.
+const AIMED: [Fault; 5] = [
+    Fault::DaemonKilled,
+    Fault::ShellKilled,
+    Fault::ServerKilled,
+    Fault::ServerStopped,
+    Fault::CtrlC,
+];
+
+/// It comes at most this long after that, in microseconds.
+const AFTER_SENDING: u64 = 80_000;
 
 /// How long the tmux server is stopped and the disk is full, at most, in milliseconds.
 const LONGEST_STOP: u64 = 2_500;
@@ -51,8 +65,8 @@ pub struct Faults<'a> {
     pub seats: &'a mut Seats,
     /// The small disk that holds the data, if one could be had.
     pub disk: Option<&'a Path>,
-    /// Where blows are noted.
-    pub blows: &'a Blows,
+    /// Queues tasks, and knows where blows are noted.
+    pub sending: Sending<'a>,
     /// How daemons ended that nobody had killed.
     pub ends: Vec<String>,
     /// How many of them ended with an error while the disk was full, as they may.
@@ -69,13 +83,13 @@ impl<'a> Faults<'a> {
         world: &'a mut World,
         seats: &'a mut Seats,
         disk: Option<&'a Path>,
-        blows: &'a Blows,
+        sending: Sending<'a>,
     ) -> Self {
         Self {
             world,
             seats,
             disk,
-            blows,
+            sending,
             ends: Vec::new(),
             gave_up: 0,
             full_until: None,
@@ -159,14 +173,18 @@ impl<'a> Faults<'a> {
         let Some(&(fault, _)) = chosen else {
             return Ok(());
         };
+        if rng.bool() && AIMED.contains(&fault) {
+            self.sending.send(rng, 1, None);
+            thread::sleep(Duration::from_micros(rng.u64(0..AFTER_SENDING)));
+        }
         match fault {
             Fault::DaemonKilled => {
-                self.blows.strike(fault, Victim::All);
+                self.sending.blows.strike(fault, Victim::All);
                 self.world.kill_daemon()?;
                 let after = Duration::from_millis(rng.u64(0..600));
                 self.daemon_due = Some(Instant::now() + after);
             }
-            Fault::ReaderKilled => kill_reader(self.world.place(), self.blows, rng),
+            Fault::ReaderKilled => kill_reader(self.world.place(), self.sending.blows, rng),
             Fault::ShellKilled => self.kill_process_of(rng, fault, false),
             Fault::AgentKilled => self.kill_process_of(rng, fault, true),
             Fault::SessionKilled => self.on_a_pane(rng, fault, |world, pane, _| {
@@ -180,7 +198,7 @@ impl<'a> Faults<'a> {
             }),
             Fault::ServerKilled => {
                 if let Some(server) = server(self.world) {
-                    self.blows.strike(fault, Victim::All);
+                    self.sending.blows.strike(fault, Victim::All);
                     let _ = kill_process(server, Signal::KILL);
                 }
             }
@@ -199,7 +217,7 @@ impl<'a> Faults<'a> {
         let from = now();
         act(self.world, pane, rng);
         let victim = Victim::Session(pane.session.clone());
-        self.blows.strike_since(fault, victim, from);
+        self.sending.blows.strike_since(fault, victim, from);
     }
 
     fn kill_process_of(&self, rng: &mut Rng, fault: Fault, is_agent: bool) {
@@ -211,7 +229,8 @@ impl<'a> Faults<'a> {
         let Some(pane) = some(&panes, rng) else {
             return;
         };
-        self.blows
+        self.sending
+            .blows
             .strike(fault, Victim::Session(pane.session.clone()));
         if let Some(pid) = Pid::from_raw(pane.pid) {
             let _ = kill_process(pid, Signal::KILL);
@@ -223,7 +242,7 @@ impl<'a> Faults<'a> {
         let Some(server) = server(self.world) else {
             return;
         };
-        self.blows.add(Blow {
+        self.sending.blows.add(Blow {
             fault: Fault::ServerStopped,
             victim: Victim::All,
             from: now(),
@@ -247,7 +266,7 @@ impl<'a> Faults<'a> {
         if !resize(&disk, &format!("{used}k")) {
             return;
         }
-        self.blows.add(Blow {
+        self.sending.blows.add(Blow {
             fault: Fault::DiskFull,
             victim: Victim::All,
             from: now(),

@@ -30,6 +30,10 @@ pub struct Row {
     pub attempts: Vec<Attempt>,
     /// The actions in its history, the oldest first.
     pub actions: Vec<String>,
+    /// When it was queued, in milliseconds since 1970.
+    pub from: u64,
+    /// When it ended.
+    pub until: Option<u64>,
 }
 
 /// One attempt; times are in milliseconds since 1970.
@@ -87,6 +91,8 @@ fn row(shown: &Value, history: &Value) -> Row {
             })
             .collect(),
         actions: actions.map(|row| text(&row["action"]).to_owned()).collect(),
+        from: time(&shown["created_at"]).unwrap_or_default(),
+        until: time(&shown["completed_at"]),
     }
 }
 
@@ -109,7 +115,8 @@ mod tests {
     fn a_row_is_read_from_what_is_shown() {
         let shown = json!({
             "id": 4, "status": "failed", "exit_code": 3, "error": "why", "output": "1\n",
-            "output_cut": "its pipe was closed",
+            "output_cut": "its pipe was closed", "created_at": "1970-01-01T00:00:01Z",
+            "completed_at": "1970-01-01T00:00:02Z",
             "attempts": [{
                 "status": "failed", "session": "zsh",
                 "claimed_at": "1970-01-01T00:00:01Z", "ended_at": null,
@@ -131,6 +138,8 @@ mod tests {
                 until: None,
             }],
             actions: vec!["queued".to_owned(), "claimed".to_owned()],
+            from: 1000,
+            until: Some(2000),
         };
         assert_eq!(row(&shown, &history), expected);
     }

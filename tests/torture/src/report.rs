@@ -117,7 +117,7 @@ impl Round {
 }
 
 /// Returns the blow that is blamed for what became of a task: the last one that hit it, or else its
-/// session while it was there, or else everything.
+/// session while it was there, or else everything at that time, or at any time of its life.
 #[must_use]
 pub fn blamed(blows: &[Blow], number: u64, row: Option<&Row>) -> Option<usize> {
     let attempts = row.map(|row| &*row.attempts).unwrap_or_default();
@@ -126,6 +126,12 @@ pub fn blamed(blows: &[Blow], number: u64, row: Option<&Row>) -> Option<usize> {
             session.is_none_or(|session| attempt.session == session)
                 && blow.until + BEFORE >= attempt.from
                 && attempt.until.is_none_or(|until| blow.from <= until + AFTER)
+        })
+    };
+    let lives = |blow: &Blow| {
+        row.is_some_and(|row| {
+            let until = row.until.unwrap_or(u64::MAX);
+            blow.until >= row.from && blow.from <= until
         })
     };
     let hits = blows.iter().enumerate().filter_map(|(index, blow)| {
@@ -138,7 +144,9 @@ pub fn blamed(blows: &[Blow], number: u64, row: Option<&Row>) -> Option<usize> {
                 (tasks.contains(&number) && meets).then_some(2)
             }
             Victim::Session(session) => meets(blow, Some(session)).then_some(1),
-            Victim::All => meets(blow, None).then_some(0),
+            Victim::All if meets(blow, None) => Some(0),
+            // What an attempt that does not count was hit by.
+            Victim::All => lives(blow).then_some(-1),
         };
         Some(((nearness?, blow.from), index))
     });
@@ -159,10 +167,10 @@ pub fn markdown(rounds: &[Round], versions: &str) -> String {
         took.as_secs()
     );
     let _ = writeln!(text, "{}", table(rounds));
-    if rounds.iter().any(|round| !round.has_disk) {
+    if !rounds.iter().any(|round| round.has_disk) {
         let _ = writeln!(
             text,
-            "The disk was never full: no small one could be mounted here.\n"
+            "The disk was never full: seeds are even, or no small disk could be mounted here.\n"
         );
     }
     let gave_up: usize = rounds.iter().map(|round| round.gave_up).sum();
@@ -314,6 +322,8 @@ mod tests {
                 from: 10_000,
                 until: Some(12_000),
             }],
+            from: 6_000,
+            until: Some(12_000),
             ..Row::default()
         };
         let zsh = Victim::Session("zsh".to_owned());
@@ -323,13 +333,15 @@ mod tests {
             blow(Fault::CtrlC, fish, 11_000),
         ];
         assert_eq!(blamed(&blows, 1, Some(&row)), None);
-        blows.push(blow(Fault::DaemonKilled, Victim::All, 11_500));
+        blows.push(blow(Fault::DaemonKilled, Victim::All, 7_000));
         assert_eq!(blamed(&blows, 1, Some(&row)), Some(2));
-        blows.push(blow(Fault::CtrlC, zsh, 11_000));
+        blows.push(blow(Fault::DaemonKilled, Victim::All, 11_500));
         assert_eq!(blamed(&blows, 1, Some(&row)), Some(3));
-        blows.push(blow(Fault::Cancel, Victim::task(1), 10_500));
+        blows.push(blow(Fault::CtrlC, zsh, 11_000));
         assert_eq!(blamed(&blows, 1, Some(&row)), Some(4));
-        assert_eq!(blamed(&blows, 2, Some(&row)), Some(3));
+        blows.push(blow(Fault::Cancel, Victim::task(1), 10_500));
+        assert_eq!(blamed(&blows, 1, Some(&row)), Some(5));
+        assert_eq!(blamed(&blows, 2, Some(&row)), Some(4));
     }
 
     #[test]

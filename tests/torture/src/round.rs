@@ -106,7 +106,7 @@ fn disturb(
     let (one, two, three) = (rng.fork(), rng.fork(), rng.fork());
     let all = seats.all().to_vec();
     let is_over = AtomicBool::new(false);
-    let mut faults = Faults::new(world, seats, plan.disk.as_deref(), blows);
+    let mut faults = Faults::new(world, seats, plan.disk.as_deref(), at);
     thread::scope(|scope| {
         scope.spawn(|| at.run(one, &is_over));
         scope.spawn(|| people::edit_and_retry(at, two, &is_over));

@@ -68,7 +68,8 @@ impl Sending<'_> {
         counts.sum()
     }
 
-    fn send(self, rng: &mut Rng, count: usize, killed_after: Option<Duration>) {
+    /// Queues so many tasks by one command, which is killed after this time.
+    pub fn send(self, rng: &mut Rng, count: usize, killed_after: Option<Duration>) {
         let mut batch = None;
         let first = self.tasks.add(count, |number| {
             let batch = *batch.get_or_insert(number);
