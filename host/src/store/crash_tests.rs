@@ -445,3 +445,19 @@ fn what_was_confirmed_is_there_whatever_the_disk_does() {
         assert!(count > 5, "{happened:?}");
     }
 }
+
+#[test]
+fn a_disk_that_is_full_is_called_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = SimPlace::new(directory.path(), SimDisk::new(1));
+    let mut store = sim_store(directory.path()).expect("a store");
+    place.disk.plan(0, SimFault::Full(u32::MAX));
+    let refused = store.queue(&[NewTask::command("x")], now());
+    let text = refused.expect_err("no room").to_string();
+    assert!(text.contains("full"), "{text}");
+    drop(store);
+    place.disk.restart();
+    place.disk.plan(0, SimFault::Full(u32::MAX));
+    let refused = sim_store(directory.path()).err().expect("no room");
+    assert!(refused.to_string().contains("full"), "{refused}");
+}

@@ -284,7 +284,8 @@ impl SimDisk {
     ) -> Result<Option<*mut u8>, SimCode> {
         let mut state = self.state();
         if extends {
-            state.call(SimCall::Read, ffi::SQLITE_IOERR_SHMSIZE)?;
+            let called = state.call(SimCall::Write, ffi::SQLITE_IOERR_SHMSIZE);
+            called.map_err(|_| ffi::SQLITE_IOERR_SHMSIZE)?;
         }
         let pieces = &mut state.file(name)?.shared;
         while extends && pieces.len() <= index {

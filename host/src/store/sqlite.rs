@@ -202,6 +202,11 @@ impl From<ValueRef<'_>> for Value {
 
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        // Without room for the memory that its connections share, SQLite tells of the error alone.
+        if code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::new(format!("{error}: is the disk full?"));
+        }
         Self::new(error)
     }
 }
