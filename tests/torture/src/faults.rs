@@ -51,6 +51,9 @@ const LONGEST_FULL: u64 = 2_000;
 /// How large the disk is when it is not full.
 const ROOM: &str = "2g";
 
+/// How late the end of a daemon may be noticed: until then, this may wait for a tmux server that is stopped.
+const NOTICED: Duration = Duration::from_secs(5);
+
 /// How the daemon ends if it cannot write.
 const GAVE_UP: &str = "(exit status: 5)";
 
@@ -150,10 +153,9 @@ impl<'a> Faults<'a> {
 
     /// Notes the end of a daemon that nobody had killed.
     fn ended(&mut self, end: String) {
-        let noticed = Duration::from_secs(1);
         let is_full = self
             .full_until
-            .is_some_and(|until| Instant::now() < until + noticed);
+            .is_some_and(|until| Instant::now() < until + NOTICED);
         // An exit code of its own: it was not killed, and did not panic.
         if is_full && end.contains(GAVE_UP) {
             self.gave_up += 1;
