@@ -20,6 +20,9 @@ use crate::node::attempt::{
 };
 use crate::tmux::{Error, Refusal, Typed};
 
+/// A clock that is only corrected goes back by less than this.
+const CORRECTED: Duration = Duration::from_secs(2);
+
 /// How often the record of a turn is looked for, in milliseconds.
 const SEARCH_EVERY: u64 = 300;
 
@@ -38,6 +41,8 @@ pub(super) struct SimulatedHands {
     /// Whether the record was found.
     found: bool,
     searched: Option<u64>,
+    /// The turns that began in the future, at the first look.
+    ahead: Option<Vec<usize>>,
     /// How many turns were in the record when it was marked.
     aged: Option<usize>,
 }
@@ -291,11 +296,26 @@ impl AgentPane {
         let since = |at: Timestamp| at.as_millisecond() >= query.since.as_millisecond();
         let recorded = self.recorded(query.pid, now);
         let follows_mark = hands.aged.is_some_and(|aged| recorded > aged);
-        let latest_since = latest.filter(|turn| since(turn.began) || follows_mark);
+        // At the first look, what began in the future began before the clock was set back.
+        let ahead = hands.ahead.get_or_insert_with(|| {
+            let turns = self.turns.iter().enumerate();
+            let ahead =
+                turns.filter(|(_, turn)| turn.written <= now && turn.began > wall + CORRECTED);
+            ahead.map(|(at, _)| at).collect()
+        });
+        let is_ahead = |turn: &SimulatedTurn| {
+            let at = self
+                .turns
+                .iter()
+                .position(|other| std::ptr::eq(other, turn));
+            at.is_some_and(|at| ahead.contains(&at))
+        };
+        let since = |turn: &SimulatedTurn| since(turn.began) && !is_ahead(turn);
+        let latest_since = latest.filter(|turn| since(turn) || follows_mark);
         let mut known = latest.into_iter().chain(turns.take(MOST_BEFORE));
         let own = known.find(|turn| match (&query.turn, &turn.id) {
             (Some(wanted), Some(id)) => **wanted == **id,
-            _ => since(turn.began) && *turn.text == *query.text,
+            _ => since(turn) && *turn.text == *query.text,
         });
         if !hands.found && hands.searched.is_none_or(|at| now - at >= SEARCH_EVERY) {
             hands.searched = Some(now);

@@ -20,7 +20,7 @@ pub(crate) fn opencode(data: &[u8]) {
     let entries = entries(messages.collect());
     let mut turns = Turns::default();
     for entry in &entries {
-        turns.take(entry);
+        turns.take(entry, Timestamp::MAX);
     }
     let text: usize = entries.iter().map(said).sum();
     assert!(text <= 8 * data.len() + 64, "more text than there was");

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::turns::Turns;
@@ -147,7 +148,7 @@ impl Lines {
         let known = entries.len();
         self.parser.still(entries);
         for entry in entries.iter().skip(known) {
-            self.turns.take(entry);
+            self.turns.take(entry, Timestamp::now());
         }
     }
 
@@ -183,7 +184,7 @@ impl Lines {
         let known = entries.len();
         let at = self.parser.line(&String::from_utf8_lossy(line), entries);
         for entry in entries.iter().skip(known) {
-            self.turns.take(entry);
+            self.turns.take(entry, Timestamp::now());
         }
         if let Some(at) = at {
             self.turns.noted(at);

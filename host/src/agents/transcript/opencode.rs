@@ -48,8 +48,6 @@ pub(super) struct Conversation {
     path: PathBuf,
     open: Option<Open>,
     turns: Turns,
-    /// The name of the latest turn when all were marked as old.
-    aged: Option<String>,
 }
 
 /// A database that is open.
@@ -279,7 +277,6 @@ impl Conversation {
             path,
             open: None,
             turns: Turns::default(),
-            aged: None,
         }
     }
 
@@ -292,7 +289,6 @@ impl Conversation {
     }
 
     pub(super) fn age(&mut self) {
-        self.aged = self.turns.latest().and_then(|turn| turn.id.clone());
         self.turns.age();
     }
 
@@ -314,15 +310,12 @@ impl Conversation {
             false => Vec::new(),
         };
         if !entries.is_empty() {
-            self.turns = Turns::default();
+            let now = Timestamp::now();
+            let known = std::mem::take(&mut self.turns);
             for entry in &entries {
-                self.turns.take(entry);
+                self.turns.take(entry, now);
             }
-            // It was read anew, so what was marked is marked again.
-            let latest = self.turns.latest().and_then(|turn| turn.id.as_ref());
-            if latest.is_some() && latest == self.aged.as_ref() {
-                self.turns.age();
-            }
+            self.turns.inherit(&known);
         }
         self.open = Some(open);
         Ok(entries)

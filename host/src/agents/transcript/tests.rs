@@ -46,7 +46,7 @@ fn turns(format: Format, text: &str) -> Vec<TranscriptTurn> {
             if matches!(entry, Entry::Began { .. }) {
                 all.extend(kept.latest().cloned());
             }
-            kept.take(&entry);
+            kept.take(&entry, Timestamp::MAX);
         }
         if let Some(at) = at {
             kept.noted(at);

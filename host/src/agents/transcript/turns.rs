@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::nonce;
 use super::{Entry, Format, How, Wanted, same};
@@ -10,6 +10,8 @@ use super::{Entry, Format, How, Wanted, same};
 /// The number of bytes of an agent's messages that are kept for one turn, and for all turns before
 /// the latest. The oldest are dropped first.
 const LONGEST_SAID: usize = 16 << 20;
+/// A clock that is only corrected goes back by less than this.
+const CORRECTED: SignedDuration = SignedDuration::from_secs(2);
 /// The number of changed files that are kept for a turn.
 const MOST_FILES: usize = 2_000;
 /// The number of texts said to the agent while it worked that are kept.
@@ -28,6 +30,8 @@ pub struct TranscriptTurn {
     pub id: Option<String>,
     /// When it began.
     pub began: Option<Timestamp>,
+    /// Whether this time had not come when it was read: it began before the clock was set back.
+    pub ahead: bool,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// How it ended. `None` if it is still open.
@@ -63,6 +67,8 @@ pub struct Interjection {
     pub id: Option<String>,
     /// It was there before the transcript was followed.
     old: bool,
+    /// Its time had not come when it was read.
+    ahead: bool,
 }
 
 /// The latest turn, and the last ones before it that have a prompt.
@@ -95,15 +101,15 @@ impl Turns {
     ///
     /// Without times, everything from before the transcript was followed counts as before `since`.
     pub(super) fn of(&self, format: Format, wanted: Wanted<'_>) -> Option<&TranscriptTurn> {
-        let is_it = |said: Option<&str>, id: Option<&str>, at: Option<Timestamp>, old: bool| {
+        let is_late = |at: Option<Timestamp>, old: bool, ahead: bool| match at {
+            // Transcripts drop anything finer than milliseconds.
+            Some(at) => at.as_millisecond() >= wanted.since.as_millisecond() && !ahead,
+            None => !old,
+        };
+        let is_it = |said: Option<&str>, id: Option<&str>, late: bool| {
             if let (Some(wanted), Some(id)) = (wanted.id, id) {
                 return wanted == id;
             }
-            let late = match at {
-                // Transcripts drop anything finer than milliseconds.
-                Some(at) => at.as_millisecond() >= wanted.since.as_millisecond(),
-                None => !old,
-            };
             let is_signed =
                 |said: &str| wanted.nonce.is_some_and(|nonce| nonce::is_in(nonce, said));
             late && said.is_some_and(|said| is_signed(said) || same(format, said, wanted.text))
@@ -111,19 +117,28 @@ impl Turns {
         let is_of = |entered: &&Entered| {
             let turn = &entered.turn;
             let prompted = turn.prompted.or(turn.began);
-            is_it(
-                turn.prompt.as_deref(),
-                turn.id.as_deref(),
-                prompted,
-                entered.old,
-            ) || turn.further.iter().any(|further| {
-                let id = further.id.as_deref();
-                is_it(Some(&further.text), id, further.at, further.old)
-            })
+            let late = is_late(prompted, entered.old, turn.ahead);
+            is_it(turn.prompt.as_deref(), turn.id.as_deref(), late)
+                || turn.further.iter().any(|further| {
+                    let late = is_late(further.at, further.old, further.ahead);
+                    is_it(Some(&further.text), further.id.as_deref(), late)
+                })
         };
         let before = self.before.iter().rev();
         let mut turns = self.latest.iter().chain(before);
         turns.find(is_of).map(|entered| &entered.turn)
+    }
+
+    /// Takes over what is known of turns that were read before, by their names.
+    pub(super) fn inherit(&mut self, known: &Self) {
+        for entered in self.latest.iter_mut().chain(&mut self.before) {
+            let mut known = known.latest.iter().chain(&known.before);
+            let was = known.find(|was| was.turn.id.is_some() && was.turn.id == entered.turn.id);
+            if let Some(was) = was {
+                entered.old = was.old;
+                entered.turn.ahead = was.turn.ahead;
+            }
+        }
     }
 
     /// Marks everything so far as older than what follows.
@@ -153,10 +168,14 @@ impl Turns {
         }
     }
 
-    pub(super) fn take(&mut self, entry: &Entry) {
+    /// Takes an entry that was read at this time.
+    pub(super) fn take(&mut self, entry: &Entry, now: Timestamp) {
+        let is_ahead =
+            |at: &Option<Timestamp>| at.is_some_and(|at| at.duration_since(now) > CORRECTED);
         if let Entry::Began { at } = entry {
             let turn = TranscriptTurn {
                 began: *at,
+                ahead: is_ahead(at),
                 last: *at,
                 ..TranscriptTurn::default()
             };
@@ -170,7 +189,13 @@ impl Turns {
             }
             return;
         }
-        self.latest.get_or_insert_default().turn.take(entry);
+        let latest = &mut self.latest.get_or_insert_default().turn;
+        latest.take(entry);
+        if let Entry::Prompt { at, .. } = entry
+            && let Some(further) = latest.further.last_mut()
+        {
+            further.ahead = is_ahead(at);
+        }
     }
 }
 
@@ -196,6 +221,7 @@ impl TranscriptTurn {
                         text: text.clone(),
                         id: id.clone(),
                         old: false,
+                        ahead: false,
                     });
                 }
             }
@@ -250,5 +276,71 @@ impl TranscriptTurn {
             dropped += 1;
         }
         self.said.drain(..dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    /// Returns turns that were read at this second: each with its name and the second at which it
+    /// began.
+    fn read(turns: &[(&str, i64)], now: i64) -> Turns {
+        let mut all = Turns::default();
+        for &(name, began) in turns {
+            let (began, id) = (Some(at(began)), Some(name.to_owned()));
+            all.take(&Entry::Began { at: began }, at(now));
+            let prompt = Entry::Prompt {
+                at: began,
+                text: "go on".to_owned(),
+                id,
+            };
+            all.take(&prompt, at(now));
+        }
+        all
+    }
+
+    fn found(turns: &Turns, since: i64) -> Option<String> {
+        let wanted = Wanted {
+            id: None,
+            text: "go on",
+            nonce: None,
+            since: at(since),
+        };
+        turns.of(Format::Codex, wanted)?.id.clone()
+    }
+
+    #[test]
+    fn a_turn_from_before_the_clock_was_set_back_is_not_taken_for_a_later_one() {
+        // The same words were given an hour ago by the clock of then.
+        let turns = read(&[("then", 7_200)], 3_700);
+        assert!(turns.latest().expect("a turn").ahead);
+        assert_eq!(found(&turns, 3_650), None);
+        let turns = read(&[("then", 7_200), ("now", 3_660)], 3_700);
+        assert_eq!(found(&turns, 3_650).as_deref(), Some("now"));
+        // A clock that is corrected by a moment is the same clock.
+        let turns = read(&[("now", 3_701)], 3_700);
+        assert_eq!(found(&turns, 3_650).as_deref(), Some("now"));
+    }
+
+    #[test]
+    fn what_is_read_again_keeps_what_was_known_of_it() {
+        let mut known = read(&[("one", 7_200)], 7_300);
+        known.age();
+        // The clock was set back, and one has been added.
+        let mut again = read(&[("one", 7_200), ("two", 3_660)], 3_700);
+        again.inherit(&known);
+        assert_eq!(found(&again, 7_000).as_deref(), Some("one"));
+        assert_eq!(
+            again.fresh().and_then(|turn| turn.id.as_deref()),
+            Some("two")
+        );
+        let mut same = read(&[("one", 7_200)], 3_700);
+        same.inherit(&known);
+        assert_eq!(same.fresh(), None);
     }
 }

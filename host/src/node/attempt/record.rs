@@ -173,7 +173,7 @@ impl Reader {
         let own = follower.turn_of(query.wanted());
         let latest = follower.turn().and_then(|turn| {
             match turn.began.or(turn.last) {
-                Some(began) if began >= query.since => Some(turn),
+                Some(began) if began >= query.since && !turn.ahead => Some(turn),
                 // The clock may have been set back since the record was marked.
                 Some(_) if self.aged => follower.fresh(),
                 Some(_) => None,

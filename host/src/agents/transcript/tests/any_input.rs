@@ -137,7 +137,7 @@ fn feed_all(lines: &[String]) {
                     turns.noted(at);
                 }
                 for entry in entries.drain(..) {
-                    turns.take(&entry);
+                    turns.take(&entry, Timestamp::MAX);
                 }
             }
             parser.still(&mut entries);
