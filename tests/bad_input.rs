@@ -198,6 +198,28 @@ fn numbers_that_are_none() {
         assert_calm(&output.stderr);
         assert!(output.stdout.is_empty(), "{output:?}");
     }
+    for (args, words) in [
+        (&["show", "x"][..], "it is not a number such as `12`"),
+        (
+            &["show", "9223372036854775808"],
+            "there is none with such a number",
+        ),
+        (
+            &["send", "--shell", "--after", "9223372036854775808", "true"],
+            "there is none with such a number",
+        ),
+        (
+            &["send", "--shell", "-p", "99999999999", "true"],
+            "it is a whole number from -2147483648 to 2147483647",
+        ),
+        (
+            &["send", "--shell", "--retries", "99999999999", "true"],
+            "it is a whole number from 0 to 4294967295",
+        ),
+    ] {
+        let said = world.assigner(args).refused(2).stderr;
+        assert!(said.contains(words), "{said}");
+    }
     for command in ["show", "output", "explain", "history", "cancel", "wait"] {
         for id in ["99", "0", "9223372036854775807", "18446744073709551615"] {
             let output = world.assigner(&[command, id]);

@@ -1,6 +1,6 @@
 //! The daemon as a process: one at a time, stopped cleanly, patient if tmux is not there.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Shell, World, assert_calm, eventually, finish};
@@ -258,4 +258,47 @@ fn options_win_over_the_environment() {
     assert!(!world.data().join("assigner.db").exists());
     let listed = world.json(&["--data-dir", &other, "list"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_queue_whose_files_are_moved_is_neither_served_nor_begun_anew() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let mut daemon = world.daemon();
+    world.session_is("one", "idle");
+    let done = world.completed(world.shell("echo before"));
+    let waits = world.shell_with(&["--delay", "10h"], "echo later");
+    let (database, moved) = (world.data().join("assigner.db"), world.data().join("moved"));
+    fs::rename(&database, &moved).expect("moved");
+    assert_eq!(daemon.ends(), Some(5));
+    let log = daemon.log();
+    assert!(log.contains("is no longer there"), "{log}");
+    // Nothing is queued where nobody would look for it.
+    for args in [&["send", "--shell", "true"][..], &["list"], &["run"]] {
+        let said = world.assigner(args).refused(5).stderr;
+        assert!(
+            said.contains("is missing, but a queue has been here"),
+            "{args:?}: {said}"
+        );
+    }
+    assert!(!database.exists());
+    // Put back, it is as it was.
+    fs::rename(&moved, &database).expect("put back");
+    assert_eq!(world.show(done_id(&done))["output"], "before\n");
+    assert_eq!(world.show(waits)["status"], "pending");
+    let mut daemon = world.daemon();
+    world.completed(world.shell("echo after"));
+    // Emptied, it is not a new one either.
+    File::options()
+        .write(true)
+        .open(&database)
+        .and_then(|file| file.set_len(0))
+        .expect("emptied");
+    assert_eq!(daemon.ends(), Some(5));
+    assert!(daemon.log().contains("was emptied"), "{}", daemon.log());
+    world.assigner(&["send", "--shell", "true"]).refused(5);
+}
+
+fn done_id(task: &serde_json::Value) -> u64 {
+    task["id"].as_u64().expect("an id")
 }

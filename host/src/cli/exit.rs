@@ -91,6 +91,8 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Newer { .. }
             | StoreError::NotPrivate(_)
             | StoreError::Served { .. }
+            | StoreError::Lost { .. }
+            | StoreError::Displaced { .. }
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
             | StoreError::Secrets { .. }

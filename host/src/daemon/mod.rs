@@ -227,6 +227,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     // Anyone who sees the lock may send a signal.
     let mut stop = Stop::new()?;
     let _lock = Lock::take(&options.data_dir)?;
+    let mut files = store.files();
     let ledger = Ledger::start(store)?;
     let spool = Spool::open(&options.data_dir).map_err(DaemonError::Spool)?;
     let mut settings = options.settings.clone();
@@ -265,6 +266,13 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     );
     let mut told = None;
     loop {
+        if let Some(files) = &mut files
+            && let Some(what) = files.displaced()
+        {
+            engine.settle().await;
+            let path = files.path().to_owned();
+            return Err(StoreError::Displaced { path, what }.into());
+        }
         if let Err(error) = policies.take_up(&mut engine, &ledger).await {
             tracing::error!("{error}");
         }

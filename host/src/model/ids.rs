@@ -1,9 +1,11 @@
 //! The identifiers of the project: one newtype each, so that they cannot be mixed up.
 
 use std::fmt;
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 macro_rules! number_id {
     ($(#[$meta:meta])* $name:ident) => {
@@ -19,13 +21,28 @@ macro_rules! number_id {
         }
 
         impl std::str::FromStr for $name {
-            type Err = std::num::ParseIntError;
+            type Err = NumberError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
+                let number = text.parse::<i64>();
+                number.map(Self).map_err(|error| match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => NumberError::TooLarge,
+                    _ => NumberError::NotOne,
+                })
             }
         }
     };
+}
+
+/// Why a text is not the number of anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NumberError {
+    /// It is no whole number.
+    #[error("it is not a number such as `12`")]
+    NotOne,
+    /// No number is that large.
+    #[error("there is none with such a number")]
+    TooLarge,
 }
 
 number_id! {

@@ -2,6 +2,7 @@
 //! one, and how it is written into a task.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use jiff::civil::{DateTime, Time};
 use jiff::{Timestamp, ToSpan, Zoned};
@@ -94,9 +95,12 @@ impl Takes {
     /// Why it is not one, without naming it or the option.
     pub fn word(&self, word: &str) -> Result<Value, String> {
         let value = match self {
-            Self::Integer(_) => number(word.parse::<i32>())?,
-            Self::Count(_) => number(word.parse::<u32>())?,
-            Self::Tasks(_) => number(word.parse::<TaskId>().map(|id| id.0))?,
+            Self::Integer(_) => whole(word, i32::MIN.into()..=i32::MAX.into())?,
+            Self::Count(_) => whole(word, 0..=u32::MAX.into())?,
+            Self::Tasks(_) => match word.parse::<TaskId>() {
+                Ok(id) => id.0.into(),
+                Err(error) => return Err(error.to_string()),
+            },
             Self::Pairs(check, _) => {
                 let (name, value) = pair(word, *check)?;
                 Value::Object(Map::from_iter([(name, value.into())]))
@@ -270,8 +274,12 @@ fn time(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     Ok(next.timestamp())
 }
 
-fn number<N: Into<Value>, E: ToString>(parsed: Result<N, E>) -> Result<Value, String> {
-    parsed.map(Into::into).map_err(|error| error.to_string())
+fn whole(word: &str, range: RangeInclusive<i64>) -> Result<Value, String> {
+    let number = word.parse::<i64>().ok();
+    let number = number.filter(|number| range.contains(number));
+    let (least, most) = range.into_inner();
+    let number = number.map(Value::from);
+    number.ok_or_else(|| format!("it is a whole number from {least} to {most}"))
 }
 
 fn text(value: &Value) -> Result<&str, String> {

@@ -185,6 +185,7 @@ fn sim_store(directory: &Path) -> Result<Store, StoreError> {
     Ok(Store {
         db: Box::new(db),
         directory: directory.to_owned(),
+        files: None,
     })
 }
 

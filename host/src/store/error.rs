@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::DbError;
+use super::{DbError, Displaced};
 use crate::files::private::NotPrivate;
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::task::{IllegalTransition, Status};
@@ -55,6 +55,36 @@ pub enum StoreError {
     Served {
         /// Its path.
         path: PathBuf,
+    },
+    /// There was a queue, and its database is missing or empty.
+    #[error(
+        "`{path}` is {how}, but a queue has been here since {since}: put its database back, or, to begin \
+         a new queue, remove `{made}`",
+        path = path.display(),
+        made = made.display()
+    )]
+    Lost {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it is missing or empty.
+        how: &'static str,
+        /// Since when there has been a queue.
+        since: String,
+        /// The file that says so.
+        made: PathBuf,
+    },
+    /// What happened to the files of the database while it was open.
+    #[error(
+        "`{path}` {what} while it was in use, so the daemon ends: what it wrote, nobody would read. \
+         Commands that run go on; put the file back, and start the daemon again",
+        path = path.display(),
+        what = what.words()
+    )]
+    Displaced {
+        /// Its path.
+        path: PathBuf,
+        /// What happened.
+        what: Displaced,
     },
     /// The database belongs to another program.
     #[error(

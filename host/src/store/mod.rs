@@ -25,6 +25,7 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod failing_tests;
+mod files;
 #[cfg(test)]
 mod following_tests;
 #[cfg(any(test, fuzzing))]
@@ -81,6 +82,7 @@ pub use claim::Claim;
 pub use db::DbError;
 pub use error::StoreError;
 pub use facts::{DaemonFacts, Recording, ShadowFacts};
+pub use files::{DatabaseFiles, Displaced};
 pub use history::HistoryRow;
 pub use import::Imported;
 pub use lanes::{Lane, Rest, Waiting};
@@ -103,6 +105,7 @@ use db::Db;
 pub struct Store {
     db: Box<dyn Db>,
     directory: PathBuf,
+    files: Option<DatabaseFiles>,
 }
 
 impl Store {
@@ -127,7 +130,13 @@ impl Store {
         Ok(Self {
             db: Box::new(sqlite::Sqlite::open(directory, is_served)?),
             directory: directory.to_owned(),
+            files: DatabaseFiles::of(directory).ok(),
         })
+    }
+
+    /// Returns the files of the database as they were opened; `None` if it is not in files.
+    pub fn files(&self) -> Option<DatabaseFiles> {
+        self.files.clone()
     }
 
     /// Runs `work` in one transaction. Its changes are kept unless the commit fails.

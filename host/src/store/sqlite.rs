@@ -11,6 +11,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Statement, ToSql};
 
 use super::db::{Db, DbError, Row, Value};
+use super::files::{self, DATABASE};
 use super::{StoreError, migrate};
 
 use crate::files::private::{self, NotPrivate};
@@ -39,7 +40,20 @@ impl Sqlite {
         directory: &Path,
         is_served: impl FnOnce() -> bool,
     ) -> Result<Self, StoreError> {
-        Self::open_with(directory, is_served, |path| Connection::open(path))
+        if let Some((since, how)) = files::lost(directory) {
+            return Err(StoreError::Lost {
+                path: directory.join(DATABASE),
+                how,
+                since,
+                made: files::made(directory),
+            });
+        }
+        let opened = Self::open_with(directory, is_served, |path| Connection::open(path))?;
+        files::make(directory).map_err(|source| StoreError::Directory {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(opened)
     }
 
     /// The same, with `connect` opening the file: tests have disks of their own.
@@ -56,7 +70,7 @@ impl Sqlite {
             NotPrivate::Io(source) => unusable(source),
             other => StoreError::NotPrivate(other),
         })?;
-        let path = directory.join("assigner.db");
+        let path = directory.join(DATABASE);
         // SQLite gives its -wal and -shm files the mode of the database.
         OpenOptions::new()
             .append(true)
