@@ -10,7 +10,14 @@ use crate::model::ids::Identity;
 /// The right to write into a pane. It ends when this is dropped or when the process ends.
 #[derive(Debug)]
 pub struct PaneLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for PaneLock {
+    /// A process that is being started has the file as well, until it becomes another program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl PaneLock {
@@ -27,7 +34,7 @@ impl PaneLock {
         options.write(true).create(true).truncate(false);
         let file = private::open(&mut options, &path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }

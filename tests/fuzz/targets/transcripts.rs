@@ -75,7 +75,8 @@ fn lines(format: Format, written: LineFormat, data: &[u8]) {
         nonce: None,
         since: jiff::Timestamp::MIN,
     };
-    if super::same(format, prompt, prompt) {
+    // One that began in the future is from before the clock was set back.
+    if super::same(format, prompt, prompt) && !turn.ahead {
         assert!(once.turns().of(format, wanted).is_some(), "{prompt:?}");
     }
 }
