@@ -173,6 +173,11 @@ fn is_run_once(shell: Shell, breaks: impl Fn(&str) -> String) {
     let command = format!("echo ran >> {ran}; {breaks}; true");
     let id = world.shell_with(&["--retries", "2"], &command);
     let task = world.settled(id);
-    assert_eq!(task["status"], "uncertain", "{shell:?}: {task:#}");
+    // If somebody makes the directory again in time, its code is known after all.
+    let status = task["status"].as_str().unwrap_or_default();
+    assert!(
+        matches!(status, "uncertain" | "completed"),
+        "{shell:?}: {task:#}"
+    );
     assert_eq!(world.lines("ran"), ["ran"], "{shell:?}: {task:#}");
 }
