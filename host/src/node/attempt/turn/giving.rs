@@ -440,10 +440,10 @@ impl Turn {
         if !agent.resumed && !is_line && is_entered(agent, screen) {
             return GivingResult::Begun;
         }
-        // Without a record, nothing shows what became of a text between two daemons.
+        // Without a record, nothing shows what became of a text between two daemons. That one is expected
+        // and does not contain it proves nothing: it may not be there at all.
         if agent.resumed
             && (is_over || (settled && says == Says::Attended))
-            && !keeps_record
             && !screen.holds_text
             && !is_line
             && !is_untouched(agent, seen, now)
