@@ -105,7 +105,9 @@ struct Lost {
     submitted: Option<Timestamp>,
     /// When it was last known to run.
     started: Tick,
-    /// Whether a turn of its agent had ended in a question that was then answered.
+    /// Whether a turn of its agent had ended in a question.
+    asked: bool,
+    /// Whether that was then answered.
     answered: bool,
 }
 
@@ -175,6 +177,7 @@ impl Turn {
                     given: open.delivered_at.or(open.submitted_at).unwrap_or(now.wall),
                     submitted: open.submitted_at,
                     started: now.tick - ago.unwrap_or_default(),
+                    asked: open.has_said,
                     answered: open.has_said && (open.answered || shows_dialog),
                 })
             }
@@ -505,6 +508,7 @@ impl Turn {
             },
             Phase::Running | Phase::Claimed | Phase::Ended => {
                 to.ran_before = true;
+                to.asked_before = lost.asked;
                 // When it continued after an answer is not known, and an earlier report may be late.
                 let began = lost.submitted.unwrap_or(lost.given);
                 to.submitted = Some(if to.is_reply { now.wall } else { began });

@@ -28,6 +28,8 @@ pub(super) struct TurnAgent {
     pub(super) submitted: Option<Timestamp>,
     /// Whether an earlier daemon saw its turn running.
     pub(super) ran_before: bool,
+    /// Whether its agent had then asked something.
+    pub(super) asked_before: bool,
     /// The time of the last report that is about something earlier.
     pub(super) heard: Option<Timestamp>,
     /// Whether an earlier daemon gave it.
@@ -65,6 +67,7 @@ impl TurnAgent {
             given,
             submitted: None,
             ran_before: false,
+            asked_before: false,
             heard: None,
             resumed: false,
             is_reply: false,
@@ -206,7 +209,8 @@ impl TurnAgent {
     pub(super) fn written<'s>(&self, seen: &'s Observation, asks: bool) -> Option<&'s Written> {
         let own = seen.record.own.as_ref();
         // If an earlier daemon saw it running, a question may have been answered since.
-        let asked = own.is_none_or(|own| {
+        // That its own turn is not written yet proves nothing.
+        let asked = own.map_or(self.asked_before, |own| {
             let response = own.response.as_deref();
             own.how == Some(How::Done) && response.is_some_and(ending::asks)
         });

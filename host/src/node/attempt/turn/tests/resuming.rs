@@ -283,12 +283,19 @@ fn the_latest_turn_is_ours_only_where_an_answer_may_have_begun_it() {
     let fresh: TurnStart = || TurnRun::running("codex");
     let taken_up: TurnStart = || found(at_phase(Phase::Running), TurnScene::of("codex"));
     let asking: TurnStart = || TurnRun::asking("codex");
+    let has_asked: TurnStart = || {
+        let mut attempt = at_phase(Phase::Running);
+        attempt.has_said = true;
+        found(attempt, TurnScene::of("codex"))
+    };
     let later = || turn(How::Done, "later");
     for (stage, own, expected) in [
         (fresh, None, None),
         (fresh, turn(How::Done, "own"), Some("own")),
         (fresh, turn(How::Interrupted, "Shall I?"), Some("Shall I?")),
-        (taken_up, None, Some("later")),
+        // Its own may be written later than a person's that follows it.
+        (taken_up, None, None),
+        (has_asked, None, Some("later")),
         (taken_up, turn(How::Done, "own"), Some("own")),
         (taken_up, turn(How::Done, "Shall I?"), Some("later")),
         (
