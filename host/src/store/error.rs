@@ -58,7 +58,7 @@ pub enum StoreError {
     },
     /// There was a queue, and its database is missing or empty.
     #[error(
-        "`{path}` is {how}, but a queue has been here since {since}: put its database back, or, to begin \
+        "`{path}` is {how}, but a queue has been here: put its database back, or, to begin \
          a new queue, remove `{made}`",
         path = path.display(),
         made = made.display()
@@ -68,8 +68,6 @@ pub enum StoreError {
         path: PathBuf,
         /// Whether it is missing or empty.
         how: &'static str,
-        /// Since when there has been a queue.
-        since: String,
         /// The file that says so.
         made: PathBuf,
     },

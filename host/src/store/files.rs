@@ -2,16 +2,14 @@
 //! those that were opened.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-use jiff::Timestamp;
 
 /// The file that holds the queue.
 pub(super) const DATABASE: &str = "assigner.db";
 
-/// The file that says that there is a queue, and since when. Without it, a database that is missing or
+/// The file that says that there is a queue. Without it, a database that is missing or
 /// empty would be taken for a new one.
 const MADE: &str = "queue.made";
 
@@ -99,17 +97,15 @@ fn identity(path: &Path) -> io::Result<(Inode, u64)> {
     Ok(((file.dev(), file.ino()), file.size()))
 }
 
-/// Returns since when there has been a queue in a directory whose database is missing or empty, and how
-/// it is; `None` if all is well, or if there has been none.
-pub(super) fn lost(directory: &Path) -> Option<(String, &'static str)> {
+/// Returns how the database of a directory is, missing or empty, if there has been a queue; `None` if all
+/// is well, or if there has been none.
+pub(super) fn lost(directory: &Path) -> Option<&'static str> {
     let how = match fs::metadata(directory.join(DATABASE)) {
         Ok(file) if file.len() == 0 => "empty",
         Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
         _ => return None,
     };
-    let since = fs::read_to_string(directory.join(MADE)).ok()?;
-    let since = since.lines().next().unwrap_or_default();
-    Some((since.chars().take(40).collect(), how))
+    fs::symlink_metadata(made(directory)).is_ok().then_some(how)
 }
 
 /// Returns the path of the file that says that there is a queue.
@@ -117,23 +113,18 @@ pub(super) fn made(directory: &Path) -> PathBuf {
     directory.join(MADE)
 }
 
-/// Says that there is a queue in a directory, unless that is said already.
-///
-/// # Errors
-/// The disk is full, or the directory is gone.
-pub(super) fn make(directory: &Path) -> io::Result<()> {
+/// Says that there is a queue in a directory, unless that is said already. Where that cannot be written,
+/// because the disk is full, the queue can be used all the same, and the next one who opens it says so.
+pub(super) fn make(directory: &Path) {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(made(directory));
-    match made {
-        Ok(mut file) => {
-            let now = Timestamp::now();
-            writeln!(file, "{:.0}", now)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+    if let Err(error) = made
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        tracing::debug!("cannot note that there is a queue: {error}");
     }
 }
 

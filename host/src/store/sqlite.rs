@@ -40,19 +40,15 @@ impl Sqlite {
         directory: &Path,
         is_served: impl FnOnce() -> bool,
     ) -> Result<Self, StoreError> {
-        if let Some((since, how)) = files::lost(directory) {
+        if let Some(how) = files::lost(directory) {
             return Err(StoreError::Lost {
                 path: directory.join(DATABASE),
                 how,
-                since,
                 made: files::made(directory),
             });
         }
         let opened = Self::open_with(directory, is_served, |path| Connection::open(path))?;
-        files::make(directory).map_err(|source| StoreError::Directory {
-            path: directory.to_owned(),
-            source,
-        })?;
+        files::make(directory);
         Ok(opened)
     }
 
