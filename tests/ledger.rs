@@ -1,7 +1,7 @@
 //! The ledger beside a model of it: random commands, after each of which the states, the histories and
 //! what the commands say agree.
 //!
-//! `ASSIGNER_LEDGER_STEPS` sets the number of commands, and `ASSIGNER_LEDGER_SEED` repeats a run.
+//! `ASSIGNER_LEDGER_STEPS` sets the number of commands, and `ASSIGNER_LEDGER_SEED` which ones they are.
 
 mod commands;
 mod events;
@@ -18,6 +18,9 @@ use crate::harness::{Daemon, Output, Shell, World, assert_calm, is_settled, with
 use commands::{Command, Maker};
 use model::{Model, ModelTask};
 
+/// Which commands there are unless another seed is set: a run that fails is to fail again.
+const SEED: u64 = 1;
+
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -28,7 +31,7 @@ struct Seeded(u64);
 impl Seeded {
     /// Returns the random numbers of this run.
     fn new() -> (Self, Rng) {
-        let seed = variable("ASSIGNER_LEDGER_SEED").unwrap_or_else(|| fastrand::u64(..));
+        let seed = variable("ASSIGNER_LEDGER_SEED").unwrap_or(SEED);
         (Self(seed), Rng::with_seed(seed))
     }
 }
