@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 pub(crate) use daemon::Daemon;
 use daemon::signal;
-pub(crate) use output::{Output, finish};
+pub(crate) use output::{Output, ends_within, finish};
 pub(crate) use sessions::{Pane, Seat, Shell, in_each_shell, in_shells};
 
 /// How long anything may take: far more than it should, on a machine that does other things too.

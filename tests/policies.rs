@@ -14,14 +14,15 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::harness::setup::configure;
-use crate::harness::{Daemon, Output, Shell, World, eventually, policies_target, text};
+use crate::harness::{
+    Daemon, Output, Shell, World, ends_within, eventually, policies_target, text,
+};
 
 /// The languages of projects, each with the program that is named if it is missing.
 const LANGUAGES: [(&str, &str); 5] = [
@@ -106,18 +107,7 @@ fn patiently(command: &mut Command) -> Output {
         .stderr(stderr.try_clone().expect("a second handle"))
         .spawn()
         .expect("a program that starts");
-    let end = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if Instant::now() > end {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} does not end");
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
+    let status = ends_within(PATIENCE, &mut child, command);
     let stdout = written(&mut stdout);
     let stderr = String::from_utf8_lossy(&written(&mut stderr)).into_owned();
     Output {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,22 @@ impl Output {
     }
 }
 
+/// Waits until a program has ended, and kills it if that takes longer.
+pub(crate) fn ends_within(limit: Duration, child: &mut Child, command: &Command) -> ExitStatus {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} does not end");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Runs a program to its end, with a deadline.
 pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command
@@ -71,18 +87,7 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Output {
     });
     let stdout = drain(child.stdout.take().expect("a pipe"));
     let stderr = drain(child.stderr.take().expect("a pipe"));
-    let end = Instant::now() + DEADLINE * 2;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if Instant::now() > end {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} does not end");
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
+    let status = ends_within(DEADLINE * 2, &mut child, command);
     writer.join().expect("a writer");
     let stderr = stderr.join().expect("a reader");
     assert!(!status.core_dumped(), "{command:?}");

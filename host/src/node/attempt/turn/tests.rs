@@ -272,6 +272,16 @@ impl TurnRun {
         self.step(Some(done))
     }
 
+    /// Goes on until the text was pasted.
+    fn paste(&mut self) {
+        self.step(None);
+        self.did(Done::Place(Ok(None)));
+        self.after(0);
+        self.did(Done::Pane(Ok(true)));
+        self.after(0);
+        self.did(Done::Typed(Typed::Done));
+    }
+
     /// Returns a turn whose text may be pasted.
     fn ready(name: &str) -> Self {
         let mut run = Self::new(name);

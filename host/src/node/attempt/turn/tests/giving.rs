@@ -92,12 +92,7 @@ fn a_line_is_submitted_where_no_composer_could_show_it() {
         profile.composer = profile.composer.filter(|_| composer);
         scene.agent.profile = Arc::new(profile);
         let mut run = TurnRun::with(prompt("say hello"), scene, Refusals::default());
-        run.step(None);
-        run.did(Done::Place(Ok(None)));
-        run.after(0);
-        run.did(Done::Pane(Ok(true)));
-        run.after(0);
-        run.did(Done::Typed(Typed::Done));
+        run.paste();
         run.scene.screen = Some(screen.clone());
         let acts = run.after(500).to_vec();
         let found = matches!(acts.last(), Some(Act::Press { .. }));

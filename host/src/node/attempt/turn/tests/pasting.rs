@@ -219,12 +219,7 @@ fn a_prompt_that_no_composer_takes_is_not_left_standing_everywhere() {
         (refusals(2, 2), (Outcome::Failed, Event::Fail), None),
     ] {
         let mut run = TurnRun::with(prompt("say hello"), scene.clone(), before);
-        run.step(None);
-        run.did(Done::Place(Ok(None)));
-        run.after(0);
-        run.did(Done::Pane(Ok(true)));
-        run.after(0);
-        run.did(Done::Typed(Typed::Done));
+        run.paste();
         run.scene.screen = Some(beside());
         run.after(300);
         run.after(2_000);

@@ -123,12 +123,7 @@ fn no_time_runs_while_a_dialog_is_shown_nor_while_its_agent_is_sought_for_an_ans
     let mut task = prompt("say hello");
     task.timeout_seconds = Some(60);
     let mut run = TurnRun::with(task.clone(), TurnScene::of("codex"), Refusals::default());
-    run.step(None);
-    run.did(Done::Place(Ok(None)));
-    run.after(0);
-    run.did(Done::Pane(Ok(true)));
-    run.after(0);
-    run.did(Done::Typed(Typed::Done));
+    run.paste();
     run.scene.screen = Some(stands());
     run.after(500);
     run.did(Done::Typed(Typed::Done));

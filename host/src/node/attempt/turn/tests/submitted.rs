@@ -209,12 +209,7 @@ fn a_line_that_was_not_taken_is_entered_again_and_is_no_proof_of_a_turn() {
     profile.composer = None;
     scene.agent.profile = Arc::new(profile);
     let mut run = TurnRun::with(prompt("say hello"), scene, Refusals::default());
-    run.step(None);
-    run.did(Done::Place(Ok(None)));
-    run.after(0);
-    run.did(Done::Pane(Ok(true)));
-    run.after(0);
-    run.did(Done::Typed(Typed::Done));
+    run.paste();
     // What was typed looks like a prompt that was given.
     run.scene.screen = Some(line(Says::Nothing, true, 1));
     let acts = run.after(500).to_vec();

@@ -174,12 +174,7 @@ fn a_prompt_of_which_the_agent_makes_something_else_fails_at_once() {
         TurnScene::of("claude"),
         Refusals::default(),
     );
-    run.step(None);
-    run.did(Done::Place(Ok(None)));
-    run.after(0);
-    run.did(Done::Pane(Ok(true)));
-    run.after(0);
-    run.did(Done::Typed(Typed::Done));
+    run.paste();
     run.scene.screen = Some(foreign());
     run.after(300);
     assert!(!run.turn.has_ended());
