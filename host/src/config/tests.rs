@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::node::{Launch, Pool, Stand};
 
 const EMBEDDED: &[u8] = include_bytes!("../../../policies/default/default.wasm");
 
