@@ -12,7 +12,7 @@ use crate::harness::agents::{
 use crate::harness::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
 use crate::language_model::{Model, answer, answered};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
+use crate::sample_prompts::{IMAGE, awkward, ordinary, ordinary_prompts_are_answered, was_asked};
 use assigner_needs::needs;
 
 /// Claude Code asks about the last twenty characters when it starts.
@@ -192,17 +192,11 @@ fn ordinary_prompts_are_answered_whole(version: Version, hooks: bool) {
     }
     let daemon = world.daemon();
     desk.idle(&names);
-    let prompts = ordinary();
-    let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
-    for (id, prompt) in sent.iter().zip(&prompts) {
-        answered(world, *id, prompt);
-        let task = world.show(*id);
-        assert_eq!(tries(&task), 1, "{task:#}");
-        let turn = model.once(prompt);
+    let answered = ordinary_prompts_are_answered(world, model, &["--provider", "claude"], false);
+    for (task, turn) in answered {
         let session = task["session"].as_str().expect("a session");
         assert_eq!(turn.cwd, Some(desk.dir(session)), "{task:#}");
     }
-    assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
     assert_calm(&daemon.log());
 }
 
@@ -222,6 +216,12 @@ fn ordinary_prompts_of_the_latest_with_hooks() {
 #[test]
 fn ordinary_prompts_of_an_earlier_one() {
     ordinary_prompts_are_answered_whole(Version::Earlier, false);
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn ordinary_prompts_of_an_earlier_one_with_hooks() {
+    ordinary_prompts_are_answered_whole(Version::Earlier, true);
 }
 
 fn awkward_prompts_reach_it_as_prompts(version: Version) {
@@ -396,12 +396,9 @@ fn the_daemon_of_an_earlier_one_is_killed_at_each_step() {
     the_daemon_is_killed_at_each_step(Version::Earlier);
 }
 
-/// The same prompts without a terminal of its own: in shells, each once, with the response from
-/// JSON.
-#[needs(claude)]
-#[test]
-fn headless_prompts_are_answered_whole() {
-    let desk = Desk::new(Version::Latest, &["api", "web"]);
+/// Prompts without a terminal of its own: in shells, each once, with the response from JSON.
+fn headless_prompts_are_answered_whole(version: Version, ordinary: impl Iterator<Item = String>) {
+    let desk = Desk::new(version, &["api", "web"]);
     let (world, model) = (&desk.world, &desk.model);
     desk.shell("api", Shell::Bash);
     desk.shell("web", Shell::Bash);
@@ -410,7 +407,7 @@ fn headless_prompts_are_answered_whole() {
         let headless = ["--headless", "--provider", "claude"];
         world.send(&[&headless, options, &["--", prompt]].concat())
     };
-    let mut prompts = ordinary();
+    let mut prompts: Vec<String> = ordinary.collect();
     // Text that would not be a prompt in a composer is one here.
     prompts.extend([
         "exit".to_owned(),
@@ -472,6 +469,19 @@ fn headless_prompts_are_answered_whole() {
         "{task:#}"
     );
     assert_calm(&daemon.log());
+}
+
+#[needs(claude)]
+#[test]
+fn the_latest_without_a_terminal() {
+    // It starts anew for each: every other one will do.
+    headless_prompts_are_answered_whole(Version::Latest, ordinary().into_iter().step_by(2));
+}
+
+#[needs(claude_earlier)]
+#[test]
+fn an_earlier_one_without_a_terminal() {
+    headless_prompts_are_answered_whole(Version::Earlier, ordinary().into_iter().take(2));
 }
 
 #[needs(claude, fish)]

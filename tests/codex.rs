@@ -75,6 +75,14 @@ env_key = "MOCK_KEY"
         text(&self.world.path("work").join(name))
     }
 
+    /// Installs the hooks, which take effect at the next start.
+    fn installs_hooks(&self) {
+        let settings = text(&self.world.path("codex/hooks.json"));
+        self.world
+            .assigner(&["hooks", "install", "codex", "--yes", "--file", &settings])
+            .succeeded();
+    }
+
     /// The command that starts it, word by word.
     fn command(&self) -> [String; 4] {
         [
@@ -87,8 +95,14 @@ env_key = "MOCK_KEY"
 
     /// Starts it in a session and the directory of the same name, and waits for its composer.
     fn session(&self, name: &str) -> Pane<'_> {
+        self.session_with(name, &[])
+    }
+
+    /// Like [`Self::session`], with options.
+    fn session_with(&self, name: &str, options: &[&str]) -> Pane<'_> {
         let command = self.command();
-        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+        words.extend(options);
         let pane = session_running(&self.world, name, &words, &self.dir(name));
         ready(&pane);
         pane

@@ -29,6 +29,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -82,6 +83,26 @@ pub(crate) struct Turn {
     pub(crate) requests: usize,
     /// The final answer.
     pub(crate) answer: Option<String>,
+    /// When the first request arrived.
+    pub(crate) asked_at: Timestamp,
+    /// When the final answer had been sent.
+    pub(crate) answered_at: Option<Timestamp>,
+}
+
+impl Turn {
+    /// A turn whose first request arrives now.
+    fn begins(thread: &str, turn: &str, cwd: Option<String>, prompt: &str) -> Self {
+        Self {
+            thread: thread.to_owned(),
+            turn: turn.to_owned(),
+            cwd,
+            prompt: prompt.to_owned(),
+            requests: 1,
+            answer: None,
+            asked_at: Timestamp::now(),
+            answered_at: None,
+        }
+    }
 }
 
 /// The server. It ends, with all its connections, when this is dropped.
@@ -123,11 +144,14 @@ impl Model {
         self.shared.state().turns.clone()
     }
 
-    /// Returns the turns of a prompt. Whitespace at the ends does not count, because agents trim
-    /// it.
+    /// Returns the turns of a prompt. How much whitespace it has, and which, does not count, because
+    /// agents trim it and make tabs blanks.
     pub(crate) fn turns_of(&self, prompt: &str) -> Vec<Turn> {
         let mut turns = self.turns();
-        turns.retain(|turn| turn.prompt.trim() == prompt.trim());
+        turns.retain(|turn| {
+            let (asked, wanted) = (turn.prompt.split_whitespace(), prompt.split_whitespace());
+            asked.eq(wanted)
+        });
         turns
     }
 
@@ -276,6 +300,7 @@ impl Shared {
         let mut turns = state.turns.iter_mut();
         if let Some(found) = turns.find(|known| known.thread == thread && known.turn == turn) {
             found.answer = Some(text.to_owned());
+            found.answered_at = Some(Timestamp::now());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::harness::agents::{patiently, session_becomes, session_running, task_b
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
 use crate::language_model::{Model, answer, answered};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, awkward, ordinary, was_asked};
+use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered, was_asked};
 use assigner_needs::needs;
 
 /// A world with a model, and a home for opencode.
@@ -117,32 +117,14 @@ fn prompts_reach_it_as_prompts() {
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle(&names);
-    let (plain, odd) = (ordinary(), awkward(&text(&image)));
-    let queue = |prompts: &[String]| -> Vec<u64> {
-        prompts.iter().map(|prompt| desk.prompt(prompt)).collect()
-    };
-    let (sent, sent_odd) = (queue(&plain), queue(&odd));
-    for (id, prompt) in sent.iter().zip(&plain) {
-        let task = task_becomes(world, *id, "completed");
-        // opencode puts a blank after a paste that it shows as a placeholder, so words are compared.
-        let words =
-            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
-        let output = String::from_utf8(world.output(*id)).expect("UTF-8");
-        assert_eq!(words(&output), words(&answer(prompt)), "{task:#}");
-        assert_eq!(
-            task["attempts"].as_array().map(Vec::len),
-            Some(1),
-            "{task:#}"
-        );
-        // The response is whole, from the record, and not a part, from the screen.
-        assert_eq!(task["response"], "whole", "{task:#}");
-        model.once(prompt);
-    }
-    for (id, prompt) in sent_odd.iter().zip(&odd) {
+    let answered = ordinary_prompts_are_answered(world, model, &["--provider", "opencode"], false);
+    let odd = awkward(&text(&image));
+    let sent: Vec<u64> = odd.iter().map(|prompt| desk.prompt(prompt)).collect();
+    for (id, prompt) in sent.iter().zip(&odd) {
         task_becomes(world, *id, "completed");
         was_asked(world, *id, prompt);
     }
-    let all = plain.len() + odd.len();
+    let all = answered.len() + odd.len();
     assert_eq!(model.turns().len(), all, "{:#?}", model.prompts());
     for name in names {
         assert!(!world.path("work").join(name).join("broken").exists());

@@ -1,6 +1,13 @@
 //! Prompts as people write them, and texts that a composer would take for something else.
 
+use std::collections::HashMap;
+
+use jiff::{Timestamp, Unit};
+use serde_json::Value;
+
 use crate::harness::World;
+use crate::harness::agents::task_becomes;
+use crate::language_model::{Model, Turn};
 
 /// Ordinary prompts: with one line and with many, long, with tabs, and with long answers.
 pub(crate) fn ordinary() -> Vec<String> {
@@ -19,6 +26,20 @@ pub(crate) fn ordinary() -> Vec<String> {
         "SLOW=700 and done".to_owned(),
         "ümläute, 漢字 und 👩‍💻".to_owned(),
         "is \"quoted\" 'twice' $HOME `date` \\n #hash".to_owned(),
+        "rename a\tto b\n\tif it is indented\n\t\twith tabs\nand so on".to_owned(),
+        format!("read {{{}}}", r#""key": [1, 2.5, null], "#.repeat(100)),
+        (0..200)
+            .map(|line| format!("- item {line}, of a long list\n"))
+            .collect::<String>(),
+        r"why is C:\Users\me not \\server\share\x, or is it".to_owned(),
+        "apply\n--- a/x.rs\n+++ b/x.rs\n@@ -1,2 +1,2 @@\n-let a = 1;\n+let a = 2;\n let b;"
+            .to_owned(),
+        "say what `ls -la | grep -v x > out 2>&1 & wait` does.".to_owned(),
+        "see https://example.org/a?b=c&d=%20#e and [this](../README.md)".to_owned(),
+        "error[E0308]: mismatched types\n  --> src/main.rs:12:5\n   |\n12 |     x\n   |     ^ u8"
+            .to_owned(),
+        "<div class=\"x\">&amp;<br/></div> is too wide".to_owned(),
+        "שלום, и привет, और नमस्ते".to_owned(),
     ];
     for (number, prompt) in prompts.iter_mut().enumerate() {
         prompt.insert_str(0, &format!("number {number}: "));
@@ -82,6 +103,69 @@ pub(crate) const IMAGE: &[u8] = &[
     0xd7, 0x63, 0xf8, 0xcf, 0xc0, 0, 0, 3, 1, 1, 0, 0x18, 0xdd, 0x8d, 0xb0, 0, 0, 0, 0, b'I', b'E',
     b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
+
+/// Queues the ordinary prompts with these options, and asserts that each is asked in one turn of one
+/// attempt, with the model's answer as its response; without the whitespace at its ends if `trims`.
+///
+/// Returns each task and its turn, and prints how long they waited for us.
+#[track_caller]
+pub(crate) fn ordinary_prompts_are_answered(
+    world: &World,
+    model: &Model,
+    options: &[&str],
+    trims: bool,
+) -> Vec<(Value, Turn)> {
+    let send = |prompt: String| (world.send(&[options, &["--", &prompt]].concat()), prompt);
+    let sent: Vec<(u64, String)> = ordinary().into_iter().map(send).collect();
+    let mut answered = Vec::new();
+    for (id, prompt) in sent {
+        let task = task_becomes(world, id, "completed");
+        let tries = task["attempts"].as_array().map(Vec::len);
+        assert_eq!(tries, Some(1), "{task:#}");
+        assert_eq!(task["response"], "whole", "{task:#}");
+        let turn = model.once(&prompt);
+        let output = String::from_utf8(world.output(id)).expect("UTF-8");
+        let answer = turn.answer.clone().unwrap_or_default();
+        match trims {
+            true => assert_eq!(output.trim(), answer.trim(), "{prompt:?}"),
+            false => assert_eq!(output, answer, "{prompt:?}"),
+        }
+        answered.push((task, turn));
+    }
+    let all = model.turns().len();
+    assert_eq!(all, answered.len(), "{:#?}", model.prompts());
+    print_waits(options, &answered);
+    answered
+}
+
+/// Prints, for those who run a test with `--nocapture`, how long the agent waited for us: from the
+/// moment at which a task could be given to its session until the model was asked, and from the
+/// model's answer until the task had ended. The agent's own time is part of both.
+fn print_waits(options: &[&str], answered: &[(Value, Turn)]) {
+    let time = |task: &Value, name: &str| -> Timestamp {
+        let time = task[name].as_str().and_then(|time| time.parse().ok());
+        time.expect("a time")
+    };
+    let mut free: HashMap<&str, Timestamp> = HashMap::new();
+    let (mut given, mut ended) = (Vec::new(), Vec::new());
+    let mut by_time: Vec<&(Value, Turn)> = answered.iter().collect();
+    by_time.sort_by_key(|(_, turn)| turn.asked_at);
+    for (task, turn) in by_time {
+        let session = task["session"].as_str().unwrap_or_default();
+        let (queued, done) = (time(task, "created_at"), time(task, "completed_at"));
+        let since = free
+            .insert(session, done)
+            .map_or(queued, |at| at.max(queued));
+        let seconds = |from: Timestamp, to: Timestamp| (to - from).total(Unit::Second);
+        given.extend(seconds(since, turn.asked_at));
+        ended.extend(turn.answered_at.and_then(|at| seconds(at, done).ok()));
+    }
+    for (what, mut seconds) in [("until asked", given), ("until ended", ended)] {
+        seconds.sort_by(f64::total_cmp);
+        let (median, last) = (seconds.get(seconds.len() / 2), seconds.last());
+        println!("{options:?}, {what}: {median:.2?} s, at most {last:.2?} s");
+    }
+}
 
 /// Asserts that the model was asked the prompt itself, with words around it if the agent needs them.
 #[track_caller]

@@ -11,7 +11,7 @@ use super::{Desk, assert_waits, tries};
 use crate::harness::agents::{patiently, task_becomes, task_ends};
 use crate::harness::{Shell, assert_calm, stays, text};
 use crate::language_model::answered;
-use crate::sample_prompts::{IMAGE, awkward, was_asked};
+use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered, was_asked};
 use assigner_needs::needs;
 
 #[needs(codex)]
@@ -70,6 +70,24 @@ fn twenty_prompts_through_three_sessions() {
         "{threads:?}"
     );
     assert_eq!(model.turns().len(), sent.len(), "{:#?}", model.prompts());
+    assert_calm(&daemon.log());
+}
+
+/// With its hooks, which tell what it was asked and what it answered.
+#[needs(codex)]
+#[test]
+fn ordinary_prompts_of_codex_with_hooks() {
+    let names = ["api", "web"];
+    let desk = Desk::new(&names);
+    let (world, model) = (&desk.world, &desk.model);
+    desk.installs_hooks();
+    for name in names {
+        // A person trusts them once, in a dialog.
+        desk.session_with(name, &["--dangerously-bypass-hook-trust"]);
+    }
+    let daemon = world.daemon();
+    desk.idle(&names);
+    ordinary_prompts_are_answered(world, model, &["--provider", "codex"], false);
     assert_calm(&daemon.log());
 }
 

@@ -27,14 +27,7 @@ pub(super) fn chat(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> io::R
         .for_each(|message| message.to_string().hash(&mut hasher));
     let turn = hasher.finish().to_string();
     let script = Script::of(&prompt);
-    let request = Turn {
-        thread: "chat".to_owned(),
-        turn: turn.clone(),
-        cwd: None,
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
+    let request = Turn::begins("chat", &turn, None, &prompt);
     if shared.note(request, &script) {
         let message = format!("Rate limit reached. Please try again in {RESET}s.");
         let error = json!({"error": {"type": "rate_limit_exceeded", "message": message}});

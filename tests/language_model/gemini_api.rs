@@ -32,14 +32,7 @@ pub(super) fn answer(
     let before = contents.iter().take(at + 1).map(texts);
     before.for_each(|texts| texts.hash(&mut hasher));
     let turn = hasher.finish().to_string();
-    let request = Turn {
-        thread: "gemini".to_owned(),
-        turn: turn.clone(),
-        cwd: cwd(contents),
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
+    let request = Turn::begins("gemini", &turn, cwd(contents), &prompt);
     let refuse = |out: &mut Reply<'_>, code: u16, status: &str, message: &str| {
         let error = json!({"error": {"code": code, "status": status, "message": message}});
         out.whole(code, &[], &error)

@@ -47,14 +47,7 @@ pub(crate) fn answer(
         .unwrap_or("one")
         .to_owned();
     let turn = at.to_string();
-    let request = Turn {
-        thread: thread.clone(),
-        turn: turn.clone(),
-        cwd: cwd(asked),
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
+    let request = Turn::begins(&thread, &turn, cwd(asked), &prompt);
     let refuse = |out: &mut Reply<'_>, code, kind: &str, message: &str| {
         let error = json!({"type": "error", "error": {"type": kind, "message": message}});
         out.whole(code, &[], &error)

@@ -38,14 +38,7 @@ pub(super) fn responses(asked: &Value, shared: &Shared, out: &mut Reply<'_>) -> 
     let thread = id("thread_id").unwrap_or_default();
     let turn = id("turn_id").unwrap_or_else(|| number.to_string());
     let script = Script::of(&prompt);
-    let request = Turn {
-        thread: thread.clone(),
-        turn: turn.clone(),
-        cwd,
-        prompt: prompt.clone(),
-        requests: 1,
-        answer: None,
-    };
+    let request = Turn::begins(&thread, &turn, cwd, &prompt);
     if shared.note(request, &script) {
         let reset = Timestamp::now().as_second() + RESET;
         let error = json!({"error": {
