@@ -134,36 +134,48 @@ pub(crate) fn ordinary_prompts_are_answered(
     }
     let all = model.turns().len();
     assert_eq!(all, answered.len(), "{:#?}", model.prompts());
-    print_waits(options, &answered);
+    print_waits(world, options, &answered);
     answered
 }
 
-/// Prints, for those who run a test with `--nocapture`, how long the agent waited for us: from the
-/// moment at which a task could be given to its session until the model was asked, and from the
-/// model's answer until the task had ended. The agent's own time is part of both.
-fn print_waits(options: &[&str], answered: &[(Value, Turn)]) {
-    let time = |task: &Value, name: &str| -> Timestamp {
-        let time = task[name].as_str().and_then(|time| time.parse().ok());
+/// Prints, for those who run a test with `--nocapture`, how long the agent waited for us, and we for it:
+/// from the moment at which a task could be given to its session until the claim, the key that
+/// submits, and the model's request; and from the model's answer until the task had ended.
+fn print_waits(world: &World, options: &[&str], answered: &[(Value, Turn)]) {
+    let parse = |time: &Value| -> Timestamp {
+        let time = time.as_str().and_then(|time| time.parse().ok());
         time.expect("a time")
     };
     let mut free: HashMap<&str, Timestamp> = HashMap::new();
-    let (mut given, mut ended) = (Vec::new(), Vec::new());
+    let mut waits: [(&str, Vec<f64>); 4] =
+        ["claimed", "submitted", "asked", "ended"].map(|what| (what, Vec::new()));
     let mut by_time: Vec<&(Value, Turn)> = answered.iter().collect();
     by_time.sort_by_key(|(_, turn)| turn.asked_at);
     for (task, turn) in by_time {
         let session = task["session"].as_str().unwrap_or_default();
-        let (queued, done) = (time(task, "created_at"), time(task, "completed_at"));
+        let (queued, done) = (parse(&task["created_at"]), parse(&task["completed_at"]));
         let since = free
             .insert(session, done)
             .map_or(queued, |at| at.max(queued));
-        let seconds = |from: Timestamp, to: Timestamp| (to - from).total(Unit::Second);
-        given.extend(seconds(since, turn.asked_at));
-        ended.extend(turn.answered_at.and_then(|at| seconds(at, done).ok()));
+        let history = world.json(&["history", &task["id"].to_string()]);
+        let mut history = history.as_array().into_iter().flatten();
+        let submitted = history.find(|row| row["action"] == "submitted");
+        let claimed = parse(&task["attempts"][0]["claimed_at"]);
+        let times = [
+            (since, Some(claimed)),
+            (claimed, submitted.map(|row| parse(&row["at"]))),
+            (since, Some(turn.asked_at)),
+            (turn.answered_at.unwrap_or(done), Some(done)),
+        ];
+        for ((_, waits), (from, to)) in waits.iter_mut().zip(times) {
+            waits.extend(to.and_then(|to| (to - from).total(Unit::Second).ok()));
+        }
     }
-    for (what, mut seconds) in [("until asked", given), ("until ended", ended)] {
+    for (what, mut seconds) in waits {
         seconds.sort_by(f64::total_cmp);
-        let (median, last) = (seconds.get(seconds.len() / 2), seconds.last());
-        println!("{options:?}, {what}: {median:.2?} s, at most {last:.2?} s");
+        if let (Some(median), Some(last)) = (seconds.get(seconds.len() / 2), seconds.last()) {
+            println!("{options:?}, {what}: {median:.2} s, at most {last:.2} s");
+        }
     }
 }
 

@@ -143,7 +143,7 @@ pub struct Composer {
 pub struct PasteRules {
     /// What the program can read.
     pub mode: PasteMode,
-    /// The minimum time between the paste and the key.
+    /// The minimum time between the paste and the key. The key also waits until the text is seen.
     #[serde(deserialize_with = "pause")]
     pub pause: Duration,
     /// The key that submits, by its tmux name.

@@ -20,6 +20,7 @@ use crate::agents::report::Reports;
 use crate::files::private;
 use crate::model::task::Status;
 use crate::node::Spool;
+use crate::node::changes;
 use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
@@ -370,17 +371,9 @@ async fn nothing_left(ledger: &Ledger) -> Result<bool, StoreError> {
 
 /// Wakes the daemon when a job reports its start or end, or when a task was queued.
 fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Anything unusual is also a reason to look, but reading a file is not.
-        let reading = event.as_ref().is_ok_and(|event| {
-            matches!(
-                event.kind,
-                notify::EventKind::Access(kind)
-                    if !matches!(kind, notify::event::AccessKind::Close(notify::event::AccessMode::Write))
-            )
-        });
-        let telling = event.map_or(true, |event| event.paths.iter().any(|path| tells(path)));
-        if telling && !reading {
+    let watcher = changes::watcher(move |path| {
+        // Anything unusual is also a reason to look.
+        if path.is_none_or(tells) {
             wake.notify_one();
         }
     });

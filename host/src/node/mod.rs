@@ -6,6 +6,7 @@
 
 pub(crate) mod attempt;
 pub mod capture;
+pub(crate) mod changes;
 pub(crate) mod dialect;
 mod flying;
 #[cfg(any(test, fuzzing))]

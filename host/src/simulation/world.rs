@@ -252,6 +252,10 @@ impl World for Simulated {
         let _ = woken.await;
     }
 
+    async fn news(&self, _: &mut SimulatedHands) {
+        std::future::pending().await
+    }
+
     async fn look(
         &self,
         brief: &Brief,

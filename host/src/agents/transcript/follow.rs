@@ -63,6 +63,11 @@ impl Follower {
         }
     }
 
+    /// Returns the directory in which it is written.
+    pub fn directory(&self) -> Option<&Path> {
+        self.format.directory(self.path())
+    }
+
     /// Reads what is new, at most 4 MiB of a file, and returns its entries. If a conversation has
     /// changed, returns its latest entries again, old ones included.
     ///

@@ -9,6 +9,8 @@
 //! Transcripts belong to other programs, which change the format as they like. Anything unknown is
 //! skipped, and the worst that any content of a file can cause is a wrong reading.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,21 @@ impl Format {
     /// Whether a record is a conversation in a database.
     pub fn is_database(self) -> bool {
         self.lines().is_none()
+    }
+
+    /// Returns the directory of the file in which a record is kept.
+    pub fn directory(self, record: &Path) -> Option<&Path> {
+        let file = match self.is_database() {
+            // A conversation is named like a file below its database.
+            true => record.parent()?,
+            false => record,
+        };
+        file.parent()
+    }
+
+    /// Whether a record shows the ends of turns.
+    pub fn shows_ends(self) -> bool {
+        self != Self::Gemini
     }
 
     /// Returns how the lines are written; `None`: it is a database.

@@ -39,6 +39,9 @@ pub(crate) trait World: Clock + 'static {
     /// Completes after this time.
     async fn sleep(&self, duration: Duration);
 
+    /// Completes when something has happened that a look would show. Dropping the future loses nothing.
+    async fn news(&self, hands: &mut Self::Hands);
+
     /// Looks at what a machine wants to know. Every look ends within seconds.
     async fn look(
         &self,
@@ -339,7 +342,7 @@ impl<W: World> Errand<W> {
 
     /// Waits until there is something new to see.
     async fn wait(
-        &self,
+        &mut self,
         work: &mut Option<Work>,
         done: &mut Option<Done>,
         again: Option<Duration>,
@@ -364,6 +367,7 @@ impl<W: World> Errand<W> {
             // The sender lives as long as the driver, and this task does not outlive it.
             _ = scans.changed() => {}
             _ = wakes.changed() => {}
+            () = self.world.news(&mut self.hands) => {}
             () = async {
                 match again {
                     Some(again) => self.world.sleep(again).await,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::super::changes::{DirectoryWatch, Listener};
 use super::super::prerequisites;
 use super::super::shell::Shells;
 use super::super::spool::{CaptureEnd, Captured, Spool};
@@ -39,6 +40,9 @@ const READER_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often to check whether it has ended.
 const READER_LOOK: Duration = Duration::from_millis(5);
+
+/// Changes of a record within this time are looked at together.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// After how long a command that notifies a person is ended.
 const NOTIFY_WITHIN: Duration = Duration::from_secs(60);
@@ -84,6 +88,8 @@ pub(crate) struct Local<T> {
     catalog: RefCell<Catalog>,
     /// The records of turns that have ended, by session.
     followers: RefCell<Vec<(Identity, Box<Follower>)>>,
+    /// Tells when something is written beside a record.
+    directories: DirectoryWatch,
 }
 
 /// What one attempt keeps from step to step.
@@ -92,6 +98,8 @@ pub(crate) struct Hands {
     /// The right to write into the pane.
     lock: Option<PaneLock>,
     reader: Reader,
+    /// Hears what is written where the record is.
+    listener: Option<Listener>,
     /// The profile by which its screens are read.
     profile: Option<std::sync::Arc<Profile>>,
     /// The entry that marks its record as taken, for others to see.
@@ -132,6 +140,7 @@ impl<T: Tmux + 'static> Local<T> {
             records: Rc::default(),
             catalog: RefCell::default(),
             followers: RefCell::default(),
+            directories: DirectoryWatch::default(),
         }
     }
 
@@ -274,6 +283,16 @@ impl<T: Tmux + 'static> World for Local<T> {
         tokio::time::sleep(duration).await;
     }
 
+    async fn news(&self, hands: &mut Hands) {
+        match &hands.listener {
+            Some(listener) => listener.changed().await,
+            None => std::future::pending().await,
+        }
+        // An agent writes several lines at once.
+        tokio::time::sleep(TOGETHER).await;
+        hands.reader.search_now();
+    }
+
     async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, scan: &Scan) -> Look {
         let mut look = Look {
             pane_lives: probe::is_alive(brief.identity.pane_pid)
@@ -315,6 +334,10 @@ impl<T: Tmux + 'static> World for Local<T> {
                 .reader
                 .look(profile, pane_pid, query, taken, self.now())
                 .await;
+            let directory = hands.reader.directory();
+            if directory != hands.listener.as_ref().map(Listener::directory) {
+                hands.listener = directory.map(|directory| self.directories.listen(directory));
+            }
             if let Some(path) = hands.reader.path() {
                 let attempt = brief.attempt;
                 self.records.borrow_mut().insert(attempt, path.to_owned());

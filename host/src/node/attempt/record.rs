@@ -20,6 +20,9 @@ const SEARCH_EVERY: Duration = Duration::from_millis(300);
 /// How long a look at a known record may take.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a look waits for the result of a search.
+const SEARCH_WITHIN: Duration = Duration::from_millis(20);
+
 /// Only the end of a larger record is read, in bytes.
 const READ_WHOLE: u64 = 16 << 20;
 
@@ -44,12 +47,21 @@ pub(crate) struct Reader {
     /// Whether the record was marked, so that what follows is known by its order.
     aged: bool,
     searched: Option<Tick>,
-    searching: Option<oneshot::Receiver<FoundRecord>>,
+    searching: Option<oneshot::Receiver<Search>>,
+    /// The directory in which the agent last wrote a record, whichever it is.
+    near: Option<PathBuf>,
     /// A read that has not finished.
     reading: Option<oneshot::Receiver<Option<Box<Follower>>>>,
 }
 
 /// The result of a search.
+struct Search {
+    found: FoundRecord,
+    /// The directory of the record that was written last.
+    near: Option<PathBuf>,
+}
+
+/// What was found.
 enum FoundRecord {
     /// No record contains the text.
     None,
@@ -142,23 +154,26 @@ impl Reader {
             };
             self.searching = Some(beside(move || search.run()));
         }
-        if let Some(searching) = &mut self.searching {
-            match searching.try_recv() {
-                Ok(FoundRecord::One(follower)) => {
-                    self.follower = Some(follower);
-                    self.aged = false;
-                    self.found = true;
-                    self.searching = None;
-                }
-                Ok(FoundRecord::Several) => {
-                    self.several = true;
-                    self.searching = None;
-                }
-                Ok(FoundRecord::None) | Err(oneshot::error::TryRecvError::Closed) => {
-                    self.searching = None;
-                }
-                Err(oneshot::error::TryRecvError::Empty) => {}
+        let Some(searching) = &mut self.searching else {
+            return;
+        };
+        // Mostly it takes a moment; the next look takes what takes longer.
+        let Ok(search) = tokio::time::timeout(SEARCH_WITHIN, searching).await else {
+            return;
+        };
+        self.searching = None;
+        let Ok(search) = search else {
+            return;
+        };
+        self.near = search.near.or_else(|| self.near.take());
+        match search.found {
+            FoundRecord::One(follower) => {
+                self.follower = Some(follower);
+                self.aged = false;
+                self.found = true;
             }
+            FoundRecord::Several => self.several = true,
+            FoundRecord::None => {}
         }
     }
 
@@ -194,6 +209,19 @@ impl Reader {
     pub(crate) fn path(&self) -> Option<&Path> {
         let follower = self.follower.as_ref().filter(|_| self.found)?;
         Some(follower.path())
+    }
+
+    /// Returns the directory in which the record is, or where it is expected.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        let follower = self.follower.as_ref();
+        follower
+            .and_then(|follower| follower.directory())
+            .or(self.near.as_deref())
+    }
+
+    /// Has the next look search for the record, however short the last search was ago.
+    pub(crate) fn search_now(&mut self) {
+        self.searched = None;
     }
 
     /// Marks everything in the record as older than what follows.
@@ -258,20 +286,41 @@ struct RecordSearch {
 impl RecordSearch {
     /// Finds the record that contains the text: of the files that the agent has open or has written
     /// to since, the one with this very text.
-    fn run(self) -> FoundRecord {
-        let spec = &self.spec;
-        let query = &self.query;
-        let (env, cwd) = surroundings(query.pid, spec);
-        let named = query.transcript.as_deref().cloned();
-        let mut paths: Vec<PathBuf> = named.into_iter().collect();
-        if paths.is_empty() {
-            paths = open_records(spec, self.pane_pid, &env, &cwd);
+    fn run(self) -> Search {
+        let (env, cwd) = surroundings(self.query.pid, &self.spec);
+        let paths = self.paths(&env, &cwd);
+        let newest = paths.first().cloned().or_else(|| {
+            let any = SystemTime::UNIX_EPOCH;
+            let all = transcript::candidates(&self.spec, &env, &cwd, any);
+            all.into_iter().next()
+        });
+        let near = newest.and_then(|newest| {
+            let directory = self.spec.format.directory(&newest)?;
+            Some(directory.to_owned())
+        });
+        Search {
+            found: self.find(paths),
+            near,
         }
-        if paths.is_empty() {
-            let since = SystemTime::from(query.since - SLACK);
-            paths = transcript::candidates(spec, &env, &cwd, since);
-            paths.retain(|path| !self.taken.contains(path));
+    }
+
+    /// Returns the records that may contain the text, the one that was written last first.
+    fn paths(&self, env: &BTreeMap<String, String>, cwd: &Path) -> Vec<PathBuf> {
+        if let Some(named) = self.query.transcript.as_deref() {
+            return vec![named.clone()];
         }
+        let open = open_records(&self.spec, self.pane_pid, env, cwd);
+        if !open.is_empty() {
+            return open;
+        }
+        let since = SystemTime::from(self.query.since - SLACK);
+        let mut paths = transcript::candidates(&self.spec, env, cwd, since);
+        paths.retain(|path| !self.taken.contains(path));
+        paths
+    }
+
+    fn find(&self, paths: Vec<PathBuf>) -> FoundRecord {
+        let (spec, query) = (&self.spec, &self.query);
         let only_one = paths.len() == 1;
         let mut found: Option<Follower> = None;
         for path in paths {

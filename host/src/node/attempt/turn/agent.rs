@@ -47,6 +47,12 @@ pub(super) struct TurnAgent {
 }
 
 impl TurnAgent {
+    /// Whether its record, if it keeps one, shows the end of a turn.
+    pub(super) fn record_shows_ends(&self) -> bool {
+        let transcript = self.profile.transcript.as_ref();
+        transcript.is_some_and(|transcript| transcript.format.shows_ends())
+    }
+
     /// Marks what the agent has reported up to a moment as heard, so it is about nothing that comes
     /// later.
     pub(super) fn hear_until(&mut self, sight: &AgentSight, moment: Timestamp) {

@@ -206,7 +206,11 @@ impl Turn {
             return match (written.how.clone(), told.or(done)) {
                 (Some(how), _) => ended(how, response),
                 // The record has the complete text, and is about to contain this end as well.
-                (None, Some(_)) if told.is_some() && waits(running, RECORD_SOON) => {
+                (None, Some(_))
+                    if told.is_some()
+                        && agent.record_shows_ends()
+                        && waits(running, RECORD_SOON) =>
+                {
                     EndVerdict::NotYet
                 }
                 (None, Some(done)) => {
@@ -237,7 +241,13 @@ impl Turn {
         let done = told.or(done);
         // A report that names the task or its turn is about it.
         let within = match done {
-            Some(done) if told.is_some() && done.message.is_some() => RECORD_SOON,
+            Some(done) if told.is_some() && done.message.is_some() => {
+                match agent.record_shows_ends() {
+                    true => RECORD_SOON,
+                    // The answer is there, and the record would add nothing.
+                    false => Duration::ZERO,
+                }
+            }
             Some(done) if told.is_none() && done.is_named => Duration::ZERO,
             _ => RECORD_WITHIN,
         };

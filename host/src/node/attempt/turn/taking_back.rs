@@ -10,6 +10,9 @@ use crate::agents::fuse::Says;
 use crate::model::clock::{Now, Tick};
 use crate::tmux::Typed;
 
+/// A text that was pasted less than this ago may still be on its way.
+const ON_ITS_WAY: Duration = Duration::from_millis(600);
+
 /// Keys that have removed nothing for this long had no effect.
 const WITHOUT_EFFECT: Duration = Duration::from_millis(500);
 
@@ -166,9 +169,8 @@ impl TakingBack {
         let for_long = now.tick.since(self.since) >= LONGEST;
         match screen.says {
             Says::Idle if self.pressed => Some(Left::Taken),
-            // A text that was pasted a moment ago may still be on its way.
             Says::Idle => {
-                let there = now.tick.since(self.since) >= agent.profile.paste.pause * 2;
+                let there = now.tick.since(self.since) >= ON_ITS_WAY;
                 (self.settled || there).then_some(Left::Nothing)
             }
             // This may pass, and a key pressed now would be for something else.
@@ -185,7 +187,7 @@ impl TakingBack {
                     && self.in_vain >= MOST_IN_VAIN;
                 // The rest of it may still be on its way.
                 let comes = screen.part_of_text && !self.settled && {
-                    now.tick.since(self.since) < agent.profile.paste.pause * 2
+                    now.tick.since(self.since) < ON_ITS_WAY
                 };
                 let cannot =
                     agent.profile.paste.clear.is_none() || !(self.is_ours(screen) || comes);

@@ -69,7 +69,7 @@ fn an_act_that_has_not_ended_is_waited_for() {
 fn a_text_is_submitted_after_the_pause_of_its_profile_and_not_before() {
     let mut run = pasted_at("codex", 5_000);
     run.scene.screen = Some(stands());
-    assert!(run.after(199).is_empty());
+    assert!(run.after(149).is_empty());
     assert!(matches!(run.after(1), [.., Act::Press { .. }]));
 }
 

@@ -99,6 +99,26 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
     assert_eq!(end(&run.next).output, OutputSource::Text("done".to_owned()));
 }
 
+#[test]
+fn a_record_that_shows_no_ends_is_not_waited_for() {
+    for open in [true, false] {
+        let mut run = TurnRun::submitted("gemini");
+        if open {
+            run.wrote(None, "");
+        }
+        let at = run.scene.ms;
+        run.told(named("p1", ReportedState::Busy, at, "say hello"));
+        run.after(10);
+        let at = run.scene.ms;
+        run.told(named("p1", ReportedState::Done, at, "hello"));
+        run.after(0);
+        assert_eq!(
+            end(&run.next).output,
+            OutputSource::Text("hello".to_owned())
+        );
+    }
+}
+
 /// What is pasted, and the sign in it.
 fn signed_text(run: &TurnRun) -> (String, String) {
     let text = run.turn.wants().text.expect("a text").to_string();
