@@ -74,6 +74,7 @@ fn others_stand_in_for_a_target_only_where_asked() {
     let lenient = ["--target", "there", "--target-fallback"];
     // It is the first choice, even if others have been idle for longer.
     for _ in 0..3 {
+        world.session_is("there", "idle");
         let task = world.completed(world.shell_with(&lenient, "true"));
         assert_eq!(task["session"], "there", "{task:#}");
     }
