@@ -182,7 +182,7 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Makes another policy the live one from the next round on. Waiting tasks are decided again.
     pub fn replace_policy(&mut self, policy: Policy) {
         matching::lock(&self.policy).replace(policy);
-        self.matcher.touch();
+        self.matcher.start_over();
     }
 
     /// Returns how many rounds were recorded, and how many bytes they take in total.

@@ -9,6 +9,7 @@
 
 pub mod explain;
 mod inquiry;
+mod progress;
 mod question;
 mod rests;
 pub mod suit;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::clock::{Clock, Now, Tick};
+use crate::model::clock::{Clock, Now};
 use crate::model::eligibility::Admission;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::{Decision, PolicyId, Question, Ranking};
@@ -27,6 +28,7 @@ use crate::model::task::{NamedRanking, Task};
 use crate::store::{Claim, Lane, Ledger, PauseRow, SessionRow, Store, StoreError, Waiting};
 
 pub(crate) use inquiry::Inquiry;
+use progress::{Progress, Reach};
 pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
@@ -34,6 +36,12 @@ use rests::Rests;
 /// The rests of at most this many tasks are timed at once, the oldest tasks first. The next ones
 /// follow when some of these are over.
 const MOST_RESTING: usize = 10_000;
+
+/// The largest number of tasks that a policy is asked about at once.
+const LARGEST_PAGE: usize = 256;
+
+/// After this time a round is over, even if tasks are left: the next one goes on where it stopped.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Of the tasks whose agent is paused, this many are given the reason.
 const MOST_PAUSED: usize = 256;
@@ -156,8 +164,12 @@ pub(crate) struct Matcher {
     seen: Option<DecidedState>,
     /// When the next task with a time set by its sender is due.
     due: Option<Timestamp>,
-    /// When to ask again about tasks that the policy lets wait: it may be waiting for time to pass.
-    again: Option<Tick>,
+    /// What was offered to whom in vain.
+    progress: Progress,
+    /// The tasks whose rest has ended since the last decision.
+    released: Vec<TaskId>,
+    /// Whether the last round left tasks to the next one.
+    unfinished: bool,
     /// Whether earlier decisions may no longer hold, although neither tasks nor sessions have
     /// changed.
     changed: bool,
@@ -179,7 +191,9 @@ impl Matcher {
             rests: Rests::default(),
             seen: None,
             due: None,
-            again: None,
+            progress: Progress::default(),
+            released: Vec::new(),
+            unfinished: false,
             changed: false,
         }
     }
@@ -189,9 +203,18 @@ impl Matcher {
         self.changed = true;
     }
 
+    /// Makes the next round decide about every task anew.
+    pub(crate) fn start_over(&mut self) {
+        self.progress.reset();
+        self.touch();
+    }
+
     /// Returns how long it is until a task is to be tried again.
     pub(crate) fn due_in(&self, now: Now) -> Option<Duration> {
-        self.rests.due_in(now.tick)
+        match self.unfinished {
+            true => Some(Duration::ZERO),
+            false => self.rests.due_in(now.tick),
+        }
     }
 
     /// Runs one round: decides, and claims what was decided.
@@ -215,14 +238,33 @@ impl Matcher {
         if !self.is_worth_deciding(&ready, began).await? || ready.is_empty() {
             return Ok(matched);
         }
+        let goes_on = std::mem::take(&mut self.unfinished);
         let wall = began.wall;
-        let (lanes, pauses) = self
+        let history = self.progress.history;
+        let released = std::mem::take(&mut self.released);
+        let (lanes, pauses, news) = self
             .ledger
             .run(move |store| {
                 store.release_due(wall)?;
-                Ok((store.lanes()?, store.pauses()?))
+                Ok((
+                    store.lanes()?,
+                    store.pauses()?,
+                    store.news(history, &released)?,
+                ))
             })
             .await?;
+        self.progress.history = news.history;
+        if news.many {
+            self.progress.reset();
+        } else if let Some((priority, task)) = news.first {
+            self.progress.lower(priority, task);
+        }
+        self.progress.see(
+            sessions.iter().map(|session| session.row),
+            |row, names| surroundings.variables(row, names),
+            &pauses,
+            policy.lists_busy(),
+        );
         let (paused, lanes): (Vec<Lane>, Vec<Lane>) = lanes
             .into_iter()
             .partition(|lane| lane.paused(&pauses).is_some());
@@ -234,7 +276,7 @@ impl Matcher {
             .partition(|lane| is_unbound(lane, sessions));
         if !unbound.is_empty() {
             matched.unbound = true;
-            self.touch();
+            self.start_over();
         }
         let lanes: Vec<Lane> = lanes
             .into_iter()
@@ -251,12 +293,19 @@ impl Matcher {
             .collect();
         let mut assignments: Vec<Assignment> = Vec::new();
         let mut waits = false;
-        let mut after = None;
+        let mut at = self
+            .progress
+            .start(ready.iter().map(|row| &row.identity), goes_on);
+        let mut page = (ready.len() * 4).clamp(16, LARGEST_PAGE);
         // Tasks that the policy makes wait must not hide those after them, so the tasks are read
         // page by page until no sessions or no tasks are left.
         while !ready.is_empty() && !lanes.is_empty() {
-            let page = (ready.len() * 4).clamp(16, 256);
-            let read = lanes.clone();
+            if clock.now().tick.since(began.tick) >= ROUND {
+                self.unfinished = true;
+                self.touch();
+                break;
+            }
+            let (read, after) = (lanes.clone(), at.task());
             let mut tasks = self
                 .ledger
                 .run(move |store| store.pending(&read, page, after))
@@ -272,14 +321,25 @@ impl Matcher {
                     matched.inquiries.push(inquiry);
                 }
             }
-            if decidable < tasks.len() {
+            let is_cut = decidable < tasks.len();
+            if is_cut {
                 self.touch();
             }
             // Tasks after one that waits for an answer must not overtake it.
             let is_full = tasks.len() == page && decidable == page;
             tasks.truncate(decidable);
-            after = tasks.last().map(|task| (task.priority, task.id));
+            let last = tasks
+                .last()
+                .map(|task| Reach::after(task.priority, task.id));
+            // Less than a page: there are no more, or the rest waits for an answer.
+            let next = match last {
+                Some(last) if is_full || is_cut => last,
+                None if is_cut => at,
+                _ => Reach::End,
+            };
             let decided = tasks.len();
+            let names = tasks.iter().flat_map(|task| task.metadata.env_vars.keys());
+            self.progress.name(names);
             let round = RoundPage {
                 ready: &ready,
                 rest: &rest_of(sessions, &ready),
@@ -287,18 +347,25 @@ impl Matcher {
                 now: wall,
             };
             let taken = self.decide(tasks, &round, policy, surroundings).await?;
-            waits |= taken.len() < decided;
             let gone = taken.iter().map(|assignment| &assignment.claim.identity);
             let gone: HashSet<&Identity> = gone.collect();
             ready.retain(|row| !gone.contains(&row.identity));
+            let waiting = decided - taken.len();
+            waits |= waiting > 0;
+            if taken.is_empty() {
+                page = (page * 2).min(LARGEST_PAGE);
+            }
             assignments.extend(taken);
+            let left = ready.iter().map(|row| &row.identity);
+            self.progress.advance(left, (at, next), waiting);
+            at = next;
             if !is_full {
                 break;
             }
         }
         if waits && !ready.is_empty() {
             let now = clock.now().tick;
-            self.again = Some(now + ask_again_after(now.since(began.tick)));
+            self.progress.took(now.since(began.tick), now);
         }
         matched.given = self.claim(assignments, wall).await?;
         Ok(matched)
@@ -320,6 +387,7 @@ impl Matcher {
             .await?;
         let rested = self.rests.over(resting, now);
         if !rested.is_empty() {
+            self.released.extend(rested.iter().map(|rest| rest.task));
             self.ledger.run(move |store| store.release(&rested)).await?;
             self.touch();
         }
@@ -335,15 +403,14 @@ impl Matcher {
             data_version,
             ready: ready.collect(),
         };
-        let was_due = self.due.is_some_and(|due| due <= wall)
-            || self.again.is_some_and(|again| again <= now.tick);
+        let was_due = self.due.is_some_and(|due| due <= wall) || self.progress.is_due(now.tick);
+        if was_due {
+            self.progress.reset();
+        }
         let changed = std::mem::take(&mut self.changed) || was_due;
         let changed = changed || self.seen.as_ref() != Some(&stand);
         self.seen = Some(stand);
         self.due = due;
-        if changed {
-            self.again = None;
-        }
         Ok(changed)
     }
 
@@ -385,7 +452,7 @@ impl Matcher {
         let answer = policy.decide(question).await.ok_or(MatchError::Nobody)?;
         if answer.failed {
             // What a failed policy left undecided is asked again.
-            self.touch();
+            self.start_over();
         }
         let name = |ranking: &Ranking| {
             listed.get(ranking.session).map(|row| NamedRanking {
@@ -549,12 +616,6 @@ fn is_unbound(lane: &Lane, sessions: &[Offer<'_>]) -> bool {
     })
 }
 
-/// Returns how long after a decision to ask again about tasks that the policy lets wait, if nothing
-/// else happens: rarely enough that it costs little, however long a decision takes.
-fn ask_again_after(took: Duration) -> Duration {
-    (took * 20).max(Duration::from_secs(2))
-}
-
 /// Returns the sessions that cannot be given a task now.
 fn rest_of<'a>(sessions: &[Offer<'a>], ready: &[&SessionRow]) -> Vec<&'a SessionRow> {
     let ready: HashSet<&Identity> = ready.iter().map(|row| &row.identity).collect();
@@ -594,3 +655,6 @@ fn failed_in(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,10 @@ pub(super) trait Db: Send {
     /// The database refused.
     fn version(&mut self) -> Result<i64, DbError>;
 
+    /// Returns what a statement says after a table's name so that it is read by this index; empty: the
+    /// database always chooses by itself.
+    fn by_index(&self, index: &'static str) -> String;
+
     /// Returns the first row, if there is any.
     ///
     /// # Errors

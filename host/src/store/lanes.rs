@@ -1,6 +1,7 @@
 //! What waits: pending tasks by what they demand of a session, by their time, and why they wait.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -47,6 +48,21 @@ impl Lane {
 /// Returns the key of a task's lane, for the column `lane`.
 pub(super) fn key_of(task: &Task) -> String {
     json(&task.demand())
+}
+
+/// The largest number of rows of history that are looked through for news.
+const MOST_NEWS: usize = 1_000;
+
+/// What has happened to tasks that may run now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct News {
+    /// The last row of the history.
+    pub history: i64,
+    /// The first task, in the order in which they are to be served, that is new or has changed: its
+    /// priority and number.
+    pub first: Option<(i32, TaskId)>,
+    /// Whether so much has happened that it was not looked through.
+    pub many: bool,
 }
 
 /// A failed task that rests before its next try.
@@ -191,15 +207,22 @@ impl Store {
         after: Option<(i32, TaskId)>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut tasks = Vec::new();
-        let (priority, id) = after.map_or((i64::MAX, TaskId(0)), |(priority, id)| {
-            (priority.into(), id)
-        });
-        let sql = in_lane(TASK);
-        // One bounded index range per lane, so that the cost depends only on what may run now.
+        let same = same_priority(TASK, &self.db.by_index("tasks_pending"));
+        let lower = lower_priority(TASK);
+        let below = after.map_or(i64::MAX, |(priority, _)| i64::from(priority));
+        // Bounded ranges of one index per lane, so that the cost depends only on what may run now.
         for lane in lanes {
-            let rows = self
-                .db
-                .query(&sql, values![&lane.key, priority, id, limit])?;
+            let mut rows = match after {
+                Some((priority, id)) => {
+                    let values = values![&lane.key, i64::from(priority), id, limit];
+                    self.db.query(&same, values)?
+                }
+                None => Vec::new(),
+            };
+            if rows.len() < limit {
+                let left = limit - rows.len();
+                rows.extend(self.db.query(&lower, values![&lane.key, below, left])?);
+            }
             for row in rows {
                 tasks.push(whole_task(&mut *self.db, &row)?);
             }
@@ -207,6 +230,59 @@ impl Store {
         tasks.sort_by_key(|task| (Reverse(task.priority), task.id));
         tasks.truncate(limit);
         Ok(tasks)
+    }
+
+    /// Returns what has happened since a row of the history to tasks that may run now. `released` are
+    /// tasks of which the history says nothing, because their time has come.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn news(&mut self, since: i64, released: &[TaskId]) -> Result<News, StoreError> {
+        let rows = self.db.query(NEWS, values![since, MOST_NEWS + 1])?;
+        if rows.len() > MOST_NEWS {
+            return self.much_news();
+        }
+        let mut news = News {
+            history: since,
+            ..News::default()
+        };
+        let mut tasks: BTreeSet<TaskId> = released.iter().copied().collect();
+        for row in &rows {
+            news.history = news.history.max(row.get("id")?);
+            tasks.extend(row.get::<Option<TaskId>>("prompt_id")?);
+        }
+        // The end of a task may let others run.
+        for task in tasks.clone() {
+            let children = self.db.query(CHILDREN, values![task, MOST_NEWS + 1])?;
+            if children.len() > MOST_NEWS {
+                return self.much_news();
+            }
+            for row in children {
+                tasks.insert(row.get("task_id")?);
+            }
+        }
+        for task in tasks {
+            let row = self.db.query_one(MAY_RUN, values![task])?;
+            let Some(row) = row else { continue };
+            let place = (row.get::<i32>("priority")?, task);
+            let order = |(priority, task): (i32, TaskId)| (Reverse(priority), task);
+            if news.first.is_none_or(|first| order(place) < order(first)) {
+                news.first = Some(place);
+            }
+        }
+        Ok(news)
+    }
+
+    fn much_news(&mut self) -> Result<News, StoreError> {
+        let last = self.db.query_one(LAST_NEWS, &[])?;
+        Ok(News {
+            history: last
+                .map(|row| row.get("id"))
+                .transpose()?
+                .unwrap_or_default(),
+            first: None,
+            many: true,
+        })
     }
 
     /// Stores why the tasks of some lanes wait, for the first `limit` tasks of each lane. Those that have
@@ -219,14 +295,14 @@ impl Store {
         reasons: &[(Lane, String)],
         limit: usize,
     ) -> Result<(), StoreError> {
-        let first = in_lane("id");
+        let first = lower_priority("id");
         let sql = format!(
-            "UPDATE tasks SET wait_reason = $5, wait_rankings = '[]'
-             WHERE id IN ({first}) AND (wait_reason IS NULL OR wait_reason <> $5)"
+            "UPDATE tasks SET wait_reason = $4, wait_rankings = '[]'
+             WHERE id IN ({first}) AND (wait_reason IS NULL OR wait_reason <> $4)"
         );
         self.atomically(|db| {
             for (lane, reason) in reasons {
-                db.execute(&sql, values![&lane.key, i64::MAX, TaskId(0), limit, reason])?;
+                db.execute(&sql, values![&lane.key, i64::MAX, limit, reason])?;
             }
             Ok(())
         })
@@ -317,15 +393,36 @@ pub(super) const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
     )
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
-/// Selects the tasks of a lane that may run now, after a priority and an id.
-pub(super) fn in_lane(columns: &str) -> String {
+/// Selects the tasks of a lane that may run now, of one priority, after an id. Together with
+/// [`lower_priority`], because one condition for both would read all tasks before them.
+pub(super) fn same_priority(columns: &str, by_index: &str) -> String {
+    format!(
+        "SELECT {columns} FROM tasks {by_index}
+         WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane = $1
+            AND priority = $2 AND id > $3
+         ORDER BY id LIMIT $4"
+    )
+}
+
+/// Selects the tasks of a lane that may run now, below a priority.
+pub(super) fn lower_priority(columns: &str) -> String {
     format!(
         "SELECT {columns} FROM tasks
          WHERE status = 'pending' AND not_before IS NULL AND blocked = 0 AND lane = $1
-            AND (priority < $2 OR (priority = $2 AND id > $3))
-         ORDER BY priority DESC, id LIMIT $4"
+            AND priority < $2
+         ORDER BY priority DESC, id LIMIT $3"
     )
 }
+
+pub(super) const NEWS: &str =
+    "SELECT id, prompt_id FROM assignment_history WHERE id > $1 ORDER BY id LIMIT $2";
+
+const LAST_NEWS: &str = "SELECT max(id) AS id FROM assignment_history HAVING max(id) IS NOT NULL";
+
+pub(super) const CHILDREN: &str = "SELECT task_id FROM dependencies WHERE parent_id = $1 LIMIT $2";
+
+const MAY_RUN: &str = "SELECT priority FROM tasks
+     WHERE id = $1 AND status = 'pending' AND not_before IS NULL AND blocked = 0";
 
 /// Selects pending tasks that have no lane yet, after an id.
 pub(super) fn without_lane(columns: &str) -> String {

@@ -217,10 +217,14 @@ fn what_other_tools_keep_in_metadata_is_not_lost_by_a_new_target() {
 }
 
 /// The statements of a round, with the only index that each may use.
-fn hot() -> [(String, &'static str); 9] {
+fn hot() -> [(String, &'static str); 10] {
     [
         (lanes::LANES.to_owned(), "tasks_pending"),
-        (lanes::in_lane("content"), "tasks_pending"),
+        (
+            lanes::same_priority("content", &sqlite::by_index("tasks_pending")),
+            "tasks_pending",
+        ),
+        (lanes::lower_priority("content"), "tasks_pending"),
         (lanes::without_lane("content"), "tasks_without_lane"),
         (lanes::RELEASE_DUE.to_owned(), "tasks_due"),
         (lanes::NEXT_DUE.to_owned(), "tasks_due"),

@@ -162,6 +162,15 @@ impl Db for Sqlite {
     fn version(&mut self) -> Result<i64, DbError> {
         Ok(data_version(&self.connection)?)
     }
+
+    fn by_index(&self, index: &'static str) -> String {
+        by_index(index)
+    }
+}
+
+/// Whoever collects statistics of an unusual queue would let SQLite read all of a later one.
+pub(super) fn by_index(index: &str) -> String {
+    format!("INDEXED BY {index}")
 }
 
 /// Returns SQLite's counter of changes by other connections.
