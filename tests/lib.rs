@@ -22,6 +22,7 @@ mod daemon;
 mod demo;
 mod dependencies;
 mod explain;
+mod following;
 mod gemini;
 mod harness;
 mod headless;

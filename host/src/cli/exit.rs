@@ -13,23 +13,27 @@ use crate::toolchain::ToolchainError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// The task or the operation failed.
-    Failed = 1,
+    Failed,
     /// The command line or the configuration is wrong.
-    Usage = 2,
+    Usage,
     /// tmux is missing, too old or does not answer.
-    Tmux = 3,
+    Tmux,
     /// A daemon runs already, or none runs where one is needed.
-    Daemon = 4,
+    Daemon,
     /// The data directory or its database cannot be used.
-    Data = 5,
+    Data,
     /// The policy cannot be loaded.
-    Policy = 6,
+    Policy,
     /// The output cannot be written. What the command was to change is changed.
-    Output = 7,
+    Output,
     /// `wait --timeout` ran out.
-    TimedOut = 124,
+    TimedOut,
+    /// A person pressed Ctrl-C while a task was followed.
+    Interrupted,
+    /// The exit code of the task that was followed.
+    Task(u8),
 }
 
 /// The list for `--help`.
@@ -43,11 +47,24 @@ Exit codes:
   5    the data directory or its database cannot be used
   6    the policy cannot be loaded
   7    the output cannot be written; what the command was to change is changed
-  124  `wait --timeout` ran out";
+  124  `wait --timeout` ran out
+  130  Ctrl-C while a task was followed; the task goes on";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Tmux => 3,
+            Exit::Daemon => 4,
+            Exit::Data => 5,
+            Exit::Policy => 6,
+            Exit::Output => 7,
+            Exit::TimedOut => 124,
+            Exit::Interrupted => 130,
+            Exit::Task(code) => code,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod explain;
 mod flags;
 #[cfg(test)]
 mod flags_tests;
+mod follow;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../tests/fuzz/targets/cli.rs"]
 pub(crate) mod fuzz;

@@ -5,12 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, ui};
+use super::{Context, follow, ui};
 use crate::model::ids::TaskId;
-use crate::model::task::{Kind, Response};
+use crate::model::task::{Kind, Response, Task};
 use crate::store::{Output, Secrets, mask};
 
 /// Prints what a task printed: every byte in a pipe, without control sequences on a terminal.
+///
+/// With --follow, it prints what is printed until the task is settled, and exits as the task does.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The task's number
@@ -18,9 +20,15 @@ pub(super) struct Args {
     /// Prints every byte, even on a terminal, which will obey control sequences
     #[arg(long)]
     raw: bool,
+    /// Prints it as it grows, until the task is settled; exits with the task's exit code
+    #[arg(short, long)]
+    follow: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
+    if args.follow {
+        return follow::run(context, args.id, follow::Until::Printed, args.raw);
+    }
     let mut store = context.store()?;
     let task = store.task(args.id)?;
     let running = store
@@ -52,16 +60,42 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     };
     let output = output.unwrap_or(Output::of(Vec::new()));
     if context.ui.json {
-        context.ui.json(&json!({
-            "id": task.id,
-            "status": task.status,
-            "output": String::from_utf8_lossy(&output.bytes),
-            "bytes": output.total,
-            "cut": output.cut,
-            "response": task.response,
-        }))?;
+        print_json(context, &task, &output)?;
         return Ok(Exit::Done);
     }
+    warn_of_losses(&task, &output);
+    let mut out = io::stdout().lock();
+    if out.is_terminal() && !args.raw {
+        out.write_all(plain(&output.bytes).as_bytes())?;
+    } else {
+        out.write_all(&output.bytes)?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+/// Prints what is known of an output as JSON.
+pub(super) fn print_json(context: &Context, task: &Task, output: &Output) -> io::Result<()> {
+    context.ui.json(&json!({
+        "id": task.id,
+        "status": task.status,
+        "exit_code": task.exit_code,
+        "error": task.error,
+        "output": String::from_utf8_lossy(&output.bytes),
+        "bytes": output.total,
+        "cut": output.cut,
+        "response": task.response,
+    }))
+}
+
+/// Returns an output without what a terminal would obey.
+pub(super) fn plain(bytes: &[u8]) -> String {
+    let plain = strip_ansi_escapes::strip(bytes);
+    ui::clean_lines(&String::from_utf8_lossy(&plain))
+}
+
+/// Warns of what is not there of an output.
+pub(super) fn warn_of_losses(task: &Task, output: &Output) {
     if let Some(response) = task.response.filter(|response| response.is_partial()) {
         let why = match response {
             Response::Printed => "the agent printed no whole answer that its profile reads",
@@ -76,14 +110,4 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     if let Some(why) = &output.cut {
         ui::warn(&format!("the output is not whole: {why}"));
     }
-    let mut out = io::stdout().lock();
-    if out.is_terminal() && !args.raw {
-        let plain = strip_ansi_escapes::strip(&output.bytes);
-        let text = ui::clean_lines(&String::from_utf8_lossy(&plain));
-        out.write_all(text.as_bytes())?;
-    } else {
-        out.write_all(&output.bytes)?;
-    }
-    out.flush()?;
-    Ok(Exit::Done)
 }

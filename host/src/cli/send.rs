@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
 use super::flags::TaskFlags;
-use super::{Context, batch, look, ui};
+use super::{Context, batch, follow, look, ui};
 use crate::agents::Catalog;
 use crate::model::ids::TaskId;
 use crate::model::task::{MAX_CONTENT, NewTask, Status};
@@ -32,6 +32,13 @@ pub(super) struct Args {
     /// of them or none. `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "Options"])]
     batch: Option<PathBuf>,
+    /// Waits until it has ended, prints what it printed, or the agent's response, and exits with its
+    /// exit code
+    #[arg(long, conflicts_with = "batch")]
+    wait: bool,
+    /// Like --wait, and prints what it prints as it grows
+    #[arg(short, long, conflicts_with_all = ["batch", "wait"])]
+    follow: bool,
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
@@ -65,6 +72,14 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
         options::forget(&tasks, &secrets);
     }
     let rows = queued?;
+    if let ([(id, _)], true) = (rows.as_slice(), args.wait || args.follow) {
+        let until = match args.follow {
+            true => follow::Until::Printed,
+            false => follow::Until::Ended,
+        };
+        ui::warn(&format!("task {id} queued"));
+        return follow::run(context, *id, until, false);
+    }
     let written = show_queued(context, &rows, is_batch, here.as_deref());
     written.map_err(|error| {
         let failure = CommandFailure::from(error);

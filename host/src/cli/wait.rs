@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
+use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{Status, Task};
 use crate::store::Store;
@@ -18,12 +19,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until tasks are settled.
 ///
-/// Exits with 0 if all completed, with 1 if one did not, and with 124 if the time ran out.
+/// Exits with 0 if all completed (with --any: those that are settled), with 1 if one did not, and with 124 if the
+/// time ran out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The tasks' numbers
     #[arg(required = true)]
     ids: Vec<TaskId>,
+    /// Waits for the first of them
+    #[arg(long)]
+    any: bool,
+    /// Waits for all of them, as without it
+    #[arg(long, conflicts_with = "any")]
+    all: bool,
     /// Gives up after this time, such as `90s` or `1h 30m`, in whole seconds; a bare number is
     /// minutes [default: never]
     #[arg(long, value_name = "DURATION", value_parser = super::when::seconds)]
@@ -35,6 +43,8 @@ impl Args {
     pub(super) fn for_task(id: TaskId) -> Self {
         Self {
             ids: vec![id],
+            any: false,
+            all: false,
             timeout: None,
         }
     }
@@ -45,9 +55,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let deadline = args
         .timeout
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+    warn_without_daemon(context, &read(&mut store, &args.ids)?);
     let progress = Progress::new(args.ids.len());
     let mut seen = None;
-    let mut told = HashSet::new();
+    let mut questions = Questions::default();
     loop {
         let version = store.data_version()?;
         if seen != Some(version) {
@@ -55,17 +66,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             let tasks = read(&mut store, &args.ids)?;
             progress.show(&tasks);
             for task in &tasks {
-                let waits = task.status == Status::WaitingInput;
-                if waits && told.insert((task.id, task.asks.clone())) {
-                    ui::warn(&format!(
-                        "task {} waits for an answer ({}): `assigner reply {} ...`",
-                        task.id,
-                        task.asks.as_deref().unwrap_or_default(),
-                        task.id
-                    ));
-                }
+                questions.tell(task);
             }
-            if tasks.iter().all(|task| task.status.is_settled()) {
+            let settled = |task: &Task| task.status.is_settled();
+            if args.any && tasks.iter().any(settled) {
+                progress.end();
+                let settled: Vec<Task> = tasks.into_iter().filter(settled).collect();
+                return report(context, &settled);
+            }
+            if tasks.iter().all(settled) {
                 progress.end();
                 return report(context, &tasks);
             }
@@ -79,11 +88,38 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     }
 }
 
+/// Says at once that nothing will happen, if there is something to wait for and no daemon runs.
+pub(super) fn warn_without_daemon(context: &Context, tasks: &[Task]) {
+    let waits = tasks.iter().any(|task| !task.status.is_settled());
+    if waits && Lock::holder(&context.config.data_dir).is_none() {
+        ui::warn("no daemon is running: nothing happens until one is, see `assigner run`");
+    }
+}
+
+/// The questions of agents that were told.
+#[derive(Default)]
+pub(super) struct Questions(HashSet<(TaskId, Option<String>)>);
+
+impl Questions {
+    /// Tells what an agent asks, once.
+    pub(super) fn tell(&mut self, task: &Task) {
+        let waits = task.status == Status::WaitingInput;
+        if waits && self.0.insert((task.id, task.asks.clone())) {
+            ui::warn(&format!(
+                "task {} waits for an answer ({}): `assigner reply {} ...`",
+                task.id,
+                task.asks.as_deref().unwrap_or_default(),
+                task.id
+            ));
+        }
+    }
+}
+
 /// The progress so far, only on a terminal and only if the wait takes longer than a moment.
-struct Progress(ProgressBar);
+pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    fn new(tasks: usize) -> Self {
+    pub(super) fn new(tasks: usize) -> Self {
         let style =
             ProgressStyle::with_template("{spinner} {pos} of {len} settled, {msg} ({elapsed})");
         let bar = ProgressBar::new(u64::try_from(tasks).unwrap_or_default());
@@ -93,7 +129,7 @@ impl Progress {
         Self(bar)
     }
 
-    fn show(&self, tasks: &[Task]) {
+    pub(super) fn show(&self, tasks: &[Task]) {
         let settled = tasks.iter().filter(|task| task.status.is_settled()).count();
         self.0
             .set_position(u64::try_from(settled).unwrap_or_default());
@@ -108,7 +144,7 @@ impl Progress {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -210,6 +210,26 @@ impl Spool {
         fs::read(files.output())
             .or_else(|_| fs::read(files.raw_output()))
             .ok()
+    }
+
+    /// Returns what a running job has printed since the first `from` bytes, at most `most` of it, and
+    /// where it begins: at 0 if what was printed before has been put aside. `None`: there is nothing yet,
+    /// or its pane is read by another.
+    pub(crate) fn printed_since(
+        &self,
+        attempt: AttemptId,
+        from: u64,
+        most: u64,
+    ) -> Option<(u64, Vec<u8>)> {
+        let mut file = File::open(self.files(attempt).output()).ok()?;
+        let from = match file.metadata().ok()?.len() {
+            length if length < from => 0,
+            _ => from,
+        };
+        file.seek(SeekFrom::Start(from)).ok()?;
+        let mut piece = Vec::new();
+        file.take(most).read_to_end(&mut piece).ok()?;
+        Some((from, piece))
     }
 
     /// Removes an attempt's files. If it was withdrawn, the claim stays for a day: a shell that had
