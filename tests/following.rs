@@ -129,18 +129,23 @@ fn a_secret_is_not_followed_and_a_retry_is_told() {
     ]);
     let said = command.output().expect("it runs");
     assert_eq!(said.stdout, b"<***>\n");
-    let again = [
-        "--follow",
-        "--shell",
-        "--retries",
-        "1",
-        "--",
-        "echo try; false",
-    ];
-    let sent = world.assigner(&[&["send"], &again[..]].concat());
-    assert_eq!(sent.stdout, b"try\ntry\n");
-    assert_eq!(sent.code, Some(1));
-    assert!(sent.stderr.contains("is tried again"), "{}", sent.stderr);
+    // The second try ends at once.
+    let go = world.path("go");
+    let command = format!(
+        "echo try; while [ ! -e '{}' ]; do sleep 0.05; done; false",
+        go.display()
+    );
+    let again = ["send", "--follow", "--shell", "--retries", "1", "--"];
+    let mut child = world.start(&[&again[..], &[&command]].concat());
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut all = String::new();
+    out.read_line(&mut all).expect("a line");
+    std::fs::write(&go, "").expect("a file");
+    out.read_to_string(&mut all).expect("text");
+    assert_eq!(all, "try\ntry\n");
+    let (code, told) = end(child);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("is tried again"), "{told}");
 }
 
 #[test]

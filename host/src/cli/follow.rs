@@ -85,6 +85,10 @@ pub(super) fn run(
     if context.ui.json {
         output::print_json(context, &settled, &output)?;
     } else {
+        // What is kept is of the last one.
+        if let Some(last) = store.attempts(id)?.last() {
+            printed.turns_to(last.id, id)?;
+        }
         printed.rest(&settled, &output)?;
     }
     if settled.status != Status::Completed {
@@ -171,20 +175,29 @@ impl Printed {
         }
         let open = store.open_attempts()?;
         let running = open.into_iter().find(|attempt| attempt.task.id == task.id);
-        let Some(attempt) = running.map(|attempt| attempt.id) else {
+        if let Some(attempt) = running {
+            self.turns_to(attempt.id, task.id)?;
+            if self.spool.is_none() {
+                self.spool = Some(context.spool()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows this attempt from its beginning, if it is another one than before.
+    fn turns_to(&mut self, attempt: AttemptId, task: TaskId) -> io::Result<()> {
+        if self.attempt == Some(attempt) {
             return Ok(());
-        };
-        if self.attempt.is_some_and(|before| before != attempt) {
+        }
+        if self.attempt.is_some() {
             self.flush()?;
-            ui::warn(&format!("task {} is tried again", task.id));
+            ui::warn(&format!("task {task} is tried again"));
         }
-        if self.attempt != Some(attempt) {
-            *self = Self {
-                spool: Some(context.spool()?),
-                attempt: Some(attempt),
-                ..Self::new(self.raw)
-            };
-        }
+        *self = Self {
+            spool: self.spool.take(),
+            attempt: Some(attempt),
+            ..Self::new(self.raw)
+        };
         Ok(())
     }
 
