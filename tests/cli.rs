@@ -290,7 +290,6 @@ fn help_version_and_pages() {
             .text()
             .contains(".TH")
     );
-    assert_eq!(world.assigner(&[]).code, Some(2));
     for shell in ["bash", "zsh", "fish"] {
         let script = world.assigner(&["completions", shell]).succeeded().text();
         assert!(script.contains("assigner"));
@@ -305,6 +304,64 @@ fn help_version_and_pages() {
     assert_eq!(world.assigner(&["completions", "tcsh"]).code, Some(2));
     // None of these needs a data directory.
     assert!(!world.data().exists());
+}
+
+#[test]
+fn who_asks_for_nothing_sees_the_state_and_what_to_do_next() {
+    let world = World::new();
+    let shown = world.assigner(&[]).succeeded().text();
+    for says in [
+        "daemon    not running",
+        "assigner run",
+        "assigner send --wait",
+        "assigner help",
+    ] {
+        assert!(shown.contains(says), "{says}: {shown}");
+    }
+    assert_eq!(world.json(&[])["daemon"]["running"], false);
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let shown = world.assigner(&[]).succeeded().text();
+    assert!(shown.contains("assigner sessions"), "{shown}");
+}
+
+#[test]
+fn words_that_are_guessed_are_taken_or_suggested() {
+    let world = World::new();
+    for (typed, meant) in [
+        (&["sned", "x"][..], "'send'"),
+        (&["lst"], "'list'"),
+        (&["send", "--prioritiy", "1", "x"], "'--priority'"),
+    ] {
+        let refused = world.assigner(typed).refused(2);
+        assert!(refused.stderr.contains(meant), "{}", refused.stderr);
+    }
+    world.assigner(&["add", "--shell", "true"]).succeeded();
+    assert!(world.assigner(&["ps"]).succeeded().text().contains("true"));
+    assert_eq!(world.assigner(&["log", "1"]).succeeded().stdout, b"");
+    world.assigner(&["kill", "1"]).succeeded();
+    world.assigner(&["restart", "1"]).succeeded();
+    world.assigner(&["rm", "1"]).succeeded();
+}
+
+#[test]
+fn several_words_are_one_command_or_one_prompt() {
+    let world = World::new();
+    let content = |words: &[&str]| {
+        let id = world.send(words);
+        world.show(id)["content"].clone()
+    };
+    assert_eq!(
+        content(&["--shell", "--", "ls", "-la", "src"]),
+        "ls -la src"
+    );
+    assert_eq!(content(&["fix", "the", "bug"]), "fix the bug");
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let words = ["printf", "<%s>", "a b", "it's", "$HOME", "*", "", "é\n"];
+    let sent = world.assigner(&[&["send", "--wait", "--shell", "--"], &words[..]].concat());
+    let printed = String::from_utf8(sent.stdout).expect("text");
+    assert_eq!(printed, "<a b><it's><$HOME><*><><é\n>");
 }
 
 #[test]

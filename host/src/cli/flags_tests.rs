@@ -60,8 +60,8 @@ fn parsed(words: &[String]) -> Result<Wishes, String> {
     let args =
         Args::try_parse_from(start.iter().chain(words)).map_err(|error| error.to_string())?;
     match args.command {
-        Command::Send(args) => Ok(args.flags.0),
-        Command::Edit(args) => Ok(args.flags.0),
+        Some(Command::Send(args)) => Ok(args.flags.0),
+        Some(Command::Edit(args)) => Ok(args.flags.0),
         _ => Err("another command".to_owned()),
     }
 }

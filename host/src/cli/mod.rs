@@ -69,8 +69,9 @@ use ui::{Color, Ui};
 struct Args {
     #[command(flatten)]
     global: Global,
+    /// Without one: the state of everything, and what to do next.
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// Options of every command.
@@ -144,10 +145,12 @@ pub(crate) fn configured(line: impl Iterator<Item = String>) -> Result<Config, C
 enum Command {
     Demo(demo::Args),
     Run(run::Args),
+    #[command(visible_alias = "add")]
     Send(send::Args),
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", alias = "ps")]
     List(list::Args),
     Show(show::Args),
+    #[command(visible_alias = "log", alias = "logs")]
     Output(output::Args),
     Explain(explain::Args),
     History(history::Args),
@@ -155,7 +158,9 @@ enum Command {
     Session(session::Args),
     Status(status::Args),
     Wait(wait::Args),
+    #[command(visible_alias = "kill", alias = "rm")]
     Cancel(cancel::Args),
+    #[command(alias = "restart")]
     Retry(retry::Args),
     Reassign(reassign::Args),
     Edit(edit::Args),
@@ -293,14 +298,20 @@ fn one_line(message: &str) -> String {
         .collect();
     let what = first.strip_prefix("error: ").unwrap_or(first);
     let separator = if listed.is_empty() { "" } else { " " };
+    let tip = message
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("tip: "));
+    let tip = tip.map_or_else(String::new, |tip| format!(" ({tip})"));
     format!(
-        "{what}{separator}{}; `assigner help` tells more",
+        "{what}{separator}{}{tip}; `assigner help` tells more",
         listed.join(" ")
     )
 }
 
 fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
     let Args { global, command } = args;
+    let overview = command.is_none();
+    let command = command.unwrap_or(Command::Status(status::Args {}));
     // Neither of these uses a data directory.
     match command {
         Command::Capture(args) => return capture::run(&args),
@@ -329,6 +340,7 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Explain(args) => explain::run(&context, &args),
         Command::History(args) => history::run(&context, &args),
         Command::Sessions(args) => sessions::run(&context, &args),
+        Command::Status(args) if overview => status::overview(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Wait(args) => wait::run(&context, &args),
         Command::Cancel(args) => cancel::run(&context, &args),

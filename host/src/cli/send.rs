@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shell_quote::Sh;
 
 use super::exit::{CommandFailure, Exit};
 use super::flags::TaskFlags;
@@ -23,9 +24,10 @@ use crate::store::{Secrets, StoreError};
 /// is never run as a command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The command or prompt; `-` reads it from standard input
+    /// The command or prompt; `-` reads it from standard input. Several words are one command line, or
+    /// one prompt
     #[arg(required_unless_present = "batch")]
-    content: Option<String>,
+    content: Vec<String>,
     #[command(flatten)]
     pub(super) flags: TaskFlags,
     /// Queues a task for each line of this file, a JSON object with the names of these options; all
@@ -57,7 +59,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
         }
         None => vec![one(
             context,
-            args.content.unwrap_or_default(),
+            args.content,
             args.flags.0,
             &sender,
             &mut here,
@@ -131,15 +133,17 @@ fn show_queued(
 /// Reads one task. `here` is the current directory, if the task is meant for it.
 fn one(
     context: &Context,
-    content: String,
+    words: Vec<String>,
     mut wishes: Wishes,
     sender: &Sender<'_>,
     here: &mut Option<PathBuf>,
 ) -> Result<NewTask, CommandFailure> {
-    let content = if content == "-" {
-        read_standard_input()?
-    } else {
-        content
+    let is_command = wishes
+        .get("shell")
+        .is_some_and(|shell| *shell != Value::Bool(false));
+    let content = match words.as_slice() {
+        [only] if only == "-" => read_standard_input()?,
+        _ => joined(words, is_command),
     };
     // A task that is typed on a terminal is meant for the current directory.
     let placing = ["working-dir", "anywhere", "no-context-match", "target"];
@@ -153,6 +157,21 @@ fn one(
     let mut task = NewTask::prompt("");
     wishes.apply(Some(&content), &mut task, sender)?;
     Ok(task)
+}
+
+/// Returns the text that several words stand for: a shell reads each of them as the word that it was.
+fn joined(words: Vec<String>, is_command: bool) -> String {
+    match words.len() {
+        0 | 1 => words.into_iter().next().unwrap_or_default(),
+        _ if is_command => {
+            let quoted = words.iter().map(|word| {
+                let quoted = Sh::quote_vec(word);
+                String::from_utf8_lossy(&quoted).into_owned()
+            });
+            quoted.collect::<Vec<String>>().join(" ")
+        }
+        _ => words.join(" "),
+    }
 }
 
 /// Whether a headless prompt continues the conversation of a task that it follows, and so runs in the

@@ -112,6 +112,37 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
     Ok(Exit::Done)
 }
 
+/// Shows the same to somebody who asked for nothing, and what to do next.
+pub(super) fn overview(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
+    let exit = run(context, args)?;
+    if !context.ui.json {
+        let runs = Lock::holder(&context.config.data_dir).is_some();
+        let first = match runs {
+            true => (
+                "assigner sessions",
+                "what each session does, and why it takes no task",
+            ),
+            false => (
+                "assigner run",
+                "watches your tmux sessions and gives them tasks",
+            ),
+        };
+        let next = [
+            first,
+            (
+                "assigner send --wait --shell 'echo hello'",
+                "queues a command and prints what it prints",
+            ),
+            ("assigner help", "all commands"),
+        ];
+        context.ui.line("")?;
+        for (command, does) in next {
+            context.ui.line(&format!("{command:<44} {does}"))?;
+        }
+    }
+    Ok(exit)
+}
+
 fn daemon_json(
     pid: Option<u32>,
     facts: Option<&DaemonFacts>,
