@@ -110,6 +110,7 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Served { .. }
             | StoreError::Lost { .. }
             | StoreError::Displaced { .. }
+            | StoreError::Moved { .. }
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
             | StoreError::Secrets { .. }

@@ -84,6 +84,14 @@ pub enum StoreError {
         /// What happened.
         what: Displaced,
     },
+    /// The files of the database changed while a command was using it.
+    #[error("`{path}` {what} in the meantime, so nothing was changed: try again", path = path.display(), what = what.words())]
+    Moved {
+        /// Its path.
+        path: PathBuf,
+        /// What happened.
+        what: Displaced,
+    },
     /// The database belongs to another program.
     #[error(
         "`{path}` belongs to another program (it has no `tasks` table): choose another data directory with --data-dir",

@@ -65,6 +65,11 @@ impl DatabaseFiles {
         })
     }
 
+    /// Whether the database is the same file.
+    pub(super) fn are_those(&self, others: Option<&Self>) -> bool {
+        others.is_some_and(|others| others.database == self.database)
+    }
+
     /// Returns the path of the database.
     pub fn path(&self) -> &Path {
         &self.path
@@ -182,6 +187,24 @@ mod tests {
             damage(&at(DATABASE, &directory));
             assert_eq!(files.displaced(), Some(expected));
         }
+    }
+
+    /// Every way to write ends in one of these transactions.
+    #[test]
+    fn nothing_is_written_into_a_file_that_nobody_reads() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let task = crate::model::task::NewTask::command("x");
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let mut store = Store::open(directory.path()).expect("a store");
+        store.queue(&[task.clone()], now).expect("queued");
+        let path = directory.path().join(DATABASE);
+        fs::rename(&path, path.with_extension("moved")).expect("moved");
+        fs::copy(path.with_extension("moved"), &path).expect("copied");
+        let refused = store.queue(&[task], now).expect_err("refused").to_string();
+        assert!(refused.contains("was replaced in the meantime"), "{refused}");
+        let refused = store.group(|_| panic!("nothing is done")).expect_err("refused");
+        assert!(matches!(refused, crate::store::StoreError::Moved { .. }));
+        assert_eq!(store.tasks(&[], 9).expect("it can be read").len(), 1);
     }
 
     #[test]

@@ -125,13 +125,21 @@ impl Store {
     /// As for [`Store::open`], or a daemon of an earlier assigner serves the database.
     pub fn open_beside(
         directory: &Path,
-        is_served: impl FnOnce() -> bool,
+        is_served: impl Fn() -> bool,
     ) -> Result<Self, StoreError> {
-        Ok(Self {
-            db: Box::new(sqlite::Sqlite::open(directory, is_served)?),
-            directory: directory.to_owned(),
-            files: DatabaseFiles::of(directory).ok(),
-        })
+        loop {
+            let before = DatabaseFiles::of(directory).ok();
+            let db = sqlite::Sqlite::open(directory, &is_served)?;
+            let files = DatabaseFiles::of(directory).ok();
+            // A file that was replaced while it was being opened may not be the one that is open.
+            if before.is_none_or(|before| before.are_those(files.as_ref())) {
+                return Ok(Self {
+                    db: Box::new(db),
+                    directory: directory.to_owned(),
+                    files,
+                });
+            }
+        }
     }
 
     /// Returns the files of the database as they were opened; `None` if it is not in files.
@@ -144,7 +152,7 @@ impl Store {
     /// # Errors
     /// The transaction could not be started or committed: none of `work`'s changes are kept.
     pub fn group(&mut self, work: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
-        self.db.begin()?;
+        self.begin()?;
         work(self);
         self.finish(Ok(()))
     }
@@ -162,9 +170,23 @@ impl Store {
         &mut self,
         work: impl FnOnce(&mut dyn Db) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        self.db.begin()?;
+        self.begin()?;
         let result = work(&mut *self.db);
         self.finish(result)
+    }
+
+    /// Starts a transaction, unless the database is no longer the one of its directory: nobody would
+    /// read what is written. Whoever replaces a database holds its lock, so that it is looked at here.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.db.begin()?;
+        let Some(what) = self.files.as_mut().and_then(DatabaseFiles::displaced) else {
+            return Ok(());
+        };
+        let _ = self.db.roll_back();
+        Err(StoreError::Moved {
+            path: self.directory.join(files::DATABASE),
+            what,
+        })
     }
 
     /// Commits the innermost transaction, or rolls it back if something failed.
