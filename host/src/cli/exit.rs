@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::daemon::{DaemonError, LockError};
 use crate::options::OptionError;
 use crate::policy::LoadError;
-use crate::store::StoreError;
+use crate::store::{BackupError, StoreError};
 use crate::toolchain::ToolchainError;
 
 /// How the program ends. `assigner help` and the README show this list.
@@ -109,6 +109,7 @@ impl From<StoreError> for CommandFailure {
             | StoreError::NotPrivate(_)
             | StoreError::Served { .. }
             | StoreError::Lost { .. }
+            | StoreError::NoQueue { .. }
             | StoreError::Displaced { .. }
             | StoreError::Moved { .. }
             | StoreError::Foreign { .. }
@@ -117,6 +118,22 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Sql(_)
             | StoreError::NotCommitted
             | StoreError::Stopped => Exit::Data,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<BackupError> for CommandFailure {
+    fn from(error: BackupError) -> Self {
+        let exit = match error {
+            BackupError::Store(error) => return error.into(),
+            BackupError::Damaged { .. } => Exit::Data,
+            BackupError::Exists { .. }
+            | BackupError::NoFile { .. }
+            | BackupError::Beside { .. }
+            | BackupError::Write { .. }
+            | BackupError::Copy { .. }
+            | BackupError::Interrupted => Exit::Failed,
         };
         Self::new(exit, error)
     }

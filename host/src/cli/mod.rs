@@ -2,6 +2,7 @@
 
 mod agents;
 mod attach;
+mod backup;
 mod batch;
 mod cancel;
 mod capture;
@@ -176,6 +177,7 @@ enum Command {
     Agents(agents::Args),
     Report(report::Args),
     Import(import::Args),
+    Backup(backup::Args),
     Policy(policy::Args),
     Hooks(hooks::Args),
     Shell(shell::Args),
@@ -358,6 +360,7 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Agents(args) => agents::run(&context, &args),
         Command::Label(args) => label::run(&context, &args),
         Command::Import(args) => import::run(&context, &args),
+        Command::Backup(args) => backup::run(&context, &args),
         Command::Session(args) => session::run(&context, &args),
         Command::Policy(args) => policy::run(&context, args),
         Command::Hooks(args) => hooks::run(&context, &args),

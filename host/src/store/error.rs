@@ -58,8 +58,8 @@ pub enum StoreError {
     },
     /// There was a queue, and its database is missing or empty.
     #[error(
-        "`{path}` is {how}, but a queue has been here: put its database back, or, to begin \
-         a new queue, remove `{made}`",
+        "`{path}` is {how}, but a queue has been here: put its database back, or a backup with `assigner \
+         restore`; to begin a new queue, remove `{made}`",
         path = path.display(),
         made = made.display()
     )]
@@ -71,10 +71,16 @@ pub enum StoreError {
         /// The file that says so.
         made: PathBuf,
     },
+    /// There has never been a queue.
+    #[error("there is no queue yet: `{path}` does not exist", path = path.display())]
+    NoQueue {
+        /// The path that its database would have.
+        path: PathBuf,
+    },
     /// What happened to the files of the database while it was open.
     #[error(
         "`{path}` {what} while it was in use, so the daemon ends: what it wrote, nobody would read. \
-         Commands that run go on; put the file back, and start the daemon again",
+         Commands that run go on; put the file back, or a backup with `assigner restore`, and start the daemon again",
         path = path.display(),
         what = what.words()
     )]

@@ -201,8 +201,13 @@ mod tests {
         fs::rename(&path, path.with_extension("moved")).expect("moved");
         fs::copy(path.with_extension("moved"), &path).expect("copied");
         let refused = store.queue(&[task], now).expect_err("refused").to_string();
-        assert!(refused.contains("was replaced in the meantime"), "{refused}");
-        let refused = store.group(|_| panic!("nothing is done")).expect_err("refused");
+        assert!(
+            refused.contains("was replaced in the meantime"),
+            "{refused}"
+        );
+        let refused = store
+            .group(|_| panic!("nothing is done"))
+            .expect_err("refused");
         assert!(matches!(refused, crate::store::StoreError::Moved { .. }));
         assert_eq!(store.tasks(&[], 9).expect("it can be read").len(), 1);
     }

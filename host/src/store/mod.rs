@@ -13,6 +13,9 @@
 #[cfg(test)]
 mod any_history_tests;
 mod attempts;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
 mod claim;
 #[cfg(test)]
 mod claim_tests;
@@ -78,6 +81,7 @@ mod wishes_tests;
 use std::path::{Path, PathBuf};
 
 pub use attempts::{End, Limit, OpenAttempt, Output, Request};
+pub use backup::{BackupError, BackupMade, Copied, back_up};
 pub use claim::Claim;
 pub use db::DbError;
 pub use error::StoreError;
@@ -123,10 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::open`], or a daemon of an earlier assigner serves the database.
-    pub fn open_beside(
-        directory: &Path,
-        is_served: impl Fn() -> bool,
-    ) -> Result<Self, StoreError> {
+    pub fn open_beside(directory: &Path, is_served: impl Fn() -> bool) -> Result<Self, StoreError> {
         loop {
             let before = DatabaseFiles::of(directory).ok();
             let db = sqlite::Sqlite::open(directory, &is_served)?;

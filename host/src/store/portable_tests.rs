@@ -5,7 +5,13 @@ use std::path::Path;
 
 /// The files that may name rusqlite and write SQL for SQLite alone: the dialect, its schema, and
 /// what opens, migrates or reads its files. `migrate` also has tests with databases of before.
-const DIALECT: &[&str] = &["migrate.rs", "original.rs", "schema.rs", "sqlite.rs"];
+const DIALECT: &[&str] = &[
+    "backup.rs",
+    "migrate.rs",
+    "original.rs",
+    "schema.rs",
+    "sqlite.rs",
+];
 
 /// What other databases lack.
 const SQLITE: &[&str] = &[

@@ -18,7 +18,10 @@ use crate::files::private::{self, NotPrivate};
 
 /// How long an operation waits for a busy database. Writers hold it for milliseconds; a minute
 /// means that something is badly stuck.
-const BUSY: Duration = Duration::from_secs(60);
+pub(super) const BUSY: Duration = Duration::from_secs(60);
+
+/// What to do about a file that SQLite cannot read.
+const DAMAGED: &str = "`assigner repair` keeps what can be read of a queue, `assigner restore` puts a backup in its place";
 
 /// How many statements stay prepared: more than a daemon uses.
 const PREPARED: usize = 128;
@@ -225,6 +228,13 @@ impl From<rusqlite::Error> for DbError {
         // Without room for the memory that its connections share, SQLite tells of the error alone.
         if code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
             return Self::new(format!("{error}: is the disk full?"));
+        }
+        let is_damaged = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+        if error
+            .sqlite_error_code()
+            .is_some_and(|code| is_damaged.contains(&code))
+        {
+            return Self::new(format!("{error}: {DAMAGED}"));
         }
         Self::new(error)
     }
