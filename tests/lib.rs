@@ -7,6 +7,7 @@
 mod agents;
 mod aider;
 mod architecture;
+mod backups;
 mod bad_input;
 mod batches;
 mod busy_sessions;

@@ -25,6 +25,8 @@ pub(super) fn after(state: &'static str, event: &str) -> Option<&'static str> {
         (_, "failed") if is_open => Some("failed"),
         (_, "cancelled") if is_open => Some("cancelled"),
         (_, "uncertain") if is_open => Some("uncertain"),
+        ("pending", "doubted") => Some("uncertain"),
+        (_, "doubted") if is_open => Some("uncertain"),
         (_, "retrying" | "held" | "returned") if is_open => Some("pending"),
         (_, "cancel_requested" | "reassigned") if is_open => Some(state),
         _ => None,

@@ -88,20 +88,20 @@ fn make(context: &Context, args: &Args) -> Result<BackupMade, CommandFailure> {
 }
 
 /// How far work is that may take more than a moment.
-struct Bar {
+pub(super) struct Bar {
     bar: ProgressBar,
     began: Instant,
 }
 
 impl Bar {
-    fn new(doing: &'static str) -> Self {
+    pub(super) fn new(doing: &'static str) -> Self {
         Self {
             bar: ui::progress(doing),
             began: Instant::now(),
         }
     }
 
-    fn show(&mut self, copied: Copied) {
+    pub(super) fn show(&mut self, copied: Copied) {
         if self.began.elapsed() >= UNTOLD {
             self.bar.set_length(copied.of);
             self.bar.set_position(copied.pages);
@@ -115,7 +115,7 @@ impl Drop for Bar {
     }
 }
 
-fn tasks(count: u64) -> String {
+pub(super) fn tasks(count: u64) -> String {
     match count {
         1 => "1 task".to_owned(),
         count => format!("{count} tasks"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::daemon::{DaemonError, LockError};
 use crate::options::OptionError;
 use crate::policy::LoadError;
-use crate::store::{BackupError, StoreError};
+use crate::store::{BackupError, RestoreError, SalvageError, StoreError};
 use crate::toolchain::ToolchainError;
 
 /// How the program ends. `assigner help` and the README show this list.
@@ -134,6 +134,21 @@ impl From<BackupError> for CommandFailure {
             | BackupError::Write { .. }
             | BackupError::Copy { .. }
             | BackupError::Interrupted => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<RestoreError> for CommandFailure {
+    fn from(error: RestoreError) -> Self {
+        let exit = match error {
+            RestoreError::Store(error) | RestoreError::File(SalvageError::Store(error)) => {
+                return error.into();
+            }
+            RestoreError::File(_) | RestoreError::Itself { .. } => Exit::Failed,
+            RestoreError::Nothing { .. }
+            | RestoreError::Busy { .. }
+            | RestoreError::Keep { .. } => Exit::Data,
         };
         Self::new(exit, error)
     }

@@ -31,9 +31,11 @@ mod output;
 mod pause;
 mod policy;
 mod reassign;
+mod repair;
 mod reply;
 mod report;
 mod resolve;
+mod restore;
 mod retry;
 mod run;
 mod send;
@@ -178,6 +180,8 @@ enum Command {
     Report(report::Args),
     Import(import::Args),
     Backup(backup::Args),
+    Restore(restore::Args),
+    Repair(repair::Args),
     Policy(policy::Args),
     Hooks(hooks::Args),
     Shell(shell::Args),
@@ -361,6 +365,8 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Label(args) => label::run(&context, &args),
         Command::Import(args) => import::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Repair(args) => repair::run(&context, &args),
         Command::Session(args) => session::run(&context, &args),
         Command::Policy(args) => policy::run(&context, args),
         Command::Hooks(args) => hooks::run(&context, &args),

@@ -102,6 +102,8 @@ pub enum Event {
     Return,
     /// A task that it follows did not succeed.
     Abandon,
+    /// Its database was restored from a backup or repaired: it may have run without a trace in it.
+    Doubt,
 }
 
 /// An event that cannot happen to a task in this state.
@@ -146,6 +148,7 @@ impl Status {
             (Pending | Assigned | InProgress | WaitingInput, Reassign) => Ok(self),
             (Assigned | InProgress | WaitingInput, Return) => Ok(Pending),
             (Pending, Abandon) => Ok(Failed),
+            (Pending | Assigned | InProgress | WaitingInput, Doubt) => Ok(Uncertain),
             (from, event) => Err(IllegalTransition { from, event }),
         }
     }
@@ -200,6 +203,7 @@ impl Event {
             Self::Reassign => "reassigned",
             Self::Return => "returned",
             Self::Abandon => "abandoned",
+            Self::Doubt => "doubted",
         }
     }
 }
@@ -228,6 +232,7 @@ impl fmt::Display for Event {
             Self::Reassign => "be given to another session",
             Self::Return => "be returned",
             Self::Abandon => "be abandoned",
+            Self::Doubt => "be doubted",
         })
     }
 }

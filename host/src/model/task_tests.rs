@@ -102,6 +102,12 @@ fn life() -> Vec<Moment> {
             "be abandoned",
             vec![(Pending, Failed)],
         ),
+        (
+            Doubt,
+            "doubted",
+            "be doubted",
+            [&from_flight(Uncertain)[..], &[(Pending, Uncertain)]].concat(),
+        ),
     ]
 }
 

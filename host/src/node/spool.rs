@@ -204,6 +204,14 @@ impl Spool {
         self.remove_where(|attempt, path| !open.contains(&attempt) && !is_tombstone(path));
     }
 
+    /// Returns the last attempt of which anything is here.
+    pub fn last_attempt(&self) -> Option<AttemptId> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let attempts = names.filter_map(|name| attempt_of(name.to_str()?));
+        attempts.max()
+    }
+
     /// Returns what a running job has printed so far.
     pub fn live_output(&self, attempt: AttemptId) -> Option<Vec<u8>> {
         let files = self.files(attempt);
@@ -256,14 +264,18 @@ impl Spool {
         };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.split_once('.')?.0.parse().ok());
-            if number.is_some_and(|number| unwanted(AttemptId(number), &entry.path())) {
+            let attempt = name.to_str().and_then(attempt_of);
+            if attempt.is_some_and(|attempt| unwanted(attempt, &entry.path())) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// Returns the attempt to which a file belongs.
+fn attempt_of(name: &str) -> Option<AttemptId> {
+    let (number, _) = name.split_once('.')?;
+    number.parse().ok().map(AttemptId)
 }
 
 /// Whether a file is the claim of a job that was withdrawn less than a day ago.

@@ -185,35 +185,14 @@ fn copy(
         source: source.into(),
     };
     let source = open_queue(directory)?;
-    // From here on it reads one moment of the database, whatever others write.
-    let begin = "BEGIN; SELECT count(*) FROM sqlite_schema;";
-    source.execute_batch(begin).map_err(failed)?;
-    let mut target = Connection::open(aside).map_err(failed)?;
-    // What is half done is not kept: it needs no journal.
-    let settings =
-        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;";
-    target.execute_batch(settings).map_err(failed)?;
-    let slices = Backup::new(&source, &mut target).map_err(failed)?;
-    loop {
-        let began = Instant::now();
-        let step = slices.step(SLICE).map_err(failed)?;
-        let progress = slices.progress();
-        let number = |pages| u64::try_from(pages).unwrap_or_default();
-        let of = number(progress.pagecount);
-        let pages = of.saturating_sub(number(progress.remaining));
-        if !goes_on(Copied { pages, of }) {
-            return Err(BackupError::Interrupted);
-        }
-        if step == StepResult::Done {
-            break;
-        }
+    let mut began = Instant::now();
+    let goes_on = |copied| {
         thread::sleep(began.elapsed().clamp(LEAST_PAUSE, MOST_PAUSE));
-    }
-    drop(slices);
-    // A database in WAL mode would need files beside it to be read.
-    let single = "PRAGMA journal_mode = DELETE";
-    let mode = target.query_row(single, [], |row| row.get::<_, String>(0));
-    mode.map_err(failed)?;
+        began = Instant::now();
+        goes_on(copied)
+    };
+    let target = copy_pages(&source, aside, goes_on).map_err(failed)?;
+    let target = target.ok_or(BackupError::Interrupted)?;
     let check = target.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
     let what: String = check.unwrap_or_else(|error| error.to_string());
     if what != "ok" {
@@ -228,6 +207,38 @@ fn copy(
     let tasks = tasks.map_err(failed)?;
     target.close().map_err(|(_, error)| failed(error))?;
     Ok(u64::try_from(tasks).unwrap_or_default())
+}
+
+/// Copies the pages of one moment of a database into an empty file, unless `goes_on` says no after a
+/// slice. The copy needs no files beside it.
+pub(super) fn copy_pages(
+    source: &Connection,
+    aside: &Path,
+    mut goes_on: impl FnMut(Copied) -> bool,
+) -> Result<Option<Connection>, rusqlite::Error> {
+    if source.is_autocommit() {
+        // From here on it reads one moment of the database, whatever others write.
+        source.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
+    }
+    let mut target = Connection::open(aside)?;
+    // What is half done is not kept: it needs no journal.
+    target.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;",
+    )?;
+    let slices = Backup::new(source, &mut target)?;
+    while slices.step(SLICE)? != StepResult::Done {
+        let progress = slices.progress();
+        let number = |pages| u64::try_from(pages).unwrap_or_default();
+        let of = number(progress.pagecount);
+        let pages = of.saturating_sub(number(progress.remaining));
+        if !goes_on(Copied { pages, of }) {
+            return Ok(None);
+        }
+    }
+    drop(slices);
+    // A database in WAL mode would need files beside it to be read.
+    target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    Ok(Some(target))
 }
 
 /// Opens the database of a directory as it is, to read it.

@@ -7,10 +7,10 @@ use super::db::{Db, values};
 use super::moves::{follow, move_task};
 use super::queue::{meaning_of, read_task};
 use super::rows::{json, kind_name};
-use super::{Store, StoreError, history, lanes};
+use super::{End, Store, StoreError, history, lanes, replies};
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef};
-use crate::model::task::{Event, IfParentFails, NewTask, Parent, Status, Task};
+use crate::model::task::{Event, IfParentFails, NewTask, Outcome, Parent, Status, Task};
 
 /// The number of tasks that are looked at for deletion while others wait.
 const SLICE: usize = 100;
@@ -254,6 +254,40 @@ impl Store {
         })?;
         cleared.extend(ids);
         Ok((looked, last))
+    }
+}
+
+impl Store {
+    /// Leaves an open task to a person, because its database does not tell whether it has run: the
+    /// attempt that it may have ends with it.
+    ///
+    /// # Errors
+    /// There is no such task, or it is settled.
+    pub(super) fn doubt(
+        &mut self,
+        id: TaskId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let open = self.db.query_one(
+            "SELECT id FROM attempts WHERE task_id = $1 AND phase <> 'ended'",
+            values![id],
+        )?;
+        if let Some(row) = open {
+            let end = End::new(row.get("id")?, Outcome::Uncertain, Event::Doubt);
+            return self.end(&end.because(reason), now);
+        }
+        self.atomically(|db| {
+            move_task(db, id, Event::Doubt, None, reason, now)?;
+            replies::come_too_late(db, id, reason, now)?;
+            db.execute(
+                "UPDATE tasks SET error = $2, wait_reason = NULL, wait_rankings = NULL,
+                    asks = NULL, cancel_requested = NULL, reassign_requested = NULL,
+                    reassign_to = NULL, reassign_meaning = NULL WHERE id = $1",
+                values![id, reason],
+            )?;
+            Ok(())
+        })
     }
 }
 

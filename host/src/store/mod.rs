@@ -31,6 +31,7 @@ mod failing_tests;
 mod files;
 #[cfg(test)]
 mod following_tests;
+mod fresh;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../tests/fuzz/targets/store.rs"]
 pub(crate) mod fuzz;
@@ -43,6 +44,7 @@ mod kept_tests;
 mod lanes;
 #[cfg(test)]
 mod lanes_tests;
+mod layout;
 mod ledger;
 mod manage;
 mod migrate;
@@ -50,18 +52,28 @@ mod moves;
 mod original;
 #[cfg(test)]
 mod original_tests;
+mod pages;
 #[cfg(test)]
 mod people_tests;
 mod policies;
 #[cfg(test)]
 mod portable_tests;
+mod present;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod repair_tests;
 mod replies;
 #[cfg(test)]
 mod rest_tests;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod rows;
+mod salvage;
+#[cfg(test)]
+mod salvage_tests;
 mod schema;
 mod secrets;
 mod sessions;
@@ -72,6 +84,7 @@ mod shared_tests;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod trees;
 #[cfg(test)]
 mod vfs_tests;
 mod wishes;
@@ -95,6 +108,8 @@ pub use manage::Edit;
 pub use policies::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
 pub use queue::ParentRow;
 pub use replies::{Answer, REPLY_DROPPED, Reply};
+pub use restore::{Knowledge, RestoreError, Restored, TaskNumbers, repair, restore};
+pub use salvage::SalvageError;
 pub use schema::VERSION;
 pub use secrets::{SHORTEST_SECRET, Secrets, mask};
 pub use sessions::{ContextUpdate, SessionRow, present};

@@ -7,10 +7,17 @@ use std::path::Path;
 /// what opens, migrates or reads its files. `migrate` also has tests with databases of before.
 const DIALECT: &[&str] = &[
     "backup.rs",
+    "fresh.rs",
+    "layout.rs",
     "migrate.rs",
     "original.rs",
+    "pages.rs",
+    "present.rs",
+    "restore.rs",
+    "salvage.rs",
     "schema.rs",
     "sqlite.rs",
+    "trees.rs",
 ];
 
 /// What other databases lack.

@@ -240,6 +240,15 @@ impl From<rusqlite::Error> for DbError {
     }
 }
 
+/// Returns what SQLite says, in one line and without advice.
+pub(super) fn plainly(error: &rusqlite::Error) -> String {
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error.into())
