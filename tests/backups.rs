@@ -127,7 +127,7 @@ fn what_is_no_place_for_a_backup_is_refused_in_one_line() {
         ),
         ("/dev/full", true, "no regular file"),
         ("none/there", false, "No such file"),
-        ("", false, "no regular file"),
+        (".", false, "no regular file"),
     ] {
         let flags: &[&str] = if force { &["--force"] } else { &[] };
         let said = world

@@ -111,7 +111,7 @@ exercised! {
     profile screen settings report rate_limit
     codex claude aider gemini qwen opencode
     job_files capture prompt_line
-    answer configuration database original
+    answer configuration database original repair
     batch hook command_line
 }
 

@@ -196,7 +196,9 @@ mod tests {
         let task = crate::model::task::NewTask::command("x");
         let now = jiff::Timestamp::UNIX_EPOCH;
         let mut store = Store::open(directory.path()).expect("a store");
-        store.queue(&[task.clone()], now).expect("queued");
+        store
+            .queue(std::slice::from_ref(&task), now)
+            .expect("queued");
         let path = directory.path().join(DATABASE);
         fs::rename(&path, path.with_extension("moved")).expect("moved");
         fs::copy(path.with_extension("moved"), &path).expect("copied");

@@ -37,7 +37,7 @@ pub(super) struct Doubts<'a> {
 
 /// What a database says of a task by which it is known that nothing has happened to it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct SeenTask {
     status: String,
     created_at: String,
     content: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct Seen {
     last_attempt: Option<i64>,
 }
 
-impl Seen {
+impl SeenTask {
     pub(super) fn of(database: &Connection, id: TaskId) -> Result<Option<Self>, rusqlite::Error> {
         let mut query = database.prepare_cached(
             "SELECT status, created_at, CAST(content AS BLOB), revision,
@@ -72,13 +72,13 @@ impl Doubts<'_> {
         if is_pending && (self.knowledge.trusts_pending || self.is_known) {
             return None;
         }
-        let there = self.reader.map(|reader| Seen::of(reader, id));
+        let there = self.reader.map(|reader| SeenTask::of(reader, id));
         let what = match there {
             Some(Ok(Some(there))) if there.status != status.name() => {
                 format!("it was {} in the queue before", there.status)
             }
             Some(Ok(Some(there))) if is_pending => {
-                if Seen::of(mine, id) == Ok(Some(there)) {
+                if SeenTask::of(mine, id) == Ok(Some(there)) {
                     return None;
                 }
                 "it was otherwise in the queue before".to_owned()

@@ -10,7 +10,7 @@ use super::trees::{StoredRow, TreeKind};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct TableLayout {
     pub(super) kind: TreeKind,
     /// The columns that are stored, in their order.
     pub(super) columns: Vec<String>,
@@ -21,7 +21,7 @@ pub(super) struct Layout {
 }
 
 /// Returns our tables by their names, as a version made them.
-pub(super) fn layouts(version: i64) -> Result<BTreeMap<String, Layout>, rusqlite::Error> {
+pub(super) fn layouts(version: i64) -> Result<BTreeMap<String, TableLayout>, rusqlite::Error> {
     let model = Connection::open_in_memory()?;
     model.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")?;
     for step in &MIGRATIONS[..usize::try_from(version).unwrap_or_default()] {
@@ -49,7 +49,7 @@ pub(super) fn layouts(version: i64) -> Result<BTreeMap<String, Layout>, rusqlite
         let made = made
             .query_map([&name], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let layout = Layout {
+        let layout = TableLayout {
             kind: if is_keyed {
                 TreeKind::Index
             } else {
@@ -64,7 +64,7 @@ pub(super) fn layouts(version: i64) -> Result<BTreeMap<String, Layout>, rusqlite
     Ok(tables)
 }
 
-impl Layout {
+impl TableLayout {
     /// Whether a row can be one of this table with these columns. One that was written before columns
     /// were added is shorter.
     pub(super) fn may_hold(&self, columns: &[String], row: &StoredRow) -> bool {

@@ -69,7 +69,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
 /// The pages of a database.
 pub(super) struct Pages {
     file: File,
-    log: Log,
+    log: PageLog,
     size: usize,
     header: Option<FileHeader>,
     count: u32,
@@ -86,9 +86,9 @@ impl Pages {
         let mut beside = path.as_os_str().to_owned();
         beside.push("-wal");
         let log = match named::open(Path::new(&beside)) {
-            Ok(log) => Log::read(log),
-            Err(error) if error.is_missing() => Log::default(),
-            Err(_) => Log::broken(),
+            Ok(log) => PageLog::read(log),
+            Err(error) if error.is_missing() => PageLog::default(),
+            Err(_) => PageLog::broken(),
         };
         let mut begin = vec![0; FILE_HEADER];
         let in_log = log.first_page().and_then(|page| FileHeader::read(&page));
@@ -97,7 +97,7 @@ impl Pages {
         let known = header.map(|header| header.size).or(log.size);
         let size = known.unwrap_or(USUAL_SIZE);
         let log = if log.size.is_some_and(|other| other != size) {
-            Log::broken()
+            PageLog::broken()
         } else {
             log
         };
@@ -156,7 +156,7 @@ fn read_at(file: &File, at: u64, size: usize) -> Option<Vec<u8>> {
 
 /// The log of a database: pages that were committed and are not in its file yet.
 #[derive(Default)]
-struct Log {
+struct PageLog {
     file: Option<File>,
     size: Option<usize>,
     /// Where each page begins.
@@ -166,7 +166,7 @@ struct Log {
     is_broken: bool,
 }
 
-impl Log {
+impl PageLog {
     fn broken() -> Self {
         Self {
             is_broken: true,

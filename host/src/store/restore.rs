@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::StoreError;
 use super::backup::Copied;
 use super::files::{self, DATABASE};
-use super::fresh::{Doubts, Fresh, Seen, counters_of};
+use super::fresh::{Doubts, Fresh, SeenTask, counters_of};
 use super::pages::Pages;
 use super::present::{Imprint, Present};
 use super::salvage::{Care, SalvageError, salvage, unsound};
@@ -165,14 +165,14 @@ pub fn restore(
             is_known: false,
             because: fresh.because_of_backup(),
         };
-        let compared = reader.is_some_and(|reader| Seen::of(reader, TaskId(0)).is_ok());
+        let compared = reader.is_some_and(|reader| SeenTask::of(reader, TaskId(0)).is_ok());
         fresh.judge(&doubts)?;
         fresh.count_missing(reader)?;
         let is_new = !present.is_there && !gave_numbers;
         let counters = reader.and_then(|reader| counters_of(reader).ok());
         let details = format!("from `{}`", file.display());
         let sealed = fresh.seal("restored", &details, counters, is_new, knowledge)?;
-        let kept = Kept(present.keep(BEFORE, workshop.path())?);
+        let kept = KeptAside(present.keep(BEFORE, workshop.path())?);
         if present.replace(&workshop.path().join(DATABASE), &mut told)? {
             return Ok(Restored {
                 kept: kept.forget(),
@@ -261,7 +261,7 @@ pub fn repair(
         if Imprint::of(directory) != imprint {
             continue;
         }
-        let kept = Kept(present.keep(DAMAGED, workshop.path())?);
+        let kept = KeptAside(present.keep(DAMAGED, workshop.path())?);
         if present.replace(&workshop.path().join(DATABASE), &mut told)? {
             return Ok(Some(Restored {
                 kept: kept.forget(),
@@ -301,15 +301,15 @@ fn workshop(directory: &Path) -> Result<TempDir, RestoreError> {
 }
 
 /// A database that was kept, and is not needed if the present one stays.
-struct Kept(Option<PathBuf>);
+struct KeptAside(Option<PathBuf>);
 
-impl Kept {
+impl KeptAside {
     fn forget(mut self) -> Option<PathBuf> {
         self.0.take()
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptAside {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             let _ = fs::remove_file(path);

@@ -191,8 +191,8 @@ fn without_the_queue_of_before_nothing_is_known_unless_a_person_says_so() {
     let file = backup_of(&directory, &place);
     drop(store);
     let database = directory.path().join("assigner.db");
-    type Damage = fn(&Path);
-    let damages: [Damage; 4] = [
+    type Mishap = fn(&Path);
+    let damages: [Mishap; 4] = [
         |path| fs::remove_file(path).expect("removed"),
         |path| fs::write(path, "").expect("emptied"),
         |path| fs::write(path, "x".repeat(9_999)).expect("written"),

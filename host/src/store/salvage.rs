@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::db::Value;
 use super::files::DATABASE;
-use super::layout::{Layout, columns_in, layouts};
+use super::layout::{TableLayout, columns_in, layouts};
 use super::pages::Pages;
 use super::schema::{MIGRATIONS, VERSION};
 use super::trees::{StoredRow, TreeKind, TreeLoss, Trees};
@@ -158,7 +158,7 @@ pub(super) fn salvage(
         ..Salvaged::default()
     };
     let target = new_database(directory, version, page_size).map_err(StoreError::from)?;
-    let mut work = Work {
+    let mut work = Salvaging {
         trees: Trees::of(pages),
         layouts: layouts(version).map_err(StoreError::from)?,
         target,
@@ -167,7 +167,7 @@ pub(super) fn salvage(
         refused: None,
     };
     work.take_all().map_err(StoreError::from)?;
-    let Work {
+    let Salvaging {
         target,
         salvaged,
         refused,
@@ -251,9 +251,9 @@ struct Found {
     columns: Option<Vec<String>>,
 }
 
-struct Work {
+struct Salvaging {
     trees: Trees,
-    layouts: BTreeMap<String, Layout>,
+    layouts: BTreeMap<String, TableLayout>,
     target: Connection,
     care: Care,
     salvaged: Salvaged,
@@ -261,7 +261,7 @@ struct Work {
     refused: Option<String>,
 }
 
-impl Work {
+impl Salvaging {
     fn take_all(&mut self) -> Result<(), rusqlite::Error> {
         let (mut tables, mut rest) = (BTreeMap::new(), Vec::new());
         let layouts = &self.layouts;
@@ -527,7 +527,7 @@ fn mend(table: &str, pairs: &mut [(&str, Value)]) -> u64 {
 }
 
 /// Whether a row that was found anywhere can only be one of this table.
-fn is_surely(table: &str, layout: &Layout, row: &StoredRow) -> bool {
+fn is_surely(table: &str, layout: &TableLayout, row: &StoredRow) -> bool {
     let value = |name: &str| {
         let index = layout.columns.iter().position(|column| column == name)?;
         row.values.get(index)

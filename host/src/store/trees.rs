@@ -128,7 +128,7 @@ impl Trees {
                 10 => TreeKind::Index,
                 _ => continue,
             };
-            let Some(node) = Node::parse(&bytes, 0, self.pages.usable(), kind) else {
+            let Some(node) = TreePage::parse(&bytes, 0, self.pages.usable(), kind) else {
                 continue;
             };
             for cell in node.cells {
@@ -140,20 +140,20 @@ impl Trees {
     }
 
     /// Reads a page of a tree with its rows. `None` if it is not one.
-    fn node(&mut self, at: u32, kind: TreeKind) -> Option<ReadNode> {
+    fn node(&mut self, at: u32, kind: TreeKind) -> Option<ReadPage> {
         if self.taken.contains(&at) {
             return None;
         }
         let bytes = self.pages.page(at)?;
         let begin = if at == 1 { FILE_HEADER } else { 0 };
-        let node = Node::parse(&bytes, begin, self.pages.usable(), kind)?;
+        let node = TreePage::parse(&bytes, begin, self.pages.usable(), kind)?;
         self.taken.insert(at);
         let has_rows = kind == TreeKind::Index || node.is_leaf;
         let rows = node.cells.iter().filter(|_| has_rows);
         let rows = rows.map(|cell| self.row(&bytes, cell)).collect();
         let children = node.cells.iter().filter_map(|cell| cell.child);
         let children = children.chain(node.last_child).collect();
-        Some(ReadNode {
+        Some(ReadPage {
             rows,
             children,
             lost: node.lost,
@@ -197,14 +197,14 @@ impl Trees {
 }
 
 /// A page of a tree, with what could be read of it.
-struct ReadNode {
+struct ReadPage {
     rows: Vec<Option<StoredRow>>,
     children: Vec<u32>,
     lost: u64,
 }
 
 /// A page of a tree.
-struct Node {
+struct TreePage {
     is_leaf: bool,
     cells: Vec<TreeCell>,
     last_child: Option<u32>,
@@ -224,7 +224,7 @@ struct TreeCell {
     end: usize,
 }
 
-impl Node {
+impl TreePage {
     /// Reads a page whose own header is at `begin`. `None` if it is none of that kind.
     fn parse(page: &[u8], begin: usize, usable: usize, kind: TreeKind) -> Option<Self> {
         let page = page.get(..usable)?;

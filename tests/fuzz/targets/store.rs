@@ -6,8 +6,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError};
-use crate::fuzz::{FuzzTarget, is_one_line};
+use super::{Knowledge, Store, StoreError};
+use crate::fuzz::{FuzzTarget, is_one_line, steered};
 use crate::model::ids::TaskId;
 use crate::model::task::NewTask;
 
@@ -22,6 +22,11 @@ pub(crate) const TARGETS: &[FuzzTarget] = &[
         name: "original",
         seeds: WORKERS,
         run: original,
+    },
+    FuzzTarget {
+        name: "repair",
+        seeds: WORKERS,
+        run: repair,
     },
 ];
 
@@ -95,5 +100,47 @@ fn original(data: &[u8]) {
             assert_eq!(tasks.len(), 1, "a part of it was imported");
         }
         assert_eq!(store.task(TaskId(1)).expect("our task").content, "ours");
+    });
+}
+
+/// Any file in the place of the database, and any log beside it, is repaired, or refused in one line. What
+/// was repaired is sound, has no task in flight, and can be restored like a backup.
+fn repair(data: &[u8]) {
+    // The first byte says how many blocks of the smallest page come before the log. 0: there is none.
+    let (blocks, data) = steered(data);
+    let (file, log) = match blocks {
+        0 => (data, &[][..]),
+        blocks => data.split_at((blocks * 512).min(data.len())),
+    };
+    let knowledge = Knowledge {
+        trusts_pending: false,
+        last_attempt: None,
+        now: Timestamp::from_second(1_760_000_000).expect("a time"),
+    };
+    in_directory(|place| {
+        fs::write(place.join("assigner.db"), file).expect("a file");
+        if !log.is_empty() {
+            fs::write(place.join("assigner.db-wal"), log).expect("a log");
+        }
+        match super::repair(place, knowledge, |_| true) {
+            Err(error) => is_one_line(&error.to_string()),
+            Ok(None) => {}
+            Ok(Some(repaired)) => {
+                let again = super::repair(place, knowledge, |_| true);
+                assert_eq!(again.expect("it is sound"), None);
+                let mut store = Store::open(place).expect("a store");
+                assert!(store.open_attempts().expect("attempts").is_empty());
+                read(&mut store).expect("it can be read");
+                let copy = place.join("copy/backup");
+                fs::create_dir(place.join("copy")).expect("a directory");
+                fs::copy(place.join("assigner.db"), &copy).expect("a copy");
+                if let Ok(log) = fs::read(place.join("assigner.db-wal")) {
+                    fs::write(place.join("copy/backup-wal"), log).expect("its log");
+                }
+                let restored = super::restore(place, &copy, knowledge, |_| true);
+                // One more was queued and cancelled.
+                assert_eq!(restored.expect("restored").tasks, repaired.tasks + 1);
+            }
+        }
     });
 }
