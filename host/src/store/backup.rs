@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use super::files::{self, DATABASE};
@@ -20,6 +21,9 @@ use super::{StoreError, sqlite};
 
 /// The pages of a slice: a megabyte.
 const SLICE: i32 = 256;
+
+/// After how many slices they are brought to the disk. Whoever commits meanwhile waits for all that is not.
+const SYNCED: usize = 16;
 
 /// How long others get the disk after a slice, at least and at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
@@ -124,7 +128,7 @@ pub fn back_up(
         .suffix(".part")
         .tempfile_in(&place)
         .map_err(failed)?;
-    let tasks = copy(directory, path, aside.path(), goes_on)?;
+    let tasks = copy(directory, path, &aside, goes_on)?;
     let file = aside.as_file();
     file.sync_all().map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.size();
@@ -175,7 +179,7 @@ fn place(directory: &Path, path: &Path, force: bool) -> Result<PathBuf, BackupEr
 fn copy(
     directory: &Path,
     path: &Path,
-    aside: &Path,
+    aside: &NamedTempFile,
     mut goes_on: impl FnMut(Copied) -> bool,
 ) -> Result<u64, BackupError> {
     let database = directory.join(DATABASE);
@@ -185,13 +189,21 @@ fn copy(
         source: source.into(),
     };
     let source = open_queue(directory)?;
-    let mut began = Instant::now();
+    let (mut began, mut slices, mut synced) = (Instant::now(), 0_usize, Ok(()));
     let goes_on = |copied| {
+        slices += 1;
+        if slices.is_multiple_of(SYNCED) {
+            synced = aside.as_file().sync_data();
+        }
         thread::sleep(began.elapsed().clamp(LEAST_PAUSE, MOST_PAUSE));
         began = Instant::now();
-        goes_on(copied)
+        synced.is_ok() && goes_on(copied)
     };
-    let target = copy_pages(&source, aside, goes_on).map_err(failed)?;
+    let target = copy_pages(&source, aside.path(), goes_on).map_err(failed)?;
+    synced.map_err(|source| BackupError::Write {
+        path: path.to_owned(),
+        source,
+    })?;
     let target = target.ok_or(BackupError::Interrupted)?;
     let check = target.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
     let what: String = check.unwrap_or_else(|error| error.to_string());
