@@ -73,7 +73,10 @@ fn what_is_no_place_for_a_backup_is_refused_and_stays() {
         "{none}"
     );
     assert!(names(queue.path()).is_empty() && names(place.path()).is_empty());
-    drop(Store::open(queue.path()).expect("a store"));
+    let mut store = Store::open(queue.path()).expect("a store");
+    let large = NewTask::command("x".repeat(900_000));
+    store.queue(&[large.clone(), large], now()).expect("queued");
+    drop(store);
     let before = names(queue.path());
     let at = |name: &str| place.path().join(name);
     fs::write(at("file"), "precious").expect("written");

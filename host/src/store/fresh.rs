@@ -11,7 +11,7 @@ use super::db::values;
 use super::files::DATABASE;
 use super::restore::{Knowledge, RestoreError, Restored, TOLD, TaskNumbers};
 use super::rows::stamp;
-use super::salvage::{SalvageError, Salvaged, count_from, unsound};
+use super::salvage::{SalvageError, Salvaged, count_from, last_counted, unsound};
 use super::{Store, StoreError, history};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::task::Status;
@@ -28,8 +28,8 @@ const OPEN: &str = "'pending', 'assigned', 'in_progress', 'waiting_input'";
 /// What there is to say about tasks that are open.
 pub(super) struct Doubts<'a> {
     pub(super) knowledge: Knowledge,
-    /// The present database, to compare with.
-    pub(super) reader: Option<&'a Connection>,
+    /// The present database, to compare with, if it is sound.
+    pub(super) witness: Option<&'a Connection>,
     /// Whether tasks that wait are known not to have run.
     pub(super) is_known: bool,
     pub(super) because: String,
@@ -72,7 +72,7 @@ impl Doubts<'_> {
         if is_pending && (self.knowledge.trusts_pending || self.is_known) {
             return None;
         }
-        let there = self.reader.map(|reader| SeenTask::of(reader, id));
+        let there = self.witness.map(|witness| SeenTask::of(witness, id));
         let what = match there {
             Some(Ok(Some(there))) if there.status != status.name() => {
                 format!("it was {} in the queue before", there.status)
@@ -138,8 +138,7 @@ impl Fresh {
 
     /// Whether no later attempt has left anything.
     pub(super) fn knows(&self, attempt: Option<AttemptId>) -> Result<bool, RestoreError> {
-        let last = "SELECT coalesce(max(id), 0) FROM attempts";
-        let last: i64 = self.reader.query_row(last, [], |row| row.get(0))?;
+        let last = last_counted(&self.reader, "attempts")?;
         Ok(attempt.is_none_or(|attempt| attempt.0 <= last))
     }
 
@@ -182,8 +181,7 @@ impl Fresh {
     /// Counts the numbers that were given to tasks that are not here and were not cleared, as far as it is
     /// known which were given.
     pub(super) fn count_gaps(&mut self, is_counted: bool) -> Result<(), RestoreError> {
-        let highest = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'";
-        let highest: i64 = self.reader.query_row(highest, [], |row| row.get(0))?;
+        let highest = last_counted(&self.reader, "tasks")?;
         self.told.unknown_after = (!is_counted).then_some(TaskId(highest));
         let mut known = self.reader.prepare(
             "SELECT id FROM tasks UNION

@@ -17,7 +17,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::backup::{copy_pages, sync_directory};
 use super::files::{self, DATABASE};
 use super::restore::RestoreError;
+use super::salvage::{last_counted, unsound};
 use super::sqlite::data_version;
+use crate::model::ids::AttemptId;
 
 /// How long to wait for somebody who writes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +41,25 @@ struct Opened {
     /// Notices what others commit.
     watcher: Connection,
     seen: i64,
+}
+
+/// Where the present database is kept. A copy is removed again if this is dropped, because the database
+/// stays; where there is only a second name for it, that stays, too: its log may have that name alone.
+pub(super) struct KeptAside(Option<(PathBuf, bool)>);
+
+impl KeptAside {
+    /// Keeps it.
+    pub(super) fn forget(mut self) -> Option<PathBuf> {
+        self.0.take().map(|(path, _)| path)
+    }
+}
+
+impl Drop for KeptAside {
+    fn drop(&mut self) {
+        if let Some((path, true)) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// What changes with each commit to the files of a database.
@@ -135,13 +156,9 @@ impl Present {
 
     /// Keeps it under another name, with this ending, and returns that name. An earlier one is not
     /// replaced. `None` if there is nothing to keep. A copy is first made in `workshop`.
-    pub(super) fn keep(
-        &self,
-        ending: &str,
-        workshop: &Path,
-    ) -> Result<Option<PathBuf>, RestoreError> {
+    pub(super) fn keep(&self, ending: &str, workshop: &Path) -> Result<KeptAside, RestoreError> {
         if !self.is_there {
-            return Ok(None);
+            return Ok(KeptAside(None));
         }
         let failed = |source: io::Error| RestoreError::Keep {
             path: named(&self.path, ending, 1),
@@ -169,7 +186,16 @@ impl Present {
         };
         let kept = kept.map_err(failed)?;
         sync_directory(directory).map_err(failed)?;
-        Ok(Some(kept))
+        Ok(KeptAside(Some((kept, self.open.is_some()))))
+    }
+
+    /// Returns a connection that says what has run: nothing is wrong with the database, and no later
+    /// attempt has left anything outside of it.
+    pub(super) fn witness(&self, last_attempt: Option<AttemptId>) -> Option<&Connection> {
+        let reader = self.reader()?;
+        let is_older = last_attempt
+            .is_some_and(|last| last_counted(reader, "attempts").is_ok_and(|known| known < last.0));
+        (!is_older && unsound(reader).is_none()).then_some(reader)
     }
 
     /// Puts the database at `fresh` in its place, unless somebody has written to it since it was opened:
@@ -292,22 +318,10 @@ fn free_name(
     loop {
         let name = named(path, ending, number);
         match make(&name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_same(path, &name) => {
-                number += 1;
-            }
-            // It is left by one that was interrupted.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let _ = fs::remove_file(beside(&name, "-wal"));
-                fs::remove_file(&name)?;
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             made => return made.map(|()| name),
         }
     }
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path| fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
-    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Returns `assigner.db.ENDING`, with the number added if it is not 1.

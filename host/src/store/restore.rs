@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tempfile::TempDir;
 use thiserror::Error;
 
@@ -128,6 +128,7 @@ pub struct Restored {
     /// The last task that is known of, if it is not known whether others came after it.
     pub unknown_after: Option<TaskId>,
     /// Where the database of before is.
+    #[serde(serialize_with = "as_text")]
     pub kept: Option<PathBuf>,
     /// Whether that could be read, so that tasks could be compared.
     pub compared: bool,
@@ -135,6 +136,13 @@ pub struct Restored {
     pub lost: Option<String>,
     /// What others had added to the database, which is not in the new one.
     pub left_out: Vec<String>,
+}
+
+/// Writes a path as text: JSON has no place for other bytes.
+fn as_text<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref()
+        .map(|path| path.to_string_lossy())
+        .serialize(to)
 }
 
 /// Puts a backup in the place of the queue of a directory. The caller holds the lock of the daemon.
@@ -158,21 +166,24 @@ pub fn restore(
         let present = Present::open(directory)?;
         let salvaged = salvage(file, workshop.path(), Care::All, present.page_size())?;
         let reader = present.reader();
+        let witness = present.witness(knowledge.last_attempt);
+        // It may be of an earlier assigner that kept less.
+        let witness = witness.filter(|witness| SeenTask::of(witness, TaskId(0)).is_ok());
+        let compared = witness.is_some();
         let mut fresh = Fresh::open(&workshop, &salvaged)?;
         let doubts = Doubts {
             knowledge,
-            reader,
+            witness,
             is_known: false,
             because: fresh.because_of_backup(),
         };
-        let compared = reader.is_some_and(|reader| SeenTask::of(reader, TaskId(0)).is_ok());
         fresh.judge(&doubts)?;
         fresh.count_missing(reader)?;
         let is_new = !present.is_there && !gave_numbers;
         let counters = reader.and_then(|reader| counters_of(reader).ok());
         let details = format!("from `{}`", file.display());
         let sealed = fresh.seal("restored", &details, counters, is_new, knowledge)?;
-        let kept = KeptAside(present.keep(BEFORE, workshop.path())?);
+        let kept = present.keep(BEFORE, workshop.path())?;
         if present.replace(&workshop.path().join(DATABASE), &mut told)? {
             return Ok(Restored {
                 kept: kept.forget(),
@@ -244,7 +255,7 @@ pub fn repair(
         let is_known = salvaged.is_telling() && fresh.knows(knowledge.last_attempt)?;
         let doubts = Doubts {
             knowledge,
-            reader: None,
+            witness: None,
             is_known,
             because: "its database was damaged and repaired".to_owned(),
         };
@@ -261,7 +272,7 @@ pub fn repair(
         if Imprint::of(directory) != imprint {
             continue;
         }
-        let kept = KeptAside(present.keep(DAMAGED, workshop.path())?);
+        let kept = present.keep(DAMAGED, workshop.path())?;
         if present.replace(&workshop.path().join(DATABASE), &mut told)? {
             return Ok(Some(Restored {
                 kept: kept.forget(),
@@ -298,24 +309,4 @@ fn workshop(directory: &Path) -> Result<TempDir, RestoreError> {
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(directory)
         .map_err(failed)
-}
-
-/// A database that was kept, and is not needed if the present one stays.
-struct KeptAside(Option<PathBuf>);
-
-impl KeptAside {
-    fn forget(mut self) -> Option<PathBuf> {
-        self.0.take()
-    }
-}
-
-impl Drop for KeptAside {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = fs::remove_file(path);
-            let mut log = path.clone().into_os_string();
-            log.push("-wal");
-            let _ = fs::remove_file(log);
-        }
-    }
 }

@@ -233,6 +233,44 @@ fn without_the_queue_of_before_nothing_is_known_unless_a_person_says_so() {
     assert_eq!(kept, "x".repeat(9_999).as_bytes());
 }
 
+/// What is wrong with the present database may be what would tell that a task has run.
+#[test]
+fn a_present_queue_that_is_damaged_or_older_confirms_nothing() {
+    let (directory, mut store) = store();
+    let place = place();
+    queue(&mut store, &vec![NewTask::command("x"); 3]);
+    let file = backup_of(&directory, &place);
+    let last_attempt = Some(AttemptId(1));
+    let told = restored(
+        &directory,
+        &file,
+        Knowledge {
+            last_attempt,
+            ..knowledge()
+        },
+    );
+    assert_eq!((told.pending, told.compared), (0, false));
+    let told = restored(&directory, &file, knowledge());
+    assert_eq!(
+        (told.pending, told.compared),
+        (0, true),
+        "they are uncertain there"
+    );
+    for damage in [
+        "PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name = 'tasks_by_status'",
+        "DROP TABLE attempts",
+    ] {
+        let trusting = Knowledge {
+            trusts_pending: true,
+            ..knowledge()
+        };
+        assert_eq!(restored(&directory, &file, trusting).pending, 3);
+        other(&directory).execute_batch(damage).expect("damaged");
+        let told = restored(&directory, &file, knowledge());
+        assert_eq!((told.pending, told.compared), (0, false), "{damage}");
+    }
+}
+
 #[test]
 fn a_backup_of_another_queue_is_nothing_to_compare_with() {
     let (directory, mut ours) = store();

@@ -288,7 +288,9 @@ impl Salvaging {
                     };
                     rest.push((root, tree));
                 }
-                if !layouts.values().any(|layout| layout.made.contains(name)) && !sql.is_empty() {
+                let is_known = layouts.values().any(|layout| layout.made.contains(name));
+                // SQLite's own are made anew when they are needed.
+                if !is_known && !sql.is_empty() && !name.starts_with("sqlite_") {
                     others.push(name.clone());
                 }
             }
@@ -422,6 +424,12 @@ impl Salvaging {
 
 /// SQLite's own table of the highest numbers that were given.
 const COUNTERS: &str = "sqlite_sequence";
+
+/// Returns the last number that a table has given.
+pub(super) fn last_counted(database: &Connection, table: &str) -> Result<i64, rusqlite::Error> {
+    let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1";
+    database.query_row(last, [table], |row| row.get(0))
+}
 
 /// Has a table give only numbers above this one.
 pub(super) fn count_from(
