@@ -374,3 +374,146 @@ fn a_damaged_queue_is_repaired_and_says_what_is_lost() {
     world.run("true");
     assert_eq!(world.show(waits)["status"], "uncertain");
 }
+
+/// Returns how many tasks a database holds, once SQLite has found nothing wrong with it.
+fn sound(path: &Path) -> i64 {
+    let database = Connection::open(path).expect("a database");
+    let check = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!(check.expect("checked"), "ok");
+    let count = database.query_row("SELECT count(*) FROM tasks", [], |row| row.get(0));
+    count.expect("a number")
+}
+
+/// `ASSIGNER_SEEDS=40..200` tries those.
+#[test]
+fn a_restoration_that_is_killed_leaves_the_old_queue_or_the_new_one() {
+    let asked = std::env::var("ASSIGNER_SEEDS").unwrap_or_default();
+    let asked = asked
+        .split_once("..")
+        .map(|(from, to)| (from.parse(), to.parse()));
+    let seeds = match asked {
+        Some((Ok(from), Ok(to))) => from..to,
+        _ => 0..12,
+    };
+    let world = World::new();
+    world.shell("true");
+    let database = Connection::open(world.data().join("assigner.db")).expect("the queue");
+    let more = "WITH RECURSIVE n(x) AS (SELECT 2 UNION ALL SELECT x + 1 FROM n WHERE x < 2000)
+        INSERT INTO tasks (kind, content, created_at, status, completed_at, response)
+        SELECT 'command', 'old', '', 'completed', '', hex(randomblob(5000)) FROM n";
+    database.execute_batch(more).expect("tasks");
+    drop(database);
+    let file = world.path("queue.db");
+    world
+        .assigner(&["backup", file.to_str().expect("text")])
+        .succeeded();
+    let new = world.shell("true");
+    let queue = world.data().join("assigner.db");
+    let old = i64::try_from(new).expect("a number");
+    let began = Instant::now();
+    world
+        .assigner(&["restore", file.to_str().expect("text")])
+        .succeeded();
+    let whole = began.elapsed();
+    let (mut before, mut after) = (0, 0);
+    for seed in seeds {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        if sound(&queue) < old {
+            world.shell("true");
+        }
+        let mut restore = world.binary();
+        let restore = restore
+            .arg("restore")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut restore = restore.spawn().expect("it runs");
+        thread::sleep(whole.mul_f64(rng.f64()));
+        restore.kill().expect("killed");
+        restore.wait().expect("it ends");
+        match sound(&queue) {
+            count if count == old => before += 1,
+            count if count == old - 1 => after += 1,
+            count => panic!("seed {seed}: {count} tasks"),
+        }
+        world.assigner(&["status"]).succeeded();
+        for name in lines_in(&world, "data") {
+            // What was kept is whole, whenever its maker died.
+            if name.contains("before-restore") {
+                let kept = world.data().join(name);
+                assert!(sound(&kept) >= old - 1);
+                fs::remove_file(kept).expect("removed");
+            }
+        }
+    }
+    println!("{before} before, {after} after");
+    assert!(before > 0);
+    world
+        .assigner(&["restore", file.to_str().expect("text")])
+        .succeeded();
+    let left = lines_in(&world, "data")
+        .into_iter()
+        .filter(|name| name.starts_with("restore."));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn what_is_queued_beside_a_restoration_is_in_one_queue_or_the_other() {
+    let world = World::new();
+    world.shell("true");
+    let file = world.path("queue.db");
+    let path = file.to_str().expect("text");
+    world.assigner(&["backup", path]).succeeded();
+    let is_over = AtomicBool::new(false);
+    let (sent, restored) = thread::scope(|scope| {
+        let senders = [1, 2].map(|seed| {
+            let (world, is_over) = (&world, &is_over);
+            scope.spawn(move || {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut sent = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let content = format!("true {seed} {}", sent.len());
+                    let said = world.assigner(&["send", "--shell", "--", &content]);
+                    if said.code == Some(0) {
+                        sent.push(content);
+                    } else {
+                        let said = said.refused(5).stderr;
+                        assert!(said.contains("in the meantime"), "{said}");
+                    }
+                    thread::sleep(Duration::from_millis(rng.u64(0..1500)));
+                }
+                sent
+            })
+        });
+        let mut restored = 0;
+        for _ in 0..8 {
+            let done = world.assigner(&["restore", path]);
+            if done.code == Some(0) {
+                restored += 1;
+            } else {
+                let said = done.refused(5).stderr;
+                assert!(said.contains("others write"), "{said}");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let sent = senders.map(|sender| sender.join().expect("a sender"));
+        (sent.concat(), restored)
+    });
+    let mut found = Vec::new();
+    for name in lines_in(&world, "data") {
+        if name == "assigner.db" || name.starts_with("assigner.db.before-restore") {
+            let database = Connection::open(world.data().join(name)).expect("a database");
+            let mut query = database
+                .prepare("SELECT content FROM tasks")
+                .expect("a query");
+            let rows = query
+                .query_map([], |row| row.get::<_, String>(0))
+                .expect("rows");
+            found.extend(rows.map(|row| row.expect("text")));
+        }
+    }
+    assert!(restored > 0 && sent.len() > 3, "{restored}, {sent:?}");
+    for content in sent {
+        assert!(found.contains(&content), "{content:?} is lost");
+    }
+}
