@@ -23,6 +23,30 @@ fn a_second_daemon_says_who_is_there() {
 }
 
 #[test]
+fn what_a_shell_exports_does_not_stay_when_the_daemon_ends() {
+    let world = World::new();
+    let pane = world.session("one", Shell::Bash);
+    pane.line("export TOKEN=s3cret");
+    let mut daemon = world.daemon();
+    let id = world.shell("touch begun; while test ! -e go; do sleep 0.02; done");
+    world.file_appears("begun");
+    // What is typed ahead keeps the shell from its prompt, at which its variables would be read.
+    pane.line("sleep 300");
+    world.touch("go");
+    world.completed(id);
+    let told = || {
+        let entries = fs::read_dir(world.data().join("spool")).expect("the spool");
+        let files = entries.map(|entry| entry.expect("an entry").path());
+        let mut files = files.filter_map(|file| Some((fs::read(&file).ok()?, file)));
+        files.find(|(text, _)| text.windows(6).any(|part| part == b"s3cret"))
+    };
+    eventually(|| told().map(|_| ()).ok_or("nothing is told".to_owned()));
+    daemon.terminate();
+    assert_eq!(daemon.ends(), Some(0), "{}", daemon.log());
+    assert!(told().is_none(), "{:?}", told().map(|(_, file)| file));
+}
+
+#[test]
 fn signals_stop_it_cleanly() {
     let world = World::new();
     world.session("one", Shell::Bash);

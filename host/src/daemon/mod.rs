@@ -311,6 +311,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         }
         if options.once && engine.is_idle() && nothing_left(&ledger).await? {
             let failed = failed(&ledger).await?.saturating_sub(failed_before);
+            engine.settle().await;
             return Ok(Ended::Finished { failed });
         }
         tokio::select! {

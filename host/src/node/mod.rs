@@ -44,10 +44,10 @@ use crate::agents::Catalog;
 use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::model::clock::Clock;
-use crate::model::ids::{NodeName, TaskId};
+use crate::model::ids::{AttemptId, NodeName, TaskId};
 use crate::model::session::Activity;
 use crate::probe::look::Watch;
-use crate::store::{Ledger, Secrets, SessionRow, StoreError};
+use crate::store::{Ledger, Secrets, SessionRow, Store, StoreError};
 use crate::tmux::{Shared, Tmux};
 use attempt::driver::Driver;
 use attempt::hands::{Local, Setup};
@@ -309,9 +309,18 @@ impl<T: Tmux + 'static> Node<T> {
         Rc::clone(&self.world)
     }
 
-    /// Lets attempts finish the acts that they are performing, before the node is dropped.
+    /// Lets attempts finish the acts that they are performing, before the node is dropped. What shells have
+    /// told of their variables is of no use to another node, and does not stay.
     pub(crate) async fn settle(&self) {
         self.driver.settle(SETTLE_WITHIN).await;
+        self.spool.forget_questions();
+        match self.ledger.run(Store::open_attempts).await {
+            Ok(open) => {
+                let needed: Vec<AttemptId> = open.iter().map(|attempt| attempt.id).collect();
+                self.spool.sweep(&needed);
+            }
+            Err(error) => tracing::debug!("the spool is swept at the next start: {error}"),
+        }
     }
 
     /// Completes when an attempt has something to tell.
