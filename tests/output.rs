@@ -77,6 +77,32 @@ fn bytes_that_are_no_text_are_kept() {
 }
 
 #[test]
+fn a_terminal_gets_no_endless_lines_and_a_pipe_gets_them_whole() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let reader = world.session("reader", Shell::Bash);
+    let _daemon = world.daemon();
+    let long = "x".repeat(200_000);
+    let command = format!("printf '%s\\n' {long}");
+    let send = ["send", "-", "--shell", "--target", "one"];
+    world
+        .assigner_with_input(&send, command.as_bytes())
+        .succeeded();
+    world.completed(1);
+    let id = "1";
+    assert_eq!(world.output(1), format!("{long}\n").into_bytes());
+    let shown = world.assigner(&["show", id]).succeeded().text();
+    assert!(shown.contains(&long));
+    let binary = env!("CARGO_BIN_EXE_assigner");
+    let data = world.data().display();
+    for what in ["show", "output"] {
+        reader.line(&format!("clear; {binary} --data-dir '{data}' {what} {id}"));
+        reader.shows("more characters");
+        reader.prompt();
+    }
+}
+
+#[test]
 fn a_failed_task_keeps_its_output() {
     let world = World::new();
     world.session("one", Shell::Bash);

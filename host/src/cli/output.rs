@@ -91,7 +91,8 @@ pub(super) fn print_json(context: &Context, task: &Task, output: &Output) -> io:
 /// Returns an output without what a terminal would obey.
 pub(super) fn plain(bytes: &[u8]) -> String {
     let plain = strip_ansi_escapes::strip(bytes);
-    ui::clean_lines(&String::from_utf8_lossy(&plain))
+    let text = ui::clean_lines(&String::from_utf8_lossy(&plain));
+    ui::fitting(&text).into_owned()
 }
 
 /// Warns of what is not there of an output.

@@ -54,9 +54,16 @@ impl Ui {
         writeln!(out)
     }
 
-    /// Prints a line; styles are dropped if the output does not support them.
+    /// Prints a line; styles are dropped if the output does not support them. A terminal gets no endless
+    /// lines.
     pub(super) fn line(self, text: &str) -> io::Result<()> {
-        writeln!(AutoStream::auto(io::stdout().lock()), "{text}")
+        let out = io::stdout().lock();
+        let text = if out.is_terminal() {
+            fitting(text)
+        } else {
+            text.into()
+        };
+        writeln!(AutoStream::auto(out), "{text}")
     }
 
     /// Prints a table: cut to the width of a terminal, complete and without wrapping in a pipe.
@@ -205,6 +212,28 @@ pub(super) fn clean_lines(text: &str) -> String {
         .join("\n")
 }
 
+/// The most characters of a line that a terminal gets: many screens of them help nobody, and some terminals
+/// stop for seconds.
+const LONGEST_LINE: usize = 5_000;
+
+/// Cuts each line of a text that is too long for a terminal, and says so.
+pub(super) fn fitting(text: &str) -> Cow<'_, str> {
+    // Most texts are short as a whole.
+    if text.len() <= LONGEST_LINE {
+        return text.into();
+    }
+    let lines = text.split('\n').map(|line| {
+        let Some((end, _)) = line.char_indices().nth(LONGEST_LINE) else {
+            return Cow::Borrowed(line);
+        };
+        let (shown, rest) = line.split_at(end);
+        let more = rest.chars().count();
+        let plain = anstyle::Reset.render();
+        format!("{shown}{plain}… ({more} more characters, which a pipe or --json gets)").into()
+    });
+    lines.collect::<Vec<_>>().join("\n").into()
+}
+
 /// Cuts `text` to `width` characters.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -289,6 +318,15 @@ mod tests {
         assert_eq!(shortened("äöüß", 4), "äöüß");
         assert_eq!(shortened(&"x".repeat(9), 4), "xx … xx");
         assert_eq!(shortened("", 4), "");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_endless_lines() {
+        let long = "é".repeat(LONGEST_LINE);
+        let short = format!("{long}\n{long}");
+        assert_eq!(fitting(&short), short);
+        let cut = format!("{long}\u{1b}[0m… (3 more characters, which a pipe or --json gets)");
+        assert_eq!(fitting(&format!("a\n{long}äöü\n")), format!("a\n{cut}\n"));
     }
 
     #[test]
