@@ -18,6 +18,7 @@ use super::backup::{copy_pages, sync_directory};
 use super::files::{self, DATABASE};
 use super::restore::RestoreError;
 use super::salvage::{last_counted, unsound};
+use super::schema::VERSION;
 use super::sqlite::data_version;
 use crate::model::ids::AttemptId;
 
@@ -189,10 +190,14 @@ impl Present {
         Ok(KeptAside(Some((kept, self.open.is_some()))))
     }
 
-    /// Returns a connection that says what has run: nothing is wrong with the database, and no later
-    /// attempt has left anything outside of it.
+    /// Returns a connection that says what has run: nothing is wrong with the database, this assigner
+    /// understands it, and no later attempt has left anything outside of it.
     pub(super) fn witness(&self, last_attempt: Option<AttemptId>) -> Option<&Connection> {
         let reader = self.reader()?;
+        let version = reader.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        version
+            .ok()
+            .filter(|version| (1..=VERSION).contains(version))?;
         let is_older = last_attempt
             .is_some_and(|last| last_counted(reader, "attempts").is_ok_and(|known| known < last.0));
         (!is_older && unsound(reader).is_none()).then_some(reader)

@@ -259,6 +259,7 @@ fn a_present_queue_that_is_damaged_or_older_confirms_nothing() {
     for damage in [
         "PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name = 'tasks_by_status'",
         "DROP TABLE attempts",
+        "PRAGMA user_version = 999",
     ] {
         let trusting = Knowledge {
             trusts_pending: true,

@@ -148,8 +148,10 @@ fn files_of_every_version_are_read() {
         let place = tempfile::tempdir().expect("a directory");
         let path = place.path().join("old.db");
         let old = Connection::open(&path).expect("a file");
-        old.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")
-            .expect("set");
+        old.execute_batch(
+            "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; PRAGMA synchronous = OFF",
+        )
+        .expect("set");
         let add =
             "INSERT INTO tasks (kind, content, created_at) VALUES ('command', 'of then', '2026');
             INSERT INTO assignment_history (prompt_id, action) VALUES (1, 'queued');";
