@@ -2,6 +2,7 @@
 //! word, and nothing runs twice.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -375,6 +376,75 @@ fn a_damaged_queue_is_repaired_and_says_what_is_lost() {
     assert_eq!(world.show(waits)["status"], "uncertain");
 }
 
+/// `ASSIGNER_SEEDS=40..200` tries those.
+fn seeds(usual: Range<u64>) -> Range<u64> {
+    let asked = std::env::var("ASSIGNER_SEEDS").unwrap_or_default();
+    let asked = asked.split_once("..");
+    match asked.map(|(from, to)| (from.parse(), to.parse())) {
+        Some((Ok(from), Ok(to))) => from..to,
+        _ => usual,
+    }
+}
+
+#[test]
+fn whatever_is_overwritten_no_task_is_lost_without_a_word() {
+    let world = World::new();
+    let line = |id: u64| {
+        format!(
+            "{{\"content\": \"echo {id} {}\", \"shell\": true}}\n",
+            "x".repeat(900)
+        )
+    };
+    let batch: String = (1..=60).map(line).collect();
+    let sent = world.assigner_with_input(&["send", "--batch", "-"], batch.as_bytes());
+    sent.succeeded();
+    for id in 1..=20_u64 {
+        world.assigner(&["cancel", &id.to_string()]).succeeded();
+    }
+    let queue = world.data().join("assigner.db");
+    let whole = fs::read(&queue).expect("it");
+    let (mut repaired, mut missing) = (0, 0);
+    for seed in seeds(0..15) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut bytes = whole.clone();
+        for _ in 0..rng.usize(1..6) {
+            let at = rng.usize(..bytes.len() / 4096) * 4096;
+            bytes[at..at + 4096].fill_with(|| rng.u8(..));
+        }
+        fs::write(&queue, &bytes).expect("damaged");
+        let told = world.assigner(&["--json", "repair"]);
+        if told.code == Some(5) {
+            // Nothing at all is left, and the damaged one stays as it is.
+            told.refused(5);
+            assert_eq!(fs::read(&queue).expect("it"), bytes);
+            continue;
+        }
+        let told = told.succeeded().json();
+        let listed = world.json(&["list", "--limit", "0"]);
+        let listed = listed.as_array().expect("tasks");
+        let gone = ids(&told["missing"]);
+        let last = told["unknown_after"].as_u64().unwrap_or(u64::MAX);
+        for id in 1..=60 {
+            let found = listed.iter().find(|task| task["id"] == id);
+            let status = found.map(|task| task["status"].as_str().expect("a state"));
+            let expected = if id <= 20 { "cancelled" } else { "pending" };
+            match status {
+                Some(status) => assert!(
+                    status == expected || status == "uncertain",
+                    "seed {seed}: task {id} is {status}"
+                ),
+                None => assert!(
+                    gone.contains(&id) || id > last,
+                    "seed {seed}: task {id}: {told:#}"
+                ),
+            }
+            missing += usize::from(status.is_none());
+        }
+        repaired += 1;
+    }
+    assert!(repaired > 5 && missing > 5, "{repaired}, {missing}");
+}
+
 /// Returns how many tasks a database holds, once SQLite has found nothing wrong with it.
 fn sound(path: &Path) -> i64 {
     let database = Connection::open(path).expect("a database");
@@ -384,17 +454,8 @@ fn sound(path: &Path) -> i64 {
     count.expect("a number")
 }
 
-/// `ASSIGNER_SEEDS=40..200` tries those.
 #[test]
 fn a_restoration_that_is_killed_leaves_the_old_queue_or_the_new_one() {
-    let asked = std::env::var("ASSIGNER_SEEDS").unwrap_or_default();
-    let asked = asked
-        .split_once("..")
-        .map(|(from, to)| (from.parse(), to.parse()));
-    let seeds = match asked {
-        Some((Ok(from), Ok(to))) => from..to,
-        _ => 0..12,
-    };
     let world = World::new();
     world.shell("true");
     let database = Connection::open(world.data().join("assigner.db")).expect("the queue");
@@ -416,7 +477,7 @@ fn a_restoration_that_is_killed_leaves_the_old_queue_or_the_new_one() {
         .succeeded();
     let whole = began.elapsed();
     let (mut before, mut after) = (0, 0);
-    for seed in seeds {
+    for seed in seeds(0..12) {
         let mut rng = fastrand::Rng::with_seed(seed);
         if sound(&queue) < old {
             world.shell("true");

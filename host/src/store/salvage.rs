@@ -47,7 +47,7 @@ pub enum SalvageError {
         source: FileError,
     },
     /// It holds something else.
-    #[error("`{path}` is no queue of assigner", path = path.display())]
+    #[error("`{path}` is no queue of assigner (`assigner import` takes one of the Python worker)", path = path.display())]
     NoQueue {
         /// Its path.
         path: PathBuf,
