@@ -164,7 +164,11 @@ pub fn restore(
     for _ in 0..TRIES {
         let workshop = workshop(directory)?;
         let present = Present::open(directory)?;
-        let salvaged = salvage(file, workshop.path(), Care::All, present.page_size())?;
+        let mut read = |copied| {
+            told(copied);
+        };
+        let size = present.page_size();
+        let salvaged = salvage(file, workshop.path(), Care::All, size, &mut read)?;
         let reader = present.reader();
         let witness = present.witness(knowledge.last_attempt);
         // It may be of an earlier assigner that kept less.
@@ -243,7 +247,12 @@ pub fn repair(
         drop(present);
         let imprint = Imprint::of(directory);
         let workshop = workshop(directory)?;
-        let mut salvaged = match salvage(&path, workshop.path(), Care::WhatIsLeft, page_size) {
+        let mut read = |copied| {
+            told(copied);
+        };
+        let place = workshop.path();
+        let left = salvage(&path, place, Care::WhatIsLeft, page_size, &mut read);
+        let mut salvaged = match left {
             Err(SalvageError::NoQueue { .. }) => return Err(RestoreError::Nothing { path }),
             salvaged => salvaged?,
         };

@@ -287,6 +287,22 @@ fn a_backup_of_another_queue_is_nothing_to_compare_with() {
     );
 }
 
+/// SQLite cannot change the size of pages in a database that others may have open.
+#[test]
+fn a_queue_with_pages_of_another_size_is_replaced() {
+    let (elsewhere, mut theirs) = store();
+    let place = place();
+    fill(&mut theirs, &mut Rng::with_seed(1), 20);
+    let file = backup_of(&elsewhere, &place);
+    let directory = tempfile::tempdir().expect("a directory");
+    let sized = other(&directory);
+    let made = "PRAGMA page_size = 1024; VACUUM";
+    sized.execute_batch(made).expect("made");
+    let mut ours = Store::open(directory.path()).expect("a store");
+    restored(&directory, &file, knowledge());
+    assert_eq!(states(&mut ours).len(), states(&mut theirs).len());
+}
+
 #[test]
 fn what_a_file_is_made_to_do_is_not_done() {
     let (directory, mut store) = store();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 use thiserror::Error;
 
+use super::backup::Copied;
 use super::db::Value;
 use super::files::DATABASE;
 use super::layout::{TableLayout, columns_in, layouts};
@@ -134,6 +135,7 @@ pub(super) fn salvage(
     directory: &Path,
     care: Care,
     page_size: i64,
+    told: &mut dyn FnMut(Copied),
 ) -> Result<Salvaged, SalvageError> {
     let owned = || path.to_owned();
     let no_queue = || SalvageError::NoQueue { path: owned() };
@@ -159,7 +161,7 @@ pub(super) fn salvage(
     };
     let target = new_database(directory, version, page_size).map_err(StoreError::from)?;
     let mut work = Salvaging {
-        trees: Trees::of(pages),
+        trees: Trees::of(pages, told),
         layouts: layouts(version).map_err(StoreError::from)?,
         target,
         care,
@@ -251,8 +253,8 @@ struct Found {
     columns: Option<Vec<String>>,
 }
 
-struct Salvaging {
-    trees: Trees,
+struct Salvaging<'a> {
+    trees: Trees<'a>,
     layouts: BTreeMap<String, TableLayout>,
     target: Connection,
     care: Care,
@@ -261,7 +263,7 @@ struct Salvaging {
     refused: Option<String>,
 }
 
-impl Salvaging {
+impl Salvaging<'_> {
     fn take_all(&mut self) -> Result<(), rusqlite::Error> {
         let (mut tables, mut rest) = (BTreeMap::new(), Vec::new());
         let layouts = &self.layouts;

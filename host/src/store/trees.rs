@@ -4,11 +4,15 @@
 
 use std::collections::HashSet;
 
+use super::backup::Copied;
 use super::db::Value;
 use super::pages::{FILE_HEADER, Pages, number};
 
 /// How large a row may be: SQLite itself allows no larger one.
 const LARGEST: usize = 1_000_000_000;
+
+/// After how many pages it is told how many are read.
+const SLICE: usize = 1024;
 
 /// How a tree is made: of rows with numbers, or of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +44,22 @@ impl TreeLoss {
 }
 
 /// The pages of a file, and which of them are known to belong to something.
-pub(super) struct Trees {
+pub(super) struct Trees<'a> {
     pub(super) pages: Pages,
     taken: HashSet<u32>,
+    told: &'a mut dyn FnMut(Copied),
+    /// How many pages are read when that is told next.
+    next_told: usize,
 }
 
-impl Trees {
-    pub(super) fn of(pages: Pages) -> Self {
+impl<'a> Trees<'a> {
+    /// `told` learns from time to time how many pages are read.
+    pub(super) fn of(pages: Pages, told: &'a mut dyn FnMut(Copied)) -> Self {
         let mut trees = Self {
             pages,
             taken: HashSet::new(),
+            told,
+            next_told: SLICE,
         };
         trees.take_free();
         trees
@@ -148,6 +158,13 @@ impl Trees {
         let begin = if at == 1 { FILE_HEADER } else { 0 };
         let node = TreePage::parse(&bytes, begin, self.pages.usable(), kind)?;
         self.taken.insert(at);
+        if self.taken.len() >= self.next_told {
+            self.next_told = self.taken.len() + SLICE;
+            (self.told)(Copied {
+                pages: self.taken.len() as u64,
+                of: self.pages.count().into(),
+            });
+        }
         let has_rows = kind == TreeKind::Index || node.is_leaf;
         let rows = node.cells.iter().filter(|_| has_rows);
         let rows = rows.map(|cell| self.row(&bytes, cell)).collect();
