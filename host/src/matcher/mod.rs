@@ -28,7 +28,7 @@ use crate::model::task::{NamedRanking, Task};
 use crate::store::{Claim, Lane, Ledger, PauseRow, SessionRow, Store, StoreError, Waiting};
 
 pub(crate) use inquiry::Inquiry;
-use progress::{Progress, Reach};
+use progress::{OfferProgress, Reach};
 pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
@@ -165,7 +165,7 @@ pub(crate) struct Matcher {
     /// When the next task with a time set by its sender is due.
     due: Option<Timestamp>,
     /// What was offered to whom in vain.
-    progress: Progress,
+    progress: OfferProgress,
     /// The tasks whose rest has ended since the last decision.
     released: Vec<TaskId>,
     /// Whether the last round left tasks to the next one.
@@ -191,7 +191,7 @@ impl Matcher {
             rests: Rests::default(),
             seen: None,
             due: None,
-            progress: Progress::default(),
+            progress: OfferProgress::default(),
             released: Vec::new(),
             unfinished: false,
             changed: false,

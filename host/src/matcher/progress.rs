@@ -93,7 +93,7 @@ impl SessionFacts {
 
 /// How far tasks have been offered.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct OfferProgress {
     reaches: HashMap<Identity, Reach>,
     sessions: HashMap<Identity, SessionFacts>,
     /// Variables that tasks have named.
@@ -109,7 +109,7 @@ pub(super) struct Progress {
     again: Option<Tick>,
 }
 
-impl Progress {
+impl OfferProgress {
     /// Forgets everything, so that every task is offered again.
     pub(super) fn reset(&mut self) {
         self.reaches.clear();

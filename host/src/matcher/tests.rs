@@ -73,9 +73,9 @@ impl Decide for Choosy {
 
 /// Sessions that export a variable, whatever it is called.
 #[derive(Default)]
-struct Exports(Option<&'static str>);
+struct ExportedValues(Option<&'static str>);
 
-impl Surroundings for Exports {
+impl Surroundings for ExportedValues {
     fn variables(&self, _: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
         let all = names.iter().zip(std::iter::repeat(self.0));
         all.filter_map(|(name, value)| Some((name.clone(), value?.to_owned())))
@@ -116,7 +116,7 @@ struct Desk {
     policy: Choosy,
     clock: TestClock,
     rows: Vec<(SessionRow, bool)>,
-    exports: Exports,
+    exports: ExportedValues,
 }
 
 impl Desk {
@@ -140,7 +140,7 @@ impl Desk {
             policy: Choosy::default(),
             clock,
             rows: (1..=sessions).map(|pane| (row(pane), true)).collect(),
-            exports: Exports::default(),
+            exports: ExportedValues::default(),
         }
     }
 
@@ -261,8 +261,8 @@ async fn a_short_queue_is_asked_about_as_a_whole() {
 
 #[tokio::test]
 async fn a_session_that_changes_is_offered_everything_again() {
-    type Change = fn(&mut SessionRow);
-    let changes: [Change; 5] = [
+    type RowChange = fn(&mut SessionRow);
+    let changes: [RowChange; 5] = [
         |row| row.current_dir = Some("/work".to_owned()),
         |row| row.git_branch = Some("dev".to_owned()),
         |row| row.name = "other".to_owned(),

@@ -253,7 +253,7 @@ impl World for Simulated {
     }
 
     async fn news(&self, _: &mut SimulatedHands) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn look(
