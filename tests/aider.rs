@@ -88,7 +88,6 @@ impl Desk {
             pane,
             provider: "aider",
             name: "one",
-            has_record: true,
         }
     }
 

@@ -135,7 +135,6 @@ impl Desk {
             pane,
             provider: "claude",
             name: "one",
-            has_record: true,
         }
     }
 

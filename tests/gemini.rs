@@ -1,5 +1,5 @@
-//! Prompts for a real Gemini CLI, which asks a model on loopback. It keeps no record that tells the end
-//! of a turn: its title and its screen do.
+//! Prompts for a real Gemini CLI, which asks a model on loopback. Its record has its answers and does not
+//! tell the end of a turn: its hooks do, or its title and its screen.
 
 use std::fs;
 use std::path::Path;
@@ -84,7 +84,6 @@ impl Desk {
             pane,
             provider: "gemini",
             name: "one",
-            has_record: false,
         }
     }
 
@@ -141,7 +140,7 @@ fn were_asked(turns: &[Turn], prompts: &[String]) {
     assert_eq!(turns.len(), prompts.len(), "{turns:#?}");
 }
 
-/// With its hooks, which tell its answers; without them there is what its screen shows.
+/// With its hooks, which tell the ends of its turns.
 #[needs(gemini)]
 #[test]
 fn prompts_reach_it_as_prompts() {

@@ -88,7 +88,6 @@ impl Desk {
             pane,
             provider: "opencode",
             name: "one",
-            has_record: true,
         }
     }
 

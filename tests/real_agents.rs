@@ -37,8 +37,6 @@ pub(crate) struct Agent<'w> {
     pub(crate) provider: &'w str,
     /// The session.
     pub(crate) name: &'w str,
-    /// Whether its record has each response, as it was.
-    pub(crate) has_record: bool,
 }
 
 impl Agent<'_> {
@@ -126,10 +124,7 @@ impl Agent<'_> {
         assert_eq!(self.model.once(prompt).requests, 1, "{task:#}");
         let output = String::from_utf8(self.world.output(id)).expect("UTF-8");
         assert_eq!(output.trim(), answer(prompt), "{task:#}");
-        match self.has_record {
-            true => assert_eq!(task["response"], "whole", "{task:#}"),
-            false => assert_eq!(task["response"], "partial (screen)", "{task:#}"),
-        }
+        assert_eq!(task["response"], "whole", "{task:#}");
     }
 
     /// Waits for a step; a task that has come further meanwhile does as well.

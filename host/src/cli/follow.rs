@@ -44,7 +44,7 @@ pub(super) fn run(
     warn_without_daemon(context, &[task]);
     let interrupted = interrupted();
     let progress = (until == Until::Ended).then(|| Progress::new(1));
-    let mut printed = Printed::new(raw);
+    let mut printed = FollowedOutput::new(raw);
     let mut questions = Questions::default();
     let mut seen = None;
     let settled = loop {
@@ -132,7 +132,7 @@ fn interrupted() -> Arc<AtomicBool> {
 }
 
 /// What was printed of a task's output.
-struct Printed {
+struct FollowedOutput {
     raw: bool,
     on_terminal: bool,
     spool: Option<Spool>,
@@ -148,7 +148,7 @@ struct Printed {
     line: Vec<u8>,
 }
 
-impl Printed {
+impl FollowedOutput {
     fn new(raw: bool) -> Self {
         Self {
             raw,

@@ -55,7 +55,7 @@ const MOST_NEWS: usize = 1_000;
 
 /// What has happened to tasks that may run now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TaskNews {
+pub struct QueueNews {
     /// The last row of the history.
     pub history: i64,
     /// The first task, in the order in which they are to be served, that is new or has changed: its
@@ -237,14 +237,14 @@ impl Store {
     ///
     /// # Errors
     /// The database refused.
-    pub fn news(&mut self, since: i64, released: &[TaskId]) -> Result<TaskNews, StoreError> {
+    pub fn news(&mut self, since: i64, released: &[TaskId]) -> Result<QueueNews, StoreError> {
         let rows = self.db.query(NEWS, values![since, MOST_NEWS + 1])?;
         if rows.len() > MOST_NEWS {
             return self.much_news();
         }
-        let mut news = TaskNews {
+        let mut news = QueueNews {
             history: since,
-            ..TaskNews::default()
+            ..QueueNews::default()
         };
         let mut tasks: BTreeSet<TaskId> = released.iter().copied().collect();
         for row in &rows {
@@ -273,9 +273,9 @@ impl Store {
         Ok(news)
     }
 
-    fn much_news(&mut self) -> Result<TaskNews, StoreError> {
+    fn much_news(&mut self) -> Result<QueueNews, StoreError> {
         let last = self.db.query_one(LAST_NEWS, &[])?;
-        Ok(TaskNews {
+        Ok(QueueNews {
             history: last
                 .map(|row| row.get("id"))
                 .transpose()?

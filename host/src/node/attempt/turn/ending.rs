@@ -55,6 +55,8 @@ struct ReportedEnd<'s> {
     message: Option<&'s str>,
     /// Whether it says which task or turn it is about.
     is_named: bool,
+    /// The name of the turn, if it says it.
+    turn: Option<&'s str>,
 }
 
 /// What is known about a turn's end before the screen is read for its answer.
@@ -167,12 +169,14 @@ impl Turn {
             at: report.at,
             message: report.message.as_deref(),
             is_named: report.task.is_some(),
+            turn: None,
         });
         let told = agent.told(seen).filter(|_| !said).and_then(|told| {
             Some(ReportedEnd {
                 at: told.ended?,
                 message: told.response.as_deref(),
                 is_named: true,
+                turn: Some(&told.id),
             })
         });
         // While the agent shows a dialog, its turn is still its own, whatever has begun since.
@@ -189,6 +193,12 @@ impl Turn {
                 files: written.files.clone(),
                 ..TurnFacts::default()
             };
+            // If somebody has answered a question, it is the end of the turn before.
+            let is_same = |told: &ReportedEnd<'_>| match (&written.id, told.turn) {
+                (Some(own), Some(told)) => own == told,
+                _ => true,
+            };
+            let told = told.filter(is_same);
             let response = written.response.clone();
             let ended = |how, response| {
                 EndVerdict::Ended(Box::new(EndedTurn {

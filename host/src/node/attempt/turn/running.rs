@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Act, Done, Ending, Next, Observation, OutputSource, Sight};
+use super::super::{Act, Done, Ending, Next, Observation, OutputSource, Record, Sight, Written};
 use super::ending::{EndVerdict, EndedTurn, KnownEnd, is_said};
 use super::giving::Giving;
 use super::replies::Heard;
@@ -475,7 +475,9 @@ impl Turn {
             let given = agent.given;
             agent.hear_until(sight, given);
         }
-        acts.push(Act::AgeRecord);
+        if !shows_next_turn(&seen.record) {
+            acts.push(Act::AgeRecord);
+        }
         let since = match &running.question {
             Some(question) if !is_new => question.since,
             _ => now.tick,
@@ -496,6 +498,14 @@ impl Turn {
         };
         this.to(TurnState::Running(agent, running), Next::act(acts))
     }
+}
+
+/// Whether the record shows a turn after ours: a person has answered before the question was noticed.
+fn shows_next_turn(record: &Record) -> bool {
+    let began = |turn: &Written| turn.began;
+    let own = record.own.as_ref().and_then(began);
+    let latest = record.latest.as_ref().and_then(began);
+    own.zip(latest).is_some_and(|(own, latest)| own < latest)
 }
 
 fn ask(question: &str, said: Option<String>) -> [Act; 2] {

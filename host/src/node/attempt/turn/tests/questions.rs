@@ -160,6 +160,25 @@ fn a_person_who_answers_in_the_pane_is_noticed() {
 }
 
 #[test]
+fn an_answer_that_was_there_before_the_question_was_noticed_counts() {
+    let mut run = TurnRun::running("codex");
+    run.wrote(Some(How::Done), "I can.\n\nShall I?");
+    let own = run.scene.record.own.as_ref().and_then(|own| own.began);
+    let next = Written {
+        began: own.map(|began| began + Duration::from_secs(1)),
+        ..Written::default()
+    };
+    run.scene.record.latest = Some(next);
+    let acts = run.after(100).to_vec();
+    // What the record says of the next turn is not put aside with what is old.
+    assert!(!acts.contains(&Act::AgeRecord), "{acts:?}");
+    run.scene.ms += 1;
+    works(&mut run);
+    let details = "the agent continues".to_owned();
+    assert_eq!(run.step(None), [Act::GoOn { details }]);
+}
+
+#[test]
 fn what_an_agent_still_does_at_the_end_of_its_turn_is_no_answer() {
     // It is seen to work only after its record shows the end: it is slow to show that it rests.
     let mut run = questioned("codex");
