@@ -9,10 +9,14 @@
 
 pub mod explain;
 mod inquiry;
+#[cfg(test)]
+mod long_queue_tests;
 mod progress;
 mod question;
 mod rests;
 pub mod suit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -1,225 +1,181 @@
-//! Rounds over long queues: what is asked about, and when again.
+//! The matcher over a real store, with a policy and surroundings that a test dictates.
+
+mod deciding;
+mod presenting;
+mod rounds;
+mod variables;
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::clock::Tick;
+use crate::model::eligibility::SHELL;
 use crate::model::ids::PaneId;
+use crate::model::matching::Term;
 use crate::model::session::Activity;
-use crate::model::task::{Event, NewTask, Outcome, Parent, Phase};
-use crate::store::{End, Pause};
+use crate::model::task::{Metadata, NewTask, Status};
 
-/// More tasks than are asked about as a whole in each round.
-const LONG: usize = 1_500;
+/// The wall clock when the test begins, in seconds.
+const EPOCH: i64 = 1_800_000_000;
 
-/// Lets every task wait, except for those that are called `runs`, and notes what it is asked.
-#[derive(Default)]
-struct Choosy {
-    asked: RefCell<Vec<TaskId>>,
-    sees_all: bool,
+/// Returns the time by the wall clock this many milliseconds after the test has begun.
+fn wall(ms: u64) -> Timestamp {
+    Timestamp::from_second(EPOCH).expect("a time") + Duration::from_millis(ms)
 }
 
-impl Choosy {
-    /// Returns the tasks that it was asked about since the last call.
-    fn asked(&self) -> Vec<TaskId> {
-        self.asked.take()
+/// A clock that stands until a test moves it.
+#[derive(Clone, Default)]
+struct SetClock(Rc<Cell<u64>>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Now {
+        Now {
+            wall: wall(self.0.get()),
+            tick: Tick::after_origin(Duration::from_millis(self.0.get())),
+        }
     }
 }
 
-impl Decide for Choosy {
+/// What is known about the machine, by the names of sessions.
+#[derive(Default)]
+struct KnownMachine {
+    exports: BTreeMap<String, BTreeMap<String, String>>,
+    stale: BTreeSet<String>,
+    directories: HashMap<PathBuf, Option<String>>,
+}
+
+impl Surroundings for KnownMachine {
+    fn variables(
+        &self,
+        session: &SessionRow,
+        names: &BTreeSet<String>,
+    ) -> BTreeMap<String, String> {
+        let mut exports = self.exports.get(&session.name).cloned().unwrap_or_default();
+        exports.retain(|name, _| names.contains(name));
+        exports
+    }
+
+    fn is_stale(&self, session: &SessionRow) -> bool {
+        self.stale.contains(&session.name)
+    }
+
+    async fn resolve(&mut self, _: Vec<PathBuf>) -> HashMap<PathBuf, Option<String>> {
+        self.directories.clone()
+    }
+}
+
+type Answering = Box<dyn Fn(&Question) -> Vec<Decision>>;
+
+/// A policy that answers as a test says, and remembers what it was asked.
+struct ScriptedPolicy {
+    answers: Answering,
+    asked: RefCell<Vec<Question>>,
+    lists_busy: bool,
+    failed: bool,
+    gone: bool,
+}
+
+impl Decide for ScriptedPolicy {
     fn lists_busy(&self) -> bool {
-        self.sees_all
+        self.lists_busy
     }
 
     async fn decide(&self, question: Question) -> Option<MatcherAnswer> {
-        let mut taken = BTreeSet::new();
-        let decisions = question.tasks.iter().map(|task| {
-            self.asked.borrow_mut().push(TaskId(task.id));
-            let sessions = question.sessions.iter().enumerate();
-            let mut free = sessions
-                .filter(|(_, session)| session.ready)
-                .map(|(at, _)| at);
-            match free.find(|at| !taken.contains(at)) {
-                Some(session) if task.summary == "runs" => {
-                    taken.insert(session);
-                    Decision::Assign {
-                        take: Ranking {
-                            session,
-                            points: 0,
-                            terms: Vec::new(),
-                        },
-                        others: Vec::new(),
-                    }
-                }
-                _ => Decision::Wait {
-                    reason: "not now".to_owned(),
-                    others: Vec::new(),
-                },
-            }
-        });
-        Some(MatcherAnswer {
-            decisions: decisions.collect(),
+        let decisions = (self.answers)(&question);
+        self.asked.borrow_mut().push(question);
+        (!self.gone).then(|| MatcherAnswer {
+            decisions,
             by: PolicyId {
-                name: "choosy".to_owned(),
+                name: "scripted".to_owned(),
                 version: "1".to_owned(),
                 sha256: String::new(),
             },
-            failed: false,
+            failed: self.failed,
         })
     }
 }
 
-/// Sessions that export a variable, whatever it is called.
-#[derive(Default)]
-struct ExportedValues(Option<&'static str>);
-
-impl Surroundings for ExportedValues {
-    fn variables(&self, _: &SessionRow, names: &BTreeSet<String>) -> BTreeMap<String, String> {
-        let all = names.iter().zip(std::iter::repeat(self.0));
-        all.filter_map(|(name, value)| Some((name.clone(), value?.to_owned())))
-            .collect()
-    }
-
-    fn is_stale(&self, _: &SessionRow) -> bool {
-        false
-    }
-
-    async fn resolve(&mut self, _: Vec<PathBuf>) -> HashMap<PathBuf, Option<String>> {
-        HashMap::new()
+fn ranking(session: usize, points: i32) -> Ranking {
+    Ranking {
+        session,
+        points,
+        terms: vec![Term {
+            name: "a term".to_owned(),
+            points,
+        }],
     }
 }
 
-/// A clock that stands, or goes on with each look at it.
-#[derive(Default)]
-struct TestClock {
-    ms: Cell<u64>,
-    each: Cell<u64>,
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Now {
-        let ms = self.ms.get();
-        self.ms.set(ms + self.each.get());
-        Now {
-            wall: Timestamp::from_millisecond(1_800_000_000_000 + ms as i64).expect("a time"),
-            tick: Tick::after_origin(Duration::from_millis(ms)),
-        }
+fn take(session: usize) -> Decision {
+    Decision::Assign {
+        take: ranking(session, 7),
+        others: Vec::new(),
     }
 }
 
-struct Desk {
-    _directory: TempDir,
-    store: Store,
-    matcher: Matcher,
-    policy: Choosy,
-    clock: TestClock,
-    rows: Vec<(SessionRow, bool)>,
-    exports: ExportedValues,
+fn waits() -> Decision {
+    Decision::Wait {
+        reason: "it waits".to_owned(),
+        others: Vec::new(),
+    }
 }
 
-impl Desk {
-    /// A queue of tasks that wait, and this many sessions that are ready.
-    fn new(sessions: u32, waiting: usize) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let open = || Store::open(directory.path()).expect("a store");
-        let mut store = open();
-        let clock = TestClock::default();
-        let tasks = vec![NewTask::command("waits"); waiting];
-        store.queue(&tasks, clock.now().wall).expect("queued");
-        let ledger = Ledger::start(open()).expect("a ledger");
-        let settings = MatcherSettings {
-            ask_variables: false,
-            ..MatcherSettings::default()
-        };
-        Self {
-            matcher: Matcher::new(ledger, settings),
-            _directory: directory,
-            store,
-            policy: Choosy::default(),
-            clock,
-            rows: (1..=sessions).map(|pane| (row(pane), true)).collect(),
-            exports: ExportedValues::default(),
-        }
-    }
-
-    /// Queues a task, and returns its number.
-    fn queue(&mut self, task: NewTask) -> TaskId {
-        let now = self.clock.now().wall;
-        self.store.queue(&[task], now).expect("queued")[0]
-    }
-
-    /// Runs rounds until nothing is left to decide; the number of tasks that were asked about, and
-    /// those that were given away.
-    async fn rounds(&mut self) -> (usize, Vec<TaskId>) {
-        let mut given = Vec::new();
-        loop {
-            given.extend(self.round().await.into_iter().map(|given| given.task.id));
-            if self.matcher.due_in(self.clock.now()) != Some(Duration::ZERO) {
-                return (self.policy.asked().len(), given);
+/// Gives each task the first session that it may go to and that is left. Tasks that begin with
+/// "wait" wait.
+fn first_come(question: &Question) -> Vec<Decision> {
+    let mut taken = BTreeSet::new();
+    let decisions = question.tasks.iter().map(|task| {
+        let ready = |&session: &usize| question.sessions[session].ready;
+        let all = || (0..question.sessions.len()).filter(ready).collect();
+        let may: Vec<usize> = task.eligible.clone().unwrap_or_else(all);
+        let free = may.into_iter().find(|session| !taken.contains(session));
+        match free {
+            Some(session) if !task.summary.starts_with("wait") => {
+                taken.insert(session);
+                take(session)
             }
+            _ => waits(),
         }
-    }
+    });
+    decisions.collect()
+}
 
-    async fn round(&mut self) -> Vec<Given> {
-        let offers = self.rows.iter().map(|(row, ready)| Offer {
-            row,
-            ready: *ready,
-            asked: false,
-        });
-        let offers: Vec<Offer<'_>> = offers.collect();
-        let round = self
-            .matcher
-            .round(&offers, &self.policy, &mut self.exports, &self.clock);
-        let given = round.await.expect("a round").given;
-        for given in &given {
-            let is_it = |(row, _): &&mut (SessionRow, bool)| row.identity == given.identity;
-            let row = self.rows.iter_mut().find(is_it).expect("a session");
-            row.1 = false;
-        }
-        given
-    }
-
-    /// The task of a session ends, and the session is ready again.
-    fn ends(&mut self, given: &Given) {
-        let now = self.clock.now().wall;
-        for phase in [Phase::Delivering, Phase::Running] {
-            let advanced = self.store.advance(given.attempt, phase, "", now);
-            advanced.expect("advanced");
-        }
-        let end = End::new(given.attempt, Outcome::Completed, Event::Complete);
-        self.store.end(&end, now).expect("ended");
-        for (_, ready) in &mut self.rows {
-            *ready = true;
-        }
-        self.matcher.touch();
+fn identity(pane: u32) -> Identity {
+    Identity {
+        node: Default::default(),
+        server_pid: 1,
+        server_start: 2,
+        pane: PaneId::parse(&format!("%{pane}")).expect("a pane"),
+        pane_pid: 1000 + pane,
     }
 }
 
-fn row(pane: u32) -> SessionRow {
+/// A shell that waits at its prompt.
+fn shell(name: &str, pane: u32) -> SessionRow {
     SessionRow {
-        name: format!("s{pane}"),
-        identity: Identity {
-            node: Default::default(),
-            server_pid: 1,
-            server_start: 1,
-            pane: PaneId::parse(&format!("%{pane}")).expect("a pane"),
-            pane_pid: 100 + pane,
-        },
+        name: name.to_owned(),
+        identity: identity(pane),
         activity: Activity::Idle,
         reason: None,
-        since: Timestamp::UNIX_EPOCH,
-        provider: "shell".to_owned(),
-        current_dir: None,
-        git_branch: None,
+        since: wall(0),
+        provider: SHELL.to_owned(),
+        current_dir: Some("/w".to_owned()),
+        git_branch: Some("main".to_owned()),
         repository: None,
         shell: None,
         env: BTreeMap::new(),
         current_task: None,
         completed: 0,
         failed: 0,
-        context_at: Timestamp::UNIX_EPOCH,
+        context_at: wall(0),
         admission: Admission::Open,
         paused: false,
         labels: BTreeMap::new(),
@@ -227,161 +183,133 @@ fn row(pane: u32) -> SessionRow {
     }
 }
 
-#[tokio::test]
-async fn what_waits_is_asked_about_once_and_what_is_new_at_once() {
-    let mut desk = Desk::new(1, LONG);
-    assert_eq!(desk.rounds().await, (LONG, vec![]));
-    assert_eq!(desk.rounds().await, (0, vec![]));
-    let new = desk.queue(NewTask::command("runs"));
-    let given = desk.round().await;
-    assert_eq!(given[0].task.id, new);
-    assert_eq!(desk.policy.asked(), [new]);
-    // That its session is free again changes nothing for those that it was offered to.
-    desk.ends(&given[0]);
-    assert_eq!(desk.rounds().await, (0, vec![]));
-    // One of a higher priority comes first, and so do those after it.
-    let urgent = NewTask {
-        priority: 7,
-        ..NewTask::command("runs")
-    };
-    let urgent = desk.queue(urgent);
-    let given = desk.round().await;
-    assert_eq!(given[0].task.id, urgent);
-    assert_eq!(desk.policy.asked()[0], urgent);
-}
-
-#[tokio::test]
-async fn a_short_queue_is_asked_about_as_a_whole() {
-    let mut desk = Desk::new(1, 10);
-    assert_eq!(desk.rounds().await.0, 10);
-    let new = desk.queue(NewTask::command("waits"));
-    assert_eq!(desk.rounds().await.0, 11);
-    assert_eq!(new, TaskId(11));
-}
-
-#[tokio::test]
-async fn a_session_that_changes_is_offered_everything_again() {
-    type RowChange = fn(&mut SessionRow);
-    let changes: [RowChange; 5] = [
-        |row| row.current_dir = Some("/work".to_owned()),
-        |row| row.git_branch = Some("dev".to_owned()),
-        |row| row.name = "other".to_owned(),
-        |row| drop(row.labels.insert("a".to_owned(), "b".to_owned())),
-        |row| drop(row.env.insert("A".to_owned(), "b".to_owned())),
-    ];
-    let mut desk = Desk::new(2, LONG);
-    desk.rounds().await;
-    for change in changes {
-        change(&mut desk.rows[0].0);
-        desk.matcher.touch();
-        assert_eq!(desk.rounds().await.0, LONG);
-        assert_eq!(desk.rounds().await.0, 0);
-    }
-    // What is always different counts for nothing.
-    let row = &mut desk.rows[0].0;
-    (row.completed, row.failed, row.since) = (9, 9, Timestamp::MAX);
-    desk.matcher.touch();
-    assert_eq!(desk.rounds().await.0, 0);
-    // Another session's change matters to a policy that sees it.
-    for sees_all in [false, true] {
-        desk.policy.sees_all = sees_all;
-        desk.rows[1].1 = false;
-        desk.rows[1].0.git_branch = Some(sees_all.to_string());
-        desk.matcher.touch();
-        assert_eq!(desk.rounds().await.0, if sees_all { LONG } else { 0 });
+/// A command that names variables.
+fn with_variables(content: &str, names: &[&str]) -> NewTask {
+    let values = names.iter().map(|&name| (name.to_owned(), "1".to_owned()));
+    NewTask {
+        metadata: Metadata {
+            env_vars: values.collect(),
+            ..Metadata::default()
+        },
+        ..NewTask::command(content)
     }
 }
 
-#[tokio::test]
-async fn a_session_that_was_not_there_is_offered_everything() {
-    let mut desk = Desk::new(2, LONG);
-    desk.rows[1].1 = false;
-    assert_eq!(desk.rounds().await.0, LONG);
-    desk.rows[1].1 = true;
-    desk.matcher.touch();
-    assert_eq!(desk.rounds().await.0, LONG);
-    // Now each has been offered to each, whoever of them is free.
-    for free in [[true, false], [false, true], [true, true]] {
-        (desk.rows[0].1, desk.rows[1].1) = (free[0], free[1]);
-        desk.matcher.touch();
-        assert_eq!(desk.rounds().await.0, 0, "{free:?}");
+/// A session that is offered to the matcher.
+#[derive(Clone)]
+struct OfferedSession {
+    row: SessionRow,
+    ready: bool,
+    asked: bool,
+}
+
+/// A queue, the sessions that are offered, and the policy that decides.
+struct MatcherScene {
+    _directory: TempDir,
+    /// The queue as another process has it open.
+    store: Store,
+    matcher: Matcher,
+    sessions: Vec<OfferedSession>,
+    machine: KnownMachine,
+    policy: ScriptedPolicy,
+    clock: SetClock,
+}
+
+impl MatcherScene {
+    /// Returns a scene with that many shells at their prompts.
+    fn new(shells: u32) -> Self {
+        Self::set(shells, MatcherSettings::default())
     }
-}
 
-#[tokio::test]
-async fn a_variable_that_tasks_name_counts() {
-    let mut desk = Desk::new(1, LONG);
-    let mut named = NewTask::command("waits");
-    named.metadata.env_vars = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
-    desk.queue(named);
-    desk.rounds().await;
-    // The name is known from here on.
-    desk.matcher.touch();
-    desk.rounds().await;
-    desk.exports.0 = Some("b");
-    desk.matcher.touch();
-    assert_eq!(desk.rounds().await.0, LONG + 1);
-    assert_eq!(desk.rounds().await.0, 0);
-}
-
-#[tokio::test]
-async fn time_a_pause_and_another_policy_start_it_over() {
-    let mut desk = Desk::new(1, LONG);
-    desk.rounds().await;
-    desk.clock.ms.set(1_999);
-    assert_eq!(desk.rounds().await.0, 0);
-    desk.clock.ms.set(2_000);
-    assert_eq!(desk.rounds().await.0, LONG);
-    let now = desk.clock.now().wall;
-    desk.store
-        .pause(&[Pause::Provider("codex".to_owned())], true, now)
-        .expect("paused");
-    assert_eq!(desk.rounds().await.0, LONG);
-    desk.matcher.start_over();
-    assert_eq!(desk.rounds().await.0, LONG);
-}
-
-#[tokio::test]
-async fn what_an_end_lets_run_is_asked_about() {
-    let mut desk = Desk::new(1, LONG);
-    let parent = desk.queue(NewTask::command("runs"));
-    let mut child = NewTask::command("runs");
-    child.after = vec![Parent::Task(parent)];
-    let child = desk.queue(child);
-    let (_, given) = desk.rounds().await;
-    assert_eq!(given, [parent]);
-    let attempt = desk.store.attempts(parent).expect("attempts")[0].id;
-    let given = Given {
-        attempt,
-        task: desk.store.task(parent).expect("a task"),
-        session: "s1".to_owned(),
-        identity: desk.rows[0].0.identity.clone(),
-    };
-    desk.ends(&given);
-    // Of the page in which the parent was given away, nobody knows whether the rest would have waited.
-    let (asked, given) = desk.rounds().await;
-    assert_eq!(given, [child]);
-    assert!(asked <= LARGEST_PAGE + 1, "{asked}");
-}
-
-#[tokio::test]
-async fn a_round_ends_in_time_and_the_next_goes_on_where_it_stopped() {
-    let mut desk = Desk::new(1, 4_000);
-    desk.rounds().await;
-    desk.matcher.start_over();
-    desk.clock.each.set(40);
-    desk.round().await;
-    let first = desk.policy.asked();
-    assert!((1..4_000).contains(&first.len()), "{}", first.len());
-    assert_eq!(desk.matcher.due_in(desk.clock.now()), Some(Duration::ZERO));
-    // So many tasks are asked about in any case, before it is told how far it is.
-    let mut rounds = 1;
-    let mut last = first;
-    while desk.matcher.due_in(desk.clock.now()) == Some(Duration::ZERO) {
-        desk.round().await;
-        last = desk.policy.asked();
-        rounds += 1;
-        assert!(rounds < 100, "it never ends");
+    fn set(shells: u32, settings: MatcherSettings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = || Store::open(directory.path()).expect("a store");
+        let ledger = Ledger::here(open(), || true);
+        let sessions = (0..shells).map(|pane| OfferedSession {
+            row: shell(&format!("s{pane}"), pane),
+            ready: true,
+            asked: false,
+        });
+        Self {
+            store: open(),
+            matcher: Matcher::new(ledger, settings),
+            sessions: sessions.collect(),
+            machine: KnownMachine::default(),
+            policy: ScriptedPolicy {
+                answers: Box::new(first_come),
+                asked: RefCell::default(),
+                lists_busy: false,
+                failed: false,
+                gone: false,
+            },
+            clock: SetClock::default(),
+            _directory: directory,
+        }
     }
-    assert_eq!(last.last(), Some(&TaskId(4_000)));
+
+    fn queue(&mut self, tasks: &[NewTask]) -> Vec<TaskId> {
+        self.store.queue(tasks, wall(0)).expect("queued")
+    }
+
+    fn queue_one(&mut self, task: NewTask) -> TaskId {
+        self.queue(&[task])[0]
+    }
+
+    fn task(&mut self, id: TaskId) -> Task {
+        self.store.task(id).expect("a task")
+    }
+
+    fn answers(&mut self, answers: impl Fn(&Question) -> Vec<Decision> + 'static) {
+        self.policy.answers = Box::new(answers);
+    }
+
+    fn at(&mut self, ms: u64) -> &mut Self {
+        self.clock.0.set(ms);
+        self
+    }
+
+    fn try_round(&mut self) -> Result<Matched, MatchError> {
+        let offers = self.sessions.iter().map(|session| Offer {
+            row: &session.row,
+            ready: session.ready,
+            asked: session.asked,
+        });
+        let offers: Vec<Offer<'_>> = offers.collect();
+        let round = self
+            .matcher
+            .round(&offers, &self.policy, &mut self.machine, &self.clock);
+        match pin!(round).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(matched) => matched,
+            Poll::Pending => panic!("nothing in it takes any time"),
+        }
+    }
+
+    fn round(&mut self) -> Matched {
+        self.try_round().expect("a round")
+    }
+
+    /// Runs a round, and returns the tasks that were given away, each with its session.
+    fn given(&mut self) -> Vec<(TaskId, String)> {
+        let given = self.round().given.into_iter();
+        given.map(|given| (given.task.id, given.session)).collect()
+    }
+
+    /// Runs a round, and returns the tasks that the policy was asked about, question by question.
+    fn asks(&mut self) -> Vec<Vec<i64>> {
+        self.round();
+        self.questions()
+            .iter()
+            .map(|question| question.tasks.iter().map(|task| task.id).collect())
+            .collect()
+    }
+
+    /// Runs a round, and returns whether the policy was asked.
+    fn is_asked(&mut self) -> bool {
+        !self.asks().is_empty()
+    }
+
+    /// Returns the questions since the last call.
+    fn questions(&mut self) -> Vec<Question> {
+        self.policy.asked.take()
+    }
 }
