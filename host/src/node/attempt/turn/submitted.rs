@@ -112,7 +112,9 @@ impl Turn {
         }
         let patience = if presses == 0 { LOOK } else { PRESS_AGAIN };
         let works = titled || says == Says::Busy;
-        if stands && !works && presses < MOST_PRESSES && now.tick.since(last) >= patience {
+        let is_over = now.tick.since(giving.since) >= self.rules.start_within * 2;
+        let is_due = presses < MOST_PRESSES && now.tick.since(last) >= patience;
+        if stands && !works && is_due && !is_over {
             let mut acts = Vec::new();
             if presses > 0 && !agent.is_reply {
                 acts.push(Act::Advance {
@@ -129,7 +131,7 @@ impl Turn {
             let stage = Stage::Pressing { presses };
             return GivingResult::NotYet(Box::new(Giving { stage, ..giving }), Next::act(acts));
         }
-        if now.tick.since(giving.since) < self.rules.start_within * 2 {
+        if !is_over {
             return giving.again();
         }
         if presses == 0 {

@@ -3,6 +3,7 @@
 mod beginning;
 mod ending;
 mod giving;
+mod moments;
 mod named;
 mod pasting;
 mod questions;
