@@ -158,9 +158,79 @@ pub(super) fn surroundings(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::prompt;
+    use std::time::Duration;
+
+    use super::super::testing::{brief, command, prompt};
     use super::*;
     use crate::agents::Catalog;
+
+    /// Other tools write into the database, too.
+    #[test]
+    fn a_directory_that_another_tool_wrote_must_be_an_absolute_path() {
+        for (directory, is_fit) in [
+            (None, true),
+            (Some("/w"), true),
+            (Some("w"), false),
+            (Some(""), false),
+            (Some("/w\0"), false),
+            (Some("w\0"), false),
+        ] {
+            let mut task = command("true");
+            task.metadata.working_dir = directory.map(str::to_owned);
+            assert_eq!(check(&task).is_ok(), is_fit, "{directory:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_left_no_code_is_told_by_what_is_known_of_its_end() {
+        let at = |step, back, exit_empty, marked| Files {
+            step: Some((step, Duration::ZERO)),
+            back,
+            exit_empty,
+            marked,
+            ..Files::default()
+        };
+        let none = "the command left no exit code (Ctrl-C, or a syntax error)";
+        let ctrl_c = "interrupted: Ctrl-C was pressed while the command ran";
+        let full = "is the disk of the data directory full?";
+        let unwritten = "the command has come to its end, but its exit code could not be written";
+        for (back, exit_empty, marked, told) in [
+            (None, false, false, vec!["interrupted: ", none]),
+            (None, true, false, vec!["back at its prompt, and", full]),
+            (
+                None,
+                false,
+                true,
+                vec!["back at its prompt, and", unwritten],
+            ),
+            (Some(130), false, false, vec![ctrl_c]),
+            (
+                Some(130),
+                false,
+                true,
+                vec!["ended with code 130", unwritten],
+            ),
+            (
+                Some(1),
+                false,
+                false,
+                vec!["code 1, and the command has left no"],
+            ),
+            (Some(1), true, true, vec!["ended with code 1", full]),
+        ] {
+            let files = at(ScriptStep::Command, back, exit_empty, marked);
+            let said = dropped(&brief(command("true")), &files);
+            assert!(told.iter().all(|words| said.contains(words)), "{said}");
+        }
+        let files = at(ScriptStep::Directory, Some(130), false, false);
+        let said = dropped(&brief(command("true")), &files);
+        assert!(said.starts_with("interrupted cd to "), "{said}");
+        let said = dropped(&brief(command("true")), &Files::default());
+        assert!(
+            said.ends_with("nothing shows how far the job had come"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn an_agent_is_told_only_of_surroundings_that_it_does_not_have() {

@@ -304,3 +304,28 @@ fn a_session_that_is_gone_before_its_line_refuses_the_job() {
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
     assert_eq!(run.reason(), "its session is gone");
 }
+
+/// A shell that takes the job up by a key answers at once, if it does.
+#[test]
+fn the_answer_of_a_shell_that_was_asked_is_looked_for_often_and_not_for_long() {
+    let again = |line: TypedLine, waited: u64| {
+        let tells = line.key.is_some();
+        let run = JobRun::new()
+            .step(&seen(shell()), 100)
+            .step(&done(Done::Place(Ok(None)), 100), 100)
+            .step(&done(Done::Written(Ok(line)), 100), 100)
+            .step(&seen_at(pane(|pane| pane.tells = tells), 100), 100);
+        assert!(matches!(run.next.acts.last(), Some(Act::Type(_))));
+        let run = run.step(&done(Done::Typed(Typed::Done), 100), 100);
+        let here = with_files(untaken(), shell(), 100);
+        run.step(&here, 100 + waited).next.again
+    };
+    let asked = || TypedLine {
+        key: Some(b"key"),
+        ..typed_line()
+    };
+    assert_eq!(again(asked(), 0), Some(Duration::from_millis(20)));
+    assert_eq!(again(asked(), 1_999), Some(Duration::from_millis(20)));
+    assert_eq!(again(asked(), 2_000), None);
+    assert_eq!(again(typed_line(), 0), None);
+}

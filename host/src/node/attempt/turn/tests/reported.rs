@@ -72,7 +72,7 @@ fn a_report_is_about_the_turn_that_began_last_before_it() {
             ..Written::default()
         })
     };
-    for (reported, ends) in [(400, true), (600, false)] {
+    for (reported, ends) in [(400, true), (499, true), (500, false), (600, false)] {
         let mut run = TurnRun::running("codex");
         let from = run.scene.ms;
         run.scene.record = Record {
