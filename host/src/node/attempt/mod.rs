@@ -16,6 +16,8 @@
 
 mod describe;
 pub(crate) mod driver;
+#[cfg(test)]
+mod driver_tests;
 pub(crate) mod hands;
 mod headless;
 pub(crate) mod job;
