@@ -183,3 +183,188 @@ pub fn transcript(turn: &TranscriptTurn) -> Option<Signal> {
         detail: detail.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    /// An agent whose dialogs have choices that begin with `> 1.`, or end in `(y/n)`.
+    fn asking() -> Profile {
+        let text = "name = 'x'\n[recognise]\nprograms = ['x']\n[state]\ntail = 60\n\
+            idle-screen = ['^>$']\nwaiting-screen = ['^.? *> 1\\.', '\\(y/n\\)$']\n";
+        Profile::read(text).expect("a profile")
+    }
+
+    fn asks(lines: &[&str]) -> (Says, String) {
+        screen(&asking(), &Screen::read(&lines.join("\n"), None))
+    }
+
+    #[test]
+    fn a_dialog_is_told_by_what_it_is_about_and_by_its_question() {
+        for (lines, told) in [
+            (
+                vec!["earlier", "╭────╮", "│ rm -r x │", "│ Do it?", "│ > 1. Yes"],
+                "rm -r x: Do it? > 1. Yes",
+            ),
+            // The line of the choices asks itself.
+            (vec!["Really?", "────", "Allow? (y/n)"], "Allow? (y/n)"),
+            // There is no edge, so it is not known where it begins.
+            (vec!["earlier", "Do it?", "> 1. Yes"], "Do it? > 1. Yes"),
+            // Nothing asks.
+            (vec!["earlier", "> 1. Yes"], "> 1. Yes"),
+            // It ends where its bar does.
+            (
+                vec!["earlier", "│ rm -r x", "│ Do it?", "│ > 1. Yes"],
+                "rm -r x: Do it? > 1. Yes",
+            ),
+        ] {
+            assert_eq!(asks(&lines), (Says::Waiting, told.to_owned()), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_dialog_is_about_is_bounded() {
+        let shown = |above: usize, words: &str| {
+            let mut lines = vec!["────────"];
+            lines.extend(vec![words; above]);
+            lines.extend(["Do it?", "> 1. Yes"]);
+            asks(&lines).1
+        };
+        assert_eq!(shown(2, "a b"), "a b a b: Do it? > 1. Yes");
+        assert_eq!(
+            shown(22, "a"),
+            format!("{}: Do it? > 1. Yes", ["a"; 22].join(" "))
+        );
+        // The edge is too far above to be that of the dialog.
+        assert_eq!(shown(23, "a"), "Do it? > 1. Yes");
+        assert_eq!(shown(40, "a"), "Do it? > 1. Yes");
+        let whole = "x".repeat(LONGEST_ABOUT);
+        assert_eq!(shown(1, &whole), format!("{whole}: Do it? > 1. Yes"));
+        assert_eq!(
+            shown(1, &format!("{whole}y")),
+            format!("{whole}…: Do it? > 1. Yes")
+        );
+    }
+
+    #[test]
+    fn an_edge_is_a_corner_or_a_line_of_some_length() {
+        for (line, is_one) in [
+            ("╭─ Bash", true),
+            ("  ┌", true),
+            ("────", true),
+            (" ━━━━━━ ", true),
+            ("▔▔▔▔", true),
+            ("───", false),
+            ("──── x", false),
+            ("╌╌╌╌╌╌", false),
+            ("words", false),
+            ("", false),
+        ] {
+            assert_eq!(is_edge(line), is_one, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_screen_without_an_input_line_says_why_it_says_nothing() {
+        let nothing = Screen::read("words", None);
+        let (says, why) = screen(&asking(), &nothing);
+        assert_eq!(
+            (says, &*why),
+            (Says::Nothing, "its screen shows no known input line")
+        );
+        let text = "name = 'x'\n[recognise]\nprograms = ['x']\n";
+        let recognised = Profile::read(text).expect("a profile");
+        let (says, why) = screen(&recognised, &nothing);
+        assert_eq!(says, Says::Nothing);
+        assert!(
+            why.starts_with("its profile only says how to recognise it"),
+            "{why}"
+        );
+        assert_eq!(asks(&["words", ">"]), (Says::Idle, ">".to_owned()));
+    }
+
+    #[test]
+    fn a_report_says_its_state_and_its_first_line() {
+        let long = "x".repeat(90);
+        for (state, message, says, told) in [
+            (
+                ReportedState::Idle,
+                None,
+                Says::Idle,
+                "reported `idle`".to_owned(),
+            ),
+            (
+                ReportedState::Done,
+                Some("\nmore"),
+                Says::Idle,
+                "reported `done`".to_owned(),
+            ),
+            (
+                ReportedState::Busy,
+                Some("a\nb"),
+                Says::Busy,
+                "reported `busy`: a".to_owned(),
+            ),
+            (
+                ReportedState::Blocked,
+                Some(long.as_str()),
+                Says::Waiting,
+                format!("reported `blocked`: {}", "x".repeat(80)),
+            ),
+        ] {
+            let signal = report(&Report {
+                server_pid: 1,
+                pane: crate::model::ids::PaneId::parse("%1").expect("a pane"),
+                state,
+                task: None,
+                message: message.map(str::to_owned),
+                turn: None,
+                transcript: None,
+                at: at(7),
+            });
+            assert_eq!((signal.source, signal.says), (SignalSource::Report, says));
+            assert_eq!((signal.since, signal.detail), (at(7), told.into()));
+        }
+    }
+
+    #[test]
+    fn the_latest_turn_of_a_record_says_what_the_agent_does() {
+        let turn = |change: fn(&mut TranscriptTurn)| {
+            let mut turn = TranscriptTurn::default();
+            turn.began = Some(at(1));
+            change(&mut turn);
+            transcript(&turn).map(|signal| (signal.says, signal.since))
+        };
+        assert_eq!(turn(|_| {}), Some((Says::Busy, at(1))));
+        assert_eq!(
+            turn(|turn| turn.last = Some(at(3))),
+            Some((Says::Busy, at(3)))
+        );
+        assert_eq!(turn(|turn| turn.began = None), None);
+        // The agent may be working or not.
+        assert_eq!(turn(|turn| turn.paused = Some((How::Done, None))), None);
+        let asked = turn(|turn| {
+            turn.asked = Some("may I?".to_owned());
+            turn.last = Some(at(4));
+        });
+        assert_eq!(asked, Some((Says::Waiting, at(4))));
+        let ended = turn(|turn| {
+            turn.how = Some(How::Done);
+            turn.paused = Some((How::Done, None));
+            turn.last = Some(at(4));
+            turn.ended = Some(at(5));
+        });
+        assert_eq!(ended, Some((Says::Idle, at(5))));
+        let last = turn(|turn| {
+            turn.how = Some(How::Interrupted);
+            turn.last = Some(at(4));
+        });
+        assert_eq!(last, Some((Says::Idle, at(4))));
+    }
+}

@@ -46,6 +46,19 @@ fn silence_is_not_idle() {
     assert_eq!(verdict(&onboarding), Activity::Unknown);
 }
 
+/// Of two reports of the same time, the one that asks for a person counts.
+#[test]
+fn a_question_is_not_hidden_by_a_report_of_the_same_time() {
+    for other in [Says::Idle, Says::Busy, Says::Attended] {
+        let told = [
+            signal(Shown, Says::Idle, 5),
+            signal(Told, Says::Waiting, 5),
+            signal(Told, other, 5),
+        ];
+        assert_eq!(verdict(&told), Activity::WaitingInput, "{other}");
+    }
+}
+
 #[test]
 fn esc_that_told_nobody_is_believed_only_after_a_while() {
     let told = |ago, free| {

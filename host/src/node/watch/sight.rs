@@ -416,6 +416,61 @@ mod tests {
         assert_eq!(age(&once, SignalSource::Process), 40);
     }
 
+    #[test]
+    fn each_barrier_has_its_own_age_and_a_shell_that_runs_something_has_one() {
+        let since = |sighting: &Sighting, detail: Obstacle| {
+            let mut signals = sighting.signals.iter();
+            let signal = signals.find(|signal| signal.detail == Detail::Obstacle(detail.clone()));
+            signal.expect("a signal").since.as_second()
+        };
+        let mut memory = Memory::default();
+        let mut shown = pane();
+        shown.in_mode = true;
+        see(&mut memory, &shown, None, 10);
+        shown.input_off = true;
+        let seen = see(&mut memory, &shown, None, 20);
+        assert_eq!(since(&seen, Obstacle::Mode), 10);
+        assert_eq!(since(&seen, Obstacle::InputOff), 20);
+        // What it runs may change from moment to moment.
+        let mut memory = Memory::default();
+        let mut runs = |program: &str, now| {
+            let standing = ShellActivity::Running {
+                foreground: Some(program.to_owned()),
+                group: Some(7),
+            };
+            let evidence = Evidence::Shell {
+                standing: &standing,
+                word: None,
+                line: None,
+            };
+            let seen = observe(&mut memory, &pane(), evidence, ATTENDED_FOR, at(now));
+            let program = Some(program.to_owned());
+            since(&seen, Obstacle::Runs { program })
+        };
+        assert_eq!(runs("make", 10), 10);
+        assert_eq!(runs("cc", 20), 10);
+    }
+
+    #[test]
+    fn a_shell_that_reports_is_believed_except_where_it_cannot_know() {
+        let of = |word, line| {
+            let evidence = Evidence::Shell {
+                standing: &ShellActivity::Prompt,
+                word,
+                line: Some(shown(line)),
+            };
+            let mut memory = Memory::for_one_look();
+            let seen = observe(&mut memory, &pane(), evidence, ATTENDED_FOR, at(100));
+            seen.verdict.activity
+        };
+        let reads = Some(LineReport::Reads);
+        assert_eq!(of(None, Line::Draft), Activity::Attended);
+        assert_eq!(of(reads, Line::Draft), Activity::Idle);
+        assert_eq!(of(reads, Line::Prompt), Activity::Idle);
+        // The search of its line editor is not its own line.
+        assert_eq!(of(reads, Line::Search), Activity::Attended);
+    }
+
     proptest! {
         /// However precisely a key's time is known, a session is left alone for at least as long as
         /// was asked, and for at most a second more.
