@@ -215,6 +215,38 @@ mod tests {
     }
 
     #[test]
+    fn each_change_of_the_files_has_words_of_its_own() {
+        let all = [
+            Displaced::Gone,
+            Displaced::Replaced,
+            Displaced::Emptied,
+            Displaced::Log,
+        ];
+        for (how, told) in all.into_iter().zip(["moved", "replaced", "emptied", "log"]) {
+            let words = how.words();
+            assert!(words.contains(told), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_proves_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Store::open(directory.path()).expect("a store");
+        store.data_version().expect("read");
+        let mut files = store.files().expect("a file");
+        assert_eq!(files.displaced(), None);
+        // A link to itself leads nowhere, and the system says that it is not missing either.
+        let path = directory.path().join(DATABASE);
+        let log = path.with_extension("db-wal");
+        for file in [&log, &path] {
+            fs::rename(file, file.with_extension("moved")).expect("moved");
+            std::os::unix::fs::symlink(file, file).expect("a link");
+            assert_eq!(files.displaced(), None, "{}", file.display());
+        }
+        assert_eq!(lost(directory.path()), None);
+    }
+
+    #[test]
     fn a_queue_that_is_gone_is_not_taken_for_a_new_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join(DATABASE);

@@ -35,6 +35,8 @@ mod fresh;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../tests/fuzz/targets/store.rs"]
 pub(crate) mod fuzz;
+#[cfg(test)]
+mod headless_tests;
 mod history;
 #[cfg(test)]
 mod history_tests;
@@ -49,6 +51,8 @@ mod ledger;
 mod manage;
 mod migrate;
 mod moves;
+#[cfg(test)]
+mod odd_tests;
 mod original;
 #[cfg(test)]
 mod original_tests;

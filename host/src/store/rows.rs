@@ -54,7 +54,8 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
         content: row.text("content")?.unwrap_or_default(),
         status,
         priority: row.integer("priority")?.map_or(0, |priority| {
-            i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX })
+            let bounded = priority.clamp(i32::MIN.into(), i32::MAX.into());
+            i32::try_from(bounded).unwrap_or_default()
         }),
         session: row.text("session")?,
         exit_code: row
