@@ -386,3 +386,6 @@ pub(crate) fn surroundings(
     };
     (env, cwd)
 }
+
+#[cfg(test)]
+mod tests;
