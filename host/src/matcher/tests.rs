@@ -27,7 +27,7 @@ use crate::model::task::{Metadata, NewTask, Status};
 const EPOCH: i64 = 1_800_000_000;
 
 /// Returns the time by the wall clock this many milliseconds after the test has begun.
-fn wall(ms: u64) -> Timestamp {
+pub(super) fn wall(ms: u64) -> Timestamp {
     Timestamp::from_second(EPOCH).expect("a time") + Duration::from_millis(ms)
 }
 
@@ -148,7 +148,7 @@ fn first_come(question: &Question) -> Vec<Decision> {
     decisions.collect()
 }
 
-fn identity(pane: u32) -> Identity {
+pub(super) fn identity(pane: u32) -> Identity {
     Identity {
         node: Default::default(),
         server_pid: 1,
@@ -159,7 +159,7 @@ fn identity(pane: u32) -> Identity {
 }
 
 /// A shell that waits at its prompt.
-fn shell(name: &str, pane: u32) -> SessionRow {
+pub(super) fn shell(name: &str, pane: u32) -> SessionRow {
     SessionRow {
         name: name.to_owned(),
         identity: identity(pane),

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 mod changes;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use crate::matcher::has_failed;
 use crate::matcher::{avoid, candidate, obstacle, resource, seconds};

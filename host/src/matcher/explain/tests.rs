@@ -1,0 +1,630 @@
+//! Why tasks wait, and what would let them run, as people are told.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+
+use super::*;
+use crate::matcher::tests::{identity, shell, wall};
+use crate::model::eligibility::Admission;
+use crate::model::headless::{Headless, HeadlessSpec};
+use crate::model::ids::TaskId;
+use crate::model::naming::{Meaning, SessionRef};
+use crate::model::task::{IfParentFails, NewTask};
+use crate::policy::Limits;
+use crate::store::Pause;
+
+/// The default policy, which takes any session where none matches.
+static ANY: LazyLock<Policy> = LazyLock::new(|| policy("any"));
+
+/// The default policy, which waits where none matches.
+static PICKY: LazyLock<Policy> = LazyLock::new(|| policy("wait"));
+
+fn policy(when_no_match: &str) -> Policy {
+    // Time is not what is tested here, and the machine may be busy.
+    let limits = Limits {
+        time: std::time::Duration::from_secs(30),
+        load_time: std::time::Duration::from_secs(30),
+        ..Limits::default()
+    };
+    let settings = json!({ "when-no-match": when_no_match });
+    Policy::embedded(&limits, &settings).expect("the default policy")
+}
+
+/// A pending task, and what is around it.
+struct WaitingScene {
+    task: Task,
+    parents: Vec<ParentRow>,
+    rows: Vec<SessionRow>,
+    pauses: Vec<PauseRow>,
+    policy: Result<&'static Policy, &'static str>,
+    stand_in: Option<&'static Policy>,
+    failed_in: BTreeSet<Identity>,
+    place: Option<DirectorySight>,
+    exports: BTreeMap<String, String>,
+    foreign: Vec<Foreign>,
+}
+
+impl WaitingScene {
+    fn new(shells: u32) -> Self {
+        Self::of(&NewTask::command("make"), shells)
+    }
+
+    fn of(new: &NewTask, shells: u32) -> Self {
+        Self {
+            task: Task::queued(TaskId(3), new, wall(0)),
+            parents: Vec::new(),
+            rows: (0..shells)
+                .map(|pane| shell(&format!("s{pane}"), pane))
+                .collect(),
+            pauses: Vec::new(),
+            policy: Ok(&*ANY),
+            stand_in: None,
+            failed_in: BTreeSet::new(),
+            place: None,
+            exports: BTreeMap::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// The policy waits where no session matches.
+    fn picky(mut self) -> Self {
+        self.policy = Ok(&*PICKY);
+        self
+    }
+
+    fn runs(mut self, index: usize, program: &str) -> Self {
+        self.rows[index].activity = Activity::Busy;
+        self.rows[index].reason = Some(format!("runs {program}"));
+        self
+    }
+
+    fn paused(mut self, what: Pause) -> Self {
+        for row in &mut self.rows {
+            if what.covers(row.who(), &row.provider) {
+                row.paused = true;
+                row.reason = Some("paused: takes no new tasks".to_owned());
+            }
+        }
+        self.pauses.push(PauseRow {
+            what,
+            until: None,
+            reason: None,
+        });
+        self
+    }
+
+    fn target(mut self, name: &str, meaning: Option<Meaning>) -> Self {
+        self.task.target_session = Some(SessionRef {
+            name: name.to_owned(),
+            meaning,
+        });
+        self
+    }
+
+    fn requires(mut self, label: &str, value: &str) -> Self {
+        let labels = &mut self.task.metadata.require_labels;
+        labels.insert(label.to_owned(), value.to_owned());
+        self
+    }
+
+    fn at(mut self, directory: &str, is_directory: bool) -> Self {
+        self.task.metadata.working_dir = Some(directory.to_owned());
+        self.place = Some(DirectorySight {
+            path: Some(format!("/real{directory}")),
+            is_directory,
+            branch: Some("dev".to_owned()),
+            repository: None,
+        });
+        self
+    }
+
+    fn explained(&self) -> Explanation {
+        let exports = |_: &SessionRow, names: &BTreeSet<String>| {
+            let mut exports = self.exports.clone();
+            exports.retain(|name, _| names.contains(name));
+            exports
+        };
+        explain(&Scene {
+            task: &self.task,
+            parents: &self.parents,
+            rows: &self.rows,
+            pauses: &self.pauses,
+            policy: self.policy,
+            stand_in: self.stand_in,
+            failed_in: &self.failed_in,
+            place: self.place.as_ref(),
+            exports: &exports,
+            host: "here",
+            foreign: &self.foreign,
+            now: wall(5_000),
+        })
+    }
+
+    fn changes(&self) -> Vec<String> {
+        let changes = self.explained().changes.into_iter();
+        changes.map(|change| change.change).collect()
+    }
+
+    /// Returns why it waits, without the first change.
+    fn reason(&self) -> String {
+        let Explanation {
+            reason, changes, ..
+        } = self.explained();
+        match changes.first() {
+            Some(first) => {
+                let said = format!("; {}", first.change);
+                let reason = reason.strip_suffix(&said);
+                reason.expect("the first change").to_owned()
+            }
+            None => reason,
+        }
+    }
+}
+
+fn agent(name: &str, pane: u32) -> SessionRow {
+    SessionRow {
+        provider: "codex".to_owned(),
+        ..shell(name, pane)
+    }
+}
+
+#[test]
+fn a_task_that_can_run_needs_no_change() {
+    let scene = WaitingScene::new(1);
+    assert_eq!(scene.reason(), "a session is free: the next round takes it");
+    assert!(scene.changes().is_empty());
+    // What it was told last is what it waits for.
+    let mut scene = WaitingScene::new(1);
+    scene.task.wait_reason = Some("it is dark".to_owned());
+    assert_eq!(scene.reason(), "it is dark");
+    // One that is gone is no session.
+    let mut scene = WaitingScene::new(1);
+    scene.rows[0].activity = Activity::Gone;
+    assert_eq!(scene.reason(), "there are no sessions");
+    assert_eq!(scene.changes(), ["start a session with `tmux new-session`"]);
+}
+
+#[test]
+fn a_session_that_is_not_ready_is_waited_for() {
+    let scene = WaitingScene::new(1).runs(0, "make");
+    assert_eq!(
+        scene.reason(),
+        "no session that may run it is idle: s0: busy: runs make"
+    );
+    let wait = "wait until session s0 is idle: busy, runs make since 5s";
+    assert_eq!(scene.changes(), [wait]);
+    let change = scene.explained().changes.remove(0);
+    assert_eq!(change.session.as_deref(), Some("s0"));
+    assert!(change.points.is_some());
+    let mut scene = WaitingScene::new(1).runs(0, "task 9");
+    scene.rows[0].current_task = Some(TaskId(9));
+    assert_eq!(
+        scene.changes(),
+        ["wait until session s0 is idle: it is busy with task 9 since 5s"]
+    );
+    // Idle, but left alone for a moment.
+    let mut scene = WaitingScene::new(1);
+    scene.rows[0].reason = Some("a person was there".to_owned());
+    assert_eq!(
+        scene.changes(),
+        ["wait until session s0 is idle: idle, a person was there since 5s"]
+    );
+    // The other one is free.
+    assert!(WaitingScene::new(2).runs(0, "make").changes().is_empty());
+}
+
+#[test]
+fn a_pause_is_ended_by_what_covers_the_session() {
+    for (what, command) in [
+        (Pause::All, "`assigner resume --all`"),
+        (
+            Pause::Provider("shell".to_owned()),
+            "`assigner resume --provider shell`",
+        ),
+        (Pause::Session("s0".into()), "`assigner resume -- s0`"),
+    ] {
+        let scene = WaitingScene::new(1).paused(what);
+        let resume = format!("resume session s0, which is paused: {command}");
+        assert_eq!(scene.changes(), [resume]);
+    }
+    // It runs something as well.
+    let scene = WaitingScene::new(1).paused(Pause::All).runs(0, "make");
+    let resume = "resume session s0, which is paused: `assigner resume --all`";
+    let wait = "wait until session s0 is idle: busy, runs make since 5s";
+    assert_eq!(scene.changes(), [format!("{resume}, and {wait}")]);
+    // A name that no shell can read has no command.
+    let mut scene = WaitingScene::new(1);
+    scene.rows[0].name = "a`b".to_owned();
+    let scene = scene.paused(Pause::Session("a`b".into()));
+    assert_eq!(scene.changes(), ["resume session a`b, which is paused"]);
+}
+
+#[test]
+fn what_a_hard_constraint_rules_out_is_undone() {
+    let scene = WaitingScene::new(1).requires("gpu", "yes");
+    assert_eq!(scene.reason(), "no session has the label gpu=yes");
+    let give = "give session s0 the label gpu=yes: `assigner label -- s0 gpu'=yes'`";
+    let drop = "drop the required label gpu=yes: `assigner edit 3 --unset require-label`";
+    assert_eq!(scene.changes(), [give, drop]);
+    // The other one has it, and is busy.
+    let mut scene = WaitingScene::new(2).requires("gpu", "yes").runs(1, "make");
+    scene.rows[1].labels = scene.task.metadata.require_labels.clone();
+    let wait = "wait until session s1 is idle: busy, runs make since 5s";
+    assert_eq!(scene.changes(), [wait, give, drop]);
+    assert_eq!(
+        scene.reason(),
+        "no session that may run it is idle: s1: busy: runs make"
+    );
+    // It runs something as well: that is not to be done for the task alone.
+    let scene = WaitingScene::new(1).requires("gpu", "yes").runs(0, "make");
+    let wait = "wait until session s0 is idle: busy, runs make since 5s";
+    assert_eq!(
+        scene.changes(),
+        [format!("{give}, and {wait}"), format!("{drop}, and {wait}")]
+    );
+    let mut scene = WaitingScene::new(1);
+    scene.rows[0].admission = Admission::Protected;
+    assert_eq!(
+        scene.changes(),
+        ["name session s0 with --target: `assigner edit 3 --target'=s0'`"]
+    );
+    let mut scene = WaitingScene::new(1);
+    scene.rows[0].admission = Admission::Excluded;
+    scene.rows[0].reason = Some("excluded by the configuration".to_owned());
+    assert_eq!(
+        scene.changes(),
+        ["take session s0 out of `exclude` in the configuration, and restart the daemon"]
+    );
+}
+
+#[test]
+fn the_least_effort_comes_first_and_not_too_much_is_told() {
+    // A pause is ended with less effort than a label is given; waiting takes none.
+    let mut scene = WaitingScene::new(3).requires("gpu", "yes").runs(2, "make");
+    for index in [1, 2] {
+        scene.rows[index].labels = scene.task.metadata.require_labels.clone();
+    }
+    let scene = scene.paused(Pause::Session("s1".into()));
+    let starts: Vec<String> = scene
+        .changes()
+        .iter()
+        .map(|change| change.split(' ').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(starts, ["wait", "resume", "give", "drop"]);
+    let mut scene = WaitingScene::new(14);
+    for index in 0..14 {
+        scene = scene.runs(index, "make");
+    }
+    let changes = scene.changes();
+    assert_eq!(changes.len(), 10);
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.starts_with("wait until session s"))
+    );
+    let mut scene = WaitingScene::new(12).requires("gpu", "yes");
+    for index in 0..11 {
+        scene.rows[index].labels = scene.task.metadata.require_labels.clone();
+        scene = scene.runs(index, "make");
+    }
+    // Enough was found with less effort.
+    assert!(!scene.changes().iter().any(|change| change.contains("gpu")));
+}
+
+#[test]
+fn a_session_that_the_policy_would_rather_not_take_is_brought_closer() {
+    let scene = WaitingScene::new(1).at("/v", true).picky();
+    let bring = "bring session s0 to /v";
+    let drop = "drop the directory /v: `assigner edit 3 --unset working-dir`";
+    let any = "let any session do: `assigner edit 3 --no-context-match`";
+    assert_eq!(scene.changes(), [bring, drop, any]);
+    assert_eq!(scene.explained().changes[0].points, Some(100));
+    // It is no directory, or not known to be one, so nothing can be brought there.
+    let scene = WaitingScene::new(1).at("/v", false).picky();
+    assert_eq!(scene.changes(), [drop, any]);
+    // It is on another branch.
+    let mut scene = WaitingScene::new(1).picky();
+    scene.task.metadata.git_branch = Some("dev".to_owned());
+    let branch = "bring session s0 to branch dev";
+    let drop = "drop the branch dev: `assigner edit 3 --unset branch`";
+    assert_eq!(scene.changes(), [branch, drop, any]);
+    scene.rows[0].git_branch = Some("dev".to_owned());
+    assert!(scene.changes().is_empty());
+    // It does not export what the task names.
+    let mut scene = WaitingScene::new(1).picky();
+    let value = ("A".to_owned(), "1".to_owned());
+    scene.task.metadata.env_vars = [value.clone()].into();
+    let drop = "drop the variables: `assigner edit 3 --unset env`";
+    assert!(
+        scene.changes().contains(&drop.to_owned()),
+        "{:?}",
+        scene.changes()
+    );
+    scene.exports = [value].into();
+    assert!(scene.changes().is_empty());
+    // Any session will do anyway.
+    scene.exports.clear();
+    scene.task.metadata.prefer_context_match = false;
+    assert!(scene.changes().is_empty());
+}
+
+#[test]
+fn a_session_that_is_near_but_busy_is_waited_for_or_another_is_brought_there() {
+    let mut scene = WaitingScene::new(2).at("/v", true).picky().runs(1, "make");
+    scene.rows[1].current_dir = Some("/real/v".to_owned());
+    let changes = scene.changes();
+    assert_eq!(
+        changes[0],
+        "wait until session s1 is idle: busy, runs make since 5s"
+    );
+    assert_eq!(changes[1], "bring session s0 to /v");
+    let sessions = scene.explained().changes.into_iter();
+    let sessions: Vec<_> = sessions.map(|change| change.session).collect();
+    assert_eq!(
+        sessions[..2],
+        [Some("s1".to_owned()), Some("s0".to_owned())]
+    );
+    // Each is said once, although it holds for both.
+    let mut once = changes.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), changes.len(), "{changes:?}");
+}
+
+#[test]
+fn what_could_run_it_is_started() {
+    let prompt = NewTask::prompt("say hello");
+    let scene = WaitingScene::of(&prompt, 1);
+    let start = "start an agent in a session, or send it with --shell if it is a command";
+    assert_eq!(scene.changes(), [start]);
+    assert!(
+        scene.reason().starts_with("a prompt goes to agents"),
+        "{}",
+        scene.reason()
+    );
+    let mut scene = WaitingScene::of(&prompt, 1);
+    scene.rows.push(agent("a", 7));
+    assert!(scene.changes().is_empty());
+    let mut scene = WaitingScene::new(0);
+    scene.rows.push(agent("a", 7));
+    assert_eq!(
+        scene.changes(),
+        ["start a session with a shell: `tmux new-session`"]
+    );
+    // The named one does not exist yet; another one could stand in for it.
+    let drop = "drop the target new: `assigner edit 3 --unset target`";
+    let scene = WaitingScene::new(1).target("new", None);
+    assert_eq!(
+        scene.changes(),
+        [drop, "start session new: `tmux new-session -d -s new`"]
+    );
+    assert_eq!(
+        scene.reason(),
+        "it is for session new, but there is no session with that name"
+    );
+    let mut scene = WaitingScene::new(1).target("new", None);
+    scene.foreign = vec![
+        Foreign {
+            name: "other".to_owned(),
+            runs: "top".to_owned(),
+        },
+        Foreign {
+            name: "new".to_owned(),
+            runs: "vim".to_owned(),
+        },
+    ];
+    let changes = scene.changes();
+    assert_eq!(changes[0], drop);
+    assert!(changes[1].starts_with("run bash"), "{changes:?}");
+    assert!(
+        changes[1].contains("in session new, or an agent"),
+        "{changes:?}"
+    );
+    assert_eq!(
+        scene.reason(),
+        "it is for session new, which runs `vim`: neither a shell nor an agent that is known here"
+    );
+}
+
+#[test]
+fn a_target_that_is_gone_does_not_come_back() {
+    let gone = Meaning::Pane(identity(9));
+    let scene = WaitingScene::new(1).target("s9", Some(gone.clone()));
+    let lost = "its target session s9 (pane %9) is gone: `assigner reassign 3 --to ...`";
+    assert_eq!(scene.reason(), lost);
+    assert_eq!(
+        scene.changes(),
+        ["drop the target s9: `assigner edit 3 --unset target`"]
+    );
+    // Whatever else it waits for.
+    let mut scene = WaitingScene::new(1).target("s9", Some(gone.clone()));
+    scene.task.not_before = Some(wall(60_000));
+    assert_eq!(scene.reason(), lost);
+    // Another may stand in for it.
+    let mut scene = WaitingScene::new(1).target("s9", Some(gone.clone()));
+    scene.task.metadata.target_fallback = true;
+    assert!(scene.changes().is_empty());
+    // It has gone where it ran.
+    let who = || std::iter::empty();
+    let mut task = scene.task.clone();
+    task.metadata.target_fallback = false;
+    assert!(lost_target(&task, who()).is_some());
+    task.status = Status::Completed;
+    assert_eq!(lost_target(&task, who()), None);
+    // It is there, and cannot run it.
+    let here = Meaning::Pane(identity(0));
+    let scene = WaitingScene::new(2)
+        .target("s0", Some(here))
+        .requires("gpu", "yes");
+    assert_eq!(
+        scene.reason(),
+        "it is for session s0, which cannot run it: the task requires the label gpu=yes"
+    );
+}
+
+fn parent(id: i64, status: Status) -> ParentRow {
+    ParentRow {
+        id: TaskId(id),
+        status,
+        if_fails: IfParentFails::Fail,
+    }
+}
+
+#[test]
+fn other_tasks_are_waited_for() {
+    use Status::{Completed, InProgress, Pending, Uncertain, WaitingInput};
+    for (parents, change) in [
+        (vec![(1, Pending)], "wait until task 1 has ended"),
+        (
+            vec![(1, Completed), (2, Pending)],
+            "wait until task 2 has ended",
+        ),
+        (
+            vec![(1, Pending), (2, InProgress)],
+            "wait until tasks 1 and 2 have ended",
+        ),
+        (
+            vec![(1, Pending), (2, InProgress), (4, Pending), (5, Pending)],
+            "wait until tasks 1, 2 and 2 more have ended",
+        ),
+        (
+            vec![(1, Pending), (2, Uncertain)],
+            "say what became of task 2 with `assigner resolve`",
+        ),
+        (
+            vec![(1, Pending), (2, WaitingInput)],
+            "answer the agent of task 2 with `assigner reply`",
+        ),
+    ] {
+        let mut scene = WaitingScene::new(1);
+        let rows = parents.iter().map(|&(id, status)| parent(id, status));
+        scene.parents = rows.collect();
+        assert_eq!(scene.changes(), [change], "{parents:?}");
+    }
+    let mut scene = WaitingScene::new(1);
+    scene.parents = (1..6).map(|id| parent(id, Pending)).collect();
+    assert_eq!(
+        scene.reason(),
+        "it waits for task 1, which is pending; task 2, which is pending; \
+         task 4, which is pending; and 2 more"
+            .replace("task 4", "task 3")
+    );
+    scene.parents.truncate(3);
+    assert!(scene.reason().ends_with("task 3, which is pending"));
+    // All have ended.
+    scene.parents = vec![parent(1, Completed)];
+    assert!(scene.changes().is_empty());
+}
+
+#[test]
+fn its_time_is_waited_for() {
+    for (ms, waits) in [(4_999, false), (5_000, false), (5_001, true), (9_000, true)] {
+        let mut scene = WaitingScene::new(1);
+        scene.task.not_before = Some(wall(ms));
+        assert_eq!(!scene.changes().is_empty(), waits, "{ms}");
+    }
+    let mut scene = WaitingScene::new(1);
+    scene.task.not_before = Some(wall(9_000));
+    let due = format!("{:.0}", wall(9_000));
+    assert_eq!(scene.changes(), [format!("wait until {due}")]);
+    assert_eq!(scene.reason(), format!("it is not to start before {due}"));
+    scene.task.error = Some("exit code 1".to_owned());
+    assert_eq!(
+        scene.reason(),
+        "it is tried again in 4 s, because: exit code 1"
+    );
+}
+
+#[test]
+fn a_prompt_whose_agent_is_paused_says_so() {
+    let spec = r#"{"command": ["ask"], "response": {"at": "/result"}}"#;
+    let mut new = NewTask::command("ask");
+    new.metadata.headless = Some(Headless {
+        provider: "codex".to_owned(),
+        spec: serde_json::from_str::<HeadlessSpec>(spec).expect("a way to ask"),
+    });
+    let scene = WaitingScene::of(&new, 1).paused(Pause::Provider("codex".to_owned()));
+    assert_eq!(
+        scene.changes(),
+        ["resume provider codex: `assigner resume --provider codex`"]
+    );
+    assert_eq!(scene.reason(), "paused: takes no new tasks");
+    let scene = WaitingScene::of(&new, 1).paused(Pause::Provider("claude".to_owned()));
+    assert!(scene.changes().is_empty());
+}
+
+#[test]
+fn where_the_policy_cannot_be_asked_another_tells_what_would_do() {
+    let mut scene = WaitingScene::new(1).requires("gpu", "yes");
+    scene.rows[0].labels = scene.task.metadata.require_labels.clone();
+    scene.policy = Err("it is broken");
+    assert_eq!(scene.reason(), "the policy cannot be asked: it is broken");
+    assert!(scene.changes().is_empty());
+    scene.rows[0].labels.clear();
+    scene.stand_in = Some(&*ANY);
+    let changes = scene.explained().changes;
+    assert_eq!(changes.len(), 2);
+    // Another policy would give other points.
+    assert!(changes.iter().all(|change| change.points.is_none()));
+    // What the policy says of a session that is free.
+    let scene = WaitingScene::new(1).at("/v", true).picky();
+    let Explanation { reason, .. } = scene.explained();
+    assert!(!reason.starts_with("a session is free"), "{reason}");
+}
+
+#[test]
+fn every_session_is_listed_the_most_suitable_first() {
+    let mut scene = WaitingScene::new(4).at("/v", true).runs(1, "make");
+    scene.rows[0].labels = [("gpu".to_owned(), "yes".to_owned())].into();
+    scene.rows[1].labels = scene.rows[0].labels.clone();
+    scene.rows[3].labels = scene.rows[0].labels.clone();
+    scene.rows[3].current_dir = Some("/real/v".to_owned());
+    let scene = scene.requires("gpu", "yes");
+    let sessions = scene.explained().sessions;
+    let listed: Vec<(&str, bool, Option<&str>)> = sessions
+        .iter()
+        .map(|one| (&*one.session, one.excluded, one.obstacle.as_deref()))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            ("s3", false, None),
+            ("s0", false, None),
+            ("s1", false, Some("busy: runs make")),
+            ("s2", true, Some("the task requires the label gpu=yes")),
+        ]
+    );
+    let points: Vec<Option<i32>> = sessions.iter().map(|one| one.points).collect();
+    assert_eq!(points[0], Some(100));
+    assert_eq!(points[3], None);
+    assert!(!sessions[0].terms.is_empty() && sessions[3].terms.is_empty());
+    // More obstacles than anyone reads.
+    let mut scene = WaitingScene::new(5);
+    for row in &mut scene.rows {
+        row.provider = "codex".to_owned();
+    }
+    scene.rows[0].provider = "shell".to_owned();
+    scene.rows[0].admission = Admission::Protected;
+    let reason = scene.reason();
+    assert_eq!(reason.matches("; s").count(), 2, "{reason}");
+    assert!(reason.starts_with("no session may run it: s"), "{reason}");
+}
+
+#[test]
+fn a_session_in_which_it_failed_is_the_last_to_be_taken() {
+    let mut scene = WaitingScene::new(2).requires("gpu", "yes");
+    scene.failed_in = [identity(0)].into();
+    let drop = scene.explained().changes.into_iter();
+    let mut drop = drop.filter(|change| change.change.starts_with("drop"));
+    let session = drop.next().and_then(|change| change.session);
+    assert_eq!(session.as_deref(), Some("s1"));
+}
+
+#[test]
+fn a_command_is_written_so_that_a_shell_reads_it_as_it_is_meant() {
+    assert_eq!(command(&["a", "b c"]).as_deref(), Some("`a b' c'`"));
+    for unfit in ["a\nb", "a`b", "\u{1b}"] {
+        assert_eq!(command(&["a", unfit]), None, "{unfit:?}");
+    }
+}
