@@ -151,3 +151,6 @@ fn limit(provider: &str, error: &str, profile: &Profile, now: Now) -> Option<Lim
         reason: line.trim().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;
