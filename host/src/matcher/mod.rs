@@ -659,6 +659,3 @@ fn failed_in(
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

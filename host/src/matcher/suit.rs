@@ -51,3 +51,43 @@ fn resource(session: &SessionContext) -> Resource {
         labels: attributes(&session.labels),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::TaskId;
+    use crate::model::task::NewTask;
+    use crate::policy::Limits;
+
+    #[test]
+    fn sessions_are_ranked_as_a_round_would_rank_them() {
+        let policy = Policy::embedded(&Limits::default(), &serde_json::json!({}));
+        let policy = policy.expect("the default policy");
+        let at = |name: &str, directory: &str| SessionContext {
+            current_dir: Some(directory.to_owned()),
+            ..SessionContext::shell(name)
+        };
+        let sessions = [at("far", "/x"), at("above", "/"), at("there", "/real")];
+        let now = Timestamp::UNIX_EPOCH;
+        let mut new = NewTask::command("true");
+        new.metadata.working_dir = Some("/link".to_owned());
+        let task = Task::queued(TaskId(1), &new, now);
+        let decided = decide(&task, Some("/real".to_owned()), &sessions, &policy, now);
+        let Ok(Some(Decision::Assign { take, others })) = decided else {
+            panic!("a session: {decided:?}");
+        };
+        assert_eq!((take.session, take.points), (2, 100));
+        let others: Vec<(usize, i32)> = others
+            .iter()
+            .map(|ranking| (ranking.session, ranking.points))
+            .collect();
+        assert_eq!(others, [(1, 50), (0, 0)]);
+        // No shell takes a prompt.
+        let prompt = Task::queued(TaskId(1), &NewTask::prompt("say hello"), now);
+        let decided = decide(&prompt, None, &sessions, &policy, now);
+        assert!(
+            matches!(decided, Ok(Some(Decision::Wait { .. }))),
+            "{decided:?}"
+        );
+    }
+}

@@ -389,3 +389,52 @@ fn shells() -> String {
     let names: Vec<&str> = Shell::ALL.iter().map(|shell| shell.name()).collect();
     alternatives(&names)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::matcher::tests::{shell, wall};
+    use crate::model::ids::TaskId;
+    use crate::model::task::NewTask;
+    use crate::policy::Limits;
+
+    /// A policy may look at the labels of tasks and sessions.
+    #[test]
+    fn a_session_comes_closer_by_the_labels_that_it_lacks() {
+        let policy = Policy::embedded(&Limits::default(), &serde_json::json!({}));
+        let policy = policy.expect("the default policy");
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let closer_by = |task: &[(String, String)], session: &[(String, String)]| {
+            let mut new = NewTask::command("true");
+            new.metadata.labels = task.iter().cloned().collect();
+            new.metadata.prefer_context_match = false;
+            let task = Task::queued(TaskId(3), &new, wall(0));
+            let row = SessionRow {
+                labels: session.iter().cloned().collect(),
+                ..shell("s0", 0)
+            };
+            let stage = WaitingTask {
+                task: &task,
+                rows: &[&row],
+                pauses: &[],
+                policy: &policy,
+                failed_in: &BTreeSet::new(),
+                place: None,
+                exports: &|_, _| BTreeMap::new(),
+                host: "here",
+                foreign: &[],
+                now: wall(0),
+            };
+            closer(&stage, 0)
+        };
+        let give = |(name, value)| TrialStep::Undo(Undo::Label(name, value));
+        let drop = TrialStep::Undo(Undo::unset("label", "drop the labels"));
+        let (a, b) = (label("a", "1"), label("b", "1"));
+        assert_eq!(closer_by(&[], std::slice::from_ref(&a)), []);
+        let both = closer_by(&[a.clone(), b.clone()], &[label("a", "2"), b.clone()]);
+        assert_eq!(both, [give(a.clone()), drop.clone()]);
+        assert_eq!(closer_by(std::slice::from_ref(&b), &[a, b.clone()]), [drop]);
+    }
+}

@@ -232,6 +232,55 @@ mod tests {
     use crate::model::session::Shell;
     use crate::model::task::{Kind, NewTask};
 
+    #[test]
+    fn what_is_less_effort_comes_first() {
+        let less = |option| TrialStep::Undo(Undo::unset(option, ""));
+        let one = || "x".to_owned();
+        let steps = [
+            vec![TrialStep::Wait],
+            vec![TrialStep::Resume(Vec::new())],
+            vec![
+                TrialStep::Undo(Undo::Label(one(), one())),
+                TrialStep::Undo(Undo::Name),
+            ],
+            vec![
+                TrialStep::Directory(one()),
+                TrialStep::Export(Vec::new()),
+                TrialStep::Undo(Undo::Branch(one())),
+            ],
+            vec![less("branch"), less("env"), less("target")],
+            vec![less("working-dir")],
+            vec![less("no-context-match")],
+            vec![TrialStep::Undo(Undo::Include)],
+        ];
+        for (effort, alike) in steps.iter().enumerate() {
+            assert!(
+                alike.iter().all(|step| step.effort() == effort),
+                "{alike:?}"
+            );
+        }
+        // Only what the task asks less for is of the task alone.
+        let of_task = steps.concat().into_iter().filter(TrialStep::is_of_task);
+        assert_eq!(of_task.count(), 5);
+    }
+
+    #[test]
+    fn steps_about_one_option_are_known_as_such() {
+        let less = |option| TrialStep::Undo(Undo::unset(option, ""));
+        for (step, option) in [
+            (TrialStep::Directory("/v".to_owned()), "working-dir"),
+            (TrialStep::Export(Vec::new()), "env"),
+            (TrialStep::Undo(Undo::Branch("dev".to_owned())), "branch"),
+            (TrialStep::Undo(Undo::Name), "target"),
+        ] {
+            assert_eq!(step.part(), less(option).part(), "{step:?}");
+        }
+        assert_ne!(less("env").part(), less("branch").part());
+        for step in [TrialStep::Wait, TrialStep::Resume(Vec::new())] {
+            assert_eq!(step.part(), None);
+        }
+    }
+
     /// What `explain` suggests for a hard constraint is an option of the command line, and undoes the
     /// constraint.
     #[test]

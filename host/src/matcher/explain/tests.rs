@@ -20,15 +20,22 @@ static ANY: LazyLock<Policy> = LazyLock::new(|| policy("any"));
 /// The default policy, which waits where none matches.
 static PICKY: LazyLock<Policy> = LazyLock::new(|| policy("wait"));
 
+/// The same, where a session must match in more than one way.
+static STRICT: LazyLock<Policy> =
+    LazyLock::new(|| policy_of(&json!({ "when-no-match": "wait", "min-score": 40 })));
+
 fn policy(when_no_match: &str) -> Policy {
+    policy_of(&json!({ "when-no-match": when_no_match }))
+}
+
+fn policy_of(settings: &serde_json::Value) -> Policy {
     // Time is not what is tested here, and the machine may be busy.
     let limits = Limits {
         time: std::time::Duration::from_secs(30),
         load_time: std::time::Duration::from_secs(30),
         ..Limits::default()
     };
-    let settings = json!({ "when-no-match": when_no_match });
-    Policy::embedded(&limits, &settings).expect("the default policy")
+    Policy::embedded(&limits, settings).expect("the default policy")
 }
 
 /// A pending task, and what is around it.
@@ -313,6 +320,56 @@ fn the_least_effort_comes_first_and_not_too_much_is_told() {
 }
 
 #[test]
+fn the_best_comes_first_and_one_thing_to_do_before_two() {
+    // The best of those that take as little effort, wherever it is in the list.
+    let mut scene = WaitingScene::new(14).at("/v", true);
+    for index in 0..14 {
+        scene = scene.runs(index, "make");
+    }
+    scene.rows[13].current_dir = Some("/real/v".to_owned());
+    assert!(scene.changes()[0].starts_with("wait until session s13 is idle"));
+    // Whatever the two are.
+    let paused = Pause::Session("s1".into());
+    let mut scene = WaitingScene::new(2).paused(paused).runs(1, "make");
+    scene.rows[0].admission = Admission::Excluded;
+    let changes = scene.changes();
+    assert_eq!(changes.len(), 2);
+    assert!(
+        changes[0].starts_with("take session s0 out of"),
+        "{changes:?}"
+    );
+    // If asking for less is enough, no session need change.
+    let scene = WaitingScene::new(2).requires("gpu", "yes").runs(0, "make");
+    let give = "the label gpu=yes: `assigner label --";
+    let changes = scene.changes();
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    assert!(changes[0].starts_with(&format!("give session s1 {give}")));
+    assert!(changes[1].starts_with("drop the required label") && !changes[1].contains(", and"));
+    assert!(changes[2].starts_with(&format!("give session s0 {give}")));
+}
+
+#[test]
+fn what_is_not_enough_is_joined_with_what_brings_a_session_closer() {
+    let mut scene = WaitingScene::new(1);
+    scene.policy = Ok(&*STRICT);
+    let metadata = &mut scene.task.metadata;
+    metadata.git_branch = Some("dev".to_owned());
+    metadata.require_branch = true;
+    metadata.env_vars = [("A".to_owned(), "1".to_owned())].into();
+    let changes = scene.changes();
+    let any = "let any session do: `assigner edit 3 --no-context-match`";
+    let joined = format!("bring session s0 to branch dev, and {any}");
+    assert!(changes.contains(&joined), "{changes:?}");
+    // Two steps about one option would undo each other.
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.matches("branch dev").count() == 1),
+        "{changes:?}"
+    );
+}
+
+#[test]
 fn a_session_that_the_policy_would_rather_not_take_is_brought_closer() {
     let scene = WaitingScene::new(1).at("/v", true).picky();
     let bring = "bring session s0 to /v";
@@ -403,17 +460,14 @@ fn what_could_run_it_is_started() {
         scene.reason(),
         "it is for session new, but there is no session with that name"
     );
+    let foreign = |name: &str, runs: &str| Foreign {
+        name: name.to_owned(),
+        runs: runs.to_owned(),
+    };
     let mut scene = WaitingScene::new(1).target("new", None);
-    scene.foreign = vec![
-        Foreign {
-            name: "other".to_owned(),
-            runs: "top".to_owned(),
-        },
-        Foreign {
-            name: "new".to_owned(),
-            runs: "vim".to_owned(),
-        },
-    ];
+    scene.foreign = vec![foreign("other", "top")];
+    assert!(scene.changes()[1].starts_with("start session new"));
+    scene.foreign.push(foreign("new", "vim"));
     let changes = scene.changes();
     assert_eq!(changes[0], drop);
     assert!(changes[1].starts_with("run bash"), "{changes:?}");

@@ -124,6 +124,36 @@ fn a_protected_shell_is_asked_only_for_a_task_that_names_it() {
 }
 
 #[test]
+fn only_open_shells_that_may_run_it_are_asked() {
+    let agent = SessionRow {
+        provider: "codex".to_owned(),
+        ..shell("s0", 0)
+    };
+    let labelled = |row: SessionRow| SessionRow {
+        labels: [("gpu".to_owned(), "yes".to_owned())].into(),
+        ..row
+    };
+    let mut command = with_variables("true", &["A"]);
+    command.metadata.require_labels = labelled(shell("s0", 0)).labels;
+    let prompt = NewTask {
+        kind: crate::model::task::Kind::Prompt,
+        ..command.clone()
+    };
+    for (new, row, is_asked) in [
+        (&command, labelled(shell("s0", 0)), true),
+        (&command, shell("s0", 0), false),
+        (&command, labelled(agent.clone()), false),
+        // An agent is not asked, even for what it may run.
+        (&prompt, labelled(agent.clone()), false),
+        (&prompt, agent, false),
+    ] {
+        let tasks = [Task::queued(TaskId(1), new, wall(0))];
+        let (_, inquiry) = inquiry::needed(&tasks, &[&row], &[], |_| true);
+        assert_eq!(inquiry.is_some(), is_asked, "{new:?} {row:?}");
+    }
+}
+
+#[test]
 fn each_shell_is_looked_at_and_asked_once() {
     let tasks: Vec<Task> = (1..4)
         .map(|id| Task::queued(TaskId(id), &with_variables("true", &["A"]), wall(0)))

@@ -30,6 +30,8 @@ struct DictatedWorld {
     typed: RefCell<Typed>,
     /// Whether acts take their time.
     stuck: Cell<bool>,
+    /// Whether a look hits a bug of ours.
+    broken: Cell<bool>,
     acts: RefCell<Vec<Act>>,
     secrets: RefCell<Vec<String>>,
     cleaned_up: Cell<bool>,
@@ -52,6 +54,7 @@ impl World for DictatedWorld {
     }
 
     async fn look(&self, _: &Brief, (): &mut (), wants: &Wants, _: &Scan) -> Look {
+        assert!(!self.broken.get(), "a bug of ours");
         Look {
             files: wants.files.then(|| self.files.borrow().clone()),
             process_lives: true,
@@ -148,6 +151,7 @@ impl DrivenAttempt {
             place: RefCell::new(Some(Done::Place(Ok(None)))),
             typed: RefCell::new(Typed::Done),
             stuck: Cell::default(),
+            broken: Cell::default(),
             acts: RefCell::default(),
             secrets: RefCell::default(),
             cleaned_up: Cell::default(),
@@ -263,15 +267,40 @@ fn an_attempt_is_driven_to_its_end_and_reported() {
         assert!(flying.values().all(|flying| flying.is_job) && flying.len() == 1);
         assert!(!run.world.cleaned_up.get());
         run.leaves(exited(0));
+        // Whoever waits for news hears of it, once.
+        let news = tokio::time::timeout(Duration::from_secs(9), run.driver.news());
+        assert!(news.await.is_ok());
         run.rest().await;
         assert_eq!(run.status(), Status::Completed);
         assert_eq!(run.over().outcome, Outcome::Completed);
+        let broken = |report: &AttemptReport| matches!(report.what, News::Broken);
+        assert!(!run.reports.iter().any(broken), "{:?}", run.reports);
         assert!(run.world.cleaned_up.get());
         assert!(run.driver.flying().is_empty());
-        // Whoever waits for news hears of it, once.
-        run.driver.news().await;
         let more = tokio::time::timeout(Duration::from_millis(20), run.driver.news());
         assert!(more.await.is_err());
+    });
+}
+
+#[test]
+fn an_attempt_that_hits_a_bug_of_ours_is_reported_and_its_row_stays() {
+    local(|| async {
+        let mut run = DrivenAttempt::new();
+        run.start();
+        run.rest().await;
+        run.reports.clear();
+        run.world.broken.set(true);
+        run.driver.wake();
+        run.rest().await;
+        assert!(matches!(
+            run.reports[..],
+            [AttemptReport {
+                what: News::Broken,
+                ..
+            }]
+        ));
+        assert!(run.driver.flying().is_empty());
+        assert_eq!(run.attempt().phase, Phase::Delivering);
     });
 }
 

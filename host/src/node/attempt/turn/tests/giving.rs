@@ -325,6 +325,29 @@ fn an_answer_is_tried_again_as_long_as_a_session_may_take() {
 }
 
 #[test]
+fn an_answer_that_a_person_submitted_is_told_by_the_turn_that_begins() {
+    for (seen_there, begins) in [(true, true), (false, false)] {
+        let mut run = answering();
+        run.after(0);
+        run.did(Done::Pane(Ok(true)));
+        run.after(0);
+        run.did(Done::Typed(Typed::Done));
+        if seen_there {
+            run.scene.screen = Some(beside());
+            assert!(run.after(300).is_empty());
+        }
+        run.scene.screen = Some(shown(Says::Nothing));
+        run.scene.record.latest = Some(Written {
+            began: Some(wall(run.scene.ms)),
+            ..Written::default()
+        });
+        let acts = run.after(300).to_vec();
+        let answered = acts.iter().any(|act| matches!(act, Act::GoOn { .. }));
+        assert_eq!(answered, begins, "{acts:?}");
+    }
+}
+
+#[test]
 fn an_answer_has_no_rows_of_an_attempt() {
     let mut run = answering();
     run.after(0);

@@ -241,3 +241,20 @@ fn what_answers_a_question_has_another_name() {
         OutputSource::Text("Done.".to_owned())
     );
 }
+
+#[test]
+fn the_record_that_is_told_is_that_of_the_agent_since_the_prompt_was_given() {
+    for (at, is_its) in [(999, false), (1_000, true), (1_001, true)] {
+        let mut run = TurnRun::ready("claude");
+        run.scene.ms = 1_000;
+        run.after(0);
+        run.did(Done::Typed(Typed::Done));
+        run.told(Report {
+            transcript: Some("/records/one".into()),
+            ..named("p1", ReportedState::Busy, at, "something else")
+        });
+        run.after(10);
+        let query = run.turn.wants().record.expect("a question");
+        assert_eq!(query.transcript.is_some(), is_its, "{at}");
+    }
+}

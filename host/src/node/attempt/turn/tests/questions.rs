@@ -179,6 +179,20 @@ fn an_answer_that_was_there_before_the_question_was_noticed_counts() {
 }
 
 #[test]
+fn a_turn_whose_dialog_a_person_answered_is_still_about_our_text() {
+    let mut run = TurnRun::asking("codex");
+    works(&mut run);
+    assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+    assert_eq!(run.turn.wants().text.as_deref(), Some("say hello"));
+    // Words that were answered are followed by another turn, whose text is not known.
+    let mut run = questioned("codex");
+    rests(&mut run);
+    works(&mut run);
+    assert!(matches!(run.step(None), [Act::GoOn { .. }]));
+    assert_eq!(run.turn.wants().text.as_deref(), Some(""));
+}
+
+#[test]
 fn what_an_agent_still_does_at_the_end_of_its_turn_is_no_answer() {
     // It is seen to work only after its record shows the end: it is slow to show that it rests.
     let mut run = questioned("codex");
