@@ -597,3 +597,6 @@ impl<T: Tmux + 'static> World for Local<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

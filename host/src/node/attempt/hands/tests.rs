@@ -1,0 +1,627 @@
+//! The hands of this machine, with a tmux that a test dictates, real files and real processes.
+
+use std::cell::Cell;
+use std::fs;
+use std::future::Future;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::super::testing::{brief, command, pane};
+use super::super::{PaneSight, Presence, Query, SameProfile};
+use super::*;
+use crate::agents::fuse::{Says, Verdict};
+use crate::agents::told::ToldTurns;
+use crate::model::session::{Activity, Shell};
+use crate::model::task::{Event, Outcome, Task, TurnFacts};
+use crate::store::Limit;
+use crate::tmux::{CursorLine, NewSession, Pane, Session};
+
+/// A tmux that answers as a test says, and remembers what it was asked.
+#[derive(Default)]
+struct DictatedTmux {
+    capture: Option<Capture>,
+    asked: Rc<AskedTmux>,
+}
+
+#[derive(Default)]
+struct AskedTmux {
+    bells: Cell<u32>,
+    closed: Cell<u32>,
+    /// How many lines of history were last asked for.
+    history: Cell<Option<u32>>,
+    typed: Cell<u32>,
+}
+
+impl Tmux for DictatedTmux {
+    async fn panes(&mut self) -> Result<Vec<Pane>, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn cursor_lines(&mut self, _: &[&Pane]) -> Result<Vec<Option<CursorLine>>, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn type_lines(&mut self, lines: &[TypedLine]) -> Vec<Typed> {
+        self.asked.typed.set(self.asked.typed.get() + 1);
+        vec![Typed::Done; lines.len()]
+    }
+
+    async fn screens(&mut self, panes: &[&Identity]) -> Result<Vec<Option<Capture>>, Error> {
+        Ok(vec![self.capture.clone(); panes.len()])
+    }
+
+    async fn paste(&mut self, _: &Paste) -> Typed {
+        Typed::Done
+    }
+
+    async fn press(&mut self, _: &Keys) -> Typed {
+        Typed::Done
+    }
+
+    async fn interrupt(&mut self, _: &Identity) -> Typed {
+        Typed::Done
+    }
+
+    async fn close_pipe(&mut self, _: &Identity) -> Result<(), Error> {
+        self.asked.closed.set(self.asked.closed.get() + 1);
+        Ok(())
+    }
+
+    async fn tail(&mut self, _: &Identity, _: u32) -> Result<String, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn history(&mut self, _: &Identity, lines: u32) -> Result<String, Error> {
+        self.asked.history.set(Some(lines));
+        Ok("> say hello  \nhello\n>\n".to_owned())
+    }
+
+    async fn bell(&mut self) -> Result<(), Error> {
+        self.asked.bells.set(self.asked.bells.get() + 1);
+        Ok(())
+    }
+
+    async fn sessions(&mut self) -> Result<Vec<Session>, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn start_session(&mut self, _: &NewSession) -> Result<(), Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn mark_up(&mut self, _: &Session) -> Result<bool, Error> {
+        Err(Error::NoServer)
+    }
+
+    async fn end_session(&mut self, _: &Session) -> Result<bool, Error> {
+        Err(Error::NoServer)
+    }
+}
+
+/// An id that no process has.
+const NOBODY: u32 = i32::MAX.unsigned_abs();
+
+/// A machine, and an attempt on it.
+struct HandsScene {
+    directory: TempDir,
+    asked: Rc<AskedTmux>,
+    local: Local<DictatedTmux>,
+    hands: Hands,
+    brief: Brief,
+}
+
+impl HandsScene {
+    fn set(task: Task, capture: Option<Capture>, change: impl FnOnce(&mut Setup)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let asked = Rc::<AskedTmux>::default();
+        let tmux = DictatedTmux {
+            capture,
+            asked: Rc::clone(&asked),
+        };
+        let mut setup = Setup {
+            program: "/bin/assigner".into(),
+            output_limit: 100,
+            integrate: false,
+            prerequisite_within: Duration::from_secs(10),
+            notify: None,
+            bell: false,
+        };
+        change(&mut setup);
+        let spool = Spool::open(directory.path()).expect("a spool");
+        let secrets = Secrets::of(directory.path());
+        let mut brief = brief(task);
+        brief.identity.pane_pid = std::process::id();
+        brief.identity.server_pid = std::process::id();
+        Self {
+            local: Local::new(Shared::new(tmux), spool, Shells::default(), secrets, setup),
+            hands: Hands::default(),
+            brief,
+            asked,
+            directory,
+        }
+    }
+
+    fn new() -> Self {
+        Self::set(command("true"), None, |_| {})
+    }
+
+    async fn look(&mut self, wants: &Wants) -> Look {
+        self.look_beside(wants, &Scan::default()).await
+    }
+
+    async fn look_beside(&mut self, wants: &Wants, scan: &Scan) -> Look {
+        let hands = &mut self.hands;
+        self.local.look(&self.brief, hands, wants, scan).await
+    }
+
+    async fn perform(&mut self, act: Act) -> Done {
+        self.local.perform(&self.brief, &mut self.hands, &act).await
+    }
+
+    fn files(&self) -> crate::node::spool::JobFiles {
+        self.local.spool.files(self.brief.attempt)
+    }
+}
+
+/// Runs a test on a thread that runs local tasks.
+fn local<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async { test().await });
+}
+
+/// An agent whose records are in `home`.
+fn profile(home: &std::path::Path) -> Arc<Profile> {
+    let home = home.display();
+    let text = format!(
+        "name = 'x'\n[recognise]\nprograms = ['x']\n[composer]\nline = '^>(?: (?P<draft>.*))?$'\n\
+         [transcript]\nformat = 'codex'\nhome = {{ default = '{home}' }}\nfiles = '*.record'\n"
+    );
+    Arc::new(Profile::read(&text).expect("a profile"))
+}
+
+#[test]
+fn a_screen_is_read_where_it_is_wanted() {
+    local(|| async {
+        let capture = Capture {
+            text: "> say hello\n".to_owned(),
+            cursor: (11, 0),
+            cursor_shown: true,
+            in_mode: false,
+        };
+        let mut scene = HandsScene::set(command("true"), Some(capture), |_| {});
+        let wants = |screen| Wants {
+            screen,
+            text: Some("say hello".into()),
+            profile: Some(SameProfile(profile(std::path::Path::new("/none")))),
+            ..Wants::default()
+        };
+        assert!(scene.look(&wants(false)).await.screen.is_none());
+        let shown = scene.look(&wants(true)).await.screen.expect("a screen");
+        assert_eq!((shown.says, shown.holds_text), (Says::Attended, true));
+        assert_eq!((shown.cursor, shown.in_mode), ((11, 0), false));
+        // An alternate screen has no history.
+        for (alternate, lines) in [(false, HISTORY), (true, 0)] {
+            let text = || Arc::<str>::from("say hello");
+            let answer = Act::ReadAnswer {
+                text: text(),
+                alternate,
+            };
+            let Done::Answer(Some((answer, _))) = scene.perform(answer).await else {
+                panic!("an answer");
+            };
+            assert_eq!(answer, "hello");
+            assert_eq!(scene.asked.history.take(), Some(lines));
+            let given = Act::ReadGiven {
+                text: text(),
+                alternate,
+            };
+            assert!(matches!(scene.perform(given).await, Done::Given(Some(_))));
+            assert_eq!(scene.asked.history.take(), Some(lines));
+        }
+    });
+}
+
+#[test]
+fn what_runs_is_known_by_its_process_and_its_server() {
+    local(|| async {
+        let own = std::process::id();
+        for (pane, server, lives) in [(own, own, true), (own, NOBODY, false), (NOBODY, own, false)]
+        {
+            let mut scene = HandsScene::new();
+            scene.brief.identity.pane_pid = pane;
+            scene.brief.identity.server_pid = server;
+            let look = scene.look(&Wants::default()).await;
+            assert_eq!(look.pane_lives, lives, "{pane} {server}");
+            assert!(!look.process_lives && look.files.is_none());
+        }
+        let run = probe::run(own).expect("a process");
+        for (process, lives) in [
+            (Some((own, run)), true),
+            (Some((own, run + 1)), false),
+            (Some((NOBODY, run)), false),
+            (None, false),
+        ] {
+            let wants = Wants {
+                process,
+                files: true,
+                ..Wants::default()
+            };
+            let look = HandsScene::new().look(&wants).await;
+            assert_eq!(look.process_lives, lives, "{process:?}");
+            assert!(look.files.is_some());
+        }
+    });
+}
+
+#[test]
+fn the_reader_of_a_job_is_ended_and_waited_for() {
+    let captured = |end| Captured { total: 4, end };
+    local(|| async {
+        // It has ended by its mark, or still runs.
+        for end in [None, Some(CaptureEnd::Job)] {
+            let mut scene = HandsScene::new();
+            if let Some(end) = end {
+                scene.files().write_capture_result(&captured(end));
+            }
+            scene.perform(Act::CloseReader).await;
+            assert_eq!(scene.asked.closed.get(), 1, "{end:?}");
+            let result = scene.files().capture_result().map(|result| result.end);
+            assert_eq!(result, end);
+        }
+        // Its pipe was closed by somebody, whose own pipe may be open now.
+        let mut scene = HandsScene::new();
+        scene
+            .files()
+            .write_capture_result(&captured(CaptureEnd::Pipe));
+        scene.perform(Act::CloseReader).await;
+        assert_eq!(scene.asked.closed.get(), 0);
+        let result = scene.files().capture_result().map(|result| result.end);
+        assert_eq!(result, Some(CaptureEnd::Pipe));
+        // The command writes into a file itself.
+        let mut scene = HandsScene::new();
+        fs::write(scene.files().raw_output(), "").expect("written");
+        scene.perform(Act::CloseReader).await;
+        assert_eq!(scene.asked.closed.get(), 0);
+        // It ends a moment after its pipe was closed by us.
+        let mut scene = HandsScene::new();
+        fs::write(scene.files().output(), "all").expect("written");
+        let files = scene.files();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            files.write_capture_result(&captured(CaptureEnd::Pipe));
+        });
+        scene.perform(Act::CloseReader).await;
+        let result = scene.files().capture_result().map(|result| result.end);
+        assert_eq!(result, Some(CaptureEnd::ClosedByUs));
+        // One that does not end is not waited for any longer.
+        let mut scene = HandsScene::new();
+        fs::write(scene.files().output(), "all").expect("written");
+        let began = Instant::now();
+        scene.perform(Act::CloseReader).await;
+        assert!(began.elapsed() >= READER_WITHIN);
+    });
+}
+
+#[test]
+fn a_person_is_told_in_the_ways_that_are_configured() {
+    local(|| async {
+        for (bell, bells) in [(false, 0), (true, 1)] {
+            let mut scene = HandsScene::set(command("true"), None, |setup| setup.bell = bell);
+            let question = "may I?".to_owned();
+            scene.perform(Act::TellPerson { question }).await;
+            assert_eq!(scene.asked.bells.get(), bells);
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let told = directory.path().join("told");
+        let notify = format!(
+            "printf '%s|' \"$ASSIGNER_TASK\" \"$ASSIGNER_SESSION\" \"$ASSIGNER_QUESTION\" > '{0}.new'; \
+             sleep 0.1; mv '{0}.new' '{0}'",
+            told.display()
+        );
+        let mut scene = HandsScene::set(command("true"), None, |setup| {
+            setup.notify = Some(notify);
+        });
+        // What an agent says is no part of the command.
+        let question = "$(false) 'may I?'\0".to_owned();
+        scene.perform(Act::TellPerson { question }).await;
+        for _ in 0..1_000 {
+            if told.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let said = fs::read_to_string(told).expect("it was told");
+        assert_eq!(said, "1|api|$(false) 'may I?'|");
+    });
+}
+
+#[test]
+fn only_what_takes_a_while_is_started() {
+    local(|| async {
+        let mut task = command("true");
+        task.metadata.prerequisites = vec!["exit 3".to_owned()];
+        let scene = HandsScene::set(task, None, |_| {});
+        let start = |act| scene.local.start(&scene.brief, &act);
+        let place = start(Act::LookAtPlace { stands: None }).expect("work");
+        assert!(matches!(place.await, Done::Place(Ok(None))));
+        let steps = start(Act::RunPrerequisites { stands: None }).expect("work");
+        assert!(matches!(steps.await, Done::Prerequisites(Err(_))));
+        assert!(start(Act::Withdraw).is_none());
+        // Its secret values are gone.
+        let mut scene = HandsScene::new();
+        scene.brief.task.metadata.secret_env = vec!["TOKEN".to_owned()];
+        let act = Act::RunPrerequisites { stands: None };
+        let steps = scene.local.start(&scene.brief, &act).expect("work").await;
+        assert!(
+            matches!(&steps, Done::Prerequisites(Err(why)) if why.contains("TOKEN")),
+            "{steps:?}"
+        );
+    });
+}
+
+#[test]
+fn a_pane_has_one_writer_at_a_time() {
+    local(|| async {
+        let mut one = HandsScene::new();
+        // No tmux server has this number.
+        one.brief.identity.server_pid = NOBODY - std::process::id();
+        let mut other = HandsScene::new();
+        other.brief.identity = one.brief.identity.clone();
+        for _ in 0..2 {
+            assert!(matches!(
+                one.perform(Act::TakePane).await,
+                Done::Pane(Ok(true))
+            ));
+        }
+        assert!(matches!(
+            other.perform(Act::TakePane).await,
+            Done::Pane(Ok(false))
+        ));
+        one.perform(Act::LeavePane).await;
+        assert!(matches!(
+            other.perform(Act::TakePane).await,
+            Done::Pane(Ok(true))
+        ));
+    });
+}
+
+/// Writes a job, and returns its line.
+async fn written(scene: &mut HandsScene, piped: bool, tells: bool) -> TypedLine {
+    let act = Act::WriteJob {
+        shell: Shell::Bash,
+        cursor: (2, 3),
+        piped,
+        untold: false,
+        tells,
+    };
+    match scene.perform(act).await {
+        Done::Written(Ok(line)) => line,
+        other => panic!("a line: {other:?}"),
+    }
+}
+
+#[test]
+fn a_job_is_written_for_its_pane() {
+    local(|| async {
+        let mut scene = HandsScene::new();
+        let line = written(&mut scene, false, false).await;
+        assert_eq!((line.cursor, line.key), ((2, 3), None));
+        let pipe = line.pipe.expect("a pipe");
+        assert_eq!(pipe.argv[..2], ["/bin/assigner", "capture"]);
+        assert!(scene.files().script().exists() && !scene.files().raw_output().exists());
+        // The pane is piped to someone else.
+        let line = written(&mut scene, true, true).await;
+        assert!(line.pipe.is_none() && line.key.is_some());
+        assert!(scene.files().raw_output().exists());
+        // Its shell is asked by its key only while it waits for a new line.
+        let typed = scene.perform(Act::Type(line)).await;
+        assert!(
+            matches!(typed, Done::Typed(Typed::Refused(Refusal::Unfit(_)))),
+            "{typed:?}"
+        );
+        assert_eq!(scene.asked.typed.get(), 0);
+        let line = written(&mut scene, false, false).await;
+        let typed = scene.perform(Act::Type(line)).await;
+        assert!(matches!(typed, Done::Typed(Typed::Done)));
+        // It is withdrawn once, and for good.
+        let withdrawn = scene.perform(Act::Withdraw).await;
+        assert!(matches!(withdrawn, Done::Withdrawn(Ok(_))), "{withdrawn:?}");
+        assert!(scene.files().claim().exists());
+    });
+}
+
+#[test]
+fn a_job_without_its_secret_values_is_not_written() {
+    local(|| async {
+        let mut scene = HandsScene::new();
+        scene.brief.task.metadata.secret_env = vec!["TOKEN".to_owned()];
+        let act = || Act::WriteJob {
+            shell: Shell::Bash,
+            cursor: (0, 0),
+            piped: false,
+            untold: false,
+            tells: false,
+        };
+        let refused = scene.perform(act()).await;
+        assert!(
+            matches!(&refused, Done::Written(Err(Unwritten::Secrets(why))) if why.contains("TOKEN")),
+            "{refused:?}"
+        );
+        let values = [("TOKEN".to_owned(), "verysecret".to_owned())].into();
+        let kept = Secrets::of(scene.directory.path()).keep(&values);
+        scene.brief.task.secrets = Some(kept.expect("kept"));
+        assert!(matches!(scene.perform(act()).await, Done::Written(Ok(_))));
+        assert!(scene.files().secrets().exists());
+    });
+}
+
+/// Returns a scene whose task has a secret value.
+fn with_secret() -> HandsScene {
+    let mut scene = HandsScene::new();
+    let values = [("TOKEN".to_owned(), "verysecret".to_owned())].into();
+    let kept = Secrets::of(scene.directory.path()).keep(&values);
+    scene.brief.task.secrets = Some(kept.expect("kept"));
+    scene
+}
+
+#[test]
+fn nothing_secret_is_kept_of_an_attempt() {
+    local(|| async {
+        for (word, is_kept) in [("plain", true), ("verysecret", false)] {
+            let scene = with_secret();
+            let ending = Ending {
+                output: OutputSource::Text(format!("it is {word}")),
+                limit: Some(Limit {
+                    provider: "codex".to_owned(),
+                    until: Timestamp::UNIX_EPOCH,
+                    reason: word.to_owned(),
+                }),
+                turn: Some(TurnFacts {
+                    conversation: Some(word.to_owned()),
+                    directory: Some(format!("/{word}")),
+                    usage: Some(serde_json::json!({ "model": word })),
+                    ..TurnFacts::default()
+                }),
+                ..Ending::new(Outcome::Failed, Event::Fail).because(word)
+            };
+            let collected = scene.local.collect(&scene.brief, ending).await;
+            let shown = if is_kept { word } else { "***" };
+            let output = collected.output.expect("an output");
+            assert_eq!(output.bytes, format!("it is {shown}").into_bytes());
+            assert_eq!(collected.ending.reason.as_deref(), Some(shown));
+            let limit = collected.ending.limit.expect("a limit");
+            assert_eq!(limit.reason, shown);
+            let turn = collected.ending.turn.expect("facts");
+            assert_eq!(turn.conversation.is_some(), is_kept);
+            assert_eq!(turn.directory.is_some(), is_kept);
+            assert_eq!(turn.usage.is_some(), is_kept);
+            assert_eq!(collected.secrets.len(), 1);
+        }
+    });
+}
+
+#[test]
+fn what_a_shell_told_is_kept_where_it_is_still_to_be_read() {
+    local(|| async {
+        for (leaves, is_kept) in [(Leaves::Variables, true), (Leaves::Nothing, false)] {
+            let mut scene = with_secret();
+            let files = scene.files();
+            for path in [files.script(), files.after(), files.before()] {
+                fs::write(path, "A=1\0").expect("written");
+            }
+            let ending = Ending {
+                leaves,
+                ..Ending::new(Outcome::Completed, Event::Complete)
+            };
+            let collected = scene.local.collect(&scene.brief, ending).await;
+            assert_eq!(collected.before.is_some(), is_kept);
+            let kept = scene.brief.task.secrets.clone().expect("a name");
+            let values = |scene: &HandsScene| scene.local.secrets.values(&kept);
+            let ending = &collected.ending;
+            scene
+                .local
+                .clean_up(&scene.brief, &mut scene.hands, ending, &[]);
+            assert!(!files.script().exists());
+            assert_eq!(files.after().exists(), is_kept);
+            // Another try may need them.
+            assert!(values(&scene).is_some());
+            let unneeded = [kept.clone()];
+            scene
+                .local
+                .clean_up(&scene.brief, &mut scene.hands, ending, &unneeded);
+            assert!(values(&scene).is_none());
+        }
+    });
+}
+
+#[test]
+fn a_record_belongs_to_one_turn() {
+    local(|| async {
+        let mut one = HandsScene::new();
+        let record = one.directory.path().join("one.record");
+        let line = |payload: &str| {
+            let at = Timestamp::now();
+            format!("{{\"timestamp\":\"{at}\",\"type\":\"event_msg\",\"payload\":{{{payload}}}}}\n")
+        };
+        let since = Timestamp::now() - Duration::from_secs(5);
+        let text = line(r#""type":"task_started""#)
+            + &line(r#""type":"user_message","message":"say hello""#);
+        fs::write(&record, text).expect("written");
+        let wants = Wants {
+            profile: Some(SameProfile(profile(one.directory.path()))),
+            record: Some(Query {
+                pid: std::process::id(),
+                text: "say hello".into(),
+                nonce: None,
+                since,
+                resumed: false,
+                turn: None,
+                transcript: None,
+            }),
+            ..Wants::default()
+        };
+        /// Looks until the record is found, but no longer than a search may take.
+        async fn is_found(scene: &mut HandsScene, wants: &Wants, scan: &Scan) -> bool {
+            for _ in 0..100 {
+                if scene.look_beside(wants, scan).await.record.found {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            false
+        }
+        // Another session's agent writes to it.
+        let sight = |record: Option<PathBuf>| {
+            let agent = crate::node::attempt::AgentSight {
+                told: ToldTurns::default(),
+                quiet: Duration::ZERO,
+                profile: profile(std::path::Path::new("/none")),
+                pid: 1,
+                began: 1,
+                started: None,
+                command: "x".to_owned(),
+                report: None,
+                signals: Vec::new(),
+                verdict: Verdict {
+                    activity: Activity::Idle,
+                    reason: String::new(),
+                    obstacle: None,
+                },
+                keeps_none: false,
+                record,
+                alternate: false,
+            };
+            match pane(|pane: &mut PaneSight| pane.agent = Some(agent)) {
+                Presence::Here(sight) => sight,
+                Presence::Missing { .. } => panic!("a pane"),
+            }
+        };
+        let mut elsewhere = one.brief.identity.clone();
+        elsewhere.pane_pid = NOBODY;
+        let scan = |identity: &Identity| Scan {
+            sessions: [(identity.clone(), sight(Some(record.clone())))].into(),
+            ..Scan::default()
+        };
+        assert!(!is_found(&mut one, &wants, &scan(&elsewhere)).await);
+        // Its own session's is its own.
+        let own = scan(&one.brief.identity);
+        assert!(is_found(&mut one, &wants, &own).await);
+        // Another attempt on the same machine does not take it, while it is the first one's.
+        let mut brief = one.brief.clone();
+        brief.attempt.0 += 1;
+        let first = std::mem::replace(&mut one.brief, brief);
+        let hands = std::mem::take(&mut one.hands);
+        assert!(!is_found(&mut one, &wants, &Scan::default()).await);
+        let mut hands = hands;
+        let ending = Ending::new(Outcome::Completed, Event::Complete);
+        one.local.clean_up(&first, &mut hands, &ending, &[]);
+        assert_eq!(one.local.take_followers().len(), 1);
+        drop(hands);
+        one.hands = Hands::default();
+        assert!(is_found(&mut one, &wants, &Scan::default()).await);
+    });
+}
