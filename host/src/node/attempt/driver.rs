@@ -413,7 +413,7 @@ impl<W: World> Errand<W> {
             let done = self.act(act).await?;
             let goes_on = done.is_fine();
             // An act without a result of its own does not hide an earlier result.
-            if !matches!(done, Done::Fine) || last.is_none() {
+            if !matches!(done, Done::Fine) {
                 last = Some(done);
             }
             if !goes_on {

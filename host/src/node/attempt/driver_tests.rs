@@ -25,8 +25,9 @@ use crate::tmux::{Error, Refusal};
 struct DictatedWorld {
     ms: Cell<u64>,
     files: RefCell<Files>,
-    /// The result of a look at a directory; `None`: it does not answer.
-    place: RefCell<Option<Done>>,
+    /// The result of a look at a directory; `None`: it does not answer yet.
+    place: Rc<RefCell<Option<Done>>>,
+    looks: Cell<u32>,
     typed: RefCell<Typed>,
     /// Whether acts take their time.
     stuck: Cell<bool>,
@@ -55,6 +56,7 @@ impl World for DictatedWorld {
 
     async fn look(&self, _: &Brief, (): &mut (), wants: &Wants, _: &Scan) -> Look {
         assert!(!self.broken.get(), "a bug of ours");
+        self.looks.set(self.looks.get() + 1);
         Look {
             files: wants.files.then(|| self.files.borrow().clone()),
             process_lives: true,
@@ -65,11 +67,13 @@ impl World for DictatedWorld {
 
     fn start(&self, _: &Brief, act: &Act) -> Option<Work> {
         matches!(act, Act::LookAtPlace { .. }).then(|| -> Work {
-            let place = self.place.borrow().clone();
+            let place = Rc::clone(&self.place);
             Box::pin(async move {
-                match place {
-                    Some(place) => place,
-                    None => std::future::pending().await,
+                loop {
+                    if let Some(place) = &*place.borrow() {
+                        return place.clone();
+                    }
+                    tokio::task::yield_now().await;
                 }
             })
         })
@@ -148,7 +152,8 @@ impl DrivenAttempt {
         let world = Rc::new(DictatedWorld {
             ms: Cell::new(100),
             files: RefCell::default(),
-            place: RefCell::new(Some(Done::Place(Ok(None)))),
+            place: Rc::new(RefCell::new(Some(Done::Place(Ok(None))))),
+            looks: Cell::default(),
             typed: RefCell::new(Typed::Done),
             stuck: Cell::default(),
             broken: Cell::default(),
@@ -435,6 +440,37 @@ fn work_that_takes_a_while_is_dropped_when_a_person_asks_for_an_end() {
         });
         run.rest().await;
         assert_eq!(run.status(), Status::Cancelled);
+        // Nobody asks for it: it is waited for, whatever is seen meanwhile.
+        let mut run = DrivenAttempt::new();
+        *run.world.place.borrow_mut() = None;
+        run.start();
+        run.rest().await;
+        run.publish(shell());
+        run.rest().await;
+        *run.world.place.borrow_mut() = Some(Done::Place(Ok(None)));
+        run.rest().await;
+        assert_eq!(run.attempt().phase, Phase::Delivering);
+    });
+}
+
+/// An attempt that waits costs nothing.
+#[test]
+fn nothing_is_looked_at_before_there_is_something_new() {
+    local(|| async {
+        let mut run = DrivenAttempt::new();
+        run.start();
+        run.rest().await;
+        run.leaves(taken());
+        run.rest().await;
+        let looks = run.world.looks.get();
+        run.rest().await;
+        assert_eq!(run.world.looks.get(), looks);
+        run.driver.wake();
+        run.rest().await;
+        assert_eq!(run.world.looks.get(), looks + 1);
+        run.publish(shell());
+        run.rest().await;
+        assert_eq!(run.world.looks.get(), looks + 2);
     });
 }
 
