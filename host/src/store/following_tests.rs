@@ -23,6 +23,68 @@ fn a_task_runs_when_all_that_it_follows_has_ended() {
     assert!(may_run(&mut store, late));
 }
 
+/// Ends an attempt at this second.
+fn ends(store: &mut Store, attempt: AttemptId, outcome: Outcome, event: Event, second: i64) {
+    let end = end(attempt, outcome, event);
+    store.end(&end, later(second)).expect("ended");
+}
+
+#[test]
+fn a_task_follows_where_the_last_of_its_parents_ended() {
+    let done = (Outcome::Completed, Event::Complete);
+    // Claimed in this order, in panes 1 and 2.
+    for (ended, pane) in [((1, 5), 2), ((5, 1), 1), ((5, 5), 2)] {
+        let (_directory, mut store) = store();
+        let tasks = queue(&mut store, &vec![NewTask::command("x"); 3]);
+        let child = queue(&mut store, &[following(&tasks[..2], IfParentFails::Fail)])[0];
+        let one = claimed(&mut store, tasks[0], 1);
+        let two = claimed(&mut store, tasks[1], 2);
+        let foreign = claimed(&mut store, tasks[2], 7);
+        ends(&mut store, one, done.0, done.1, ended.0);
+        ends(&mut store, two, done.0, done.1, ended.1);
+        // This one it does not follow.
+        ends(&mut store, foreign, done.0, done.1, 30);
+        let read = store.task(child).expect("the child");
+        assert_eq!(read.follows, Some(identity(pane)), "{ended:?}");
+    }
+    // Where nothing of it ran, there is nothing to follow.
+    for (outcome, event) in [
+        (Outcome::Refused, Event::Refuse),
+        (Outcome::Withdrawn, Event::Withdraw),
+        (Outcome::Limited, Event::Hold),
+    ] {
+        let (_directory, mut store) = store();
+        let parent = queue(&mut store, &[NewTask::command("x")]);
+        let child = queue(&mut store, &[following(&parent, IfParentFails::Fail)])[0];
+        let none = claimed(&mut store, parent[0], 3);
+        ends(&mut store, none, outcome, event, 20);
+        assert_eq!(store.task(child).expect("the child").follows, None);
+        let attempt = claimed(&mut store, parent[0], 1);
+        ends(&mut store, attempt, done.0, done.1, 5);
+        let follows = store.task(child).expect("the child").follows;
+        assert_eq!(follows, Some(identity(1)), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_task_follows_to_the_node_on_which_its_parent_ended() {
+    let (_directory, mut store) = store();
+    let parent = queue(&mut store, &[NewTask::command("x")]);
+    let child = queue(&mut store, &[following(&parent, IfParentFails::Fail)])[0];
+    let there = Identity {
+        node: crate::model::ids::NodeName::parse("there").expect("a name"),
+        ..identity(1)
+    };
+    let claim = Claim {
+        identity: there.clone(),
+        ..claim(parent[0], 1)
+    };
+    let attempt = store.claim(&[claim], now()).expect("claimed")[0];
+    let attempt = attempt.expect("an attempt");
+    ends(&mut store, attempt, Outcome::Completed, Event::Complete, 1);
+    assert_eq!(store.task(child).expect("the child").follows, Some(there));
+}
+
 #[test]
 fn a_failed_parent_fails_or_releases_its_children() {
     let (_directory, mut store) = store();

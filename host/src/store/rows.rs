@@ -25,7 +25,7 @@ pub(super) const TASK: &str = "id, kind, content, status, priority, session, exi
         || CASE WHEN node = '' THEN '' ELSE ' @' || node END \
         FROM dependencies JOIN attempts ON attempts.task_id = dependencies.parent_id \
         WHERE dependencies.task_id = tasks.id \
-            AND outcome NOT IN ('refused', 'withdrawn', 'limited') \
+            AND outcome NOT IN ('refused', 'withdrawn', 'rate_limited') \
         ORDER BY attempts.ended_at DESC NULLS LAST, attempts.id DESC LIMIT 1) AS follows, \
     (SELECT turn FROM attempts WHERE task_id = tasks.id AND turn IS NOT NULL \
         ORDER BY id DESC LIMIT 1) AS turn";
