@@ -62,6 +62,15 @@ fn the_first_tasks_of_a_lane_are_told_why_they_wait() {
     let why = || Some("waits for codex".to_owned());
     let reasons: Vec<_> = ids.iter().map(|&id| reason(&mut store, id)).collect();
     assert_eq!(reasons, [why(), why(), None]);
+    // What it waited for before is of no interest any more.
+    let before = Waiting {
+        task: ids[0],
+        reason: "something else".to_owned(),
+        rankings: Vec::new(),
+    };
+    store.note_waiting(&[before]).expect("noted");
+    note(&mut store, 2);
+    assert_eq!(reason(&mut store, ids[0]), why());
 }
 
 #[test]

@@ -195,27 +195,35 @@ fn what_a_session_has_taken_up_is_counted() {
     let (_directory, mut store) = store();
     let tasks = queue(&mut store, &vec![NewTask::command("true"); 8]);
     let mut first = None;
+    let mut taken = 0;
     let attempts = tasks.into_iter().zip([
-        (Outcome::Completed, Event::Complete, true),
-        (Outcome::Failed, Event::Fail, false),
-        (Outcome::Cancelled, Event::Cancel, true),
-        (Outcome::Limited, Event::Hold, true),
-        (Outcome::Uncertain, Event::Lose, true),
+        (Outcome::Completed, Event::Complete, true, true),
+        (Outcome::Failed, Event::Fail, false, true),
+        (Outcome::Cancelled, Event::Cancel, true, true),
+        (Outcome::Limited, Event::Hold, true, true),
+        (Outcome::Uncertain, Event::Lose, true, true),
         // These have left nothing in the session.
-        (Outcome::Cancelled, Event::Cancel, false),
-        (Outcome::Refused, Event::Refuse, true),
-        (Outcome::Withdrawn, Event::Withdraw, true),
+        (Outcome::Cancelled, Event::Cancel, false, false),
+        (Outcome::Refused, Event::Refuse, true, false),
+        (Outcome::Withdrawn, Event::Withdraw, true, false),
     ]);
-    for (task, (outcome, event, delivered)) in attempts {
+    for (task, (outcome, event, delivered, counts)) in attempts {
         let attempt = claimed(&mut store, task, 1);
         first.get_or_insert(attempt);
         if delivered {
             let delivering = store.advance(attempt, Phase::Delivering, "", now());
             delivering.expect("delivering");
         }
+        let count = |store: &mut Store| {
+            let counted = store.taken_up(&identity(1), AttemptId(0));
+            counted.expect("a number")
+        };
+        assert_eq!(count(&mut store), taken, "one in flight does not count");
         store
             .end(&end(attempt, outcome, event), later(1))
             .expect("ended");
+        taken += u32::from(counts);
+        assert_eq!(count(&mut store), taken, "{outcome:?} {delivered}");
     }
     let first = first.expect("an attempt");
     let mut count = |pane, from| store.taken_up(&identity(pane), from).expect("a number");

@@ -123,6 +123,42 @@ fn a_name_that_was_awaited_is_bound_once() {
 }
 
 #[test]
+fn only_what_waited_for_that_name_is_bound() {
+    let (_directory, mut store) = store();
+    let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    for name in ["one", "two"] {
+        let session = SessionRef::from(name);
+        set(&mut store, &session, true);
+        let label = store.label(&session, &labels, &[], NOW);
+        label.expect("a label");
+    }
+    let target = |target: SessionRef| NewTask {
+        target_session: Some(target),
+        ..NewTask::command("x")
+    };
+    let tasks = [
+        target("a".into()),
+        target(of("b", 2)),
+        target("c".into()),
+        target("one".into()),
+    ];
+    store.queue(&tasks, NOW).expect("queued");
+    assert_eq!(store.awaited_targets().expect("names"), ["a", "c", "one"]);
+    let meaning = Meaning::Pane(identity(1));
+    let bound = [("one".to_owned(), meaning.clone())];
+    store.bind(&bound).expect("bound");
+    let labels = store.session_labels().expect("labels");
+    let meant: Vec<_> = labels
+        .into_iter()
+        .map(|label| (label.session.name, label.session.meaning))
+        .collect();
+    let both = [("one".to_owned(), Some(meaning)), ("two".to_owned(), None)];
+    assert_eq!(meant, both);
+    assert_eq!(paused(&mut store), ["one (pane %1)", "two"]);
+    assert_eq!(store.awaited_targets().expect("names"), ["a", "c"]);
+}
+
+#[test]
 fn pauses_and_labels_end_with_their_pane_and_targets_stay() {
     let (_directory, mut store) = store();
     for pane in [1, 2] {
