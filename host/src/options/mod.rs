@@ -32,7 +32,7 @@ use crate::model::task::{NewTask, Task};
 use crate::store::{ParentRow, SessionRow, StoreError};
 
 pub use draft::{Sender, TaskDraft};
-pub use place::{absolute, is_bound, is_of_place, look_at_place};
+pub use place::{absolute, is_of_place, look_at_place};
 pub use secrets::{forget, secret_values};
 pub use selection::check_label;
 pub use takes::{Takes, at, delay, pair};

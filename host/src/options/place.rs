@@ -16,7 +16,7 @@ pub fn is_of_place(option: &str) -> bool {
 
 /// Whether a task is bound to the repository of its directory: the agent of a prompt must work in
 /// it.
-pub fn is_bound(task: &NewTask) -> bool {
+fn is_bound(task: &NewTask) -> bool {
     let metadata = &task.metadata;
     task.kind == Kind::Prompt
         && metadata.working_dir.is_some()

@@ -75,7 +75,8 @@ fn ask_less(task: &mut Task, less: &Less) {
         Some(unset) => unset(&mut asked),
         None => option.say(&mut asked),
     }
-    if options::is_of_place(less.option) && !options::is_bound(&asked) {
+    // Whoever asks less of the place is no longer bound to it.
+    if options::is_of_place(less.option) {
         asked.metadata.repository = None;
     }
     task.take(asked);

@@ -369,6 +369,16 @@ fn what_is_not_enough_is_joined_with_what_brings_a_session_closer() {
             .all(|change| change.matches("branch dev").count() == 1),
         "{changes:?}"
     );
+    scene.task.metadata.env_vars.clear();
+    let drop = "drop the branch dev: `assigner edit 3 --unset branch`";
+    let changes = scene.changes();
+    assert!(changes.contains(&drop.to_owned()), "{changes:?}");
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.matches("branch dev").count() == 1),
+        "{changes:?}"
+    );
 }
 
 #[test]

@@ -462,6 +462,10 @@ fn nothing_is_looked_at_before_there_is_something_new() {
         let mut run = DrivenAttempt::new();
         run.start();
         run.rest().await;
+        // Its line was typed, and no shell has taken it yet.
+        let looks = run.world.looks.get();
+        run.rest().await;
+        assert_eq!(run.world.looks.get(), looks);
         run.leaves(taken());
         run.rest().await;
         let looks = run.world.looks.get();

@@ -296,7 +296,9 @@ fn the_reader_of_a_job_is_ended_and_waited_for() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             files.write_capture_result(&captured(CaptureEnd::Pipe));
         });
+        let began = Instant::now();
         scene.perform(Act::CloseReader).await;
+        assert!(began.elapsed() < READER_WITHIN);
         let result = scene.files().capture_result().map(|result| result.end);
         assert_eq!(result, Some(CaptureEnd::ClosedByUs));
         // One that does not end is not waited for any longer.
@@ -338,6 +340,17 @@ fn a_person_is_told_in_the_ways_that_are_configured() {
         }
         let said = fs::read_to_string(told).expect("it was told");
         assert_eq!(said, "1|api|$(false) 'may I?'|");
+    });
+}
+
+#[test]
+fn time_passes_as_long_as_it_is_to() {
+    local(|| async {
+        let scene = HandsScene::new();
+        let began = scene.local.now().tick;
+        scene.local.sleep(Duration::from_millis(30)).await;
+        let passed = scene.local.now().tick.since(began);
+        assert!(passed >= Duration::from_millis(30), "{passed:?}");
     });
 }
 

@@ -59,7 +59,7 @@ fn a_job_is_written_for_its_pane() {
         // Its shell is asked by its key only while it waits for a new line.
         let typed = scene.perform(Act::Type(line)).await;
         assert!(
-            matches!(typed, Done::Typed(Typed::Refused(Refusal::Unfit(_)))),
+            matches!(&typed, Done::Typed(Typed::Refused(Refusal::Unfit(why))) if why.contains("no longer waits")),
             "{typed:?}"
         );
         assert_eq!(scene.asked.typed.get(), 0);
@@ -262,5 +262,29 @@ fn a_record_belongs_to_one_turn() {
         drop(hands);
         one.hands = Hands::default();
         assert!(is_found(&mut one, &wants, &Scan::default()).await);
+    });
+}
+
+#[test]
+fn what_a_headless_agent_says_is_judged_by_the_profiles_that_there_are() {
+    local(|| async {
+        let mut task = command("ask");
+        let spec = "command = ['x']\nresponse = { at = '/r' }\nerror = { at = '/e' }";
+        task.metadata.headless = Some(crate::model::headless::Headless {
+            provider: "codex".to_owned(),
+            spec: toml::from_str(spec).expect("a way to ask"),
+        });
+        let scene = HandsScene::set(task, None, |_| {});
+        let error = r#"{"e": "You've hit your usage limit."}"#;
+        fs::write(scene.files().response(), error).expect("written");
+        let ending = || Ending {
+            output: OutputSource::Files,
+            ..Ending::new(Outcome::Failed, Event::Fail)
+        };
+        let collected = scene.local.collect(&scene.brief, ending()).await;
+        assert_eq!(collected.ending.outcome, Outcome::Failed);
+        scene.local.use_catalog(Catalog::built_in());
+        let collected = scene.local.collect(&scene.brief, ending()).await;
+        assert_eq!(collected.ending.outcome, Outcome::Limited);
     });
 }
