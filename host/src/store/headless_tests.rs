@@ -62,6 +62,14 @@ fn the_first_tasks_of_a_lane_are_told_why_they_wait() {
     let why = || Some("waits for codex".to_owned());
     let reasons: Vec<_> = ids.iter().map(|&id| reason(&mut store, id)).collect();
     assert_eq!(reasons, [why(), why(), None]);
+    // The first ones are those that are served first.
+    let urgent = NewTask {
+        priority: 1,
+        ..asks("codex", false)
+    };
+    let urgent = queue(&mut store, &[urgent])[0];
+    note(&mut store, 1);
+    assert_eq!(reason(&mut store, urgent), why());
     // What it waited for before is of no interest any more.
     let before = Waiting {
         task: ids[0],
@@ -69,7 +77,7 @@ fn the_first_tasks_of_a_lane_are_told_why_they_wait() {
         rankings: Vec::new(),
     };
     store.note_waiting(&[before]).expect("noted");
-    note(&mut store, 2);
+    note(&mut store, 3);
     assert_eq!(reason(&mut store, ids[0]), why());
 }
 
@@ -171,6 +179,17 @@ fn a_prompt_continues_the_last_conversation_with_its_own_agent() {
         store.end(&done, later(second)).expect("ended");
         ids.push(id);
     }
+    // Two that ended at the same time.
+    for name in ["c5", "c6"] {
+        let id = queue(&mut store, &[asks("codex", true)])[0];
+        let attempt = claimed(&mut store, id, 1);
+        let done = End {
+            turn: Some(said(Some("codex"), Some(name), "/w")),
+            ..end(attempt, Outcome::Completed, Event::Complete)
+        };
+        store.end(&done, later(90)).expect("ended");
+        ids.push(id);
+    }
     let mut continues = |provider: &str, resumes, parents: &[usize]| {
         let new = NewTask {
             after: parents
@@ -208,6 +227,11 @@ fn a_prompt_continues_the_last_conversation_with_its_own_agent() {
         continues("claude", true, &[4]),
         conversation("c4", Some("/w")),
         "whose it is is not known"
+    );
+    assert_eq!(
+        continues("codex", true, &[5, 6, 0]),
+        conversation("c6", Some("/w")),
+        "the one that began last"
     );
     assert_eq!(continues("codex", false, &[0]), None);
     assert_eq!(continues("codex", true, &[]), None);

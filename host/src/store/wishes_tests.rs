@@ -158,6 +158,41 @@ fn only_what_waited_for_that_name_is_bound() {
     assert_eq!(store.awaited_targets().expect("names"), ["a", "c"]);
 }
 
+/// What was set for a pane is replaced only by what awaited the name that it now has.
+#[test]
+fn what_waits_for_another_name_replaces_nothing() {
+    let (_directory, mut store) = store();
+    let mut label = |session: &SessionRef, value: &str| {
+        let labels = BTreeMap::from([("a".to_owned(), value.to_owned())]);
+        let label = store.label(session, &labels, &[], NOW);
+        label.expect("a label");
+    };
+    // The pane has changed its name since: its label is replaced.
+    label(&of("m:0.1", 1), "1");
+    label(&of("m:0.0", 1), "2");
+    label(&of("m:0.1", 2), "3");
+    for name in ["two", "three"] {
+        label(&name.into(), name);
+    }
+    set(&mut store, &of("m:0.0", 1), true);
+    set(&mut store, &"two".into(), true);
+    let meaning = Meaning::Pane(identity(1));
+    store.bind(&[("one".to_owned(), meaning)]).expect("bound");
+    let labels = store.session_labels().expect("labels");
+    let values: Vec<String> = labels
+        .into_iter()
+        .map(|label| format!("{}: {}", label.session.in_full(), label.value))
+        .collect();
+    let all = [
+        "m:0.0 (pane %1): 2",
+        "m:0.1 (pane %2): 3",
+        "three: three",
+        "two: two",
+    ];
+    assert_eq!(values, all);
+    assert_eq!(paused(&mut store), ["m:0.0 (pane %1)", "two"]);
+}
+
 #[test]
 fn pauses_and_labels_end_with_their_pane_and_targets_stay() {
     let (_directory, mut store) = store();
