@@ -18,8 +18,8 @@ fn nothing_is_decided_twice() {
     for _ in 0..3 {
         assert!(!scene.is_asked());
     }
-    type SceneChange = (&'static str, fn(&mut MatcherScene));
-    let changes: [SceneChange; 7] = [
+    type RoundChange = (&'static str, fn(&mut MatcherScene));
+    let changes: [RoundChange; 7] = [
         ("a task", |scene| {
             scene.queue(&[NewTask::command("wait")]);
         }),

@@ -72,8 +72,8 @@ fn no_shell_is_asked_where_that_is_switched_off_or_of_no_use() {
     assert_eq!(scene.questions()[0].tasks.len(), 1);
     assert!(!scene.is_asked(), "everything was decided on");
 
-    type SceneChange = (&'static str, bool, fn(&mut MatcherScene, &mut NewTask));
-    let cases: [SceneChange; 7] = [
+    type InquiryChange = (&'static str, bool, fn(&mut MatcherScene, &mut NewTask));
+    let cases: [InquiryChange; 7] = [
         ("as it is", true, |_, _| {}),
         ("no variable", false, |_, task| {
             task.metadata.env_vars.clear();

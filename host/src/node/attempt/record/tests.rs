@@ -203,8 +203,8 @@ async fn a_record_that_is_gone_is_looked_for_again() {
 /// If an earlier daemon gave the prompt, answers may have followed it.
 #[tokio::test]
 async fn after_a_restart_the_only_record_with_a_later_turn_is_followed() {
-    type SceneChange = fn(&mut RecordScene);
-    let cases: [(&str, bool, SceneChange); 6] = [
+    type RecordChange = fn(&mut RecordScene);
+    let cases: [(&str, bool, RecordChange); 6] = [
         ("as it is", true, |_| {}),
         ("not resumed", false, |scene| scene.query.resumed = false),
         ("a turn with a name", false, |scene| {
