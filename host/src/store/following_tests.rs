@@ -67,6 +67,34 @@ fn a_task_follows_where_the_last_of_its_parents_ended() {
 }
 
 #[test]
+fn the_tasks_that_a_task_follows_are_told_with_their_states() {
+    let (_directory, mut store) = store();
+    let tasks = queue(&mut store, &vec![NewTask::command("x"); 3]);
+    let fails = queue(&mut store, &[following(&tasks[..2], IfParentFails::Fail)])[0];
+    let runs = queue(
+        &mut store,
+        &[following(&tasks[1..2], IfParentFails::Release)],
+    )[0];
+    finish(&mut store, tasks[0], Outcome::Completed, Event::Complete);
+    let row = |index: usize, status, if_fails| ParentRow {
+        id: tasks[index],
+        status,
+        if_fails,
+    };
+    let mut parents = |task| store.parents(task).expect("parents");
+    assert_eq!(
+        parents(fails),
+        [
+            row(0, Status::Completed, IfParentFails::Fail),
+            row(1, Status::Pending, IfParentFails::Fail),
+        ]
+    );
+    let released = [row(1, Status::Pending, IfParentFails::Release)];
+    assert_eq!(parents(runs), released);
+    assert_eq!(parents(tasks[0]), []);
+}
+
+#[test]
 fn a_task_follows_to_the_node_on_which_its_parent_ended() {
     let (_directory, mut store) = store();
     let parent = queue(&mut store, &[NewTask::command("x")]);

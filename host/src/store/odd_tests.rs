@@ -173,3 +173,19 @@ fn what_a_program_tells_of_one_session_is_not_said_of_another() {
         ]
     );
 }
+
+#[test]
+fn a_session_that_is_gone_is_not_present() {
+    let (_directory, mut store) = store();
+    let gone = SessionRow {
+        identity: identity(2),
+        activity: Activity::Gone,
+        ..session_row("s2")
+    };
+    store
+        .record_sessions(&[session_row("s1"), gone], now())
+        .expect("recorded");
+    let rows = sessions::read_present(&mut *store.db).expect("sessions");
+    let names: Vec<&str> = rows.iter().map(|row| &*row.name).collect();
+    assert_eq!(names, ["s1"]);
+}
