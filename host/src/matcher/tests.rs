@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::clock::Tick;
 use crate::model::eligibility::SHELL;
 use crate::model::ids::PaneId;
 use crate::model::matching::Term;

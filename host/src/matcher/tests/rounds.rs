@@ -181,7 +181,9 @@ fn tasks_are_read_page_by_page() {
     for (shells, tasks, pages) in [
         (1, 15, vec![15]),
         (1, 16, vec![16]),
-        (1, 40, vec![16, 16, 8]),
+        // A page of which nothing was taken is followed by one of twice its size.
+        (1, 40, vec![16, 24]),
+        (1, 1_000, vec![16, 32, 64, 128, 256, 256, 248]),
         (4, 20, vec![16, 4]),
         (5, 30, vec![20, 10]),
         (100, 300, vec![256, 44]),

@@ -270,11 +270,9 @@ fn given_up_at(screen: Option<Shown>) -> Option<u64> {
 
 #[test]
 fn what_is_taken_back_is_looked_for_as_long_as_it_may_be_on_its_way() {
-    let pause = profile("claude").paste.pause.as_millis();
-    let twice = u64::try_from(pause).expect("a time") * 2;
     // Nothing has arrived, or no more than a part.
-    assert_eq!(given_up_at(Some(shown(Says::Idle))), Some(twice));
-    assert_eq!(given_up_at(Some(part())), Some(twice));
+    assert_eq!(given_up_at(Some(shown(Says::Idle))), Some(600));
+    assert_eq!(given_up_at(Some(part())), Some(600));
     // It cannot be seen, or the agent works.
     assert_eq!(given_up_at(None), Some(10_000));
     assert_eq!(given_up_at(Some(shown(Says::Busy))), Some(10_000));
