@@ -105,11 +105,13 @@ impl Run {
     pub(super) fn person(&mut self) {
         let (cancels, answers, which) = {
             let mut state = self.state.borrow_mut();
+            if state.is_calm() {
+                // Nobody would clear away what is typed now.
+                return;
+            }
             state.person();
             let after = state.rng.u64(1..3_000);
-            if !state.is_calm() {
-                state.at(after, WorldEvent::Person);
-            }
+            state.at(after, WorldEvent::Person);
             let cancels = state.rng.u8(0..20) == 0;
             let answers = state.rng.u8(0..3) == 0;
             (cancels, answers, state.rng.usize(0..self.tasks.len()))
