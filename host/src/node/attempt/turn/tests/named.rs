@@ -100,6 +100,31 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
 }
 
 #[test]
+fn an_end_that_was_told_by_name_ends_no_turn_of_another_name() {
+    let mut run = TurnRun::submitted("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
+    run.wrote(None, "");
+    let own = run.scene.record.own.as_mut().expect("a turn");
+    // As after a question that somebody has answered: its record shows the turn of the answer.
+    own.id = Some("p2".to_owned());
+    assert!(run.after(10).contains(&begun()));
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Done, at, "the answer before"));
+    for _ in 0..10 {
+        assert!(run.after(1_000).is_empty());
+    }
+    let own = run.scene.record.own.as_mut().expect("a turn");
+    own.id = Some("p1".to_owned());
+    run.after(10);
+    run.after(2_000);
+    assert_eq!(
+        end(&run.next).output,
+        OutputSource::Text("the answer before".to_owned())
+    );
+}
+
+#[test]
 fn a_record_that_shows_no_ends_is_not_waited_for() {
     for open in [true, false] {
         let mut run = TurnRun::submitted("gemini");
