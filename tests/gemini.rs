@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::agents::{
     patiently, session_becomes, session_running, task_becomes, task_ends,
 };
-use crate::harness::{Pane, Shell, World, assert_calm, eventually, policies_target, text};
+use crate::harness::{Pane, Shell, World, assert_calm, eventually, policies_target, stays, text};
 use crate::language_model::{Model, Turn, answered};
 use crate::real_agents::Agent;
 use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered};
@@ -223,6 +223,19 @@ fn what_its_model_refuses_fails(desk: &Desk) {
     }
     let next = desk.prompt("go on");
     task_becomes(world, next, "completed");
+    // It tries again by itself, for minutes: until then it works, and is not given more.
+    let limited = desk.prompt("LIMIT it");
+    desk.model.asked("LIMIT it");
+    task_becomes(world, limited, "in_progress");
+    session_becomes(world, "one", "busy");
+    let waits = desk.prompt("and a last one");
+    stays(|| world.show(waits)["status"].clone());
+    assert_eq!(world.show(waits)["status"], "pending");
+    assert_eq!(world.show(limited)["status"], "in_progress");
+    desk.model.forgive();
+    answered(world, limited, "LIMIT it");
+    answered(world, waits, "and a last one");
+    assert_eq!(desk.model.turns_of("LIMIT it").len(), 1);
 }
 
 #[needs(gemini)]
