@@ -7,18 +7,30 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Shell, World, eventually};
 
+/// A program that ends with its test.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl World {
     /// Starts the binary with pipes.
-    fn start(&self, args: &[&str]) -> Child {
+    fn start(&self, args: &[&str]) -> Started {
         let mut command = self.binary();
         command.args(args).stdin(Stdio::null());
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        piped.spawn().expect("it starts")
+        Started(piped.spawn().expect("it starts"))
     }
 }
 
 /// Returns the exit code, and what was printed to standard error.
-fn end(mut child: Child) -> (Option<i32>, String) {
+fn end(mut child: Started) -> (Option<i32>, String) {
+    let child = &mut child.0;
     let status = child.wait().expect("an end");
     let mut told = String::new();
     let errors = child.stderr.as_mut().expect("a pipe");
@@ -60,12 +72,12 @@ fn output_is_printed_as_it_grows() {
         go.display()
     );
     let mut child = world.start(&["send", "--follow", "--shell", "--", &command]);
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut out = BufReader::new(child.0.stdout.take().expect("a pipe"));
     let mut line = String::new();
     out.read_line(&mut line).expect("a line");
     assert_eq!(line, "one\n");
     let mut other = world.start(&["output", "-f", "1"]);
-    let mut seen = BufReader::new(other.stdout.take().expect("a pipe"));
+    let mut seen = BufReader::new(other.0.stdout.take().expect("a pipe"));
     let mut line = String::new();
     seen.read_line(&mut line).expect("a line");
     assert_eq!(line, "one\n");
@@ -100,7 +112,7 @@ fn whoever_interrupts_a_follower_leaves_the_task() {
             false => Ok(()),
             true => Err("nothing is printed".to_owned()),
         });
-        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
+        let pid = Pid::from_raw(child.0.id().cast_signed()).expect("a process");
         kill_process(pid, Signal::INT).expect("it runs");
         let (code, told) = end(child);
         assert_eq!(code, Some(130), "{way}: {told}");
@@ -137,7 +149,7 @@ fn a_secret_is_not_followed_and_a_retry_is_told() {
     );
     let again = ["send", "--follow", "--shell", "--retries", "1", "--"];
     let mut child = world.start(&[&again[..], &[&command]].concat());
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut out = BufReader::new(child.0.stdout.take().expect("a pipe"));
     let mut all = String::new();
     out.read_line(&mut all).expect("a line");
     std::fs::write(&go, "").expect("a file");

@@ -43,7 +43,8 @@ impl Reach {
 
     /// Right before a task.
     pub(super) fn before(priority: i32, task: TaskId) -> Self {
-        Self::After(Reverse(priority), TaskId(task.0 - 1))
+        // Another tool may have given a task any number.
+        Self::After(Reverse(priority), TaskId(task.0.saturating_sub(1)))
     }
 
     /// Returns the task after which to read on; `None`: there is none.
