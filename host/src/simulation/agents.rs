@@ -101,8 +101,8 @@ pub(super) struct SimulatedTurn {
     /// From when on its prompt is in the record.
     pub(super) written: u64,
     pub(super) ended: Option<(How, Timestamp)>,
-    /// When it ended, whatever the clock said.
-    pub(super) over: u64,
+    /// When it began, whatever the clock said.
+    pub(super) entered: u64,
     /// From when on its end is in the record.
     pub(super) closed: u64,
     pub(super) answer: String,
@@ -393,6 +393,9 @@ impl WorldState {
             .filter(|_| pasted.is_some_and(|pasted| **pasted == *text));
         let before = pane.turns.last().filter(|turn| turn.asks());
         let task = task.or(replied).or(before.and_then(|turn| turn.task));
+        // A record grows at its end: no prompt is in it before those of the same process before it.
+        let earlier = pane.turns.iter().filter(|turn| turn.pid == pane.pid);
+        let written = earlier.map(|turn| turn.written).fold(written, u64::max);
         let names = pane.habits.names;
         let id = names.then(|| format!("turn {} of {}", pane.turns.len(), pane.pid));
         let message = names.then(|| text.clone());
@@ -402,6 +405,7 @@ impl WorldState {
             text,
             task,
             began: wall,
+            entered: now,
             last: wall,
             written: if pane.habits.records {
                 written
@@ -409,7 +413,6 @@ impl WorldState {
                 u64::MAX
             },
             ended: None,
-            over: u64::MAX,
             closed: u64::MAX,
             answer: String::new(),
             dialogs,
@@ -485,7 +488,6 @@ impl WorldState {
         }
         turn.last = wall;
         turn.ended = Some((how.clone(), wall));
-        turn.over = now;
         turn.closed = if lost || turn.written == u64::MAX {
             u64::MAX
         } else {

@@ -168,7 +168,8 @@ impl Run {
         if task.status != Status::Completed {
             return;
         }
-        // The last turn counts: a reply may have followed a turn that failed.
+        // The turn that began last counts: a reply may have followed a turn that failed, and the turn of
+        // an attempt that timed out may end after that of the next.
         let turns: Vec<(&str, &How)> = turns(&state, task.id).collect();
         let received = turns.iter().any(|(text, _)| text.contains(&task.content));
         let went_well = turns
@@ -195,14 +196,14 @@ fn submitted(state: &WorldState, task: &Task) -> Vec<AttemptId> {
         .collect()
 }
 
-/// Returns the turns about a task that have ended, in the order in which they ended: what was
+/// Returns the turns about a task that have ended, in the order in which they began: what was
 /// submitted, and how it ended.
 fn turns(state: &WorldState, task: TaskId) -> impl Iterator<Item = (&str, &How)> {
     let all = state.agents.iter().flat_map(|pane| pane.turns.iter());
     let ended = all.filter(|turn| turn.task == Some(task));
     let ended = ended.filter_map(|turn| Some((turn, turn.ended.as_ref()?)));
     let mut ended: Vec<_> = ended.collect();
-    ended.sort_by_key(|(turn, _)| turn.over);
+    ended.sort_by_key(|(turn, _)| turn.entered);
     ended
         .into_iter()
         .map(|(turn, (how, _))| (turn.text.as_str(), how))

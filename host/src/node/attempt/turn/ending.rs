@@ -16,12 +16,10 @@ use crate::model::session::Activity;
 use crate::model::task::{Event, Outcome, Response, TurnFacts};
 use crate::store::Limit;
 
-/// A record that does not contain the prompt this long after the turn began is no longer waited
-/// for.
+/// A record that does not contain the prompt this long after the turn began, or its end this long
+/// after it was reported, is no longer waited for. What is reported is mostly the answer without the
+/// whitespace at its ends.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long to wait for the record if the agent has already reported its answer itself.
-const RECORD_SOON: Duration = Duration::from_secs(2);
 
 /// A record that shows no end will not show one if its agent has been idle for this long, in
 /// seconds.
@@ -219,7 +217,7 @@ impl Turn {
                 (None, Some(_))
                     if told.is_some()
                         && agent.record_shows_ends()
-                        && waits(running, RECORD_SOON) =>
+                        && waits(running, RECORD_WITHIN) =>
                 {
                     EndVerdict::NotYet
                 }
@@ -250,16 +248,13 @@ impl Turn {
             .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
         let done = told.or(done);
         // A report that names the task or its turn is about it.
-        let within = match done {
-            Some(done) if told.is_some() && done.message.is_some() => {
-                match agent.record_shows_ends() {
-                    true => RECORD_SOON,
-                    // The answer is there, and the record would add nothing.
-                    false => Duration::ZERO,
-                }
-            }
-            Some(done) if told.is_none() && done.is_named => Duration::ZERO,
-            _ => RECORD_WITHIN,
+        let adds_nothing = done.is_some_and(|done| match told {
+            Some(_) => done.message.is_some() && !agent.record_shows_ends(),
+            None => done.is_named,
+        });
+        let within = match adds_nothing {
+            true => Duration::ZERO,
+            false => RECORD_WITHIN,
         };
         let is_to_come = agent.profile.transcript.is_some() && !keeps_none;
         if done.is_some() && is_to_come && waits(running, within) {

@@ -397,6 +397,8 @@ impl Turn {
     ) -> GivingResult {
         let shown = screen.draft.clone();
         let stood = match shown.as_deref() {
+            // A program that reads lines shows it somewhere.
+            None if is_entered_line(agent, screen) => Stood::Ours,
             None | Some("") => stood,
             Some(_) if is_ours(screen) => Stood::Ours,
             Some(_) => Stood::Something,
@@ -414,7 +416,7 @@ impl Turn {
             let written = agent.begins(seen);
             // That it is gone and the agent is at work proves nothing: a person may have replaced it.
             let is_gone = stood == Stood::Ours && !screen.holds_text;
-            let is_taken = is_gone && says == Says::Busy && is_entered(agent, screen);
+            let is_taken = is_gone && says == Says::Busy && is_given(agent, screen);
             if written.is_some() || (is_taken && !keeps_record) {
                 return GivingResult::Begun;
             }
@@ -436,8 +438,7 @@ impl Turn {
                 && tried_for >= FIND_AGAIN + last
                 && (keeps_record || age >= longest));
         // Our text is above the composer, as one that was given.
-        let is_line = stands(agent, screen);
-        if !agent.resumed && !is_line && is_entered(agent, screen) {
+        if !agent.resumed && is_given(agent, screen) {
             return GivingResult::Begun;
         }
         // Without a record, nothing shows what became of a text between two daemons. That one is expected
@@ -445,7 +446,6 @@ impl Turn {
         if agent.resumed
             && (is_over || (settled && says == Says::Attended))
             && !screen.holds_text
-            && !is_line
             && !is_untouched(agent, seen, now)
         {
             let reason = "the prompt may have been pasted before the daemon returned, and is gone: it is \
@@ -538,12 +538,23 @@ pub(super) fn stands(agent: &TurnAgent, screen: &Shown) -> bool {
     !screen.in_mode && (in_composer || is_line_shown(agent, screen))
 }
 
-/// Whether the screen shows our text as one more that was given. Without a composer, what was typed
-/// looks the same until something follows it.
-pub(super) fn is_entered(agent: &TurnAgent, screen: &Shown) -> bool {
-    let tells_apart =
-        agent.profile.composer.is_some() || !(screen.in_mode || screen.says == Says::Nothing);
-    tells_apart && screen.given > agent.shown
+/// Whether the screen shows our text as one more that was given, after its key was pressed this
+/// often.
+pub(super) fn is_entered(agent: &TurnAgent, screen: &Shown, presses: u32) -> bool {
+    is_given(agent, screen) || (presses > 0 && is_entered_line(agent, screen))
+}
+
+/// Whether the screen shows our text above a composer, as one more that was given.
+fn is_given(agent: &TurnAgent, screen: &Shown) -> bool {
+    agent.profile.composer.is_some() && screen.given > agent.shown
+}
+
+/// Whether a program that reads lines shows our text as one more that was typed. Unless we entered it
+/// ourselves, that proves nothing: it may have been typed while the program worked on another line,
+/// and wait to be entered.
+fn is_entered_line(agent: &TurnAgent, screen: &Shown) -> bool {
+    let tells_apart = !(screen.in_mode || screen.says == Says::Nothing);
+    agent.profile.composer.is_none() && tells_apart && screen.given > agent.shown
 }
 
 /// Whether a record will show what the agent was given.

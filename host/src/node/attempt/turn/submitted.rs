@@ -99,7 +99,7 @@ impl Turn {
         }
         // That it is gone proves nothing: a menu may have taken the key, and a person may have
         // removed the text.
-        if !still && is_entered(agent, screen) {
+        if !still && is_entered(agent, screen, presses) {
             return GivingResult::Begun;
         }
         if presses > 0

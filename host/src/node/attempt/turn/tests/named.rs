@@ -68,7 +68,7 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
     run.told(named("p1", ReportedState::Done, at, "hello,\nand whole"));
     // Its record is about to contain it as well.
     assert!(run.after(0).is_empty());
-    assert!(run.after(1_999).is_empty());
+    assert!(run.after(4_999).is_empty());
     run.after(1);
     let end = end(&run.next);
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_record_tells_the_name_by_which_the_end_is_known() {
     let at = run.scene.ms;
     run.told(named("p1", ReportedState::Done, at, "done"));
     assert!(run.after(0).is_empty());
-    run.after(2_000);
+    run.after(5_000);
     assert_eq!(end(&run.next).output, OutputSource::Text("done".to_owned()));
 }
 
@@ -117,7 +117,7 @@ fn an_end_that_was_told_by_name_ends_no_turn_of_another_name() {
     let own = run.scene.record.own.as_mut().expect("a turn");
     own.id = Some("p1".to_owned());
     run.after(10);
-    run.after(2_000);
+    run.after(5_000);
     assert_eq!(
         end(&run.next).output,
         OutputSource::Text("the answer before".to_owned())
@@ -174,7 +174,7 @@ fn a_sign_names_the_turn_whatever_else_the_agent_makes_of_the_prompt() {
     let said = format!("{text}? Hello, {nonce}!");
     run.told(named("p2", ReportedState::Done, at, &said));
     run.after(0);
-    run.after(2_000);
+    run.after(5_000);
     assert_eq!(
         end(&run.next).output,
         OutputSource::Text("say hello? Hello, !".to_owned())
@@ -231,7 +231,7 @@ fn what_answers_a_question_has_another_name() {
     let at = run.scene.ms;
     run.told(named("p1", ReportedState::Done, at, "Shall I?"));
     run.after(0);
-    let acts = run.after(2_000).to_vec();
+    let acts = run.after(5_000).to_vec();
     assert!(
         matches!(&acts[0], Act::Ask { said: Some(_), .. }),
         "{acts:?}"
@@ -260,7 +260,7 @@ fn what_answers_a_question_has_another_name() {
     let at = run.scene.ms;
     run.told(named("p2", ReportedState::Done, at, "Done."));
     run.after(0);
-    run.after(2_000);
+    run.after(5_000);
     assert_eq!(
         end(&run.next).output,
         OutputSource::Text("Done.".to_owned())

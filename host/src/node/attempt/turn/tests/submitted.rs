@@ -196,20 +196,49 @@ fn work_on_what_a_person_has_typed_since_proves_nothing() {
     assert!(run.after(10).contains(&begun()));
 }
 
-#[test]
-fn a_line_that_was_not_taken_is_entered_again_and_is_no_proof_of_a_turn() {
-    let line = |says, holds, given| Shown {
-        line_holds_text: holds,
-        given,
-        draft: None,
-        ..shown(says)
-    };
+/// A text was pasted into a program that reads lines.
+fn pasted_as_line() -> TurnRun {
     let mut scene = TurnScene::of(RECORDLESS);
     let mut profile = Profile::clone(&scene.agent.profile);
     profile.composer = None;
     scene.agent.profile = Arc::new(profile);
     let mut run = TurnRun::with(prompt("say hello"), scene, Refusals::default());
     run.paste();
+    run
+}
+
+/// A program that reads lines shows our text so often; `holds`: it is what will be entered.
+fn line(says: Says, holds: bool, given: usize) -> Shown {
+    Shown {
+        line_holds_text: holds,
+        given,
+        draft: None,
+        ..shown(says)
+    }
+}
+
+/// A person entered a line of their own just before the paste: the program works on that.
+#[test]
+fn a_line_typed_while_the_program_works_is_no_proof_of_a_turn() {
+    let mut run = pasted_as_line();
+    run.scene.screen = Some(line(Says::Busy, false, 1));
+    for _ in 0..9 {
+        assert!(run.after(1_000).is_empty(), "{:?}", run.next);
+    }
+    // It stands there, and is entered.
+    let mut stands = run.clone();
+    stands.scene.screen = Some(line(Says::Nothing, true, 1));
+    let acts = stands.after(100).to_vec();
+    assert!(matches!(acts.last(), Some(Act::Press { .. })), "{acts:?}");
+    // It is gone: entered by a person, or removed.
+    run.scene.screen = Some(line(Says::Idle, false, 1));
+    run.after(100);
+    assert_eq!(outcome(&run.next), (Outcome::Uncertain, Event::Lose));
+}
+
+#[test]
+fn a_line_that_was_not_taken_is_entered_again_and_is_no_proof_of_a_turn() {
+    let mut run = pasted_as_line();
     // What was typed looks like a prompt that was given.
     run.scene.screen = Some(line(Says::Nothing, true, 1));
     let acts = run.after(500).to_vec();
