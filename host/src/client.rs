@@ -67,10 +67,11 @@ pub use request::TaskRequest;
 use crate::matcher::suit;
 use crate::model::ids::TaskId;
 use crate::model::matching::{Decision, Ranking, Term};
+use crate::model::naming::AmbiguousName;
 use crate::model::session::{Activity, SessionContext};
 use crate::model::task::{ContentError, NewTask, Status, Task, check_content, check_task};
 use crate::node::Spool;
-use crate::node::{aim, variables};
+use crate::node::{AimError, aim, variables};
 use crate::options::OptionError;
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::probe::look;
@@ -85,6 +86,9 @@ pub enum ClientError {
     /// The data directory or its database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The target of a task is not one session.
+    #[error(transparent)]
+    Ambiguous(AmbiguousName),
     /// The policy cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -97,6 +101,15 @@ pub enum ClientError {
     /// A task cannot be asked for in this way.
     #[error(transparent)]
     Option(#[from] OptionError),
+}
+
+impl From<AimError> for ClientError {
+    fn from(error: AimError) -> Self {
+        match error {
+            AimError::Ambiguous(error) => Self::Ambiguous(error),
+            AimError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A client of a data directory, with a policy.

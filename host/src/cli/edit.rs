@@ -65,13 +65,17 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
     // Only a prompt is bound to its repository: a command that becomes one has not been looked at.
     let mut changed = said.iter().chain(&unset);
     let is_placed = changed.any(|name| options::is_of_place(name)) || edited.kind != task.kind;
-    if is_placed && let Err(failure) = send::look_at_place(&mut edited) {
+    let placed = match is_placed {
+        true => send::look_at_place(&mut edited),
+        false => Ok(()),
+    };
+    let aimed = placed.and_then(|()| Ok(aim(std::slice::from_mut(&mut edited), &mut store)?));
+    if let Err(failure) = aimed {
         if edited.secrets != kept {
             options::forget([&edited], &secrets);
         }
         return Err(failure);
     }
-    aim(std::slice::from_mut(&mut edited), &mut store)?;
     let without = unset.iter().map(|name| format!("without {name}"));
     let what: Vec<String> = said.into_iter().chain(without).collect();
     if what.is_empty() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::daemon::{DaemonError, LockError};
+use crate::node::AimError;
 use crate::options::OptionError;
 use crate::policy::LoadError;
 use crate::store::{BackupError, RestoreError, SalvageError, StoreError};
@@ -120,6 +121,15 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Stopped => Exit::Data,
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<AimError> for CommandFailure {
+    fn from(error: AimError) -> Self {
+        match error {
+            AimError::Ambiguous(error) => Self::usage(AimError::Ambiguous(error)),
+            AimError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let set: BTreeMap<String, String> = set.collect::<Result<_, _>>()?;
     let mut store = context.store()?;
     let rows = store.sessions()?;
-    let session = said(&rows, args.session.as_str());
+    let session = said(&rows, args.session.as_str()).map_err(CommandFailure::usage)?;
     if !set.is_empty() || !args.remove.is_empty() {
         store.label(&session, &set, &args.remove, Timestamp::now())?;
         context.spool()?.nudge();

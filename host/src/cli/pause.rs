@@ -100,7 +100,10 @@ fn set(context: &Context, what: PausedSessions, paused: bool) -> Result<Exit, Co
     let mut store = context.store()?;
     let rows = store.sessions()?;
     let sessions = what.sessions.into_iter();
-    let sessions: Vec<SessionRef> = sessions.map(|name| said(&rows, name)).collect();
+    let sessions = sessions.map(|name| said(&rows, name));
+    let sessions: Vec<SessionRef> = sessions
+        .collect::<Result<_, _>>()
+        .map_err(CommandFailure::usage)?;
     if paused {
         for said in sessions.iter().filter(|said| said.meaning.is_none()) {
             ui::warn(&format!(

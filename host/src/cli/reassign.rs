@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let now = Timestamp::now();
     let mut store = context.store()?;
     let to = match &args.to {
-        Some(to) => Some(said(&store.sessions()?, to.as_str())),
+        Some(to) => Some(said(&store.sessions()?, to.as_str()).map_err(CommandFailure::usage)?),
         None => None,
     };
     let status = store.reassign(args.id, to.as_ref(), now)?;

@@ -67,8 +67,10 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
     };
     warn_of_unknown_agents(&context.config.profiles_dir, &tasks);
     warn_of_headless(context);
-    aim(&mut tasks, &mut context.store()?)?;
-    let looked = tasks.iter_mut().try_for_each(look_at_place);
+    let aimed = context
+        .store()
+        .and_then(|mut store| Ok(aim(&mut tasks, &mut store)?));
+    let looked = aimed.and_then(|()| tasks.iter_mut().try_for_each(look_at_place));
     let queued = looked.and_then(|()| queue(context, &tasks));
     if queued.is_err() {
         options::forget(&tasks, &secrets);

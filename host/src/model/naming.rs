@@ -10,6 +10,7 @@
 //! `new`            no session has this name yet  -> the first tmux session that gets it
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -284,17 +285,66 @@ impl<'a> Who<'a> {
     }
 }
 
-/// Returns what a name means among the existing sessions, or `None` if none has it.
-pub fn meaning<'a>(sessions: impl Iterator<Item = Who<'a>> + Clone, name: &str) -> Option<Meaning> {
-    let pane = sessions.clone().find(|who| who.is_labelled(name));
-    let pane = pane.and_then(|who| who.identity.cloned());
-    let mut sessions = sessions;
-    pane.map(Meaning::Pane)
-        .or_else(|| sessions.find_map(|who| who.home_called(name)))
+/// A plain name that sessions of several nodes have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("several nodes have a session `{name}`: say {}", self.choices())]
+pub struct AmbiguousName {
+    /// The name.
+    pub name: String,
+    /// The nodes, in order.
+    pub nodes: Vec<NodeName>,
 }
 
-/// Returns what a name means that was used before there was a session of that name. The name of a
-/// tmux session means all its panes, because some of them may not exist yet.
+impl AmbiguousName {
+    /// Returns the names that mean one of the sessions each.
+    fn choices(&self) -> String {
+        let choices = self
+            .nodes
+            .iter()
+            .map(|node| format!("`{node}/{}`", self.name));
+        choices.collect::<Vec<_>>().join(" or ")
+    }
+}
+
+/// Returns what a name means among the existing sessions, or `None` if none has it.
+///
+/// # Errors
+/// Sessions of several nodes have it.
+pub fn meaning<'a>(
+    sessions: impl Iterator<Item = Who<'a>> + Clone,
+    name: &str,
+) -> Result<Option<Meaning>, AmbiguousName> {
+    let panes = sessions.clone().filter(|who| who.is_labelled(name));
+    let panes = panes.filter_map(|who| who.identity.cloned().map(Meaning::Pane));
+    match the_one(panes, name)? {
+        Some(pane) => Ok(Some(pane)),
+        None => the_one(sessions.filter_map(|who| who.home_called(name)), name),
+    }
+}
+
+/// Returns the first of these meanings, which must all be on one node.
+fn the_one(
+    meanings: impl Iterator<Item = Meaning>,
+    name: &str,
+) -> Result<Option<Meaning>, AmbiguousName> {
+    let mut nodes = BTreeSet::new();
+    let mut first = None;
+    for meaning in meanings {
+        nodes.insert(meaning.server().0.clone());
+        first.get_or_insert(meaning);
+    }
+    if nodes.len() > 1 {
+        return Err(AmbiguousName {
+            name: name.to_owned(),
+            nodes: nodes.into_iter().collect(),
+        });
+    }
+    Ok(first)
+}
+
+/// Returns what a name means among the sessions of one node that was used before there was a session
+/// of that name. The name of a tmux session means all its panes, because some of them may not exist
+/// yet.
 pub fn first_meaning<'a>(
     sessions: impl Iterator<Item = Who<'a>> + Clone,
     name: &str,
@@ -302,7 +352,7 @@ pub fn first_meaning<'a>(
     let mut homes = sessions.clone();
     homes
         .find_map(|who| who.home_called(name))
-        .or_else(|| meaning(sessions, name))
+        .or_else(|| meaning(sessions, name).ok().flatten())
 }
 
 /// The whereabouts of a session that a person has named.

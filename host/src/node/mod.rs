@@ -31,7 +31,7 @@ use globset::GlobSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use orders::{aim, said};
+pub use orders::{AimError, aim, said};
 pub use pools::{Launch, Pool, PoolSettings, Stand};
 pub use spool::Spool;
 #[cfg(any(test, fuzzing))]

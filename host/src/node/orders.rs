@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Node;
 use super::watch::tracker::Freshness;
 use crate::model::ids::{Identity, NodeName, TmuxSession};
-use crate::model::naming::{Meaning, SessionRef, Who, first_meaning, meaning};
+use crate::model::naming::{AmbiguousName, Meaning, SessionRef, Who, first_meaning, meaning};
 use crate::model::task::NewTask;
 use crate::probe;
 use crate::store::{
@@ -38,21 +38,35 @@ pub(super) struct Orders {
 
 /// Returns what the name of a session means when a person uses it now, as `assigner sessions` shows
 /// it. A session that was last seen by an earlier daemon and is no longer running is not meant.
-pub fn said(rows: &[SessionRow], name: impl Into<String>) -> SessionRef {
+///
+/// # Errors
+/// Sessions of several nodes have this name.
+pub fn said(rows: &[SessionRow], name: impl Into<String>) -> Result<SessionRef, AmbiguousName> {
     let name = name.into();
     let there = present(rows).filter(|who| {
         let pid = who.identity.map(|identity| identity.pane_pid);
         pid.is_some_and(probe::is_alive)
     });
-    let meaning = meaning(there, &name);
-    SessionRef { name, meaning }
+    let meaning = meaning(there, &name)?;
+    Ok(SessionRef { name, meaning })
+}
+
+/// The target of a task cannot be bound to a session.
+#[derive(Debug, thiserror::Error)]
+pub enum AimError {
+    /// Sessions of several nodes have this name.
+    #[error("target: {0}")]
+    Ambiguous(#[from] AmbiguousName),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Binds the targets of tasks that a person queues or changes now to what their names mean.
 ///
 /// # Errors
-/// The database failed.
-pub fn aim(tasks: &mut [NewTask], store: &mut Store) -> Result<(), StoreError> {
+/// A name is not that of one session, or the database failed.
+pub fn aim(tasks: &mut [NewTask], store: &mut Store) -> Result<(), AimError> {
     let targets = tasks.iter_mut();
     let targets = targets.filter_map(|task| task.target_session.as_mut());
     let mut targets = targets.filter(|target| target.meaning.is_none()).peekable();
@@ -61,7 +75,7 @@ pub fn aim(tasks: &mut [NewTask], store: &mut Store) -> Result<(), StoreError> {
     }
     let rows = store.sessions()?;
     for target in targets {
-        *target = said(&rows, std::mem::take(&mut target.name));
+        *target = said(&rows, target.name.as_str())?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ fn session(id: u32) -> Meaning {
 }
 
 fn means(panes: &[ShownPane], name: &str) -> Option<Meaning> {
-    meaning(panes.iter().map(ShownPane::who), name)
+    meaning(panes.iter().map(ShownPane::who), name).expect("one node")
 }
 
 fn said(panes: &[ShownPane], name: &str) -> SessionRef {
@@ -80,6 +80,33 @@ fn a_name_means_its_pane_or_the_session_of_several() {
     assert_eq!(means(&panes, "m"), Some(session(0)));
     assert_eq!(means(&panes, "m:0.2"), None);
     assert_eq!(means(&panes, "ap"), None);
+}
+
+#[test]
+fn a_name_that_several_nodes_have_means_none_of_them() {
+    let on = |node: &str, mut pane: ShownPane| {
+        pane.identity.node = NodeName::parse(node).expect("a name");
+        pane
+    };
+    let panes = [
+        on("web", shown(1, &[(0, "main")])),
+        on("lab", shown(2, &[(0, "main")])),
+        on("lab", shown(3, &[(1, "m:0.0")])),
+        on("web", shown(4, &[(1, "m:0.0")])),
+        on("lab", shown(5, &[(2, "api")])),
+    ];
+    let means = |name| meaning(panes.iter().map(ShownPane::who), name);
+    let error = means("main").expect_err("two sessions");
+    assert_eq!(
+        error.to_string(),
+        "several nodes have a session `main`: say `lab/main` or `web/main`"
+    );
+    assert!(means("m").is_err() && means("m:0.0").is_err());
+    let of = |number: usize| Ok(Some(Meaning::Pane(panes[number].identity.clone())));
+    assert_eq!(means("web/main"), of(0));
+    assert_eq!(means("lab/main"), of(1));
+    assert_eq!(means("api"), of(4));
+    assert_eq!(means("web/api"), Ok(None));
 }
 
 #[test]
