@@ -78,6 +78,8 @@ fn the_tmux_server_survives_daemons_that_come_and_go() {
                         .output();
                     let well = started.is_ok_and(|output| output.status.success());
                     churned.fetch_add(u64::from(well), Ordering::Relaxed);
+                    // Enough for dozens during each start; more would only take the processor.
+                    thread::sleep(Duration::from_millis(10));
                 }
             });
         }

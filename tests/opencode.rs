@@ -10,7 +10,7 @@ use crate::harness::agents::{patiently, session_becomes, session_running, task_b
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
 use crate::language_model::{Model, answer, answered};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered, was_asked};
+use crate::sample_prompts::{IMAGE, ordinary_prompts_are_answered, some_awkward, was_asked};
 use assigner_needs::needs;
 
 /// A world with a model, and a home for opencode.
@@ -117,7 +117,7 @@ fn prompts_reach_it_as_prompts() {
     let daemon = world.daemon();
     desk.idle(&names);
     let answered = ordinary_prompts_are_answered(world, model, &["--provider", "opencode"], false);
-    let odd = awkward(&text(&image));
+    let odd = some_awkward(&text(&image));
     let sent: Vec<u64> = odd.iter().map(|prompt| desk.prompt(prompt)).collect();
     for (id, prompt) in sent.iter().zip(&odd) {
         task_becomes(world, *id, "completed");

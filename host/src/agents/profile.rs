@@ -3,6 +3,7 @@
 //!
 //! Profiles are data, read from TOML: the built-in ones and a person's own have the same form.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -274,8 +275,10 @@ impl<'de> Deserialize<'de> for Pattern {
 /// Several patterns, one of which has to match.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
-    set: Option<RegexSet>,
     each: Vec<Regex>,
+    /// All of them as one, made when it is first needed: most profiles are of agents that do not run.
+    /// `None`: it would be too large.
+    set: OnceLock<Option<RegexSet>>,
 }
 
 impl Patterns {
@@ -286,7 +289,20 @@ impl Patterns {
 
     /// Whether one of them matches.
     pub fn is_match(&self, text: &str) -> bool {
-        self.set.as_ref().is_some_and(|set| set.is_match(text))
+        if self.each.is_empty() {
+            return false;
+        }
+        let set = self.set.get_or_init(|| {
+            let texts = self.each.iter().map(Regex::as_str);
+            RegexSetBuilder::new(texts)
+                .size_limit(REGEX_SIZE * 4)
+                .build()
+                .ok()
+        });
+        match set {
+            Some(set) => set.is_match(text),
+            None => self.each.iter().any(|regex| regex.is_match(text)),
+        }
     }
 
     /// Returns the first match, with its groups.
@@ -301,17 +317,9 @@ impl Patterns {
 impl<'de> Deserialize<'de> for Patterns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = Vec::<Pattern>::deserialize(deserializer)?;
-        let each: Vec<Regex> = texts.into_iter().map(|pattern| pattern.0).collect();
-        if each.is_empty() {
-            return Ok(Self::default());
-        }
-        let set = RegexSetBuilder::new(each.iter().map(Regex::as_str))
-            .size_limit(REGEX_SIZE * 4)
-            .build()
-            .map_err(serde::de::Error::custom)?;
         Ok(Self {
-            set: Some(set),
-            each,
+            each: texts.into_iter().map(|pattern| pattern.0).collect(),
+            set: OnceLock::new(),
         })
     }
 }

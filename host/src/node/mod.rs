@@ -48,7 +48,7 @@ use crate::model::ids::{AttemptId, NodeName, TaskId};
 use crate::model::session::Activity;
 use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, SessionRow, Store, StoreError};
-use crate::tmux::{Shared, Tmux};
+use crate::tmux::{PaneLock, Shared, Tmux};
 use attempt::driver::Driver;
 use attempt::hands::{Local, Setup};
 use attempt::{Brief, Refusals};
@@ -187,6 +187,9 @@ impl<T: Tmux + 'static> Node<T> {
             Shells::default()
         });
         shells.sweep(crate::probe::is_alive);
+        if let Err(error) = PaneLock::sweep() {
+            tracing::warn!("no pane can be written to: {error}");
+        }
         // Reports from panes of servers that have ended do not matter.
         reports.sweep(|report| crate::probe::is_alive(report.server_pid));
         let tmux = Shared::new(tmux);

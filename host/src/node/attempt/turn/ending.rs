@@ -25,7 +25,8 @@ const RECORD_WITHIN: Duration = Duration::from_secs(5);
 /// seconds.
 const NO_END: i64 = 300;
 
-/// A screen on which something still changes after this long always changes.
+/// A screen on which something still changes after this long always changes, and an agent that still
+/// works this long after the end of a turn was reported works on another one.
 const MOVES_ON: Duration = Duration::from_secs(60);
 
 /// How long an agent that has said nothing at all must be idle: it may not have begun to show its
@@ -157,10 +158,14 @@ impl Turn {
                     .is_some_and(|submitted| report.at >= submitted);
             late && !said
         });
-        // An end was reported, and more evidence about it has this long to arrive.
+        // An end was reported, and more evidence about it has this long to arrive: longer while the agent
+        // still works, as one does that draws a long answer before it writes it down.
         let waits = |running: &mut RunningTurn, within| {
             let told = *running.told.get_or_insert(now.tick);
-            now.tick.since(told) < within
+            if verdict == Some(Activity::Busy) && now.tick.since(told) < MOVES_ON {
+                running.worked = now.tick;
+            }
+            now.tick.since(told.max(running.worked)) < within
         };
         let done = report.filter(|report| report.state == ReportedState::Done);
         let done = done.map(|report| ReportedEnd {

@@ -29,6 +29,8 @@ pub(super) struct RunningTurn {
     pub(super) idle: Option<Tick>,
     /// When a report of its end was first seen.
     pub(super) told: Option<Tick>,
+    /// When the agent was last seen to work after that.
+    pub(super) worked: Tick,
     /// What the agent is waiting for.
     pub(super) question: Option<OpenQuestion>,
     /// When a dialog of the agent was answered.
@@ -68,6 +70,7 @@ impl RunningTurn {
             entered: since,
             idle: None,
             told: None,
+            worked: since,
             question,
             answered: None,
             given_before: None,

@@ -83,6 +83,50 @@ fn an_end_that_was_told_by_name_is_that_of_its_own_turn() {
     assert_eq!(source, Some("report"));
 }
 
+/// It draws a long answer before it writes it down.
+#[test]
+fn an_agent_that_still_works_is_given_more_time_for_its_record() {
+    let mut run = TurnRun::submitted("claude");
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Busy, at, "say hello"));
+    assert!(run.after(10).contains(&begun()));
+    let at = run.scene.ms;
+    run.told(named("p1", ReportedState::Done, at, "hello"));
+    for _ in 0..20 {
+        run.scene.is(Activity::Busy, "works", Vec::new());
+        run.after(1_000);
+        assert!(!run.turn.has_ended());
+    }
+    let mut rests = run.clone();
+    rests.scene.is(Activity::Idle, "waits", Vec::new());
+    rests.after(4_999);
+    assert!(!rests.turn.has_ended());
+    rests.after(1);
+    assert_eq!(
+        end(&rests.next).output,
+        OutputSource::Text("hello".to_owned())
+    );
+    let mut writes = run.clone();
+    writes.wrote(Some(How::Done), "hello ");
+    writes.after(10);
+    assert_eq!(
+        end(&writes.next).output,
+        OutputSource::Text("hello ".to_owned())
+    );
+    // Whatever it works on by now is another turn.
+    for _ in 0..50 {
+        run.scene.is(Activity::Busy, "works", Vec::new());
+        run.after(1_000);
+        if run.turn.has_ended() {
+            break;
+        }
+    }
+    assert_eq!(
+        end(&run.next).output,
+        OutputSource::Text("hello".to_owned())
+    );
+}
+
 #[test]
 fn a_record_tells_the_name_by_which_the_end_is_known() {
     let mut run = TurnRun::submitted("claude");
