@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::LEAST_PAUSE;
-use super::super::{Act, Ending, Next, Note, Observation, OutputSource, Sight};
+use super::super::{Act, Ending, Next, Note, Observation, OutputSource, Sight, Written};
 use super::running::RunningTurn;
 use super::{Turn, TurnAgent};
 use crate::agents::profile::Patterns;
@@ -85,6 +85,36 @@ pub(super) enum EndVerdict {
     Unknown(&'static str, Option<String>),
 }
 
+/// What is told and seen of a turn's end.
+struct Evidence<'s> {
+    /// Whether the agent had said something that ends in a question.
+    said: bool,
+    /// What it is doing, as seen since the turn runs.
+    activity: Option<Activity>,
+    /// The end of the turn of that name.
+    told: Option<ReportedEnd<'s>>,
+    /// An end that names no turn.
+    done: Option<ReportedEnd<'s>>,
+}
+
+impl Evidence<'_> {
+    /// Whether more evidence about a reported end may arrive: it has this long, and longer while the
+    /// agent still works, as one does that draws a long answer before it writes it down.
+    fn may_grow(&self, running: &mut RunningTurn, within: Duration, now: Now) -> bool {
+        let told = *running.told.get_or_insert(now.tick);
+        if self.activity == Some(Activity::Busy) && now.tick.since(told) < MOVES_ON {
+            running.worked = now.tick;
+        }
+        now.tick.since(told.max(running.worked)) < within
+    }
+
+    /// Returns what the agent does, if that tells whether the turn has ended: after a question, it is
+    /// expected to be idle; after a dialog, idle means that it has continued.
+    fn rest(&self) -> Option<Activity> {
+        self.activity.filter(|_| !self.said)
+    }
+}
+
 impl Turn {
     /// Returns whether the turn has ended, by the best evidence. `read` is what was read from the
     /// screen.
@@ -96,50 +126,62 @@ impl Turn {
         seen: &Observation,
         now: Now,
     ) -> EndVerdict {
-        match read {
-            // Whose end it was can be seen below our text alone.
-            Some((
-                KnownEnd::Reported {
-                    is_named: false, ..
-                },
-                None,
-            )) => {
-                if seen.process_lives {
-                    return EndVerdict::NotYet;
-                }
-                let reason = "the agent reported an end that names no turn, and has ended itself";
-                return EndVerdict::Unknown(reason, None);
-            }
-            Some((
-                KnownEnd::Reported {
-                    facts, is_named, ..
-                },
-                answer,
-            )) => {
-                let ended_at = facts.ended;
-                let mut ended = if is_named {
-                    EndedTurn {
-                        how: How::Done,
-                        response: answer.map(|(answer, _)| answer),
-                        facts: *facts,
-                    }
-                } else {
-                    // It may have been about another turn.
-                    on_screen(agent, answer.unwrap_or_default(), now)
-                };
-                ended.facts.source = TurnFacts::SCREEN.to_owned();
-                ended.facts.ended = ended_at;
-                return EndVerdict::Ended(Box::new(ended));
-            }
-            Some((KnownEnd::Idle(idle), answer)) => {
-                return ended_on_screen(agent, idle, answer.unwrap_or_default(), now);
-            }
-            None => {}
+        if let Some((known, answer)) = read {
+            return ended_as_read(agent, known, answer, seen, now);
         }
-        let said = running.question.as_ref();
-        let said = said.is_some_and(|question| question.said.is_some());
+        let evidence = self.evidence(agent, running, seen, now);
+        // While the agent shows a dialog, its turn is still its own, whatever has begun since.
+        if let Some(written) = agent.written(seen, evidence.said) {
+            return ended_as_written(agent, running, written, &evidence, seen, now);
+        }
+        let Evidence { told, done, .. } = evidence;
+        // If a record is expected, it shows whose end was reported: a person may have submitted a
+        // prompt before, or in between.
+        let keeps_none = agent
+            .seen(seen)
+            .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
+        // A report that names the task or its turn is about it.
+        let end = told.or(done);
+        let adds_nothing = end.is_some_and(|end| match told {
+            Some(_) => end.message.is_some() && !agent.record_shows_ends(),
+            None => end.is_named,
+        });
+        let within = match adds_nothing {
+            true => Duration::ZERO,
+            false => RECORD_WITHIN,
+        };
+        let is_to_come = agent.profile.transcript.is_some() && !keeps_none;
+        if end.is_some() && is_to_come && evidence.may_grow(running, within, now) {
+            return EndVerdict::NotYet;
+        }
+        if let Some(end) = end {
+            return ended_as_reported(end);
+        }
+        // While its record is looked for, or has been found, the screen is not consulted.
+        let within = match keeps_none {
+            true => Duration::ZERO,
+            false => RECORD_WITHIN,
+        };
+        if agent.profile.transcript.is_some() && now.tick.since(running.entered) < within {
+            return EndVerdict::NotYet;
+        }
+        match idle_for(agent, running, evidence.rest(), seen, now) {
+            Some(idle) => EndVerdict::Read(KnownEnd::Idle(idle)),
+            None => EndVerdict::NotYet,
+        }
+    }
+
+    /// Gathers what is told and seen of the turn's end.
+    fn evidence<'s>(
+        &self,
+        agent: &TurnAgent,
+        running: &RunningTurn,
+        seen: &'s Observation,
+        now: Now,
+    ) -> Evidence<'s> {
+        let said = running.has_said();
         let sight = seen.sight.as_ref();
-        let verdict = sight
+        let activity = sight
             .filter(|sight| sight.at >= running.entered)
             .and_then(Sight::pane)
             .and_then(|pane| pane.agent.as_ref())
@@ -158,15 +200,6 @@ impl Turn {
                     .is_some_and(|submitted| report.at >= submitted);
             late && !said
         });
-        // An end was reported, and more evidence about it has this long to arrive: longer while the agent
-        // still works, as one does that draws a long answer before it writes it down.
-        let waits = |running: &mut RunningTurn, within| {
-            let told = *running.told.get_or_insert(now.tick);
-            if verdict == Some(Activity::Busy) && now.tick.since(told) < MOVES_ON {
-                running.worked = now.tick;
-            }
-            now.tick.since(told.max(running.worked)) < within
-        };
         let done = report.filter(|report| report.state == ReportedState::Done);
         let done = done.map(|report| ReportedEnd {
             at: report.at,
@@ -182,124 +215,11 @@ impl Turn {
                 turn: Some(&told.id),
             })
         });
-        // While the agent shows a dialog, its turn is still its own, whatever has begun since.
-        if let Some(written) = agent.written(seen, said) {
-            let facts = TurnFacts {
-                source: "transcript".to_owned(),
-                transcript: seen
-                    .record
-                    .path
-                    .as_ref()
-                    .map(|path| path.display().to_string()),
-                began: written.began,
-                ended: written.ended,
-                files: written.files.clone(),
-                ..TurnFacts::default()
-            };
-            // If somebody has answered a question, it is the end of the turn before.
-            let is_same = |told: &ReportedEnd<'_>| match (&written.id, told.turn) {
-                (Some(own), Some(told)) => own == told,
-                _ => true,
-            };
-            let told = told.filter(is_same);
-            let response = written.response.clone();
-            let ended = |how, response| {
-                EndVerdict::Ended(Box::new(EndedTurn {
-                    how,
-                    response,
-                    facts: facts.clone(),
-                }))
-            };
-            // If another turn has begun since, later reports are about that one.
-            let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
-            let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
-            let done = done.filter(|done| other.is_none_or(|other| done.at < other));
-            // Reports from before it began are about an earlier turn.
-            let done = done.filter(|done| written.began.is_none_or(|own| own <= done.at));
-            return match (written.how.clone(), told.or(done)) {
-                (Some(how), _) => ended(how, response),
-                // The record has the complete text, and is about to contain this end as well.
-                (None, Some(_))
-                    if told.is_some()
-                        && agent.record_shows_ends()
-                        && waits(running, RECORD_WITHIN) =>
-                {
-                    EndVerdict::NotYet
-                }
-                (None, Some(done)) => {
-                    ended(How::Done, done.message.map(str::to_owned).or(response))
-                }
-                (None, None) => {
-                    if let Some((how, text)) = &written.paused {
-                        let idle = idle_for(agent, running, verdict.filter(|_| !said), seen, now);
-                        return idle
-                            .map_or(EndVerdict::NotYet, |_| ended(how.clone(), text.clone()));
-                    }
-                    let last = written.last.or(written.began);
-                    let quiet =
-                        last.is_none_or(|last| now.wall.as_second() - last.as_second() > NO_END);
-                    if !quiet || verdict != Some(Activity::Idle) {
-                        return EndVerdict::NotYet;
-                    }
-                    let reason = "its record shows no end of the turn, although it has been idle for minutes";
-                    EndVerdict::Unknown(reason, written.said.clone())
-                }
-            };
-        }
-        // If a record is expected, it shows whose end was reported: a person may have submitted a
-        // prompt before, or in between.
-        let keeps_none = agent
-            .seen(seen)
-            .is_some_and(|sighted| sighted.keeps_none && !seen.record.found);
-        let done = told.or(done);
-        // A report that names the task or its turn is about it.
-        let adds_nothing = done.is_some_and(|done| match told {
-            Some(_) => done.message.is_some() && !agent.record_shows_ends(),
-            None => done.is_named,
-        });
-        let within = match adds_nothing {
-            true => Duration::ZERO,
-            false => RECORD_WITHIN,
-        };
-        let is_to_come = agent.profile.transcript.is_some() && !keeps_none;
-        if done.is_some() && is_to_come && waits(running, within) {
-            return EndVerdict::NotYet;
-        }
-        if let Some(done) = done {
-            let facts = TurnFacts {
-                source: "report".to_owned(),
-                ended: Some(done.at),
-                ..TurnFacts::default()
-            };
-            let message = done.message.map(str::to_owned);
-            return if done.is_named && message.is_some() {
-                EndVerdict::Ended(Box::new(EndedTurn {
-                    how: How::Done,
-                    response: message,
-                    facts,
-                }))
-            } else {
-                EndVerdict::Read(KnownEnd::Reported {
-                    facts: Box::new(facts),
-                    message,
-                    is_named: done.is_named,
-                })
-            };
-        }
-        // While its record is looked for, or has been found, the screen is not consulted.
-        let within = if keeps_none {
-            Duration::ZERO
-        } else {
-            RECORD_WITHIN
-        };
-        if agent.profile.transcript.is_some() && now.tick.since(running.entered) < within {
-            return EndVerdict::NotYet;
-        }
-        // After a question, the agent is expected to be idle; after a dialog, idle means that it has
-        // continued.
-        match idle_for(agent, running, verdict.filter(|_| !said), seen, now) {
-            Some(idle) => EndVerdict::Read(KnownEnd::Idle(idle)),
-            None => EndVerdict::NotYet,
+        Evidence {
+            said,
+            activity,
+            told,
+            done,
         }
     }
 
@@ -398,6 +318,144 @@ impl Turn {
             ..Ending::failed(&self.brief, Outcome::Failed).because(reason)
         }
     }
+}
+
+/// Returns whether a turn has ended, once the screen was read for its answer.
+fn ended_as_read(
+    agent: &TurnAgent,
+    known: KnownEnd,
+    answer: Option<(String, String)>,
+    seen: &Observation,
+    now: Now,
+) -> EndVerdict {
+    match (known, answer) {
+        // Whose end it was can be seen below our text alone.
+        (
+            KnownEnd::Reported {
+                is_named: false, ..
+            },
+            None,
+        ) => {
+            if seen.process_lives {
+                return EndVerdict::NotYet;
+            }
+            let reason = "the agent reported an end that names no turn, and has ended itself";
+            EndVerdict::Unknown(reason, None)
+        }
+        (
+            KnownEnd::Reported {
+                facts, is_named, ..
+            },
+            answer,
+        ) => {
+            let ended_at = facts.ended;
+            let mut ended = if is_named {
+                EndedTurn {
+                    how: How::Done,
+                    response: answer.map(|(answer, _)| answer),
+                    facts: *facts,
+                }
+            } else {
+                // It may have been about another turn.
+                on_screen(agent, answer.unwrap_or_default(), now)
+            };
+            ended.facts.source = TurnFacts::SCREEN.to_owned();
+            ended.facts.ended = ended_at;
+            EndVerdict::Ended(Box::new(ended))
+        }
+        (KnownEnd::Idle(idle), answer) => {
+            ended_on_screen(agent, idle, answer.unwrap_or_default(), now)
+        }
+    }
+}
+
+/// Returns whether a turn has ended that is in the agent's record.
+fn ended_as_written(
+    agent: &TurnAgent,
+    running: &mut RunningTurn,
+    written: &Written,
+    evidence: &Evidence<'_>,
+    seen: &Observation,
+    now: Now,
+) -> EndVerdict {
+    let path = seen.record.path.as_ref();
+    let facts = TurnFacts {
+        source: "transcript".to_owned(),
+        transcript: path.map(|path| path.display().to_string()),
+        began: written.began,
+        ended: written.ended,
+        files: written.files.clone(),
+        ..TurnFacts::default()
+    };
+    // If somebody has answered a question, it is the end of the turn before.
+    let is_same = |told: &ReportedEnd<'_>| match (&written.id, told.turn) {
+        (Some(own), Some(told)) => own == told,
+        _ => true,
+    };
+    let told = evidence.told.filter(is_same);
+    let response = written.response.clone();
+    let ended = |how, response| {
+        EndVerdict::Ended(Box::new(EndedTurn {
+            how,
+            response,
+            facts: facts.clone(),
+        }))
+    };
+    // If another turn has begun since, later reports are about that one.
+    let latest = seen.record.latest.as_ref().and_then(|latest| latest.began);
+    let other = latest.filter(|&latest| written.began.is_some_and(|own| own < latest));
+    let done = evidence.done;
+    let done = done.filter(|done| other.is_none_or(|other| done.at < other));
+    // Reports from before it began are about an earlier turn.
+    let done = done.filter(|done| written.began.is_none_or(|own| own <= done.at));
+    match (written.how.clone(), told.or(done)) {
+        (Some(how), _) => ended(how, response),
+        // The record has the complete text, and is about to contain this end as well.
+        (None, Some(_))
+            if told.is_some()
+                && agent.record_shows_ends()
+                && evidence.may_grow(running, RECORD_WITHIN, now) =>
+        {
+            EndVerdict::NotYet
+        }
+        (None, Some(done)) => ended(How::Done, done.message.map(str::to_owned).or(response)),
+        (None, None) => {
+            if let Some((how, text)) = &written.paused {
+                let idle = idle_for(agent, running, evidence.rest(), seen, now);
+                return idle.map_or(EndVerdict::NotYet, |_| ended(how.clone(), text.clone()));
+            }
+            let last = written.last.or(written.began);
+            let quiet = last.is_none_or(|last| now.wall.as_second() - last.as_second() > NO_END);
+            if !quiet || evidence.activity != Some(Activity::Idle) {
+                return EndVerdict::NotYet;
+            }
+            let reason =
+                "its record shows no end of the turn, although it has been idle for minutes";
+            EndVerdict::Unknown(reason, written.said.clone())
+        }
+    }
+}
+
+/// Returns the end of a turn that is not in a record, as it was reported.
+fn ended_as_reported(end: ReportedEnd<'_>) -> EndVerdict {
+    let facts = TurnFacts {
+        source: "report".to_owned(),
+        ended: Some(end.at),
+        ..TurnFacts::default()
+    };
+    let message = end.message.map(str::to_owned);
+    if end.is_named && message.is_some() {
+        return EndVerdict::Ended(Box::new(EndedTurn {
+            how: How::Done,
+            response: message,
+            facts,
+        }));
+    }
+    EndVerdict::Read(KnownEnd::Reported {
+        facts: Box::new(facts),
+        message,
+        is_named: end.is_named,
+    })
 }
 
 /// Returns for how long the agent has been idle, once that is long enough to show that its turn is over.
