@@ -11,6 +11,7 @@ pub mod explain;
 mod inquiry;
 #[cfg(test)]
 mod long_queue_tests;
+mod pages;
 mod progress;
 mod question;
 mod rests;
@@ -29,10 +30,10 @@ use crate::model::eligibility::Admission;
 use crate::model::ids::{AttemptId, Identity, TaskId};
 use crate::model::matching::{Decision, PolicyId, Question, Ranking};
 use crate::model::task::{NamedRanking, Task};
-use crate::store::{Claim, Lane, Ledger, PauseRow, SessionRow, Store, StoreError, Waiting};
+use crate::store::{Claim, Lane, Ledger, SessionRow, Store, StoreError, Waiting};
 
 pub(crate) use inquiry::Inquiry;
-use progress::{OfferProgress, Reach};
+use progress::OfferProgress;
 pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
@@ -46,9 +47,6 @@ const LARGEST_PAGE: usize = 256;
 
 /// After this time a round is over, even if tasks are left: the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_millis(100);
-
-/// Of the tasks whose agent is paused, this many are given the reason.
-const MOST_PAUSED: usize = 256;
 
 /// What the matcher is told once, when it starts.
 #[derive(Debug, Clone)]
@@ -244,63 +242,24 @@ impl Matcher {
         }
         let goes_on = std::mem::take(&mut self.unfinished);
         let wall = began.wall;
-        let history = self.progress.history;
-        let released = std::mem::take(&mut self.released);
-        let (lanes, pauses, news) = self
-            .ledger
-            .run(move |store| {
-                store.release_due(wall)?;
-                Ok((
-                    store.lanes()?,
-                    store.pauses()?,
-                    store.news(history, &released)?,
-                ))
-            })
+        let lanes = self
+            .open_lanes(sessions, wall, policy, surroundings)
             .await?;
-        self.progress.history = news.history;
-        if news.many {
-            self.progress.reset();
-        } else if let Some((priority, task)) = news.first {
-            self.progress.lower(priority, task);
-        }
-        self.progress.see(
-            sessions.iter().map(|session| session.row),
-            |row, names| surroundings.variables(row, names),
-            &pauses,
-            policy.lists_busy(),
-        );
-        let (paused, lanes): (Vec<Lane>, Vec<Lane>) = lanes
-            .into_iter()
-            .partition(|lane| lane.paused(&pauses).is_some());
-        self.note_paused(paused, pauses).await?;
-        // Targets whose name a session now has are bound first, so that a claim is for what was
-        // meant.
-        let (unbound, lanes): (Vec<Lane>, Vec<Lane>) = lanes
-            .into_iter()
-            .partition(|lane| is_unbound(lane, sessions));
-        if !unbound.is_empty() {
-            matched.unbound = true;
-            self.start_over();
-        }
-        let lanes: Vec<Lane> = lanes
-            .into_iter()
-            .filter(|lane| {
-                let demand = &lane.demand;
-                let mut places = ready.iter().map(|row| row.place());
-                places.any(|place| demand.excludes(&place).is_none())
-            })
-            .collect();
-        let mut asked: Vec<&SessionRow> = sessions
-            .iter()
-            .filter(|session| session.asked)
-            .map(|session| session.row)
-            .collect();
+        matched.unbound = lanes.unbound;
+        let may_take = |lane: &Lane| {
+            let mut places = ready.iter().map(|row| row.place());
+            places.any(|place| lane.demand.excludes(&place).is_none())
+        };
+        let mut lanes = lanes.open;
+        lanes.retain(may_take);
+        let asked = sessions.iter().filter(|session| session.asked);
+        let mut asked: Vec<&SessionRow> = asked.map(|session| session.row).collect();
         let mut assignments: Vec<Assignment> = Vec::new();
         let mut waits = false;
         let mut at = self
             .progress
             .start(ready.iter().map(|row| &row.identity), goes_on);
-        let mut page = (ready.len() * 4).clamp(16, LARGEST_PAGE);
+        let mut size = (ready.len() * 4).clamp(16, LARGEST_PAGE);
         // Tasks that the policy makes wait must not hide those after them, so the tasks are read
         // page by page until no sessions or no tasks are left.
         while !ready.is_empty() && !lanes.is_empty() {
@@ -309,40 +268,23 @@ impl Matcher {
                 self.touch();
                 break;
             }
-            let (read, after) = (lanes.clone(), at.task());
-            let mut tasks = self
-                .ledger
-                .run(move |store| store.pending(&read, page, after))
-                .await?;
-            let mut decidable = tasks.len();
+            let mut page = self.read_page(&lanes, at, size).await?;
             if self.settings.ask_variables {
-                let (until, inquiry) =
-                    inquiry::needed(&tasks, &ready, &asked, |row| surroundings.is_stale(row));
-                decidable = until;
+                let (decidable, inquiry) = inquiry::needed(&page.tasks, &ready, &asked, |row| {
+                    surroundings.is_stale(row)
+                });
                 if let Some(inquiry) = inquiry {
                     let is_asked = |row: &&SessionRow| inquiry.sessions.contains(&row.identity);
                     asked.extend(ready.extract_if(.., |row| is_asked(&*row)));
                     matched.inquiries.push(inquiry);
                 }
+                if page.cut(decidable) {
+                    self.touch();
+                }
             }
-            let is_cut = decidable < tasks.len();
-            if is_cut {
-                self.touch();
-            }
-            // Tasks after one that waits for an answer must not overtake it.
-            let is_full = tasks.len() == page && decidable == page;
-            tasks.truncate(decidable);
-            let last = tasks
-                .last()
-                .map(|task| Reach::after(task.priority, task.id));
-            // Less than a page: there are no more, or the rest waits for an answer.
-            let next = match last {
-                Some(last) if is_full || is_cut => last,
-                None if is_cut => at,
-                _ => Reach::End,
-            };
-            let decided = tasks.len();
-            let names = tasks.iter().flat_map(|task| task.metadata.env_vars.keys());
+            let decided = page.tasks.len();
+            let names = page.tasks.iter();
+            let names = names.flat_map(|task| task.metadata.env_vars.keys());
             self.progress.name(names);
             let round = RoundPage {
                 ready: &ready,
@@ -350,20 +292,22 @@ impl Matcher {
                 before: &assignments,
                 now: wall,
             };
-            let taken = self.decide(tasks, &round, policy, surroundings).await?;
+            let taken = self
+                .decide(page.tasks, &round, policy, surroundings)
+                .await?;
             let gone = taken.iter().map(|assignment| &assignment.claim.identity);
             let gone: HashSet<&Identity> = gone.collect();
             ready.retain(|row| !gone.contains(&row.identity));
             let waiting = decided - taken.len();
             waits |= waiting > 0;
             if taken.is_empty() {
-                page = (page * 2).min(LARGEST_PAGE);
+                size = (size * 2).min(LARGEST_PAGE);
             }
             assignments.extend(taken);
             let left = ready.iter().map(|row| &row.identity);
-            self.progress.advance(left, (at, next), waiting);
-            at = next;
-            if !is_full {
+            self.progress.advance(left, (at, page.next), waiting);
+            at = page.next;
+            if page.is_last {
                 break;
             }
         }
@@ -416,22 +360,6 @@ impl Matcher {
         self.seen = Some(stand);
         self.due = due;
         Ok(changed)
-    }
-
-    /// Says of the headless prompts whose agent is paused why they wait: of the first ones, which are
-    /// the next to run. Their sessions are shells, which are not paused.
-    async fn note_paused(&self, lanes: Vec<Lane>, pauses: Vec<PauseRow>) -> Result<(), StoreError> {
-        if lanes.is_empty() {
-            return Ok(());
-        }
-        let reasons = lanes.into_iter().filter_map(|lane| {
-            let reason = lane.paused(&pauses)?.obstacle().to_string();
-            Some((lane, reason))
-        });
-        let reasons: Vec<(Lane, String)> = reasons.collect();
-        self.ledger
-            .run(move |store| store.note_lanes_waiting(&reasons, MOST_PAUSED))
-            .await
     }
 
     /// Asks the policy about one page of tasks, and records why the others wait.
@@ -609,15 +537,6 @@ struct RoundPage<'a> {
     /// What was decided on the earlier pages.
     before: &'a [Assignment],
     now: Timestamp,
-}
-
-/// Whether tasks are for a session that exists but to which they were not bound yet.
-fn is_unbound(lane: &Lane, sessions: &[Offer<'_>]) -> bool {
-    let target = lane.demand.target_session.as_ref();
-    target.is_some_and(|target| {
-        let mut sessions = sessions.iter();
-        target.meaning.is_none() && sessions.any(|session| session.row.who().answers(target))
-    })
 }
 
 /// Returns the sessions that cannot be given a task now.
