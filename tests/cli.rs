@@ -1,12 +1,12 @@
 //! What the commands print: the shapes that scripts rely on, and good behaviour.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Shell, World, assert_calm, finish};
+use crate::harness::{Shell, World, assert_calm, finish, text};
 
 /// Asserts that an object has these names, whatever else it has.
 #[track_caller]
@@ -159,6 +159,92 @@ fn everything_answers_without_a_daemon() {
             .is_some_and(|why| why.contains("daemon")),
         "{reason}"
     );
+}
+
+/// Of a range, a command takes the tasks with which it can do something.
+#[test]
+fn several_tasks_are_named_by_their_range() {
+    let world = World::new();
+    for number in 0..6 {
+        world.shell(&format!("echo {number}"));
+    }
+    let of = |status: &str| -> Vec<u64> {
+        let listed = world.json(&["list", "--status", status]);
+        let listed = listed.as_array().expect("tasks").iter();
+        listed.filter_map(|task| task["id"].as_u64()).collect()
+    };
+    world.assigner(&["cancel", "2-3"]).succeeded();
+    assert_eq!(of("cancelled"), [2, 3]);
+    // Those that have ended are left out of a range, and named they are an error.
+    world.assigner(&["cancel", "1-4", "6"]).succeeded();
+    assert_eq!(of("cancelled"), [1, 2, 3, 4, 6]);
+    let again = world.assigner(&["cancel", "1"]);
+    assert_eq!(again.code, Some(1));
+    world.assigner(&["retry", "1-100"]).succeeded();
+    assert_eq!(of("pending"), [1, 2, 3, 4, 5, 6]);
+    world.assigner(&["cancel", "--all"]).succeeded();
+    assert_eq!(of("pending"), [0; 0]);
+    let waited = world.assigner(&["wait", "2-4"]);
+    assert_eq!(waited.code, Some(1));
+    let shown = waited.text();
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    let wrong = world.assigner(&["cancel", "4-2"]).refused(2);
+    assert!(wrong.stderr.contains("write 2-4"), "{wrong:?}");
+}
+
+/// As the README has it.
+#[test]
+fn the_status_line_of_tmux_shows_what_waits() {
+    let world = World::new();
+    let _one = world.session("one", Shell::Bash);
+    world.shell("echo one");
+    world.shell("echo two");
+    let readme = include_str!("../README.md");
+    let line = readme
+        .lines()
+        .find(|line| line.contains("set -g status-right"));
+    let file = world.path("status.conf");
+    fs::write(&file, line.expect("the line of the README")).expect("written");
+    world.tmux(&["source-file", &text(&file)]);
+    // A server without a client fills in no status line, so its command runs here.
+    let option = world.tmux(&["show-options", "-gv", "status-right"]);
+    let command = option.strip_prefix("#(assigner ");
+    let command = command.and_then(|rest| rest.strip_suffix(')'));
+    let command = command.unwrap_or_else(|| panic!("a command: {option}"));
+    let shown = || {
+        let mut shell = world.command("sh");
+        shell
+            .args([
+                "-c",
+                &format!("\"$0\" {command}"),
+                env!("CARGO_BIN_EXE_assigner"),
+            ])
+            .env("ASSIGNER_DATA_DIR", world.data());
+        finish(&mut shell, b"").succeeded().text()
+    };
+    assert_eq!(shown(), "2 open\n");
+    world.assigner(&["cancel", "1"]).succeeded();
+    assert_eq!(shown(), "1 open\n");
+}
+
+#[test]
+fn a_line_of_a_persons_own_shows_the_state() {
+    let world = World::new();
+    for number in 0..3 {
+        world.shell(&format!("echo {number}"));
+    }
+    world.assigner(&["cancel", "1"]).succeeded();
+    let line = |template: &str| world.assigner(&["status", "--format", template]);
+    let shown = line("{pending} of {open}, {cancelled?{cancelled} gone}{failed?, {failed} failed}");
+    assert_eq!(shown.succeeded().text(), "2 of 2, 1 gone\n");
+    // What is named wrongly is told, with what was meant.
+    let wrong = line("{pendin}").refused(2);
+    assert!(
+        wrong.stderr.contains("did you mean `pending`?"),
+        "{wrong:?}"
+    );
+    let both = world.assigner(&["--json", "status", "--format", "{open}"]);
+    both.refused(2);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod cli;
 mod codex;
 mod command_ends;
 mod command_texts;
+mod configuration;
 mod context;
 mod crashes;
 mod daemon;

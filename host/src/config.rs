@@ -2,6 +2,7 @@
 //! defaults.
 
 mod pools;
+pub mod settings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use etcetera::BaseStrategy;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use similar::get_close_matches;
 use thiserror::Error;
 
 use crate::files::{named, private};
@@ -92,6 +94,9 @@ pub struct File {
     #[serde(rename = "pool")]
     pub pools: PoolTables,
 }
+
+/// The name of the file in the usual place.
+const FILE: &str = "config.toml";
 
 /// No configuration is this long, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -257,16 +262,14 @@ impl Config {
         data_dir: Option<PathBuf>,
         socket: Option<String>,
     ) -> Result<Self, ConfigError> {
-        let base = etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome);
+        let base = base();
         let usual = match &base {
             Ok(base) => Some(base.config_dir().join("assigner")),
             Err(_) => None,
         };
         let file = match (path, &usual) {
-            (Some(path), _) => read(path)?,
-            (None, Some(usual)) if usual.join("config.toml").exists() => {
-                read(&usual.join("config.toml"))?
-            }
+            (Some(path), _) => Self::read(path)?.0,
+            (None, Some(usual)) if usual.join(FILE).exists() => Self::read(&usual.join(FILE))?.0,
             (None, _) => File::default(),
         };
         let cache_dir = match &base {
@@ -297,6 +300,28 @@ impl Config {
             cache_dir,
             file,
         })
+    }
+
+    /// Returns the file that is read if none is named.
+    ///
+    /// # Errors
+    /// There is no home directory.
+    pub fn usual_file() -> Result<PathBuf, ConfigError> {
+        Ok(base()?.config_dir().join("assigner").join(FILE))
+    }
+
+    /// Reads a file, and returns its text as well.
+    ///
+    /// # Errors
+    /// It cannot be read, or is wrong.
+    pub fn read(path: &Path) -> Result<(File, String), ConfigError> {
+        let unreadable = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
+        private::obeyed(path).map_err(|error| unreadable(error.into()))?;
+        Ok((parse(&text, path)?, text))
     }
 
     /// Returns the name of the configured policy.
@@ -406,27 +431,37 @@ fn enclosing_server(tmux: Option<&str>) -> Socket {
     }
 }
 
-fn read(path: &Path) -> Result<File, ConfigError> {
-    let unreadable = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
-    private::obeyed(path).map_err(|error| unreadable(error.into()))?;
-    parse(&text, path)
-}
-
 /// Reads the text of the file at `path`.
 fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
     toml::from_str(text).map_err(|error| ConfigError::Wrong {
         path: path.to_owned(),
         place: error
             .span()
-            .and_then(|span| text.get(..span.start))
-            .map(|before| format!(" in line {}", before.matches('\n').count() + 1))
+            .map(|span| format!(" in line {}", settings::line_of(text, span.start)))
             .unwrap_or_default(),
-        message: error.message().replace('\n', " "),
+        message: explained(&error.message().replace('\n', " ")),
     })
+}
+
+/// Returns a message with what was probably meant, if a key is unknown.
+fn explained(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return message.to_owned();
+    };
+    let mut words = rest.split('`');
+    let name = words.next().unwrap_or_default();
+    if let Some(section) = settings::section_of(name) {
+        return format!("`{name}` stands in the section [{section}]");
+    }
+    let known: Vec<&str> = words.skip(1).step_by(2).collect();
+    match get_close_matches(name, &known, 1, 0.6).first() {
+        Some(close) => format!("there is no key `{name}`: did you mean `{close}`?"),
+        None => message.to_owned(),
+    }
+}
+
+fn base() -> Result<etcetera::base_strategy::Xdg, ConfigError> {
+    etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome)
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::chosen::{self, Chosen};
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::daemon::Lock;
@@ -13,10 +14,21 @@ use crate::model::task::{Kind, Status};
 /// a prompt, its agent is left alone and may continue.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The tasks' numbers
-    #[arg(required = true)]
-    ids: Vec<TaskId>,
+    /// The tasks' numbers; `5-9` are those of them that have not ended
+    #[arg(required_unless_present = "all")]
+    tasks: Vec<Chosen>,
+    /// Every task that has not ended
+    #[arg(long, conflicts_with = "tasks")]
+    all: bool,
 }
+
+/// The states in which a task can be cancelled.
+const OPEN: [Status; 4] = [
+    Status::Pending,
+    Status::Assigned,
+    Status::InProgress,
+    Status::WaitingInput,
+];
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
@@ -24,7 +36,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let daemon = Lock::holder(&context.config.data_dir).is_some();
     let mut exit = Exit::Done;
     let mut rows = Vec::new();
-    for &id in &args.ids {
+    let every = [Chosen::Range(TaskId(i64::MIN), TaskId(i64::MAX))];
+    let chosen = if args.all { &every[..] } else { &args.tasks };
+    let ids = chosen::tasks(&mut store, chosen, &OPEN)?;
+    if ids.is_empty() {
+        ui::warn("there is no such task that has not ended");
+    }
+    for id in ids {
         let status = match store.cancel(id, Timestamp::now()) {
             Ok(status) => status,
             Err(error) => {

@@ -6,7 +6,9 @@ mod backup;
 mod batch;
 mod cancel;
 mod capture;
+mod chosen;
 mod clear;
+mod config;
 mod demo;
 mod doctor;
 mod edit;
@@ -44,6 +46,7 @@ mod sessions;
 mod shell;
 mod show;
 mod status;
+mod status_line;
 mod stop;
 mod ui;
 mod wait;
@@ -182,6 +185,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Repair(repair::Args),
+    Config(config::Args),
     Policy(policy::Args),
     Hooks(hooks::Args),
     Shell(shell::Args),
@@ -317,7 +321,7 @@ fn one_line(message: &str) -> String {
 fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
     let Args { global, command } = args;
     let overview = command.is_none();
-    let command = command.unwrap_or(Command::Status(status::Args {}));
+    let command = command.unwrap_or(Command::Status(status::Args::default()));
     // Neither of these uses a data directory.
     match command {
         Command::Capture(args) => return capture::run(&args),
@@ -325,6 +329,7 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Completions(args) => return generate::completions(&args),
         Command::Man(args) => return generate::man(&args),
         Command::Report(args) => return Ok(report::run(&args, &global)),
+        Command::Config(args) => return config::run(&args, &global),
         _ => {}
     }
     if let Ok(program) = std::env::current_exe() {
@@ -378,5 +383,6 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::Report(args) => Ok(report::run(&args, &global)),
+        Command::Config(args) => config::run(&args, &global),
     }
 }

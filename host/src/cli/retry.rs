@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::chosen::{self, Chosen};
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::model::ids::TaskId;
@@ -18,11 +19,11 @@ use crate::store::{Secrets, Store};
 /// task ended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The tasks' numbers
+    /// The tasks' numbers; `5-9` are those of them that have failed or were cancelled
     #[arg(required_unless_present = "all_failed")]
-    ids: Vec<TaskId>,
+    tasks: Vec<Chosen>,
     /// Every task that has failed
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long, conflicts_with = "tasks")]
     all_failed: bool,
     /// Runs them even if a task that they follow did not complete
     #[arg(long, conflicts_with = "all_failed")]
@@ -44,7 +45,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         }
     }
     // A parent comes before the tasks that follow it.
-    let ids: BTreeSet<TaskId> = args.ids.iter().copied().collect();
+    let again = [Status::Failed, Status::Cancelled];
+    let ids: BTreeSet<TaskId> = chosen::tasks(&mut store, &args.tasks, &again)?
+        .into_iter()
+        .collect();
     for id in ids {
         match retry(&mut store, &secrets, id, args.release) {
             Ok(()) => queued.push(id),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::exit::{CommandFailure, Exit};
 use super::pause::{in_words, paused_json, retain_lasting};
 use super::show::task_json;
+use super::status_line::{self, Template};
 use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
@@ -15,10 +16,25 @@ use crate::model::task::Status;
 use crate::store::{DaemonFacts, PolicyOutcome, ShadowFacts};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = status_line::help())]
+pub(super) struct Args {
+    /// Print this line instead, filled in: `{pending} wait{waiting_input?, {waiting_input} for you}`.
+    #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse)]
+    format: Option<Template>,
+}
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
+    if let Some(template) = &args.format {
+        if context.ui.json {
+            return Err(CommandFailure::usage(
+                "--format is a line for people: leave it out, or leave out --json",
+            ));
+        }
+        let line = status_line::filled(context, &mut context.store()?, template)?;
+        context.ui.line(&ui::clean(&line))?;
+        return Ok(Exit::Done);
+    }
     let mut store = context.store()?;
     let counts = store.counts()?;
     let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::chosen::{self, Chosen};
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui};
 use crate::daemon::Lock;
@@ -23,9 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// time ran out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The tasks' numbers
+    /// The tasks' numbers; `5-9` are those of them that exist
     #[arg(required = true)]
-    ids: Vec<TaskId>,
+    tasks: Vec<Chosen>,
     /// Waits for the first of them
     #[arg(long)]
     any: bool,
@@ -42,7 +43,7 @@ impl Args {
     /// Waits for one task, however long it takes.
     pub(super) fn for_task(id: TaskId) -> Self {
         Self {
-            ids: vec![id],
+            tasks: vec![Chosen::One(id)],
             any: false,
             all: false,
             timeout: None,
@@ -55,15 +56,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let deadline = args
         .timeout
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-    warn_without_daemon(context, &read(&mut store, &args.ids)?);
-    let progress = Progress::new(args.ids.len());
+    let ids = chosen::tasks(&mut store, &args.tasks, &Status::ALL)?;
+    if ids.is_empty() {
+        ui::warn("there is no such task");
+    }
+    warn_without_daemon(context, &read(&mut store, &ids)?);
+    let progress = Progress::new(ids.len());
     let mut seen = None;
     let mut questions = Questions::default();
     loop {
         let version = store.data_version()?;
         if seen != Some(version) {
             seen = Some(version);
-            let tasks = read(&mut store, &args.ids)?;
+            let tasks = read(&mut store, &ids)?;
             progress.show(&tasks);
             for task in &tasks {
                 questions.tell(task);
@@ -81,7 +86,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             progress.end();
-            report(context, &read(&mut store, &args.ids)?)?;
+            report(context, &read(&mut store, &ids)?)?;
             return Ok(Exit::TimedOut);
         }
         thread::sleep(LOOK_EVERY);

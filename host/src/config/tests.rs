@@ -9,7 +9,8 @@ fn parse(text: &str) -> Result<File, String> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("config.toml");
     fs::write(&path, text).expect("written");
-    read(&path).map_err(|error| {
+    let read = Config::read(&path).map(|(file, _)| file);
+    read.map_err(|error| {
         error
             .to_string()
             .replace(&directory.path().display().to_string(), "")

@@ -104,7 +104,7 @@ pub const AT_PROMPT: &str = "waits at its prompt";
 /// What a session is doing, as far as the signals show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(strum::Display, EnumString, IntoStaticStr)]
+#[derive(strum::Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Activity {
     /// Waits at an empty prompt: the only state in which a session is given tasks.
@@ -122,6 +122,9 @@ pub enum Activity {
 }
 
 impl Activity {
+    /// All of them.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// Returns the name that users see and the database stores.
     pub fn name(self) -> &'static str {
         self.into()

@@ -104,6 +104,33 @@ impl Store {
         tasks.map(|row| whole_task(&mut *self.db, row)).collect()
     }
 
+    /// Returns the numbers of the tasks from one to another whose state is one of `statuses`, in order.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn ids_between(
+        &mut self,
+        first: TaskId,
+        last: TaskId,
+        statuses: &[Status],
+    ) -> Result<Vec<TaskId>, StoreError> {
+        let numbers = (3..).take(statuses.len());
+        let numbers: Vec<String> = numbers.map(|number: usize| format!("${number}")).collect();
+        let names = statuses.iter().map(|status| Value::from(status.name()));
+        let values: Vec<Value> = [first.into(), last.into()]
+            .into_iter()
+            .chain(names)
+            .collect();
+        let rows = self.db.query(
+            &format!(
+                "SELECT id FROM tasks WHERE id BETWEEN $1 AND $2 AND status IN ({}) ORDER BY id",
+                numbers.join(", ")
+            ),
+            &values,
+        )?;
+        rows.iter().map(|row| Ok(row.get("id")?)).collect()
+    }
+
     /// Returns the number of tasks in each state.
     ///
     /// # Errors
@@ -117,6 +144,19 @@ impl Store {
             .iter()
             .map(|row| Ok((row.status()?, row.get("number")?)));
         counts.collect()
+    }
+
+    /// Returns the number of tasks in one state.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn count(&mut self, status: Status) -> Result<u64, StoreError> {
+        let rows = self.db.query(
+            "SELECT count(*) AS number FROM tasks WHERE status = $1",
+            values![status.name()],
+        )?;
+        let number = rows.first().map(|row| row.get("number")).transpose()?;
+        Ok(number.unwrap_or_default())
     }
 
     /// Whether a task is pending or in flight.
