@@ -11,7 +11,7 @@ use super::exit::{CommandFailure, Exit};
 use super::ui::{self, Ui};
 use super::{Global, ui::clean};
 use crate::config::settings::{self, FileSetting};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DEFAULT_POLICY};
 use crate::files::private;
 
 /// Shows the configuration, checks it, or writes one to begin with.
@@ -181,7 +181,10 @@ fn show(
     ];
     for default in settings::defaults() {
         let is_set = set.iter().any(|setting| setting.name == default.name);
-        if !is_set {
+        // Those of the default policy mean nothing to another one.
+        let is_other =
+            default.name.starts_with("policy.settings.") && config.policy_name() != DEFAULT_POLICY;
+        if !is_set && !is_other {
             values.push(Sourced {
                 name: default.name,
                 value: default.value,
@@ -223,11 +226,15 @@ fn show(
         vec![value.name.clone(), clean(&value.value), from]
     });
     ui.table(&["SETTING", "VALUE", "FROM"], rows.collect())?;
+    let is_set = values.iter().any(|value| value.line.is_some());
     match &file {
-        Some(file) => ui.line(&format!(
-            "lines are those of {}",
-            clean(&file.display().to_string())
-        ))?,
+        Some(file) => {
+            let file = clean(&file.display().to_string());
+            ui.line(&match is_set {
+                true => format!("lines are those of {file}"),
+                false => format!("{file} sets nothing"),
+            })?;
+        }
         None => ui::warn("there is no configuration: `assigner config init` writes one"),
     }
     Ok(Exit::Done)

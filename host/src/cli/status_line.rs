@@ -198,11 +198,12 @@ pub(super) fn filled(
 /// The list for `--help`.
 pub(super) fn help() -> String {
     format!(
-        "Fields of --format:\n  {}\n  tasks by state ({}), those that have not ended (open),\n  \
-         sessions and those by state (sessions_idle), and whether a daemon runs (daemon: 1 or 0)\n  \
-         {{failed?text}} is the text unless the number is 0; {{{{ is a brace",
-        "{pending}, {waiting_input}, ... are numbers:",
-        Status::ALL.map(Status::name).join(", "),
+        "Fields of --format are numbers:\n  tasks by state: {}\n  {{open}}: the tasks that may still \
+         run; {{sessions}}, and {{sessions_idle}} and so on by state\n  {{daemon}}: 1 if one runs, or \
+         0\n{{failed?text}} is the text unless the number is 0; {{{{ is a brace",
+        Status::ALL
+            .map(|status| format!("{{{}}}", status.name()))
+            .join(" "),
     )
 }
 
