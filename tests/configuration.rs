@@ -29,6 +29,22 @@ fn one_to_begin_with_is_written_once_and_changes_nothing() {
     world.assigner(&["config", "init"]).refused(1);
     let kept = fs::read_to_string(&file).expect("a file");
     assert_eq!(kept, "[engine]\nexplain = 3\n");
+    // In a place where others may write, only the file itself counts.
+    let shared = world.mkdir("shared");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("changed");
+    let there = format!("{shared}/mine.toml");
+    world
+        .assigner(&["--config", &there, "config", "init"])
+        .succeeded();
+    world.assigner(&["config", "check", &there]).succeeded();
+    // A file in the place of a directory, and a device in the place of the file: one line each.
+    let odd = format!("{there}/below.toml");
+    world
+        .assigner(&["--config", &odd, "config", "init"])
+        .refused(1);
+    world
+        .assigner(&["--config", "/dev/full", "config", "init"])
+        .refused(1);
     let path = world.assigner(&["config", "path"]).succeeded().text();
     assert_eq!(path.trim_end(), text(&file));
 }

@@ -1,8 +1,9 @@
 //! `assigner config`: writes the configuration, checks it, and says where each value comes from.
 
 use std::env;
-use std::fs::OpenOptions;
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -78,7 +79,12 @@ fn init(ui: Ui, file: &Path) -> Result<Exit, CommandFailure> {
         )
     };
     if let Some(directory) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
-        private::directory(directory).map_err(|error| failed(&error))?;
+        // One that is there is the person's business, also if others can write to it, such as `/tmp`.
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        made.map_err(|error| failed(&error))?;
     }
     let mut options = OpenOptions::new();
     let opened = private::open(options.write(true).create_new(true), file);
@@ -95,9 +101,11 @@ fn init(ui: Ui, file: &Path) -> Result<Exit, CommandFailure> {
         opened => opened.map_err(|error| failed(&error))?,
     };
     let written = opened.write_all(settings::template().as_bytes());
-    written
-        .and_then(|()| opened.sync_all())
-        .map_err(|error| failed(&error))?;
+    if let Err(error) = written.and_then(|()| opened.sync_all()) {
+        // Half of it may be no configuration, and would be in the way of the next try.
+        let _ = fs::remove_file(file);
+        return Err(failed(&error));
+    }
     if ui.json {
         ui.json(&json!({"file": file}))?;
     } else {
