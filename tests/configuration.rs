@@ -92,6 +92,23 @@ fn each_value_says_where_it_comes_from() {
     assert_eq!(words, ["engine.explain", "3", "line", "5"]);
 }
 
+/// Names of a policy's settings may be anything, and so may values.
+#[test]
+fn nothing_in_a_configuration_is_obeyed_by_a_terminal() {
+    let world = World::new();
+    configure(
+        &world,
+        "[policy.settings]\n\"a\\u001b[2Jb\" = \"x\u{200b}y\u{202e}\"\n",
+    );
+    for args in [&["--color", "always", "config"][..], &["--json", "config"]] {
+        let shown = world.assigner(args).succeeded().text();
+        let obeyed = shown.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+        assert!(!obeyed.contains('\u{1b}'), "{shown:?}");
+        assert!(!shown.contains(['\u{200b}', '\u{202e}']), "{shown:?}");
+        assert!(shown.contains("2Jb"), "{shown:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
     let world = World::new();

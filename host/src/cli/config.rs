@@ -231,7 +231,7 @@ fn show(
             Some(line) => format!("line {line}"),
             None => value.from.clone(),
         };
-        vec![value.name.clone(), clean(&value.value), from]
+        vec![clean(&value.name), clean(&value.value), from]
     });
     ui.table(&["SETTING", "VALUE", "FROM"], rows.collect())?;
     let is_set = values.iter().any(|value| value.line.is_some());
