@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::agents::session_running;
-use crate::harness::{Output, Pane, Shell, World, assert_calm, eventually, finish, text};
+use crate::harness::{Output, Pane, Shell, World, assert_calm, eventually, finish, program, text};
 use toy::TOY;
 pub(crate) use toy::Toy;
 
@@ -28,7 +28,7 @@ impl World {
 
     /// The command line that reports, as a program in a pane runs it.
     fn report_line(&self, args: &str) -> String {
-        let program = env!("CARGO_BIN_EXE_assigner");
+        let program = program();
         let data = self.data().display();
         format!("{program} report --data-dir {data} {args}")
     }
@@ -537,7 +537,7 @@ fn profiles_are_taken_up_while_the_daemon_runs() {
     // An unreadable profile is reported, and the toy is unknown again.
     fs::write(&profile, "name = ").expect("a profile");
     daemon.logs("toy.toml");
-    eventually(|| match world.session_entry("late") {
+    world.eventually(|| match world.session_entry("late") {
         Some(session) if session["status"] == "idle" => Err(format!("{session}")),
         _ => Ok(()),
     });

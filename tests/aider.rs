@@ -7,7 +7,9 @@ use crate::harness::agents::{agent, patiently, session_becomes, session_running,
 use crate::harness::{Pane, Shell, World, assert_calm, stays, text};
 use crate::language_model::{Model, answer};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered, was_asked};
+use crate::sample_prompts::{
+    IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some, was_asked,
+};
 use assigner_needs::needs;
 
 /// Gives the model a name that Aider knows; it changes nothing in a prompt, and edits no files.
@@ -170,8 +172,9 @@ fn prompts_reach_aider_as_prompts() {
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle("one");
-    let answered = ordinary_prompts_are_answered(world, model, &["--provider", "aider"], true);
-    let prompts = awkward(&text(&image));
+    let answered =
+        ordinary_prompts_are_answered(world, model, ordinary(), &["--provider", "aider"], true);
+    let prompts = some(awkward(&text(&image)));
     let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
     for (id, prompt) in sent.iter().zip(&prompts) {
         let task = task_becomes(world, *id, "completed");
@@ -252,7 +255,7 @@ fn a_rate_limit_pauses_the_provider() {
     desk.idle("one");
     let id = desk.prompt("LIMIT for long");
     model.asked("LIMIT for long");
-    patiently(|| {
+    world.patiently(|| {
         let status = world.json(&["status"]);
         if status["paused"]["providers"].to_string().contains("aider") {
             Ok(())

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::harness::root;
 
 /// What each module of the crate may import from it; `model` may import nothing.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -71,7 +73,7 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 const KEPT_INSIDE: &[(&str, &str)] = &[("wasmtime", "policy"), ("rusqlite", "store")];
 
 fn sources(module: &str) -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("host/src");
     let files = below(vec![root.join(module), root.join(format!("{module}.rs"))]);
     assert!(!files.is_empty(), "there is no module {module}");
     files
@@ -135,7 +137,7 @@ const IMPURE: &[&str] = &[
 
 #[test]
 fn machines_of_attempts_are_pure() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node/attempt");
+    let root = root().join("host/src/node/attempt");
     let machines = [
         "describe.rs",
         "job.rs",
@@ -208,7 +210,7 @@ fn is_associated(lines: &[&str]) -> bool {
 
 #[test]
 fn each_type_has_a_name_of_its_own() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("host/src");
     let mut names = BTreeMap::<String, Vec<String>>::new();
     for (path, text) in below(vec![root.clone()]) {
         let file = path.strip_prefix(&root).expect("a path below the root");

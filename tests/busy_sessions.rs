@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, stays};
+use crate::harness::{
+    Pane, Seat, Shell, World, eventually, in_each_shell, in_shells, program, stays,
+};
 
 /// Asserts that a pending task leaves a session alone, runs `release`, and waits until the task
 /// ends there.
@@ -205,7 +207,7 @@ fn a_shell_that_tells_is_idle_whatever_its_prompt() {
         let prompt = "PS1='%~ > '; RPROMPT='at the right'";
         prompts.push(("zsh", Shell::Zsh, prompt, "at the right"));
     }
-    let assigner = env!("CARGO_BIN_EXE_assigner");
+    let assigner = program();
     for &(name, shell, prompt, shown) in &prompts {
         let pane = world.session(name, shell);
         let init = format!("eval \"$('{assigner}' shell-init {})\"", shell.program());

@@ -2,7 +2,7 @@
 
 use assigner_needs::needs;
 
-use crate::harness::{Pane, World, eventually};
+use crate::harness::{Pane, World};
 
 #[needs(busybox)]
 #[test]
@@ -35,7 +35,7 @@ fn its_default_prompt_is_known_and_a_draft_is_kept() {
 
         pane.keys(&["ls", "Space"]);
         let waiting = world.send(&["--shell", "--", "echo now"]);
-        eventually(|| match world.session_entry(name) {
+        world.eventually(|| match world.session_entry(name) {
             Some(session) if session["status"] != "idle" => Ok(()),
             other => Err(format!("{other:?}")),
         });

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Shell, World, assert_calm, finish, text};
+use crate::harness::{Shell, World, assert_calm, finish, program, text};
 
 /// Asserts that an object has these names, whatever else it has.
 #[track_caller]
@@ -214,11 +214,7 @@ fn the_status_line_of_tmux_shows_what_waits() {
     let shown = || {
         let mut shell = world.command("sh");
         shell
-            .args([
-                "-c",
-                &format!("\"$0\" {command}"),
-                env!("CARGO_BIN_EXE_assigner"),
-            ])
+            .args(["-c", &format!("\"$0\" {command}"), program()])
             .env("ASSIGNER_DATA_DIR", world.data());
         finish(&mut shell, b"").succeeded().text()
     };
@@ -486,7 +482,7 @@ fn a_lost_current_directory() {
             "sh",
             &dir,
         ])
-        .arg(env!("CARGO_BIN_EXE_assigner"));
+        .arg(program());
     let output = finish(&mut command, b"").succeeded();
     assert_eq!(output.text(), "task 1 queued\n");
 }

@@ -8,7 +8,7 @@ mod variables;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
-use crate::harness::{Seat, eventually};
+use crate::harness::Seat;
 
 /// What the database says about a session; nothing is "".
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ fn row(database: &Connection, session: &str) -> Option<Row> {
 /// for scripts and in the database.
 #[track_caller]
 fn tracked(seat: &Seat<'_>, database: &Connection, variable: &str, value: Option<&str>) {
-    eventually(|| {
+    seat.world.eventually(|| {
         let entry = seat.world.session_entry(seat.name()).ok_or("no session")?;
         let row = row(database, seat.name()).ok_or("no row")?;
         let kept: Value = match row.env_vars.as_str() {

@@ -78,8 +78,8 @@ fn the_tmux_server_survives_daemons_that_come_and_go() {
                         .output();
                     let well = started.is_ok_and(|output| output.status.success());
                     churned.fetch_add(u64::from(well), Ordering::Relaxed);
-                    // Enough for dozens during each start; more would only take the processor.
-                    thread::sleep(Duration::from_millis(10));
+                    // Enough for several during each start; more would only take the processor.
+                    thread::sleep(Duration::from_millis(30));
                 }
             });
         }
@@ -114,7 +114,7 @@ fn killed_while_a_job_starts() {
         let daemon = world.daemon();
         let id = world.shell(&format!("echo {number} >> log"));
         ids.push(id);
-        eventually(|| {
+        world.eventually(|| {
             let task = world.show(id);
             if task["status"] == "assigned" || task["status"] == "in_progress" || is_settled(&task)
             {

@@ -84,7 +84,7 @@ fn it_waits_for_a_tmux_server() {
     let id = world.shell("echo at last");
     let daemon = world.daemon();
     daemon.logs("tmux");
-    let status = eventually(|| {
+    let status = world.eventually(|| {
         let status = world.json(&["status"]);
         if status["daemon"]["waiting_for"].is_null() {
             Err(status.to_string())
@@ -102,7 +102,7 @@ fn it_waits_for_a_tmux_server() {
     assert!(!reason.is_empty());
     world.session("one", Shell::Bash);
     assert_eq!(world.completed(id)["output"], "at last\n");
-    eventually(|| {
+    world.eventually(|| {
         let status = world.json(&["status"]);
         if status["daemon"]["waiting_for"].is_null() {
             Ok(())

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, eventually, finish};
+use crate::harness::{World, eventually, finish, program};
 
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
@@ -132,7 +132,7 @@ fn do_it(world: &World, change: &Value, otherwise: &[&str]) {
     if commands.is_empty() {
         world.assigner(otherwise).succeeded();
     }
-    let here = Path::new(env!("CARGO_BIN_EXE_assigner")).parent();
+    let here = Path::new(program()).parent();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = here
         .map(Path::to_owned)

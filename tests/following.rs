@@ -108,7 +108,7 @@ fn whoever_interrupts_a_follower_leaves_the_task() {
         });
         world.until(id, "in_progress");
         // It may not have come to its handler yet, and would end as any program does.
-        eventually(|| match world.output(id).is_empty() {
+        world.eventually(|| match world.output(id).is_empty() {
             false => Ok(()),
             true => Err("nothing is printed".to_owned()),
         });

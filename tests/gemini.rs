@@ -13,7 +13,7 @@ use crate::harness::agents::{
 use crate::harness::{Pane, Shell, World, assert_calm, eventually, policies_target, stays, text};
 use crate::language_model::{Model, Turn, answered};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, ordinary_prompts_are_answered, some_awkward};
+use crate::sample_prompts::{IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some};
 use assigner_needs::needs;
 
 /// A world with a model, and a home in which Gemini CLI knows its key.
@@ -159,8 +159,10 @@ fn prompts_reach_it_as_prompts() {
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle(&names);
-    let answered = ordinary_prompts_are_answered(world, model, &["--provider", "gemini"], false);
-    let prompts = some_awkward(&text(&image));
+    let plain = some(ordinary());
+    let answered =
+        ordinary_prompts_are_answered(world, model, plain, &["--provider", "gemini"], false);
+    let prompts = some(awkward(&text(&image)));
     let sent: Vec<u64> = prompts.iter().map(|prompt| desk.prompt(prompt)).collect();
     for (id, prompt) in sent.iter().zip(&prompts) {
         let task = task_becomes(world, *id, "completed");

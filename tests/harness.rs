@@ -8,14 +8,15 @@ mod sessions;
 pub(crate) mod setup;
 pub(crate) mod tasks;
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -32,6 +33,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How soon and how late it is asked again whether something has happened.
 const SOONEST: Duration = Duration::from_millis(20);
 const LATEST: Duration = Duration::from_millis(200);
+
+/// How late it is asked again whether something has happened that nothing tells.
+const RARELY: Duration = Duration::from_millis(800);
 
 /// The states in which a task has ended.
 const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "uncertain"];
@@ -137,7 +141,7 @@ impl World {
 
     /// Returns the binary, configured with this world's data and tmux server.
     pub(crate) fn binary(&self) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_assigner"));
+        let mut command = self.command(program());
         command
             .env("ASSIGNER_DATA_DIR", &self.data)
             .env("ASSIGNER_TMUX_SOCKET", self.socket());
@@ -204,7 +208,7 @@ impl World {
             assert_eq!(task["status"], status, "not {status}: {task:#}");
             return task;
         }
-        within(limit, || {
+        self.within(limit, || {
             let task = self.show(id);
             if task["status"] == status {
                 return Ok(task);
@@ -262,7 +266,7 @@ impl World {
 
     /// Returns what `explain` says about a task, once it says something.
     pub(crate) fn reason(&self, id: u64) -> String {
-        eventually(|| {
+        self.eventually(|| {
             let said = self.json(&["explain", &id.to_string()]);
             match said["reason"].as_str() {
                 Some(reason) if !reason.is_empty() => Ok(reason.to_owned()),
@@ -283,10 +287,54 @@ impl World {
 
     /// Waits until a session has a status.
     pub(crate) fn session_is(&self, name: &str, status: &str) -> Value {
-        eventually(|| match self.session_entry(name) {
+        self.eventually(|| match self.session_entry(name) {
             Some(session) if session["status"] == status => Ok(session),
             other => Err(format!("session {name} is not {status}: {other:?}")),
         })
+    }
+
+    /// Like [`eventually`], for what the queue tells.
+    #[track_caller]
+    pub(crate) fn eventually<T>(&self, ask: impl FnMut() -> Result<T, String>) -> T {
+        self.within(DEADLINE, ask)
+    }
+
+    /// Like [`patiently`](agents::patiently), for what the queue tells.
+    #[track_caller]
+    pub(crate) fn patiently<T>(&self, ask: impl FnMut() -> Result<T, String>) -> T {
+        self.within(agents::PATIENCE, ask)
+    }
+
+    /// Like [`within`], for what the queue tells: asked again once anything has been written there, since
+    /// each question is a process, and after a while in any case.
+    #[track_caller]
+    pub(crate) fn within<T>(
+        &self,
+        limit: Duration,
+        mut ask: impl FnMut() -> Result<T, String>,
+    ) -> T {
+        within(limit, || {
+            let before = self.written();
+            let answer = ask();
+            let asked = Instant::now();
+            while answer.is_err() && asked.elapsed() < RARELY && self.written() == before {
+                thread::sleep(SOONEST);
+            }
+            answer
+        })
+    }
+
+    /// Returns the files of the data directory, with their lengths and the times of their last change.
+    fn written(&self) -> BTreeMap<OsString, (u64, Option<SystemTime>)> {
+        let entries = fs::read_dir(&self.data).into_iter().flatten().flatten();
+        entries
+            // Whoever reads writes there, too.
+            .filter(|entry| !text(&entry.path()).ends_with("-shm"))
+            .filter_map(|entry| {
+                let found = entry.metadata().ok()?;
+                Some((entry.file_name(), (found.len(), found.modified().ok())))
+            })
+            .collect()
     }
 
     /// Starts the daemon, and waits until it says that it runs.
@@ -297,7 +345,7 @@ impl World {
     /// Like [`Self::daemon`], with more arguments.
     pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
         let daemon = self.spawn_daemon(args);
-        eventually(|| {
+        self.eventually(|| {
             let status = self.json(&["status"]);
             if status["daemon"]["running"] == true && status["daemon"]["pid"] == daemon.pid() {
                 Ok(())
@@ -470,9 +518,35 @@ pub(crate) fn stays<T: PartialEq + std::fmt::Debug>(mut ask: impl FnMut() -> T) 
 /// Returns where tests build policies in Rust: a single place, so that the standard library is
 /// built once.
 pub(crate) fn policies_target() -> PathBuf {
-    let profile = Path::new(env!("CARGO_BIN_EXE_assigner")).parent();
+    let profile = Path::new(program()).parent();
     let target = profile.and_then(Path::parent);
     target.expect("a target directory").join("policies")
+}
+
+/// Returns the path of the binary. Cargo builds it into the directory above this program's, for the
+/// tests of the package that it belongs to.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        let own = std::env::current_exe().expect("this program's path");
+        let built = own
+            .parent()
+            .and_then(Path::parent)
+            .expect("two directories");
+        let program = built.join("assigner");
+        assert!(
+            program.is_file(),
+            "{} is missing: test the whole workspace",
+            program.display()
+        );
+        text(&program)
+    });
+    &PROGRAM
+}
+
+/// Returns the root of the project.
+pub(crate) fn root() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the workspace")
 }
 
 /// Returns a path as text.

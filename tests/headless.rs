@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Pane, Shell, World, eventually, stays, text};
+use crate::harness::{Pane, Shell, World, program, stays, text};
 
 /// Prints JSON as an agent does, and notes each prompt that it is given.
 const AGENT: &str = r#"
@@ -90,7 +90,7 @@ fn a_limit_pauses_the_agent_and_costs_no_try() {
     let _daemon = world.daemon();
     world.session_is("one", "idle");
     let limited = ask(&world, &[], "LIMIT it");
-    eventually(|| {
+    world.eventually(|| {
         let status = world.json(&["status"]);
         match status["paused"]["providers"].to_string().contains("toy") {
             true => Ok(()),
@@ -100,7 +100,7 @@ fn a_limit_pauses_the_agent_and_costs_no_try() {
     world.until(limited, "pending");
     // Another one waits for the same, in whichever shell, and says so.
     let next = ask(&world, &[], "the next");
-    eventually(|| {
+    world.eventually(|| {
         let explained = world.json(&["explain", &next.to_string()]);
         let reason = explained["reason"].as_str().unwrap_or_default();
         let expected = ["paused until", "assigner resume --provider toy"];
@@ -109,7 +109,7 @@ fn a_limit_pauses_the_agent_and_costs_no_try() {
             None => Ok(()),
         }
     });
-    eventually(|| {
+    world.eventually(|| {
         let reason = world.show(next)["wait_reason"].to_string();
         match reason.contains("paused until") {
             true => Ok(()),
@@ -377,12 +377,12 @@ fn a_follow_up_runs_where_the_conversation_took_place() {
     // A terminal's directory is not what its sender says.
     let typed = format!(
         "{} send --data-dir '{}' --headless --provider toy --after {number} 'WHERE typed'",
-        env!("CARGO_BIN_EXE_assigner"),
+        program(),
         text(world.data())
     );
     let before = world.json(&["list"]).as_array().map_or(0, Vec::len);
     pane.line(&typed);
-    let typed = eventually(|| {
+    let typed = world.eventually(|| {
         let tasks = world.json(&["list"]);
         let tasks = tasks.as_array().expect("tasks");
         let ids = tasks.iter().filter_map(|task| task["id"].as_u64());

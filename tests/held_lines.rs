@@ -12,7 +12,7 @@ fn a_line_that_holds_a_session_up_is_quoted_by_doctor_and_explain() {
     world.completed(first);
     pane.keys(&["echo draft \u{202e}"]);
     let id = world.shell("echo later");
-    let explained = eventually(|| {
+    let explained = world.eventually(|| {
         let explained = world.json(&["explain", &id.to_string()]);
         match &explained["sessions"][0]["line"] {
             line if line.is_null() => Err(format!("no line: {explained}")),
@@ -109,7 +109,7 @@ fn a_session_that_runs_what_is_not_known_is_said_to_be_there() {
     let _daemon = world.daemon();
     world.session_is("one", "idle");
     let id = world.shell_with(&["--target", "other"], "true");
-    let explained = eventually(|| {
+    let explained = world.eventually(|| {
         let explained = world.json(&["explain", &id.to_string()]);
         let reason = explained["reason"].as_str().unwrap_or_default().to_owned();
         if reason.contains("which runs `sleep`") {

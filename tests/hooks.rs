@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Output, Shell, World, assert_calm, finish, stays, text};
+use crate::harness::{Output, Shell, World, assert_calm, finish, program, stays, text};
 
 const CLAUDE: [&str; 5] = [
     "SessionStart",
@@ -208,7 +208,7 @@ fn on_a_terminal_a_person_is_asked() {
     let world = World::new();
     let before = "{\"hooks\": {}, \"key\": 1}";
     let file = world.has_settings("codex", before);
-    let program = env!("CARGO_BIN_EXE_assigner");
+    let program = program();
     for (session, answer) in [("no", "n"), ("nothing", ""), ("other", "yesterday")] {
         let pane = world.session(session, Shell::Bash);
         pane.line(&format!("clear; {program} hooks install codex"));
@@ -233,10 +233,7 @@ fn what_changed_while_the_question_stood_is_not_lost() {
     let world = World::new();
     let file = world.has_settings("claude", MINE);
     let pane = world.session("one", Shell::Bash);
-    pane.line(&format!(
-        "clear; {} hooks install claude",
-        env!("CARGO_BIN_EXE_assigner")
-    ));
+    pane.line(&format!("clear; {} hooks install claude", program()));
     pane.shows("[y/N]");
     fs::write(&file, "{\"new\": true}").expect("settings");
     pane.line("y");
@@ -305,7 +302,7 @@ fn the_command_lines_say_nothing_and_end_well_whatever_happens() {
     let shown = world.json(&["hooks", "show", "claude"]);
     let line = shown["hooks"]["Stop"][0]["hooks"][0]["command"].as_str();
     let line = line.expect("a command").to_owned();
-    let gone = line.replace(env!("CARGO_BIN_EXE_assigner"), "/nowhere/assigner");
+    let gone = line.replace(program(), "/nowhere/assigner");
     assert_ne!(line, gone);
     for line in [line, gone] {
         for input in [

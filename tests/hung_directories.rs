@@ -228,7 +228,7 @@ fn a_session_in_a_dead_directory_holds_up_no_other() {
     let other = world.session_in("other", Shell::Bash, &here);
     let daemon = world.daemon();
     let stands = |name: &str, directory: &str| {
-        eventually(|| match world.session_entry(name) {
+        world.eventually(|| match world.session_entry(name) {
             Some(session) if session["current_dir"] == directory => Ok(()),
             seen => Err(format!("{name} does not stand in {directory}: {seen:?}")),
         });

@@ -52,6 +52,7 @@ mod queue;
 mod ranking;
 mod readme;
 mod real_agents;
+mod records;
 mod repositories;
 mod sample_prompts;
 mod selection;

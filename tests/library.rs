@@ -14,7 +14,7 @@ use assigner::model::session::SessionContext;
 use assigner::model::task::{Kind, Metadata, NewTask};
 use proptest::prelude::*;
 
-use crate::harness::{Shell, World, finish};
+use crate::harness::{Shell, World, finish, program};
 
 /// A context as (directory, branch, variables).
 type Place<'a> = (Option<&'a str>, Option<&'a str>, &'a [(&'a str, &'a str)]);
@@ -348,7 +348,7 @@ fn the_example_queues_and_waits() {
     let _one = world.session("one", Shell::Bash);
     let _daemon = world.daemon();
     world.session_is("one", "idle");
-    let example = Path::new(env!("CARGO_BIN_EXE_assigner"))
+    let example = Path::new(program())
         .parent()
         .expect("the target directory")
         .join("examples/library");

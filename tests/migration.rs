@@ -16,7 +16,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value};
 
-use crate::harness::{Output, World};
+use crate::harness::{Output, World, root};
 
 /// A row of a table or a view: its columns by name.
 type Row = Map<String, Value>;
@@ -51,10 +51,7 @@ const TIMED_OUT: &str = "Assignment timed out";
 
 /// Returns the path of a database of the earlier program, as kept with the tests.
 fn old_file(stage: u8) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .join(format!("tests/data/stage{stage}.db"))
+    root().join(format!("tests/data/stage{stage}.db"))
 }
 
 /// Returns a world whose data directory is the earlier program's.

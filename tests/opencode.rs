@@ -10,7 +10,9 @@ use crate::harness::agents::{patiently, session_becomes, session_running, task_b
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
 use crate::language_model::{Model, answer, answered};
 use crate::real_agents::Agent;
-use crate::sample_prompts::{IMAGE, ordinary_prompts_are_answered, some_awkward, was_asked};
+use crate::sample_prompts::{
+    IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some, was_asked,
+};
 use assigner_needs::needs;
 
 /// A world with a model, and a home for opencode.
@@ -116,8 +118,10 @@ fn prompts_reach_it_as_prompts() {
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
     desk.idle(&names);
-    let answered = ordinary_prompts_are_answered(world, model, &["--provider", "opencode"], false);
-    let odd = some_awkward(&text(&image));
+    let plain = some(ordinary());
+    let answered =
+        ordinary_prompts_are_answered(world, model, plain, &["--provider", "opencode"], false);
+    let odd = some(awkward(&text(&image)));
     let sent: Vec<u64> = odd.iter().map(|prompt| desk.prompt(prompt)).collect();
     for (id, prompt) in sent.iter().zip(&odd) {
         task_becomes(world, *id, "completed");
@@ -178,7 +182,7 @@ fn a_permission_is_a_persons(desk: &Desk) {
     let asks = desk.prompt("ASK before you do it");
     task_becomes(world, asks, "waiting_input");
     // The dialog is drawn in several steps.
-    patiently(|| {
+    world.patiently(|| {
         let said = [world.reason(asks), world.show(asks)["asks"].to_string()];
         match said.iter().all(|said| said.contains("touch asked")) {
             true => Ok(()),

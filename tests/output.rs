@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Shell, World, eventually, in_each_shell};
+use crate::harness::{Shell, World, eventually, in_each_shell, program};
 
 #[test]
 fn output_is_exact_in_each_shell() {
@@ -93,7 +93,7 @@ fn a_terminal_gets_no_endless_lines_and_a_pipe_gets_them_whole() {
     assert_eq!(world.output(1), format!("{long}\n").into_bytes());
     let shown = world.assigner(&["show", id]).succeeded().text();
     assert!(shown.contains(&long));
-    let binary = env!("CARGO_BIN_EXE_assigner");
+    let binary = program();
     let data = world.data().display();
     for what in ["show", "output"] {
         reader.line(&format!("clear; {binary} --data-dir '{data}' {what} {id}"));

@@ -39,7 +39,7 @@ fn three_panes(world: &World) -> [String; 3] {
 
 /// Waits until no session has this name any more.
 fn ends(world: &World, name: &str) {
-    eventually(|| match world.session_entry(name) {
+    world.eventually(|| match world.session_entry(name) {
         None => Ok(()),
         entry => Err(format!("{name} is there: {entry:?}")),
     });
@@ -99,7 +99,7 @@ fn a_label_goes_with_its_pane() {
     }
     world.assigner(&["label", "api", "gpu=yes"]).succeeded();
     world.tmux(&["swap-pane", "-s", "=api:0.0", "-t", "=web:0.0"]);
-    eventually(|| match world.session_entry("web") {
+    world.eventually(|| match world.session_entry("web") {
         Some(entry) if entry["labels"]["gpu"] == "yes" => Ok(()),
         entry => Err(format!("{entry:?}")),
     });
@@ -146,7 +146,7 @@ fn a_pane_of_a_session_group_has_the_names_of_all_its_sessions() {
     world.session_is("main", "idle");
     // tmux lists it first.
     world.tmux(&["new-session", "-d", "-t", "=main", "-s", "also"]);
-    let entry = eventually(|| match world.session_entry("main") {
+    let entry = world.eventually(|| match world.session_entry("main") {
         Some(entry) if entry["aliases"] == serde_json::json!(["also"]) => Ok(entry),
         entry => Err(format!("{entry:?}")),
     });
@@ -223,7 +223,7 @@ fn a_name_is_awaited_and_then_bound() {
         "{reason}"
     );
     let pane = world.session("new", Shell::Bash).format("#{pane_id}");
-    eventually(|| match world.session_entry("new") {
+    world.eventually(|| match world.session_entry("new") {
         Some(entry) if entry["paused"] == true => Ok(()),
         entry => Err(format!("{entry:?}")),
     });

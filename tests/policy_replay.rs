@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::setup::repository;
 use crate::harness::tasks::time;
-use crate::harness::{Daemon, Shell, World, assert_calm, eventually};
+use crate::harness::{Daemon, Shell, World, assert_calm};
 use crate::policy_switching::Component;
 use crate::wat_policies;
 
@@ -48,7 +48,7 @@ fn started(world: &World, args: &[&str]) -> Daemon {
 /// Waits until both sessions are idle, each in its place.
 fn both_are_free(world: &World) {
     world.session_is("dir", "idle");
-    eventually(|| match world.session_entry("branch") {
+    world.eventually(|| match world.session_entry("branch") {
         Some(entry) if entry["status"] == "idle" && entry["git_branch"] == "topic" => Ok(()),
         other => Err(format!("not idle on its branch: {other:?}")),
     });
@@ -209,7 +209,7 @@ fn are_moved(report: &Value, ids: &[u64]) {
 /// Waits until the record has at least this many rounds.
 #[track_caller]
 fn has_recorded(world: &World, rounds: u64) {
-    eventually(|| {
+    world.eventually(|| {
         let recording = world.json(&["status"])["daemon"]["recording"].clone();
         let bytes = recording["bytes"].as_u64();
         match recording["rounds"].as_u64() {

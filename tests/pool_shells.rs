@@ -4,7 +4,7 @@ use std::fs;
 
 use assigner_needs::needs;
 
-use crate::harness::{World, eventually};
+use crate::harness::World;
 
 /// Runs a pool of this shell in a home with these files, and asserts that it completes a task,
 /// reported by the shell itself.
@@ -29,7 +29,7 @@ fn pool_of(command: &str, files: &[(&str, &str)]) {
         "theirs",
         "its own files were read"
     );
-    eventually(|| {
+    world.eventually(|| {
         let doctor = world.json(&["doctor", "sh-1"]).to_string();
         if doctor.contains("its shell itself reports on its line") {
             Ok(())

@@ -14,7 +14,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::harness::agents::{patiently, session_becomes, session_running, task_becomes};
-use crate::harness::{Daemon, Pane, World, text};
+use crate::harness::{Daemon, Pane, World, program, text};
 
 /// An agent that reads lines. It notes each line that it has read, and each that it has finished,
 /// in a log, and answers with the line itself. Words in a line change that:
@@ -152,7 +152,7 @@ impl Desk {
             "bash".to_owned(),
             text(&self.world.path(format!("{name}-agent"))),
             text(&self.log_file(session)),
-            env!("CARGO_BIN_EXE_assigner").to_owned(),
+            program().to_owned(),
             text(self.world.data()),
         ]
     }
@@ -276,10 +276,11 @@ impl Desk {
     /// Waits until the doctor has this verdict for a session, and returns all that it says.
     #[track_caller]
     fn diagnosed(&self, session: &str, status: &str) -> Value {
-        patiently(|| match self.world.json(&["doctor", session]) {
-            said if said["status"] == status => Ok(said),
-            said => Err(format!("{session} is not {status}: {said:#}")),
-        })
+        self.world
+            .patiently(|| match self.world.json(&["doctor", session]) {
+                said if said["status"] == status => Ok(said),
+                said => Err(format!("{session} is not {status}: {said:#}")),
+            })
     }
 }
 

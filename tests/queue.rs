@@ -6,7 +6,7 @@ use std::thread;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::harness::{Shell, World, eventually};
+use crate::harness::{Shell, World};
 
 /// Opens the database as a user's script would.
 pub(crate) fn database(world: &World) -> Connection {
@@ -301,7 +301,7 @@ fn once_runs_until_nothing_is_left() {
     world.assigner(&["run", "--once"]).succeeded();
     // If there is nothing to do, it ends at once.
     world.assigner(&["run", "--once"]).succeeded();
-    eventually(|| {
+    world.eventually(|| {
         let status = world.json(&["status"]);
         if status["daemon"]["running"] == false {
             Ok(())

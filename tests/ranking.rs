@@ -76,7 +76,7 @@ fn directories_count_by_whole_components() {
     world.session_is("exact", "busy");
     let task = world.completed(world.shell_with(&["-w", &exact], "cd /"));
     assert_eq!(task["session"], "parent", "{task:#}");
-    eventually(|| match world.session_entry("parent") {
+    world.eventually(|| match world.session_entry("parent") {
         Some(session) if session["current_dir"] == "/" && session["status"] == "idle" => Ok(()),
         other => Err(format!("parent is not in /: {other:?}")),
     });

@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use crate::harness::{program, root};
 use assigner_needs::needs;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_assigner");
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
-}
 
 fn readme() -> String {
     fs::read_to_string(root().join("README.md")).expect("the README")
@@ -55,7 +47,7 @@ impl Home {
         }
         fs::create_dir(home.path().join("bin")).expect("a directory");
         fs::create_dir(home.path().join("tmux")).expect("a directory");
-        std::os::unix::fs::symlink(BINARY, home.path().join("bin/assigner")).expect("a link");
+        std::os::unix::fs::symlink(program(), home.path().join("bin/assigner")).expect("a link");
         Self(home, Mutex::default())
     }
 
@@ -246,7 +238,10 @@ fn the_automated_run_calls_the_readmes_cargo_commands() {
 
 #[test]
 fn the_readme_and_the_help_agree_on_exit_codes_and_commands() {
-    let help = Command::new(BINARY).arg("--help").output().expect("help");
+    let help = Command::new(program())
+        .arg("--help")
+        .output()
+        .expect("help");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let codes: BTreeMap<String, String> = help
         .lines()

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::agents::Toy;
-use crate::harness::{Shell, World, eventually, finish, text};
+use crate::harness::{Shell, World, finish, program, text};
 
 /// A repository with a directory in it, and a worktree beside it.
 fn repository(world: &World, name: &str) -> String {
@@ -23,7 +23,7 @@ fn repository(world: &World, name: &str) -> String {
 }
 
 fn waits(world: &World, id: u64, words: &str) {
-    eventually(|| {
+    world.eventually(|| {
         let said: Value = world.json(&["explain", &id.to_string()]);
         let reason = said["reason"].as_str().unwrap_or_default();
         match reason.contains(words) && world.show(id)["status"] == "pending" {
@@ -104,7 +104,7 @@ fn a_task_that_is_typed_is_for_the_directory_there() {
     let world = World::new();
     let api = repository(&world, "api");
     let pane = world.session_in("desk", Shell::Bash, &api);
-    let program = env!("CARGO_BIN_EXE_assigner");
+    let program = program();
     let send = |options: &str| {
         pane.line(&format!(
             "{program} send --data-dir {} {options} 'what is it?'",

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::harness::World;
 use crate::harness::agents::task_becomes;
 use crate::language_model::{Model, Turn};
+use crate::records::Records;
 
 /// Ordinary prompts: with one line and with many, long, with tabs, and with long answers.
 pub(crate) fn ordinary() -> Vec<String> {
@@ -96,14 +97,15 @@ pub(crate) fn awkward(image: &str) -> Vec<String> {
     prompts
 }
 
-/// As [`awkward`], one in three, for agents that take long or work hard for each;
-/// `ASSIGNER_EVERY_PROMPT=1` takes all.
-pub(crate) fn some_awkward(image: &str) -> Vec<String> {
-    let step = match std::env::var_os("ASSIGNER_EVERY_PROMPT") {
-        Some(_) => 1,
-        None => 3,
-    };
-    awkward(image).into_iter().step_by(step).collect()
+/// One prompt in three, where each takes long or much work; all with [`everything`].
+pub(crate) fn some(prompts: Vec<String>) -> Vec<String> {
+    let step = if everything() { 1 } else { 3 };
+    prompts.into_iter().step_by(step).collect()
+}
+
+/// Whether no prompt, of agents or of shells, is to be left out: `ASSIGNER_EVERY_PROMPT=1`.
+pub(crate) fn everything() -> bool {
+    std::env::var_os("ASSIGNER_EVERY_PROMPT").is_some()
 }
 
 /// A red square as PNG.
@@ -114,7 +116,7 @@ pub(crate) const IMAGE: &[u8] = &[
     b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Queues the ordinary prompts with these options, and asserts that each is asked in one turn of one
+/// Queues these ordinary prompts with these options, and asserts that each is asked in one turn of one
 /// attempt, with the model's answer as its response; without the whitespace at its ends if `trims`.
 ///
 /// Returns each task and its turn, and prints how long they waited for us.
@@ -122,11 +124,13 @@ pub(crate) const IMAGE: &[u8] = &[
 pub(crate) fn ordinary_prompts_are_answered(
     world: &World,
     model: &Model,
+    prompts: Vec<String>,
     options: &[&str],
     trims: bool,
 ) -> Vec<(Value, Turn)> {
+    let records = Records::below(&world.path(""));
     let send = |prompt: String| (world.send(&[options, &["--", &prompt]].concat()), prompt);
-    let sent: Vec<(u64, String)> = ordinary().into_iter().map(send).collect();
+    let sent: Vec<(u64, String)> = prompts.into_iter().map(send).collect();
     let mut answered = Vec::new();
     for (id, prompt) in sent {
         let task = task_becomes(world, id, "completed");
@@ -144,17 +148,18 @@ pub(crate) fn ordinary_prompts_are_answered(
     }
     let all = model.turns().len();
     assert_eq!(all, answered.len(), "{:#?}", model.prompts());
-    print_waits(world, options, &answered);
+    print_waits(world, &records, options, &answered);
     answered
 }
 
 /// Prints, for those who run a test with `--nocapture`, how long everything took, and whose time that was.
 ///
 /// Ours is from the moment at which a task could be given to its session until the key that submits it,
-/// and from the end of the turn, as the agent tells or writes it, until the task has ended. The agent's
-/// is from that key until the model's request, and from the model's answer until the agent tells the
-/// end. Whoever looks on has both: `asked` and `ended`.
-fn print_waits(world: &World, options: &[&str], answered: &[(Value, Turn)]) {
+/// and from the moment at which the agent tells or has written the end of the turn, which is later than
+/// the line of its record says, until the task has ended. The agent's is from that key until the model's
+/// request, and from the model's answer until the agent tells the end. Whoever looks on has both: `asked`
+/// and `ended`.
+fn print_waits(world: &World, records: &Records, options: &[&str], answered: &[(Value, Turn)]) {
     let parse = |time: &Value| -> Timestamp {
         let time = time.as_str().and_then(|time| time.parse().ok());
         time.expect("a time")
@@ -183,6 +188,7 @@ fn print_waits(world: &World, options: &[&str], answered: &[(Value, Turn)]) {
         let submitted = submitted.map(|row| parse(&row["at"]));
         let told = &task["attempts"][0]["turn"]["ended"];
         let told = told.is_string().then(|| parse(told));
+        let told = told.map(|told| records.written(told).unwrap_or(told));
         let times = [
             (Some(since), Some(turn.asked_at)),
             (Some(since), submitted),

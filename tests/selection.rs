@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::setup::configure;
 use crate::harness::tasks::reason_says;
-use crate::harness::{Daemon, Pane, Shell, World, assert_calm, eventually, stays};
+use crate::harness::{Daemon, Pane, Shell, World, assert_calm, stays};
 
 /// A command line that ends when there is a file `go` in `work`.
 const HOLD: &str = "while test ! -e go; do sleep 0.02; done";
@@ -35,7 +35,7 @@ fn stays_pending(world: &World, id: u64) {
 /// Waits until a field of a session's entry has a value.
 #[track_caller]
 fn has(world: &World, session: &str, field: &str, value: &Value) {
-    eventually(|| match world.session_entry(session) {
+    world.eventually(|| match world.session_entry(session) {
         Some(entry) if entry[field] == *value => Ok(()),
         other => Err(format!("{field} of {session} is not {value}: {other:?}")),
     });
@@ -44,7 +44,7 @@ fn has(world: &World, session: &str, field: &str, value: &Value) {
 /// Waits until a session is reported as paused, with a reason.
 #[track_caller]
 fn is_paused(world: &World, session: &str) {
-    eventually(|| match world.session_entry(session) {
+    world.eventually(|| match world.session_entry(session) {
         Some(entry)
             if entry["paused"] == true
                 && entry["reason"].as_str().is_some_and(|why| !why.is_empty()) =>
@@ -58,7 +58,7 @@ fn is_paused(world: &World, session: &str) {
 /// Waits until a session is no longer reported as paused.
 #[track_caller]
 fn is_not_paused(world: &World, session: &str) {
-    eventually(|| match world.session_entry(session) {
+    world.eventually(|| match world.session_entry(session) {
         Some(entry) if entry["paused"] != true => Ok(()),
         other => Err(format!("{session} is paused: {other:?}")),
     });
@@ -294,7 +294,7 @@ fn excluded_and_protected_sessions_are_left_alone() {
         world.session_is(name, "idle");
     }
     for name in ["mgr-1", "solo", "prod-1"] {
-        eventually(|| match world.session_entry(name) {
+        world.eventually(|| match world.session_entry(name) {
             Some(entry) if entry["reason"].as_str().is_some_and(|why| !why.is_empty()) => Ok(()),
             other => Err(format!("no reason for {name}: {other:?}")),
         });
@@ -401,7 +401,7 @@ fn a_command_may_be_for_one_kind_of_shell() {
     let task = world.completed(suits);
     assert_eq!(task["shell"], "bash", "{task:#}");
     let waits = world.send(&["--shell=zsh", "--", "echo ran"]);
-    eventually(|| {
+    world.eventually(|| {
         let explained = world.json(&["explain", &waits.to_string()]);
         let text = explained.to_string();
         let how = format!("assigner edit {waits} --shell");

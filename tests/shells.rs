@@ -55,7 +55,7 @@ fn directory_and_variables_persist_in_the_session() {
         assert_eq!(world.output(first), format!("{dir}\ngreen\n").into_bytes());
         assert_eq!(seat.run("pwd; printenv COLOUR"), format!("{dir}\ngreen\n"));
 
-        eventually(|| {
+        world.eventually(|| {
             let session = world.session_entry(seat.name()).ok_or("no session")?;
             if session["current_dir"] == dir.as_str() && session["env"]["COLOUR"] == "green" {
                 Ok(())
@@ -331,7 +331,7 @@ fn a_shell_is_asked_for_its_line_and_keeps_what_stands_there() {
             }
             let id = seat.shell("echo second");
             let asked = world.show(id);
-            eventually(|| {
+            world.eventually(|| {
                 let sessions = world.session_entry(seat.name()).unwrap_or_default();
                 let sessions = sessions.to_string();
                 if sessions.contains("its shell reports")
@@ -410,7 +410,7 @@ fn a_person_may_interrupt_a_job() {
         let id = seat.shell("touch started; sleep 300");
         world.until(id, "in_progress");
         world.file_appears(&format!("{}/started", seat.name()));
-        let task = eventually(|| {
+        let task = world.eventually(|| {
             // Between two commands a shell may miss the key, so a person presses it again.
             seat.pane.keys(&["C-c"]);
             let task = world.show(id);

@@ -139,14 +139,8 @@ impl<'a> Plan<'a> {
             .select_world(&[package], Some("policy"))
             .expect("a world");
         let mut module = wat::parse_str(self.text()).expect("a module");
-        wit_component::embed_component_metadata(
-            &mut module,
-            &resolve,
-            world,
-            StringEncoding::UTF8,
-            false,
-        )
-        .expect("a module with WIT");
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+            .expect("a module with WIT");
         module
     }
 

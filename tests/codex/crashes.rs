@@ -29,7 +29,7 @@ fn codex_dies_in_mid_turn() {
     assert_eq!(task["status"], "failed", "{task:#}");
     assert!(task["error"].as_str().is_some_and(|why| !why.is_empty()));
     model.once("HOLD to the end");
-    let shell = patiently(|| match world.session_entry("shell") {
+    let shell = world.patiently(|| match world.session_entry("shell") {
         Some(session) if session["provider"] == "shell" => Ok(session),
         other => Err(format!("still codex: {other:?}")),
     });
@@ -85,7 +85,7 @@ fn the_daemon_is_killed_on_the_way() {
             // Earlier text is on the screen, too, but not this one.
             Moment::Pasted => shows(&pane, &prompt),
             Moment::Submitted => drop(model.asked(&prompt)),
-            Moment::Runs => patiently(|| match world.show(id) {
+            Moment::Runs => world.patiently(|| match world.show(id) {
                 task if task["status"] == "in_progress" => Ok(()),
                 task if task["status"] == "completed" => Ok(()),
                 task => Err(task.to_string()),
@@ -154,7 +154,7 @@ fn the_daemon_is_killed_again_and_again() {
     let _daemon = world.daemon();
     for (id, prompt) in &sent {
         // A text that is left in a composer blocks all others until a person deletes it.
-        let task = patiently(|| {
+        let task = world.patiently(|| {
             let task = world.show(*id);
             for (name, pane) in names.iter().zip(&panes) {
                 let session = world.session_entry(name).expect("a session");

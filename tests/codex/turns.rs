@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Desk, assert_waits, tries};
-use crate::harness::agents::{patiently, task_becomes, task_ends};
+use crate::harness::agents::{task_becomes, task_ends};
 use crate::harness::{Shell, assert_calm, stays, text};
 use crate::language_model::answered;
-use crate::sample_prompts::{IMAGE, awkward, ordinary_prompts_are_answered, was_asked};
+use crate::sample_prompts::{IMAGE, awkward, ordinary, ordinary_prompts_are_answered, was_asked};
 use assigner_needs::needs;
 
 #[needs(codex)]
@@ -87,7 +87,7 @@ fn ordinary_prompts_of_codex_with_hooks() {
     }
     let daemon = world.daemon();
     desk.idle(&names);
-    ordinary_prompts_are_answered(world, model, &["--provider", "codex"], false);
+    ordinary_prompts_are_answered(world, model, ordinary(), &["--provider", "codex"], false);
     assert_calm(&daemon.log());
 }
 
@@ -124,7 +124,7 @@ fn a_usage_limit_pauses_the_provider() {
 
     let limited = desk.prompt("LIMIT-ONCE for this");
     model.asked("LIMIT-ONCE for this");
-    let status = patiently(|| {
+    let status = world.patiently(|| {
         let status = world.json(&["status"]);
         if status["paused"]["providers"].to_string().contains("codex") {
             Ok(status)

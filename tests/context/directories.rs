@@ -209,7 +209,7 @@ fn directories_that_are_lost_or_unreadable_do_no_harm() {
         world.session_is(name, "idle");
         let open = name == "closed" && !is_closed;
         let expected = if open { "main" } else { "" };
-        let entry = eventually(|| {
+        let entry = world.eventually(|| {
             let entry = world.session_entry(name).ok_or("no session")?;
             if entry["git_branch"].as_str().unwrap_or_default() == expected {
                 Ok(entry)

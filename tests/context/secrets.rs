@@ -259,7 +259,7 @@ fn what_an_interrupted_task_leaves_is_undone() {
             world.assigner(&["cancel", &id.to_string()]).succeeded();
             world.until(id, "cancelled");
             // Before any other task, and without one.
-            eventually(|| {
+            world.eventually(|| {
                 let entry = world.session_entry(seat.name()).expect("the session");
                 match entry["reason"].as_str() {
                     Some("waits at its prompt") => Ok(()),

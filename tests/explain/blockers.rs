@@ -224,7 +224,7 @@ fn a_branch_that_no_session_is_on() {
 
     // Dropping the branch is one of the changes wherever it is needed.
     git(&world, &repo, &["checkout", "-q", "main"]);
-    eventually(|| match world.session_entry("one") {
+    world.eventually(|| match world.session_entry("one") {
         Some(entry) if entry["git_branch"] == "main" => Ok(()),
         other => Err(format!("not on main: {other:?}")),
     });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{HOLD, entry, explained, is_in_the_way, told};
 use crate::harness::setup::configure;
 use crate::harness::tasks::failed;
-use crate::harness::{Shell, World, eventually};
+use crate::harness::{Shell, World};
 
 /// Returns the sessions of a task that was assigned, as `explain` lists them.
 fn considered(explained: &Value) -> BTreeMap<String, Value> {
@@ -60,7 +60,7 @@ fn what_was_decided_is_told_as_it_was_then() {
     own.line("cat");
     world.session_is("own", "busy");
     world.assigner(&["pause", "corner"]).succeeded();
-    eventually(|| match world.session_entry("corner") {
+    world.eventually(|| match world.session_entry("corner") {
         Some(entry) if entry["paused"] == true => Ok(()),
         other => Err(format!("not paused: {other:?}")),
     });
@@ -103,7 +103,7 @@ fn what_was_decided_is_told_as_it_was_then() {
     own.keys(&["C-c"]);
     world.assigner(&["resume", "corner"]).succeeded();
     world.session_is("own", "idle");
-    eventually(|| match world.session_entry("parent") {
+    world.eventually(|| match world.session_entry("parent") {
         Some(entry) if entry["current_dir"] == "/" => Ok(()),
         other => Err(format!("not in /: {other:?}")),
     });
@@ -112,7 +112,7 @@ fn what_was_decided_is_told_as_it_was_then() {
     world.completed(id);
     assert_eq!(check("completed"), then);
     world.tmux(&["kill-session", "-t", "=exact"]);
-    eventually(|| match world.session_entry("exact") {
+    world.eventually(|| match world.session_entry("exact") {
         None => Ok(()),
         Some(entry) => Err(format!("still there: {entry}")),
     });

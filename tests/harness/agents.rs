@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Pane, World, policies_target, within};
 
 /// How long an agent may take for anything: Python and node start slowly beside other programs.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns where an agent's program is: in PATH, or where CI installs it.
 pub(crate) fn agent(program: &str, below_tools: &str) -> PathBuf {
@@ -55,7 +55,7 @@ pub(crate) fn patiently<T>(ask: impl FnMut() -> Result<T, String>) -> T {
 /// Waits until a session has a status.
 #[track_caller]
 pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value {
-    patiently(|| match world.session_entry(name) {
+    world.patiently(|| match world.session_entry(name) {
         Some(session) if session["status"] == status => Ok(session),
         other => Err(format!("session {name} is not {status}: {other:?}")),
     })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Output, World, assert_calm, eventually};
+use super::{Output, World, assert_calm};
 
 /// Waits until a task has failed with an error that contains all these words.
 #[track_caller]
@@ -22,7 +22,7 @@ pub(crate) fn failed(world: &World, id: u64, words: &[&str]) -> Value {
 /// Waits until `explain` gives a reason with all these words for a pending task.
 #[track_caller]
 pub(crate) fn reason_says(world: &World, id: u64, words: &[&str]) -> String {
-    eventually(|| {
+    world.eventually(|| {
         let said = world.json(&["explain", &id.to_string()]);
         let reason = said["reason"].as_str().unwrap_or_default();
         if !reason.is_empty() && words.iter().all(|word| reason.contains(*word)) {

@@ -11,7 +11,7 @@ use super::{
     sha256, slowly, source, was_built, with_tools,
 };
 use crate::harness::setup::configure;
-use crate::harness::{Shell, World, assert_calm, finish, text};
+use crate::harness::{Shell, World, assert_calm, finish, root, text};
 use crate::wat_policies::CONTRACT;
 use assigner_needs::needs;
 
@@ -383,9 +383,7 @@ fn profile_of_projects() -> Vec<(String, String)> {
 fn example(name: &str, language: &str) {
     let world = World::new();
     configure(&world, &format!("[policy]\n{UNHURRIED}"));
-    let theirs = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../examples/policies")
-        .join(name);
+    let theirs = root().join("examples/policies").join(name);
     let file = world.path("work").join(format!("{name}.wasm"));
     let built = if language == "rust" {
         // It is a member of the workspace and builds only there. With the profile of a project of

@@ -89,10 +89,10 @@ fn a_record_is_bounded() {
     let app = sessions(&world);
     let daemon = started(&world, &["--record"]);
     let first = torn(&world, &app, "true");
-    // Each task adds 12 KiB that no other has: together more than a megabyte and a half.
+    // Each task adds 48 KiB that no other has: together more than a megabyte and a half.
     let mut largest = 0;
-    for number in 0..150 {
-        let label = format!("noise={}", noise(number, 16 * 1024));
+    for number in 0..40 {
+        let label = format!("noise={}", noise(number, 64 * 1024));
         world.completed(world.shell_with(&["--label", &label, "--no-context-match"], "true"));
         largest = largest.max(size(&world));
     }

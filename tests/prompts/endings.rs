@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Desk, error, ready, tries};
-use crate::harness::agents::{patiently, session_becomes, task_becomes, task_ends};
+use crate::harness::agents::{session_becomes, task_becomes, task_ends};
 use crate::harness::{Shell, assert_calm};
 
 #[test]
@@ -16,7 +16,7 @@ fn a_limit_of_one_provider_leaves_the_other_alone() {
     session_becomes(world, "other", "idle");
 
     let limited = desk.prompt_with(&["--target", "one"], "limit here");
-    let limit = patiently(|| {
+    let limit = world.patiently(|| {
         let status = world.json(&["status"]);
         if status["paused"]["providers"].to_string().contains("toy") {
             Ok(status["paused"].clone())
@@ -181,7 +181,7 @@ fn another_agent_takes_what_one_left() {
     let read = format!("read {prompt}");
     desk.noted("one", &[&read, &format!("died of {prompt}")]);
     desk.noted("two", &[&read, &format!("ended {prompt}")]);
-    patiently(|| match world.session_entry("one") {
+    world.patiently(|| match world.session_entry("one") {
         Some(session) if session["provider"] == "shell" => Ok(()),
         other => Err(format!("no shell: {other:?}")),
     });

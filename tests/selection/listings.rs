@@ -102,7 +102,7 @@ fn one_session_is_shown_with_its_history() {
     let bad = world.shell_with(&["--target", "one"], "sh -c 'exit 3'");
     world.completed(good);
     world.settled(bad);
-    let session = eventually(|| {
+    let session = world.eventually(|| {
         let session = world.json(&["session", "one"]);
         if session["env"]["STAGE"] == "test" && session["status"] == "idle" {
             Ok(session)

@@ -33,7 +33,7 @@ use crate::model::task::{NamedRanking, Task};
 use crate::store::{Claim, Lane, Ledger, SessionRow, Store, StoreError, Waiting};
 
 pub(crate) use inquiry::Inquiry;
-use progress::OfferProgress;
+use progress::{OfferProgress, SessionFacts};
 pub use question::has_failed;
 pub(crate) use question::{attributes, avoid, candidate, obstacle, resource, seconds};
 use rests::Rests;
@@ -181,7 +181,7 @@ pub(crate) struct Matcher {
 #[derive(Debug, PartialEq, Eq)]
 struct DecidedState {
     data_version: i64,
-    ready: Vec<(Identity, String, Option<String>, Option<String>)>,
+    ready: Vec<(Identity, SessionFacts)>,
 }
 
 impl Matcher {
@@ -340,12 +340,8 @@ impl Matcher {
             self.touch();
         }
         let ready = ready.iter().map(|row| {
-            (
-                row.identity.clone(),
-                row.name.clone(),
-                row.current_dir.clone(),
-                row.git_branch.clone(),
-            )
+            let facts = SessionFacts::of(row, BTreeMap::new());
+            (row.identity.clone(), facts)
         });
         let stand = DecidedState {
             data_version,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::model::clock::Tick;
 use crate::model::eligibility::Admission;
 use crate::model::ids::{Identity, TaskId};
+use crate::model::naming::Home;
 use crate::model::session::Shell;
 use crate::store::{PauseRow, SessionRow};
 
@@ -57,10 +58,11 @@ impl Reach {
     }
 }
 
-/// What a policy may judge a session by, except for what always changes.
+/// What a task's requirements and a policy may judge a session by, except for what always changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct SessionFacts {
+pub(super) struct SessionFacts {
     name: String,
+    homes: Vec<Home>,
     provider: String,
     directory: Option<String>,
     branch: Option<String>,
@@ -75,18 +77,42 @@ struct SessionFacts {
 }
 
 impl SessionFacts {
-    fn of(row: &SessionRow, variables: BTreeMap<String, String>) -> Self {
+    /// Takes those of a row, and these of its variables.
+    pub(super) fn of(row: &SessionRow, variables: BTreeMap<String, String>) -> Self {
+        // Whole, so that a further fact is not forgotten here: tasks would wait although they could run.
+        let SessionRow {
+            name,
+            identity: _,
+            activity: _,
+            reason: _,
+            since: _,
+            provider,
+            current_dir,
+            git_branch,
+            repository,
+            shell,
+            env,
+            current_task: _,
+            completed: _,
+            failed: _,
+            context_at: _,
+            admission,
+            paused,
+            labels,
+            homes,
+        } = row;
         Self {
-            name: row.name.clone(),
-            provider: row.provider.clone(),
-            directory: row.current_dir.clone(),
-            branch: row.git_branch.clone(),
-            repository: row.repository.clone(),
-            shell: row.shell,
-            env: row.env.clone(),
-            labels: row.labels.clone(),
-            admission: row.admission,
-            paused: row.paused,
+            name: name.clone(),
+            homes: homes.clone(),
+            provider: provider.clone(),
+            directory: current_dir.clone(),
+            branch: git_branch.clone(),
+            repository: repository.clone(),
+            shell: *shell,
+            env: env.clone(),
+            labels: labels.clone(),
+            admission: *admission,
+            paused: *paused,
             variables,
         }
     }

@@ -305,13 +305,12 @@ fn encode(origin: &str, module: &[u8]) -> Result<Vec<u8>, LoadError> {
 }
 
 fn encode_with(module: &[u8], adapter: Option<(&str, &[u8])>) -> Result<Vec<u8>, String> {
-    let mut encoder = wit_component::ComponentEncoder::default();
-    let mut encode = || {
-        encoder.module(module)?;
+    let encode = || {
+        let mut encoder = wit_component::ComponentEncoder::default().module(module)?;
         if let Some((name, bytes)) = adapter {
-            encoder.adapter(name, bytes)?;
+            encoder = encoder.adapter(name, bytes)?;
         }
-        std::mem::take(&mut encoder).validate(true).encode()
+        encoder.validate(true).encode()
     };
     encode().map_err(|error| format!("{error:#}"))
 }

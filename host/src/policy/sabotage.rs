@@ -96,14 +96,8 @@ fn embed(wat: &str, wit: &str) -> Vec<u8> {
         .select_world(&[package], Some("policy"))
         .expect("there is a world");
     let mut module = wat::parse_str(wat).expect("the module parses");
-    wit_component::embed_component_metadata(
-        &mut module,
-        &resolve,
-        world,
-        StringEncoding::UTF8,
-        false,
-    )
-    .expect("the WIT can be embedded");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the WIT can be embedded");
     module
 }
 

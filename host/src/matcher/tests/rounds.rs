@@ -1,6 +1,8 @@
 //! When a round decides again, and on what.
 
 use super::*;
+use crate::model::ids::TmuxSession;
+use crate::model::naming::Home;
 use crate::model::task::{Event, Outcome};
 use crate::store::End;
 
@@ -19,7 +21,7 @@ fn nothing_is_decided_twice() {
         assert!(!scene.is_asked());
     }
     type RoundChange = (&'static str, fn(&mut MatcherScene));
-    let changes: [RoundChange; 7] = [
+    let changes: [RoundChange; 9] = [
         ("a task", |scene| {
             scene.queue(&[NewTask::command("wait")]);
         }),
@@ -30,6 +32,16 @@ fn nothing_is_decided_twice() {
             scene.sessions[0].row.current_dir = None;
         }),
         ("a branch", |scene| scene.sessions[0].row.git_branch = None),
+        ("a label", |scene| {
+            let labels = &mut scene.sessions[0].row.labels;
+            labels.insert("gpu".to_owned(), "yes".to_owned());
+        }),
+        ("another name of it", |scene| {
+            scene.sessions[0].row.homes.push(Home {
+                id: TmuxSession(3),
+                name: "second".to_owned(),
+            });
+        }),
         ("another session in its place", |scene| {
             scene.sessions[0].row.identity = identity(7);
         }),

@@ -94,14 +94,8 @@ fn a_component_of_another_world_is_told_what_is_missing() {
         .select_world(&[package], Some("policy"))
         .expect("it is there");
     let mut module = wat::parse_str(module("", "(i32.const 1536)")).expect("it parses");
-    wit_component::embed_component_metadata(
-        &mut module,
-        &resolve,
-        world,
-        StringEncoding::UTF8,
-        false,
-    )
-    .expect("it can be embedded");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("it can be embedded");
     let error = refused(&module).to_string();
     assert!(
         error.starts_with("`test.wasm` is not a policy for this version: "),
@@ -180,7 +174,7 @@ fn a_core_module_and_its_component_decide_the_same() {
     let module = saboteur("(i32.const 1536)");
     let component = wit_component::ComponentEncoder::default()
         .module(&module)
-        .and_then(wit_component::ComponentEncoder::encode)
+        .and_then(|mut encoder| encoder.encode())
         .expect("it can be encoded");
     let (module, component) = (loaded(&module), loaded(&component));
     assert_eq!(module.decide(&question()), component.decide(&question()));
