@@ -376,7 +376,7 @@ fn a_follow_up_runs_where_the_conversation_took_place() {
     assert_eq!(place(ask(&world, &elsewhere, "WHERE else")), other_dir);
     // A terminal's directory is not what its sender says.
     let typed = format!(
-        "{} send --data-dir '{}' --headless --provider toy --after {number} 'WHERE typed'",
+        "{} send --data-dir '{}' --headless --provider toy --target one --after {number} 'WHERE typed'",
         program(),
         text(world.data())
     );

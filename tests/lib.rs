@@ -59,6 +59,7 @@ mod selection;
 mod shell_settings;
 mod shells;
 mod task_changes;
+mod top;
 mod unnoticed;
 mod walkthroughs;
 mod wat_policies;

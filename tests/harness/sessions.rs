@@ -58,10 +58,15 @@ impl<'a> Pane<'a> {
             .tmux(&[&["send-keys", "-t", &self.id], keys].concat());
     }
 
+    /// Types a text as it is.
+    pub(crate) fn types(&self, text: &str) {
+        self.world
+            .tmux(&["send-keys", "-l", "-t", &self.id, "--", text]);
+    }
+
     /// Types a line as a person would, with Enter.
     pub(crate) fn line(&self, line: &str) {
-        self.world
-            .tmux(&["send-keys", "-l", "-t", &self.id, "--", line]);
+        self.types(line);
         self.keys(&["Enter"]);
     }
 

@@ -32,6 +32,7 @@ mod look;
 mod output;
 mod pause;
 mod policy;
+mod popup;
 mod reassign;
 mod repair;
 mod reply;
@@ -48,6 +49,7 @@ mod show;
 mod status;
 mod status_line;
 mod stop;
+mod top;
 mod ui;
 mod wait;
 mod watch;
@@ -163,6 +165,8 @@ enum Command {
     Sessions(sessions::Args),
     Session(session::Args),
     Status(status::Args),
+    Top(top::Args),
+    Popup(popup::Args),
     Wait(wait::Args),
     #[command(visible_alias = "kill", alias = "rm")]
     Cancel(cancel::Args),
@@ -353,6 +357,8 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Sessions(args) => sessions::run(&context, &args),
         Command::Status(args) if overview => status::overview(&context, &args),
         Command::Status(args) => status::run(&context, &args),
+        Command::Top(args) => top::run(&context, &args, &global),
+        Command::Popup(args) => popup::run(&context, &args, &global),
         Command::Wait(args) => wait::run(&context, &args),
         Command::Cancel(args) => cancel::run(&context, &args),
         Command::Retry(args) => retry::run(&context, &args),

@@ -281,6 +281,23 @@ impl Store {
         Ok(response.map(|text| Output::of(text.into_bytes())))
     }
 
+    /// Returns at most this many bytes of the beginning of what is kept of a task's output.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn output_beginning(&mut self, id: TaskId, most: u64) -> Result<Vec<u8>, StoreError> {
+        let row = self.db.query_one(
+            "SELECT substr(bytes, 1, $2) AS bytes FROM outputs JOIN attempts ON attempts.id = attempt_id
+             WHERE task_id = $1 ORDER BY attempts.id DESC LIMIT 1",
+            values![id, most],
+        )?;
+        // Of nothing, SQLite's beginning is NULL.
+        let bytes = row
+            .map(|row| row.get::<Option<Vec<u8>>>("bytes"))
+            .transpose()?;
+        Ok(bytes.flatten().unwrap_or_default())
+    }
+
     /// Records that an attempt has reached `phase`, before the act that the phase names.
     ///
     /// # Errors

@@ -104,6 +104,19 @@ impl Store {
         tasks.map(|row| whole_task(&mut *self.db, row)).collect()
     }
 
+    /// Returns the oldest `limit` tasks in a state, oldest first.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn oldest(&mut self, status: Status, limit: usize) -> Result<Vec<Task>, StoreError> {
+        let rows = self.db.query(
+            &format!("SELECT {TASK} FROM tasks WHERE status = $1 ORDER BY id LIMIT $2"),
+            &[status.name().into(), limit.into()],
+        )?;
+        let tasks = rows.iter();
+        tasks.map(|row| whole_task(&mut *self.db, row)).collect()
+    }
+
     /// Returns the numbers of the tasks from one to another whose state is one of `statuses`, in order.
     ///
     /// # Errors

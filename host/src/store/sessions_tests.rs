@@ -386,9 +386,39 @@ fn the_output_is_that_of_the_last_attempt_that_has_one() {
     };
     store.end(&done, now()).expect("ended");
     assert_eq!(read(&mut store), text("new", 3));
+    let beginning = |store: &mut Store, most| store.output_beginning(task, most).expect("read");
+    assert_eq!(beginning(&mut store, 2), b"ne");
+    assert_eq!(beginning(&mut store, 9), b"new");
     let attempts = store.attempts(task).expect("attempts");
     let turns: Vec<_> = attempts.into_iter().map(|attempt| attempt.turn).collect();
     assert_eq!(turns, [None, Some(turn)]);
+}
+
+#[test]
+fn nothing_has_a_beginning_and_the_oldest_come_first() {
+    let (_directory, mut store) = store();
+    let tasks: Vec<TaskId> = queue(
+        &mut store,
+        &[
+            NewTask::command("a"),
+            NewTask::command("b"),
+            NewTask::command("c"),
+        ],
+    );
+    assert_eq!(store.output_beginning(tasks[0], 9).expect("none"), b"");
+    let attempt = claimed(&mut store, tasks[0], 1);
+    let done = End {
+        output: Some(Output::of(Vec::new())),
+        ..end(attempt, Outcome::Completed, Event::Complete)
+    };
+    store.end(&done, now()).expect("ended");
+    assert_eq!(store.output_beginning(tasks[0], 9).expect("read"), b"");
+    let ids = |store: &mut Store, limit| -> Vec<TaskId> {
+        let tasks = store.oldest(Status::Pending, limit).expect("tasks");
+        tasks.iter().map(|task| task.id).collect()
+    };
+    assert_eq!(ids(&mut store, 9), tasks[1..]);
+    assert_eq!(ids(&mut store, 1), tasks[1..2]);
 }
 
 #[test]

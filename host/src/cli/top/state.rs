@@ -1,0 +1,683 @@
+//! What a person does in `top`: where they are, and what each key means there. Nothing happens here; what
+//! is to happen is said by an [`Act`](TopAct).
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::fields::{TaskForm, TextField};
+use super::fleet::{Fleet, TaskFacts};
+use crate::model::ids::{Identity, TaskId};
+use crate::model::task::{Status, Task};
+use crate::store::SessionRow;
+
+/// A part of the first page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Section {
+    /// Tasks that wait for a person.
+    Asking,
+    /// Sessions.
+    Sessions,
+    /// What runs and what waits.
+    Queue,
+    /// What has ended.
+    Ended,
+}
+
+impl Section {
+    pub(super) const ALL: [Self; 4] = [Self::Asking, Self::Sessions, Self::Queue, Self::Ended];
+
+    /// Returns the name that stands above it.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Asking => "WAITS FOR YOU",
+            Self::Sessions => "SESSIONS",
+            Self::Queue => "QUEUE",
+            Self::Ended => "ENDED",
+        }
+    }
+}
+
+/// What a line of a section is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    Task(TaskId),
+    Session(Identity),
+}
+
+/// The order of a section's lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As it matters: who waits first, the head of the queue, the newest end.
+    #[default]
+    Usual,
+    /// By the name of the session.
+    Name,
+    /// The one that has been so for the longest time first.
+    Longest,
+}
+
+impl Order {
+    fn next(self) -> Self {
+        match self {
+            Self::Usual => Self::Name,
+            Self::Name => Self::Longest,
+            Self::Longest => Self::Usual,
+        }
+    }
+
+    /// Returns how it is called on the screen; nothing for the usual one.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "",
+            Self::Name => "by session",
+            Self::Longest => "longest first",
+        }
+    }
+}
+
+/// What is to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TopAct {
+    /// This program ends.
+    Quit,
+    /// A command of ours, of which the last line is shown.
+    Run(OwnCommand),
+    /// A command of ours that has the screen to itself meanwhile.
+    Leave(OwnCommand),
+    /// A command of ours, whose output is to be read.
+    Read(String, OwnCommand),
+    /// The page of a task.
+    Open(TaskId),
+    /// The sessions to which a task could be given, with their points.
+    Choose(TaskId),
+}
+
+/// A command line of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OwnCommand {
+    pub(super) words: Vec<String>,
+    /// What it reads from standard input.
+    pub(super) input: String,
+}
+
+impl OwnCommand {
+    fn new(words: &[&str]) -> Self {
+        Self {
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            input: String::new(),
+        }
+    }
+
+    fn reading(words: &[&str], input: &str) -> Self {
+        Self {
+            input: input.to_owned(),
+            ..Self::new(words)
+        }
+    }
+}
+
+/// What a line of text that is being written is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Reply(TaskId),
+    Priority(TaskId),
+    Content(TaskId),
+    Label(String),
+}
+
+impl Purpose {
+    /// Returns what stands before the text.
+    pub(super) fn prompt(&self) -> String {
+        match self {
+            Self::Reply(id) => format!("reply to task {id}"),
+            Self::Priority(id) => format!("priority of task {id}"),
+            Self::Content(id) => format!("task {id} is to be"),
+            Self::Label(session) => format!("label {session} with NAME=VALUE"),
+        }
+    }
+}
+
+/// A session to which a task could be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) session: String,
+    /// Its points, and what they consist of, or why there are none.
+    pub(super) points: String,
+}
+
+/// What is in front of the first page, or instead of it.
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// The first page.
+    Browse,
+    /// What is looked for is being written.
+    Filter,
+    /// Something ends something: it is asked once.
+    Confirm(String, OwnCommand),
+    /// A line of text is being written.
+    Write(Purpose, TextField),
+    /// A session is being chosen for a task.
+    Choose(TaskId, Vec<Choice>, usize),
+    /// A new task is being written.
+    New(TaskForm),
+    /// The page of a task, with the line at its top.
+    Task(Box<TaskFacts>, usize),
+    /// The page of a session, with the line at its top.
+    Session(Identity, usize),
+    /// A text, with its title and the line at its top.
+    Text(String, Vec<String>, usize),
+    /// The keys.
+    Help,
+}
+
+/// Everything that a person has chosen so far.
+#[derive(Debug)]
+pub(super) struct TopState {
+    pub(super) section: Section,
+    /// The line that is chosen in each section, and where it stood.
+    chosen: [(usize, Option<Subject>); 4],
+    pub(super) filter: TextField,
+    pub(super) order: Order,
+    pub(super) mode: Mode,
+    /// What the last command said.
+    pub(super) message: String,
+    /// How many lines a page has, as it was last drawn.
+    pub(super) height: usize,
+    /// Where the lines of each section were last drawn: section, first row of the screen, first and last
+    /// column, and the number of its first line.
+    pub(super) drawn: Vec<(Section, u16, (u16, u16), usize)>,
+}
+
+impl Default for TopState {
+    fn default() -> Self {
+        Self {
+            section: Section::Sessions,
+            chosen: [const { (0, None) }; 4],
+            filter: TextField::default(),
+            order: Order::Usual,
+            mode: Mode::Browse,
+            message: String::new(),
+            height: 20,
+            drawn: Vec::new(),
+        }
+    }
+}
+
+impl TopState {
+    /// Starts where something waits for a person, if anything does.
+    pub(super) fn new(fleet: &Fleet) -> Self {
+        let section = match fleet.asking.is_empty() {
+            true => Section::Sessions,
+            false => Section::Asking,
+        };
+        Self {
+            section,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the lines of a section, in their order, as far as they contain what is looked for.
+    pub(super) fn lines(&self, section: Section, fleet: &Fleet) -> Vec<Subject> {
+        let wanted = self.filter.text().to_lowercase();
+        let of_tasks = |tasks: &mut dyn Iterator<Item = &Task>| {
+            let mut tasks: Vec<&Task> = tasks.filter(|task| task_has(task, &wanted)).collect();
+            match self.order {
+                Order::Usual => {}
+                Order::Name => tasks.sort_by(|a, b| a.session.cmp(&b.session)),
+                Order::Longest => {
+                    tasks.sort_by_key(|task| task.completed_at.unwrap_or(task.created_at));
+                }
+            }
+            tasks.iter().map(|task| Subject::Task(task.id)).collect()
+        };
+        match section {
+            Section::Asking => of_tasks(&mut fleet.asking.iter()),
+            Section::Queue => of_tasks(&mut fleet.queue.iter()),
+            Section::Ended => of_tasks(&mut fleet.ended.iter().map(|(task, _)| task)),
+            Section::Sessions => {
+                let has = |row: &&SessionRow| session_has(row, &wanted);
+                let mut rows: Vec<&SessionRow> = fleet.sessions.iter().filter(has).collect();
+                match self.order {
+                    Order::Usual => {}
+                    Order::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+                    Order::Longest => rows.sort_by_key(|row| row.since),
+                }
+                rows.iter()
+                    .map(|row| Subject::Session(row.identity.clone()))
+                    .collect()
+            }
+        }
+    }
+
+    /// Returns the number of the chosen line of a section, and what it is about.
+    pub(super) fn chosen(&self, section: Section, lines: &[Subject]) -> (usize, Option<Subject>) {
+        let (place, subject) = &self.chosen[section as usize];
+        let same = subject
+            .as_ref()
+            .and_then(|subject| lines.iter().position(|line| line == subject));
+        // If it has gone, what stands there now.
+        let index = same.unwrap_or((*place).min(lines.len().saturating_sub(1)));
+        (index, lines.get(index).cloned())
+    }
+
+    /// Takes note of where the chosen line of a section stands now, and returns its number.
+    pub(super) fn settle(&mut self, section: Section, lines: &[Subject]) -> usize {
+        let (index, subject) = self.chosen(section, lines);
+        self.chosen[section as usize] = (index, subject);
+        index
+    }
+
+    fn choose(&mut self, section: Section, index: usize, fleet: &Fleet) {
+        let lines = self.lines(section, fleet);
+        let index = index.min(lines.len().saturating_sub(1));
+        self.chosen[section as usize] = (index, lines.get(index).cloned());
+    }
+
+    /// Returns what the chosen line of the current section is about.
+    fn subject(&self, fleet: &Fleet) -> Option<Subject> {
+        self.chosen(self.section, &self.lines(self.section, fleet))
+            .1
+    }
+
+    /// Returns the task that keys are about: that of a line or of a page, or what a session runs.
+    fn task(&self, fleet: &Fleet) -> Option<Task> {
+        if let Mode::Task(facts, _) = &self.mode {
+            return Some(facts.task.clone());
+        }
+        match self.subject(fleet)? {
+            Subject::Task(id) => fleet.task(id).cloned(),
+            Subject::Session(identity) => {
+                let id = fleet.session(&identity)?.current_task?;
+                fleet.task(id).cloned()
+            }
+        }
+    }
+
+    /// Returns the session that keys are about.
+    fn session<'f>(&self, fleet: &'f Fleet) -> Option<&'f SessionRow> {
+        if let Mode::Session(identity, _) = &self.mode {
+            return fleet.session(identity);
+        }
+        match self.subject(fleet)? {
+            Subject::Session(identity) => fleet.session(&identity),
+            Subject::Task(id) => {
+                let name = fleet.task(id)?.session.as_deref()?;
+                fleet.sessions.iter().find(|row| row.name == name)
+            }
+        }
+    }
+
+    /// A key was pressed.
+    pub(super) fn key(&mut self, key: KeyEvent, fleet: &Fleet) -> Option<TopAct> {
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if is_control && matches!(key.code, KeyCode::Char('c')) {
+            return Some(TopAct::Quit);
+        }
+        self.message.clear();
+        match &mut self.mode {
+            Mode::Browse => self.browse(key, fleet),
+            Mode::Filter => {
+                match key.code {
+                    KeyCode::Enter => self.mode = Mode::Browse,
+                    KeyCode::Esc => {
+                        self.filter = TextField::default();
+                        self.mode = Mode::Browse;
+                    }
+                    KeyCode::Up | KeyCode::Down => return self.browse(key, fleet),
+                    _ => self.filter.key(key),
+                }
+                None
+            }
+            Mode::Confirm(_, command) => {
+                let command = command.clone();
+                self.mode = Mode::Browse;
+                let is_yes = matches!(key.code, KeyCode::Char('y' | 'Y'));
+                is_yes.then_some(TopAct::Run(command))
+            }
+            Mode::Write(purpose, field) => match key.code {
+                KeyCode::Esc => self.back(),
+                KeyCode::Enter if !key.modifiers.contains(KeyModifiers::ALT) => {
+                    let act = written(purpose, &field.text());
+                    self.mode = Mode::Browse;
+                    act
+                }
+                _ => {
+                    field.key(key);
+                    None
+                }
+            },
+            Mode::Choose(task, choices, index) => match key.code {
+                KeyCode::Esc | KeyCode::Char('q') => self.back(),
+                KeyCode::Up | KeyCode::Char('k') => {
+                    *index = index.saturating_sub(1);
+                    None
+                }
+                KeyCode::Down | KeyCode::Char('j') => {
+                    *index = (*index + 1).min(choices.len().saturating_sub(1));
+                    None
+                }
+                KeyCode::Enter => {
+                    let task = task.to_string();
+                    let chosen = choices.get(*index)?;
+                    let words = ["reassign", &task, "--to", &chosen.session];
+                    let act = TopAct::Run(OwnCommand::new(&words));
+                    self.mode = Mode::Browse;
+                    Some(act)
+                }
+                _ => None,
+            },
+            Mode::New(form) => match key.code {
+                KeyCode::Esc => self.back(),
+                KeyCode::Enter if !key.modifiers.contains(KeyModifiers::ALT) => {
+                    match form.command() {
+                        Ok(command) => {
+                            self.mode = Mode::Browse;
+                            Some(TopAct::Run(command))
+                        }
+                        Err(why) => {
+                            self.message = why.to_owned();
+                            None
+                        }
+                    }
+                }
+                _ => {
+                    form.key(key);
+                    None
+                }
+            },
+            Mode::Task(..) | Mode::Session(..) => match key.code {
+                KeyCode::Esc | KeyCode::Char('q') | KeyCode::Left => self.back(),
+                _ if self.scrolls(key) => None,
+                _ => self.acts(key, fleet),
+            },
+            Mode::Text(..) | Mode::Help => match key.code {
+                _ if self.scrolls(key) => None,
+                _ => self.back(),
+            },
+        }
+    }
+
+    /// Returns to the first page.
+    fn back(&mut self) -> Option<TopAct> {
+        self.mode = Mode::Browse;
+        None
+    }
+
+    /// Moves a page that is longer than the screen, if the key does that.
+    fn scrolls(&mut self, key: KeyEvent) -> bool {
+        let height = self.height.max(1);
+        let (Mode::Task(_, top) | Mode::Session(_, top) | Mode::Text(_, _, top)) = &mut self.mode
+        else {
+            return false;
+        };
+        // How far it goes is known where it is drawn.
+        *top = match key.code {
+            KeyCode::Up | KeyCode::Char('k') => top.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => top.saturating_add(1),
+            KeyCode::PageUp => top.saturating_sub(height),
+            KeyCode::PageDown | KeyCode::Char(' ') => top.saturating_add(height),
+            KeyCode::Home => 0,
+            KeyCode::End => usize::MAX / 2,
+            _ => return false,
+        };
+        true
+    }
+
+    fn browse(&mut self, key: KeyEvent, fleet: &Fleet) -> Option<TopAct> {
+        let lines = self.lines(self.section, fleet);
+        let (index, _) = self.chosen(self.section, &lines);
+        let section = self.section;
+        let half = (self.height / 2).max(1);
+        match key.code {
+            KeyCode::Up | KeyCode::Char('k') if index == 0 => self.turn(-1, fleet),
+            KeyCode::Down | KeyCode::Char('j') if index + 1 >= lines.len() => self.turn(1, fleet),
+            KeyCode::Up | KeyCode::Char('k') => self.choose(section, index - 1, fleet),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(section, index + 1, fleet),
+            KeyCode::PageUp => self.choose(section, index.saturating_sub(half), fleet),
+            KeyCode::PageDown => self.choose(section, index + half, fleet),
+            KeyCode::Home => self.choose(section, 0, fleet),
+            KeyCode::End => self.choose(section, lines.len(), fleet),
+            KeyCode::Tab => self.turn(1, fleet),
+            KeyCode::BackTab => self.turn(-1, fleet),
+            KeyCode::Char('1') => self.section = Section::Asking,
+            KeyCode::Char('2') => self.section = Section::Sessions,
+            KeyCode::Char('3') => self.section = Section::Queue,
+            KeyCode::Char('4') => self.section = Section::Ended,
+            KeyCode::Char('/') => self.mode = Mode::Filter,
+            KeyCode::Char('s') => self.order = self.order.next(),
+            KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
+            KeyCode::Char('n') => self.mode = Mode::New(TaskForm::default()),
+            KeyCode::Char('q') => return Some(TopAct::Quit),
+            KeyCode::Esc => self.filter = TextField::default(),
+            KeyCode::Enter | KeyCode::Right => return self.opens(fleet),
+            _ => return self.acts(key, fleet),
+        }
+        None
+    }
+
+    /// Goes to the next section that has lines, or the one before.
+    fn turn(&mut self, by: isize, fleet: &Fleet) {
+        let count = Section::ALL.len().cast_signed();
+        let mut at = self.section as isize;
+        for _ in 1..count {
+            at = (at + by).rem_euclid(count);
+            let section = Section::ALL[at.cast_unsigned()];
+            let lines = self.lines(section, fleet);
+            if !lines.is_empty() {
+                self.section = section;
+                return;
+            }
+        }
+    }
+
+    fn opens(&mut self, fleet: &Fleet) -> Option<TopAct> {
+        match self.subject(fleet)? {
+            Subject::Task(id) if self.section == Section::Asking => {
+                self.mode = Mode::Write(Purpose::Reply(id), TextField::default());
+                None
+            }
+            Subject::Task(id) => Some(TopAct::Open(id)),
+            Subject::Session(identity) => {
+                self.mode = Mode::Session(identity, 0);
+                None
+            }
+        }
+    }
+
+    /// Keys that do something about a task or a session, on the first page and on theirs.
+    fn acts(&mut self, key: KeyEvent, fleet: &Fleet) -> Option<TopAct> {
+        let KeyCode::Char(letter) = key.code else {
+            return None;
+        };
+        match letter {
+            'p' | 'l' | 'd' => self.acts_on_session(letter, fleet),
+            _ => self.acts_on_task(letter, fleet),
+        }
+    }
+
+    fn acts_on_session(&mut self, letter: char, fleet: &Fleet) -> Option<TopAct> {
+        let Some(row) = self.session(fleet) else {
+            "that needs a session: choose one".clone_into(&mut self.message);
+            return None;
+        };
+        let name = row.name.as_str();
+        match letter {
+            'p' => {
+                let word = if row.paused { "resume" } else { "pause" };
+                Some(TopAct::Run(OwnCommand::new(&[word, "--", name])))
+            }
+            'd' => {
+                let command = OwnCommand::new(&["doctor", "--", name]);
+                Some(TopAct::Read(format!("what {name} shows"), command))
+            }
+            _ => {
+                self.mode = Mode::Write(Purpose::Label(name.to_owned()), TextField::default());
+                None
+            }
+        }
+    }
+
+    fn acts_on_task(&mut self, letter: char, fleet: &Fleet) -> Option<TopAct> {
+        if !matches!(
+            letter,
+            'a' | 'c' | 'e' | 'g' | 'o' | 'r' | 'R' | 't' | 'x' | 'P' | '+' | '-' | '='
+        ) {
+            return None;
+        }
+        let Some(task) = self.task(fleet) else {
+            "that needs a task: choose one".clone_into(&mut self.message);
+            return None;
+        };
+        let (id, number) = (task.id, task.id.to_string());
+        let is_open = !task.status.is_settled();
+        let runs = matches!(
+            task.status,
+            Status::InProgress | Status::Assigned | Status::WaitingInput
+        );
+        let read = |what: &str, words: &[&str]| {
+            let title = format!("{what} of task {id}");
+            Some(TopAct::Read(title, OwnCommand::new(words)))
+        };
+        let mut refuse = |why: &str| {
+            self.message = format!("task {id} {why}");
+            None
+        };
+        match letter {
+            'a' => Some(TopAct::Leave(OwnCommand::new(&["attach", &number]))),
+            'x' => read("the reasons", &["explain", &number]),
+            't' => read("the history", &["history", &number]),
+            'o' => read("the output", &["output", &number]),
+            'c' if is_open => {
+                let what = match runs {
+                    true => format!("end task {id}, which runs"),
+                    false => format!("cancel task {id}"),
+                };
+                self.mode = Mode::Confirm(what, OwnCommand::new(&["cancel", &number]));
+                None
+            }
+            'c' => refuse("has ended: R tries it again"),
+            'R' if !is_open => Some(TopAct::Run(OwnCommand::new(&["retry", &number]))),
+            'R' => refuse("has not ended"),
+            'r' if task.status == Status::WaitingInput => {
+                self.mode = Mode::Write(Purpose::Reply(id), TextField::default());
+                None
+            }
+            'r' => refuse("asks nothing"),
+            _ if task.status != Status::Pending => refuse("does not wait for a session"),
+            'g' => Some(TopAct::Choose(id)),
+            'e' => {
+                self.mode = Mode::Write(Purpose::Content(id), TextField::of(&task.content));
+                None
+            }
+            'P' => {
+                let now = TextField::of(&task.priority.to_string());
+                self.mode = Mode::Write(Purpose::Priority(id), now);
+                None
+            }
+            '+' | '=' | '-' => {
+                let step = if letter == '-' { -1 } else { 1 };
+                let priority = task.priority.saturating_add(step).to_string();
+                let flag = format!("--priority={priority}");
+                Some(TopAct::Run(OwnCommand::new(&["edit", &number, &flag])))
+            }
+            _ => None,
+        }
+    }
+
+    /// The sessions to which a task could be given are known.
+    pub(super) fn offers(&mut self, task: TaskId, choices: Vec<Choice>) {
+        if choices.is_empty() {
+            "there is no session to give it to".clone_into(&mut self.message);
+            return;
+        }
+        self.mode = Mode::Choose(task, choices, 0);
+    }
+
+    /// A line was clicked, or `None` of them.
+    pub(super) fn click(&mut self, column: u16, row: u16, fleet: &Fleet) -> Option<TopAct> {
+        if !matches!(self.mode, Mode::Browse | Mode::Filter) {
+            return None;
+        }
+        let hit =
+            self.drawn.iter().rev().find(|(_, first, (from, to), _)| {
+                row + 1 >= *first && (*from..*to).contains(&column)
+            });
+        let (section, first, _, offset) = *hit?;
+        let lines = self.lines(section, fleet);
+        self.section = section;
+        if row < first {
+            return None;
+        }
+        let index = offset + usize::from(row - first);
+        let was = self.chosen(section, &lines).0;
+        if index >= lines.len() {
+            return None;
+        }
+        self.choose(section, index, fleet);
+        // What is chosen already is opened.
+        match was == index {
+            true => self.opens(fleet),
+            false => None,
+        }
+    }
+}
+
+/// Returns what is to happen with a line of text.
+fn written(purpose: &Purpose, text: &str) -> Option<TopAct> {
+    if text.trim().is_empty() {
+        return None;
+    }
+    let command = match purpose {
+        Purpose::Reply(id) => OwnCommand::reading(&["reply", &id.to_string(), "-"], text),
+        Purpose::Priority(id) => {
+            let flag = format!("--priority={}", text.trim());
+            OwnCommand::new(&["edit", &id.to_string(), &flag])
+        }
+        Purpose::Content(id) => {
+            let flag = format!("--content={text}");
+            OwnCommand::new(&["edit", &id.to_string(), &flag])
+        }
+        Purpose::Label(session) => OwnCommand::new(&["label", "--", session, text.trim()]),
+    };
+    Some(TopAct::Run(command))
+}
+
+fn task_has(task: &Task, wanted: &str) -> bool {
+    let texts = [
+        Some(task.content.as_str()),
+        task.session.as_deref(),
+        task.wait_reason.as_deref(),
+        task.error.as_deref(),
+        task.asks.as_deref(),
+        Some(task.status.name()),
+    ];
+    let labels = task.metadata.labels.iter();
+    wanted.is_empty()
+        || task.id.to_string() == wanted
+        || texts
+            .into_iter()
+            .flatten()
+            .any(|text| text.to_lowercase().contains(wanted))
+        || labels
+            .map(|(name, value)| format!("{name}={value}"))
+            .any(|label| label.to_lowercase().contains(wanted))
+}
+
+fn session_has(row: &SessionRow, wanted: &str) -> bool {
+    let texts = [
+        Some(row.name.as_str()),
+        Some(row.provider.as_str()),
+        Some(row.activity.name()),
+        row.current_dir.as_deref(),
+        row.git_branch.as_deref(),
+        row.reason.as_deref(),
+    ];
+    wanted.is_empty()
+        || texts
+            .into_iter()
+            .flatten()
+            .any(|text| text.to_lowercase().contains(wanted))
+        || row
+            .labels
+            .iter()
+            .any(|(name, value)| format!("{name}={value}").to_lowercase().contains(wanted))
+}

@@ -1,0 +1,191 @@
+//! `assigner top` in a real terminal, driven by keys.
+
+use crate::harness::{Pane, Shell, World, eventually, finish, program, text};
+
+/// Starts it in a session of this size, which is no task's.
+fn top<'w>(world: &'w World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
+    let data = text(world.data());
+    let socket = text(&world.socket());
+    let session = [
+        "new-session",
+        "-d",
+        "-P",
+        "-F",
+        "#{pane_id}",
+        "-s",
+        "top",
+        "-x",
+        size.0,
+        "-y",
+        size.1,
+    ];
+    let own = [
+        program(),
+        "--data-dir",
+        &data,
+        "--tmux-socket",
+        &socket,
+        "top",
+    ];
+    Pane::new(world, world.tmux(&[&session[..], &own, further].concat()))
+}
+
+#[test]
+fn a_fleet_is_seen_and_steered_by_keys() {
+    for size in [("80", "24"), ("200", "50")] {
+        let world = World::new();
+        world.session("one", Shell::Bash);
+        let daemon = world.daemon();
+        world.session_is("one", "idle");
+        let runs = world.shell("echo begun; sleep 600");
+        world.until(runs, "in_progress");
+        let waits = world.shell_with(&["--target", "nobody"], "echo never");
+        let pane = top(&world, size, &[]);
+        pane.shows("SESSIONS");
+        pane.shows("echo never");
+        pane.shows("in_progress");
+        // Priority, and a text of its own.
+        pane.keys(&["3", "Down", "+"]);
+        world.eventually(|| match world.show(waits)["priority"].as_i64() {
+            Some(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        pane.keys(&["x"]);
+        pane.shows("the reasons of task 2");
+        pane.shows("nobody");
+        pane.keys(&["Escape"]);
+        pane.shows("QUEUE");
+        // What ends something is asked once.
+        pane.keys(&["c"]);
+        pane.shows("cancel task 2? y");
+        pane.keys(&["n", "c", "y"]);
+        assert_eq!(world.settled(waits)["status"], "cancelled");
+        pane.shows("ENDED 1");
+        // A new task by the form; its text may be anything.
+        pane.keys(&["n"]);
+        pane.types("echo '$HOME \"x\"' > made");
+        pane.keys(&["Tab"]);
+        pane.types("one");
+        pane.keys(&["Enter"]);
+        pane.shows("task 3 queued");
+        // The page of what runs shows its output as it grows; it is ended from there.
+        pane.keys(&["3", "Home", "Enter"]);
+        pane.shows("begun");
+        pane.keys(&["c"]);
+        pane.shows("end task 1, which runs? y");
+        pane.keys(&["y"]);
+        assert_eq!(world.settled(runs)["status"], "cancelled");
+        world.completed(3);
+        assert_eq!(world.lines("made"), ["$HOME \"x\""]);
+        // Without a daemon, queue and history are still there.
+        drop(daemon);
+        pane.shows("no daemon runs");
+        pane.shows("ENDED 3");
+        pane.keys(&["q"]);
+        world.eventually(|| {
+            let sessions = world.tmux(&["list-sessions", "-F", "#{session_name}"]);
+            match sessions.lines().any(|name| name == "top") {
+                true => Err("it goes on".to_owned()),
+                false => Ok(()),
+            }
+        });
+    }
+}
+
+/// Whatever a queue holds, a key is answered at once.
+#[test]
+fn a_long_queue_is_shown_and_left() {
+    let world = World::new();
+    let lines: String = (0..20_000)
+        .map(|number| format!("{{\"content\": \"echo {number} \\u001b[31m\", \"shell\": true}}\n"))
+        .collect();
+    world
+        .assigner_with_input(&["send", "--batch", "-"], lines.as_bytes())
+        .succeeded();
+    world.session("one", Shell::Bash);
+    let pane = top(&world, ("80", "24"), &[]);
+    pane.shows("no daemon runs");
+    pane.shows("QUEUE 300");
+    pane.keys(&["3", "/"]);
+    pane.types("echo 7 ");
+    pane.shows("QUEUE 1");
+    pane.shows("echo 7 \\u{1b}[31m");
+    pane.keys(&["Escape"]);
+    pane.shows("QUEUE 300");
+    pane.keys(&["?"]);
+    pane.shows("why a task waits");
+    pane.keys(&["q", "q"]);
+    world.eventually(|| {
+        let sessions = world.tmux(&["list-sessions", "-F", "#{session_name}"]);
+        match sessions.lines().any(|name| name == "top") {
+            true => Err("it goes on".to_owned()),
+            false => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn what_changes_is_printed_in_plain_lines() {
+    let world = World::new();
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    world.session_is("one", "idle");
+    let pane = top(&world, ("100", "24"), &["--plain"]);
+    pane.shows("nothing waits for you, 0 open, 1 session;");
+    pane.shows("session one is idle");
+    let id = world.shell("echo well");
+    world.completed(id);
+    pane.shows("task 1 completed in one (echo well)");
+}
+
+#[test]
+fn it_needs_a_terminal_and_says_what_does_not() {
+    let world = World::new();
+    let refused = world.assigner(&["top"]).refused(2);
+    assert!(refused.stderr.contains("--plain"), "{}", refused.stderr);
+    let refused = world.assigner(&["top", "--json"]).refused(2);
+    assert!(
+        refused.stderr.contains("status --json"),
+        "{}",
+        refused.stderr
+    );
+    let bound = world.assigner(&["popup", "bind", "F5"]).succeeded().text();
+    assert!(bound.starts_with("bind-key F5 display-popup -E"), "{bound}");
+    assert!(bound.contains(" top\""), "{bound}");
+    // tmux takes the line.
+    world.session("one", Shell::Bash);
+    let file = world.path("popup.conf");
+    std::fs::write(&file, bound).expect("a file");
+    world.tmux(&["source-file", &text(&file)]);
+    let keys = world.tmux(&["list-keys", "-T", "prefix"]);
+    assert!(
+        keys.contains("F5") && keys.contains("display-popup"),
+        "{keys}"
+    );
+    world.assigner(&["popup", "bind", "a b"]).refused(2);
+}
+
+/// Whether its terminal goes or it is told to: it ends, and leaves nothing behind.
+#[test]
+fn it_ends_with_its_terminal_and_when_it_is_told_to() {
+    for by in ["kill-session", "terminate"] {
+        let world = World::new();
+        world.session("one", Shell::Bash);
+        let pane = top(&world, ("80", "24"), &[]);
+        pane.shows("SESSIONS");
+        let pid = pane.format("#{pane_pid}");
+        match by {
+            "terminate" => {
+                finish(world.command("kill").arg(&pid), b"").succeeded();
+            }
+            _ => {
+                world.tmux(&["kill-session", "-t", "top"]);
+            }
+        }
+        let process = std::path::PathBuf::from("/proc").join(&pid);
+        eventually(|| match process.exists() {
+            true => Err(format!("it goes on after {by}")),
+            false => Ok(()),
+        });
+    }
+}
