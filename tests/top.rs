@@ -30,6 +30,17 @@ fn top<'w>(world: &'w World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
     Pane::new(world, world.tmux(&[&session[..], &own, further].concat()))
 }
 
+/// Waits until it has ended, and its session with it.
+fn has_ended(world: &World) {
+    eventually(|| {
+        let sessions = world.tmux(&["list-sessions", "-F", "#{session_name}"]);
+        match sessions.lines().any(|name| name == "top") {
+            true => Err("it goes on".to_owned()),
+            false => Ok(()),
+        }
+    });
+}
+
 #[test]
 fn a_fleet_is_seen_and_steered_by_keys() {
     for size in [("80", "24"), ("200", "50")] {
@@ -82,13 +93,7 @@ fn a_fleet_is_seen_and_steered_by_keys() {
         pane.shows("no daemon runs");
         pane.shows("ENDED 3");
         pane.keys(&["q"]);
-        world.eventually(|| {
-            let sessions = world.tmux(&["list-sessions", "-F", "#{session_name}"]);
-            match sessions.lines().any(|name| name == "top") {
-                true => Err("it goes on".to_owned()),
-                false => Ok(()),
-            }
-        });
+        has_ended(&world);
     }
 }
 
@@ -115,13 +120,7 @@ fn a_long_queue_is_shown_and_left() {
     pane.keys(&["?"]);
     pane.shows("why a task waits");
     pane.keys(&["q", "q"]);
-    world.eventually(|| {
-        let sessions = world.tmux(&["list-sessions", "-F", "#{session_name}"]);
-        match sessions.lines().any(|name| name == "top") {
-            true => Err("it goes on".to_owned()),
-            false => Ok(()),
-        }
-    });
+    has_ended(&world);
 }
 
 #[test]

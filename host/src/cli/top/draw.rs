@@ -7,11 +7,12 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table};
 
+use super::acts::Choice;
 use super::fields::{TaskForm, TextField};
 use super::fleet::{Fleet, age};
 use super::page::{self, shortened_path};
 use super::plain;
-use super::state::{Choice, Mode, Section, Subject, TopState};
+use super::state::{Mode, Subject, TopSection, TopState};
 use crate::cli::ui::clean;
 use crate::model::session::Activity;
 use crate::model::task::{Status, Task};
@@ -22,14 +23,14 @@ const WIDE: u16 = 150;
 
 /// How it is drawn.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
+pub(super) struct TopLook {
     /// Whether colours may be used.
     pub(super) colors: bool,
     /// The person's home, for `~`.
     pub(super) home: Option<String>,
 }
 
-impl Look {
+impl TopLook {
     /// Returns a style with this colour, if there are any.
     pub(super) fn color(&self, color: Color) -> Style {
         match self.colors {
@@ -76,7 +77,7 @@ pub(super) fn draw(
     state: &mut TopState,
     fleet: &Fleet,
     now: Timestamp,
-    look: &Look,
+    look: &TopLook,
 ) {
     let [head, body, message, keys] = Layout::vertical([
         Constraint::Length(1),
@@ -132,22 +133,25 @@ fn sections(
     state: &mut TopState,
     fleet: &Fleet,
     now: Timestamp,
-    look: &Look,
+    look: &TopLook,
 ) {
-    let columns: Vec<(Rect, &[Section])> = if area.width >= WIDE {
+    let columns: Vec<(Rect, &[TopSection])> = if area.width >= WIDE {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
             .spacing(2)
             .areas(area);
-        vec![(left, &Section::ALL[..2]), (right, &Section::ALL[2..])]
+        vec![
+            (left, &TopSection::ALL[..2]),
+            (right, &TopSection::ALL[2..]),
+        ]
     } else {
-        vec![(area, &Section::ALL[..])]
+        vec![(area, &TopSection::ALL[..])]
     };
     for (area, sections) in columns {
         // What waits for nobody takes no room.
-        let sections: Vec<(Section, Vec<Subject>)> = sections
+        let sections: Vec<(TopSection, Vec<Subject>)> = sections
             .iter()
             .map(|&section| (section, state.lines(section, fleet)))
-            .filter(|(section, lines)| *section != Section::Asking || !lines.is_empty())
+            .filter(|(section, lines)| *section != TopSection::Asking || !lines.is_empty())
             .collect();
         // With its title, and a free row after it if there is room.
         let wanted: Vec<usize> = sections
@@ -189,9 +193,9 @@ fn list(
     frame: &mut Frame<'_>,
     area: Rect,
     state: &mut TopState,
-    section: Section,
+    section: TopSection,
     lines: &[Subject],
-    (fleet, now, look): (&Fleet, Timestamp, &Look),
+    (fleet, now, look): (&Fleet, Timestamp, &TopLook),
 ) {
     let index = state.settle(section, lines);
     let room = usize::from(area.height.saturating_sub(1));
@@ -281,21 +285,21 @@ enum TopColumn {
 }
 
 /// Returns the columns of a section for which there is room, the first of which has the title.
-fn columns(section: Section, width: u16) -> Vec<TopColumn> {
+fn columns(section: TopSection, width: u16) -> Vec<TopColumn> {
     use TopColumn::{
         Age, Asks, Branch, Directory, Exit, Id, Kind, Name, Priority, Said, Session, State, Task,
         Why,
     };
     let is_narrow = width < 90;
     match (section, is_narrow) {
-        (Section::Asking, true) => vec![Id, Age, Session, Asks],
-        (Section::Asking, false) => vec![Id, Age, Session, Task, Asks],
-        (Section::Sessions, true) => vec![Name, Kind, State, Age, Directory, Why],
-        (Section::Sessions, false) => vec![Name, Kind, State, Age, Directory, Branch, Why],
-        (Section::Queue, true) => vec![Id, Priority, State, Age, Task, Why],
-        (Section::Queue, false) => vec![Id, Priority, State, Age, Session, Task, Why],
-        (Section::Ended, true) => vec![Id, State, Exit, Age, Task, Said],
-        (Section::Ended, false) => vec![Id, State, Exit, Age, Session, Task, Said],
+        (TopSection::Asking, true) => vec![Id, Age, Session, Asks],
+        (TopSection::Asking, false) => vec![Id, Age, Session, Task, Asks],
+        (TopSection::Sessions, true) => vec![Name, Kind, State, Age, Directory, Why],
+        (TopSection::Sessions, false) => vec![Name, Kind, State, Age, Directory, Branch, Why],
+        (TopSection::Queue, true) => vec![Id, Priority, State, Age, Task, Why],
+        (TopSection::Queue, false) => vec![Id, Priority, State, Age, Session, Task, Why],
+        (TopSection::Ended, true) => vec![Id, State, Exit, Age, Task, Said],
+        (TopSection::Ended, false) => vec![Id, State, Exit, Age, Session, Task, Said],
     }
 }
 
@@ -318,10 +322,10 @@ impl TopColumn {
         }
     }
 
-    fn width(self, section: Section, width: u16) -> Constraint {
+    fn width(self, section: TopSection, width: u16) -> Constraint {
         match self {
             Self::Id => Constraint::Length(match section {
-                Section::Asking => 16,
+                TopSection::Asking => 16,
                 _ => 10,
             }),
             Self::Name => Constraint::Length(14),
@@ -335,7 +339,7 @@ impl TopColumn {
         }
     }
 
-    fn of_task<'c>(self, task: &Task, fleet: &Fleet, now: Timestamp, look: &Look) -> Cell<'c> {
+    fn of_task<'c>(self, task: &Task, fleet: &Fleet, now: Timestamp, look: &TopLook) -> Cell<'c> {
         let plain = |text: &str| Cell::from(clean(text));
         match self {
             Self::Id => plain(&task.id.to_string()),
@@ -368,7 +372,13 @@ impl TopColumn {
         }
     }
 
-    fn of_session<'c>(self, row: &SessionRow, now: Timestamp, width: u16, look: &Look) -> Cell<'c> {
+    fn of_session<'c>(
+        self,
+        row: &SessionRow,
+        now: Timestamp,
+        width: u16,
+        look: &TopLook,
+    ) -> Cell<'c> {
         let plain = |text: &str| Cell::from(clean(text));
         match self {
             Self::Name => plain(&row.name),
@@ -409,7 +419,7 @@ fn since(task: &Task) -> Timestamp {
 }
 
 /// Draws what is in front of the first page.
-fn in_front(frame: &mut Frame<'_>, area: Rect, state: &TopState, look: &Look) {
+fn in_front(frame: &mut Frame<'_>, area: Rect, state: &TopState, look: &TopLook) {
     match &state.mode {
         Mode::Choose(task, choices, index) => {
             let title = format!(" give task {task} to ");
@@ -456,7 +466,7 @@ fn choose(frame: &mut Frame<'_>, area: Rect, title: &str, choices: &[Choice], in
     frame.render_widget(Table::new(rows, widths), place);
 }
 
-fn new_task(frame: &mut Frame<'_>, area: Rect, form: &TaskForm, look: &Look) {
+fn new_task(frame: &mut Frame<'_>, area: Rect, form: &TaskForm, look: &TopLook) {
     let place = window(frame, area, " a new task ", form.fields.len() + 1);
     let kind = match form.is_command {
         true => "a command for a shell",
@@ -513,7 +523,7 @@ fn shown(text: &str) -> String {
 }
 
 /// Returns the line above the keys: what is written or asked, or what was said.
-fn message_line<'l>(state: &TopState, look: &Look) -> Line<'l> {
+fn message_line<'l>(state: &TopState, look: &TopLook) -> Line<'l> {
     let asks = look.color(Color::LightYellow).add_modifier(Modifier::BOLD);
     match &state.mode {
         Mode::Confirm(what, _) => Line::styled(format!("{what}? y, or any other key"), asks),
@@ -543,16 +553,16 @@ fn message_line<'l>(state: &TopState, look: &Look) -> Line<'l> {
 fn keys_of(state: &TopState) -> &'static str {
     match &state.mode {
         Mode::Browse => match state.section {
-            Section::Asking => {
+            TopSection::Asking => {
                 "Enter reply  a go there  x why  c cancel  / find  n new  ? help  q quit"
             }
-            Section::Sessions => {
+            TopSection::Sessions => {
                 "Enter more  p pause  d what is seen  l label  / find  n new  ? help  q quit"
             }
-            Section::Queue => {
+            TopSection::Queue => {
                 "Enter more  x why  c cancel  +- priority  g give to  e edit  / find  n new  ? help  q quit"
             }
-            Section::Ended => {
+            TopSection::Ended => {
                 "Enter more  o output  R try again  a go there  / find  n new  ? help  q quit"
             }
         },

@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::state::OwnCommand;
+use super::acts::OwnCommand;
 
 /// The most that is taken: a prompt, and not a file.
 const LONGEST: usize = 20_000;

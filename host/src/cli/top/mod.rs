@@ -3,6 +3,7 @@
 //! What is on the screen is read from the queue ([`fleet`]), what a key means is decided by a state that
 //! knows no terminal ([`state`]), and what it does is one of our own commands: here they are run.
 
+mod acts;
 mod draw;
 mod fields;
 mod fleet;
@@ -32,9 +33,10 @@ use serde_json::Value;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, Global, ui};
 use crate::store::Store;
-use draw::Look;
+use acts::{Choice, OwnCommand, TopAct};
+use draw::TopLook;
 use fleet::{Fleet, TaskFacts};
-use state::{Choice, Mode, OwnCommand, TopAct, TopState};
+use state::{Mode, TopState};
 
 /// How long nothing is done if no key is pressed. Whether anything has changed costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -80,7 +82,7 @@ pub(super) fn run(context: &Context, args: &Args, global: &Global) -> Result<Exi
     let mut store = context.store()?;
     let fleet = Fleet::read(context, &mut store, &Fleet::default())?;
     let over = ended();
-    let mut screen = Screen::open()?;
+    let mut screen = OwnScreen::open()?;
     let result = watch(context, global, &mut store, fleet, &mut screen, &over);
     screen.close();
     result
@@ -120,10 +122,10 @@ fn watch(
     global: &Global,
     store: &mut Store,
     mut fleet: Fleet,
-    screen: &mut Screen,
+    screen: &mut OwnScreen,
     over: &AtomicBool,
 ) -> Result<Exit, CommandFailure> {
-    let look = Look {
+    let look = TopLook {
         colors: has_colors(),
         home: std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok()),
     };
@@ -139,11 +141,11 @@ fn watch(
             screen.terminal.draw(draw)?;
             drawn = Some(Instant::now());
         }
-        if listen(LOOK_EVERY)? == Heard::Gone {
+        if listen(LOOK_EVERY)? == TerminalSays::Gone {
             break;
         }
         // One at a time: what a key does may take the keys after it.
-        while listen(Duration::ZERO)? != Heard::Gone && event::poll(Duration::ZERO)? {
+        while listen(Duration::ZERO)? != TerminalSays::Gone && event::poll(Duration::ZERO)? {
             let act = happened(event::read()?, &mut state, &fleet);
             drawn = None;
             match act {
@@ -181,7 +183,7 @@ fn watch(
 
 /// What is to be heard from a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum TerminalSays {
     Nothing,
     Something,
     /// It is no longer there: whoever reads from it now reads for ever.
@@ -189,7 +191,7 @@ enum Heard {
 }
 
 /// Waits until something can be read from the terminal.
-fn listen(most: Duration) -> io::Result<Heard> {
+fn listen(most: Duration) -> io::Result<TerminalSays> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = io::stdin();
     let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
@@ -200,11 +202,11 @@ fn listen(most: Duration) -> io::Result<Heard> {
     }
     let found = watched[0].revents();
     Ok(if found.intersects(PollFlags::HUP | PollFlags::ERR) {
-        Heard::Gone
+        TerminalSays::Gone
     } else if found.contains(PollFlags::IN) {
-        Heard::Something
+        TerminalSays::Something
     } else {
-        Heard::Nothing
+        TerminalSays::Nothing
     })
 }
 
@@ -268,7 +270,7 @@ fn does(
     context: &Context,
     global: &Global,
     store: &mut Store,
-    screen: &mut Screen,
+    screen: &mut OwnScreen,
     state: &mut TopState,
 ) -> Result<(), CommandFailure> {
     match act {
@@ -446,12 +448,12 @@ fn ended() -> Arc<AtomicBool> {
 }
 
 /// The terminal while it is ours.
-struct Screen {
+struct OwnScreen {
     terminal: DefaultTerminal,
     is_open: bool,
 }
 
-impl Screen {
+impl OwnScreen {
     fn open() -> io::Result<Self> {
         let mut screen = Self {
             // After a panic, the terminal is the person's again.
@@ -482,7 +484,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for OwnScreen {
     fn drop(&mut self) {
         self.close();
     }

@@ -5,7 +5,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthChar;
 
-use super::draw::Look;
+use super::draw::TopLook;
 use super::fleet::{Fleet, TaskFacts, age};
 use crate::cli::show::points;
 use crate::cli::ui::clean;
@@ -19,12 +19,12 @@ const RECENT: usize = 8;
 const CONTENT: usize = 12;
 
 /// The lines of a page, none of them wider than it.
-struct Page {
+struct PageText {
     width: usize,
     lines: Vec<Line<'static>>,
 }
 
-impl Page {
+impl PageText {
     fn new(width: u16) -> Self {
         Self {
             width: usize::from(width).max(20),
@@ -44,7 +44,7 @@ impl Page {
         self.title(text);
     }
 
-    fn fact(&mut self, name: &str, value: &str, look: &Look) {
+    fn fact(&mut self, name: &str, value: &str, look: &TopLook) {
         for (number, line) in wrapped(value, self.width.saturating_sub(11))
             .into_iter()
             .enumerate()
@@ -70,10 +70,10 @@ pub(super) fn of_task(
     facts: &TaskFacts,
     now: Timestamp,
     width: u16,
-    look: &Look,
+    look: &TopLook,
 ) -> Vec<Line<'static>> {
     let task = &facts.task;
-    let mut page = Page::new(width);
+    let mut page = PageText::new(width);
     page.title(&format!("task {}: {}", task.id, task.status.name()));
     let all: Vec<&str> = task.content.split('\n').collect();
     for line in all.iter().take(CONTENT) {
@@ -170,7 +170,7 @@ pub(super) fn of_task(
 }
 
 /// Returns the points of a session as a bar, with what they consist of.
-fn bar(ranking: &NamedRanking, most: i32, width: usize, look: &Look) -> Line<'static> {
+fn bar(ranking: &NamedRanking, most: i32, width: usize, look: &TopLook) -> Line<'static> {
     let filled = match most {
         1.. => {
             usize::try_from(ranking.points.max(0)).unwrap_or(0) * BAR
@@ -200,9 +200,9 @@ pub(super) fn of_session(
     fleet: &Fleet,
     now: Timestamp,
     width: u16,
-    look: &Look,
+    look: &TopLook,
 ) -> Vec<Line<'static>> {
-    let mut page = Page::new(width);
+    let mut page = PageText::new(width);
     let names: Vec<String> = row.who().labels().map(clean).collect();
     page.title(&format!(
         "session {}: {}",
@@ -255,7 +255,7 @@ pub(super) fn of_session(
 
 /// Returns a text with its title.
 pub(super) fn of_text(title: &str, lines: &[String], width: u16) -> Vec<Line<'static>> {
-    let mut page = Page::new(width);
+    let mut page = PageText::new(width);
     page.title(&clean(title));
     page.lines.push(Line::raw(""));
     for line in lines {
@@ -265,7 +265,7 @@ pub(super) fn of_text(title: &str, lines: &[String], width: u16) -> Vec<Line<'st
 }
 
 /// Returns the keys, and what they do.
-pub(super) fn help(look: &Look) -> Vec<Line<'static>> {
+pub(super) fn help(look: &TopLook) -> Vec<Line<'static>> {
     let keys = [
         ("↑ ↓, j k", "move; Tab, or 1 2 3 4: another list"),
         ("Enter", "more of it; of what waits for you: reply"),

@@ -1,8 +1,9 @@
 //! What a person does in `top`: where they are, and what each key means there. Nothing happens here; what
-//! is to happen is said by an [`Act`](TopAct).
+//! is to happen is said by a [`TopAct`].
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::acts::{Choice, OwnCommand, Purpose, TopAct, written};
 use super::fields::{TaskForm, TextField};
 use super::fleet::{Fleet, TaskFacts};
 use crate::model::ids::{Identity, TaskId};
@@ -11,7 +12,7 @@ use crate::store::SessionRow;
 
 /// A part of the first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Section {
+pub(super) enum TopSection {
     /// Tasks that wait for a person.
     Asking,
     /// Sessions.
@@ -22,7 +23,7 @@ pub(super) enum Section {
     Ended,
 }
 
-impl Section {
+impl TopSection {
     pub(super) const ALL: [Self; 4] = [Self::Asking, Self::Sessions, Self::Queue, Self::Ended];
 
     /// Returns the name that stands above it.
@@ -45,7 +46,7 @@ pub(super) enum Subject {
 
 /// The order of a section's lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum LineOrder {
     /// As it matters: who waits first, the head of the queue, the newest end.
     #[default]
     Usual,
@@ -55,7 +56,7 @@ pub(super) enum Order {
     Longest,
 }
 
-impl Order {
+impl LineOrder {
     fn next(self) -> Self {
         match self {
             Self::Usual => Self::Name,
@@ -72,76 +73,6 @@ impl Order {
             Self::Longest => "longest first",
         }
     }
-}
-
-/// What is to happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TopAct {
-    /// This program ends.
-    Quit,
-    /// A command of ours, of which the last line is shown.
-    Run(OwnCommand),
-    /// A command of ours that has the screen to itself meanwhile.
-    Leave(OwnCommand),
-    /// A command of ours, whose output is to be read.
-    Read(String, OwnCommand),
-    /// The page of a task.
-    Open(TaskId),
-    /// The sessions to which a task could be given, with their points.
-    Choose(TaskId),
-}
-
-/// A command line of ours.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct OwnCommand {
-    pub(super) words: Vec<String>,
-    /// What it reads from standard input.
-    pub(super) input: String,
-}
-
-impl OwnCommand {
-    fn new(words: &[&str]) -> Self {
-        Self {
-            words: words.iter().map(|&word| word.to_owned()).collect(),
-            input: String::new(),
-        }
-    }
-
-    fn reading(words: &[&str], input: &str) -> Self {
-        Self {
-            input: input.to_owned(),
-            ..Self::new(words)
-        }
-    }
-}
-
-/// What a line of text that is being written is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Reply(TaskId),
-    Priority(TaskId),
-    Content(TaskId),
-    Label(String),
-}
-
-impl Purpose {
-    /// Returns what stands before the text.
-    pub(super) fn prompt(&self) -> String {
-        match self {
-            Self::Reply(id) => format!("reply to task {id}"),
-            Self::Priority(id) => format!("priority of task {id}"),
-            Self::Content(id) => format!("task {id} is to be"),
-            Self::Label(session) => format!("label {session} with NAME=VALUE"),
-        }
-    }
-}
-
-/// A session to which a task could be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) session: String,
-    /// Its points, and what they consist of, or why there are none.
-    pub(super) points: String,
 }
 
 /// What is in front of the first page, or instead of it.
@@ -172,11 +103,11 @@ pub(super) enum Mode {
 /// Everything that a person has chosen so far.
 #[derive(Debug)]
 pub(super) struct TopState {
-    pub(super) section: Section,
+    pub(super) section: TopSection,
     /// The line that is chosen in each section, and where it stood.
     chosen: [(usize, Option<Subject>); 4],
     pub(super) filter: TextField,
-    pub(super) order: Order,
+    pub(super) order: LineOrder,
     pub(super) mode: Mode,
     /// What the last command said.
     pub(super) message: String,
@@ -184,16 +115,16 @@ pub(super) struct TopState {
     pub(super) height: usize,
     /// Where the lines of each section were last drawn: section, first row of the screen, first and last
     /// column, and the number of its first line.
-    pub(super) drawn: Vec<(Section, u16, (u16, u16), usize)>,
+    pub(super) drawn: Vec<(TopSection, u16, (u16, u16), usize)>,
 }
 
 impl Default for TopState {
     fn default() -> Self {
         Self {
-            section: Section::Sessions,
+            section: TopSection::Sessions,
             chosen: [const { (0, None) }; 4],
             filter: TextField::default(),
-            order: Order::Usual,
+            order: LineOrder::Usual,
             mode: Mode::Browse,
             message: String::new(),
             height: 20,
@@ -206,8 +137,8 @@ impl TopState {
     /// Starts where something waits for a person, if anything does.
     pub(super) fn new(fleet: &Fleet) -> Self {
         let section = match fleet.asking.is_empty() {
-            true => Section::Sessions,
-            false => Section::Asking,
+            true => TopSection::Sessions,
+            false => TopSection::Asking,
         };
         Self {
             section,
@@ -216,30 +147,30 @@ impl TopState {
     }
 
     /// Returns the lines of a section, in their order, as far as they contain what is looked for.
-    pub(super) fn lines(&self, section: Section, fleet: &Fleet) -> Vec<Subject> {
+    pub(super) fn lines(&self, section: TopSection, fleet: &Fleet) -> Vec<Subject> {
         let wanted = self.filter.text().to_lowercase();
         let of_tasks = |tasks: &mut dyn Iterator<Item = &Task>| {
             let mut tasks: Vec<&Task> = tasks.filter(|task| task_has(task, &wanted)).collect();
             match self.order {
-                Order::Usual => {}
-                Order::Name => tasks.sort_by(|a, b| a.session.cmp(&b.session)),
-                Order::Longest => {
+                LineOrder::Usual => {}
+                LineOrder::Name => tasks.sort_by(|a, b| a.session.cmp(&b.session)),
+                LineOrder::Longest => {
                     tasks.sort_by_key(|task| task.completed_at.unwrap_or(task.created_at));
                 }
             }
             tasks.iter().map(|task| Subject::Task(task.id)).collect()
         };
         match section {
-            Section::Asking => of_tasks(&mut fleet.asking.iter()),
-            Section::Queue => of_tasks(&mut fleet.queue.iter()),
-            Section::Ended => of_tasks(&mut fleet.ended.iter().map(|(task, _)| task)),
-            Section::Sessions => {
+            TopSection::Asking => of_tasks(&mut fleet.asking.iter()),
+            TopSection::Queue => of_tasks(&mut fleet.queue.iter()),
+            TopSection::Ended => of_tasks(&mut fleet.ended.iter().map(|(task, _)| task)),
+            TopSection::Sessions => {
                 let has = |row: &&SessionRow| session_has(row, &wanted);
                 let mut rows: Vec<&SessionRow> = fleet.sessions.iter().filter(has).collect();
                 match self.order {
-                    Order::Usual => {}
-                    Order::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
-                    Order::Longest => rows.sort_by_key(|row| row.since),
+                    LineOrder::Usual => {}
+                    LineOrder::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+                    LineOrder::Longest => rows.sort_by_key(|row| row.since),
                 }
                 rows.iter()
                     .map(|row| Subject::Session(row.identity.clone()))
@@ -249,7 +180,11 @@ impl TopState {
     }
 
     /// Returns the number of the chosen line of a section, and what it is about.
-    pub(super) fn chosen(&self, section: Section, lines: &[Subject]) -> (usize, Option<Subject>) {
+    pub(super) fn chosen(
+        &self,
+        section: TopSection,
+        lines: &[Subject],
+    ) -> (usize, Option<Subject>) {
         let (place, subject) = &self.chosen[section as usize];
         let same = subject
             .as_ref()
@@ -260,13 +195,13 @@ impl TopState {
     }
 
     /// Takes note of where the chosen line of a section stands now, and returns its number.
-    pub(super) fn settle(&mut self, section: Section, lines: &[Subject]) -> usize {
+    pub(super) fn settle(&mut self, section: TopSection, lines: &[Subject]) -> usize {
         let (index, subject) = self.chosen(section, lines);
         self.chosen[section as usize] = (index, subject);
         index
     }
 
-    fn choose(&mut self, section: Section, index: usize, fleet: &Fleet) {
+    fn choose(&mut self, section: TopSection, index: usize, fleet: &Fleet) {
         let lines = self.lines(section, fleet);
         let index = index.min(lines.len().saturating_sub(1));
         self.chosen[section as usize] = (index, lines.get(index).cloned());
@@ -438,10 +373,10 @@ impl TopState {
             KeyCode::End => self.choose(section, lines.len(), fleet),
             KeyCode::Tab => self.turn(1, fleet),
             KeyCode::BackTab => self.turn(-1, fleet),
-            KeyCode::Char('1') => self.section = Section::Asking,
-            KeyCode::Char('2') => self.section = Section::Sessions,
-            KeyCode::Char('3') => self.section = Section::Queue,
-            KeyCode::Char('4') => self.section = Section::Ended,
+            KeyCode::Char('1') => self.section = TopSection::Asking,
+            KeyCode::Char('2') => self.section = TopSection::Sessions,
+            KeyCode::Char('3') => self.section = TopSection::Queue,
+            KeyCode::Char('4') => self.section = TopSection::Ended,
             KeyCode::Char('/') => self.mode = Mode::Filter,
             KeyCode::Char('s') => self.order = self.order.next(),
             KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
@@ -456,11 +391,11 @@ impl TopState {
 
     /// Goes to the next section that has lines, or the one before.
     fn turn(&mut self, by: isize, fleet: &Fleet) {
-        let count = Section::ALL.len().cast_signed();
+        let count = TopSection::ALL.len().cast_signed();
         let mut at = self.section as isize;
         for _ in 1..count {
             at = (at + by).rem_euclid(count);
-            let section = Section::ALL[at.cast_unsigned()];
+            let section = TopSection::ALL[at.cast_unsigned()];
             let lines = self.lines(section, fleet);
             if !lines.is_empty() {
                 self.section = section;
@@ -471,7 +406,7 @@ impl TopState {
 
     fn opens(&mut self, fleet: &Fleet) -> Option<TopAct> {
         match self.subject(fleet)? {
-            Subject::Task(id) if self.section == Section::Asking => {
+            Subject::Task(id) if self.section == TopSection::Asking => {
                 self.mode = Mode::Write(Purpose::Reply(id), TextField::default());
                 None
             }
@@ -619,26 +554,6 @@ impl TopState {
             false => None,
         }
     }
-}
-
-/// Returns what is to happen with a line of text.
-fn written(purpose: &Purpose, text: &str) -> Option<TopAct> {
-    if text.trim().is_empty() {
-        return None;
-    }
-    let command = match purpose {
-        Purpose::Reply(id) => OwnCommand::reading(&["reply", &id.to_string(), "-"], text),
-        Purpose::Priority(id) => {
-            let flag = format!("--priority={}", text.trim());
-            OwnCommand::new(&["edit", &id.to_string(), &flag])
-        }
-        Purpose::Content(id) => {
-            let flag = format!("--content={text}");
-            OwnCommand::new(&["edit", &id.to_string(), &flag])
-        }
-        Purpose::Label(session) => OwnCommand::new(&["label", "--", session, text.trim()]),
-    };
-    Some(TopAct::Run(command))
 }
 
 fn task_has(task: &Task, wanted: &str) -> bool {

@@ -8,11 +8,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::draw::{Look, draw};
+use super::acts::{Choice, OwnCommand, TopAct};
+use super::draw::{TopLook, draw};
 use super::fleet::{Fleet, TaskFacts};
 use super::page::shortened_path;
 use super::plain;
-use super::state::{Mode, OwnCommand, Section, TopAct, TopState};
+use super::state::{Mode, TopSection, TopState};
 use crate::model::attempt::{Attempt, NamedRanking, Phase};
 use crate::model::eligibility::Admission;
 use crate::model::ids::{AttemptId, Identity, NodeName, PaneId, TaskId};
@@ -127,8 +128,8 @@ fn fleet() -> Fleet {
     }
 }
 
-fn look(colors: bool) -> Look {
-    Look {
+fn look(colors: bool) -> TopLook {
+    TopLook {
         colors,
         home: Some("/home/ada".to_owned()),
     }
@@ -239,7 +240,7 @@ fn the_first_page_in_two_hundred_columns() {
 fn what_asks_is_answered_in_place() {
     let fleet = fleet();
     let mut state = TopState::new(&fleet);
-    assert_eq!(state.section, Section::Asking);
+    assert_eq!(state.section, TopSection::Asking);
     let acts = press(&mut state, &fleet, "\nyes, do\n");
     assert_eq!(acts, [runs(&["reply", "1", "-"], "yes, do")]);
     // Nothing is no answer, and neither is what was taken back.
@@ -275,7 +276,7 @@ fn a_waiting_task_is_changed_and_given_away() {
         TopAct::Choose(TaskId(4)),
     ];
     assert_eq!(acts, expected);
-    let choice = |session: &str| super::state::Choice {
+    let choice = |session: &str| Choice {
         session: session.to_owned(),
         points: "100".to_owned(),
     };
@@ -338,14 +339,14 @@ fn what_is_looked_for_is_shown_alone() {
     let fleet = fleet();
     let mut state = TopState::new(&fleet);
     press(&mut state, &fleet, "3/LINT");
-    assert_eq!(state.lines(Section::Queue, &fleet).len(), 1);
+    assert_eq!(state.lines(TopSection::Queue, &fleet).len(), 1);
     let rows = screen(&mut state, &fleet, 80, 24).join("\n");
     assert!(
         rows.contains("make lint") && !rows.contains("make test"),
         "{rows}"
     );
     press(&mut state, &fleet, "\n\u{1b}");
-    assert_eq!(state.lines(Section::Queue, &fleet).len(), 3);
+    assert_eq!(state.lines(TopSection::Queue, &fleet).len(), 3);
 }
 
 /// The chosen line is chosen by what it is about, and not by its place.
