@@ -165,7 +165,7 @@ fn print_waits(world: &World, records: &Records, options: &[&str], answered: &[(
         time.expect("a time")
     };
     let mut free: HashMap<&str, Timestamp> = HashMap::new();
-    let mut waits: [(&str, Vec<f64>); 6] = [
+    let mut waits: [(&str, Vec<(f64, &str)>); 6] = [
         "asked",
         "  submitted (ours)",
         "  taken up (the agent's)",
@@ -201,14 +201,18 @@ fn print_waits(world: &World, records: &Records, options: &[&str], answered: &[(
             let wait = from
                 .zip(to)
                 .map(|(from, to)| (to - from).total(Unit::Second));
-            waits.extend(wait.and_then(Result::ok));
+            let prompt = task["content"].as_str().unwrap_or_default();
+            waits.extend(wait.and_then(Result::ok).map(|wait| (wait, prompt)));
         }
     }
     println!("{options:?}, {} prompts", answered.len());
     for (what, mut seconds) in waits {
-        seconds.sort_by(f64::total_cmp);
-        if let (Some(median), Some(last)) = (seconds.get(seconds.len() / 2), seconds.last()) {
-            println!("{what:24} {median:.2} s, at most {last:.2} s");
+        seconds.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        if let (Some((median, _)), Some((last, prompt))) =
+            (seconds.get(seconds.len() / 2), seconds.last())
+        {
+            let prompt: String = prompt.chars().take(20).collect();
+            println!("{what:24} {median:.2} s, at most {last:.2} s for {prompt:?}");
         }
     }
 }
