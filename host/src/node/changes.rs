@@ -1,7 +1,7 @@
 //! Tells what has changed in directories, so that nothing has to be polled often. Everything that is
 //! told so is found without it as well, only later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
 use std::thread;
@@ -39,7 +39,8 @@ type Listeners = Mutex<HashMap<PathBuf, Vec<Weak<Notify>>>>;
 #[derive(Default)]
 pub(crate) struct DirectoryWatch {
     listeners: Arc<Listeners>,
-    asks: OnceLock<mpsc::Sender<Ask>>,
+    /// The thread holds no more than a weak one, so that it ends with this.
+    asks: OnceLock<Arc<mpsc::Sender<Ask>>>,
 }
 
 enum Ask {
@@ -101,21 +102,34 @@ fn lock(listeners: &Listeners) -> MutexGuard<'_, HashMap<PathBuf, Vec<Weak<Notif
     listeners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn begin(listeners: Arc<Listeners>) -> mpsc::Sender<Ask> {
+fn begin(listeners: Arc<Listeners>) -> Arc<mpsc::Sender<Ask>> {
     let (asks, asked) = mpsc::channel();
+    let asks = Arc::new(asks);
+    let again = Arc::downgrade(&asks);
     let spawned = thread::Builder::new()
         .name("directories".to_owned())
-        .spawn(move || serve(listeners, &asked));
+        .spawn(move || serve(listeners, &asked, again));
     if let Err(error) = spawned {
         tracing::warn!("cannot watch the records of agents, so they are polled: {error}");
     }
     asks
 }
 
-fn serve(listeners: Arc<Listeners>, asked: &mpsc::Receiver<Ask>) {
+fn serve(listeners: Arc<Listeners>, asked: &mpsc::Receiver<Ask>, again: Weak<mpsc::Sender<Ask>>) {
+    // Directories that are to be watched and are not there: an agent makes its own with its first prompt.
+    let missing = Arc::new(Mutex::new(BTreeSet::<PathBuf>::new()));
+    let (told, awaited) = (Arc::clone(&listeners), Arc::clone(&missing));
     let watcher = watcher(move |path| {
-        if let Some(path) = path {
-            tell(&listeners, path);
+        let Some(path) = path else { return };
+        tell(&told, path);
+        let awaited = awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asks) = again.upgrade() {
+            for directory in awaited
+                .iter()
+                .filter(|directory| directory.starts_with(path))
+            {
+                let _ = asks.send(Ask::Watch(directory.clone()));
+            }
         }
     });
     let mut watcher = match watcher {
@@ -126,21 +140,61 @@ fn serve(listeners: Arc<Listeners>, asked: &mpsc::Receiver<Ask>) {
         }
     };
     for ask in asked {
-        let done = match &ask {
-            Ask::Watch(directory) => watcher.watch(directory, RecursiveMode::NonRecursive),
-            Ask::Leave(directory) => watcher.unwatch(directory),
+        match ask {
+            Ask::Watch(directory) => {
+                let found = watch(&mut watcher, &directory);
+                let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
+                if !found {
+                    missing.insert(directory);
+                } else if missing.remove(&directory) {
+                    drop(missing);
+                    // What was written in it before is news, too.
+                    wake(&listeners, &directory);
+                }
+            }
+            Ask::Leave(directory) => {
+                let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
+                missing.remove(&directory);
+                drop(missing);
+                if let Err(error) = watcher.unwatch(&directory) {
+                    tracing::debug!("a directory was not watched: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Watches a directory, or else the nearest one above it that is there; returns whether it is.
+fn watch(watcher: &mut RecommendedWatcher, directory: &Path) -> bool {
+    let mut before = None;
+    loop {
+        let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) else {
+            return true;
         };
-        if let Err(error) = done {
+        let above = directory.ancestors().skip(1).find(|above| above.is_dir());
+        // It may have been made meanwhile: once nothing changes any more, what is above it tells.
+        if above.is_none() || above == before {
+            tracing::debug!("a directory is not watched: {error}");
+            return false;
+        }
+        if let Some(above) = above
+            && let Err(error) = watcher.watch(above, RecursiveMode::NonRecursive)
+        {
             tracing::debug!("a directory is not watched: {error}");
         }
+        before = above;
     }
 }
 
 /// Wakes those who listen to the directory in which `path` is.
 fn tell(listeners: &Listeners, path: &Path) {
-    let Some(directory) = path.parent() else {
-        return;
-    };
+    if let Some(directory) = path.parent() {
+        wake(listeners, directory);
+    }
+}
+
+/// Wakes those who listen to a directory.
+fn wake(listeners: &Listeners, directory: &Path) {
     let all = lock(listeners);
     let those = all.get(directory).into_iter().flatten();
     for listener in those.filter_map(Weak::upgrade) {
@@ -185,6 +239,27 @@ mod tests {
         fs::write(other.join("record"), "x").expect("a file");
         let heard = tokio::time::timeout(LONG, there.changed()).await;
         heard.expect("heard");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_made_later_is_heard_of() {
+        let home = tempfile::tempdir().expect("a directory");
+        let watch = DirectoryWatch::default();
+        let below = home.path().join("projects/one");
+        let here = watch.listen(&below);
+        // Whenever the thread begins to watch, one of these is heard.
+        let writes = async {
+            fs::create_dir_all(&below).expect("a directory");
+            loop {
+                fs::write(below.join("record"), "x").expect("a file");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::select! {
+            () = writes => {}
+            heard = tokio::time::timeout(LONG, here.changed()) => heard.expect("heard"),
+        }
     }
 
     #[test]
