@@ -108,17 +108,17 @@ fn begin(listeners: Arc<Listeners>) -> Arc<mpsc::Sender<Ask>> {
     let again = Arc::downgrade(&asks);
     let spawned = thread::Builder::new()
         .name("directories".to_owned())
-        .spawn(move || serve(listeners, &asked, again));
+        .spawn(move || serve(&listeners, &asked, again));
     if let Err(error) = spawned {
         tracing::warn!("cannot watch the records of agents, so they are polled: {error}");
     }
     asks
 }
 
-fn serve(listeners: Arc<Listeners>, asked: &mpsc::Receiver<Ask>, again: Weak<mpsc::Sender<Ask>>) {
+fn serve(listeners: &Arc<Listeners>, asked: &mpsc::Receiver<Ask>, again: Weak<mpsc::Sender<Ask>>) {
     // Directories that are to be watched and are not there: an agent makes its own with its first prompt.
     let missing = Arc::new(Mutex::new(BTreeSet::<PathBuf>::new()));
-    let (told, awaited) = (Arc::clone(&listeners), Arc::clone(&missing));
+    let (told, awaited) = (Arc::clone(listeners), Arc::clone(&missing));
     let watcher = watcher(move |path| {
         let Some(path) = path else { return };
         tell(&told, path);
@@ -149,7 +149,7 @@ fn serve(listeners: Arc<Listeners>, asked: &mpsc::Receiver<Ask>, again: Weak<mps
                 } else if missing.remove(&directory) {
                     drop(missing);
                     // What was written in it before is news, too.
-                    wake(&listeners, &directory);
+                    wake(listeners, &directory);
                 }
             }
             Ask::Leave(directory) => {
