@@ -32,8 +32,9 @@ pub(super) fn run(context: &Context, args: &Args, global: &Global) -> Result<Exi
             std::path::absolute(dir)?.into_os_string(),
         ]);
     }
-    if let Some(socket) = &global.tmux_socket {
-        words.extend(["--tmux-socket".into(), socket.into()]);
+    if global.tmux_socket.is_some() {
+        let socket = &context.config.socket;
+        words.extend(["--tmux-socket".into(), socket.option().into()]);
     }
     if let Some(file) = &global.config {
         words.extend([
@@ -62,9 +63,9 @@ pub(super) fn run(context: &Context, args: &Args, global: &Global) -> Result<Exi
 fn in_tmux(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
-        if matches!(char, '"' | '\\' | '$' | '#') {
-            // A `#` doubled is one in a format.
-            quoted.push(if char == '#' { '#' } else { '\\' });
+        // What runs in a popup is no format, so a `#` is itself (tmux 3.3a).
+        if matches!(char, '"' | '\\' | '$') {
+            quoted.push('\\');
         }
         quoted.push(char);
     }
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn what_tmux_would_obey_is_quoted() {
         assert_eq!(in_tmux("a b"), "\"a b\"");
-        assert_eq!(in_tmux("'$x' \"#{y}\\"), "\"'\\$x' \\\"##{y}\\\\\"");
+        assert_eq!(in_tmux("'$x' \"#{y}\\"), "\"'\\$x' \\\"#{y}\\\\\"");
     }
 
     #[test]
