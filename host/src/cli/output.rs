@@ -88,11 +88,15 @@ pub(super) fn print_json(context: &Context, task: &Task, output: &Output) -> io:
     }))
 }
 
-/// Returns an output without what a terminal would obey.
+/// Returns an output without what a terminal would obey, and with no line too long for one.
 pub(super) fn plain(bytes: &[u8]) -> String {
+    ui::fitting(&harmless(bytes)).into_owned()
+}
+
+/// Returns an output without what a terminal would obey.
+pub(super) fn harmless(bytes: &[u8]) -> String {
     let plain = strip_ansi_escapes::strip(bytes);
-    let text = ui::clean_lines(&String::from_utf8_lossy(&plain));
-    ui::fitting(&text).into_owned()
+    ui::clean_lines(&String::from_utf8_lossy(&plain))
 }
 
 /// Warns of what is not there of an output.

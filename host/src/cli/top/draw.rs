@@ -207,7 +207,10 @@ fn list(
         .push((section, area.y + 1, (area.x, area.right()), offset));
     let has_focus = state.section == section;
     let columns = columns(section, area.width);
-    let title = format!("{} {}", section.title(), lines.len());
+    // Of a long queue only the head is read.
+    let more = section == TopSection::Queue && fleet.queue_goes_on();
+    let more = if more { "+" } else { "" };
+    let title = format!("{} {}{more}", section.title(), lines.len());
     let order = state.order.name();
     let header = columns
         .iter()
@@ -549,8 +552,8 @@ fn message_line<'l>(state: &TopState, look: &TopLook) -> Line<'l> {
     }
 }
 
-/// Returns the keys that mean something now.
-fn keys_of(state: &TopState) -> &'static str {
+/// Returns the keys that mean something now, in eighty columns.
+pub(super) fn keys_of(state: &TopState) -> &'static str {
     match &state.mode {
         Mode::Browse => match state.section {
             TopSection::Asking => {
@@ -560,7 +563,7 @@ fn keys_of(state: &TopState) -> &'static str {
                 "Enter more  p pause  d what is seen  l label  / find  n new  ? help  q quit"
             }
             TopSection::Queue => {
-                "Enter more  x why  c cancel  +- priority  g give to  e edit  / find  n new  ? help  q quit"
+                "Enter more  x why  c cancel  +- priority  g give to  e edit  ? help  q quit"
             }
             TopSection::Ended => {
                 "Enter more  o output  R try again  a go there  / find  n new  ? help  q quit"
@@ -569,12 +572,13 @@ fn keys_of(state: &TopState) -> &'static str {
         Mode::Filter => "Enter keep  Esc show all",
         Mode::Confirm(..) => "y yes  any other key: no",
         Mode::Write(..) => "Enter send it  Alt-Enter new line  Esc not now",
-        Mode::Choose(..) => "Enter give it  Esc not now",
+        Mode::Choose(..) => "↑↓ move  Enter give it  Esc not now",
         Mode::New(_) => "Tab next  Enter queue it  Alt-Enter new line  Esc not now",
         Mode::Task(..) => {
-            "↑↓ move  x why  t history  o output  a go there  c cancel  R try again  r reply  Esc back"
+            "↑↓ move  x why  t history  o output  a go there  c cancel  R again  Esc back"
         }
         Mode::Session(..) => "↑↓ move  p pause  d what is seen  l label  Esc back",
-        Mode::Text(..) | Mode::Help => "↑↓ move  any other key: back",
+        Mode::Text(..) => "↑↓ move  any other key: back",
+        Mode::Help => "any key: back",
     }
 }

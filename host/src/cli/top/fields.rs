@@ -4,8 +4,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::acts::OwnCommand;
 
-/// The most that is taken: a prompt, and not a file.
-const LONGEST: usize = 20_000;
+/// The longest text that is written here, in bytes: a prompt, and not a file. It must fit in an argument.
+pub(super) const LONGEST: usize = 100_000;
 
 /// A text that is being written, with the cursor in it. It may have several lines: Alt-Enter ends one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,16 +33,14 @@ impl TextField {
         (&self.before, &self.after)
     }
 
-    /// Adds a text at the cursor, as much of it as there is room for.
-    pub(super) fn paste(&mut self, text: &str) {
-        let room = LONGEST.saturating_sub(self.before.len() + self.after.len());
-        for char in text.chars() {
-            let char = if char == '\r' { '\n' } else { char };
-            if self.before.len() + self.after.len() + char.len_utf8() > LONGEST || room == 0 {
-                return;
-            }
-            self.before.push(char);
+    /// Adds a text at the cursor, or nothing of it if it does not fit; returns whether it does.
+    pub(super) fn paste(&mut self, text: &str) -> bool {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let fits = self.before.len() + self.after.len() + text.len() <= LONGEST;
+        if fits {
+            self.before.push_str(&text);
         }
+        fits
     }
 
     /// A key was pressed.
@@ -58,9 +56,11 @@ impl TextField {
                 self.before.truncate(kept);
             }
             KeyCode::Char(char) if !is_control && !key.modifiers.contains(KeyModifiers::ALT) => {
-                self.paste(char.encode_utf8(&mut [0; 4]));
+                let _ = self.paste(char.encode_utf8(&mut [0; 4]));
             }
-            KeyCode::Enter if key.modifiers.contains(KeyModifiers::ALT) => self.paste("\n"),
+            KeyCode::Enter if key.modifiers.contains(KeyModifiers::ALT) => {
+                let _ = self.paste("\n");
+            }
             KeyCode::Backspace => {
                 self.before.pop();
             }

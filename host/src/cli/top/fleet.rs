@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::cli::Context;
 use crate::cli::exit::CommandFailure;
+use crate::cli::{Context, output};
 use crate::daemon::Lock;
 use crate::model::attempt::Attempt;
 use crate::model::ids::{Identity, TaskId};
@@ -27,6 +27,8 @@ const END: usize = 64 * 1024;
 /// Everything that the first page shows.
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
+    /// When it was read.
+    pub(super) at: Timestamp,
     /// The daemon, if one runs; what it has recorded about itself, if it has.
     pub(super) daemon: Option<Option<DaemonFacts>>,
     /// How many tasks are in which of the states that have not ended.
@@ -48,6 +50,7 @@ impl Fleet {
         store: &mut Store,
         before: &Self,
     ) -> Result<Self, CommandFailure> {
+        let at = Timestamp::now();
         let holder = Lock::holder(&context.config.data_dir);
         let facts = store.daemon()?;
         let daemon = holder.map(|holder| facts.filter(|facts| facts.pid == holder.pid));
@@ -61,20 +64,22 @@ impl Fleet {
         let asking = store.tasks(&[Status::WaitingInput], QUEUED)?;
         let mut queue = store.tasks(&[Status::InProgress, Status::Assigned], QUEUED)?;
         queue.extend(pending(store)?);
-        let known: HashMap<TaskId, &String> = before
+        // A task that is tried again ends again, with another output.
+        let known: HashMap<_, _> = before
             .ended
             .iter()
-            .map(|(task, line)| (task.id, line))
+            .map(|(task, line)| ((task.id, task.completed_at), line))
             .collect();
         let mut ended = Vec::new();
         for task in newest_ended(store)? {
-            let line = match known.get(&task.id) {
+            let line = match known.get(&(task.id, task.completed_at)) {
                 Some(line) => (*line).clone(),
                 None => first_line(&store.output_beginning(task.id, BEGINNING)?),
             };
             ended.push((task, line));
         }
         Ok(Self {
+            at,
             daemon,
             open,
             asking,
@@ -94,6 +99,16 @@ impl Fleet {
     /// Returns a session that is shown.
     pub(super) fn session(&self, identity: &Identity) -> Option<&SessionRow> {
         self.sessions.iter().find(|row| row.identity == *identity)
+    }
+
+    /// Whether there are more tasks in the queue than were read.
+    pub(super) fn queue_goes_on(&self) -> bool {
+        let waiting = self.open.get(&Status::Pending).copied().unwrap_or_default();
+        let read = self
+            .queue
+            .iter()
+            .filter(|task| task.status == Status::Pending);
+        waiting > read.count() as u64
     }
 
     /// Returns how many tasks have not ended.
@@ -131,7 +146,7 @@ fn newest_ended(store: &mut Store) -> Result<Vec<Task>, CommandFailure> {
 
 /// Returns the first line of an output that says something.
 fn first_line(bytes: &[u8]) -> String {
-    let text = crate::cli::output::plain(bytes);
+    let text = output::harmless(bytes);
     let line = text.lines().find(|line| !line.trim().is_empty());
     line.unwrap_or_default().trim().to_owned()
 }
@@ -167,7 +182,7 @@ impl TaskFacts {
         Ok(Self {
             parents: store.parents(id)?,
             history: store.history(id)?,
-            output: crate::cli::output::plain(&kept[from..]),
+            output: output::harmless(&kept[from..]),
             is_cut: from > 0,
             task,
             attempts,
@@ -191,7 +206,7 @@ fn printed(
     Ok(spool.live_output(attempt.id))
 }
 
-/// Returns how long ago that was, in its largest unit: short enough for a narrow column.
+/// Returns how long ago that was, with no seconds after the first minute, so that few lines change.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
     match seconds {

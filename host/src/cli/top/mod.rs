@@ -14,7 +14,7 @@ mod state;
 mod tests;
 
 use std::io::{self, IsTerminal, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,7 +31,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, Global, ui};
+use super::{Context, Global, output};
 use crate::store::Store;
 use acts::{Choice, OwnCommand, TopAct};
 use draw::TopLook;
@@ -93,7 +93,6 @@ fn tell(context: &Context) -> Result<Exit, CommandFailure> {
     let mut store = context.store()?;
     let mut seen = store.data_version()?;
     let mut fleet = Fleet::read(context, &mut store, &Fleet::default())?;
-    let over = ended();
     let print = |lines: Vec<String>| -> io::Result<()> {
         for line in lines {
             context.ui.line(&line)?;
@@ -101,7 +100,8 @@ fn tell(context: &Context) -> Result<Exit, CommandFailure> {
         io::stdout().flush()
     };
     print(plain::beginning(&fleet))?;
-    while !over.load(Ordering::Relaxed) {
+    // A signal ends it as it ends any other program.
+    loop {
         thread::sleep(LOOK_EVERY);
         let version = store.data_version()?;
         // Nothing in the queue tells that its daemon has ended.
@@ -113,7 +113,6 @@ fn tell(context: &Context) -> Result<Exit, CommandFailure> {
             fleet = now;
         }
     }
-    Ok(Exit::Done)
 }
 
 /// Shows everything, and does what keys say, until one says that it is over.
@@ -153,7 +152,7 @@ fn watch(
                 Some(act) => {
                     // What could not be done is said; only a terminal that has gone ends this.
                     if let Err(failure) = does(act, context, global, store, screen, &mut state) {
-                        state.message = failure.message;
+                        state.has_run(false, failure.message);
                     }
                     read = Instant::now()
                         .checked_sub(READ_EVERY)
@@ -178,7 +177,7 @@ fn watch(
             }
         }
     }
-    Ok(Exit::Interrupted)
+    Ok(Exit::Done)
 }
 
 /// What is to be heard from a terminal.
@@ -191,16 +190,21 @@ enum TerminalSays {
 }
 
 /// Waits until something can be read from the terminal.
-fn listen(most: Duration) -> io::Result<TerminalSays> {
+fn listen(wait: Duration) -> io::Result<TerminalSays> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = io::stdin();
     let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
-    let most = Timespec::try_from(most).map_err(io::Error::other)?;
+    let most = Timespec::try_from(wait).map_err(io::Error::other)?;
     match poll(&mut watched, Some(&most)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     let found = watched[0].revents();
+    if found.contains(PollFlags::NVAL) {
+        // Some systems cannot wait for a terminal.
+        thread::sleep(wait);
+        return Ok(TerminalSays::Nothing);
+    }
     Ok(if found.intersects(PollFlags::HUP | PollFlags::ERR) {
         TerminalSays::Gone
     } else if found.contains(PollFlags::IN) {
@@ -248,16 +252,7 @@ fn happened(event: Event, state: &mut TopState, fleet: &Fleet) -> Option<TopAct>
             _ => None,
         },
         Event::Paste(text) => {
-            match &mut state.mode {
-                Mode::Filter => state.filter.paste(&text.replace(['\n', '\r'], " ")),
-                Mode::Write(_, field) => field.paste(&text),
-                Mode::New(form) => {
-                    if let Some(field) = form.current() {
-                        field.paste(&text);
-                    }
-                }
-                _ => {}
-            }
+            state.paste(&text);
             None
         }
         _ => None,
@@ -276,12 +271,12 @@ fn does(
     match act {
         TopAct::Quit => {}
         TopAct::Run(command) => {
-            let said = quietly(global, &command)?;
-            let last = said.iter().rfind(|line| !line.trim().is_empty());
-            state.message = last.cloned().unwrap_or_default();
+            let (is_well, said) = quietly(global, &command)?;
+            state.has_run(is_well, last_line(&said));
         }
         TopAct::Read(title, command) => {
-            let lines = quietly(global, &command)?;
+            let (_, said) = quietly(global, &command)?;
+            let lines = output::harmless(&said).lines().map(str::to_owned).collect();
             state.mode = Mode::Text(title, lines, 0);
         }
         TopAct::Leave(command) => {
@@ -290,10 +285,7 @@ fn does(
             screen.reopen()?;
             state.message = match status {
                 Ok(status) if status.success() => String::new(),
-                Ok(_) => {
-                    let said = quietly(global, &with_print(&command))?;
-                    said.last().cloned().unwrap_or_default()
-                }
+                Ok(_) => last_line(&quietly(global, &with_print(&command))?.1),
                 Err(error) => error.to_string(),
             };
         }
@@ -307,11 +299,8 @@ fn does(
                 words: words.to_vec(),
                 input: String::new(),
             };
-            let said = quietly(global, &command)?;
-            let json = said
-                .first()
-                .and_then(|line| serde_json::from_str(line).ok());
-            state.offers(id, choices(&json.unwrap_or_default()));
+            let (_, said) = quietly(global, &command)?;
+            state.offers(id, choices(&said));
         }
     }
     Ok(())
@@ -324,8 +313,21 @@ fn with_print(command: &OwnCommand) -> OwnCommand {
     command
 }
 
-/// Returns the sessions that `explain --json` lists.
-fn choices(said: &Value) -> Vec<Choice> {
+/// Returns the last line that says something.
+fn last_line(said: &[u8]) -> String {
+    let said = output::harmless(said);
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or_default().to_owned()
+}
+
+/// Returns the sessions that `explain --json` lists, whatever it warns of.
+fn choices(said: &[u8]) -> Vec<Choice> {
+    let mut lines = said.split(|&byte| byte == b'\n');
+    let said = lines.find_map(|line| {
+        let json: Option<Value> = serde_json::from_slice(line).ok();
+        json.filter(Value::is_object)
+    });
+    let said = said.unwrap_or_default();
     let sessions = said["sessions"].as_array().into_iter().flatten();
     sessions
         .filter_map(|session| {
@@ -359,8 +361,8 @@ fn own(global: &Global, command: &OwnCommand) -> Command {
     own
 }
 
-/// Runs a command of ours without a screen, and returns the lines that it printed.
-fn quietly(global: &Global, command: &OwnCommand) -> Result<Vec<String>, CommandFailure> {
+/// Runs a command of ours without a screen; returns whether all went well, and what it printed.
+fn quietly(global: &Global, command: &OwnCommand) -> Result<(bool, Vec<u8>), CommandFailure> {
     let (mut reader, writer) = io::pipe()?;
     let mut own = own(global, command);
     own.env("NO_COLOR", "1")
@@ -383,27 +385,27 @@ fn quietly(global: &Global, command: &OwnCommand) -> Result<Vec<String>, Command
         let _ = io::Read::read_to_end(&mut io::Read::take(&mut reader, LONGEST), &mut bytes);
         bytes
     });
-    if !ends(&mut child)? {
+    let Some(status) = ends(&mut child)? else {
         let said = format!("it took longer than {} s and was ended", PATIENCE.as_secs());
-        return Ok(vec![said]);
-    }
-    let bytes = printed.join().unwrap_or_default();
-    let text = super::output::plain(&bytes);
-    Ok(text.lines().map(ui::clean).collect())
+        return Ok((false, said.into_bytes()));
+    };
+    Ok((status.success(), printed.join().unwrap_or_default()))
 }
 
 /// Waits for the end of a child, and ends it if it takes too long.
-fn ends(child: &mut Child) -> io::Result<bool> {
+fn ends(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let began = Instant::now();
-    while child.try_wait()?.is_none() {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
         if began.elapsed() > PATIENCE {
             child.kill()?;
             child.wait()?;
-            return Ok(false);
+            return Ok(None);
         }
         thread::sleep(Duration::from_millis(5));
     }
-    Ok(true)
 }
 
 /// Whether colours may be used, by `--color` and `NO_COLOR`.
@@ -430,17 +432,16 @@ fn ended() -> Arc<AtomicBool> {
                 use tokio::signal::unix::{SignalKind, signal};
                 let mut end = signal(SignalKind::terminate()).ok()?;
                 let mut gone = signal(SignalKind::hangup()).ok()?;
-                let mut stop = signal(SignalKind::interrupt()).ok()?;
                 tokio::select! {
                     said = end.recv() => said,
                     said = gone.recv() => said,
-                    said = stop.recv() => said,
                 }
             };
             if runtime.block_on(wait).is_some() {
                 tell.store(true, Ordering::Relaxed);
                 // If it waits for a terminal that has gone, nothing else ends it.
                 thread::sleep(LONGEST_END);
+                give_back();
                 let _ = kill_process(getpid(), Signal::KILL);
             }
         });
@@ -477,9 +478,7 @@ impl OwnScreen {
 
     fn close(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            // A terminal that has gone needs nothing.
-            let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture);
-            ratatui::restore();
+            give_back();
         }
     }
 }
@@ -488,4 +487,11 @@ impl Drop for OwnScreen {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Makes the terminal what it was.
+fn give_back() {
+    // One that has gone needs nothing.
+    let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture);
+    let _ = ratatui::try_restore();
 }

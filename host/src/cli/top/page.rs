@@ -154,16 +154,9 @@ pub(super) fn of_task(
     page.heading("history");
     let skip = facts.history.len().saturating_sub(RECENT);
     for row in facts.history.iter().skip(skip) {
-        let place = row
-            .session
-            .as_deref()
-            .map(|name| format!(" in {}", clean(name)));
-        let said = format!(
-            "{}{}: {}",
-            row.action,
-            place.unwrap_or_default(),
-            clean(&row.details)
-        );
+        let place = row.session.as_deref().map(|name| format!(" in {name}"));
+        let place = place.unwrap_or_default();
+        let said = clean(&format!("{}{place}: {}", row.action, row.details));
         page.fact(&age(row.at, now), &said, look);
     }
     page.lines
@@ -212,7 +205,7 @@ pub(super) fn of_session(
     page.lines.push(Line::raw(""));
     page.fact("why", &clean(row.reason()), look);
     page.fact("for", &age(row.since, now), look);
-    page.fact("kind", &row.provider, look);
+    page.fact("kind", &clean(&row.provider), look);
     let dir = row.current_dir.as_deref().unwrap_or("not known");
     page.fact(
         "directory",

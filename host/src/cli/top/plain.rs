@@ -32,8 +32,12 @@ pub(super) fn changes(before: &Fleet, now: &Fleet) -> Vec<String> {
     all.dedup_by_key(|task| task.id);
     for task in all {
         let old = was.get(&task.id).copied();
-        // What ended before the first of these looks is no news.
-        let is_old = old.is_none() && task.status.is_settled() && !is_newest(before, task);
+        // Only a part of the queue and of what has ended is read: what comes into it later is no news.
+        let is_old = old.is_none()
+            && match task.status.is_settled() {
+                true => !is_newest(before, task),
+                false => task.status == Status::Pending && task.created_at < before.at,
+            };
         if old != Some(task.status) && !is_old {
             lines.push(said_of_task(task));
         }

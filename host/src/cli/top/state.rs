@@ -4,7 +4,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::acts::{Choice, OwnCommand, Purpose, TopAct, written};
-use super::fields::{TaskForm, TextField};
+use super::fields::{LONGEST, TaskForm, TextField};
 use super::fleet::{Fleet, TaskFacts};
 use crate::model::ids::{Identity, TaskId};
 use crate::model::task::{Status, Task};
@@ -109,6 +109,8 @@ pub(super) struct TopState {
     pub(super) filter: TextField,
     pub(super) order: LineOrder,
     pub(super) mode: Mode,
+    /// What was written and is being done: it comes back if it cannot be.
+    written: Option<Mode>,
     /// What the last command said.
     pub(super) message: String,
     /// How many lines a page has, as it was last drawn.
@@ -126,6 +128,7 @@ impl Default for TopState {
             filter: TextField::default(),
             order: LineOrder::Usual,
             mode: Mode::Browse,
+            written: None,
             message: String::new(),
             height: 20,
             drawn: Vec::new(),
@@ -272,7 +275,7 @@ impl TopState {
                 KeyCode::Esc => self.back(),
                 KeyCode::Enter if !key.modifiers.contains(KeyModifiers::ALT) => {
                     let act = written(purpose, &field.text());
-                    self.mode = Mode::Browse;
+                    self.done();
                     act
                 }
                 _ => {
@@ -305,7 +308,7 @@ impl TopState {
                 KeyCode::Enter if !key.modifiers.contains(KeyModifiers::ALT) => {
                     match form.command() {
                         Ok(command) => {
-                            self.mode = Mode::Browse;
+                            self.done();
                             Some(TopAct::Run(command))
                         }
                         Err(why) => {
@@ -335,6 +338,34 @@ impl TopState {
     fn back(&mut self) -> Option<TopAct> {
         self.mode = Mode::Browse;
         None
+    }
+
+    /// Returns to the first page with something that was written, and keeps it until it is done.
+    fn done(&mut self) {
+        self.written = Some(std::mem::replace(&mut self.mode, Mode::Browse));
+    }
+
+    /// A command has ended, well or not, and said this.
+    pub(super) fn has_run(&mut self, is_well: bool, said: String) {
+        self.message = said;
+        if let Some(written) = self.written.take()
+            && !is_well
+        {
+            self.mode = written;
+        }
+    }
+
+    /// A text was pasted.
+    pub(super) fn paste(&mut self, text: &str) {
+        let fits = match &mut self.mode {
+            Mode::Filter => self.filter.paste(&text.replace(['\n', '\r'], " ")),
+            Mode::Write(_, field) => field.paste(text),
+            Mode::New(form) => form.current().is_none_or(|field| field.paste(text)),
+            _ => true,
+        };
+        if !fits {
+            self.message = format!("that is too long for here: at most {LONGEST} bytes");
+        }
     }
 
     /// Moves a page that is longer than the screen, if the key does that.
@@ -499,6 +530,7 @@ impl TopState {
             'r' => refuse("asks nothing"),
             _ if task.status != Status::Pending => refuse("does not wait for a session"),
             'g' => Some(TopAct::Choose(id)),
+            'e' if task.content.len() > LONGEST => refuse("is too long to be edited here"),
             'e' => {
                 self.mode = Mode::Write(Purpose::Content(id), TextField::of(&task.content));
                 None
@@ -527,7 +559,7 @@ impl TopState {
         self.mode = Mode::Choose(task, choices, 0);
     }
 
-    /// A line was clicked, or `None` of them.
+    /// A place on the screen was clicked: what is there is chosen, and opened if it was chosen already.
     pub(super) fn click(&mut self, column: u16, row: u16, fleet: &Fleet) -> Option<TopAct> {
         if !matches!(self.mode, Mode::Browse | Mode::Filter) {
             return None;
@@ -548,7 +580,6 @@ impl TopState {
             return None;
         }
         self.choose(section, index, fleet);
-        // What is chosen already is opened.
         match was == index {
             true => self.opens(fleet),
             false => None,

@@ -9,7 +9,8 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::acts::{Choice, OwnCommand, TopAct};
-use super::draw::{TopLook, draw};
+use super::draw::{TopLook, draw, keys_of};
+use super::fields::LONGEST;
 use super::fleet::{Fleet, TaskFacts};
 use super::page::shortened_path;
 use super::plain;
@@ -115,6 +116,7 @@ fn fleet() -> Fleet {
         )
     });
     Fleet {
+        at: at(0),
         daemon: Some(None),
         open: BTreeMap::from([
             (Status::Pending, 2),
@@ -300,6 +302,70 @@ fn a_task_is_queued_by_a_form() {
     assert_eq!(acts, [runs(&["send", "-"], "think")]);
 }
 
+/// What a person has written is theirs until it is done.
+#[test]
+fn what_was_written_comes_back_if_it_cannot_be_done() {
+    let fleet = fleet();
+    let mut state = TopState::new(&fleet);
+    press(&mut state, &fleet, "nlong and dear\t\t\tx\n");
+    state.has_run(false, "a priority is a number".to_owned());
+    let Mode::New(form) = &state.mode else {
+        panic!("{:?}", state.mode);
+    };
+    assert_eq!(form.fields[0].text(), "long and dear");
+    assert_eq!(state.message, "a priority is a number");
+    press(&mut state, &fleet, "\n");
+    state.has_run(true, "task 9 queued".to_owned());
+    assert!(matches!(state.mode, Mode::Browse));
+    // What follows is not about it any more.
+    press(&mut state, &fleet, "2p");
+    state.has_run(false, "no".to_owned());
+    assert!(matches!(state.mode, Mode::Browse));
+}
+
+#[test]
+fn a_paste_is_whole_or_refused() {
+    let fleet = fleet();
+    let mut state = TopState::new(&fleet);
+    press(&mut state, &fleet, "n");
+    state.paste("one\r\ntwo\rthree");
+    state.paste(&"x".repeat(LONGEST));
+    assert!(state.message.contains("too long"), "{}", state.message);
+    let acts = press(&mut state, &fleet, "\n");
+    assert_eq!(acts, [runs(&["send", "--shell", "-"], "one\ntwo\nthree")]);
+}
+
+#[test]
+fn choices_are_found_after_warnings_and_however_many_there_are() {
+    let many: Vec<_> = (0..500)
+        .map(|number| serde_json::json!({"session": format!("s{number}"), "points": number}))
+        .collect();
+    let said = format!(
+        "assigner: no daemon\n{}\n",
+        serde_json::json!({"sessions": many})
+    );
+    let choices = super::choices(said.as_bytes());
+    assert_eq!(choices.len(), 500);
+    assert_eq!(
+        (choices[7].session.as_str(), choices[7].points.as_str()),
+        ("s7", "7")
+    );
+    assert_eq!(super::choices(b"assigner: there is no task 7\n"), []);
+}
+
+#[test]
+fn the_keys_fit_in_eighty_columns() {
+    let fleet = fleet();
+    let mut state = TopState::new(&fleet);
+    for keys in [
+        "1", "2", "3", "4", "/", "\u{1b}n", "\u{1b}3c", "n1\n", "\u{1b}?", "q2\n",
+    ] {
+        press(&mut state, &fleet, keys);
+        let shown = keys_of(&state);
+        assert!(shown.chars().count() <= 80, "{shown}");
+    }
+}
+
 #[test]
 fn sessions_are_paused_labelled_and_looked_at() {
     let mut fleet = fleet();
@@ -434,7 +500,7 @@ fn the_page_of_a_task_has_its_points_as_bars() {
 
 
 
-    ↑↓ move  x why  t history  o output  a go there  c cancel  R try again  r reply
+    ↑↓ move  x why  t history  o output  a go there  c cancel  R again  Esc back
     "#);
     press(&mut state, &fleet, "\u{1b}");
     assert!(matches!(state.mode, Mode::Browse));
@@ -473,6 +539,14 @@ fn what_changes_is_told_in_plain_lines() {
         "session web is gone",
     ];
     assert_eq!(plain::changes(&before, &now), said);
+    // Of a long queue only the head is read: what comes into it is no news, and what was queued is.
+    let queued =
+        |number, seconds_ago| Task::queued(TaskId(number), &NewTask::command("x"), at(seconds_ago));
+    let mut later = fleet();
+    later.queue.extend([queued(80, 3_000), queued(90, 0)]);
+    let mut before = fleet();
+    before.at = at(5);
+    assert_eq!(plain::changes(&before, &later), ["task 90 pending (x)"]);
 }
 
 #[test]
