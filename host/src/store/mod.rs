@@ -56,6 +56,8 @@ mod odd_tests;
 mod original;
 #[cfg(test)]
 mod original_tests;
+#[cfg(test)]
+mod outputs_tests;
 mod pages;
 #[cfg(test)]
 mod people_tests;

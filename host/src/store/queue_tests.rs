@@ -419,3 +419,17 @@ fn odd_priorities_of_other_tools_are_served_once_each() {
         .collect();
     assert_eq!(read, [i32::MIN, i32::MAX, -1, 1, 0, 7, i32::MAX, 0, 0]);
 }
+
+#[test]
+fn the_oldest_come_first() {
+    let (_directory, mut store) = store();
+    let commands = ["a", "b", "c"].map(NewTask::command);
+    let tasks: Vec<TaskId> = queue(&mut store, &commands);
+    claimed(&mut store, tasks[0], 1);
+    let ids = |store: &mut Store, limit| -> Vec<TaskId> {
+        let tasks = store.oldest(Status::Pending, limit).expect("tasks");
+        tasks.iter().map(|task| task.id).collect()
+    };
+    assert_eq!(ids(&mut store, 9), tasks[1..]);
+    assert_eq!(ids(&mut store, 1), tasks[1..2]);
+}
