@@ -6,7 +6,7 @@ use std::fs;
 use crate::harness::agents::{agent, patiently, session_becomes, session_running, task_becomes};
 use crate::harness::{Pane, Shell, World, assert_calm, stays, text};
 use crate::language_model::{Model, answer};
-use crate::real_agents::Agent;
+use crate::real_agents::{Agent, own_steps};
 use crate::sample_prompts::{
     IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some, was_asked,
 };
@@ -224,7 +224,7 @@ fn one_that_works_is_not_given_more() {
 fn the_daemon_of_aider_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    desk.agent(&pane).survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons(own_steps());
 }
 
 /// A limit that Aider overcomes by retrying does not concern us.

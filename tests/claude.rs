@@ -11,7 +11,7 @@ use crate::harness::agents::{
 };
 use crate::harness::{Pane, Shell, World, assert_calm, is_settled, policies_target, text};
 use crate::language_model::{Model, answer, answered};
-use crate::real_agents::Agent;
+use crate::real_agents::{Agent, STEPS, own_steps};
 use crate::sample_prompts::{
     IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some, was_asked,
 };
@@ -391,7 +391,11 @@ fn an_earlier_one_is_left_alone() {
 fn the_daemon_is_killed_at_each_step(version: Version) {
     let desk = Desk::new(version, &["one"]);
     let pane = desk.session("one");
-    desk.agent(&pane).survives_its_daemons();
+    let steps = match version {
+        Version::Latest => STEPS,
+        Version::Earlier => own_steps(),
+    };
+    desk.agent(&pane).survives_its_daemons(steps);
 }
 
 #[needs(claude)]

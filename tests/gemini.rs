@@ -12,7 +12,7 @@ use crate::harness::agents::{
 };
 use crate::harness::{Pane, Shell, World, assert_calm, eventually, policies_target, stays, text};
 use crate::language_model::{Model, Turn, answered};
-use crate::real_agents::Agent;
+use crate::real_agents::{Agent, own_steps};
 use crate::sample_prompts::{IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some};
 use assigner_needs::needs;
 
@@ -245,7 +245,7 @@ fn what_its_model_refuses_fails(desk: &Desk) {
 fn the_daemon_of_gemini_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    desk.agent(&pane).survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons(own_steps());
 }
 
 /// Without a terminal, the response is whole.

@@ -523,24 +523,24 @@ pub(crate) fn policies_target() -> PathBuf {
     target.expect("a target directory").join("policies")
 }
 
-/// Returns the path of the binary. Cargo builds it into the directory above this program's, for the
-/// tests of the package that it belongs to.
+/// Returns the path of the binary.
 pub(crate) fn program() -> &'static str {
-    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
-        let own = std::env::current_exe().expect("this program's path");
-        let built = own
-            .parent()
-            .and_then(Path::parent)
-            .expect("two directories");
-        let program = built.join("assigner");
-        assert!(
-            program.is_file(),
-            "{} is missing: test the whole workspace",
-            program.display()
-        );
-        text(&program)
-    });
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| text(&beside("assigner")));
     &PROGRAM
+}
+
+/// Returns the path of a program of the project. Cargo builds it into the directory above this program's,
+/// for the tests of the package that it belongs to.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this program's path");
+    let built = own.parent().and_then(Path::parent);
+    let program = built.expect("two directories").join(name);
+    assert!(
+        program.is_file(),
+        "{} is missing: test the whole workspace",
+        program.display()
+    );
+    program
 }
 
 /// Returns the root of the project.

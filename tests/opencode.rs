@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::agents::{patiently, session_becomes, session_running, task_becomes};
 use crate::harness::{Pane, Shell, World, assert_calm, policies_target, stays, text};
 use crate::language_model::{Model, answer, answered};
-use crate::real_agents::Agent;
+use crate::real_agents::{Agent, own_steps};
 use crate::sample_prompts::{
     IMAGE, awkward, ordinary, ordinary_prompts_are_answered, some, was_asked,
 };
@@ -108,16 +108,14 @@ impl Desk {
 #[needs(opencode)]
 #[test]
 fn prompts_reach_it_as_prompts() {
-    let names = ["api", "web"];
     let desk = Desk::new();
     let (world, model) = (&desk.world, &desk.model);
-    for name in names {
-        desk.session(name);
-    }
+    // A single one, since one that only waits takes a third of a processor.
+    desk.session("api");
     let image = world.path("work/api/x.png");
     fs::write(&image, IMAGE).expect("an image");
     let daemon = world.daemon();
-    desk.idle(&names);
+    desk.idle(&["api"]);
     let plain = some(ordinary());
     let answered =
         ordinary_prompts_are_answered(world, model, plain, &["--provider", "opencode"], false);
@@ -129,13 +127,11 @@ fn prompts_reach_it_as_prompts() {
     }
     let all = answered.len() + odd.len();
     assert_eq!(model.turns().len(), all, "{:#?}", model.prompts());
-    for name in names {
-        assert!(!world.path("work").join(name).join("broken").exists());
-    }
+    assert!(!world.path("work/api/broken").exists());
     assert_calm(&daemon.log());
 }
 
-/// A single agent for all of it, since one that only waits takes a third of a processor.
+/// A single agent for all of it.
 #[needs(opencode)]
 #[test]
 fn opencode_is_left_alone_asks_a_person_and_is_refused() {
@@ -210,7 +206,7 @@ fn a_permission_is_a_persons(desk: &Desk) {
 fn the_daemon_of_opencode_is_killed_at_each_step() {
     let desk = Desk::new();
     let pane = desk.session("one");
-    desk.agent(&pane).survives_its_daemons();
+    desk.agent(&pane).survives_its_daemons(own_steps());
 }
 
 #[needs(opencode)]

@@ -5,10 +5,11 @@
 use crate::harness::agents::{patiently, session_becomes, task_becomes, task_ends};
 use crate::harness::{Pane, World, assert_calm, stays};
 use crate::language_model::{Model, answer};
+use crate::sample_prompts::everything;
 
 /// The step at which the daemon is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// The task is given to the session; nothing may have been pasted.
     Assigned,
     /// The composer shows the prompt, which may have been submitted.
@@ -21,13 +22,21 @@ enum Step {
     Answered,
 }
 
-const STEPS: [Step; 5] = [
+pub(crate) const STEPS: &[Step] = &[
     Step::Assigned,
     Step::Pasted,
     Step::Asked,
     Step::Runs,
     Step::Answered,
 ];
+
+/// The steps at which it matters which agent it is; all with [`everything`].
+pub(crate) fn own_steps() -> &'static [Step] {
+    match everything() {
+        true => STEPS,
+        false => &[Step::Pasted, Step::Asked, Step::Answered],
+    }
+}
 
 /// An agent in a session, and the model that it asks.
 pub(crate) struct Agent<'w> {
@@ -40,11 +49,11 @@ pub(crate) struct Agent<'w> {
 }
 
 impl Agent<'_> {
-    /// Kills the daemon at each step of a turn, and starts it again.
+    /// Kills the daemon at each of these steps of a turn, and starts it again.
     #[track_caller]
-    pub(crate) fn survives_its_daemons(&self) {
+    pub(crate) fn survives_its_daemons(&self, steps: &[Step]) {
         let (world, model) = (self.world, self.model);
-        for (number, step) in STEPS.into_iter().enumerate() {
+        for (number, &step) in steps.iter().enumerate() {
             let prompt = format!("round {number}, {step:?}, SLOW=1200");
             let daemon = world.daemon();
             session_becomes(world, self.name, "idle");
@@ -58,7 +67,7 @@ impl Agent<'_> {
             self.answered(id, &prompt);
             assert_calm(&daemon.log());
         }
-        assert_eq!(model.turns().len(), STEPS.len(), "{:#?}", model.prompts());
+        assert_eq!(model.turns().len(), steps.len(), "{:#?}", model.prompts());
     }
 
     /// It is given nothing while it works, while a person's draft is in its composer, and while it waits

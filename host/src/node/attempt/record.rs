@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -47,6 +48,8 @@ pub(crate) struct Reader {
     /// Whether the record was marked, so that what follows is known by its order.
     aged: bool,
     searched: Option<Tick>,
+    /// The record that the agent had named by the last search.
+    named: Option<Arc<PathBuf>>,
     searching: Option<oneshot::Receiver<Search>>,
     /// The directory in which the agent last wrote a record, whichever it is.
     near: Option<PathBuf>,
@@ -138,14 +141,16 @@ impl Reader {
             // A record without times is not read again from the start: old entries would look new.
             return;
         }
-        let due = self
-            .searched
-            .is_none_or(|searched| now.tick.since(searched) >= SEARCH_EVERY);
+        let due = self.named != query.transcript
+            || self
+                .searched
+                .is_none_or(|searched| now.tick.since(searched) >= SEARCH_EVERY);
         if self.searching.is_none()
             && due
             && let Some(spec) = profile.transcript.clone()
         {
             self.searched = Some(now.tick);
+            self.named.clone_from(&query.transcript);
             let search = RecordSearch {
                 spec,
                 pane_pid,

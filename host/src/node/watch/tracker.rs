@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::agents::AgentSeen;
 use super::empty::{CursorRow, Drawn};
 use super::prompt::Line;
+use super::settling::Settling;
 use super::sight::Memory;
 use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::{Activity, Shell};
@@ -16,24 +17,13 @@ use crate::probe;
 use crate::store::SessionRow;
 use crate::tmux::Pane;
 
-/// A shell draws its prompt some milliseconds after a job has ended. It is looked for again after
-/// each of these delays, so that the next task does not wait for a poll.
-const SETTLE: [Duration; 6] = [
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(20),
-    Duration::from_millis(40),
-    Duration::from_millis(80),
-    Duration::from_millis(160),
-];
-
 /// What is remembered of sessions.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Tracker {
     sessions: HashMap<Identity, Known>,
     /// Rows as they are in the store, by name; only changes are written.
     pub(in crate::node) written: BTreeMap<String, SessionRow>,
-    settling: Option<(Identity, usize)>,
+    settling: Settling,
 }
 
 /// What is known about one session.
@@ -381,6 +371,7 @@ impl Tracker {
     /// report.
     pub(in crate::node) fn retain(&mut self, alive: impl Fn(&Identity) -> bool) -> Vec<AttemptId> {
         let mut untold = Vec::new();
+        self.settling.retain(&alive);
         self.sessions.retain(|identity, known| {
             let stays = alive(identity);
             if !stays {
@@ -400,25 +391,19 @@ impl Tracker {
 
     /// Expects a session to become idle in a moment.
     pub(in crate::node) fn settle(&mut self, identity: &Identity) {
-        self.settling = Some((identity.clone(), 0));
+        self.settling.expect(identity, Instant::now());
     }
 
-    /// Notes how the session that is expected to become idle was seen.
+    /// Notes how a session was seen that may be expected to become idle.
     pub(in crate::node) fn settled(&mut self, seen: &Seen) {
-        if let Some((identity, looks)) = &mut self.settling
-            && *identity == seen.row.identity
-        {
-            *looks += 1;
-            if seen.ready || *looks >= SETTLE.len() {
-                self.settling = None;
-            }
-        }
+        let identity = &seen.row.identity;
+        let settled = seen.ready || seen.row.current_task.is_some();
+        self.settling.seen(identity, settled, Instant::now());
     }
 
     /// Returns how long to wait before looking again for a session that is expected to become idle.
     pub(in crate::node) fn settling(&self) -> Option<Duration> {
-        let (_, looks) = self.settling.as_ref()?;
-        SETTLE.get(*looks).copied()
+        self.settling.due_in(Instant::now())
     }
 }
 

@@ -188,6 +188,15 @@ async fn records_are_looked_for_from_time_to_time_until_one_is_found() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_agent_names_is_looked_for_at_once() {
+    let mut scene = RecordScene::new();
+    assert!(!scene.searched(1_000).await.found);
+    scene.write("one", &turn(1_000, "say hello"), 2_000);
+    scene.query.transcript = Some(Arc::new(scene.path("one")));
+    assert!(scene.searched(1_001).await.found);
+}
+
+#[tokio::test]
 async fn a_record_that_is_gone_is_looked_for_again() {
     let mut scene = RecordScene::new();
     scene.write("one", &turn(1_000, "say hello"), 2_000);
