@@ -322,7 +322,7 @@ impl<'a> Hall<'a> {
         while since.elapsed() < Duration::from_millis(700)
             && began.elapsed() < Duration::from_secs(8)
         {
-            std::thread::sleep(Duration::from_millis(175));
+            std::thread::sleep(Duration::from_millis(350));
             let now = self.screens();
             if now
                 .iter()
@@ -438,7 +438,7 @@ impl<'a> Hall<'a> {
         self.script(&commands);
         let began = Instant::now();
         let mut said = vec![String::new(); seats.len()];
-        while said.iter().any(String::is_empty) && began.elapsed() < Duration::from_secs(3) {
+        while said.iter().any(String::is_empty) && began.elapsed() < Duration::from_secs(30) {
             std::thread::sleep(Duration::from_millis(20));
             for (said, seat) in said.iter_mut().zip(seats) {
                 let path = self.told.join(format!("{}.said", seat.pid));

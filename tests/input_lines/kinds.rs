@@ -19,7 +19,8 @@ fn every_line(shell: Shell, mode: Mode) {
     };
     hall.settles();
     let began = Instant::now();
-    while !hall.seats.iter().all(tells) && began.elapsed() < Duration::from_secs(3) {
+    let ought = |seat: &&Seat| !SILENT.contains(&seat.prompt.as_str());
+    while !hall.seats.iter().filter(ought).all(tells) && began.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let silent: Vec<&str> = hall
