@@ -1,7 +1,11 @@
 //! Batches: many tasks that are queued as one, or not at all.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -222,20 +226,25 @@ fn a_thousand_lines_come_in_at_once() {
             .collect()
     });
     answers.sort();
-    assert_eq!(answers[0], (1..=1_000).collect::<Vec<u64>>());
-    assert_eq!(answers[1], (1_001..=2_000).collect::<Vec<u64>>());
+    let all: BTreeSet<u64> = answers.iter().flatten().copied().collect();
+    assert_eq!(all, (1..=2_000).collect());
     let listed = world.json(&["list", "--limit", "0"]);
     let listed = listed.as_array().expect("an array");
     assert_eq!(listed.len(), 2_000);
-    for (number, task) in listed.iter().enumerate() {
-        let content = format!("echo {} >> log", number % 1_000);
-        assert_eq!(task["content"], content, "{task}");
-        assert_eq!(task["status"], "pending", "{task}");
+    for answer in &answers {
+        assert!(answer.is_sorted());
+        for (number, id) in answer.iter().enumerate() {
+            let task = &listed[*id as usize - 1];
+            assert_eq!(task["id"], *id);
+            assert_eq!(task["content"], format!("echo {number} >> log"), "{task}");
+            assert_eq!(task["status"], "pending", "{task}");
+        }
+        for number in [1, 500, 999] {
+            let task = world.show(answer[number]);
+            assert_eq!(task["after"][0]["id"], answer[number - 1], "{task:#}");
+        }
+        assert_eq!(world.show(answer[0])["after"], json!([]));
     }
-    for (id, parent) in [(1_000, 999), (2_000, 1_999), (1_002, 1_001)] {
-        assert_eq!(world.show(id)["after"][0]["id"], parent);
-    }
-    assert_eq!(world.show(1_001)["after"], json!([]));
     // With one wrong line, none of the lines count.
     let broken = format!("{batch}{{}}\n");
     let output = world.assigner_with_input(&["send", "--batch", "-"], broken.as_bytes());
@@ -248,4 +257,53 @@ fn a_thousand_lines_come_in_at_once() {
     world.completed(world.shell_with(&["-p", "1"], "true"));
     world.completed(3);
     assert_eq!(world.lines("log")[..3], ["0", "1", "2"]);
+}
+
+/// A daemon brings to its end what a sender has left, and nothing is queued of what it had not finished.
+#[test]
+fn a_batch_whose_sender_is_killed_is_queued_as_a_whole_or_not_at_all() {
+    let world = World::new();
+    let batch: String = (0..3_000)
+        .map(|number| {
+            format!(
+                "{}\n",
+                json!({"content": format!("touch {number}"), "shell": true})
+            )
+        })
+        .collect();
+    let _daemon = world.daemon();
+    for round in 0..6 {
+        let mut binary = world.binary();
+        binary.args(["send", "--batch", "-"]);
+        let mut sender = binary
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a sender");
+        let mut input = sender.stdin.take().expect("its input");
+        input.write_all(batch.as_bytes()).expect("written");
+        drop(input);
+        thread::sleep(Duration::from_millis(150 * round));
+        sender.kill().expect("killed");
+        sender.wait().expect("its end");
+    }
+    let database = world.data().join("assigner.db");
+    let database = rusqlite::Connection::open(database).expect("the database");
+    let number = |query: &str| -> i64 {
+        let number = database.query_row(query, [], |row| row.get(0));
+        number.expect("a number")
+    };
+    // Another goes on with a batch that is whole once its sender has done nothing for ten seconds.
+    world.patiently(|| {
+        let whole = number("SELECT count(*) FROM batch_slices JOIN batches ON id = batch_id WHERE whole AND ids IS NULL");
+        match whole {
+            0 => Ok(()),
+            left => Err(format!("{left} slices are left")),
+        }
+    });
+    let batches = number("SELECT count(*) FROM tasks WHERE content = 'touch 0'");
+    let other =
+        "SELECT count(*) FROM (SELECT content FROM tasks GROUP BY content HAVING count(*) <> ";
+    assert_eq!(number(&format!("{other}{batches})")), 0);
+    assert_eq!(number("SELECT count(*) FROM tasks"), batches * 3_000);
 }

@@ -75,7 +75,7 @@ use crate::node::{AimError, aim, variables};
 use crate::options::OptionError;
 use crate::policy::{Failure, Limits, LoadError, Policy};
 use crate::probe::look;
-use crate::store::{Output, Secrets, SessionRow, Store, StoreError};
+use crate::store::{Output, Secrets, SessionRow, Sharing, Store, StoreError};
 
 /// Checking the database's version costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -238,9 +238,12 @@ impl Client {
         }
         let mut tasks = tasks.to_vec();
         aim(&mut tasks, &mut self.store)?;
-        let ids = self.store.queue(&tasks, Timestamp::now())?;
+        let mut sharing = Sharing::begin();
+        let ids = self
+            .store
+            .queue_all(&tasks, Timestamp::now(), |_| sharing.give_way());
         self.spool.nudge();
-        Ok(ids)
+        Ok(ids?)
     }
 
     /// Returns a task.

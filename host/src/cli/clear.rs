@@ -1,6 +1,6 @@
 //! `assigner clear`: deletes tasks that have ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -8,10 +8,7 @@ use serde_json::json;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, ui, when};
 use crate::model::task::Status;
-
-/// How long others can write between two slices, at least and at most.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
-const MOST_PAUSE: Duration = Duration::from_millis(100);
+use crate::store::Sharing;
 
 /// Deletes tasks that have ended, with their output; what happened to them stays in the history.
 ///
@@ -42,12 +39,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let total = statuses.iter().filter_map(|status| counts.get(status));
     let progress = ui::progress("deleting");
     progress.set_length(total.sum());
-    let mut began = Instant::now();
+    let mut sharing = Sharing::begin();
     let cleared = store.clear(&statuses, before, now, |looked_at| {
         progress.set_position(looked_at as u64);
-        // Others get as much of the time.
-        std::thread::sleep(began.elapsed().clamp(LEAST_PAUSE, MOST_PAUSE));
-        began = Instant::now();
+        sharing.give_way();
     });
     progress.finish_and_clear();
     let cleared = cleared?;

@@ -103,6 +103,7 @@ impl From<StoreError> for CommandFailure {
             | StoreError::ParentFailed { .. }
             | StoreError::FollowsLater { .. }
             | StoreError::SecretsGone { .. }
+            | StoreError::BatchForgotten
             | StoreError::NotOriginal { .. } => Exit::Failed,
             StoreError::Directory { .. }
             | StoreError::Open { .. }
@@ -116,6 +117,7 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
             | StoreError::Secrets { .. }
+            | StoreError::PartlyQueued { .. }
             | StoreError::Sql(_)
             | StoreError::NotCommitted
             | StoreError::Stopped => Exit::Data,

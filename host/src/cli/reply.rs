@@ -13,7 +13,7 @@ use crate::agents::payload;
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{MAX_CONTENT, Status, Task};
-use crate::options::{self, Wishes};
+use crate::options::Wishes;
 use crate::store::{Answer, REPLY_DROPPED, Secrets, Store};
 
 /// Answers the agent of a task that is `waiting_input`: words go into its composer or dialog, keys
@@ -135,11 +135,8 @@ fn follow_up(
     wishes.say("secret-env", secret_env.into())?;
     let secrets = Secrets::of(&context.config.data_dir);
     wishes.apply(Some(text), &mut next, &context.sender(&secrets))?;
-    let queued = send::queue(context, std::slice::from_ref(&next));
-    if queued.is_err() {
-        options::forget([&next], &secrets);
-    }
-    let Some((next, status)) = queued?.pop() else {
+    let mut queued = send::queue(context, std::slice::from_ref(&next))?;
+    let Some((next, status)) = queued.pop() else {
         return Ok(Exit::Failed);
     };
     if args.wait {

@@ -16,7 +16,7 @@ use crate::model::ids::TaskId;
 use crate::model::task::{MAX_CONTENT, NewTask, Status};
 use crate::node::aim;
 use crate::options::{self, Sender, Wishes};
-use crate::store::{Secrets, StoreError};
+use crate::store::{Secrets, Sharing, StoreError};
 
 /// Queues a task.
 ///
@@ -71,11 +71,11 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
         .store()
         .and_then(|mut store| Ok(aim(&mut tasks, &mut store)?));
     let looked = aimed.and_then(|()| tasks.iter_mut().try_for_each(look_at_place));
-    let queued = looked.and_then(|()| queue(context, &tasks));
-    if queued.is_err() {
+    if looked.is_err() {
         options::forget(&tasks, &secrets);
     }
-    let rows = queued?;
+    looked?;
+    let rows = queue(context, &tasks)?;
     if let ([(id, _)], true) = (rows.as_slice(), args.wait || args.follow) {
         let until = match args.follow {
             true => follow::Until::Printed,
@@ -251,29 +251,47 @@ fn warn_of_unknown_agents(profiles: &Path, tasks: &[NewTask]) {
 }
 
 /// Queues tasks and returns their numbers and states: one may have failed already, together with
-/// its parent.
+/// its parent. If they are not queued, their secrets are forgotten.
 pub(super) fn queue(
     context: &Context,
     tasks: &[NewTask],
 ) -> Result<Vec<(TaskId, Status)>, CommandFailure> {
-    let mut store = context.store()?;
-    let spool = context.spool()?;
-    let ids = store.queue(tasks, Timestamp::now())?;
+    let secrets = Secrets::of(&context.config.data_dir);
+    let opened = context
+        .store()
+        .and_then(|store| Ok((store, context.spool()?)));
+    let (mut store, spool) = opened.inspect_err(|_| options::forget(tasks, &secrets))?;
+    let progress = ui::progress("queueing");
+    progress.set_length(tasks.len() as u64);
+    let mut sharing = Sharing::begin();
+    let queued = store.queue_all(tasks, Timestamp::now(), |done| {
+        progress.set_position((done * tasks.len() as f64) as u64);
+        sharing.give_way();
+    });
+    progress.finish_and_clear();
+    let ids = match queued {
+        Ok(ids) => ids,
+        Err(error) => {
+            let is_queued = matches!(error, StoreError::PartlyQueued { .. });
+            if is_queued {
+                spool.nudge();
+            } else {
+                options::forget(tasks, &secrets);
+            }
+            return Err(error.into());
+        }
+    };
     let mut rows = Vec::with_capacity(ids.len());
     for (id, task) in ids.into_iter().zip(tasks) {
-        let status = match store.task(id) {
-            Ok(task) if task.status == Status::Failed => Status::Failed,
+        let has_failed = !task.after.is_empty()
             // It was queued and may already be running: whatever goes wrong from here on, it must
             // not be sent again.
-            _ => Status::Pending,
-        };
-        let failed_with_parent = status == Status::Failed && !task.after.is_empty();
+            && store.task(id).is_ok_and(|task| task.status == Status::Failed);
         rows.push((
             id,
-            if failed_with_parent {
-                status
-            } else {
-                Status::Pending
+            match has_failed {
+                true => Status::Failed,
+                false => Status::Pending,
             },
         ));
     }

@@ -7,6 +7,7 @@
 //! It reads and writes rows, and looks at nothing itself: no file, no process, no tmux. It asks its
 //! `Surroundings` for what it needs to know about the machine; a `Decide` makes the decisions.
 
+mod batches;
 pub mod explain;
 mod inquiry;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::model::matching::{Decision, PolicyId, Question, Ranking};
 use crate::model::task::{NamedRanking, Task};
 use crate::store::{Claim, Lane, Ledger, SessionRow, Store, StoreError, Waiting};
 
+use batches::LeftBatches;
 pub(crate) use inquiry::Inquiry;
 use progress::{OfferProgress, SessionFacts};
 pub use question::has_failed;
@@ -172,6 +174,7 @@ pub(crate) struct Matcher {
     released: Vec<TaskId>,
     /// Whether the last round left tasks to the next one.
     unfinished: bool,
+    batches: LeftBatches,
     /// Whether earlier decisions may no longer hold, although neither tasks nor sessions have
     /// changed.
     changed: bool,
@@ -196,6 +199,7 @@ impl Matcher {
             progress: OfferProgress::default(),
             released: Vec::new(),
             unfinished: false,
+            batches: LeftBatches::default(),
             changed: false,
         }
     }
@@ -213,7 +217,7 @@ impl Matcher {
 
     /// Returns how long it is until a task is to be tried again.
     pub(crate) fn due_in(&self, now: Now) -> Option<Duration> {
-        match self.unfinished {
+        match self.unfinished || self.batches.is_busy() {
             true => Some(Duration::ZERO),
             false => self.rests.due_in(now.tick),
         }
@@ -232,6 +236,9 @@ impl Matcher {
     ) -> Result<Matched, MatchError> {
         let mut matched = Matched::default();
         let began = clock.now();
+        if self.batches.go_on(&self.ledger, began).await {
+            self.touch();
+        }
         let mut ready: Vec<&SessionRow> = sessions
             .iter()
             .filter(|session| session.ready)

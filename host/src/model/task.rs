@@ -281,7 +281,7 @@ pub enum Parent {
 /// What happens to a task whose parent failed or was cancelled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(IntoStaticStr)]
+#[derive(IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum IfParentFails {
     /// It fails, too.

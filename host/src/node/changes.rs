@@ -144,12 +144,13 @@ fn serve(listeners: &Arc<Listeners>, asked: &mpsc::Receiver<Ask>, again: Weak<mp
             Ask::Watch(directory) => {
                 let found = watch(&mut watcher, &directory);
                 let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
-                if !found {
-                    missing.insert(directory);
-                } else if missing.remove(&directory) {
+                if found {
+                    missing.remove(&directory);
                     drop(missing);
-                    // What was written in it before is news, too.
+                    // What was written in it since somebody listens is news, too.
                     wake(listeners, &directory);
+                } else {
+                    missing.insert(directory);
                 }
             }
             Ask::Leave(directory) => {

@@ -163,6 +163,22 @@ pub enum StoreError {
         /// The names of the variables.
         names: Vec<String>,
     },
+    /// All tasks are queued, though not all are in the queue yet.
+    #[error(
+        "all {of} tasks are queued, so do not send them again: {queued} of them are in the queue, and the \
+         daemon adds the others ({source})"
+    )]
+    PartlyQueued {
+        /// How many are in the queue.
+        queued: usize,
+        /// How many there are.
+        of: usize,
+        /// Why it stopped.
+        source: Box<StoreError>,
+    },
+    /// The sender of many tasks stood still for so long that they were dropped.
+    #[error("nothing has been done at this batch for an hour, so it was dropped")]
+    BatchForgotten,
     /// Somebody else changed the task first.
     #[error("task {0} was changed in the meantime: check it and try again")]
     Changed(TaskId),

@@ -128,6 +128,23 @@ impl Fresh {
         })
     }
 
+    /// Moves what was being queued into the queue, with numbers that were given to no other task of the
+    /// present database, so that it is judged like the rest.
+    pub(super) fn end_batches(
+        &mut self,
+        counters: Option<&[(String, i64)]>,
+    ) -> Result<(), RestoreError> {
+        let given = counters.into_iter().flatten();
+        let given = given
+            .filter(|(table, _)| table == "tasks")
+            .map(|(_, number)| *number)
+            .max();
+        if let Some(given) = given {
+            count_from(&self.reader, "tasks", given)?;
+        }
+        Ok(self.store.end_batches(Timestamp::now())?)
+    }
+
     pub(super) fn because_of_backup(&self) -> String {
         let time = self
             .told

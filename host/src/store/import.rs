@@ -1,5 +1,6 @@
 //! Merges a database of the Python worker into a running installation, each row once.
 
+use std::ops::AddAssign;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -26,26 +27,65 @@ pub struct Imported {
     pub skipped: usize,
 }
 
-impl Store {
-    /// Merges a database of the Python worker into this one, in one transaction. Its tasks get new
-    /// ids. What was already merged is left out.
-    ///
-    /// # Errors
-    /// It is not one, or it cannot be read: nothing has changed.
-    pub fn import(&mut self, path: &Path, now: Timestamp) -> Result<Imported, StoreError> {
-        let original = Original::copy(path, &self.directory)?;
-        self.atomically(|db| merge(db, &original, now))
+/// How many rows are merged at once: others wait meanwhile.
+const SLICE: usize = 100;
+
+impl AddAssign for Imported {
+    fn add_assign(&mut self, more: Self) {
+        self.tasks += more.tasks;
+        self.sessions += more.sessions;
+        self.history += more.history;
+        self.uncertain += more.uncertain;
+        self.skipped += more.skipped;
     }
 }
 
-fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Imported, StoreError> {
+impl Store {
+    /// Merges a database of the Python worker into this one, in slices; after each it calls `pause` with
+    /// the number of rows that it has looked at, and with that of all. Its tasks get new ids. What was
+    /// already merged is left out, so that an import that stopped can be repeated.
+    ///
+    /// # Errors
+    /// It is not one, or it cannot be read: nothing has changed. The database refused: the slices before
+    /// stay.
+    pub fn import(
+        &mut self,
+        path: &Path,
+        now: Timestamp,
+        mut pause: impl FnMut(usize, usize),
+    ) -> Result<Imported, StoreError> {
+        let original = Original::copy(path, &self.directory)?;
+        let (prompts, orphans) = (original.prompts()?, original.orphans()?);
+        let (mut counts, mut looked_at) = (Imported::default(), 0);
+        let all = prompts.len() + orphans.len();
+        for slice in prompts.chunks(SLICE) {
+            counts += self.atomically(|db| merge_prompts(db, &original, slice, now))?;
+            looked_at += slice.len();
+            pause(looked_at, all);
+        }
+        for slice in orphans.chunks(SLICE) {
+            counts += self.atomically(|db| merge_orphans(db, &original, slice))?;
+            looked_at += slice.len();
+            pause(looked_at, all);
+        }
+        counts += self.atomically(|db| merge_sessions(db, &original))?;
+        Ok(counts)
+    }
+}
+
+fn merge_prompts(
+    db: &mut dyn Db,
+    original: &Original,
+    prompts: &[(i64, String)],
+    now: Timestamp,
+) -> Result<Imported, StoreError> {
     let mut counts = Imported::default();
-    for (id, content) in original.prompts()? {
-        let Some(fingerprint) = new_fingerprint(db, "task", id, &content)? else {
+    for (id, content) in prompts {
+        let Some(fingerprint) = new_fingerprint(db, "task", *id, content)? else {
             counts.skipped += 1;
             continue;
         };
-        let values = original.prompt(id)?;
+        let values = original.prompt(*id)?;
         let row = db.query_one(
             &format!(
                 "INSERT INTO tasks ({TASK}) VALUES ({}) RETURNING id, status",
@@ -59,7 +99,7 @@ fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Importe
             "INSERT INTO imported (fingerprint, task_id) VALUES ($1, $2)",
             values![fingerprint, task],
         )?;
-        for values in original.history_of(id)? {
+        for values in original.history_of(*id)? {
             counts.history += write(db, Some(task), values)?;
         }
         let details = format!("it was prompt {id}");
@@ -70,11 +110,20 @@ fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Importe
         }
         counts.tasks += 1;
     }
-    for (id, content) in original.orphans()? {
-        let Some(fingerprint) = new_fingerprint(db, "history", id, &content)? else {
+    Ok(counts)
+}
+
+fn merge_orphans(
+    db: &mut dyn Db,
+    original: &Original,
+    orphans: &[(i64, String)],
+) -> Result<Imported, StoreError> {
+    let mut counts = Imported::default();
+    for (id, content) in orphans {
+        let Some(fingerprint) = new_fingerprint(db, "history", *id, content)? else {
             continue;
         };
-        for values in original.orphan(id)? {
+        for values in original.orphan(*id)? {
             counts.history += write(db, None, values)?;
         }
         db.execute(
@@ -82,6 +131,11 @@ fn merge(db: &mut dyn Db, original: &Original, now: Timestamp) -> Result<Importe
             values![fingerprint],
         )?;
     }
+    Ok(counts)
+}
+
+fn merge_sessions(db: &mut dyn Db, original: &Original) -> Result<Imported, StoreError> {
+    let mut counts = Imported::default();
     for values in original.sessions()? {
         // What we know about a session takes precedence.
         counts.sessions += db.execute(

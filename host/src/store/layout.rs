@@ -36,7 +36,9 @@ pub(super) fn layouts(version: i64) -> Result<BTreeMap<String, TableLayout>, rus
     let mut tables = BTreeMap::new();
     for (name, is_keyed) in names {
         // Computed columns are not stored.
-        let columns = "SELECT name, type = 'INTEGER' AND pk = 1 FROM pragma_table_xinfo(?1) WHERE hidden <> 2";
+        let columns = "SELECT name, type = 'INTEGER' AND pk = 1
+                AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(?1) WHERE pk = 2)
+            FROM pragma_table_xinfo(?1) WHERE hidden <> 2";
         let mut columns = model.prepare(columns)?;
         let columns = columns.query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let columns: Vec<(String, bool)> = columns.collect::<Result<_, _>>()?;

@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Deletes the tasks in one of `statuses` that ended before `before`, and returns them. Their
-    /// history stays. A task is kept if a task that has not ended follows it.
+    /// history stays. A task is kept if a task that has not ended, or that is being queued, follows it.
     ///
     /// It does so in slices, because others wait while one is written; after each it calls `pause` with
     /// the number of tasks that it has looked at.
@@ -237,7 +237,8 @@ impl Store {
                     AND NOT EXISTS (SELECT 1 FROM dependencies JOIN tasks AS followers
                         ON followers.id = dependencies.task_id
                         WHERE dependencies.parent_id = tasks.id AND followers.status NOT IN
-                            ('completed', 'failed', 'cancelled')) AS is_over
+                            ('completed', 'failed', 'cancelled'))
+                    AND NOT EXISTS (SELECT 1 FROM staged_parents WHERE parent_id = tasks.id) AS is_over
                  FROM tasks WHERE status = $1 AND id > $3 ORDER BY id LIMIT $4",
                 values![status.name(), before, after, SLICE],
             )?;

@@ -16,6 +16,9 @@ mod attempts;
 mod backup;
 #[cfg(test)]
 mod backup_tests;
+mod batches;
+#[cfg(test)]
+mod batches_tests;
 mod claim;
 #[cfg(test)]
 mod claim_tests;
@@ -87,6 +90,7 @@ mod sessions;
 mod sessions_tests;
 #[cfg(test)]
 mod shared_tests;
+mod sharing;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -119,6 +123,7 @@ pub use salvage::SalvageError;
 pub use schema::VERSION;
 pub use secrets::{SHORTEST_SECRET, Secrets, mask};
 pub use sessions::{ContextUpdate, SessionRow, present};
+pub(crate) use sharing::Sharing;
 pub use wishes::{Pause, PauseRow, SessionLabel, labels_of};
 
 use db::Db;

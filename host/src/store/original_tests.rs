@@ -2,6 +2,7 @@
 //! either.
 
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -184,7 +185,7 @@ fn what_is_merged_is_counted_and_recognised() {
     // What is known here takes precedence.
     let here = session_row("s1");
     store.record_sessions(&[here], now()).expect("recorded");
-    let first = store.import(&path, later(1)).expect("merged");
+    let first = store.import(&path, later(1), |_, _| ()).expect("merged");
     let all = Imported {
         tasks: 2,
         sessions: 1,
@@ -233,7 +234,7 @@ fn what_is_merged_is_counted_and_recognised() {
              INSERT INTO assignment_history (action, created_at) VALUES ('noted', '')",
         )
         .expect("written");
-    let second = store.import(&path, later(2)).expect("merged");
+    let second = store.import(&path, later(2), |_, _| ()).expect("merged");
     let new = Imported {
         tasks: 1,
         history: 1,
@@ -241,7 +242,7 @@ fn what_is_merged_is_counted_and_recognised() {
         ..Imported::default()
     };
     assert_eq!(second, new);
-    let third = store.import(&path, later(3)).expect("merged");
+    let third = store.import(&path, later(3), |_, _| ()).expect("merged");
     let nothing = Imported {
         skipped: 3,
         ..Imported::default()
@@ -251,6 +252,28 @@ fn what_is_merged_is_counted_and_recognised() {
     let left = std::fs::read_dir(directory.path()).expect("a directory");
     let mut left = left.map(|entry| entry.expect("an entry").file_name());
     assert!(!left.any(|name| name.to_string_lossy().contains("import")));
+}
+
+#[test]
+fn an_import_that_stopped_is_repeated() {
+    let (directory, mut store) = store();
+    let path = directory.path().join("theirs.db");
+    let many = "CREATE TABLE prompts (id INTEGER PRIMARY KEY, content TEXT, status TEXT);
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 250)
+        INSERT INTO prompts SELECT n, 'prompt ' || n, 'pending' FROM numbers";
+    drop(worker(&path, many));
+    let stopped = catch_unwind(AssertUnwindSafe(|| {
+        store.import(&path, now(), |looked_at, all| {
+            assert_eq!(all, 250);
+            assert!(looked_at < 200, "stopped");
+        })
+    }));
+    assert!(stopped.is_err());
+    let again = store.import(&path, now(), |_, _| ()).expect("merged");
+    assert_eq!((again.tasks, again.skipped), (50, 200));
+    let contents = store.tasks(&[], 999).expect("tasks").into_iter();
+    let contents: BTreeSet<String> = contents.map(|task| task.content).collect();
+    assert_eq!(contents.len(), 250);
 }
 
 #[test]

@@ -368,14 +368,20 @@ fn an_answer_that_comes_too_late_is_dropped_and_says_why() {
 fn what_the_worker_has_left_is_merged_once_and_nothing_else_is() {
     let (directory, mut store) = store();
     let path = directory.path().join("theirs.db");
-    assert!(store.import(&path, now()).is_err(), "there is none");
+    assert!(
+        store.import(&path, now(), |_, _| ()).is_err(),
+        "there is none"
+    );
     std::fs::write(&path, "no database").expect("written");
-    assert!(store.import(&path, now()).is_err(), "it is none");
+    assert!(store.import(&path, now(), |_, _| ()).is_err(), "it is none");
     std::fs::remove_file(&path).expect("removed");
     let theirs = rusqlite::Connection::open(&path).expect("a database");
     let made = theirs.execute_batch("CREATE TABLE notes (id INTEGER PRIMARY KEY)");
     made.expect("a table");
-    assert!(store.import(&path, now()).is_err(), "it is another's");
+    assert!(
+        store.import(&path, now(), |_, _| ()).is_err(),
+        "it is another's"
+    );
     let made = theirs.execute_batch(
         "CREATE TABLE prompts (id INTEGER PRIMARY KEY, content TEXT, status TEXT,
             created_at TEXT);
@@ -387,7 +393,7 @@ fn what_the_worker_has_left_is_merged_once_and_nothing_else_is() {
         skipped,
         ..Imported::default()
     };
-    let import = |store: &mut Store| store.import(&path, now()).expect("merged");
+    let import = |store: &mut Store| store.import(&path, now(), |_, _| ()).expect("merged");
     assert_eq!(import(&mut store), merged(2, 0));
     assert_eq!(import(&mut store), merged(0, 2));
     let contents = [1, 2].map(|id| store.task(TaskId(id)).expect("a task").content);

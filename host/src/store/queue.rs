@@ -25,7 +25,8 @@ pub struct ParentRow {
 }
 
 impl Store {
-    /// Queues tasks, either all or none, and returns their ids in order.
+    /// Queues tasks, either all or none, and returns their ids in order. Others wait meanwhile: for many
+    /// tasks there is [`Self::queue_all`].
     ///
     /// # Errors
     /// The database refused.
@@ -34,27 +35,12 @@ impl Store {
             let mut ids: Vec<TaskId> = Vec::with_capacity(tasks.len());
             for task in tasks {
                 let row = db.query_one(
-                    "INSERT INTO tasks (kind, content, source, priority, created_at, metadata,
-                        target_session, target_provider, max_retries, timeout_seconds, not_before,
-                        secrets, target_meaning, lane)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-                     RETURNING id",
-                    values![
-                        kind_name(task.kind),
-                        &task.content,
-                        &task.source,
-                        task.priority,
-                        now,
-                        json(&task.metadata),
-                        task.target_session.as_ref().map(|target| &target.name),
-                        task.target_provider.as_ref(),
-                        task.max_retries,
-                        task.timeout_seconds,
-                        task.not_before,
-                        task.secrets.as_ref(),
-                        meaning_of(task),
-                        lanes::key_of(&Task::queued(TaskId(0), task, now)),
-                    ],
+                    &format!(
+                        "INSERT INTO tasks ({COLUMNS})
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                         RETURNING id"
+                    ),
+                    &values_of(task, now),
                 )?;
                 let id = row.ok_or_else(super::DbError::no_row)?.get("id")?;
                 let details = format!("by {}", task.source);
@@ -296,9 +282,37 @@ impl Store {
     }
 }
 
+/// The columns of a new task; see [`values_of`].
+pub(super) const COLUMNS: &str = "kind, content, source, priority, created_at, metadata, target_session, \
+     target_provider, max_retries, timeout_seconds, not_before, secrets, target_meaning, lane";
+
+/// Returns what [`COLUMNS`] hold of a new task.
+pub(super) fn values_of(task: &NewTask, now: Timestamp) -> [Value; 14] {
+    [
+        kind_name(task.kind).into(),
+        (&task.content).into(),
+        (&task.source).into(),
+        task.priority.into(),
+        now.into(),
+        json(&task.metadata).into(),
+        task.target_session
+            .as_ref()
+            .map(|target| &target.name)
+            .into(),
+        task.target_provider.as_ref().into(),
+        task.max_retries.into(),
+        task.timeout_seconds.into(),
+        task.not_before.into(),
+        task.secrets.as_ref().into(),
+        meaning_of(task).into(),
+        lanes::key_of(&Task::queued(TaskId(0), task, now)).into(),
+    ]
+}
+
 /// Selects all secrets. The states of their tasks are compared in Rust: a condition on them would
 /// make a database read the tasks by state, and the ended ones with them.
-pub(super) const SECRETS: &str = "SELECT secrets, status FROM tasks WHERE secrets IS NOT NULL";
+pub(super) const SECRETS: &str = "SELECT secrets, status FROM tasks WHERE secrets IS NOT NULL
+     UNION ALL SELECT secrets, 'pending' FROM staged_tasks WHERE secrets IS NOT NULL";
 
 /// Returns how the meaning of a task's target is stored.
 pub(super) fn meaning_of(task: &NewTask) -> Option<String> {

@@ -181,10 +181,11 @@ pub fn restore(
             is_known: false,
             because: fresh.because_of_backup(),
         };
-        fresh.judge(&doubts)?;
-        fresh.count_missing(reader)?;
         let is_new = !present.is_there && !gave_numbers;
         let counters = reader.and_then(|reader| counters_of(reader).ok());
+        fresh.end_batches(counters.as_deref())?;
+        fresh.judge(&doubts)?;
+        fresh.count_missing(reader)?;
         let details = format!("from `{}`", file.display());
         let sealed = fresh.seal("restored", &details, counters, is_new, knowledge)?;
         let kept = present.keep(BEFORE, workshop.path())?;
@@ -268,6 +269,7 @@ pub fn repair(
             is_known,
             because: "its database was damaged and repaired".to_owned(),
         };
+        fresh.end_batches(None)?;
         fresh.unblock()?;
         fresh.judge(&doubts)?;
         fresh.count_gaps(salvaged.is_counted)?;

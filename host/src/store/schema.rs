@@ -625,4 +625,49 @@ CREATE UNIQUE INDEX one_attempt_a_session
     r"
 ALTER TABLE outputs ADD COLUMN cut TEXT;
 ",
+    // 13: many tasks are queued in slices: until all are there, they stand in tables of their own. A
+    // slice has the numbers of its tasks once they are in the queue.
+    r"
+CREATE TABLE batches (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    whole      INTEGER NOT NULL DEFAULT 0,
+    touched_at TEXT NOT NULL
+);
+CREATE TABLE batch_slices (
+    batch_id INTEGER NOT NULL,
+    first    INTEGER NOT NULL,
+    size     INTEGER NOT NULL,
+    ids      TEXT,
+    PRIMARY KEY (batch_id, first)
+);
+CREATE TABLE staged_tasks (
+    batch_id        INTEGER NOT NULL,
+    number          INTEGER NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('prompt', 'command')),
+    content         TEXT NOT NULL,
+    source          TEXT NOT NULL,
+    priority        INTEGER NOT NULL,
+    created_at      TEXT NOT NULL,
+    metadata        TEXT NOT NULL,
+    target_session  TEXT,
+    target_provider TEXT,
+    max_retries     INTEGER NOT NULL,
+    timeout_seconds INTEGER,
+    not_before      TEXT,
+    secrets         TEXT,
+    target_meaning  TEXT,
+    lane            TEXT,
+    PRIMARY KEY (batch_id, number)
+);
+CREATE INDEX staged_with_secrets ON staged_tasks (secrets) WHERE secrets IS NOT NULL;
+CREATE TABLE staged_parents (
+    batch_id  INTEGER NOT NULL,
+    number    INTEGER NOT NULL,
+    parent_id INTEGER,
+    earlier   INTEGER,
+    if_fails  TEXT NOT NULL CHECK (if_fails IN ('fail', 'release'))
+);
+CREATE INDEX parents_of_staged ON staged_parents (batch_id, number);
+CREATE INDEX staged_children ON staged_parents (parent_id) WHERE parent_id IS NOT NULL;
+",
 ];

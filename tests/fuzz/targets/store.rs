@@ -94,7 +94,7 @@ fn original(data: &[u8]) {
         store
             .queue(&[NewTask::prompt("ours")], now)
             .expect("queued");
-        if let Err(error) = store.import(&theirs, now) {
+        if let Err(error) = store.import(&theirs, now, |_, _| ()) {
             is_one_line(&error.to_string());
             let tasks = store.tasks(&[], 100).expect("the queue");
             assert_eq!(tasks.len(), 1, "a part of it was imported");

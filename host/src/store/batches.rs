@@ -1,0 +1,407 @@
+//! Many tasks, queued all or none without holding up others: they are staged in slices, apart from the
+//! queue; one small commit says that all are there; then they move into the queue in slices. Whoever stops
+//! before that commit has queued nothing; after it, the daemon goes on if the sender does not.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::db::{Db, DbError, Row, Value, values};
+use super::moves::follow;
+use super::queue::{COLUMNS, values_of};
+use super::rows::{json, stamp};
+use super::{Store, StoreError, history};
+use crate::model::ids::TaskId;
+use crate::model::task::{IfParentFails, NewTask, Parent};
+
+/// How many tasks make a slice, and after how many bytes of text it is full: others wait while one is
+/// written.
+pub(super) const SLICE: usize = 200;
+const SLICE_BYTES: usize = 1 << 18;
+
+/// A whole batch whose sender has not written for so long is moved on by others.
+pub(super) const LEFT: Duration = Duration::from_secs(10);
+
+/// A batch that is not whole, or whose tasks are all in the queue, is forgotten after so long.
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// The number of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BatchId(i64);
+
+impl From<BatchId> for Value {
+    fn from(batch: BatchId) -> Self {
+        batch.0.into()
+    }
+}
+
+impl Store {
+    /// Queues any number of tasks, either all or none, and returns their ids in order. Others can write
+    /// between its slices; after each it calls `pause` with the share of the work that is done, from 0 to 1.
+    ///
+    /// # Errors
+    /// The database refused. [`StoreError::PartlyQueued`]: all of them are there, and the daemon moves those
+    /// that are not in the queue yet; otherwise none is.
+    pub fn queue_all(
+        &mut self,
+        tasks: &[NewTask],
+        now: Timestamp,
+        mut pause: impl FnMut(f64),
+    ) -> Result<Vec<TaskId>, StoreError> {
+        if end_of_slice(tasks, 0) == tasks.len() {
+            return self.queue(tasks, now);
+        }
+        let batch = self.begin_batch(now)?;
+        let part = |done: usize| done as f64 / tasks.len() as f64 / 2.0;
+        let mut staged = 0;
+        let complete = loop {
+            let end = end_of_slice(tasks, staged);
+            if let Err(error) = self.stage(batch, staged, &tasks[staged..end], now) {
+                break Err(error);
+            }
+            staged = end;
+            pause(part(staged));
+            if staged == tasks.len() {
+                break self.complete(batch);
+            }
+        };
+        if let Err(error) = complete {
+            // If this fails as well, the daemon does it later: nobody was told of any task.
+            let _ = self.abandon(batch, &mut pause);
+            return Err(error);
+        }
+        let mut queued = 0;
+        loop {
+            let moved = self.touch(batch).and_then(|()| self.move_slice(batch, now));
+            match moved {
+                Ok(0) => break,
+                Ok(moved) => queued += moved,
+                Err(source) => {
+                    return Err(StoreError::PartlyQueued {
+                        queued,
+                        of: tasks.len(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+            pause(part(tasks.len() + queued));
+        }
+        let ids = self.ids_of(batch);
+        // The daemon does it later if this fails.
+        let _ = self.forget(batch);
+        ids
+    }
+
+    /// Goes on with batches that were left: a slice of each. Returns whether there is more to do at once.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn take_over_batches(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let mut more = false;
+        for (batch, whole) in self.batches_left(now, LEFT)? {
+            more |= whole && self.move_slice(batch, now)? > 0;
+        }
+        for (batch, whole) in self.batches_left(now, FORGOTTEN)? {
+            if !whole && self.unstage(batch)? > 0 {
+                more = true;
+            } else if !self.has_staged(batch)? {
+                self.forget(batch)?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Moves all tasks of whole batches into the queue, and deletes the others. Only for a database that
+    /// nobody else uses.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub(super) fn end_batches(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for row in self
+            .db
+            .query("SELECT id, whole FROM batches ORDER BY id", &[])?
+        {
+            let batch = BatchId(row.get("id")?);
+            let whole: bool = row.get("whole")?;
+            while whole && self.move_slice(batch, now)? > 0 {}
+            self.abandon(batch, &mut |_| ())?;
+        }
+        Ok(())
+    }
+
+    fn begin_batch(&mut self, now: Timestamp) -> Result<BatchId, StoreError> {
+        self.atomically(|db| {
+            let row = db.query_one(
+                "INSERT INTO batches (touched_at) VALUES ($1) RETURNING id",
+                values![now],
+            )?;
+            Ok(BatchId(row.ok_or_else(DbError::no_row)?.get("id")?))
+        })
+    }
+
+    /// Stages the tasks from this place in the batch on.
+    fn stage(
+        &mut self,
+        batch: BatchId,
+        first: usize,
+        tasks: &[NewTask],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            touch(db, batch)?;
+            for (number, task) in (first..).zip(tasks) {
+                let mut values = Vec::from(values_of(task, now));
+                values.extend([batch.into(), number.into()]);
+                db.execute(
+                    &format!(
+                        "INSERT INTO staged_tasks ({COLUMNS}, batch_id, number)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+                    ),
+                    &values,
+                )?;
+                for parent in &task.after {
+                    // Once they are queued, it is too late to refuse one.
+                    let (id, earlier, is_there) = match *parent {
+                        Parent::Task(id) => {
+                            let there = "SELECT 1 FROM tasks WHERE id = $1";
+                            (Some(id), None, db.exists(there, values![id])?)
+                        }
+                        Parent::Earlier(index) => (None, Some(index), index < number),
+                    };
+                    if !is_there {
+                        return Err(StoreError::NoTask(id.unwrap_or(TaskId(0))));
+                    }
+                    db.execute(
+                        "INSERT INTO staged_parents (batch_id, number, parent_id, earlier, if_fails)
+                         VALUES ($1, $2, $3, $4, $5)",
+                        values![batch, number, id, earlier, task.if_parent_fails.name()],
+                    )?;
+                }
+            }
+            db.execute(
+                "INSERT INTO batch_slices (batch_id, first, size) VALUES ($1, $2, $3)",
+                values![batch, first, tasks.len()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Notes that the sender is still at it.
+    fn touch(&mut self, batch: BatchId) -> Result<(), StoreError> {
+        self.atomically(|db| touch(db, batch))
+    }
+
+    /// Says that all tasks of a batch are there: from here on, they are queued.
+    fn complete(&mut self, batch: BatchId) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            touch(db, batch)?;
+            db.execute("UPDATE batches SET whole = 1 WHERE id = $1", values![batch])?;
+            Ok(())
+        })
+    }
+
+    /// Moves the next slice of a whole batch into the queue. Returns how many tasks that were.
+    fn move_slice(&mut self, batch: BatchId, now: Timestamp) -> Result<usize, StoreError> {
+        self.atomically(|db| {
+            let slice = db.query_one(
+                "SELECT first, size FROM batch_slices WHERE batch_id = $1 AND ids IS NULL
+                 ORDER BY first LIMIT 1",
+                values![batch],
+            )?;
+            let Some(slice) = slice else {
+                return Ok(0);
+            };
+            let (first, size): (i64, i64) = (slice.get("first")?, slice.get("size")?);
+            let parents = db.query(
+                "SELECT number, parent_id, earlier, if_fails FROM staged_parents
+                 WHERE batch_id = $1 AND number >= $2 AND number < $3",
+                values![batch, first, first + size],
+            )?;
+            let mut ids = Vec::new();
+            for number in first..first + size {
+                let row = db.query_one(
+                    &format!(
+                        "INSERT INTO tasks ({COLUMNS}) SELECT {COLUMNS} FROM staged_tasks
+                         WHERE batch_id = $1 AND number = $2 RETURNING id, source"
+                    ),
+                    values![batch, number],
+                )?;
+                let row = row.ok_or_else(DbError::no_row)?;
+                let id: TaskId = row.get("id")?;
+                let source: String = row.get("source")?;
+                history::write(db, id, None, "queued", &format!("by {source}"), now)?;
+                ids.push(id);
+                let mut followed = Vec::new();
+                let mut if_fails = IfParentFails::default();
+                for parent in &parents {
+                    if parent.get::<i64>("number")? != number {
+                        continue;
+                    }
+                    let name: String = parent.get("if_fails")?;
+                    if_fails = name.parse().unwrap_or_default();
+                    followed.extend(parent_of(db, batch, parent, (first, &ids))?);
+                }
+                follow(db, id, &followed, if_fails, now)?;
+            }
+            clear_slice(db, batch, first, size)?;
+            db.execute(
+                "UPDATE batch_slices SET ids = $3 WHERE batch_id = $1 AND first = $2",
+                values![batch, first, json(&ids)],
+            )?;
+            Ok(ids.len())
+        })
+    }
+
+    /// Returns the numbers of the tasks of a batch that is in the queue.
+    fn ids_of(&mut self, batch: BatchId) -> Result<Vec<TaskId>, StoreError> {
+        let rows = self.db.query(
+            "SELECT ids FROM batch_slices WHERE batch_id = $1 ORDER BY first",
+            values![batch],
+        )?;
+        let mut ids = Vec::new();
+        for row in &rows {
+            ids.extend(ids_in(row)?);
+        }
+        Ok(ids)
+    }
+
+    /// Deletes what is staged of a batch, and the batch.
+    fn abandon(&mut self, batch: BatchId, pause: &mut impl FnMut(f64)) -> Result<(), StoreError> {
+        while self.unstage(batch)? > 0 {
+            pause(0.0);
+        }
+        self.forget(batch)
+    }
+
+    /// Deletes a slice of what is staged of a batch. Returns how many tasks that were.
+    fn unstage(&mut self, batch: BatchId) -> Result<usize, StoreError> {
+        self.atomically(|db| {
+            let slice = db.query_one(
+                "SELECT first, size FROM batch_slices WHERE batch_id = $1 AND ids IS NULL
+                 ORDER BY first DESC LIMIT 1",
+                values![batch],
+            )?;
+            let Some(slice) = slice else {
+                return Ok(0);
+            };
+            let (first, size): (i64, i64) = (slice.get("first")?, slice.get("size")?);
+            let deleted = clear_slice(db, batch, first, size)?;
+            db.execute(
+                "DELETE FROM batch_slices WHERE batch_id = $1 AND first = $2",
+                values![batch, first],
+            )?;
+            Ok(deleted.max(1))
+        })
+    }
+
+    /// Deletes a batch of which nothing is staged any more.
+    fn forget(&mut self, batch: BatchId) -> Result<(), StoreError> {
+        self.atomically(|db| {
+            db.execute(
+                "DELETE FROM batch_slices WHERE batch_id = $1",
+                values![batch],
+            )?;
+            db.execute("DELETE FROM batches WHERE id = $1", values![batch])?;
+            Ok(())
+        })
+    }
+
+    fn has_staged(&mut self, batch: BatchId) -> Result<bool, StoreError> {
+        Ok(self.db.exists(
+            "SELECT 1 FROM batch_slices WHERE batch_id = $1 AND ids IS NULL",
+            values![batch],
+        )?)
+    }
+
+    /// Returns the batches that nobody has touched for so long, and whether they are whole. A time in the
+    /// future is of a clock that was set back.
+    fn batches_left(
+        &mut self,
+        now: Timestamp,
+        since: Duration,
+    ) -> Result<Vec<(BatchId, bool)>, StoreError> {
+        let since = SignedDuration::try_from(since).unwrap_or_default();
+        let (from, to) = (now.saturating_sub(since), now.saturating_add(since));
+        let (Ok(from), Ok(to)) = (from, to) else {
+            return Ok(Vec::new());
+        };
+        let rows = self.db.query(
+            "SELECT id, whole FROM batches WHERE touched_at < $1 OR touched_at > $2 ORDER BY id",
+            values![stamp(from), stamp(to)],
+        )?;
+        let batches = rows.iter();
+        batches
+            .map(|row| Ok((BatchId(row.get("id")?), row.get("whole")?)))
+            .collect()
+    }
+}
+
+/// Returns where the slice ends that begins here: it has at least one task.
+fn end_of_slice(tasks: &[NewTask], first: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |task: &&NewTask| {
+        let fits = bytes < SLICE_BYTES;
+        bytes += task.content.len() + json(&task.metadata).len();
+        fits
+    };
+    first + tasks[first..].iter().take(SLICE).take_while(fits).count()
+}
+
+/// Notes that somebody works at a batch.
+fn touch(db: &mut dyn Db, batch: BatchId) -> Result<(), StoreError> {
+    let touched = db.execute(
+        "UPDATE batches SET touched_at = $2 WHERE id = $1",
+        values![batch, Timestamp::now()],
+    )?;
+    match touched {
+        0 => Err(StoreError::BatchForgotten),
+        _ => Ok(()),
+    }
+}
+
+/// Returns a parent of a task that moves, by its number in the queue. `moving` is the place of the first
+/// task of the slice, and the numbers so far. `None`: it is not there, as in what is left of a damaged
+/// database.
+fn parent_of(
+    db: &mut dyn Db,
+    batch: BatchId,
+    parent: &Row,
+    moving: (i64, &[TaskId]),
+) -> Result<Option<TaskId>, StoreError> {
+    let Some(earlier) = parent.integer("earlier")? else {
+        let id: TaskId = parent.get("parent_id")?;
+        let there = db.exists("SELECT 1 FROM tasks WHERE id = $1", values![id])?;
+        return Ok(there.then_some(id));
+    };
+    let place = |from: i64| usize::try_from(earlier - from).unwrap_or(usize::MAX);
+    let (first, ids) = moving;
+    if earlier >= first {
+        return Ok(ids.get(place(first)).copied());
+    }
+    let slice = db.query_one(
+        "SELECT first, ids FROM batch_slices WHERE batch_id = $1 AND first <= $2
+         ORDER BY first DESC LIMIT 1",
+        values![batch, earlier],
+    )?;
+    let slice = slice.ok_or_else(DbError::no_row)?;
+    let from = slice.get("first")?;
+    Ok(ids_in(&slice)?.get(place(from)).copied())
+}
+
+fn ids_in(slice: &Row) -> Result<Vec<TaskId>, StoreError> {
+    let text = slice.text("ids")?.unwrap_or_default();
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// Deletes a slice of the staged tasks, and returns how many.
+fn clear_slice(
+    db: &mut dyn Db,
+    batch: BatchId,
+    first: i64,
+    size: i64,
+) -> Result<usize, StoreError> {
+    let slice = "batch_id = $1 AND number >= $2 AND number < $3";
+    let values = values![batch, first, first + size];
+    db.execute(&format!("DELETE FROM staged_parents WHERE {slice}"), values)?;
+    Ok(db.execute(&format!("DELETE FROM staged_tasks WHERE {slice}"), values)?)
+}
