@@ -295,7 +295,7 @@ fn a_batch_whose_sender_is_killed_is_queued_as_a_whole_or_not_at_all() {
     };
     // Another goes on with a batch that is whole once its sender has done nothing for ten seconds.
     world.patiently(|| {
-        let whole = number("SELECT count(*) FROM batch_slices JOIN batches ON id = batch_id WHERE whole AND ids IS NULL");
+        let whole = number("SELECT count(*) FROM batch_slices JOIN batches ON id = batch_id WHERE state = 'whole' AND ids IS NULL");
         match whole {
             0 => Ok(()),
             left => Err(format!("{left} slices are left")),

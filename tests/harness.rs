@@ -14,7 +14,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,6 +37,9 @@ const LATEST: Duration = Duration::from_millis(200);
 /// How late it is asked again whether something has happened that nothing tells.
 const RARELY: Duration = Duration::from_millis(800);
 
+/// How late a command is asked for a status if a query says that it has not changed.
+const SELDOM: Duration = Duration::from_secs(2);
+
 /// The states in which a task has ended.
 const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "uncertain"];
 
@@ -44,6 +47,8 @@ const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "uncertain"];
 pub(crate) struct World {
     root: TempDir,
     data: PathBuf,
+    /// When a command was last asked for a status.
+    asked: Mutex<Instant>,
 }
 
 /// Where the policies of tests are compiled once for all; `None` where others could write.
@@ -75,7 +80,11 @@ impl World {
             symlink(shared, place.join("compiled")).expect("a link");
         }
         let data = root.path().join("data");
-        Self { root, data }
+        Self {
+            root,
+            data,
+            asked: Mutex::new(Instant::now()),
+        }
     }
 
     /// Like [`Self::new`], without policies that were compiled before.
@@ -209,6 +218,9 @@ impl World {
             return task;
         }
         self.within(limit, || {
+            self.is_stored("prompts WHERE id", id as i64, |stored| {
+                stored == status || ENDS.contains(&stored)
+            })?;
             let task = self.show(id);
             if task["status"] == status {
                 return Ok(task);
@@ -228,10 +240,8 @@ impl World {
     /// Like [`Self::settled`], with another deadline.
     #[track_caller]
     pub(crate) fn settled_within(&self, limit: Duration, id: u64) -> Value {
-        let number = id.to_string();
-        within(limit, || {
-            // One process that waits costs less than many that look.
-            self.assigner(&["wait", "--timeout", "20s", &number]);
+        self.within(limit, || {
+            self.is_stored("prompts WHERE id", id as i64, |stored| ENDS.contains(&stored))?;
             let task = self.show(id);
             if is_settled(&task) {
                 Ok(task)
@@ -287,10 +297,42 @@ impl World {
 
     /// Waits until a session has a status.
     pub(crate) fn session_is(&self, name: &str, status: &str) -> Value {
-        self.eventually(|| match self.session_entry(name) {
-            Some(session) if session["status"] == status => Ok(session),
-            other => Err(format!("session {name} is not {status}: {other:?}")),
+        self.session_is_within(DEADLINE, name, status)
+    }
+
+    /// Like [`Self::session_is`], with another deadline.
+    #[track_caller]
+    pub(crate) fn session_is_within(&self, limit: Duration, name: &str, status: &str) -> Value {
+        self.within(limit, || {
+            self.is_stored("sessions WHERE name", name, |stored| stored == status)?;
+            match self.session_entry(name) {
+                Some(session) if session["status"] == status => Ok(session),
+                other => Err(format!("session {name} is not {status}: {other:?}")),
+            }
         })
+    }
+
+    /// Looks whether the status that a row has may be the one that is waited for: a query costs less than
+    /// a process, and whether that agrees is asked from time to time. It is an error if it is not.
+    fn is_stored(
+        &self,
+        row: &str,
+        key: impl rusqlite::ToSql,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = rusqlite::Connection::open_with_flags(self.data.join("assigner.db"), flags);
+        let query = format!("SELECT status FROM {row} = ?1");
+        let stored = database
+            .and_then(|database| database.query_row(&query, [key], |row| row.get::<_, String>(0)));
+        let mut asked = self.asked.lock().expect("a lock");
+        match stored {
+            Ok(stored) if !is_it(&stored) && asked.elapsed() < SELDOM => Err(stored),
+            _ => {
+                *asked = Instant::now();
+                Ok(())
+            }
+        }
     }
 
     /// Like [`eventually`], for what the queue tells.

@@ -39,6 +39,7 @@ mod ledger;
 mod library;
 mod lifecycle;
 mod migration;
+mod notifications;
 mod opencode;
 mod optional_tools;
 mod output;

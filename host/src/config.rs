@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::files::{named, private};
 use crate::matcher::MatcherSettings;
 use crate::model::duration;
+use crate::model::notice::NotifySettings;
 use crate::node::{NodeSettings, PoolSettings};
 use crate::policy::{Loader, Overrides};
 use crate::tmux::Socket;
@@ -88,8 +89,8 @@ pub struct File {
     pub engine: EngineSection,
     /// How agents are asked.
     pub agents: AgentsSection,
-    /// How a person is notified of an agent that waits.
-    pub notify: NotifySection,
+    /// What a person is told of, and how.
+    pub notify: NotifySettings,
     /// Sessions that are started when tasks wait for them.
     #[serde(rename = "pool")]
     pub pools: PoolTables,
@@ -100,17 +101,6 @@ const FILE: &str = "config.toml";
 
 /// No configuration is this long, in bytes.
 const LARGEST: u64 = 1 << 20;
-
-/// `[notify]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct NotifySection {
-    /// Run by `sh -c` when an agent starts to wait for a person. The task is in `ASSIGNER_TASK`,
-    /// the session in `ASSIGNER_SESSION` and the question in `ASSIGNER_QUESTION`.
-    pub command: Option<String>,
-    /// Whether the terminals that show tmux ring their bell.
-    pub bell: bool,
-}
 
 /// `[agents]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

@@ -64,6 +64,8 @@ fn settings() -> Vec<SettingRow> {
         row!("engine", "shell-integration", "false", file => file.engine.shell_integration, "true", "false"),
         row!("engine", "ask-variables", "false", file => file.engine.ask_variables, "true", "false"),
         row!("agents", "headless", "['a']", file => file.agents.headless, "[]", "[\"a\"]"),
+        row!("notify", "on", "['failed']", file => file.notify.on, "{Waiting}", "{Failed}"),
+        row!("notify", "terminal", "'osc9'", file => file.notify.terminal, "None", "Some(Osc9)"),
         row!("notify", "command", "'ring'", file => file.notify.command, "None", "Some(\"ring\")"),
         row!("notify", "bell", "true", file => file.notify.bell, "false", "true"),
     ]

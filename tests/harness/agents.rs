@@ -55,10 +55,7 @@ pub(crate) fn patiently<T>(ask: impl FnMut() -> Result<T, String>) -> T {
 /// Waits until a session has a status.
 #[track_caller]
 pub(crate) fn session_becomes(world: &World, name: &str, status: &str) -> Value {
-    world.patiently(|| match world.session_entry(name) {
-        Some(session) if session["status"] == status => Ok(session),
-        other => Err(format!("session {name} is not {status}: {other:?}")),
-    })
+    world.session_is_within(PATIENCE, name, status)
 }
 
 /// Waits until a task has a status, and returns it.

@@ -103,7 +103,7 @@ impl From<StoreError> for CommandFailure {
             | StoreError::ParentFailed { .. }
             | StoreError::FollowsLater { .. }
             | StoreError::SecretsGone { .. }
-            | StoreError::BatchForgotten
+            | StoreError::BatchDropped
             | StoreError::NotOriginal { .. } => Exit::Failed,
             StoreError::Directory { .. }
             | StoreError::Open { .. }
@@ -117,7 +117,8 @@ impl From<StoreError> for CommandFailure {
             | StoreError::Foreign { .. }
             | StoreError::Copy { .. }
             | StoreError::Secrets { .. }
-            | StoreError::PartlyQueued { .. }
+            | StoreError::Queued { .. }
+            | StoreError::BatchGone
             | StoreError::Sql(_)
             | StoreError::NotCommitted
             | StoreError::Stopped => Exit::Data,

@@ -76,6 +76,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         record_limit,
         shadow,
         once: args.once,
+        notify: config.file.notify.clone(),
         profiles_dir: config.profiles_dir.clone(),
         settings: Settings {
             node: NodeSettings {
@@ -88,8 +89,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                 // The daemon reads it once it has the data directory.
                 nonces: NonceKey::default(),
                 shell_integration: engine.shell_integration,
-                notify: config.file.notify.command.clone(),
-                bell: config.file.notify.bell,
                 exclude: config.file.sessions.exclude.set(),
                 protect: config.file.sessions.protect.set(),
                 pools: config.pools(),

@@ -272,7 +272,8 @@ pub(super) fn queue(
     let ids = match queued {
         Ok(ids) => ids,
         Err(error) => {
-            let is_queued = matches!(error, StoreError::PartlyQueued { .. });
+            // Or may be.
+            let is_queued = matches!(error, StoreError::Queued { .. } | StoreError::BatchGone);
             if is_queued {
                 spool.nudge();
             } else {

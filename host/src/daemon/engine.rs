@@ -210,6 +210,11 @@ impl<T: Tmux + 'static> Engine<T> {
         self.node.unreachable_server()
     }
 
+    /// Sends this to the terminals that show tmux, and waits for nothing.
+    pub(crate) fn tell_terminals(&self, bytes: Vec<u8>) {
+        self.node.tell_terminals(bytes);
+    }
+
     /// Whether nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.node.is_idle()

@@ -18,6 +18,7 @@ use crate::agents::Catalog;
 use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::files::private;
+use crate::model::notice::NotifySettings;
 use crate::model::task::Status;
 use crate::node::Spool;
 use crate::node::changes;
@@ -25,12 +26,14 @@ use crate::policy::{Loader, Policy, PolicySource};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
 use engine::{Engine, Settings};
+use notifier::Notifier;
 use policies::{Policies, policy_host, shadow_facts, write_down};
 pub use policies::{rounds_directory, shadow_directory};
 use profiles::Profiles;
 
 pub mod engine;
 mod matching;
+mod notifier;
 mod policies;
 mod profiles;
 #[cfg(test)]
@@ -192,6 +195,8 @@ pub struct Options {
     pub shadow: Option<Policy>,
     /// Whether to end when nothing is pending or in flight.
     pub once: bool,
+    /// What a person is told of, and how.
+    pub notify: NotifySettings,
     /// The directory of a person's own profiles of agents.
     pub profiles_dir: PathBuf,
     /// The settings of the engine.
@@ -265,6 +270,8 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         policy = %options.policy_source.name(),
         "watching"
     );
+    let notify = options.notify.clone();
+    let mut notifier = Notifier::start(notify, &ledger, Arc::clone(&wake)).await?;
     let mut told = None;
     loop {
         if let Some(files) = &mut files
@@ -292,7 +299,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
                 Err(error) => tracing::error!("{error}"),
             }
         }
-        let wait = match engine.round(Timestamp::now()).await {
+        let mut wait = match engine.round(Timestamp::now()).await {
             Ok(outlook) => outlook.again_in,
             Err(error) => {
                 tracing::error!("{error}");
@@ -309,9 +316,21 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
                 tracing::error!("{error}");
             }
         }
+        if let Some(notifier) = &mut notifier {
+            if let Err(error) = notifier.follow(&engine, &ledger).await {
+                tracing::error!("{error}");
+            }
+            wait = notifier.due_in().map_or(wait, |due| wait.min(due));
+        }
         if options.once && engine.is_idle() && nothing_left(&ledger).await? {
             let failed = failed(&ledger).await?.saturating_sub(failed_before);
             engine.settle().await;
+            if let Some(notifier) = &mut notifier {
+                tokio::select! {
+                    () = stop.wait() => {}
+                    () = notifier.finish(&engine, &ledger) => {}
+                }
+            }
             return Ok(Ended::Finished { failed });
         }
         tokio::select! {

@@ -67,7 +67,7 @@ impl Tmux for NoSessions {
         Ok(String::new())
     }
 
-    async fn bell(&mut self) -> Result<(), Error> {
+    async fn tell_terminals(&mut self, _: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod metadata;
 #[cfg(test)]
 mod names_tests;
 pub mod naming;
+pub mod notice;
 pub mod session;
 pub mod task;
 #[cfg(test)]

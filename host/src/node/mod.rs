@@ -74,10 +74,6 @@ pub struct NodeSettings {
     pub nonces: NonceKey,
     /// Whether a shell loads the integration with its first job.
     pub shell_integration: bool,
-    /// The command that `sh -c` runs when an agent begins to wait for a person.
-    pub notify: Option<String>,
-    /// Whether the terminals that show tmux ring their bell then.
-    pub bell: bool,
     /// Names of sessions that take no tasks.
     pub exclude: GlobSet,
     /// Names of sessions that take only tasks that are addressed to them.
@@ -97,8 +93,6 @@ impl Default for NodeSettings {
             prerequisite_within: Duration::from_secs(600),
             nonces: NonceKey::default(),
             shell_integration: true,
-            notify: None,
-            bell: false,
             exclude: GlobSet::empty(),
             protect: GlobSet::empty(),
             pools: PoolSettings::default(),
@@ -203,8 +197,6 @@ impl<T: Tmux + 'static> Node<T> {
                 program: settings.program.clone(),
                 output_limit: settings.output_limit,
                 prerequisite_within: settings.prerequisite_within,
-                notify: settings.notify.clone(),
-                bell: settings.bell,
             },
         ));
         world.use_catalog(catalog.clone());
@@ -341,6 +333,16 @@ impl<T: Tmux + 'static> Node<T> {
     pub(crate) fn unreachable_server(&self) -> Option<u32> {
         let (pid, began) = self.last_server.filter(|_| !self.server_runs)?;
         (crate::probe::began(pid) == Some(began)).then_some(pid)
+    }
+
+    /// Sends this to the terminals that show tmux, and waits for nothing.
+    pub(crate) fn tell_terminals(&self, bytes: Vec<u8>) {
+        let mut tmux = self.tmux.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = tmux.tell_terminals(&bytes).await {
+                tracing::debug!("cannot tell the terminals: {error}");
+            }
+        });
     }
 
     /// Whether nothing is in flight.

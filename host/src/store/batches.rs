@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use strum::{EnumString, IntoStaticStr};
 
 use super::db::{Db, DbError, Row, Value, values};
 use super::moves::follow;
@@ -35,13 +36,37 @@ impl From<BatchId> for Value {
     }
 }
 
+/// How far a batch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+enum BatchState {
+    /// Its tasks are being staged.
+    Staged,
+    /// All are there: they are queued, and move into the queue.
+    Whole,
+    /// It is not to be, and its tasks are deleted.
+    Dropped,
+}
+
+impl BatchState {
+    fn name(self) -> &'static str {
+        self.into()
+    }
+
+    fn of(row: &Row) -> Result<Self, StoreError> {
+        let name: String = row.get("state")?;
+        // One of another version is left alone.
+        Ok(name.parse().unwrap_or(Self::Staged))
+    }
+}
+
 impl Store {
     /// Queues any number of tasks, either all or none, and returns their ids in order. Others can write
     /// between its slices; after each it calls `pause` with the share of the work that is done, from 0 to 1.
     ///
     /// # Errors
-    /// The database refused. [`StoreError::PartlyQueued`]: all of them are there, and the daemon moves those
-    /// that are not in the queue yet; otherwise none is.
+    /// [`StoreError::Queued`]: all of them are queued, though their numbers are not known;
+    /// [`StoreError::BatchGone`]: the queue was replaced meanwhile. After any other error, none is queued.
     pub fn queue_all(
         &mut self,
         tasks: &[NewTask],
@@ -62,7 +87,7 @@ impl Store {
             staged = end;
             pause(part(staged));
             if staged == tasks.len() {
-                break self.complete(batch);
+                break self.complete(batch, tasks.len());
             }
         };
         if let Err(error) = complete {
@@ -70,39 +95,65 @@ impl Store {
             let _ = self.abandon(batch, &mut pause);
             return Err(error);
         }
+        let moved = self.move_all(batch, now, |queued| pause(part(tasks.len() + queued)));
+        let ids = moved.and_then(|()| self.ids_of(batch));
+        match ids {
+            Ok(ids) if ids.len() == tasks.len() => {
+                // The daemon does it later if this fails.
+                let _ = self.forget(batch);
+                Ok(ids)
+            }
+            Ok(_) | Err(StoreError::BatchGone) => Err(StoreError::BatchGone),
+            Err(source) => Err(StoreError::Queued {
+                of: tasks.len(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    /// Moves a whole batch into the queue, for its sender.
+    fn move_all(
+        &mut self,
+        batch: BatchId,
+        now: Timestamp,
+        mut pause: impl FnMut(usize),
+    ) -> Result<(), StoreError> {
         let mut queued = 0;
         loop {
-            let moved = self.touch(batch).and_then(|()| self.move_slice(batch, now));
-            match moved {
-                Ok(0) => break,
-                Ok(moved) => queued += moved,
-                Err(source) => {
-                    return Err(StoreError::PartlyQueued {
-                        queued,
-                        of: tasks.len(),
-                        source: Box::new(source),
-                    });
-                }
+            self.atomically(|db| match touch(db, batch, BatchState::Whole)? {
+                true => Ok(()),
+                false => Err(StoreError::BatchGone),
+            })?;
+            match self.move_slice(batch, now)? {
+                0 => return Ok(()),
+                moved => queued += moved,
             }
-            pause(part(tasks.len() + queued));
+            pause(queued);
         }
-        let ids = self.ids_of(batch);
-        // The daemon does it later if this fails.
-        let _ = self.forget(batch);
-        ids
     }
 
     /// Goes on with batches that were left: a slice of each. Returns whether there is more to do at once.
+    /// What is wrong with one is logged, and holds up no other.
     ///
     /// # Errors
     /// The database refused.
     pub fn take_over_batches(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let mut more = false;
-        for (batch, whole) in self.batches_left(now, LEFT)? {
-            more |= whole && self.move_slice(batch, now)? > 0;
+        for (batch, state) in self.batches_left(now, LEFT)? {
+            let done = match state {
+                BatchState::Whole => self.move_slice(batch, now),
+                BatchState::Dropped => self.unstage(batch),
+                BatchState::Staged => Ok(0),
+            };
+            more |= done.unwrap_or_else(|error| {
+                tracing::warn!("tasks that were being queued wait: {error}");
+                0
+            }) > 0;
         }
-        for (batch, whole) in self.batches_left(now, FORGOTTEN)? {
-            if !whole && self.unstage(batch)? > 0 {
+        for (batch, state) in self.batches_left(now, FORGOTTEN)? {
+            if state == BatchState::Staged {
+                // Nobody goes on with it from here on.
+                self.atomically(|db| set_state(db, batch, BatchState::Dropped))?;
                 more = true;
             } else if !self.has_staged(batch)? {
                 self.forget(batch)?;
@@ -119,14 +170,31 @@ impl Store {
     pub(super) fn end_batches(&mut self, now: Timestamp) -> Result<(), StoreError> {
         for row in self
             .db
-            .query("SELECT id, whole FROM batches ORDER BY id", &[])?
+            .query("SELECT id, state FROM batches ORDER BY id", &[])?
         {
             let batch = BatchId(row.get("id")?);
-            let whole: bool = row.get("whole")?;
-            while whole && self.move_slice(batch, now)? > 0 {}
-            self.abandon(batch, &mut |_| ())?;
+            let is_whole = BatchState::of(&row)? == BatchState::Whole;
+            while is_whole && self.move_slice(batch, now)? > 0 {}
         }
-        Ok(())
+        // Of a damaged database, there may be parts of batches that are not there.
+        self.atomically(|db| {
+            for table in ["staged_parents", "staged_tasks", "batch_slices", "batches"] {
+                db.execute(&format!("DELETE FROM {table}"), &[])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether all tasks of a batch are there and some of them are not in the queue yet.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub(super) fn is_moving(&mut self) -> Result<bool, StoreError> {
+        Ok(self.db.exists(
+            "SELECT 1 FROM batch_slices JOIN batches ON batches.id = batch_id
+             WHERE state = 'whole' AND ids IS NULL LIMIT 1",
+            &[],
+        )?)
     }
 
     fn begin_batch(&mut self, now: Timestamp) -> Result<BatchId, StoreError> {
@@ -148,7 +216,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.atomically(|db| {
-            touch(db, batch)?;
+            if !touch(db, batch, BatchState::Staged)? {
+                return Err(StoreError::BatchDropped);
+            }
             for (number, task) in (first..).zip(tasks) {
                 let mut values = Vec::from(values_of(task, now));
                 values.extend([batch.into(), number.into()]);
@@ -186,17 +256,19 @@ impl Store {
         })
     }
 
-    /// Notes that the sender is still at it.
-    fn touch(&mut self, batch: BatchId) -> Result<(), StoreError> {
-        self.atomically(|db| touch(db, batch))
-    }
-
     /// Says that all tasks of a batch are there: from here on, they are queued.
-    fn complete(&mut self, batch: BatchId) -> Result<(), StoreError> {
+    fn complete(&mut self, batch: BatchId, size: usize) -> Result<(), StoreError> {
         self.atomically(|db| {
-            touch(db, batch)?;
-            db.execute("UPDATE batches SET whole = 1 WHERE id = $1", values![batch])?;
-            Ok(())
+            let is_staged = touch(db, batch, BatchState::Staged)?
+                && db.exists(
+                    "SELECT 1 FROM (SELECT sum(size) AS total FROM batch_slices WHERE batch_id = $1) AS slices
+                     WHERE total = $2",
+                    values![batch, size],
+                )?;
+            match is_staged {
+                true => set_state(db, batch, BatchState::Whole),
+                false => Err(StoreError::BatchDropped),
+            }
         })
     }
 
@@ -217,7 +289,7 @@ impl Store {
                  WHERE batch_id = $1 AND number >= $2 AND number < $3",
                 values![batch, first, first + size],
             )?;
-            let mut ids = Vec::new();
+            let mut ids: Vec<Option<TaskId>> = Vec::new();
             for number in first..first + size {
                 let row = db.query_one(
                     &format!(
@@ -226,11 +298,19 @@ impl Store {
                     ),
                     values![batch, number],
                 )?;
-                let row = row.ok_or_else(DbError::no_row)?;
+                let Some(row) = row else {
+                    // As in what is left of a damaged database.
+                    ids.push(None);
+                    continue;
+                };
                 let id: TaskId = row.get("id")?;
                 let source: String = row.get("source")?;
                 history::write(db, id, None, "queued", &format!("by {source}"), now)?;
-                ids.push(id);
+                db.execute(
+                    "UPDATE batches SET first_id = $2 WHERE id = $1 AND first_id IS NULL",
+                    values![batch, id],
+                )?;
+                ids.push(Some(id));
                 let mut followed = Vec::new();
                 let mut if_fails = IfParentFails::default();
                 for parent in &parents {
@@ -260,7 +340,7 @@ impl Store {
         )?;
         let mut ids = Vec::new();
         for row in &rows {
-            ids.extend(ids_in(row)?);
+            ids.extend(ids_in(row)?.into_iter().flatten());
         }
         Ok(ids)
     }
@@ -313,25 +393,25 @@ impl Store {
         )?)
     }
 
-    /// Returns the batches that nobody has touched for so long, and whether they are whole. A time in the
-    /// future is of a clock that was set back.
+    /// Returns the batches that nobody has touched for so long. A time in the future is of a clock that was
+    /// set back.
     fn batches_left(
         &mut self,
         now: Timestamp,
         since: Duration,
-    ) -> Result<Vec<(BatchId, bool)>, StoreError> {
+    ) -> Result<Vec<(BatchId, BatchState)>, StoreError> {
         let since = SignedDuration::try_from(since).unwrap_or_default();
         let (from, to) = (now.saturating_sub(since), now.saturating_add(since));
         let (Ok(from), Ok(to)) = (from, to) else {
             return Ok(Vec::new());
         };
         let rows = self.db.query(
-            "SELECT id, whole FROM batches WHERE touched_at < $1 OR touched_at > $2 ORDER BY id",
+            "SELECT id, state FROM batches WHERE touched_at < $1 OR touched_at > $2 ORDER BY id",
             values![stamp(from), stamp(to)],
         )?;
         let batches = rows.iter();
         batches
-            .map(|row| Ok((BatchId(row.get("id")?), row.get("whole")?)))
+            .map(|row| Ok((BatchId(row.get("id")?), BatchState::of(row)?)))
             .collect()
     }
 }
@@ -347,16 +427,21 @@ fn end_of_slice(tasks: &[NewTask], first: usize) -> usize {
     first + tasks[first..].iter().take(SLICE).take_while(fits).count()
 }
 
-/// Notes that somebody works at a batch.
-fn touch(db: &mut dyn Db, batch: BatchId) -> Result<(), StoreError> {
+/// Notes that the sender is at a batch. Returns whether it is there, and in this state.
+fn touch(db: &mut dyn Db, batch: BatchId, state: BatchState) -> Result<bool, StoreError> {
     let touched = db.execute(
-        "UPDATE batches SET touched_at = $2 WHERE id = $1",
-        values![batch, Timestamp::now()],
+        "UPDATE batches SET touched_at = $2 WHERE id = $1 AND state = $3",
+        values![batch, Timestamp::now(), state.name()],
     )?;
-    match touched {
-        0 => Err(StoreError::BatchForgotten),
-        _ => Ok(()),
-    }
+    Ok(touched > 0)
+}
+
+fn set_state(db: &mut dyn Db, batch: BatchId, state: BatchState) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE batches SET state = $2 WHERE id = $1",
+        values![batch, state.name()],
+    )?;
+    Ok(())
 }
 
 /// Returns a parent of a task that moves, by its number in the queue. `moving` is the place of the first
@@ -366,29 +451,41 @@ fn parent_of(
     db: &mut dyn Db,
     batch: BatchId,
     parent: &Row,
-    moving: (i64, &[TaskId]),
+    moving: (i64, &[Option<TaskId>]),
 ) -> Result<Option<TaskId>, StoreError> {
-    let Some(earlier) = parent.integer("earlier")? else {
-        let id: TaskId = parent.get("parent_id")?;
-        let there = db.exists("SELECT 1 FROM tasks WHERE id = $1", values![id])?;
-        return Ok(there.then_some(id));
+    let id = match parent.integer("earlier")? {
+        Some(earlier) => id_of(db, batch, earlier, moving)?,
+        None => Some(parent.get("parent_id")?),
     };
+    let there = db.exists("SELECT 1 FROM tasks WHERE id = $1", values![id])?;
+    Ok(id.filter(|_| there))
+}
+
+/// Returns the number that the task at this place of a batch has in the queue.
+fn id_of(
+    db: &mut dyn Db,
+    batch: BatchId,
+    earlier: i64,
+    moving: (i64, &[Option<TaskId>]),
+) -> Result<Option<TaskId>, StoreError> {
     let place = |from: i64| usize::try_from(earlier - from).unwrap_or(usize::MAX);
     let (first, ids) = moving;
     if earlier >= first {
-        return Ok(ids.get(place(first)).copied());
+        return Ok(ids.get(place(first)).copied().flatten());
     }
     let slice = db.query_one(
         "SELECT first, ids FROM batch_slices WHERE batch_id = $1 AND first <= $2
          ORDER BY first DESC LIMIT 1",
         values![batch, earlier],
     )?;
-    let slice = slice.ok_or_else(DbError::no_row)?;
+    let Some(slice) = slice else {
+        return Ok(None);
+    };
     let from = slice.get("first")?;
-    Ok(ids_in(&slice)?.get(place(from)).copied())
+    Ok(ids_in(&slice)?.get(place(from)).copied().flatten())
 }
 
-fn ids_in(slice: &Row) -> Result<Vec<TaskId>, StoreError> {
+fn ids_in(slice: &Row) -> Result<Vec<Option<TaskId>>, StoreError> {
     let text = slice.text("ids")?.unwrap_or_default();
     Ok(serde_json::from_str(&text).unwrap_or_default())
 }

@@ -188,10 +188,9 @@ fn what_the_database_refuses_is_not_queued_or_said_to_be() {
     spoil("tasks");
     let partly = store.queue_all(&tasks, now(), |_| ()).expect_err("partly");
     let expected = format!(
-        "all {} tasks are queued, so do not send them again: {} of them are in the queue, and the daemon \
-         adds the others (the database refused: no)",
+        "all {} tasks are queued, so do not send them again: `assigner list` shows those that are in the \
+         queue, and the daemon adds the others (the database refused: no)",
         tasks.len(),
-        3 * SLICE
     );
     assert_eq!(partly.to_string(), expected);
     mend();
@@ -260,9 +259,77 @@ fn a_sender_that_slept_too_long_is_told() {
         }
     });
     let refused = refused.expect_err("refused");
-    assert!(matches!(refused, StoreError::BatchForgotten), "{refused}");
+    assert!(matches!(refused, StoreError::BatchDropped), "{refused}");
     assert_eq!(are_queued(&mut store, &[]), []);
     nothing_is_left(&directory);
+}
+
+/// One slice at a time, as a daemon does it between its rounds.
+#[test]
+fn a_sender_that_wakes_while_its_batch_is_dropped_queues_nothing() {
+    for last in 1..=4 {
+        let (directory, mut store) = store();
+        let mut another = Store::open(directory.path()).expect("another");
+        let much_later = Timestamp::now() + FORGOTTEN * 2;
+        let mut slices = 0;
+        let refused = store.queue_all(&many(), now(), |_| {
+            slices += 1;
+            if slices == last {
+                another.take_over_batches(much_later).expect("taken over");
+            }
+        });
+        let refused = refused.expect_err("refused");
+        assert!(matches!(refused, StoreError::BatchDropped), "{refused}");
+        assert_eq!(are_queued(&mut store, &[]), []);
+        go_on(&mut store, FORGOTTEN);
+        nothing_is_left(&directory);
+    }
+}
+
+#[test]
+fn tasks_are_not_cleared_while_others_of_their_batch_are_being_queued() {
+    let (directory, mut store) = store();
+    let mut another = Store::open(directory.path()).expect("another");
+    let tasks = many();
+    let mut cleared = Vec::new();
+    let ids = store.queue_all(&tasks, now(), |share| {
+        if share > 0.5 && share < 1.0 {
+            let _ = another.cancel(TaskId(1), now());
+            let clear = another.clear(&[Status::Cancelled], later(1), later(1), |_| ());
+            cleared.extend(clear.expect("cleared"));
+        }
+    });
+    let ids = ids.expect("queued");
+    assert_eq!((ids.len(), cleared), (tasks.len(), Vec::new()));
+    assert!(another.anything_left().expect("looked"));
+    // All follow the first, and half of them fail with it.
+    let last = store.task(ids[4 * SLICE]).expect("the last");
+    assert_eq!(last.status, Status::Failed);
+    assert_eq!(store.parents(last.id).expect("parents").len(), 2);
+}
+
+#[test]
+fn a_batch_that_cannot_move_holds_up_no_other() {
+    let (directory, mut store) = store();
+    for name in ["spoiled", "sound"] {
+        let tasks = vec![NewTask::command(name); 2 * SLICE];
+        let mut slices = 0;
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            store.queue_all(&tasks, now(), |_| {
+                slices += 1;
+                assert!(slices < 3, "killed");
+            })
+        }));
+        assert!(killed.is_err());
+    }
+    let spoil = "CREATE TRIGGER spoil BEFORE INSERT ON tasks WHEN NEW.content = 'spoiled'
+                 BEGIN SELECT raise(ABORT, 'no'); END";
+    other(&directory).execute_batch(spoil).expect("spoiled");
+    go_on(&mut store, LEFT);
+    let tasks = store.tasks(&[], 9_999).expect("tasks");
+    let sound = tasks.iter().filter(|task| task.content == "sound");
+    assert_eq!(sound.count(), 2 * SLICE);
+    assert!(store.anything_left().expect("looked"));
 }
 
 #[test]

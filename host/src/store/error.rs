@@ -163,22 +163,28 @@ pub enum StoreError {
         /// The names of the variables.
         names: Vec<String>,
     },
-    /// All tasks are queued, though not all are in the queue yet.
+    /// All tasks are queued, though not all may be in the queue yet.
     #[error(
-        "all {of} tasks are queued, so do not send them again: {queued} of them are in the queue, and the \
-         daemon adds the others ({source})"
+        "all {of} tasks are queued, so do not send them again: `assigner list` shows those that are in the \
+         queue, and the daemon adds the others ({source})"
     )]
-    PartlyQueued {
-        /// How many are in the queue.
-        queued: usize,
+    Queued {
         /// How many there are.
         of: usize,
         /// Why it stopped.
         source: Box<StoreError>,
     },
-    /// The sender of many tasks stood still for so long that they were dropped.
-    #[error("nothing has been done at this batch for an hour, so it was dropped")]
-    BatchForgotten,
+    /// The tasks that were being queued were dropped.
+    #[error(
+        "nothing was queued: these tasks were dropped, because nothing had been done at them for an hour or \
+         the queue was replaced"
+    )]
+    BatchDropped,
+    /// The tasks that came into the queue are not there any more.
+    #[error(
+        "the queue was replaced while these tasks came into it: see with `assigner list` which of them are there"
+    )]
+    BatchGone,
     /// Somebody else changed the task first.
     #[error("task {0} was changed in the meantime: check it and try again")]
     Changed(TaskId),

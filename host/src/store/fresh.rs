@@ -128,17 +128,22 @@ impl Fresh {
         })
     }
 
-    /// Moves what was being queued into the queue, with numbers that were given to no other task of the
-    /// present database, so that it is judged like the rest.
+    /// Moves what was being queued into the queue, so that it is judged like the rest. Its numbers were
+    /// given to no other task of the present database, as far as it is known which were given.
     pub(super) fn end_batches(
         &mut self,
         counters: Option<&[(String, i64)]>,
     ) -> Result<(), RestoreError> {
-        let given = counters.into_iter().flatten();
-        let given = given
-            .filter(|(table, _)| table == "tasks")
-            .map(|(_, number)| *number)
-            .max();
+        if !self.store.is_moving()? {
+            return Ok(self.store.end_batches(Timestamp::now())?);
+        }
+        let given = match counters {
+            Some(counters) => {
+                let of_tasks = counters.iter().filter(|(table, _)| table == "tasks");
+                of_tasks.map(|(_, number)| *number).max()
+            }
+            None => Some(last_counted(&self.reader, "tasks")? + GAP),
+        };
         if let Some(given) = given {
             count_from(&self.reader, "tasks", given)?;
         }

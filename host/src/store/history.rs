@@ -37,6 +37,82 @@ impl Store {
         Ok(rows.iter().map(history_of).collect::<Result<_, _>>()?)
     }
 
+    /// Returns the rows among the `limit` that follow a row, oldest first, and the number of the last of
+    /// them. What came with an import is left out: it is no news.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn history_since(
+        &mut self,
+        row: i64,
+        limit: usize,
+    ) -> Result<(Vec<HistoryRow>, i64), StoreError> {
+        let rows = self.db.query(
+            &format!(
+                "SELECT id, {COLUMNS}, (SELECT max(id) FROM assignment_history AS later
+                    WHERE later.prompt_id = history.prompt_id AND later.action = 'imported') AS imported
+                 FROM assignment_history AS history WHERE id > $1 ORDER BY id LIMIT $2"
+            ),
+            values![row, limit],
+        )?;
+        let mut last = row;
+        let mut news = Vec::new();
+        for row in &rows {
+            last = row.get("id")?;
+            if row
+                .integer("imported")?
+                .is_none_or(|imported| imported < last)
+            {
+                news.push(history_of(row)?);
+            }
+        }
+        Ok((news, last))
+    }
+
+    /// Returns the number of the last row of the history; 0: there is none.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn last_row_of_history(&mut self) -> Result<i64, StoreError> {
+        let row = self.db.query_one(
+            "SELECT coalesce(max(id), 0) AS id FROM assignment_history",
+            &[],
+        )?;
+        Ok(row.map_or(Ok(0), |row| row.get("id"))?)
+    }
+
+    /// Returns the row up to which a person was told what has happened; `None`: nobody was to be told.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn was_told_until(&mut self) -> Result<Option<i64>, StoreError> {
+        let row = self
+            .db
+            .query_one("SELECT history FROM notified WHERE id = 1", &[])?;
+        Ok(row.map(|row| row.get("history")).transpose()?)
+    }
+
+    /// Notes up to which row a person was told; `None`: nobody is to be told.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub fn told_until(&mut self, row: Option<i64>) -> Result<(), StoreError> {
+        if row.is_none() && self.was_told_until()?.is_none() {
+            return Ok(());
+        }
+        self.atomically(|db| {
+            match row {
+                Some(row) => db.execute(
+                    "INSERT INTO notified (id, history) VALUES (1, $1)
+                     ON CONFLICT (id) DO UPDATE SET history = excluded.history",
+                    values![row],
+                )?,
+                None => db.execute("DELETE FROM notified", &[])?,
+            };
+            Ok(())
+        })
+    }
+
     /// Returns the last `limit` rows of a session's history, oldest first.
     ///
     /// # Errors

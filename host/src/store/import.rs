@@ -27,8 +27,9 @@ pub struct Imported {
     pub skipped: usize,
 }
 
-/// How many rows are merged at once: others wait meanwhile.
+/// How many rows are merged at once, and after how much text, in hexadecimal digits: others wait meanwhile.
 const SLICE: usize = 100;
+const SLICE_DIGITS: usize = 1 << 19;
 
 impl AddAssign for Imported {
     fn add_assign(&mut self, more: Self) {
@@ -56,9 +57,21 @@ impl Store {
     ) -> Result<Imported, StoreError> {
         let original = Original::copy(path, &self.directory)?;
         let (prompts, orphans) = (original.prompts()?, original.orphans()?);
+        // Everything is read once before anything is written.
+        for (id, _) in &prompts {
+            original.prompt(*id)?;
+            original.history_of(*id)?;
+        }
+        for (id, _) in &orphans {
+            original.orphan(*id)?;
+        }
+        original.sessions()?;
         let (mut counts, mut looked_at) = (Imported::default(), 0);
         let all = prompts.len() + orphans.len();
-        for slice in prompts.chunks(SLICE) {
+        let mut left = prompts.as_slice();
+        while !left.is_empty() {
+            let (slice, rest) = left.split_at(size_of_slice(left));
+            left = rest;
             counts += self.atomically(|db| merge_prompts(db, &original, slice, now))?;
             looked_at += slice.len();
             pause(looked_at, all);
@@ -71,6 +84,17 @@ impl Store {
         counts += self.atomically(|db| merge_sessions(db, &original))?;
         Ok(counts)
     }
+}
+
+/// Returns how many of these rows make a slice: at least one.
+fn size_of_slice(rows: &[(i64, String)]) -> usize {
+    let mut digits = 0;
+    let fits = |(_, content): &&(i64, String)| {
+        let fits = digits < SLICE_DIGITS;
+        digits += content.len();
+        fits
+    };
+    rows.iter().take(SLICE).take_while(fits).count()
 }
 
 fn merge_prompts(

@@ -238,7 +238,8 @@ impl Store {
                         ON followers.id = dependencies.task_id
                         WHERE dependencies.parent_id = tasks.id AND followers.status NOT IN
                             ('completed', 'failed', 'cancelled'))
-                    AND NOT EXISTS (SELECT 1 FROM staged_parents WHERE parent_id = tasks.id) AS is_over
+                    AND NOT EXISTS (SELECT 1 FROM staged_parents WHERE parent_id = tasks.id)
+                    AND NOT EXISTS (SELECT 1 FROM batches WHERE first_id <= tasks.id) AS is_over
                  FROM tasks WHERE status = $1 AND id > $3 ORDER BY id LIMIT $4",
                 values![status.name(), before, after, SLICE],
             )?;

@@ -167,7 +167,7 @@ impl Store {
             "SELECT 1 FROM tasks
              WHERE status IN ('pending', 'assigned', 'in_progress', 'waiting_input') LIMIT 1",
             &[],
-        )?)
+        )? || self.is_moving()?)
     }
 
     /// Returns the tasks that a task follows.

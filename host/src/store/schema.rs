@@ -630,8 +630,10 @@ ALTER TABLE outputs ADD COLUMN cut TEXT;
     r"
 CREATE TABLE batches (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    whole      INTEGER NOT NULL DEFAULT 0,
-    touched_at TEXT NOT NULL
+    state      TEXT NOT NULL DEFAULT 'staged' CHECK (state IN ('staged', 'whole', 'dropped')),
+    touched_at TEXT NOT NULL,
+    -- The first of its tasks that is in the queue.
+    first_id   INTEGER
 );
 CREATE TABLE batch_slices (
     batch_id INTEGER NOT NULL,
@@ -660,6 +662,11 @@ CREATE TABLE staged_tasks (
     PRIMARY KEY (batch_id, number)
 );
 CREATE INDEX staged_with_secrets ON staged_tasks (secrets) WHERE secrets IS NOT NULL;
+-- How far a person was told of what the history says.
+CREATE TABLE notified (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    history INTEGER NOT NULL
+);
 CREATE TABLE staged_parents (
     batch_id  INTEGER NOT NULL,
     number    INTEGER NOT NULL,

@@ -108,12 +108,12 @@ pub trait Tmux {
     /// [`Error::Gone`] if this pane no longer exists.
     async fn history(&mut self, identity: &Identity, lines: u32) -> Result<String, Error>;
 
-    /// Rings the bell of each terminal that shows tmux.
+    /// Writes this to each terminal that shows tmux: a bell, or what it shows outside of its screen.
     ///
     /// # Errors
     ///
     /// tmux could not be asked.
-    async fn bell(&mut self) -> Result<(), Error>;
+    async fn tell_terminals(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Returns the sessions of the server.
     ///

@@ -207,7 +207,7 @@ impl Tmux for Server {
         parse::history(&records, identity)
     }
 
-    async fn bell(&mut self) -> Result<(), Error> {
+    async fn tell_terminals(&mut self, bytes: &[u8]) -> Result<(), Error> {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut script = Script::new();
@@ -221,7 +221,7 @@ impl Tmux for Server {
                 .custom_flags(flags)
                 .open(terminal);
             if let Ok(mut terminal) = opened {
-                let _ = terminal.write_all(b"\x07");
+                let _ = terminal.write_all(bytes);
             }
         }
         Ok(())

@@ -136,8 +136,9 @@ impl<T: Tmux + 'static> Tmux for Shared<T> {
             .unwrap_or(Err(Error::Closed))
     }
 
-    async fn bell(&mut self) -> Result<(), Error> {
-        self.ask(|tmux| Box::pin(tmux.bell()))
+    async fn tell_terminals(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let bytes = bytes.to_vec();
+        self.ask(move |tmux| Box::pin(async move { tmux.tell_terminals(&bytes).await }))
             .await
             .unwrap_or(Err(Error::Closed))
     }

@@ -1,7 +1,6 @@
 //! The hands of this machine: carry out what attempts decide, in real panes, files and processes.
 
 mod files;
-mod notify;
 mod place;
 mod writing;
 
@@ -66,10 +65,6 @@ pub(crate) struct Setup {
     pub(crate) integrate: bool,
     /// How long a prerequisite may take if its task does not say.
     pub(crate) prerequisite_within: Duration,
-    /// The command that `sh -c` runs when an agent begins to wait for a person.
-    pub(crate) notify: Option<String>,
-    /// Whether the terminals that show tmux ring their bell then.
-    pub(crate) bell: bool,
 }
 
 /// This machine.
@@ -462,10 +457,6 @@ impl<T: Tmux + 'static> World for Local<T> {
                 };
                 let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
                 Done::Given(Some(screen::given(&profile, &lines, text)))
-            }
-            Act::TellPerson { question } => {
-                self.tell_person(brief, question).await;
-                Done::Fine
             }
             // These are performed by the driver or started separately.
             Act::LookAtPlace { .. }

@@ -259,11 +259,6 @@ pub(crate) enum Act {
         /// Everything that it has said.
         said: Option<String>,
     },
-    /// Notify a person of it, in the ways that are configured.
-    TellPerson {
-        /// What it asks.
-        question: String,
-    },
     /// Commit that the agent continues.
     GoOn {
         /// The cause, for people.

@@ -28,7 +28,6 @@ struct DictatedTmux {
 
 #[derive(Default)]
 struct AskedTmux {
-    bells: Cell<u32>,
     closed: Cell<u32>,
     /// How many lines of history were last asked for.
     history: Cell<Option<u32>>,
@@ -79,8 +78,7 @@ impl Tmux for DictatedTmux {
         Ok("> say hello  \nhello\n>\n".to_owned())
     }
 
-    async fn bell(&mut self) -> Result<(), Error> {
-        self.asked.bells.set(self.asked.bells.get() + 1);
+    async fn tell_terminals(&mut self, _: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 
@@ -126,8 +124,6 @@ impl HandsScene {
             output_limit: 100,
             integrate: false,
             prerequisite_within: Duration::from_secs(10),
-            notify: None,
-            bell: false,
         };
         change(&mut setup);
         let spool = Spool::open(directory.path()).expect("a spool");
@@ -307,39 +303,6 @@ fn the_reader_of_a_job_is_ended_and_waited_for() {
         let began = Instant::now();
         scene.perform(Act::CloseReader).await;
         assert!(began.elapsed() >= READER_WITHIN);
-    });
-}
-
-#[test]
-fn a_person_is_told_in_the_ways_that_are_configured() {
-    local(|| async {
-        for (bell, bells) in [(false, 0), (true, 1)] {
-            let mut scene = HandsScene::set(command("true"), None, |setup| setup.bell = bell);
-            let question = "may I?".to_owned();
-            scene.perform(Act::TellPerson { question }).await;
-            assert_eq!(scene.asked.bells.get(), bells);
-        }
-        let directory = tempfile::tempdir().expect("a directory");
-        let told = directory.path().join("told");
-        let notify = format!(
-            "printf '%s|' \"$ASSIGNER_TASK\" \"$ASSIGNER_SESSION\" \"$ASSIGNER_QUESTION\" > '{0}.new'; \
-             sleep 0.1; mv '{0}.new' '{0}'",
-            told.display()
-        );
-        let mut scene = HandsScene::set(command("true"), None, |setup| {
-            setup.notify = Some(notify);
-        });
-        // What an agent says is no part of the command.
-        let question = "$(false) 'may I?'\0".to_owned();
-        scene.perform(Act::TellPerson { question }).await;
-        for _ in 0..1_000 {
-            if told.exists() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let said = fs::read_to_string(told).expect("it was told");
-        assert_eq!(said, "1|api|$(false) 'may I?'|");
     });
 }
 

@@ -367,7 +367,7 @@ impl Turn {
                     .is_none_or(|answered| now.tick.since(answered) >= ASK_AGAIN) =>
             {
                 let question = OpenQuestion::new(verdict.reason.clone(), now);
-                acts.extend(ask(&question.asks, None));
+                acts.push(ask(&question.asks, None));
                 running.question = Some(question);
             }
             // It was answered, and asks its next question. A blinking title asks nothing new.
@@ -376,7 +376,7 @@ impl Turn {
                     && question.asks != verdict.reason
                     && now.tick.since(question.since) >= ASK_AGAIN =>
             {
-                acts.extend(ask(&verdict.reason, None));
+                acts.push(ask(&verdict.reason, None));
                 if question.said.is_some() || is_said(&question.asks) {
                     agent.answer_unknown();
                     running.given_before = question.given();
@@ -469,7 +469,7 @@ impl Turn {
             );
         }
         if is_new {
-            acts.extend(ask(&asks, Some(response.clone())));
+            acts.push(ask(&asks, Some(response.clone())));
         }
         // The next turn is a different one. It may already have begun if the question is noticed
         // again.
@@ -511,14 +511,9 @@ fn shows_next_turn(record: &Record) -> bool {
     own.zip(latest).is_some_and(|(own, latest)| own < latest)
 }
 
-fn ask(question: &str, said: Option<String>) -> [Act; 2] {
-    [
-        Act::Ask {
-            question: question.to_owned(),
-            said,
-        },
-        Act::TellPerson {
-            question: question.to_owned(),
-        },
-    ]
+fn ask(question: &str, said: Option<String>) -> Act {
+    Act::Ask {
+        question: question.to_owned(),
+        said,
+    }
 }
