@@ -241,7 +241,9 @@ impl World {
     #[track_caller]
     pub(crate) fn settled_within(&self, limit: Duration, id: u64) -> Value {
         self.within(limit, || {
-            self.is_stored("prompts WHERE id", id as i64, |stored| ENDS.contains(&stored))?;
+            self.is_stored("prompts WHERE id", id as i64, |stored| {
+                ENDS.contains(&stored)
+            })?;
             let task = self.show(id);
             if is_settled(&task) {
                 Ok(task)

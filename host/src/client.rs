@@ -239,9 +239,10 @@ impl Client {
         let mut tasks = tasks.to_vec();
         aim(&mut tasks, &mut self.store)?;
         let mut sharing = Sharing::begin();
-        let ids = self
-            .store
-            .queue_all(&tasks, Timestamp::now(), |_| sharing.give_way());
+        let ids = self.store.queue_all(&tasks, Timestamp::now(), |_| {
+            sharing.give_way();
+            true
+        });
         self.spool.nudge();
         Ok(ids?)
     }

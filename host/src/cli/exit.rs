@@ -92,6 +92,7 @@ impl CommandFailure {
 impl From<StoreError> for CommandFailure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
+            StoreError::GivenUp => Exit::Interrupted,
             StoreError::Illegal { .. }
             | StoreError::NoTask(_)
             | StoreError::NoAttempt(_)

@@ -113,7 +113,7 @@ fn exit_of(task: &Task) -> Exit {
 }
 
 /// Returns what becomes true when a person presses Ctrl-C.
-fn interrupted() -> Arc<AtomicBool> {
+pub(super) fn interrupted() -> Arc<AtomicBool> {
     let told = Arc::new(AtomicBool::new(false));
     let tell = Arc::clone(&told);
     // Without the thread, Ctrl-C ends this program as it ends any other.

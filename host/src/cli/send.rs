@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use shell_quote::Sh;
 
 use super::exit::{CommandFailure, Exit};
 use super::flags::TaskFlags;
+use super::follow::interrupted;
 use super::{Context, batch, follow, look, ui};
 use crate::agents::Catalog;
 use crate::model::ids::TaskId;
@@ -264,9 +267,13 @@ pub(super) fn queue(
     let progress = ui::progress("queueing");
     progress.set_length(tasks.len() as u64);
     let mut sharing = Sharing::begin();
+    // One task is queued before anybody could interrupt it.
+    let interrupted = (tasks.len() > 1).then(interrupted);
     let queued = store.queue_all(tasks, Timestamp::now(), |done| {
         progress.set_position((done * tasks.len() as f64) as u64);
         sharing.give_way();
+        let is_interrupted = |told: &Arc<AtomicBool>| told.load(Ordering::Relaxed);
+        !interrupted.as_ref().is_some_and(is_interrupted)
     });
     progress.finish_and_clear();
     let ids = match queued {

@@ -62,7 +62,8 @@ impl BatchState {
 
 impl Store {
     /// Queues any number of tasks, either all or none, and returns their ids in order. Others can write
-    /// between its slices; after each it calls `pause` with the share of the work that is done, from 0 to 1.
+    /// between its slices; after each it calls `goes_on` with the share of the work that is done, from 0 to 1.
+    /// If that is false before all are there, none is queued.
     ///
     /// # Errors
     /// [`StoreError::Queued`]: all of them are queued, though their numbers are not known;
@@ -71,7 +72,7 @@ impl Store {
         &mut self,
         tasks: &[NewTask],
         now: Timestamp,
-        mut pause: impl FnMut(f64),
+        mut goes_on: impl FnMut(f64) -> bool,
     ) -> Result<Vec<TaskId>, StoreError> {
         if end_of_slice(tasks, 0) == tasks.len() {
             return self.queue(tasks, now);
@@ -85,17 +86,23 @@ impl Store {
                 break Err(error);
             }
             staged = end;
-            pause(part(staged));
+            if !goes_on(part(staged)) {
+                break Err(StoreError::GivenUp);
+            }
             if staged == tasks.len() {
                 break self.complete(batch, tasks.len());
             }
         };
         if let Err(error) = complete {
             // If this fails as well, the daemon does it later: nobody was told of any task.
-            let _ = self.abandon(batch, &mut pause);
+            let _ = self.abandon(batch, || {
+                goes_on(0.0);
+            });
             return Err(error);
         }
-        let moved = self.move_all(batch, now, |queued| pause(part(tasks.len() + queued)));
+        let moved = self.move_all(batch, now, |queued| {
+            goes_on(part(tasks.len() + queued));
+        });
         let ids = moved.and_then(|()| self.ids_of(batch));
         match ids {
             Ok(ids) if ids.len() == tasks.len() => {
@@ -346,9 +353,9 @@ impl Store {
     }
 
     /// Deletes what is staged of a batch, and the batch.
-    fn abandon(&mut self, batch: BatchId, pause: &mut impl FnMut(f64)) -> Result<(), StoreError> {
+    fn abandon(&mut self, batch: BatchId, mut pause: impl FnMut()) -> Result<(), StoreError> {
         while self.unstage(batch)? > 0 {
-            pause(0.0);
+            pause();
         }
         self.forget(batch)
     }

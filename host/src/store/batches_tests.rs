@@ -23,6 +23,18 @@ fn many() -> Vec<NewTask> {
     (0..4 * SLICE + 1).map(of).collect()
 }
 
+/// Queues them, and calls `pause` between two slices.
+fn all(
+    store: &mut Store,
+    tasks: &[NewTask],
+    mut pause: impl FnMut(f64),
+) -> Result<Vec<TaskId>, StoreError> {
+    store.queue_all(tasks, now(), |share| {
+        pause(share);
+        true
+    })
+}
+
 /// Asserts that these tasks are in the queue, each once and in order, with all that belongs to them.
 #[track_caller]
 fn are_queued(store: &mut Store, tasks: &[NewTask]) -> Vec<TaskId> {
@@ -88,14 +100,13 @@ fn many_tasks_are_queued_in_order() {
     let mut done = Vec::new();
     let mut another = Store::open(directory.path()).expect("another");
     let mut seen = Vec::new();
-    let ids = store
-        .queue_all(&tasks, now(), |share| {
-            done.push(share);
-            // Others see what is in the queue, and may write.
-            seen.push(another.tasks(&[], 9_999).expect("tasks").len());
-            another.release_due(now()).expect("written");
-        })
-        .expect("queued");
+    let ids = all(&mut store, &tasks, |share| {
+        done.push(share);
+        // Others see what is in the queue, and may write.
+        seen.push(another.tasks(&[], 9_999).expect("tasks").len());
+        another.release_due(now()).expect("written");
+    })
+    .expect("queued");
     assert!(done.is_sorted() && done.last() == Some(&1.0), "{done:?}");
     assert_eq!(done.len(), 10);
     assert_eq!(seen[..5], [1; 5], "nothing is queued before all are there");
@@ -126,7 +137,7 @@ fn large_tasks_make_small_slices() {
     let (_directory, mut store) = store();
     let tasks = vec![NewTask::command("x".repeat(1 << 17)); 9];
     let mut slices = 0;
-    let ids = store.queue_all(&tasks, now(), |_| slices += 1);
+    let ids = all(&mut store, &tasks, |_| slices += 1);
     assert_eq!(ids.expect("queued").len(), 9);
     assert_eq!(slices, 10, "two tasks fill a slice");
     assert_eq!(are_queued(&mut store, &tasks).len(), 9);
@@ -139,7 +150,7 @@ fn whenever_the_sender_is_killed_all_are_queued_or_none() {
         let (directory, mut store) = store();
         let mut slices = 0;
         let killed = catch_unwind(AssertUnwindSafe(|| {
-            store.queue_all(&tasks, now(), |_| {
+            all(&mut store, &tasks, |_| {
                 slices += 1;
                 assert!(slices < last, "killed");
             })
@@ -179,14 +190,14 @@ fn what_the_database_refuses_is_not_queued_or_said_to_be() {
             .expect("mended");
     };
     spoil("staged_tasks");
-    let refused = store.queue_all(&tasks, now(), |_| ()).expect_err("refused");
+    let refused = all(&mut store, &tasks, |_| ()).expect_err("refused");
     assert_eq!(refused.to_string(), "the database refused: no");
     assert_eq!(are_queued(&mut store, &[]), []);
     nothing_is_left(&directory);
     mend();
 
     spoil("tasks");
-    let partly = store.queue_all(&tasks, now(), |_| ()).expect_err("partly");
+    let partly = all(&mut store, &tasks, |_| ()).expect_err("partly");
     let expected = format!(
         "all {} tasks are queued, so do not send them again: `assigner list` shows those that are in the \
          queue, and the daemon adds the others (the database refused: no)",
@@ -199,12 +210,32 @@ fn what_the_database_refuses_is_not_queued_or_said_to_be() {
 }
 
 #[test]
+fn a_sender_may_give_up_until_all_are_there() {
+    for last in [1, 3, 5, 6, 8] {
+        let (directory, mut store) = store();
+        let mut slices = 0;
+        let queued = store.queue_all(&many(), now(), |_| {
+            slices += 1;
+            slices < last
+        });
+        if last <= 5 {
+            let refused = queued.expect_err("given up");
+            assert!(matches!(refused, StoreError::GivenUp), "{refused}");
+            assert_eq!(are_queued(&mut store, &[]), []);
+        } else {
+            assert_eq!(queued.expect("queued"), are_queued(&mut store, &many()));
+        }
+        nothing_is_left(&directory);
+    }
+}
+
+#[test]
 fn a_parent_that_is_not_there_is_known_before_any_is_queued() {
     let (directory, mut store) = store();
     for parent in [Parent::Task(TaskId(99)), Parent::Earlier(4 * SLICE)] {
         let mut tasks = many();
         tasks.last_mut().expect("a task").after = vec![parent];
-        let refused = store.queue_all(&tasks, now(), |_| ()).expect_err("refused");
+        let refused = all(&mut store, &tasks, |_| ()).expect_err("refused");
         assert!(matches!(refused, StoreError::NoTask(_)), "{refused}");
         assert_eq!(are_queued(&mut store, &[]), []);
         nothing_is_left(&directory);
@@ -226,7 +257,7 @@ fn a_parent_is_not_cleared_while_its_followers_are_being_queued() {
         })
         .collect();
     let mut cleared = Vec::new();
-    let ids = store.queue_all(&tasks, now(), |_| {
+    let ids = all(&mut store, &tasks, |_| {
         let clear = another.clear(&[Status::Cancelled], later(1), later(1), |_| ());
         cleared.extend(clear.expect("cleared"));
     });
@@ -239,7 +270,7 @@ fn a_daemon_may_go_on_beside_a_slow_sender() {
     let (directory, mut store) = store();
     let mut another = Store::open(directory.path()).expect("another");
     let tasks = many();
-    let ids = store.queue_all(&tasks, now(), |_| {
+    let ids = all(&mut store, &tasks, |_| {
         let later = Timestamp::now() + LEFT * 2;
         another.take_over_batches(later).expect("taken over");
     });
@@ -252,7 +283,7 @@ fn a_sender_that_slept_too_long_is_told() {
     let (directory, mut store) = store();
     let mut another = Store::open(directory.path()).expect("another");
     let mut slices = 0;
-    let refused = store.queue_all(&many(), now(), |_| {
+    let refused = all(&mut store, &many(), |_| {
         slices += 1;
         if slices == 2 {
             go_on(&mut another, FORGOTTEN);
@@ -272,7 +303,7 @@ fn a_sender_that_wakes_while_its_batch_is_dropped_queues_nothing() {
         let mut another = Store::open(directory.path()).expect("another");
         let much_later = Timestamp::now() + FORGOTTEN * 2;
         let mut slices = 0;
-        let refused = store.queue_all(&many(), now(), |_| {
+        let refused = all(&mut store, &many(), |_| {
             slices += 1;
             if slices == last {
                 another.take_over_batches(much_later).expect("taken over");
@@ -292,7 +323,7 @@ fn tasks_are_not_cleared_while_others_of_their_batch_are_being_queued() {
     let mut another = Store::open(directory.path()).expect("another");
     let tasks = many();
     let mut cleared = Vec::new();
-    let ids = store.queue_all(&tasks, now(), |share| {
+    let ids = all(&mut store, &tasks, |share| {
         if share > 0.5 && share < 1.0 {
             let _ = another.cancel(TaskId(1), now());
             let clear = another.clear(&[Status::Cancelled], later(1), later(1), |_| ());
@@ -315,7 +346,7 @@ fn a_batch_that_cannot_move_holds_up_no_other() {
         let tasks = vec![NewTask::command(name); 2 * SLICE];
         let mut slices = 0;
         let killed = catch_unwind(AssertUnwindSafe(|| {
-            store.queue_all(&tasks, now(), |_| {
+            all(&mut store, &tasks, |_| {
                 slices += 1;
                 assert!(slices < 3, "killed");
             })
@@ -338,7 +369,7 @@ fn secrets_are_kept_while_their_tasks_are_being_queued() {
     let mut another = Store::open(directory.path()).expect("another");
     let mut tasks = many();
     tasks[0].secrets = Some("values-x".to_owned());
-    let ids = store.queue_all(&tasks, now(), |_| {
+    let ids = all(&mut store, &tasks, |_| {
         let in_use = another.secrets_in_use().expect("names");
         assert_eq!(in_use, BTreeSet::from(["values-x".to_owned()]));
         assert_eq!(another.settled_secrets().expect("names"), [""; 0]);
@@ -352,7 +383,7 @@ fn stopped(last: usize) -> (TempDir, TempDir) {
     let away = tempfile::tempdir().expect("a directory");
     let mut slices = 0;
     let killed = catch_unwind(AssertUnwindSafe(|| {
-        store.queue_all(&many(), now(), |_| {
+        all(&mut store, &many(), |_| {
             slices += 1;
             assert!(slices < last, "killed");
         })

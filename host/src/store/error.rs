@@ -174,6 +174,9 @@ pub enum StoreError {
         /// Why it stopped.
         source: Box<StoreError>,
     },
+    /// Who queued tasks did not want to any more.
+    #[error("nothing was queued")]
+    GivenUp,
     /// The tasks that were being queued were dropped.
     #[error(
         "nothing was queued: these tasks were dropped, because nothing had been done at them for an hour or \
