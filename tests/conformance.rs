@@ -33,7 +33,7 @@ fn count(judgement: &Value, verdict: &str) -> u64 {
 
 #[test]
 fn nothing_is_lost_damaged_duplicated_or_typed_into_a_dialog() {
-    let number = env::var("ASSIGNER_CONFORMANCE_DELIVERIES").unwrap_or_else(|_| "240".to_owned());
+    let number = env::var("ASSIGNER_CONFORMANCE_DELIVERIES").unwrap_or_else(|_| "160".to_owned());
     // They wait for dialogs and for turns more than they work.
     let (report, code) = deliver(&["--deliveries", &number, "--at-once", "8"]);
     let mut faults = Vec::new();

@@ -34,7 +34,7 @@ pub(crate) const STEPS: &[Step] = &[
 pub(crate) fn own_steps() -> &'static [Step] {
     match everything() {
         true => STEPS,
-        false => &[Step::Pasted, Step::Asked, Step::Answered],
+        false => &[Step::Pasted, Step::Answered],
     }
 }
 

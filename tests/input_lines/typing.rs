@@ -13,7 +13,7 @@ fn typing_meets_jobs(shell: Shell) {
     }
     let world = World::new();
     let name = shell.program();
-    let times = std::env::var("ASSIGNER_JOBS").map_or(Ok(250), |text| text.parse());
+    let times = std::env::var("ASSIGNER_JOBS").map_or(Ok(150), |text| text.parse());
     let times: usize = times.expect("a number");
     let seed = std::env::var("ASSIGNER_SEED")
         .ok()
