@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tokio::signal::unix::SignalKind;
+
 use super::exit::{CommandFailure, Exit};
 use super::output;
 use super::wait::{Progress, Questions, warn_without_daemon};
-use super::{Context, ui};
+use super::{Context, signals, ui};
 use crate::model::ids::{AttemptId, TaskId};
 use crate::model::task::{Kind, Status, Task};
 use crate::node::Spool;
@@ -114,21 +116,7 @@ fn exit_of(task: &Task) -> Exit {
 
 /// Returns what becomes true when a person presses Ctrl-C.
 pub(super) fn interrupted() -> Arc<AtomicBool> {
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = Arc::clone(&told);
-    // Without the thread, Ctrl-C ends this program as it ends any other.
-    let _ = thread::Builder::new()
-        .name("interrupt".to_owned())
-        .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build();
-            let Ok(runtime) = runtime else { return };
-            if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-                tell.store(true, Ordering::Relaxed);
-            }
-        });
-    told
+    signals::noticed(&[SignalKind::interrupt()], || ())
 }
 
 /// What was printed of a task's output.

@@ -46,6 +46,7 @@ mod session;
 mod sessions;
 mod shell;
 mod show;
+mod signals;
 mod status;
 mod status_line;
 mod stop;

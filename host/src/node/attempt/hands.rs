@@ -31,7 +31,7 @@ use crate::tmux::{
     Aim, Capture, Error, Keys, PaneLock, Paste, Refusal, Shared, Tmux, Typed, TypedLine,
 };
 
-use files::{cut_prompt, files, preparation, printed};
+use files::{cut_prompt, files, pipe_was_closed, preparation, printed};
 pub(super) use files::{last_of, read_end, read_output};
 use place::{DIRECTORY_WITHIN, look_at_place};
 
@@ -43,6 +43,9 @@ const READER_LOOK: Duration = Duration::from_millis(5);
 
 /// Changes of a record within this time are looked at together.
 const TOGETHER: Duration = Duration::from_millis(10);
+
+/// How long a shell that has closed its terminal may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_millis(300);
 
 /// How many lines of a pane's history are searched for an answer.
 const HISTORY: u32 = 2_000;
@@ -489,9 +492,21 @@ impl<T: Tmux + 'static> World for Local<T> {
                 Some(output)
             }
             (OutputSource::Files, None) => {
-                // With its pane, an output ends where its pipe does.
-                let pane_lives = probe::is_alive(brief.identity.pane_pid);
-                Some(printed(&files, self.setup.output_limit, pane_lives))
+                // With its pane, an output ends where its pipe does. A shell that ends closes its terminal
+                // before it is gone.
+                let pane = brief.identity.pane_pid;
+                let asked = tokio::time::Instant::now();
+                while pipe_was_closed(&files)
+                    && probe::is_alive(pane)
+                    && asked.elapsed() < GONE_WITHIN
+                {
+                    tokio::time::sleep(READER_LOOK).await;
+                }
+                Some(printed(
+                    &files,
+                    self.setup.output_limit,
+                    probe::is_alive(pane),
+                ))
             }
             (OutputSource::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
         };

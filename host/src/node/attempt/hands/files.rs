@@ -84,6 +84,12 @@ pub(super) fn printed(files: &JobFiles, limit: u64, pane_lives: bool) -> store::
     }
 }
 
+/// Whether the output ended because its pipe was closed: with its pane, or by somebody.
+pub(super) fn pipe_was_closed(files: &JobFiles) -> bool {
+    let captured = files.capture_result();
+    !files.raw_output().exists() && captured.is_some_and(|said| said.end == CaptureEnd::Pipe)
+}
+
 /// Returns what has cut the output of a job, if anything has.
 fn cut_by(files: &JobFiles, pane_lives: bool) -> Option<&'static str> {
     if files.raw_output().exists() {

@@ -288,3 +288,39 @@ fn what_a_headless_agent_says_is_judged_by_the_profiles_that_there_are() {
         assert_eq!(collected.ending.outcome, Outcome::Limited);
     });
 }
+
+/// A shell that ends closes its terminal, and with it the pipe, before it is gone.
+#[test]
+fn the_end_of_its_shell_cuts_no_output() {
+    local(|| async {
+        for (lives, is_cut) in [("0.1", false), ("60", true)] {
+            let mut scene = HandsScene::new();
+            let shell = std::process::Command::new("sleep").arg(lives).spawn();
+            let mut shell = shell.expect("a shell");
+            scene.brief.identity.pane_pid = shell.id();
+            fs::write(scene.files().output(), "printed").expect("written");
+            scene.files().write_capture_result(&Captured {
+                total: 7,
+                end: CaptureEnd::Pipe,
+            });
+            let ends = async {
+                let ending = Ending {
+                    output: OutputSource::Files,
+                    ..Ending::new(Outcome::Failed, Event::Fail)
+                };
+                scene.local.collect(&scene.brief, ending).await
+            };
+            let reaps = async {
+                // As tmux does.
+                while lives == "0.1" && shell.try_wait().expect("a child").is_none() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let (collected, ()) = tokio::join!(ends, reaps);
+            let cut = collected.output.expect("an output").cut;
+            assert_eq!(cut.is_some(), is_cut, "{cut:?}");
+            let _ = shell.kill();
+            let _ = shell.wait();
+        }
+    });
+}
