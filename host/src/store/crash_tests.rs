@@ -418,7 +418,7 @@ fn seeds() -> Range<u64> {
     let asked = std::env::var("ASSIGNER_SEEDS").ok();
     let range = asked.as_deref().and_then(|text| text.split_once(".."));
     let range = range.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    range.unwrap_or(0..60)
+    range.unwrap_or(0..40)
 }
 
 #[test]
