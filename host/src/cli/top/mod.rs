@@ -29,9 +29,10 @@ use ratatui::crossterm::event::{
 use ratatui::crossterm::execute;
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
+use tokio::signal::unix::SignalKind;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, Global, output};
+use super::{Context, Global, output, signals};
 use crate::store::Store;
 use acts::{Choice, OwnCommand, TopAct};
 use draw::TopLook;
@@ -418,34 +419,12 @@ fn has_colors() -> bool {
 
 /// Returns what becomes true when this program is to end.
 fn ended() -> Arc<AtomicBool> {
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = Arc::clone(&told);
-    // Without the thread, a signal ends this program as it ends any other.
-    let _ = thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build();
-            let Ok(runtime) = runtime else { return };
-            let wait = async {
-                use tokio::signal::unix::{SignalKind, signal};
-                let mut end = signal(SignalKind::terminate()).ok()?;
-                let mut gone = signal(SignalKind::hangup()).ok()?;
-                tokio::select! {
-                    said = end.recv() => said,
-                    said = gone.recv() => said,
-                }
-            };
-            if runtime.block_on(wait).is_some() {
-                tell.store(true, Ordering::Relaxed);
-                // If it waits for a terminal that has gone, nothing else ends it.
-                thread::sleep(LONGEST_END);
-                give_back();
-                let _ = kill_process(getpid(), Signal::KILL);
-            }
-        });
-    told
+    signals::noticed(&[SignalKind::terminate(), SignalKind::hangup()], || {
+        // If it waits for a terminal that has gone, nothing else ends it.
+        thread::sleep(LONGEST_END);
+        give_back();
+        let _ = kill_process(getpid(), Signal::KILL);
+    })
 }
 
 /// The terminal while it is ours.
