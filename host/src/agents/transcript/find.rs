@@ -79,6 +79,19 @@ pub fn candidates(
     }
 }
 
+/// Returns the directory in which transcripts will be, as far as that is known before there is any.
+pub fn expected_in(
+    spec: &TranscriptSpec,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Option<PathBuf> {
+    let place = SearchPlace::new(spec, env, cwd)?;
+    match place.below {
+        Some(_) => Some(place.base),
+        None => place.base.parent().map(Path::to_owned),
+    }
+}
+
 /// Whether `path` could be a transcript according to `spec`, judging by its name. A database never is:
 /// it holds the conversations of many agents, so an agent that has it open says nothing about its own.
 pub fn belongs(

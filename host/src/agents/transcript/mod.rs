@@ -31,7 +31,7 @@ mod qwen;
 mod tolerant;
 mod turns;
 
-pub use find::{TranscriptHome, TranscriptSpec, belongs, candidates};
+pub use find::{TranscriptHome, TranscriptSpec, belongs, candidates, expected_in};
 pub use follow::Follower;
 #[cfg(test)]
 pub(crate) use turns::MOST_BEFORE;

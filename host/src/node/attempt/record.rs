@@ -51,7 +51,7 @@ pub(crate) struct Reader {
     /// The record that the agent had named by the last search.
     named: Option<Arc<PathBuf>>,
     searching: Option<oneshot::Receiver<Search>>,
-    /// The directory in which the agent last wrote a record, whichever it is.
+    /// The directory in which the agent last wrote a record, whichever it is, or else will write one.
     near: Option<PathBuf>,
     /// A read that has not finished.
     reading: Option<oneshot::Receiver<Option<Box<Follower>>>>,
@@ -60,7 +60,7 @@ pub(crate) struct Reader {
 /// The result of a search.
 struct Search {
     found: FoundRecord,
-    /// The directory of the record that was written last.
+    /// The directory of the record that was written last, or else where one is expected.
     near: Option<PathBuf>,
 }
 
@@ -299,10 +299,10 @@ impl RecordSearch {
             let all = transcript::candidates(&self.spec, &env, &cwd, any);
             all.into_iter().next()
         });
-        let near = newest.and_then(|newest| {
-            let directory = self.spec.format.directory(&newest)?;
-            Some(directory.to_owned())
-        });
+        let near = match newest {
+            Some(newest) => self.spec.format.directory(&newest).map(Path::to_owned),
+            None => transcript::expected_in(&self.spec, &env, &cwd),
+        };
         Search {
             found: self.find(paths),
             near,

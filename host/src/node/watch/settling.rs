@@ -81,17 +81,6 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::PaneId;
-
-    fn identity(number: u32) -> Identity {
-        Identity {
-            node: Default::default(),
-            server_pid: 1,
-            server_start: 1,
-            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
-            pane_pid: number,
-        }
-    }
 
     fn ms(number: u64) -> Duration {
         Duration::from_millis(number)
@@ -99,7 +88,7 @@ mod tests {
 
     #[test]
     fn each_is_looked_at_again_until_it_has_settled() {
-        let (start, one, other) = (Instant::now(), identity(1), identity(2));
+        let (start, one, other) = (Instant::now(), Identity::of_pane(1), Identity::of_pane(2));
         let mut settling = Settling::default();
         assert_eq!(settling.due_in(start), None);
         settling.expect(&one, start);
@@ -123,7 +112,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_settle_is_given_up() {
-        let (mut now, one) = (Instant::now(), identity(1));
+        let (mut now, one) = (Instant::now(), Identity::of_pane(1));
         let mut settling = Settling::default();
         settling.expect(&one, now);
         let mut delays = Vec::new();
@@ -137,7 +126,7 @@ mod tests {
 
     #[test]
     fn one_that_is_gone_is_forgotten() {
-        let (now, one) = (Instant::now(), identity(1));
+        let (now, one) = (Instant::now(), Identity::of_pane(1));
         let mut settling = Settling::default();
         settling.expect(&one, now);
         settling.retain(|_| false);

@@ -28,6 +28,22 @@ fn a_place_is_data() {
 }
 
 #[test]
+fn a_directory_is_expected_before_there_is_one() {
+    let env: BTreeMap<_, _> = [("HOME".to_owned(), "/home/me".to_owned())].into();
+    let expected = |files| {
+        let spec = spec(Format::Claude, "~/.agent", files);
+        expected_in(&spec, &env, Path::new("/src/a.b"))
+    };
+    let below = |path| Some(Path::new("/home/me/.agent").join(path));
+    assert_eq!(
+        expected("projects/{slug}/*.jsonl"),
+        below("projects/-src-a-b")
+    );
+    assert_eq!(expected("sessions/**/rollout-*.jsonl"), below("sessions"));
+    assert_eq!(expected("chats/history.md"), below("chats"));
+}
+
+#[test]
 fn the_newest_come_first() {
     let scratch = Scratch::new();
     let home = scratch.directory.path();

@@ -187,6 +187,14 @@ async fn records_are_looked_for_from_time_to_time_until_one_is_found() {
     assert_eq!(record.path.as_deref(), Some(&*scene.path("one")));
 }
 
+/// So that an agent's first one is heard of.
+#[tokio::test]
+async fn where_there_is_no_record_one_is_expected() {
+    let mut scene = RecordScene::new();
+    assert!(scene.searched(1_000).await.path.is_none());
+    assert_eq!(scene.reader.directory(), Some(scene.directory.path()));
+}
+
 #[tokio::test]
 async fn a_record_that_the_agent_names_is_looked_for_at_once() {
     let mut scene = RecordScene::new();
