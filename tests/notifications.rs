@@ -188,6 +188,20 @@ fn once_tells_before_it_ends() {
     assert!(last.contains("nothing is left to do"), "{told:#?}");
 }
 
+/// What is too long for a variable is whole on standard input, and a variable says that it is not.
+#[test]
+fn a_long_cause_is_told_as_well() {
+    let world = World::new();
+    noting(&world, "'failed'", "");
+    world.session("one", Shell::Bash);
+    let _daemon = world.daemon();
+    let id = world.shell_with(&["--prereq", "printf '%0150000d' 0 >&2; false"], "true");
+    world.until(id, "failed");
+    let told = told_of(&world, &[(id, 1)]);
+    let details = told[0].1[0]["details"].as_str().expect("details");
+    assert_eq!(details, world.show(id)["error"].as_str().expect("an error"));
+}
+
 /// The terminals that show tmux are told in their own way, with nothing in it that could do harm.
 #[test]
 fn terminals_are_told() {

@@ -43,12 +43,18 @@ const QUOTED: u64 = 2_000;
 /// How much a terminal is told, in characters.
 const LONGEST: usize = 200;
 
+/// How long the value of a variable may be, in characters: a system takes 128 KiB. What is longer is whole
+/// on standard input.
+const LONGEST_VALUE: usize = 20_000;
+
 /// Follows the history, and tells what is news.
 pub(super) struct Notifier {
     settings: NotifySettings,
     /// The last row that was read, and the last one that is written down.
     read: i64,
     written: i64,
+    /// Whether something was told that is not written down.
+    told: bool,
     /// Whether there may be more to read at once.
     more: bool,
     /// What the terminals, and what the command is to be told.
@@ -88,6 +94,7 @@ impl Notifier {
             settings,
             read,
             written: read,
+            told: false,
             more: true,
             shown: Gathered::default(),
             given: Gathered::default(),
@@ -109,20 +116,22 @@ impl Notifier {
         self.look(ledger, &engine.policy_health()).await?;
         if let Some(digest) = self.shown.take(Instant::now()) {
             engine.tell_terminals(self.signs(&digest));
+            self.told = true;
         }
         if !self.busy.get()
             && let Some(digest) = self.given.take(Instant::now())
         {
             self.give(digest, ledger).await;
+            self.told = true;
         }
         // Rather twice than never: what was told when a daemon was killed is told again.
-        let is_told = self.given.is_empty() && self.shown.is_empty();
-        if is_told && (self.told_more() || self.read - self.written > WRITTEN_AFTER) {
+        let nothing_waits = self.given.is_empty() && self.shown.is_empty();
+        if nothing_waits && (self.told || self.read - self.written > WRITTEN_AFTER) {
             let read = self.read;
             ledger
                 .run(move |store| store.told_until(Some(read)))
                 .await?;
-            self.written = read;
+            (self.written, self.told) = (read, false);
         }
         Ok(())
     }
@@ -153,7 +162,7 @@ impl Notifier {
                 Ok::<_, StoreError>((rows, last, is_empty))
             })
             .await?;
-        self.more = last > from;
+        self.more = usize::try_from(last - from).is_ok_and(|rows| rows >= ROWS);
         self.read = last;
         let mut notices: Vec<Notice> = rows.into_iter().filter_map(of_row).collect();
         if is_empty {
@@ -205,13 +214,6 @@ impl Notifier {
         });
     }
 
-    /// Whether something was told since it was last written down.
-    fn told_more(&mut self) -> bool {
-        // Both are asked.
-        let (shown, given) = (self.shown.told_more(), self.given.told_more());
-        shown || given
-    }
-
     /// Returns after how long there is something to do.
     pub(super) fn due_in(&self) -> Option<Duration> {
         if self.more {
@@ -224,11 +226,7 @@ impl Notifier {
 
     /// Returns what the terminals are sent.
     fn signs(&self, digest: &NoticeDigest) -> Vec<u8> {
-        let line = clean(&digest.to_string());
-        let mut text: String = line.chars().take(LONGEST).collect();
-        if text.len() < line.len() {
-            text.push('…');
-        }
+        let text = shortened(&clean(&digest.to_string()), LONGEST);
         let mut signs = match self.settings.terminal {
             Some(TerminalNotice::Osc9) => format!("\x1b]9;assigner: {text}\x1b\\"),
             // A semicolon would begin another field.
@@ -241,6 +239,14 @@ impl Notifier {
             signs.push('\x07');
         }
         signs.into_bytes()
+    }
+}
+
+/// Returns a text of at most so many characters, and a sign if that is not all of it.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -291,11 +297,11 @@ async fn run(command: &str, digest: &NoticeDigest, tasks: &[Option<Task>]) -> Re
         Occasion::Waiting => first.details.as_str(),
         _ => "",
     };
-    let plain = |text: &str| text.replace('\0', "");
+    let plain = |text: &str| shortened(&text.replace('\0', ""), LONGEST_VALUE);
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", command])
         .env("ASSIGNER_EVENT", occasion)
-        .env("ASSIGNER_TEXT", clean(&digest.to_string()))
+        .env("ASSIGNER_TEXT", plain(&clean(&digest.to_string())))
         .env(
             "ASSIGNER_TASK",
             first.task.map(|task| task.to_string()).unwrap_or_default(),
@@ -331,7 +337,7 @@ async fn run(command: &str, digest: &NoticeDigest, tasks: &[Option<Task>]) -> Re
         // It was not waited for, so this is its group.
         let group = child.id();
         group.map(|group| probe::signal_group(group, probe::EndSignal::Kill));
-        let _ = child.wait().await;
+        // One that cannot even be killed is not waited for; the runtime does so later.
         return Err(format!("was ended after {} s", WITHIN.as_secs()));
     };
     match status {

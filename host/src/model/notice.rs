@@ -227,7 +227,6 @@ pub struct Gathered {
     notices: Vec<Notice>,
     more: usize,
     told: Option<Instant>,
-    told_more: bool,
 }
 
 impl Gathered {
@@ -245,11 +244,6 @@ impl Gathered {
         self.notices.is_empty()
     }
 
-    /// Whether something was told since this was last asked.
-    pub fn told_more(&mut self) -> bool {
-        std::mem::take(&mut self.told_more)
-    }
-
     /// Returns after how long a person is to be told; `None`: there is nothing to tell.
     pub fn due_in(&self, now: Instant) -> Option<Duration> {
         if self.is_empty() {
@@ -265,7 +259,6 @@ impl Gathered {
             return None;
         }
         self.told = Some(now);
-        self.told_more = true;
         Some(NoticeDigest {
             notices: std::mem::take(&mut self.notices),
             more: std::mem::take(&mut self.more),
