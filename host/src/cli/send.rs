@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -73,11 +72,9 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure>
     let aimed = context
         .store()
         .and_then(|mut store| Ok(aim(&mut tasks, &mut store)?));
-    let looked = aimed.and_then(|()| tasks.iter_mut().try_for_each(look_at_place));
-    if looked.is_err() {
-        options::forget(&tasks, &secrets);
-    }
-    looked?;
+    aimed
+        .and_then(|()| tasks.iter_mut().try_for_each(look_at_place))
+        .inspect_err(|_| options::forget(&tasks, &secrets))?;
     let rows = queue(context, &tasks)?;
     if let ([(id, _)], true) = (rows.as_slice(), args.wait || args.follow) {
         let until = match args.follow {
@@ -272,8 +269,10 @@ pub(super) fn queue(
     let queued = store.queue_all(tasks, Timestamp::now(), |done| {
         progress.set_position((done * tasks.len() as f64) as u64);
         sharing.give_way();
-        let is_interrupted = |told: &Arc<AtomicBool>| told.load(Ordering::Relaxed);
-        !interrupted.as_ref().is_some_and(is_interrupted)
+        let told = interrupted
+            .as_ref()
+            .map(|told| told.load(Ordering::Relaxed));
+        told != Some(true)
     });
     progress.finish_and_clear();
     let ids = match queued {
@@ -295,13 +294,12 @@ pub(super) fn queue(
             // It was queued and may already be running: whatever goes wrong from here on, it must
             // not be sent again.
             && store.task(id).is_ok_and(|task| task.status == Status::Failed);
-        rows.push((
-            id,
-            match has_failed {
-                true => Status::Failed,
-                false => Status::Pending,
-            },
-        ));
+        let status = if has_failed {
+            Status::Failed
+        } else {
+            Status::Pending
+        };
+        rows.push((id, status));
     }
     if let Err(failure) = context.forget_secrets(&mut store) {
         ui::warn(&failure.message);

@@ -13,6 +13,8 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(super) struct LeftBatches {
     next: Option<Tick>,
     more: bool,
+    /// What was wrong at the last look: it is logged once.
+    trouble: Option<String>,
 }
 
 impl LeftBatches {
@@ -22,14 +24,23 @@ impl LeftBatches {
             return false;
         }
         self.next = Some(now.tick + EVERY);
-        let done = ledger
+        let taken = ledger
             .run(move |store| store.take_over_batches(now.wall))
             .await;
-        self.more = done.unwrap_or_else(|error| {
-            tracing::warn!("tasks that were being queued when their sender stopped wait: {error}");
-            false
-        });
-        self.more
+        let (more, trouble) = match taken {
+            Ok(taken) => (taken.more, taken.trouble),
+            Err(error) => (false, Some(error)),
+        };
+        let trouble = trouble.map(|error| error.to_string());
+        if let Some(trouble) = &trouble
+            && self.trouble.as_ref() != Some(trouble)
+        {
+            tracing::warn!(
+                "tasks that were being queued when their sender stopped wait: {trouble}"
+            );
+        }
+        (self.more, self.trouble) = (more, trouble);
+        more
     }
 
     /// Whether more is to be done at once.

@@ -166,3 +166,17 @@ pub struct Identity {
     /// Process id of the pane's first process: a respawned pane is a different session.
     pub pane_pid: u32,
 }
+
+#[cfg(test)]
+impl Identity {
+    /// Returns the pane of this number on a server.
+    pub(crate) fn of_pane(number: u32) -> Self {
+        Self {
+            node: NodeName::default(),
+            server_pid: 1,
+            server_start: 1,
+            pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
+            pane_pid: number,
+        }
+    }
+}

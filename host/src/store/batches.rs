@@ -20,11 +20,23 @@ use crate::model::task::{IfParentFails, NewTask, Parent};
 pub(super) const SLICE: usize = 200;
 const SLICE_BYTES: usize = 1 << 18;
 
+/// What a task that is followed counts for, in bytes: it costs about as much time.
+const PARENT: usize = 200;
+
 /// A whole batch whose sender has not written for so long is moved on by others.
 pub(super) const LEFT: Duration = Duration::from_secs(10);
 
 /// A batch that is not whole, or whose tasks are all in the queue, is forgotten after so long.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// What became of batches that were left.
+#[derive(Debug, Default)]
+pub struct TakenOver {
+    /// Whether there is more to do at once.
+    pub more: bool,
+    /// What is wrong with one of them. It holds up no other.
+    pub trouble: Option<StoreError>,
+}
 
 /// The number of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,34 +151,33 @@ impl Store {
         }
     }
 
-    /// Goes on with batches that were left: a slice of each. Returns whether there is more to do at once.
-    /// What is wrong with one is logged, and holds up no other.
+    /// Goes on with batches that were left: a slice of each.
     ///
     /// # Errors
     /// The database refused.
-    pub fn take_over_batches(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let mut more = false;
+    pub fn take_over_batches(&mut self, now: Timestamp) -> Result<TakenOver, StoreError> {
+        let mut taken = TakenOver::default();
         for (batch, state) in self.batches_left(now, LEFT)? {
             let done = match state {
                 BatchState::Whole => self.move_slice(batch, now),
                 BatchState::Dropped => self.unstage(batch),
                 BatchState::Staged => Ok(0),
             };
-            more |= done.unwrap_or_else(|error| {
-                tracing::warn!("tasks that were being queued wait: {error}");
-                0
-            }) > 0;
+            match done {
+                Ok(done) => taken.more |= done > 0,
+                Err(error) => taken.trouble = Some(error),
+            }
         }
         for (batch, state) in self.batches_left(now, FORGOTTEN)? {
             if state == BatchState::Staged {
                 // Nobody goes on with it from here on.
                 self.atomically(|db| set_state(db, batch, BatchState::Dropped))?;
-                more = true;
+                taken.more = true;
             } else if !self.has_staged(batch)? {
                 self.forget(batch)?;
             }
         }
-        Ok(more)
+        Ok(taken)
     }
 
     /// Moves all tasks of whole batches into the queue, and deletes the others. Only for a database that
@@ -313,10 +324,6 @@ impl Store {
                 let id: TaskId = row.get("id")?;
                 let source: String = row.get("source")?;
                 history::write(db, id, None, "queued", &format!("by {source}"), now)?;
-                db.execute(
-                    "UPDATE batches SET first_id = $2 WHERE id = $1 AND first_id IS NULL",
-                    values![batch, id],
-                )?;
                 ids.push(Some(id));
                 let mut followed = Vec::new();
                 let mut if_fails = IfParentFails::default();
@@ -331,6 +338,10 @@ impl Store {
                 follow(db, id, &followed, if_fails, now)?;
             }
             clear_slice(db, batch, first, size)?;
+            db.execute(
+                "UPDATE batches SET first_id = $2 WHERE id = $1 AND first_id IS NULL",
+                values![batch, ids.iter().flatten().next().copied()],
+            )?;
             db.execute(
                 "UPDATE batch_slices SET ids = $3 WHERE batch_id = $1 AND first = $2",
                 values![batch, first, json(&ids)],
@@ -354,6 +365,8 @@ impl Store {
 
     /// Deletes what is staged of a batch, and the batch.
     fn abandon(&mut self, batch: BatchId, mut pause: impl FnMut()) -> Result<(), StoreError> {
+        // Whatever fails from here on, others go on with this.
+        self.atomically(|db| set_state(db, batch, BatchState::Dropped))?;
         while self.unstage(batch)? > 0 {
             pause();
         }
@@ -428,13 +441,14 @@ fn end_of_slice(tasks: &[NewTask], first: usize) -> usize {
     let mut bytes = 0;
     let fits = |task: &&NewTask| {
         let fits = bytes < SLICE_BYTES;
-        bytes += task.content.len() + json(&task.metadata).len();
+        bytes += task.content.len() + json(&task.metadata).len() + PARENT * task.after.len();
         fits
     };
     first + tasks[first..].iter().take(SLICE).take_while(fits).count()
 }
 
-/// Notes that the sender is at a batch. Returns whether it is there, and in this state.
+/// Notes that the sender is at a batch, by the clock, since a batch takes a while. Returns whether it is
+/// there, and in this state.
 fn touch(db: &mut dyn Db, batch: BatchId, state: BatchState) -> Result<bool, StoreError> {
     let touched = db.execute(
         "UPDATE batches SET touched_at = $2 WHERE id = $1 AND state = $3",

@@ -85,7 +85,7 @@ fn nothing_is_left(directory: &TempDir) {
 fn go_on(store: &mut Store, after: std::time::Duration) {
     let later = Timestamp::now() + after + std::time::Duration::from_secs(60);
     for _ in 0..1_000 {
-        if !store.take_over_batches(later).expect("taken over") {
+        if !store.take_over_batches(later).expect("taken over").more {
             return;
         }
     }
@@ -159,7 +159,8 @@ fn whenever_the_sender_is_killed_all_are_queued_or_none() {
         drop(store);
         let mut store = Store::open(directory.path()).expect("opened");
         // Nobody goes on while the sender may still be at it.
-        assert!(!store.take_over_batches(Timestamp::now()).expect("looked"));
+        let taken = store.take_over_batches(Timestamp::now()).expect("looked");
+        assert!(!taken.more);
         go_on(&mut store, LEFT);
         // The sixth pause is the first after all were there.
         if last <= 5 {
@@ -357,6 +358,10 @@ fn a_batch_that_cannot_move_holds_up_no_other() {
                  BEGIN SELECT raise(ABORT, 'no'); END";
     other(&directory).execute_batch(spoil).expect("spoiled");
     go_on(&mut store, LEFT);
+    let later = Timestamp::now() + LEFT * 2;
+    let taken = store.take_over_batches(later).expect("taken over");
+    let trouble = taken.trouble.map(|error| error.to_string());
+    assert_eq!(trouble.as_deref(), Some("the database refused: no"));
     let tasks = store.tasks(&[], 9_999).expect("tasks");
     let sound = tasks.iter().filter(|task| task.content == "sound");
     assert_eq!(sound.count(), 2 * SLICE);

@@ -105,6 +105,7 @@ use std::path::{Path, PathBuf};
 
 pub use attempts::{End, Limit, OpenAttempt, Output, Request};
 pub use backup::{BackupError, BackupMade, Copied, back_up};
+pub use batches::TakenOver;
 pub use claim::Claim;
 pub use db::DbError;
 pub use error::StoreError;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::ids::{Identity, PaneId, TaskId};
+use crate::model::ids::{Identity, TaskId};
 use crate::model::naming::{Meaning, SessionRef, Who};
 use crate::model::task::NewTask;
 
@@ -18,20 +18,10 @@ fn store() -> (TempDir, Store) {
     (directory, store)
 }
 
-fn identity(number: u32) -> Identity {
-    Identity {
-        node: Default::default(),
-        server_pid: 1,
-        server_start: 1,
-        pane: PaneId::parse(&format!("%{number}")).expect("a pane"),
-        pane_pid: number,
-    }
-}
-
 fn of(name: &str, pane: u32) -> SessionRef {
     SessionRef {
         name: name.to_owned(),
-        meaning: Some(Meaning::Pane(identity(pane))),
+        meaning: Some(Meaning::Pane(Identity::of_pane(pane))),
     }
 }
 
@@ -96,13 +86,13 @@ fn a_name_that_was_awaited_is_bound_once() {
     };
     let ids = store.queue(&[task.clone(), task], NOW).expect("queued");
     assert_eq!(store.awaited_targets().expect("names"), ["api"]);
-    let bound = [("api".to_owned(), Meaning::Pane(identity(1)))];
+    let bound = [("api".to_owned(), Meaning::Pane(Identity::of_pane(1)))];
     store.bind(&bound).expect("bound");
     assert_eq!(paused(&mut store), ["api (pane %1)"]);
     assert_eq!(target(&mut store, ids[0]), Some(of("api", 1)));
     assert_eq!(store.awaited_targets().expect("names"), [""; 0]);
     // The last setting applies.
-    let who = identity(1);
+    let who = Identity::of_pane(1);
     let who = Who {
         identity: Some(&who),
         ..Who::named("renamed")
@@ -112,7 +102,7 @@ fn a_name_that_was_awaited_is_bound_once() {
     let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
     assert_eq!(labels, [("a", "new"), ("b", "old")]);
     // The next session with that name is a different one.
-    let next = [("api".to_owned(), Meaning::Pane(identity(2)))];
+    let next = [("api".to_owned(), Meaning::Pane(Identity::of_pane(2)))];
     store.bind(&next).expect("nothing");
     assert_eq!(target(&mut store, ids[1]), Some(of("api", 1)));
     let lanes = store.lanes().expect("lanes");
@@ -144,7 +134,7 @@ fn only_what_waited_for_that_name_is_bound() {
     ];
     store.queue(&tasks, NOW).expect("queued");
     assert_eq!(store.awaited_targets().expect("names"), ["a", "c", "one"]);
-    let meaning = Meaning::Pane(identity(1));
+    let meaning = Meaning::Pane(Identity::of_pane(1));
     let bound = [("one".to_owned(), meaning.clone())];
     store.bind(&bound).expect("bound");
     let labels = store.session_labels().expect("labels");
@@ -176,7 +166,7 @@ fn what_waits_for_another_name_replaces_nothing() {
     }
     set(&mut store, &of("m:0.0", 1), true);
     set(&mut store, &"two".into(), true);
-    let meaning = Meaning::Pane(identity(1));
+    let meaning = Meaning::Pane(Identity::of_pane(1));
     store.bind(&[("one".to_owned(), meaning)]).expect("bound");
     let labels = store.session_labels().expect("labels");
     let values: Vec<String> = labels
@@ -207,7 +197,7 @@ fn pauses_and_labels_end_with_their_pane_and_targets_stay() {
         ..NewTask::command("x")
     };
     let ids = store.queue(&[task], NOW).expect("queued");
-    let gone = [Meaning::Pane(identity(1))];
+    let gone = [Meaning::Pane(Identity::of_pane(1))];
     store.end_wishes(&gone, NOW).expect("ended");
     assert_eq!(paused(&mut store), ["m:0.1 (pane %2)"]);
     let labels = store.session_labels().expect("labels");
@@ -249,7 +239,7 @@ fn labels_of_one_pane_count_more_than_those_of_all() {
         name: "a".to_owned(),
         value: value.to_owned(),
     };
-    let one = identity(1);
+    let one = Identity::of_pane(1);
     let who = Who {
         identity: Some(&one),
         ..Who::named("m:0.1")
