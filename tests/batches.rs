@@ -301,7 +301,12 @@ fn a_batch_whose_sender_is_killed_is_queued_as_a_whole_or_not_at_all() {
             left => Err(format!("{left} slices are left")),
         }
     });
+    // One whose sender lives is there at once.
+    world
+        .assigner_with_input(&["send", "--batch", "-"], batch.as_bytes())
+        .succeeded();
     let batches = number("SELECT count(*) FROM tasks WHERE content = 'touch 0'");
+    assert!(batches >= 1);
     let other =
         "SELECT count(*) FROM (SELECT content FROM tasks GROUP BY content HAVING count(*) <> ";
     assert_eq!(number(&format!("{other}{batches})")), 0);
