@@ -32,7 +32,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "matcher", "node", "store", "tmux", "probe", "agents", "policy", "files", "model",
+            "config", "matcher", "node", "store", "tmux", "probe", "agents", "policy", "files",
+            "model",
         ],
     ),
     ("toolchain", &["files"]),

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::Value;
+
 use crate::harness::setup::configure;
-use crate::harness::{World, text};
+use crate::harness::{Shell, World, eventually, finish, program, text};
 
 /// Where the configuration is.
 const FILE: &str = "home/.config/assigner/config.toml";
@@ -16,7 +18,7 @@ fn one_to_begin_with_is_written_once_and_changes_nothing() {
     let none = world.assigner(&["config", "check"]).succeeded().text();
     assert!(none.contains("assigner config init"), "{none}");
     let before = world.json(&["config", "show"]);
-    assert_eq!(before["file"], serde_json::Value::Null);
+    assert_eq!(before["file"], Value::Null);
     let said = world.assigner(&["config", "init"]).succeeded().text();
     assert!(said.contains(&text(&file)), "{said}");
     let mode = file.metadata().expect("a file").permissions().mode();
@@ -140,4 +142,252 @@ fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
     assert!(fine.text().contains("it sets 1 value"), "{fine:?}");
     let gone = text(&world.path("nothing.toml"));
     world.assigner(&["config", "check", &gone]).refused(2);
+}
+
+/// Waits until the daemon says this of its configuration.
+#[track_caller]
+fn reports(world: &World, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    eventually(|| {
+        let status = world.json(&["status"]);
+        let said = &status["daemon"]["configuration"];
+        match holds(said) {
+            true => Ok(status.clone()),
+            false => Err(format!("{what}: {said:#}")),
+        }
+    })
+}
+
+#[track_caller]
+fn is_admitted(world: &World, name: &str, admission: &str) {
+    eventually(|| {
+        let entry = world.session_entry(name).unwrap_or_default();
+        match entry["admission"] == admission {
+            true => Ok(()),
+            false => Err(entry.to_string()),
+        }
+    });
+}
+
+#[test]
+fn a_running_daemon_follows_the_configuration() {
+    let world = World::new();
+    world.session("first", Shell::Bash);
+    world.session("second", Shell::Bash);
+    let daemon = world.daemon();
+    let changes = |said: &Value| said["changes"].to_string();
+    let long = world.shell("while ! [ -e go ]; do sleep 0.05; done; seq 1000");
+    world.until(long, "in_progress");
+    configure(
+        &world,
+        "[sessions]\nexclude = ['second']\n[engine]\noutput-limit = 100\nprerequisite-timeout = '9m'\n\
+         [policy.settings]\nwhen-no-match = 'wait'\nsame-directory = 7\n",
+    );
+    let status = reports(&world, "followed", |said| changes(said).contains("exclude"));
+    let said = changes(&status["daemon"]["configuration"]);
+    assert!(
+        said.contains("engine.output-limit is 100 (was 16777216)"),
+        "{said}"
+    );
+    eventually(|| {
+        let status = world.json(&["status"]);
+        let settings = &status["daemon"]["policy"]["settings"];
+        match settings["same-directory"] == 7 {
+            true => Ok(()),
+            false => Err(format!("{settings:#}")),
+        }
+    });
+    let history = world.json(&["policy", "history"]);
+    let last = history.as_array().and_then(|events| events.last());
+    assert_eq!(last.expect("an event")["cause"], "config", "{history:#}");
+    is_admitted(&world, "second", "excluded");
+    // What runs goes on, and its output is kept by the new limit.
+    world.touch("go");
+    world.completed(long);
+    let kept = world.output(long);
+    assert!(kept.len() <= 100 && kept.ends_with(b"1000\n"), "{kept:?}");
+
+    // A mistake changes nothing.
+    configure(&world, "[sessions]\nexclud = []\n");
+    let status = reports(&world, "refused", |said| said["error"].is_string());
+    let why = status["daemon"]["configuration"]["error"].to_string();
+    assert!(why.contains("line 2") && why.contains("exclude"), "{why}");
+    let said = world.assigner(&["status"]).succeeded().text();
+    assert!(said.contains("config    not followed: "), "{said}");
+    // What needs its settings is refused; what only looks, or ends something, is not.
+    world.assigner(&["send", "--shell", "true"]).refused(2);
+    let listed = world
+        .assigner(&["list", "--status", "completed"])
+        .succeeded();
+    assert!(
+        listed.stderr.contains("did you mean `exclude`?"),
+        "{listed:?}"
+    );
+    let settings = &status["daemon"]["policy"]["settings"];
+    assert_eq!(settings["same-directory"], 7, "{settings:#}");
+    is_admitted(&world, "second", "excluded");
+
+    // Its end is followed as well: a file that is gone sets nothing.
+    fs::remove_file(world.path(FILE)).expect("removed");
+    is_admitted(&world, "second", "open");
+    let status = reports(&world, "gone", |said| said["error"].is_null());
+    let said = changes(&status["daemon"]["configuration"]);
+    assert!(
+        said.contains("sessions.exclude is [] (was ['second'])"),
+        "{said}"
+    );
+    daemon.logs("sessions.exclude is [] (was ['second'])");
+
+    // One whose daemon must be stopped, and only its file says where.
+    let data = text(world.data());
+    configure(
+        &world,
+        &format!("data-dir = '{data}'\n[sessions]\nexclud = []\n"),
+    );
+    let mut stop = world.binary();
+    stop.env_remove("ASSIGNER_DATA_DIR").arg("stop");
+    let stopped = finish(&mut stop, b"").succeeded();
+    assert!(stopped.stderr.contains("exclud"), "{stopped:?}");
+}
+
+#[test]
+fn what_a_daemon_was_told_itself_overrides_a_changed_configuration() {
+    let world = World::new();
+    world.session("only", Shell::Bash);
+    let daemon = world.daemon_with(&["--policy", "default.wasm", "--policy-set", "branch=1"]);
+    let settings = || world.json(&["status"])["daemon"]["policy"]["settings"].clone();
+    let branch = || match settings()["branch"] == 1 {
+        true => Ok(()),
+        false => Err(settings().to_string()),
+    };
+    eventually(branch);
+    let other = world.path("other");
+    configure(
+        &world,
+        &format!(
+            "data-dir = '{}'\n[policy]\nuse = 'nothing-of-that-name'\nsettings.branch = 2\nsettings.variable = 3\n",
+            text(&other)
+        ),
+    );
+    eventually(|| match settings()["variable"] == 3 {
+        true => Ok(()),
+        false => Err(settings().to_string()),
+    });
+    assert_eq!(branch(), Ok(()));
+    let status = reports(&world, "kept", |said| !said["changes"].is_null());
+    let said = status["daemon"]["configuration"]["changes"].to_string();
+    assert!(
+        said.contains("from the next start of the daemon on"),
+        "{said}"
+    );
+    daemon.logs("the policy stays: `assigner run --policy` names it");
+    assert!(!other.exists());
+    world.run("true");
+}
+
+/// Returns the path of a script that is called with the file to edit.
+fn editor(world: &World, name: &str, script: &str) -> String {
+    let path = world.path(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("changed");
+    text(&path)
+}
+
+#[test]
+fn it_is_edited_and_checked_before_it_counts() {
+    let world = World::new();
+    let file = world.path(FILE);
+    let edit = |editor: &str| {
+        let mut command = world.binary();
+        command.args(["config", "edit"]).env("EDITOR", editor);
+        command.env_remove("VISUAL");
+        command.env("TMPDIR", world.mkdir("tmp"));
+        finish(&mut command, b"")
+    };
+    // Without a file, it begins with one that explains everything; one may only want to look.
+    let looks = editor(&world, "looks", "grep -q '# explain = 10' \"$1\"");
+    edit(&looks).succeeded();
+    let begun = fs::read_to_string(&file).expect("a file");
+    let mode = file.metadata().expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(
+        edit(&looks)
+            .succeeded()
+            .text()
+            .contains("nothing was changed")
+    );
+    // The variable may hold options, and the file is called as the editor wants it.
+    let sets = editor(
+        &world,
+        "sets",
+        "[ \"$1\" = --wait ] && case $2 in *.toml) printf '[engine]\\nexplain = 3\\n' > \"$2\";; esac",
+    );
+    let said = edit(&format!("{sets} --wait")).succeeded().text();
+    assert!(said.contains("engine.explain is 3 (was 10)"), "{said}");
+    assert_eq!(
+        fs::read_to_string(&file).expect("a file"),
+        "[engine]\nexplain = 3\n"
+    );
+    assert_ne!(begun, "[engine]\nexplain = 3\n");
+    // What is wrong stays with its writer.
+    let errs = editor(
+        &world,
+        "errs",
+        "printf '[engine]\\nexplian = 4\\n' > \"$1\"",
+    );
+    let refused = edit(&errs).refused(2);
+    assert!(
+        refused.stderr.contains("did you mean `explain`?"),
+        "{refused:?}"
+    );
+    let kept = refused.stderr.split("what you wrote is in `").nth(1);
+    let kept = kept
+        .and_then(|rest| rest.split('`').next())
+        .expect("a path");
+    assert_eq!(
+        fs::read_to_string(kept).expect("a file"),
+        "[engine]\nexplian = 4\n"
+    );
+    // An editor that fails, one that is not there, and a file that changed meanwhile.
+    let fails = edit(&editor(&world, "fails", "exit 3")).refused(1);
+    assert!(fails.stderr.contains("ended with 3"), "{fails:?}");
+    let nowhere = edit("no-such-editor");
+    assert_eq!(nowhere.code, Some(1));
+    assert!(nowhere.stderr.contains("set EDITOR"), "{nowhere:?}");
+    let races = format!(
+        "printf '[engine]\\nexplain = 5\\n' > \"$1\"; echo '# mine' > '{}'",
+        text(&file)
+    );
+    let raced = edit(&editor(&world, "races", &races)).refused(1);
+    assert!(
+        raced.stderr.contains("changed in the meantime"),
+        "{raced:?}"
+    );
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "# mine\n");
+    // A link stays one.
+    let real = world.path("real.toml");
+    fs::rename(&file, &real).expect("moved");
+    std::os::unix::fs::symlink(&real, &file).expect("a link");
+    edit(&format!("{sets} --wait")).succeeded();
+    assert!(file.symlink_metadata().expect("a link").is_symlink());
+    assert_eq!(
+        fs::read_to_string(&real).expect("a file"),
+        "[engine]\nexplain = 3\n"
+    );
+}
+
+#[test]
+fn a_mistake_can_be_mended_at_once() {
+    let world = World::new();
+    let script = editor(
+        &world,
+        "mends",
+        "if [ -e tried ]; then n=explain; else n=explian; touch tried; fi; printf '[engine]\\n%s = 4\\n' \"$n\" > \"$1\"",
+    );
+    let pane = world.session("only", Shell::Bash);
+    pane.line(&format!("EDITOR='{script}' {} config edit", program()));
+    pane.shows("Edit it again? [Y/n]");
+    pane.keys(&["Enter"]);
+    pane.shows("engine.explain is 4 (was 10)");
+    let file = fs::read_to_string(world.path(FILE)).expect("a file");
+    assert_eq!(file, "[engine]\nexplain = 4\n");
 }

@@ -69,6 +69,12 @@ pub struct Config {
     pub profiles_dir: PathBuf,
     /// Where compiled policies are kept; `None` if they are not kept.
     pub cache_dir: Option<PathBuf>,
+    /// The file that was read, or would be if it were there; `None` without a home directory.
+    pub path: Option<PathBuf>,
+    /// Whether the call named it, so that it must be there.
+    pub is_named: bool,
+    /// The text of the file; empty if there is none.
+    pub text: String,
     /// The content of the file.
     pub file: File,
 }
@@ -252,16 +258,59 @@ impl Config {
         data_dir: Option<PathBuf>,
         socket: Option<String>,
     ) -> Result<Self, ConfigError> {
+        Self::load_from(path, data_dir, socket, Self::read_if_there)
+    }
+
+    /// As [`Config::load`], for what only looks at the queue or stops: a file that is wrong is told to
+    /// `warn`, and only the place of the queue and the tmux server are taken from it, as far as they can be
+    /// read.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no place to keep the data.
+    pub fn load_if_wrong(
+        path: Option<&Path>,
+        data_dir: Option<PathBuf>,
+        socket: Option<String>,
+        warn: impl FnOnce(&ConfigError),
+    ) -> Result<Self, ConfigError> {
+        Self::load_from(path, data_dir, socket, |path, is_named| {
+            let wrong = match Self::read_if_there(path, is_named) {
+                Err(error @ ConfigError::Wrong { .. }) => error,
+                read => return read,
+            };
+            warn(&wrong);
+            let text = path.map(Self::text).transpose()?.unwrap_or_default();
+            let mut file = File::default();
+            for setting in settings::settings(&text) {
+                let toml::Value::String(value) = settings::meaning(&setting.value) else {
+                    continue;
+                };
+                match &*setting.name {
+                    "data-dir" => file.data_dir = Some(value.into()),
+                    "tmux-socket" => file.tmux_socket = Some(value),
+                    _ => {}
+                }
+            }
+            Ok((file, text))
+        })
+    }
+
+    fn load_from(
+        path: Option<&Path>,
+        data_dir: Option<PathBuf>,
+        socket: Option<String>,
+        read: impl FnOnce(Option<&Path>, bool) -> Result<(File, String), ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let base = base();
         let usual = match &base {
             Ok(base) => Some(base.config_dir().join("assigner")),
             Err(_) => None,
         };
-        let file = match (path, &usual) {
-            (Some(path), _) => Self::read(path)?.0,
-            (None, Some(usual)) if usual.join(FILE).exists() => Self::read(&usual.join(FILE))?.0,
-            (None, _) => File::default(),
-        };
+        let is_named = path.is_some();
+        let path = path
+            .map(Path::to_owned)
+            .or_else(|| Some(usual.as_ref()?.join(FILE)));
+        let (file, text) = read(path.as_deref(), is_named)?;
         let cache_dir = match &base {
             Ok(base) => Some(base.cache_dir().join("assigner").join("compiled")),
             Err(_) => None,
@@ -288,8 +337,31 @@ impl Config {
             profiles_dir: usual.clone().unwrap_or_default().join("agents"),
             policies_dir: usual.unwrap_or_default().join("policies"),
             cache_dir,
+            path,
+            is_named,
+            text,
             file,
         })
+    }
+
+    /// Reads the file again. The place of the queue and the tmux server stay: a process keeps both.
+    ///
+    /// # Errors
+    /// The file is wrong, or a named one is gone.
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        let (file, text) = Self::read_if_there(self.path.as_deref(), self.is_named)?;
+        Ok(Self {
+            file,
+            text,
+            ..self.clone()
+        })
+    }
+
+    fn read_if_there(path: Option<&Path>, is_named: bool) -> Result<(File, String), ConfigError> {
+        match path {
+            Some(path) if is_named || path.exists() => Self::read(path),
+            _ => Ok(<(File, String)>::default()),
+        }
     }
 
     /// Returns the file that is read if none is named.
@@ -305,13 +377,18 @@ impl Config {
     /// # Errors
     /// It cannot be read, or is wrong.
     pub fn read(path: &Path) -> Result<(File, String), ConfigError> {
+        let text = Self::text(path)?;
+        Ok((parse(&text, path)?, text))
+    }
+
+    fn text(path: &Path) -> Result<String, ConfigError> {
         let unreadable = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
         };
         let text = named::text(path, LARGEST).map_err(|error| unreadable(error.into()))?;
         private::obeyed(path).map_err(|error| unreadable(error.into()))?;
-        Ok((parse(&text, path)?, text))
+        Ok(text)
     }
 
     /// Returns the name of the configured policy.
@@ -361,7 +438,8 @@ impl Config {
         self.file.policy.settings_of.get(stem(name))
     }
 
-    fn overrides(&self) -> Overrides {
+    /// Returns the limits of policies that the file sets.
+    pub fn overrides(&self) -> Overrides {
         let PolicySection {
             time,
             load_time,
@@ -422,7 +500,10 @@ fn enclosing_server(tmux: Option<&str>) -> Socket {
 }
 
 /// Reads the text of the file at `path`.
-fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+///
+/// # Errors
+/// It is wrong; where, and what was probably meant.
+pub fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
     toml::from_str(text).map_err(|error| ConfigError::Wrong {
         path: path.to_owned(),
         place: error

@@ -269,3 +269,25 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
         }
     }
 }
+
+#[test]
+fn a_wrong_file_still_says_where_the_queue_is() {
+    for wrong in [
+        "data-dir = '/srv/q'\ntmux-socket = \"work\"\n[engine]\nexplian = 1\n",
+        "data-dir = '/srv/q'\ntmux-socket = \"work\"\n[engine\nexplain = 1\n",
+        "data-dir = '/srv/q'\ntmux-socket = \"work\"\n[engine]\nexplain = \n",
+    ] {
+        let (_directory, path) = written(wrong);
+        Config::load(Some(&path), None, None).expect_err("wrong");
+        let mut told = None;
+        let warn = |error: &ConfigError| told = Some(error.to_string());
+        let config = Config::load_if_wrong(Some(&path), None, None, warn).expect("a place");
+        assert_eq!(config.data_dir, Path::new("/srv/q"), "{wrong}");
+        assert_eq!(config.socket.option(), "work", "{wrong}");
+        assert!(told.is_some_and(|told| told.contains("line")), "{wrong}");
+        assert_eq!(config.file.engine, EngineSection::default());
+    }
+    // One that cannot be read says nothing at all.
+    let gone = Path::new("/nowhere/config.toml");
+    Config::load_if_wrong(Some(gone), None, None, |_| ()).expect_err("no file");
+}

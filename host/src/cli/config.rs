@@ -1,5 +1,7 @@
 //! `assigner config`: writes the configuration, checks it, and says where each value comes from.
 
+mod edit;
+
 use std::env;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -20,7 +22,8 @@ use crate::files::private;
 #[command(
     after_help = "Examples:\n  assigner config init     writes a configuration in which every setting is explained\n  \
                   assigner config check    says what is wrong with it, and where\n  \
-                  assigner config show     every value, and where it comes from"
+                  assigner config show     every value, and where it comes from\n  \
+                  assigner config edit     changes it; a running daemon follows"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -38,6 +41,8 @@ enum ConfigCommand {
     },
     /// Writes a configuration that explains every setting and changes none
     Init,
+    /// Changes it with your editor (VISUAL, EDITOR, or vi), and checks it before it counts
+    Edit,
     /// Prints the path of the configuration
     Path,
 }
@@ -57,6 +62,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CommandFailure> 
                 .map_or(file, Ok)
                 .map_err(CommandFailure::usage)?;
             check(ui, &file, named.is_some() || global.config.is_some())
+        }
+        ConfigCommand::Edit => {
+            let file = file.map_err(CommandFailure::usage)?;
+            edit::run(ui, &file, global.configuration().ok().as_ref())
         }
         ConfigCommand::Init => init(ui, &file.map_err(CommandFailure::usage)?),
         ConfigCommand::Path => {

@@ -65,6 +65,11 @@ impl Edited {
         self.text.as_deref().unwrap_or_default()
     }
 
+    /// Whether there is such a file.
+    pub(super) fn exists(&self) -> bool {
+        self.text.is_some()
+    }
+
     pub(super) fn name(&self) -> String {
         self.named.display().to_string()
     }
@@ -104,7 +109,7 @@ impl Edited {
     }
 
     /// Writes the text in one step: a concurrent reader sees either the old or the new one.
-    fn write(&self, new: &str, none: Option<&str>) -> Result<(), CommandFailure> {
+    pub(super) fn write(&self, new: &str, none: Option<&str>) -> Result<(), CommandFailure> {
         let failed = |error: io::Error| failed("write", &self.named, &error);
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new()

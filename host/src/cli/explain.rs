@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let loader = context.loader();
     let policy = match &daemon {
         Some(facts) => live_policy(&loader, facts),
-        None => run::start(context, None, &[]).and_then(|start| {
+        None => run::usual(context).and_then(|start| {
             let policy = loader.load(&start.source, &start.settings);
             Ok(policy?)
         }),

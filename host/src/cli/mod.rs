@@ -140,6 +140,16 @@ impl Global {
             self.tmux_socket.clone(),
         )
     }
+
+    /// Returns the configuration even if the file is wrong, with a warning.
+    fn configuration_if_wrong(&self) -> Result<Config, ConfigError> {
+        Config::load_if_wrong(
+            self.config.as_deref(),
+            self.data_dir.clone(),
+            self.tmux_socket.clone(),
+            |wrong| ui::warn(&format!("warning: {wrong}")),
+        )
+    }
 }
 
 /// Returns the configuration of a call with these arguments.
@@ -202,6 +212,32 @@ enum Command {
     Capture(capture::Args),
     #[command(hide = true)]
     Look(look::Args),
+}
+
+impl Command {
+    /// Whether a wrong configuration stands in its way. What only looks at the queue, takes from it or
+    /// stops goes on with the default settings: a person must be able to see what is wrong.
+    fn needs_settings(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status(_)
+                | Self::Stop(_)
+                | Self::Doctor(_)
+                | Self::List(_)
+                | Self::Show(_)
+                | Self::Output(_)
+                | Self::History(_)
+                | Self::Sessions(_)
+                | Self::Session(_)
+                | Self::Wait(_)
+                | Self::Cancel(_)
+                | Self::Pause(_)
+                | Self::Resume(_)
+                | Self::Reply(_)
+                | Self::Attach(_)
+                | Self::Backup(_)
+        )
+    }
 }
 
 /// What a subcommand works with.
@@ -340,7 +376,11 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
     if let Ok(program) = std::env::current_exe() {
         look::program_is(program);
     }
-    let config = global.configuration().map_err(CommandFailure::usage)?;
+    let config = match command.needs_settings() {
+        true => global.configuration(),
+        false => global.configuration_if_wrong(),
+    };
+    let config = config.map_err(CommandFailure::usage)?;
     let context = Context {
         ui: Ui::new(global.json, global.color),
         config,

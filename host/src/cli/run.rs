@@ -8,14 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{CommandFailure, Exit};
 use super::{Context, send, ui};
-use crate::agents::nonce::NonceKey;
 use crate::config;
-use crate::daemon::engine::Settings;
-use crate::daemon::{self, Ended, Lock, Options};
-use crate::matcher::MatcherSettings;
-use crate::model::ids::NodeName;
-use crate::node::NodeSettings;
-use crate::policy::{Loader, Policy, PolicySource, resolve};
+use crate::daemon::{self, CommandLine, Ended, Lock, Options, PolicyChoice};
+use crate::policy::{Loader, Policy, resolve};
 use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
 
 /// Watches the sessions and runs the tasks, until it is stopped.
@@ -50,7 +45,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     send::warn_of_headless(context);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
-    let (start, policy) = begin(context, args, &loader)?;
+    let command_line = CommandLine {
+        program: std::env::current_exe().map_err(daemon::DaemonError::System)?,
+        policy: args.policy.clone(),
+        policy_set: args.policy_set.clone(),
+        record: args.record,
+    };
+    let (choice, policy) = begin(context, &command_line, &loader)?;
     let fallback = loader.fallback()?;
     let shadow = args
         .shadow
@@ -60,48 +61,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             loader.load(&resolve(name, &config.policies_dir)?, &settings)
         })
         .transpose()?;
-    let records = args.record || config.file.policy.record;
-    let record_limit = config.file.policy.record_limit.saturating_mul(1 << 20);
-    let engine = &config.file.engine;
     let options = Options {
-        data_dir: config.data_dir.clone(),
-        socket: config.socket.clone(),
+        config: config.clone(),
+        command_line,
+        choice,
         policy,
-        policy_source: start.source,
-        policy_named: args.policy.is_some(),
-        last_order: start.last_order,
         fallback,
         loader,
-        record: records,
-        record_limit,
         shadow,
         once: args.once,
-        notify: config.file.notify.clone(),
-        profiles_dir: config.profiles_dir.clone(),
-        settings: Settings {
-            node: NodeSettings {
-                node: NodeName::default(),
-                program: std::env::current_exe().map_err(daemon::DaemonError::System)?,
-                output_limit: engine.output_limit,
-                start_within: engine.start_within,
-                attended_for: engine.attended_for,
-                prerequisite_within: engine.prerequisite_timeout,
-                // The daemon reads it once it has the data directory.
-                nonces: NonceKey::default(),
-                shell_integration: engine.shell_integration,
-                exclude: config.file.sessions.exclude.set(),
-                protect: config.file.sessions.protect.set(),
-                pools: config.pools(),
-            },
-            matcher: MatcherSettings {
-                host: rustix::system::uname()
-                    .nodename()
-                    .to_string_lossy()
-                    .into_owned(),
-                explain: engine.explain,
-                ask_variables: engine.ask_variables,
-            },
-        },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -126,52 +94,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     }
 }
 
-/// The policy that a daemon starts with.
-pub(super) struct Start {
-    pub(super) source: PolicySource,
-    pub(super) settings: Value,
-    /// The order that led to this choice; 0 if there was none.
-    last_order: i64,
-    /// True if no daemon has seen that order yet.
-    untried: bool,
-}
-
-/// Returns what the command line names, or else what a person has chosen, or else what the
-/// configuration says. `set` are the settings of the command line.
-pub(super) fn start(
-    context: &Context,
-    named: Option<&str>,
-    set: &[(String, Value)],
-) -> Result<Start, CommandFailure> {
-    let config = &context.config;
+/// Returns the policy that a daemon would start with if it were told nothing else.
+pub(super) fn usual(context: &Context) -> Result<PolicyChoice, CommandFailure> {
     let chosen = context.store()?.chosen_policy()?;
-    let last_order = chosen.as_ref().map_or(0, |event| event.id);
-    let waiting = |event: &PolicyEvent| event.outcome == PolicyOutcome::Waiting;
-    let untried = named.is_none() && chosen.as_ref().is_some_and(waiting);
-    let chosen = chosen.filter(|event| event.cause == PolicyCause::Use);
-    let (source, name, mut all) = match (named, chosen) {
-        (None, Some(event)) => {
-            let order = event.order;
-            let by_hand = order.set_by_hand.as_object().cloned().unwrap_or_default();
-            let source = PolicySource::named(&order.source);
-            (source, order.source, by_hand.into_iter().collect())
-        }
-        (named, _) => {
-            let name = named.unwrap_or_else(|| config.policy_name());
-            (
-                resolve(name, &config.policies_dir)?,
-                name.to_owned(),
-                Vec::new(),
-            )
-        }
-    };
-    all.extend(set.iter().cloned());
-    Ok(Start {
-        source,
-        settings: config.live_settings(&name, &all),
-        last_order,
-        untried,
-    })
+    Ok(PolicyChoice::of(
+        &context.config,
+        &CommandLine::default(),
+        chosen,
+    )?)
 }
 
 /// Returns the policy that a daemon starts with, and why it is that one.
@@ -181,18 +111,19 @@ pub(super) fn start(
 /// and is recorded.
 fn begin(
     context: &Context,
-    args: &Args,
+    line: &CommandLine,
     loader: &Loader,
-) -> Result<(Start, Policy), CommandFailure> {
+) -> Result<(PolicyChoice, Policy), CommandFailure> {
     loop {
-        let start = start(context, args.policy.as_deref(), &args.policy_set)?;
+        let chosen = context.store()?.chosen_policy()?;
+        let start = PolicyChoice::of(&context.config, line, chosen)?;
         let error = match loader.load(&start.source, &start.settings) {
             Ok(policy) => return Ok((start, policy)),
             Err(error) => error,
         };
         let why = error.to_string();
         let mut store = context.store()?;
-        if start.untried {
+        if start.is_untried {
             tracing::warn!("what `assigner policy use` chose cannot be used: {why}");
             let refused = PolicyOutcome::Refused;
             store.settle_policy(start.last_order, refused, Some(&why), None)?;

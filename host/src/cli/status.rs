@@ -13,7 +13,7 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::session::Activity;
 use crate::model::task::Status;
-use crate::store::{DaemonFacts, PolicyOutcome, ShadowFacts};
+use crate::store::{ConfigFacts, DaemonFacts, PolicyOutcome, ShadowFacts};
 
 /// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, Default, clap::Args)]
@@ -89,6 +89,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                     .line(&format!("          waits for {}", ui::clean(what)))?;
             }
             print_policy(context, facts, refused.as_deref())?;
+            print_configuration(context, &facts.configuration, now)?;
         }
         (Some(holder), None) => {
             context
@@ -186,6 +187,7 @@ fn daemon_json(
         })),
         "recording": facts.and_then(|facts| facts.recording.as_ref()),
         "shadow": facts.and_then(|facts| facts.shadow.as_ref()),
+        "configuration": facts.map(|facts| &facts.configuration),
     })
 }
 
@@ -251,6 +253,30 @@ fn print_policy(
     }
     if let Some(shadow) = &facts.shadow {
         print_shadow(context, shadow)?;
+    }
+    Ok(())
+}
+
+fn print_configuration(
+    context: &Context,
+    facts: &ConfigFacts,
+    now: Timestamp,
+) -> Result<(), CommandFailure> {
+    let ui = context.ui;
+    if let Some(error) = &facts.error {
+        ui.line(&format!("config    not followed: {}", ui::clean(error)))?;
+    }
+    if let Some(at) = facts.changed_at {
+        let lead = match facts.error {
+            Some(_) => "          ",
+            None => "config    ",
+        };
+        let changes = facts.changes.join("; ");
+        ui.line(&format!(
+            "{lead}changed {} ago: {}",
+            ui::ago(at, now),
+            ui::clean(&changes)
+        ))?;
     }
     Ok(())
 }

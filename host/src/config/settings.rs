@@ -1,6 +1,11 @@
 //! The settings of a configuration one by one, with their lines: for people, not for the program.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
 use toml::de::{DeTable, DeValue};
+
+use crate::model::text::clean;
 
 /// Every setting with its default, and what it means.
 pub const EXAMPLE: &str = include_str!("../../../examples/config.toml");
@@ -52,6 +57,74 @@ pub(super) fn line_of(text: &str, place: usize) -> usize {
     before.matches('\n').count() + 1
 }
 
+/// A setting that two versions of a configuration make differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Its full name.
+    pub name: String,
+    /// Its values before and after, as they are written; `None` if it has none, not even a default.
+    pub values: [Option<String>; 2],
+}
+
+/// How much of a value is shown where it has changed, in characters.
+const SHOWN: usize = 60;
+
+impl fmt::Display for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = clean(&self.name);
+        let shown = |value: &str| {
+            let value = clean(value);
+            match value.char_indices().nth(SHOWN) {
+                Some((end, _)) => format!("{}...", value.get(..end).unwrap_or_default()),
+                None => value,
+            }
+        };
+        // Variables may be secrets, and this is written into logs.
+        if name.starts_with("pool.") && name.contains(".env.") {
+            return write!(f, "{name} has changed");
+        }
+        match &self.values {
+            [Some(before), Some(after)] => {
+                write!(f, "{name} is {} (was {})", shown(after), shown(before))
+            }
+            [None, Some(after)] => write!(f, "{name} is {}", shown(after)),
+            [Some(before), None] => write!(f, "{name} is not set (was {})", shown(before)),
+            [None, None] => write!(f, "{name} is not set"),
+        }
+    }
+}
+
+/// Returns what the second of two configurations sets differently from the first, by name. A value that
+/// is only written differently is none.
+pub fn changes(before: &str, after: &str) -> Vec<SettingChange> {
+    let of = |text: &str| -> BTreeMap<String, String> {
+        let settings = settings(text).into_iter();
+        settings
+            .map(|setting| (setting.name, setting.value))
+            .collect()
+    };
+    let (before, after) = (of(before), of(after));
+    let defaults = of(EXAMPLE);
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter_map(|name| {
+        let value = |set: &BTreeMap<String, String>| set.get(name).or(defaults.get(name)).cloned();
+        let values = [value(&before), value(&after)];
+        let [a, b] = &values;
+        let is_same = a.as_deref().map(meaning) == b.as_deref().map(meaning);
+        (!is_same).then(|| SettingChange {
+            name: name.clone(),
+            values,
+        })
+    });
+    changed.collect()
+}
+
+/// Returns a value however it is written; one that is no TOML means its text.
+pub(super) fn meaning(value: &str) -> toml::Value {
+    let parsed = value.parse::<toml::Value>();
+    parsed.unwrap_or_else(|_| toml::Value::String(value.to_owned()))
+}
+
 /// Returns every setting with its default.
 pub fn defaults() -> Vec<FileSetting> {
     settings(EXAMPLE)
@@ -99,6 +172,38 @@ mod tests {
         let expected =
             expected.map(|(name, value, line)| (name.to_owned(), value.to_owned(), line));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_has_changed_is_told_with_both_values() {
+        let before = "tmux-socket = 'work'\n[engine]\nexplain = 5\nattended-for = \"3s\"\n\
+                      [[pool]]\nname = 'a'\nenv = { KEY = 'old' }\n";
+        let after = "[engine]\nexplain = 10\noutput-limit = 4_096\nattended-for = '3s' # as before\n\
+                     [[pool]]\nname = 'a'\nmax = 2\nenv = { KEY = 'new' }\n\
+                     [notify]\ncommand = '''a\u{1b}[2J'''\n";
+        let told: Vec<String> = changes(before, after)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        engine.explain is 10 (was 5)
+        engine.output-limit is 4_096 (was 16777216)
+        notify.command is '''a\u{1b}[2J'''
+        pool.1.env.KEY has changed
+        pool.1.max is 2
+        tmux-socket is not set (was 'work')
+        ");
+        assert_eq!(changes(after, after), []);
+        // What is set to its default says nothing new.
+        assert_eq!(changes("", "[engine]\nexplain = 10\n"), []);
+    }
+
+    #[test]
+    fn a_long_value_is_shortened_where_it_has_changed() {
+        let after = format!("tmux-socket = '{}'", "ü".repeat(100));
+        let told = changes("", &after)[0].to_string();
+        assert!(told.ends_with("..."), "{told}");
+        assert_eq!(told.chars().count(), "tmux-socket is ".len() + SHOWN + 3);
     }
 
     #[test]

@@ -19,12 +19,12 @@ use crate::matcher::{MatchError, Matched, Matcher, MatcherSettings, Offer};
 use crate::model::clock::Clock;
 use crate::node::attempt::Brief;
 use crate::node::{Node, NodeError, NodeSettings, SeenSessions, Spool};
-use crate::policy::{Health, Policy, PolicyHost, Tally};
+use crate::policy::{Archive, Health, Policy, PolicyHost, Tally};
 use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, StoreError};
 use crate::tmux::Tmux;
 
-/// What the engine is told once, when it starts.
+/// What the engine is told when it starts, and when its configuration changes.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// What its node is told.
@@ -107,6 +107,12 @@ impl<T: Tmux + 'static> Engine<T> {
         self.node.use_catalog(catalog);
     }
 
+    /// Goes by these settings from now on; attempts that are running keep theirs.
+    pub fn use_settings(&mut self, settings: Settings) {
+        self.node.use_settings(settings.node);
+        self.matcher.use_settings(settings.matcher);
+    }
+
     /// Runs one round. Everything in it is judged by the time `now`.
     ///
     /// # Errors
@@ -183,6 +189,11 @@ impl<T: Tmux + 'static> Engine<T> {
     pub fn replace_policy(&mut self, policy: Policy) {
         matching::lock(&self.policy).replace(policy);
         self.matcher.start_over();
+    }
+
+    /// Records every round from now on, or none.
+    pub fn record(&self, archive: Option<Archive>) {
+        matching::lock(&self.policy).record(archive);
     }
 
     /// Returns how many rounds were recorded, and how many bytes they take in total.

@@ -14,24 +14,26 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::agents::Catalog;
 use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
+use crate::config::Config;
 use crate::files::private;
-use crate::model::notice::NotifySettings;
 use crate::model::task::Status;
 use crate::node::Spool;
 use crate::node::changes;
-use crate::policy::{Loader, Policy, PolicySource};
+use crate::policy::{Loader, Policy};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
-use engine::{Engine, Settings};
+pub use configuration::CommandLine;
+use configuration::{Configuration, engine_settings};
+use engine::Engine;
 use notifier::Notifier;
 use policies::{Policies, policy_host, shadow_facts, write_down};
-pub use policies::{rounds_directory, shadow_directory};
-use profiles::Profiles;
+pub use policies::{PolicyChoice, rounds_directory, shadow_directory};
 
+mod configuration;
 pub mod engine;
+mod followed;
 mod matching;
 mod notifier;
 mod policies;
@@ -171,36 +173,22 @@ pub enum DaemonError {
 
 /// How a daemon is to run.
 pub struct Options {
-    /// The directory of the queue.
-    pub data_dir: PathBuf,
-    /// The tmux server.
-    pub socket: Socket,
+    /// The configuration that it begins with.
+    pub config: Config,
+    /// What its command line says beside it.
+    pub command_line: CommandLine,
+    /// Which policy decides, and why.
+    pub choice: PolicyChoice,
     /// The policy that decides.
     pub policy: Policy,
-    /// Where it comes from.
-    pub policy_source: PolicySource,
-    /// Whether the command line named it, so that it takes precedence over what a person chose.
-    pub policy_named: bool,
-    /// The last order for a policy that was known when this one was chosen. 0 if there was none.
-    pub last_order: i64,
     /// The policy that is used if that one fails.
     pub fallback: Policy,
     /// Loads other policies.
     pub loader: Loader,
-    /// Whether rounds are recorded.
-    pub record: bool,
-    /// The maximum size of the recorded rounds, and also of those of a shadow, in bytes.
-    pub record_limit: u64,
     /// A policy that decides beside the live one, without any effect.
     pub shadow: Option<Policy>,
     /// Whether to end when nothing is pending or in flight.
     pub once: bool,
-    /// What a person is told of, and how.
-    pub notify: NotifySettings,
-    /// The directory of a person's own profiles of agents.
-    pub profiles_dir: PathBuf,
-    /// The settings of the engine.
-    pub settings: Settings,
 }
 
 /// How a daemon ended.
@@ -227,30 +215,33 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
 }
 
 async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
-    let program = tmux::Program::new("tmux", options.socket.clone());
+    let config = &options.config;
+    let (data_dir, socket) = (&config.data_dir, &config.socket);
+    let program = tmux::Program::new("tmux", socket.clone());
     tmux::version(program.path()).await?;
-    let store = Store::open(&options.data_dir)?;
+    let store = Store::open(data_dir)?;
     // Anyone who sees the lock may send a signal.
     let mut stop = Stop::new()?;
-    let _lock = Lock::take(&options.data_dir)?;
+    let _lock = Lock::take(data_dir)?;
     let mut files = store.files();
     let ledger = Ledger::start(store)?;
-    let spool = Spool::open(&options.data_dir).map_err(DaemonError::Spool)?;
-    let mut settings = options.settings.clone();
-    settings.node.nonces = NonceKey::of(&options.data_dir)?;
+    let spool = Spool::open(data_dir).map_err(DaemonError::Spool)?;
+    let nonces = NonceKey::of(data_dir)?;
+    let line = &options.command_line;
     let wake = Arc::new(Notify::new());
     let _watcher = watch(spool.directory(), Arc::clone(&wake));
     let started_at = Timestamp::now();
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);
     let policy = policy_host(&options)?;
-    let secrets = Secrets::of(&options.data_dir);
-    let (catalog, problems) = Catalog::load(&options.profiles_dir);
+    let secrets = Secrets::of(data_dir);
+    let ((catalog, problems), profiles) =
+        profiles::follow(config.profiles_dir.clone(), Arc::clone(&wake));
     for problem in problems {
         tracing::warn!("{problem}; it is ignored");
     }
-    let profiles = Profiles::watch(options.profiles_dir.clone(), Arc::clone(&wake));
-    let reports = Reports::of(&options.data_dir);
+    let mut configuration = Configuration::follow(config.clone(), Arc::clone(&wake));
+    let reports = Reports::of(data_dir);
     reports.open().map_err(DaemonError::Spool)?;
     let _reporter = watch(reports.directory(), Arc::clone(&wake));
     let mut engine = Engine::start(
@@ -260,17 +251,17 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         spool,
         secrets,
         (catalog, reports),
-        settings,
+        engine_settings(config, line, nonces),
     )
     .await?;
     let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;
     tracing::info!(
-        data = %options.data_dir.display(),
-        tmux = %options.socket,
-        policy = %options.policy_source.name(),
+        data = %data_dir.display(),
+        tmux = %socket,
+        policy = %options.choice.source.name(),
         "watching"
     );
-    let notify = options.notify.clone();
+    let notify = config.file.notify.clone();
     let mut notifier = Notifier::start(notify, &ledger, Arc::clone(&wake)).await?;
     let mut told = None;
     loop {
@@ -291,8 +282,23 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
             tracing::info!("the profiles of agents have changed");
             engine.use_catalog(catalog);
         }
+        if let Some(both) = configuration.take_up() {
+            let [_, config] = &both;
+            engine.use_settings(engine_settings(config, line, nonces));
+            let notify = config.file.notify.clone();
+            let told = notifier::follow_configuration(&mut notifier, notify, &ledger, &wake).await;
+            let decided = policies
+                .follow_configuration(&both, line, &engine, &ledger)
+                .await;
+            for error in [told.err(), decided.err()].into_iter().flatten() {
+                tracing::error!("{error}");
+            }
+        }
+        let facts = |engine: &Engine<Server>, policies: &Policies| {
+            daemon_facts(engine, socket, policies, &configuration, started_at)
+        };
         if !policies.unwritten.is_empty() {
-            let facts = facts(&engine, &options.socket, &policies, started_at);
+            let facts = facts(&engine, &policies);
             // What could not be written is tried again in the next round.
             match write_down(&ledger, policies.unwritten.clone(), facts).await {
                 Ok(()) => policies.written(),
@@ -306,7 +312,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
                 Duration::from_secs(1)
             }
         };
-        let facts = facts(&engine, &options.socket, &policies, started_at);
+        let facts = facts(&engine, &policies);
         if told.as_ref() != Some(&facts) {
             if let Some(what) = &facts.waiting_for {
                 tracing::info!("waiting for {what}");
@@ -346,10 +352,11 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     }
 }
 
-fn facts(
+fn daemon_facts(
     engine: &Engine<Server>,
     socket: &Socket,
     policies: &Policies,
+    configuration: &Configuration,
     started_at: Timestamp,
 ) -> DaemonFacts {
     let health = engine.policy_health();
@@ -376,6 +383,7 @@ fn facts(
             .recorded()
             .map(|(rounds, bytes)| Recording { rounds, bytes }),
         shadow: engine.shadow().map(shadow_facts),
+        configuration: configuration.facts(),
     }
 }
 

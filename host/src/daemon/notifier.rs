@@ -66,6 +66,23 @@ pub(super) struct Notifier {
     wake: Arc<Notify>,
 }
 
+/// Tells a person by other settings from now on.
+///
+/// # Errors
+/// The store failed, and nobody is told.
+pub(super) async fn follow_configuration(
+    notifier: &mut Option<Notifier>,
+    settings: NotifySettings,
+    ledger: &Ledger,
+    wake: &Arc<Notify>,
+) -> Result<(), StoreError> {
+    match notifier {
+        Some(notifier) if !settings.is_silent() => notifier.settings = settings,
+        _ => *notifier = Notifier::start(settings, ledger, Arc::clone(wake)).await?,
+    }
+    Ok(())
+}
+
 impl Notifier {
     /// Begins where the last daemon stopped, if it told a person as well. `None` if nobody is to be told.
     ///

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::configuration::CommandLine;
 use super::engine::Engine;
 use super::{DaemonError, Options};
+use crate::config::Config;
 use crate::model::matching::PolicyId;
 use crate::policy::{
-    Archive, Loaded, Order, Policy, PolicyHost, PolicyNews, PolicySource, Reloader, Shadow, Tally,
+    Archive, LoadError, Loaded, Order, Policy, PolicyHost, PolicyNews, PolicyNewsAbout,
+    PolicySource, Reloader, Shadow, Tally, resolve,
 };
 use crate::store::{
     DaemonFacts, Ledger, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome, ShadowFacts, Store,
@@ -52,17 +56,87 @@ pub fn shadow_directory(data: &Path) -> PathBuf {
     data.join("shadow")
 }
 
+/// The policy that a daemon is to use.
+#[derive(Debug, Clone)]
+pub struct PolicyChoice {
+    /// Where it comes from.
+    pub source: PolicySource,
+    /// Its settings.
+    pub settings: Value,
+    /// Whether the command line names it, so that it takes precedence over what a person chose.
+    pub is_named: bool,
+    /// Whether a person chose it by `assigner policy use`.
+    pub is_chosen: bool,
+    /// The last order for a policy when this was chosen. 0 if there was none.
+    pub last_order: i64,
+    /// Whether no daemon has seen that order yet.
+    pub is_untried: bool,
+}
+
+impl PolicyChoice {
+    /// Returns what the command line names, or else what a person has chosen last, or else what the
+    /// configuration says.
+    ///
+    /// # Errors
+    /// No policy has the name that is given.
+    pub fn of(
+        config: &Config,
+        line: &CommandLine,
+        chosen: Option<PolicyEvent>,
+    ) -> Result<Self, LoadError> {
+        let named = line.policy.as_deref();
+        let last_order = chosen.as_ref().map_or(0, |event| event.id);
+        let waits = |event: &PolicyEvent| event.outcome == PolicyOutcome::Waiting;
+        let is_untried = named.is_none() && chosen.as_ref().is_some_and(waits);
+        let chosen = chosen.filter(|event| event.cause == PolicyCause::Use);
+        let is_chosen = named.is_none() && chosen.is_some();
+        let (source, name, mut set) = match (named, chosen) {
+            (None, Some(PolicyEvent { order, .. })) => {
+                let by_hand = order.set_by_hand.as_object().cloned().unwrap_or_default();
+                let source = PolicySource::named(&order.source);
+                (source, order.source, by_hand.into_iter().collect())
+            }
+            (named, _) => {
+                let name = named.unwrap_or_else(|| config.policy_name());
+                (
+                    resolve(name, &config.policies_dir)?,
+                    name.to_owned(),
+                    Vec::new(),
+                )
+            }
+        };
+        set.extend(line.policy_set.iter().cloned());
+        Ok(Self {
+            source,
+            settings: config.live_settings(&name, &set),
+            is_named: named.is_some(),
+            is_chosen,
+            last_order,
+            is_untried,
+        })
+    }
+}
+
+fn open_archive(path: PathBuf, config: &Config) -> Result<Archive, DaemonError> {
+    let limit = config.file.policy.record_limit.saturating_mul(1 << 20);
+    Archive::open(&path, limit).map_err(|source| DaemonError::Archive { path, source })
+}
+
+fn records(config: &Config, line: &CommandLine) -> bool {
+    line.record || config.file.policy.record
+}
+
 pub(super) fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> {
-    let open = |path: PathBuf, limit| {
-        Archive::open(&path, limit).map_err(|source| DaemonError::Archive { path, source })
-    };
+    let config = &options.config;
     let mut host = PolicyHost::new(options.policy.clone(), options.fallback.clone());
-    let limit = options.record_limit;
-    if options.record {
-        host.record(open(rounds_directory(&options.data_dir), limit)?);
+    if records(config, &options.command_line) {
+        host.record(Some(open_archive(
+            rounds_directory(&config.data_dir),
+            config,
+        )?));
     }
     if let Some(shadow) = &options.shadow {
-        let directory = shadow_directory(&options.data_dir);
+        let directory = shadow_directory(&config.data_dir);
         // The decisions of an earlier shadow are of no use beside those of this one.
         match std::fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -73,7 +147,7 @@ pub(super) fn policy_host(options: &Options) -> Result<PolicyHost, DaemonError> 
             }
             _ => {}
         }
-        let archive = open(directory, limit)?;
+        let archive = open_archive(directory, config)?;
         host.beside(Shadow::start(shadow.clone(), archive)?);
     }
     Ok(host)
@@ -104,7 +178,7 @@ impl Live {
             order: PolicyOrder {
                 source: source.name(),
                 settings: policy.settings().clone(),
-                set_by_hand: serde_json::Value::Null,
+                set_by_hand: Value::Null,
             },
             load_ms: (loading.took.as_secs_f64() * 1e6).round() / 1e3,
             cached: loading.cached,
@@ -119,7 +193,7 @@ impl Policies {
         ledger: &Ledger,
         wake: Arc<Notify>,
     ) -> Result<Self, DaemonError> {
-        let live = Live::new(&options.policy_source, &options.policy);
+        let live = Live::new(&options.choice.source, &options.policy);
         let start = PolicyEvent {
             id: 0,
             at: Timestamp::now(),
@@ -129,7 +203,7 @@ impl Policies {
             reason: None,
             policy: Some(options.policy.id().clone()),
         };
-        let (named, last) = (options.policy_named, options.last_order);
+        let (named, last) = (options.choice.is_named, options.choice.last_order);
         ledger
             .run(move |store| {
                 // Orders from while no daemon was running: the last of them was chosen just now.
@@ -160,7 +234,7 @@ impl Policies {
             .await?;
         let reloader = Reloader::start(
             options.loader.clone(),
-            options.policy_source.clone(),
+            options.choice.source.clone(),
             &options.policy,
             move || wake.notify_one(),
         )?;
@@ -188,11 +262,87 @@ impl Policies {
         for event in orders {
             if self.loading.insert(event.id) {
                 self.reloader.order(Order {
-                    id: event.id,
+                    id: Some(event.id),
                     source: PolicySource::named(&event.order.source),
                     settings: event.order.settings,
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Follows a change of the configuration: another policy is loaded, or the same one with other
+    /// settings or limits, and rounds are recorded or not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn follow_configuration(
+        &mut self,
+        [before, after]: &[Config; 2],
+        line: &CommandLine,
+        engine: &Engine<Server>,
+        ledger: &Ledger,
+    ) -> Result<(), StoreError> {
+        let recording =
+            |config: &Config| records(config, line).then_some(config.file.policy.record_limit);
+        if recording(before) != recording(after) {
+            let archive = recording(after)
+                .map(|_| open_archive(rounds_directory(&after.data_dir), after))
+                .transpose();
+            match archive {
+                Ok(archive) => engine.record(archive),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        let chosen = ledger.run(Store::chosen_policy).await?;
+        let was = PolicyChoice::of(before, line, chosen.clone()).ok();
+        let other_limits = before.overrides() != after.overrides();
+        if other_limits {
+            self.reloader
+                .use_loader(after.loader(|why| tracing::warn!("{why}")));
+        }
+        let is = match PolicyChoice::of(after, line, chosen) {
+            Ok(is) => is,
+            Err(error) => {
+                let why = error.to_string();
+                tracing::warn!("the policy is not replaced: {why}");
+                self.unwritten.push(PolicyEvent {
+                    id: 0,
+                    at: Timestamp::now(),
+                    cause: PolicyCause::Config,
+                    order: PolicyOrder {
+                        source: after.policy_name().to_owned(),
+                        ..self.live.order.clone()
+                    },
+                    outcome: PolicyOutcome::Refused,
+                    reason: Some(why),
+                    policy: None,
+                });
+                return Ok(());
+            }
+        };
+        if before.policy_name() != after.policy_name() {
+            let why = match &is {
+                PolicyChoice { is_named: true, .. } => Some("`assigner run --policy` names it"),
+                PolicyChoice {
+                    is_chosen: true, ..
+                } => Some(
+                    "`assigner policy use` chose it, and `assigner policy use --reset` ends that",
+                ),
+                _ => None,
+            };
+            if let Some(why) = why {
+                tracing::info!("the policy stays: {why}");
+            }
+        }
+        let is_same =
+            was.is_some_and(|was| (&was.source, &was.settings) == (&is.source, &is.settings));
+        if !is_same || other_limits {
+            self.reloader.order(Order {
+                id: None,
+                source: is.source,
+                settings: is.settings,
+            });
         }
         Ok(())
     }
@@ -221,10 +371,15 @@ impl Policies {
             }
         };
         let is_live = outcome == PolicyOutcome::Live;
+        let (cause, order) = match news.about {
+            PolicyNewsAbout::File => (PolicyCause::File, None),
+            // That of an order with a number is known to the store.
+            PolicyNewsAbout::Order(order) => (PolicyCause::Config, order),
+        };
         PolicyEvent {
-            id: news.order.unwrap_or_default(),
+            id: order.unwrap_or_default(),
             at: Timestamp::now(),
-            cause: PolicyCause::File,
+            cause,
             order: PolicyOrder {
                 source: news.source.name(),
                 ..self.live.order.clone()

@@ -209,6 +209,12 @@ impl Matcher {
         self.changed = true;
     }
 
+    /// Goes by these settings from now on, and decides about every task anew.
+    pub(crate) fn use_settings(&mut self, settings: MatcherSettings) {
+        self.settings = settings;
+        self.start_over();
+    }
+
     /// Makes the next round decide about every task anew.
     pub(crate) fn start_over(&mut self) {
         self.progress.reset();

@@ -55,7 +55,7 @@ use attempt::{Brief, Refusals};
 use shell::Shells;
 use watch::{agents, scan, tracker};
 
-/// What the node is told once, when it starts.
+/// What the node is told when it starts, and when its configuration changes.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
     /// Its name.
@@ -109,6 +109,16 @@ pub enum NodeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Returns what jobs are prepared by.
+fn setup(settings: &NodeSettings) -> Setup {
+    Setup {
+        integrate: settings.shell_integration,
+        program: settings.program.clone(),
+        output_limit: settings.output_limit,
+        prerequisite_within: settings.prerequisite_within,
+    }
 }
 
 /// How long a stop waits for acts that have begun.
@@ -192,12 +202,7 @@ impl<T: Tmux + 'static> Node<T> {
             spool.clone(),
             shells.clone(),
             secrets.clone(),
-            Setup {
-                integrate: settings.shell_integration,
-                program: settings.program.clone(),
-                output_limit: settings.output_limit,
-                prerequisite_within: settings.prerequisite_within,
-            },
+            setup(&settings),
         ));
         world.use_catalog(catalog.clone());
         Ok(Self {
@@ -291,6 +296,21 @@ impl<T: Tmux + 'static> Node<T> {
         self.world.use_catalog(catalog.clone());
         self.catalog = catalog;
         self.agents.recognise_anew();
+    }
+
+    /// Goes by these settings from now on. Attempts that are running keep theirs, as far as they were
+    /// told before. The node's name, the program and the signs of prompts stay.
+    pub(crate) fn use_settings(&mut self, settings: NodeSettings) {
+        self.pools
+            .forget_rests(&self.settings.pools, &settings.pools);
+        self.settings = NodeSettings {
+            node: self.settings.node.clone(),
+            program: self.settings.program.clone(),
+            nonces: self.settings.nonces,
+            ..settings
+        };
+        self.world.use_setup(setup(&self.settings));
+        self.news = true;
     }
 
     /// Whether something has changed since the last call that a decision may depend on, and that the

@@ -76,9 +76,9 @@ impl PolicyHost {
         }
     }
 
-    /// Records every round from now on.
-    pub fn record(&mut self, archive: Archive) {
-        self.archive = Some(archive);
+    /// Records every round from now on, or none.
+    pub fn record(&mut self, archive: Option<Archive>) {
+        self.archive = archive;
     }
 
     /// Asks another policy beside the live one from now on.

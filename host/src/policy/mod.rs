@@ -36,7 +36,7 @@ pub use failover::{Decided, Health, PolicyHost};
 pub use limits::{Failure, LimitProfile, Limits, Overrides};
 pub use load::{Anatomy, LoadError, componentize};
 pub use loader::Loader;
-pub use reload::{Loaded, Order, PolicyNews, Reloader};
+pub use reload::{Loaded, Order, PolicyNews, PolicyNewsAbout, Reloader};
 pub use shadow::{Shadow, Tally};
 pub use source::{PolicySource, resolve};
 

@@ -25,8 +25,8 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// A policy that is to become the live one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// Identifies the answer.
-    pub id: i64,
+    /// Identifies the answer; `None` if nobody waits for it.
+    pub id: Option<i64>,
     /// Where the policy comes from.
     pub source: PolicySource,
     /// The settings for its `configure`.
@@ -35,12 +35,21 @@ pub struct Order {
 
 /// The result of loading a policy.
 pub struct PolicyNews {
-    /// The order that this answers; `None` if the live policy's file has changed.
-    pub order: Option<i64>,
+    /// What it is about.
+    pub about: PolicyNewsAbout,
     /// Where the policy comes from.
     pub source: PolicySource,
     /// The result.
     pub result: Loaded,
+}
+
+/// Why a policy was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyNewsAbout {
+    /// It was ordered, by this number if somebody waits for the answer.
+    Order(Option<i64>),
+    /// The live policy's file has changed.
+    File,
 }
 
 /// The result of loading a policy.
@@ -53,9 +62,15 @@ pub enum Loaded {
     Same,
 }
 
+/// What the thread is told.
+enum ToReloader {
+    Order(Order),
+    Loader(Loader),
+}
+
 /// The thread that loads policies; it ends when this is dropped.
 pub struct Reloader {
-    orders: Sender<Order>,
+    inbox: Sender<ToReloader>,
     news: Receiver<PolicyNews>,
 }
 
@@ -72,7 +87,7 @@ impl Reloader {
         live: &Policy,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
-        let (orders, inbox) = mpsc::channel();
+        let (inbox, told) = mpsc::channel();
         let (outbox, news) = mpsc::channel();
         let worker = Worker {
             loader,
@@ -82,14 +97,19 @@ impl Reloader {
         };
         thread::Builder::new()
             .name("reload".to_owned())
-            .spawn(move || worker.run(&inbox))?;
-        Ok(Self { orders, news })
+            .spawn(move || worker.run(&told))?;
+        Ok(Self { inbox, news })
     }
 
     /// Orders a policy to be loaded.
     pub fn order(&self, order: Order) {
         // The thread ends only when `self` is dropped.
-        let _ = self.orders.send(order);
+        let _ = self.inbox.send(ToReloader::Order(order));
+    }
+
+    /// Loads policies by other limits from now on; the live one keeps its own until it is loaded again.
+    pub fn use_loader(&self, loader: Loader) {
+        let _ = self.inbox.send(ToReloader::Loader(loader));
     }
 
     /// Returns the news since the last call.
@@ -154,10 +174,14 @@ impl PolicyWatch {
 }
 
 impl<F: Fn()> Worker<F> {
-    fn run(mut self, inbox: &Receiver<Order>) {
+    fn run(mut self, inbox: &Receiver<ToReloader>) {
         loop {
             let news = match inbox.recv_timeout(LOOK) {
-                Ok(order) => Some(self.obey(order)),
+                Ok(ToReloader::Order(order)) => Some(self.obey(order)),
+                Ok(ToReloader::Loader(loader)) => {
+                    self.loader = loader;
+                    None
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     // A fault in the runtime must not end all reloading.
                     let look = catch_unwind(AssertUnwindSafe(|| self.look()));
@@ -190,7 +214,7 @@ impl<F: Fn()> Worker<F> {
             Ok(Err(error)) => Loaded::Refused(error.to_string()),
         };
         PolicyNews {
-            order: Some(id),
+            about: PolicyNewsAbout::Order(id),
             source,
             result,
         }
@@ -246,7 +270,7 @@ impl<F: Fn()> Worker<F> {
         // That nothing has changed is news only if something else was reported before.
         let is_news = was_refused || !matches!(result, Loaded::Same);
         is_news.then(|| PolicyNews {
-            order: None,
+            about: PolicyNewsAbout::File,
             source: self.watch.source.clone(),
             result,
         })
@@ -308,7 +332,7 @@ mod tests {
             panic!("it is a policy")
         };
         assert_eq!(policy.id().sha256, sha256(&other(b'a')));
-        assert_eq!(news.order, None);
+        assert_eq!(news.about, PolicyNewsAbout::File);
 
         fs::remove_file(&path).expect("removed");
         assert!(refused(&next(&reloader)).contains("is gone"));
@@ -325,7 +349,7 @@ mod tests {
         let reloader = start(&path);
         let another = directory.path().join("other.wasm");
         let order = |id: i64, source: &PolicySource| Order {
-            id,
+            id: Some(id),
             source: source.clone(),
             settings: Value::Null,
         };
@@ -335,11 +359,11 @@ mod tests {
         fs::write(&another, other(b'b')).expect("written");
         reloader.order(order(2, &source));
         let news = next(&reloader);
-        assert_eq!(news.order, Some(2));
+        assert_eq!(news.about, PolicyNewsAbout::Order(Some(2)));
         assert!(matches!(news.result, Loaded::Policy(_)));
         fs::write(&another, other(b'c')).expect("written");
         let news = next(&reloader);
-        assert_eq!((news.order, news.source), (None, source));
+        assert_eq!((news.about, news.source), (PolicyNewsAbout::File, source));
         assert!(matches!(news.result, Loaded::Policy(_)));
     }
 }

@@ -39,6 +39,20 @@ pub struct DaemonFacts {
     pub recording: Option<Recording>,
     /// The policy that runs as a shadow beside the live one.
     pub shadow: Option<ShadowFacts>,
+    /// What has become of the configuration since the daemon was started. Earlier versions did not tell.
+    #[serde(default)]
+    pub configuration: ConfigFacts,
+}
+
+/// How a daemon has taken up changes of its configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFacts {
+    /// When it was changed last; `None` if it is as it was at the start.
+    pub changed_at: Option<Timestamp>,
+    /// What has changed then, in words; only so many.
+    pub changes: Vec<String>,
+    /// Why the file as it is now is not used.
+    pub error: Option<String>,
 }
 
 /// How much is recorded.

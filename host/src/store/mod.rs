@@ -109,7 +109,7 @@ pub use batches::TakenOver;
 pub use claim::Claim;
 pub use db::DbError;
 pub use error::StoreError;
-pub use facts::{DaemonFacts, Recording, ShadowFacts};
+pub use facts::{ConfigFacts, DaemonFacts, Recording, ShadowFacts};
 pub use files::{DatabaseFiles, Displaced};
 pub use history::HistoryRow;
 pub use import::Imported;

@@ -22,6 +22,8 @@ pub enum PolicyCause {
     Reset,
     /// Its file changed.
     File,
+    /// The configuration changed.
+    Config,
 }
 
 /// What became of the policy.
@@ -208,6 +210,7 @@ fn event_of(row: &Row) -> Result<PolicyEvent, DbError> {
         PolicyCause::Use,
         PolicyCause::Reset,
         PolicyCause::File,
+        PolicyCause::Config,
     ];
     let outcomes = [
         PolicyOutcome::Waiting,

@@ -373,6 +373,10 @@ fn the_daemons_word_is_replaced_and_one_of_another_version_is_none() {
         policy_in_use: Some(policy),
         recording: None,
         shadow: None,
+        configuration: ConfigFacts {
+            changes: vec!["a is 1".to_owned()],
+            ..ConfigFacts::default()
+        },
     };
     for pid in [7, 8] {
         facts.pid = pid;

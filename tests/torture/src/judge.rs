@@ -122,12 +122,29 @@ fn completed(sent: &Sent, row: &Row, runs: &Runs) -> Verdict {
     let kept = without_complaints(row.output.as_deref().unwrap_or_default());
     if row.output_cut.is_none() && kept != printed {
         return untrue(format!(
-            "its output has {} of {} bytes, and is said to be whole",
+            "its output has {} of {} bytes, and is said to be whole: {}",
             kept.len(),
-            printed.len()
+            printed.len(),
+            difference(&printed, &kept)
         ));
     }
     Verdict::True
+}
+
+/// Says where an output is not what was printed.
+fn difference(printed: &str, kept: &str) -> String {
+    let mut lines = printed.lines();
+    let other = kept
+        .lines()
+        .enumerate()
+        .find(|(_, line)| lines.next() != Some(line));
+    match other {
+        Some((number, line)) => {
+            let shown: String = line.chars().take(200).collect();
+            format!("its line {} is {shown:?}", number + 1)
+        }
+        None => "its end is missing".to_owned(),
+    }
 }
 
 /// Returns an output without what the shell itself says where there is no room on the disk.

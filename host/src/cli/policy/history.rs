@@ -48,6 +48,7 @@ fn row(event: &PolicyEvent) -> Vec<String> {
         PolicyCause::Use => "policy use",
         PolicyCause::Reset => "policy use --reset",
         PolicyCause::File => "its file changed",
+        PolicyCause::Config => "the configuration changed",
     };
     let outcome = match event.outcome {
         PolicyOutcome::Waiting => "waits for a daemon".to_owned(),

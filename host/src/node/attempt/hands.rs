@@ -77,7 +77,7 @@ pub(crate) struct Local<T> {
     spool: Spool,
     shells: Shells,
     secrets: Secrets,
-    setup: Setup,
+    setup: RefCell<Setup>,
     /// The records of turns in flight.
     records: Rc<RefCell<BTreeMap<AttemptId, PathBuf>>>,
     /// The profiles that there are.
@@ -132,12 +132,17 @@ impl<T: Tmux + 'static> Local<T> {
             spool,
             shells,
             secrets,
-            setup,
+            setup: RefCell::new(setup),
             records: Rc::default(),
             catalog: RefCell::default(),
             followers: RefCell::default(),
             directories: DirectoryWatch::default(),
         }
+    }
+
+    /// Prepares jobs by this configuration from now on.
+    pub(crate) fn use_setup(&self, setup: Setup) {
+        self.setup.replace(setup);
     }
 
     /// Judges what headless agents print by these profiles from now on.
@@ -317,7 +322,7 @@ impl<T: Tmux + 'static> World for Local<T> {
             Act::RunPrerequisites { stands } => {
                 let steps = self.secrets_of(&brief.task).map(|secrets| {
                     let stands = stands.clone().map(PathBuf::from);
-                    let within = self.setup.prerequisite_within;
+                    let within = self.setup.borrow().prerequisite_within;
                     prerequisites::run(&brief.task, &secrets, stands, within)
                 });
                 Some(Box::pin(async move {
@@ -484,7 +489,7 @@ impl<T: Tmux + 'static> World for Local<T> {
         let output = match (&ending.output, &brief.task.metadata.headless) {
             (OutputSource::None, _) => None,
             (OutputSource::Files, Some(asked)) => {
-                let printed = headless::read(asked, &files, self.setup.output_limit);
+                let printed = headless::read(asked, &files, self.setup.borrow().output_limit);
                 let profile = self.catalog.borrow();
                 let profile = profile.get(&asked.provider).map(|entry| &*entry.profile);
                 let output = printed.output.clone();
@@ -504,11 +509,11 @@ impl<T: Tmux + 'static> World for Local<T> {
                 }
                 Some(printed(
                     &files,
-                    self.setup.output_limit,
+                    self.setup.borrow().output_limit,
                     probe::is_alive(pane),
                 ))
             }
-            (OutputSource::Text(text), _) => Some(last_of(text, self.setup.output_limit)),
+            (OutputSource::Text(text), _) => Some(last_of(text, self.setup.borrow().output_limit)),
         };
         let before = (ending.leaves == Leaves::Variables)
             .then(|| files.environment_before())

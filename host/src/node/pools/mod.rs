@@ -83,6 +83,21 @@ pub(in crate::node) struct Pools {
     branches: Branches,
 }
 
+impl Pools {
+    /// Forgets how pools did that are described differently `after` than before: what was mended is tried
+    /// at once.
+    pub(in crate::node) fn forget_rests(&mut self, before: &PoolSettings, after: &PoolSettings) {
+        self.rests.retain(|name, _| {
+            let of = |settings: &PoolSettings| {
+                let mut pools = settings.pools.iter();
+                pools.find(|pool| pool.name == *name).cloned()
+            };
+            of(before) == of(after)
+        });
+        self.looked = None;
+    }
+}
+
 /// The branches that pools' directories are on.
 #[derive(Debug)]
 struct Branches(Watch<Option<String>>);

@@ -48,6 +48,7 @@ impl<T: Tmux + 'static> Local<T> {
         untold: bool,
         tells: bool,
     ) -> Result<TypedLine, Unwritten> {
+        let setup = self.setup.borrow().clone();
         let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
         // Two daemons may watch one tmux server, so the process id is part of the mark.
         let nonce = format!("{}-{}", std::process::id(), brief.attempt);
@@ -56,7 +57,7 @@ impl<T: Tmux + 'static> Local<T> {
         } else {
             Keep::Marks(&nonce)
         };
-        let integration = if self.setup.integrate {
+        let integration = if setup.integrate {
             self.shells.write_integration(shell)
         } else {
             Ok(None)
@@ -103,12 +104,12 @@ impl<T: Tmux + 'static> Local<T> {
             Keep::File => None,
             Keep::Marks(nonce) => Some(Pipe {
                 argv: vec![
-                    text(&self.setup.program)?,
+                    text(&setup.program)?,
                     "capture".to_owned(),
                     "--nonce".to_owned(),
                     nonce.to_owned(),
                     "--limit".to_owned(),
-                    self.setup.output_limit.to_string(),
+                    setup.output_limit.to_string(),
                     text(&files.output())?,
                 ],
             }),
