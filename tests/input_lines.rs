@@ -409,7 +409,7 @@ impl<'a> Hall<'a> {
     fn verdicts(&self) -> BTreeMap<String, String> {
         let doctor = self.world.assigner(&["--json", "doctor"]);
         let said: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
-        let panes = said.as_array().expect("a list");
+        let panes = said["sessions"].as_array().expect("a list");
         let of = |pane: &Value| {
             let name = pane["name"].as_str().unwrap_or_default().to_owned();
             (name, pane["status"].as_str().unwrap_or_default().to_owned())

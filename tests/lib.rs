@@ -34,6 +34,7 @@ mod hooks;
 mod hostile_content;
 mod hung_directories;
 mod input_lines;
+mod installation;
 mod language_model;
 mod ledger;
 mod library;

@@ -123,7 +123,7 @@ pub(super) fn tasks(count: u64) -> String {
 }
 
 /// `36 KB`, `1.5 MB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{} KB", bytes.div_ceil(1000)),
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),

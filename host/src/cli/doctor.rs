@@ -1,5 +1,7 @@
 //! `assigner doctor`: what a session is taken for, and why; with or without a daemon.
 
+mod installation;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -14,23 +16,26 @@ use crate::model::session::Activity;
 use crate::model::verdict::Obstacle;
 use crate::node::inspect::{Inspection, inspect};
 use crate::tmux::{self, Program, Server};
+use installation::Weight;
 
-/// Shows every signal of a session's state with its age, and the verdict.
+/// Checks the installation; or, for a session, shows every signal of its state with its age, and the
+/// verdict.
 ///
-/// Nothing is typed into any pane, and no daemon is needed.
+/// Nothing is changed or typed into any pane, and no daemon is needed. Exits with 1 if something does not
+/// work.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it, all are
-    /// listed
+    /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it, everything that
+    /// assigner needs is checked, and all sessions are listed
     session: Option<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     send::warn_of_headless(context);
-    let found = look(context)?;
     let now = Timestamp::now();
     let ui = context.ui;
     if let Some(name) = &args.session {
+        let found = look(context)?;
         let found = select(&found, name)?;
         let kept = kept(context, found);
         let next = advice(found, kept.as_ref());
@@ -44,19 +49,38 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         }
         return Ok(Exit::Done);
     }
+    let spinner = ui::progress("looking");
+    let findings = installation::examine(context);
+    spinner.finish_and_clear();
+    let findings = findings?;
+    let works = findings
+        .iter()
+        .all(|finding| finding.weight != Weight::Problem);
+    let exit = match works {
+        true => Exit::Done,
+        false => Exit::Failed,
+    };
+    // Without a server there is nothing to list, and that is a finding.
+    let sessions = look(context).unwrap_or_default();
     if ui.json {
-        let all = found.iter().map(|found| {
+        let all = sessions.iter().map(|found| {
             let next = advice(found, None);
             inspection_json(found, next.as_deref(), now)
         });
-        ui.json(&all.collect::<Vec<_>>())?;
-        return Ok(Exit::Done);
+        let sessions: Vec<Value> = all.collect();
+        ui.json(&json!({"works": works, "findings": findings, "sessions": sessions}))?;
+        return Ok(exit);
     }
-    if found.is_empty() {
-        ui.line("no sessions: start one with `tmux new-session`")?;
-        return Ok(Exit::Done);
+    installation::print(context, &findings)?;
+    if !sessions.is_empty() {
+        ui.line("")?;
+        list(context, &sessions)?;
     }
-    let rows = found
+    Ok(exit)
+}
+
+fn list(context: &Context, sessions: &[Inspection]) -> std::io::Result<()> {
+    let rows = sessions
         .iter()
         .map(|found| {
             vec![
@@ -68,8 +92,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             ]
         })
         .collect();
-    ui.table(&["SESSION", "PANE", "PROVIDER", "STATUS", "WHY"], rows)?;
-    Ok(Exit::Done)
+    context
+        .ui
+        .table(&["SESSION", "PANE", "PROVIDER", "STATUS", "WHY"], rows)
 }
 
 /// Returns the runtime for requests to tmux.

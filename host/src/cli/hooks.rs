@@ -99,9 +99,8 @@ fn show(context: &Context, args: &HooksShowArgs) -> Result<Exit, CommandFailure>
     let text = settings.text();
     let refuse = |error: HookError| settings.refuse(&error);
     let fresh = hooks::install("", agent, &command).map_err(refuse)?;
-    let standing = hooks::installed(text).map_err(refuse)?;
-    let installed = !standing.is_empty();
-    let current = installed && hooks::install(text, agent, &command).map_err(refuse)? == text;
+    let stand = stand_in(&settings, agent, &command)?;
+    let (installed, current) = (stand != HooksStand::Missing, stand == HooksStand::Current);
     if context.ui.json {
         let hooks: Value = serde_json::from_str(&fresh).unwrap_or_default();
         context.ui.json(&json!({
@@ -125,6 +124,40 @@ fn show(context: &Context, args: &HooksShowArgs) -> Result<Exit, CommandFailure>
     let name = ui::clean(&settings.name());
     context.ui.line(&format!("{name}: {state}"))?;
     Ok(Exit::Done)
+}
+
+/// Whether an agent has our hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HooksStand {
+    /// It has those that this program would install.
+    Current,
+    /// It has others of ours.
+    Other,
+    /// It has none.
+    Missing,
+}
+
+/// Returns whether an agent has our hooks in its usual settings.
+pub(super) fn stand(context: &Context, agent: HookAgent) -> Result<HooksStand, CommandFailure> {
+    let command = command_line(context)?;
+    stand_in(&settings(agent, None)?, agent, &command)
+}
+
+fn stand_in(
+    settings: &Edited,
+    agent: HookAgent,
+    command: &impl Fn(ReportedState) -> String,
+) -> Result<HooksStand, CommandFailure> {
+    let text = settings.text();
+    let refuse = |error: HookError| settings.refuse(&error);
+    if hooks::installed(text).map_err(refuse)?.is_empty() {
+        return Ok(HooksStand::Missing);
+    }
+    let is_current = hooks::install(text, agent, command).map_err(refuse)? == text;
+    Ok(match is_current {
+        true => HooksStand::Current,
+        false => HooksStand::Other,
+    })
 }
 
 /// Shows how the settings change, asks, and writes them.

@@ -104,6 +104,15 @@ pub(super) fn usual(context: &Context) -> Result<PolicyChoice, CommandFailure> {
     )?)
 }
 
+/// The same if no person has chosen one.
+pub(super) fn configured(context: &Context) -> Result<PolicyChoice, CommandFailure> {
+    Ok(PolicyChoice::of(
+        &context.config,
+        &CommandLine::default(),
+        None,
+    )?)
+}
+
 /// Returns the policy that a daemon starts with, and why it is that one.
 ///
 /// If a choice that no daemon has tried yet cannot be used, it is refused here, as a daemon would

@@ -155,6 +155,20 @@ fn edit(context: &Context, args: &ShellChangeArgs, installs: bool) -> Result<Exi
     Ok(Exit::Done)
 }
 
+/// Returns the shells that can report, each with its startup file if that has our line.
+pub(super) fn reporting() -> Vec<(Shell, Option<PathBuf>)> {
+    let shells = Shell::ALL.iter().copied().filter_map(Reporting::of);
+    let found = shells.map(|shell| {
+        let file = start_file(&shell.integration.startup).ok();
+        let loads = |file: &PathBuf| {
+            let text = Edited::read(file);
+            text.is_ok_and(|text| text.text().lines().any(|line| line.trim() == BEGIN))
+        };
+        (shell.shell, file.filter(loads))
+    });
+    found.collect()
+}
+
 /// Returns the shell that this person uses.
 fn of_this_person() -> Result<Reporting, CommandFailure> {
     let program = std::env::var_os("SHELL").map(PathBuf::from);

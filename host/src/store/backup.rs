@@ -254,7 +254,7 @@ pub(super) fn copy_pages(
 }
 
 /// Opens the database of a directory as it is, to read it.
-fn open_queue(directory: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_queue(directory: &Path) -> Result<Connection, StoreError> {
     let path = directory.join(DATABASE);
     if let Some(how) = files::lost(directory) {
         let made = files::made(directory);

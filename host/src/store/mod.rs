@@ -40,6 +40,7 @@ mod fresh;
 pub(crate) mod fuzz;
 #[cfg(test)]
 mod headless_tests;
+mod health;
 mod history;
 #[cfg(test)]
 mod history_tests;
@@ -111,6 +112,7 @@ pub use db::DbError;
 pub use error::StoreError;
 pub use facts::{ConfigFacts, DaemonFacts, Recording, ShadowFacts};
 pub use files::{DatabaseFiles, Displaced};
+pub use health::{DatabaseHealth, examine};
 pub use history::HistoryRow;
 pub use import::Imported;
 pub use lanes::{Lane, Rest, Waiting};

@@ -136,6 +136,12 @@ impl HookAgent {
         }
     }
 
+    /// Returns the agent with this name, if it runs hooks.
+    pub fn of(name: &str) -> Option<Self> {
+        let all = [Self::Claude, Self::Codex, Self::Qwen, Self::Gemini];
+        all.into_iter().find(|agent| agent.name() == name)
+    }
+
     /// Returns where its settings are: the variable that names their directory, the directory below
     /// the home directory if that is not set, and the file name.
     pub fn settings(self) -> (&'static str, &'static str, &'static str) {
