@@ -258,6 +258,7 @@ fn profiles_are_listed_shown_and_checked() {
 #[test]
 fn the_doctor_tells_what_there_is() {
     let world = World::new();
+    world.assigner(&["doctor", "--sessions"]).refused(3);
     world.session("desk", Shell::Bash);
     let dir = text(&world.path("work"));
     session_running(&world, "odd", &["sleep", "1000"], &dir);
@@ -299,9 +300,10 @@ fn the_doctor_tells_what_there_is() {
     world.diagnosed("toy", "busy");
     world.diagnosed("toy", "idle");
 
-    let all = world.json(&["doctor"]);
-    let listed = all["sessions"].as_array();
-    assert_eq!(listed.map(Vec::len), Some(4), "{all:#}");
+    let all = world.json(&["doctor", "--sessions"]);
+    assert_eq!(all.as_array().map(Vec::len), Some(4), "{all:#}");
+    let table = world.assigner(&["doctor", "--sessions"]).succeeded().text();
+    assert!(table.starts_with("SESSION "), "{table}");
     let table = world.assigner(&["doctor"]).succeeded().text();
     assert!(table.contains("\nSESSION "), "{table}");
     let one = world.assigner(&["doctor", "toy"]).succeeded().text();

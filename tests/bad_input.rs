@@ -441,13 +441,16 @@ fn a_configuration_that_is_wrong() {
     let path = text(&world.path("config.toml"));
     for content in ["not = = toml", "[policy", "no_such_setting = 1\n", "\u{0}"] {
         fs::write(&path, content).expect("a file");
-        for args in [&["list"][..], &["run"]] {
+        for args in [&["send", "--shell", "true"][..], &["run"]] {
             let output = world.assigner(&[&["--config", &path], args].concat());
             assert_eq!(output.code, Some(2), "{content:?}: {output:?}");
             assert!(output.stderr.contains("config.toml"), "{}", output.stderr);
             assert_calm(&output.stderr);
         }
     }
+    // What only looks at the queue goes on, and says so.
+    let listed = world.assigner(&["--config", &path, "list"]).succeeded();
+    assert!(listed.stderr.contains("config.toml"), "{listed:?}");
     world
         .assigner(&["--config", "/no/such.toml", "list"])
         .refused(2);

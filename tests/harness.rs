@@ -424,10 +424,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
-            for what in ["sessions", "doctor"] {
-                let shown = self.binary().arg(what).output();
+            for what in [&["sessions"][..], &["doctor", "--sessions"]] {
+                let shown = self.binary().args(what).output();
                 let shown = shown.map(|output| output.stdout).unwrap_or_default();
-                eprintln!("--- {what}\n{}---", String::from_utf8_lossy(&shown));
+                eprintln!("--- {what:?}\n{}---", String::from_utf8_lossy(&shown));
             }
         }
         let pid = self

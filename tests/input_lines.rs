@@ -407,9 +407,9 @@ impl<'a> Hall<'a> {
 
     /// Returns what `doctor` says about each shell, by prompt.
     fn verdicts(&self) -> BTreeMap<String, String> {
-        let doctor = self.world.assigner(&["--json", "doctor"]);
+        let doctor = self.world.assigner(&["--json", "doctor", "--sessions"]);
         let said: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
-        let panes = said["sessions"].as_array().expect("a list");
+        let panes = said.as_array().expect("a list");
         let of = |pane: &Value| {
             let name = pane["name"].as_str().unwrap_or_default().to_owned();
             (name, pane["status"].as_str().unwrap_or_default().to_owned())

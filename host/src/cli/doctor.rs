@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// The session, as `assigner sessions` names it, or a pane such as `%3`; without it, everything that
     /// assigner needs is checked, and all sessions are listed
     session: Option<String>,
+    /// Lists the sessions only, and checks nothing else
+    #[arg(long, conflicts_with = "session")]
+    sessions: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
@@ -49,6 +52,17 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         }
         return Ok(Exit::Done);
     }
+    if args.sessions {
+        let sessions = look(context)?;
+        match ui.json {
+            true => ui.json(&list_json(&sessions, now))?,
+            false if sessions.is_empty() => {
+                ui.line("no sessions: start one with `tmux new-session`")?;
+            }
+            false => list(context, &sessions)?,
+        }
+        return Ok(Exit::Done);
+    }
     let spinner = ui::progress("looking");
     let findings = installation::examine(context);
     spinner.finish_and_clear();
@@ -63,11 +77,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     // Without a server there is nothing to list, and that is a finding.
     let sessions = look(context).unwrap_or_default();
     if ui.json {
-        let all = sessions.iter().map(|found| {
-            let next = advice(found, None);
-            inspection_json(found, next.as_deref(), now)
-        });
-        let sessions: Vec<Value> = all.collect();
+        let sessions = list_json(&sessions, now);
         ui.json(&json!({"works": works, "findings": findings, "sessions": sessions}))?;
         return Ok(exit);
     }
@@ -77,6 +87,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         list(context, &sessions)?;
     }
     Ok(exit)
+}
+
+fn list_json(sessions: &[Inspection], now: Timestamp) -> Vec<Value> {
+    let all = sessions.iter().map(|found| {
+        let next = advice(found, None);
+        inspection_json(found, next.as_deref(), now)
+    });
+    all.collect()
 }
 
 fn list(context: &Context, sessions: &[Inspection]) -> std::io::Result<()> {

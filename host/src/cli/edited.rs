@@ -100,12 +100,20 @@ impl Edited {
         if !context.ui.json {
             diff(context, &name, old, new)?;
         }
-        if !yes && !may_write(context, &name)? {
+        let otherwise = format!("nothing was written: `--yes` writes {name} without asking");
+        if !yes && !asks(context, &format!("Write this to {name}?"), &otherwise)? {
             context.ui.line("nothing was written")?;
             return Ok(EditOutcome::Declined);
         }
         self.write(new, none)?;
         Ok(EditOutcome::Written)
+    }
+
+    /// Asks on the terminal whether it may be removed.
+    pub(super) fn may_be_removed(&self, context: &Context) -> Result<bool, CommandFailure> {
+        let name = ui::clean(&self.name());
+        let otherwise = format!("nothing was removed: `--yes` removes {name} without asking");
+        asks(context, &format!("Remove {name}?"), &otherwise)
     }
 
     /// Writes the text in one step: a concurrent reader sees either the old or the new one.
@@ -182,16 +190,14 @@ fn content(file: &Path) -> Result<Option<String>, Unread> {
     }
 }
 
-/// Asks on the terminal whether the file may be written.
-fn may_write(context: &Context, name: &str) -> Result<bool, CommandFailure> {
+/// Asks on the terminal; without one, `otherwise` says what to do.
+fn asks(context: &Context, question: &str, otherwise: &str) -> Result<bool, CommandFailure> {
     let asks = io::stdin().is_terminal() && io::stdout().is_terminal() && !context.ui.json;
     if !asks {
-        return Err(CommandFailure::usage(format!(
-            "nothing was written: `--yes` writes {name} without asking"
-        )));
+        return Err(CommandFailure::usage(otherwise));
     }
     let mut out = anstream::stdout().lock();
-    write!(out, "Write this to {name}? [y/N] ")?;
+    write!(out, "{question} [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     // An answer that is not text does not mean yes.
@@ -252,4 +258,93 @@ fn behind_links(file: &Path) -> io::Result<PathBuf> {
 fn failed(what: &str, file: &Path, error: &io::Error) -> CommandFailure {
     let file = file.display();
     CommandFailure::new(Exit::Failed, format!("cannot {what} `{file}`: {error}"))
+}
+
+/// Returns the text with `block`, which is between the lines `begin` and `end`, in place of the existing one or
+/// at the end; an empty one is taken out.
+pub(super) fn with_block(
+    text: &str,
+    begin: &str,
+    end: &str,
+    block: &str,
+) -> Result<String, String> {
+    let is = |mark: &str| {
+        let lines = text.split_inclusive('\n').scan(0, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((start, *at, line.trim()))
+        });
+        let found: Vec<(usize, usize)> = lines
+            .filter(|(.., line)| *line == mark)
+            .map(|(start, end, _)| (start, end))
+            .collect();
+        found
+    };
+    let split = |start, end| {
+        let before = text.get(..start).unwrap_or_default();
+        (before, text.get(end..).unwrap_or_default())
+    };
+    match (&*is(begin), &*is(end)) {
+        ([], []) if block.is_empty() => Ok(text.to_owned()),
+        ([], []) => {
+            let gap = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            Ok(format!("{text}{gap}{block}"))
+        }
+        ([(start, _)], [(last, after)]) if start < last => {
+            let (before, after) = split(*start, *after);
+            Ok(format!("{before}{block}{after}"))
+        }
+        _ => Err(format!(
+            "`{begin}` and `{end}` must occur once each, in this order: remove them first"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(text: &str, block: &str) -> Result<String, String> {
+        with_block(text, "# >>> assigner >>>", "# <<< assigner <<<", block)
+    }
+
+    const OURS: &str = "# >>> assigner >>>\nours\n# <<< assigner <<<\n";
+
+    #[test]
+    fn ours_is_put_at_the_end_once_and_taken_out_whole() {
+        for text in ["", "a\n", "a\n\n", "# >>> other >>>\n"] {
+            let with = put(text, OURS).expect("changed");
+            assert_eq!(with, format!("{text}{OURS}"));
+            assert_eq!(put(&with, OURS).expect("unchanged"), with);
+            assert_eq!(put(&with, "").expect("taken out"), text);
+        }
+        // A last line without a line end gets one.
+        let with = put("a", OURS).expect("changed");
+        assert_eq!(with, format!("a\n{OURS}"));
+        assert_eq!(put("a", "").expect("unchanged"), "a");
+    }
+
+    #[test]
+    fn an_older_one_is_replaced_where_it_stands() {
+        let old = "a\n# >>> assigner >>>\nold\nolder\n# <<< assigner <<<\nb";
+        assert_eq!(put(old, OURS).expect("changed"), format!("a\n{OURS}b"));
+        assert_eq!(put(old, "").expect("taken out"), "a\nb");
+    }
+
+    #[test]
+    fn marks_that_are_not_whole_are_left_to_their_owner() {
+        for text in [
+            "# >>> assigner >>>\na\n",
+            "# <<< assigner <<<\n",
+            "# <<< assigner <<<\n# >>> assigner >>>\n",
+            "# >>> assigner >>>\n# >>> assigner >>>\n# <<< assigner <<<\n",
+        ] {
+            assert!(put(text, OURS).is_err(), "{text}");
+            assert!(put(text, "").is_err(), "{text}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub enum Exit {
     TimedOut,
     /// A person pressed Ctrl-C while a task was followed.
     Interrupted,
-    /// The exit code of the task that was followed.
+    /// The exit code of the task that was followed, or of the daemon that was started.
     Task(u8),
 }
 

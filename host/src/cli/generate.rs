@@ -1,36 +1,16 @@
-//! `assigner completions` and `assigner man`: generated from the definition of the command line.
+//! `assigner man`: generated from the definition of the command line.
 
 use std::io;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
 
 use super::exit::{CommandFailure, Exit};
-
-/// Prints completions for a shell.
-#[derive(Debug, clap::Args)]
-pub(super) struct CompletionsArgs {
-    /// Which
-    shell: Shell,
-}
 
 /// Prints the manual page, of the program or of one command.
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArgs {
     /// The command
     command: Option<String>,
-}
-
-pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandFailure> {
-    let mut text = Vec::new();
-    clap_complete::generate(
-        args.shell,
-        &mut super::Args::command(),
-        "assigner",
-        &mut text,
-    );
-    io::Write::write_all(&mut io::stdout().lock(), &text)?;
-    Ok(Exit::Done)
 }
 
 pub(super) fn man(args: &ManArgs) -> Result<Exit, CommandFailure> {

@@ -8,6 +8,7 @@ mod cancel;
 mod capture;
 mod chosen;
 mod clear;
+mod completions;
 mod config;
 mod demo;
 mod doctor;
@@ -28,6 +29,8 @@ mod hooks;
 mod import;
 mod label;
 mod list;
+mod logging;
+mod logs;
 mod look;
 mod output;
 mod pause;
@@ -42,6 +45,7 @@ mod restore;
 mod retry;
 mod run;
 mod send;
+mod service;
 mod session;
 mod sessions;
 mod shell;
@@ -56,6 +60,8 @@ mod wait;
 mod watch;
 mod when;
 
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,13 +74,19 @@ use crate::node::Spool;
 use crate::options::Sender;
 use crate::policy::{LoadError, Loader, Policy, resolve};
 use crate::store::{DaemonFacts, Secrets, Store};
+use crate::tmux::Socket;
 use exit::{CommandFailure, Exit};
 use serde_json::Value;
 use ui::{Color, Ui};
 
 /// Gives queued tasks to the tmux sessions that suit them best.
 #[derive(Debug, Parser)]
-#[command(name = "assigner", version, after_help = exit::HELP)]
+#[command(
+    name = "assigner",
+    version,
+    long_version = env!("ASSIGNER_BUILD"),
+    after_help = exit::HELP
+)]
 struct Args {
     #[command(flatten)]
     global: Global,
@@ -141,6 +153,28 @@ impl Global {
         )
     }
 
+    /// Returns the options by which another call finds the same queue and server. One that is not made
+    /// inside tmux has to be told the server of this one, where that is told by nothing else.
+    fn options(&self, context: &Context, elsewhere: bool) -> io::Result<Vec<OsString>> {
+        let mut words = Vec::new();
+        let mut path = |name: &str, path: &Option<PathBuf>| {
+            if let Some(path) = path {
+                words.push(name.into());
+                words.push(std::path::absolute(path)?.into_os_string());
+            }
+            Ok::<_, io::Error>(())
+        };
+        path("--data-dir", &self.data_dir)?;
+        path("--config", &self.config)?;
+        let socket = &context.config.socket;
+        let is_enclosing =
+            context.config.file.tmux_socket.is_none() && *socket != Socket::Default && elsewhere;
+        if self.tmux_socket.is_some() || is_enclosing {
+            words.extend(["--tmux-socket".into(), socket.option().into()]);
+        }
+        Ok(words)
+    }
+
     /// Returns the configuration even if the file is wrong, with a warning.
     fn configuration_if_wrong(&self) -> Result<Config, ConfigError> {
         Config::load_if_wrong(
@@ -169,7 +203,7 @@ enum Command {
     #[command(visible_alias = "ls", alias = "ps")]
     List(list::Args),
     Show(show::Args),
-    #[command(visible_alias = "log", alias = "logs")]
+    #[command(visible_alias = "log")]
     Output(output::Args),
     Explain(explain::Args),
     History(history::Args),
@@ -206,7 +240,9 @@ enum Command {
     Shell(shell::Args),
     ShellInit(shell::InitArgs),
     Stop(stop::Args),
-    Completions(generate::CompletionsArgs),
+    Logs(logs::Args),
+    Service(service::Args),
+    Completions(completions::Args),
     Man(generate::ManArgs),
     #[command(hide = true)]
     Capture(capture::Args),
@@ -222,6 +258,7 @@ impl Command {
             self,
             Self::Status(_)
                 | Self::Stop(_)
+                | Self::Logs(_)
                 | Self::Doctor(_)
                 | Self::List(_)
                 | Self::Show(_)
@@ -310,6 +347,9 @@ impl Context {
 
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
+    if completions::answered() {
+        return Exit::Done.into();
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.exit_code() == 0 => {
@@ -367,7 +407,7 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
     match command {
         Command::Capture(args) => return capture::run(&args),
         Command::Look(args) => return look::run(&args),
-        Command::Completions(args) => return generate::completions(&args),
+        Command::Completions(ref args) if args.prints() => return completions::run(None, args),
         Command::Man(args) => return generate::man(&args),
         Command::Report(args) => return Ok(report::run(&args, &global)),
         Command::Config(args) => return config::run(&args, &global),
@@ -425,9 +465,11 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         Command::Shell(args) => shell::run(&context, &args),
         Command::ShellInit(args) => shell::init(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
+        Command::Logs(args) => logs::run(&context, &args),
+        Command::Service(args) => service::run(&context, &args, &global),
         Command::Capture(args) => capture::run(&args),
         Command::Look(args) => look::run(&args),
-        Command::Completions(args) => generate::completions(&args),
+        Command::Completions(args) => completions::run(Some(&context), &args),
         Command::Man(args) => generate::man(&args),
         Command::Report(args) => Ok(report::run(&args, &global)),
         Command::Config(args) => config::run(&args, &global),

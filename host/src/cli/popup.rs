@@ -26,22 +26,7 @@ pub(super) fn run(context: &Context, args: &Args, global: &Global) -> Result<Exi
     let PopupCommand::Bind { key } = &args.command;
     let program = std::env::current_exe()?;
     let mut words = vec![program.into_os_string()];
-    if let Some(dir) = &global.data_dir {
-        words.extend([
-            "--data-dir".into(),
-            std::path::absolute(dir)?.into_os_string(),
-        ]);
-    }
-    if global.tmux_socket.is_some() {
-        let socket = &context.config.socket;
-        words.extend(["--tmux-socket".into(), socket.option().into()]);
-    }
-    if let Some(file) = &global.config {
-        words.extend([
-            "--config".into(),
-            std::path::absolute(file)?.into_os_string(),
-        ]);
-    }
+    words.extend(global.options(context, false)?);
     words.push("top".into());
     let quoted = words.iter().map(|word| {
         let word = Sh::quote_vec(word);

@@ -1,13 +1,12 @@
-//! `assigner run`: the daemon in the foreground.
+//! `assigner run`: the daemon.
 
-use std::io;
+mod background;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, send, ui};
+use super::{Context, logging, send, stop, ui};
 use crate::config;
 use crate::daemon::{self, CommandLine, Ended, Lock, Options, PolicyChoice};
 use crate::policy::{Loader, Policy, resolve};
@@ -38,10 +37,31 @@ pub(super) struct Args {
     /// Exits when no task is pending or running: with 1 if a task failed
     #[arg(long)]
     once: bool,
+    /// Starts it in the background, and returns when it runs: `assigner logs` shows what it does
+    #[arg(long, conflicts_with = "once")]
+    daemon: bool,
+    /// Stops the daemon that runs, also one of another version, and takes over what it has running
+    #[arg(long)]
+    replace: bool,
+    /// Has no terminal: that of `--daemon`
+    #[arg(long, hide = true)]
+    detached: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
-    log_to_stderr(context.verbose);
+    if args.daemon {
+        return background::start(context);
+    }
+    if args.replace
+        && let Some(holder) = Lock::holder(&context.config.data_dir)
+    {
+        stop::end(context, &holder)?;
+    }
+    if args.detached {
+        // The terminal that it was started from may close.
+        rustix::process::setsid().map_err(|error| daemon::DaemonError::System(error.into()))?;
+    }
+    logging::of_daemon(context.verbose, &context.config.data_dir, !args.detached);
     send::warn_of_headless(context);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
@@ -156,20 +176,4 @@ fn begin(
         }
         return Err(error.into());
     }
-}
-
-pub(super) fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "assigner=info,policy=info",
-        1 => "assigner=debug,policy=debug",
-        _ => "assigner=trace,policy=trace",
-    };
-    let filter = EnvFilter::try_from_env("ASSIGNER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let colored = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colored)
-        .with_target(false)
-        .init();
 }

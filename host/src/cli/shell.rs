@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use clap::builder::PossibleValue;
 use serde_json::json;
 
-use super::edited::{EditOutcome, Edited};
+use super::edited::{EditOutcome, Edited, with_block};
 use super::exit::{CommandFailure, Exit};
 use super::hooks::quoted;
 use super::{Context, ui};
@@ -128,7 +128,7 @@ fn edit(context: &Context, args: &ShellChangeArgs, installs: bool) -> Result<Exi
     } else {
         String::new()
     };
-    let new = with_block(file.text(), &block).map_err(|error| file.refuse(&error))?;
+    let new = with_block(file.text(), BEGIN, END, &block).map_err(|error| file.refuse(&error))?;
     let changed = match file.change(context, &new, args.yes, None)? {
         EditOutcome::Declined => return Ok(Exit::Failed),
         change => change == EditOutcome::Written,
@@ -212,86 +212,4 @@ fn block(shell: Reporting) -> Result<String, CommandFailure> {
     let command = format!("{program} shell-init {}", shell.shell.name());
     let line = (shell.integration.startup_line)(&program, &command);
     Ok(format!("{BEGIN}\n{line}\n{END}\n"))
-}
-
-/// Returns the text with `block` in place of the existing one, or at the end.
-fn with_block(text: &str, block: &str) -> Result<String, String> {
-    let is = |mark: &str| {
-        let lines = text.split_inclusive('\n').scan(0, |at, line| {
-            let start = *at;
-            *at += line.len();
-            Some((start, *at, line.trim()))
-        });
-        let found: Vec<(usize, usize)> = lines
-            .filter(|(.., line)| *line == mark)
-            .map(|(start, end, _)| (start, end))
-            .collect();
-        found
-    };
-    let split = |start, end| {
-        let before = text.get(..start).unwrap_or_default();
-        (before, text.get(end..).unwrap_or_default())
-    };
-    match (&*is(BEGIN), &*is(END)) {
-        ([], []) if block.is_empty() => Ok(text.to_owned()),
-        ([], []) => {
-            let gap = if text.is_empty() || text.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            Ok(format!("{text}{gap}{block}"))
-        }
-        ([(start, _)], [(last, end)]) if start < last => {
-            let (before, after) = split(*start, *end);
-            Ok(format!("{before}{block}{after}"))
-        }
-        _ => Err(format!(
-            "`{BEGIN}` and `{END}` must occur once each, in this order: remove them first"
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OURS: &str = "# >>> assigner >>>\nours\n# <<< assigner <<<\n";
-
-    #[test]
-    fn ours_is_put_at_the_end_once_and_taken_out_whole() {
-        for text in ["", "a\n", "a\n\n", "# >>> other >>>\n"] {
-            let with = with_block(text, OURS).expect("changed");
-            assert_eq!(with, format!("{text}{OURS}"));
-            assert_eq!(with_block(&with, OURS).expect("unchanged"), with);
-            assert_eq!(with_block(&with, "").expect("taken out"), text);
-        }
-        // A last line without a line end gets one.
-        let with = with_block("a", OURS).expect("changed");
-        assert_eq!(with, format!("a\n{OURS}"));
-        assert_eq!(with_block("a", "").expect("unchanged"), "a");
-    }
-
-    #[test]
-    fn an_older_one_is_replaced_where_it_stands() {
-        let old = "a\n# >>> assigner >>>\nold\nolder\n# <<< assigner <<<\nb";
-        assert_eq!(
-            with_block(old, OURS).expect("changed"),
-            format!("a\n{OURS}b")
-        );
-        assert_eq!(with_block(old, "").expect("taken out"), "a\nb");
-    }
-
-    #[test]
-    fn marks_that_are_not_whole_are_left_to_their_owner() {
-        for text in [
-            "# >>> assigner >>>\na\n",
-            "# <<< assigner <<<\n",
-            "# <<< assigner <<<\n# >>> assigner >>>\n",
-            "# >>> assigner >>>\n# >>> assigner >>>\n# <<< assigner <<<\n",
-        ] {
-            assert!(with_block(text, OURS).is_err(), "{text}");
-            assert!(with_block(text, "").is_err(), "{text}");
-        }
-    }
 }

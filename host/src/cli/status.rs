@@ -10,7 +10,7 @@ use super::pause::{in_words, paused_json, retain_lasting};
 use super::show::task_json;
 use super::status_line::{self, Template};
 use super::{Context, ui};
-use crate::daemon::Lock;
+use crate::daemon::{Lock, VERSION};
 use crate::model::session::Activity;
 use crate::model::task::Status;
 use crate::store::{ConfigFacts, DaemonFacts, PolicyOutcome, ShadowFacts};
@@ -83,6 +83,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                 holder.pid,
                 ui::clean(&facts.tmux)
             ))?;
+            if facts.version != VERSION {
+                context.ui.line(
+                    "          of another version: `assigner run --daemon --replace` starts this one",
+                )?;
+            }
             if let Some(what) = &facts.waiting_for {
                 context
                     .ui
@@ -169,6 +174,7 @@ fn daemon_json(
     json!({
         "running": pid.is_some(),
         "pid": pid,
+        "version": facts.map(|facts| &facts.version),
         "uptime": facts.map(|facts| now.duration_since(facts.started_at).as_secs().max(0)),
         "tmux": facts.map(|facts| &facts.tmux),
         "waiting_for": facts.and_then(|facts| facts.waiting_for.as_ref()),

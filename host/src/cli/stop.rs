@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::{CommandFailure, Exit};
-use crate::daemon::Lock;
+use crate::daemon::{Holder, Lock};
 
 /// A daemon ends within one round, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,6 +25,18 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
             format!("no daemon is running for `{}`", data.display()),
         ));
     };
+    end(context, &holder)?;
+    if context.ui.json {
+        context.ui.json(&json!({"stopped": holder.pid}))?;
+    } else {
+        context.ui.line(&format!("daemon {} stopped", holder.pid))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Stops a daemon, and waits until it has ended.
+pub(super) fn end(context: &Context, holder: &Holder) -> Result<(), CommandFailure> {
+    let data = &context.config.data_dir;
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| CommandFailure::new(Exit::Failed, "the lock names no process"))?;
     kill_process(pid, Signal::TERM).map_err(|error| {
@@ -46,10 +58,5 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit, CommandFailure> {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    if context.ui.json {
-        context.ui.json(&json!({"stopped": holder.pid}))?;
-    } else {
-        context.ui.line(&format!("daemon {} stopped", holder.pid))?;
-    }
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -41,6 +41,9 @@ mod profiles;
 #[cfg(test)]
 mod recovery_tests;
 
+/// The version of this program, with the commit that it was built from if that is known.
+pub const VERSION: &str = env!("ASSIGNER_VERSION");
+
 /// The daemon that holds a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -363,6 +366,7 @@ fn daemon_facts(
     let live = &policies.live;
     DaemonFacts {
         pid: std::process::id(),
+        version: VERSION.to_owned(),
         started_at,
         tmux: socket.to_string(),
         waiting_for: (!engine.server_runs()).then(|| match engine.unreachable_server() {

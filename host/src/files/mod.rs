@@ -3,6 +3,7 @@
 
 pub mod named;
 pub mod private;
+pub mod rotated;
 
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

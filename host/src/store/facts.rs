@@ -13,6 +13,9 @@ use crate::model::matching::PolicyId;
 pub struct DaemonFacts {
     /// Its process id.
     pub pid: u32,
+    /// Its version; empty for one that did not tell.
+    #[serde(default)]
+    pub version: String,
     /// When it was started.
     pub started_at: Timestamp,
     /// The tmux server that it watches, for people.

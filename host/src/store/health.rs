@@ -95,6 +95,12 @@ pub fn examine(directory: &Path, within: Duration) -> Result<DatabaseHealth, Sto
     })
 }
 
+/// Whether there is a database of the current schema, so that to open it changes nothing.
+pub fn is_current(directory: &Path) -> bool {
+    let version = |connection: Connection| number(&connection, "PRAGMA user_version").ok();
+    open_queue(directory).ok().and_then(version) == Some(VERSION)
+}
+
 fn number(connection: &Connection, sql: &str) -> Result<i64, rusqlite::Error> {
     connection.query_row(sql, [], |row| row.get(0))
 }

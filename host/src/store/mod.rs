@@ -112,7 +112,7 @@ pub use db::DbError;
 pub use error::StoreError;
 pub use facts::{ConfigFacts, DaemonFacts, Recording, ShadowFacts};
 pub use files::{DatabaseFiles, Displaced};
-pub use health::{DatabaseHealth, examine};
+pub use health::{DatabaseHealth, examine, is_current};
 pub use history::HistoryRow;
 pub use import::Imported;
 pub use lanes::{Lane, Rest, Waiting};

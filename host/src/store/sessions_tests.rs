@@ -360,6 +360,7 @@ fn the_daemons_word_is_replaced_and_one_of_another_version_is_none() {
     };
     let mut facts = DaemonFacts {
         pid: 7,
+        version: "1".to_owned(),
         started_at: now(),
         tmux: "default".to_owned(),
         waiting_for: None,

@@ -19,7 +19,7 @@ use crate::cli::backup::size;
 use crate::cli::exit::CommandFailure;
 use crate::cli::hooks::{self, HooksStand};
 use crate::cli::{Context, run, shell, ui};
-use crate::daemon::Lock;
+use crate::daemon::{Lock, VERSION};
 use crate::files::private;
 use crate::node::changes;
 use crate::node::shell::Shells;
@@ -396,6 +396,17 @@ fn daemon(context: &Context) -> Result<Vec<DoctorFinding>, CommandFailure> {
         Some(waits) => DoctorFinding::note(about, format!("{what}; it waits for {waits}"), ""),
         None => DoctorFinding::ok(about, what),
     });
+    if facts.version != VERSION {
+        let other = match &*facts.version {
+            "" => "an earlier version",
+            version => version,
+        };
+        found.push(DoctorFinding::note(
+            about,
+            format!("it is {other}, and this is {VERSION}"),
+            "`assigner run --daemon --replace` starts this one, which takes over what runs",
+        ));
+    }
     if let Some(error) = &facts.configuration.error {
         found.push(DoctorFinding::problem(
             about,

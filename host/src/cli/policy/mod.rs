@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::exit::{CommandFailure, Exit};
-use super::run::log_to_stderr;
+use super::logging;
 use crate::config;
 use crate::policy::Policy;
 
@@ -63,7 +63,7 @@ impl Which {
 pub(super) fn run(context: &Context, args: Args) -> Result<Exit, CommandFailure> {
     // The log of a policy is shown only on request.
     if context.verbose > 0 {
-        log_to_stderr(context.verbose);
+        logging::to_stderr(context.verbose);
     }
     match args.command {
         PolicyCommand::New(args) => new::run(context, &args),

@@ -246,13 +246,21 @@ impl<T: Tmux + 'static> World for Local<T> {
     }
 
     async fn news(&self, hands: &mut Hands) {
-        match &hands.listener {
-            Some(listener) => listener.changed().await,
-            None => std::future::pending().await,
+        let changed = async {
+            match &hands.listener {
+                Some(listener) => listener.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => {
+                // Whatever makes the next look, it searches.
+                hands.reader.search_now();
+                // An agent writes several lines at once.
+                tokio::time::sleep(TOGETHER).await;
+            }
+            () = hands.reader.search_ends() => {}
         }
-        // An agent writes several lines at once.
-        tokio::time::sleep(TOGETHER).await;
-        hands.reader.search_now();
     }
 
     async fn look(&self, brief: &Brief, hands: &mut Hands, wants: &Wants, scan: &Scan) -> Look {

@@ -51,6 +51,8 @@ pub(crate) struct Reader {
     /// The record that the agent had named by the last search.
     named: Option<Arc<PathBuf>>,
     searching: Option<oneshot::Receiver<Search>>,
+    /// The result of a search that no look has taken yet.
+    result: Option<Search>,
     /// The directory in which the agent last wrote a record, whichever it is, or else will write one.
     near: Option<PathBuf>,
     /// A read that has not finished.
@@ -146,6 +148,7 @@ impl Reader {
                 .searched
                 .is_none_or(|searched| now.tick.since(searched) >= SEARCH_EVERY);
         if self.searching.is_none()
+            && self.result.is_none()
             && due
             && let Some(spec) = profile.transcript.clone()
         {
@@ -159,15 +162,11 @@ impl Reader {
             };
             self.searching = Some(beside(move || search.run()));
         }
-        let Some(searching) = &mut self.searching else {
-            return;
-        };
         // Mostly it takes a moment; the next look takes what takes longer.
-        let Ok(search) = tokio::time::timeout(SEARCH_WITHIN, searching).await else {
-            return;
-        };
-        self.searching = None;
-        let Ok(search) = search else {
+        if self.searching.is_some() {
+            let _ = tokio::time::timeout(SEARCH_WITHIN, self.search_ends()).await;
+        }
+        let Some(search) = self.result.take() else {
             return;
         };
         self.near = search.near.or_else(|| self.near.take());
@@ -222,6 +221,16 @@ impl Reader {
         follower
             .and_then(|follower| follower.directory())
             .or(self.near.as_deref())
+    }
+
+    /// Completes when a search has ended; never if none is under way. Dropping the future loses nothing.
+    pub(crate) async fn search_ends(&mut self) {
+        let Some(searching) = &mut self.searching else {
+            return std::future::pending().await;
+        };
+        let ended = searching.await;
+        self.searching = None;
+        self.result = ended.ok();
     }
 
     /// Has the next look search for the record, however short the last search was ago.

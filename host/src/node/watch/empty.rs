@@ -269,7 +269,12 @@ fn fits(found: &Captures<'_>, facts: &Facts) -> bool {
         Some(last.map_or_else(|| whole.clone(), str::to_owned))
     };
     let cut = || Some(cut(&whole()?));
-    named("full").is_none_or(|told| whole().as_deref() == Some(told))
+    // A shell whose home is another one does not shorten it.
+    let is_whole = |told: &str| {
+        whole().as_deref() == Some(told)
+            || directory().is_some_and(|whole| whole == Path::new(told))
+    };
+    named("full").is_none_or(is_whole)
         && named("last").is_none_or(|told| last().as_deref() == Some(told))
         && named("short")
             .is_none_or(|told| cut().as_deref() == Some(told) || whole().as_deref() == Some(told))
@@ -345,6 +350,7 @@ mod tests {
         for (shell, prompt, directory) in [
             (Shell::Bash, "me@box:~$ ", "/home/me"),
             (Shell::Bash, "me@box:~/src$ ", "/home/me/src"),
+            (Shell::Bash, "me@box:/home/me/src$ ", "/home/me/src"),
             (Shell::Bash, "(venv) me@box:/srv/a b$ ", "/srv/a b"),
             (Shell::Bash, "(chroot)root@box.example.org:/# ", "/"),
             (Shell::Bash, "[me@box src]$ ", "/home/me/src"),

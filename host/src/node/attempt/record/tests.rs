@@ -353,3 +353,30 @@ fn the_variables_of_a_process_tell_where_its_records_are() {
     assert!(env.contains_key("PATH"), "{env:?}");
     assert!(env.keys().all(|name| name == "PATH" || name == HOME));
 }
+
+#[tokio::test]
+async fn a_search_that_takes_long_is_news_when_it_ends() {
+    let mut scene = RecordScene::new();
+    let moment = Duration::from_millis(5);
+    // Without a search there is no such news.
+    let none = tokio::time::timeout(moment, scene.reader.search_ends()).await;
+    assert!(none.is_err());
+    let (tell, told) = oneshot::channel();
+    scene.reader.searching = Some(told);
+    assert!(!scene.look(0).await.found);
+    let early = tokio::time::timeout(moment, scene.reader.search_ends()).await;
+    assert!(early.is_err());
+    let near = Some(PathBuf::from("/where/it/is"));
+    let found = FoundRecord::None;
+    assert!(
+        tell.send(Search {
+            found,
+            near: near.clone()
+        })
+        .is_ok()
+    );
+    scene.reader.search_ends().await;
+    // The next look takes what was found, and begins no other search before.
+    scene.look(0).await;
+    assert_eq!(scene.reader.directory(), near.as_deref());
+}
