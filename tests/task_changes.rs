@@ -1,5 +1,7 @@
 //! Tasks that are tried again, moved, changed, or cleared away.
 
+use std::fs;
+
 use serde_json::{Map, Value, json};
 
 use crate::harness::tasks::{failed, queued, reason_says, time, wrong};
@@ -388,4 +390,49 @@ fn a_task_without_a_new_place_goes_elsewhere() {
     world.assigner(&["reassign", &id.to_string()]).succeeded();
     let task = world.completed(id);
     assert_eq!(task["session"], "two", "{task:#}");
+}
+
+/// Many at once, with others in between: nothing is missed, and each is told.
+#[test]
+fn ranges_are_changed_in_slices() {
+    let world = World::new();
+    let lines: String = (0..150)
+        .map(|number| format!("{{\"content\": \"echo {number}\", \"shell\": true}}\n"))
+        .collect();
+    world
+        .assigner_with_input(&["send", "--batch", "-"], lines.as_bytes())
+        .succeeded();
+    let number = |sql: &str| -> i64 {
+        database(&world)
+            .query_row(sql, [], |row| row.get(0))
+            .expect("a number")
+    };
+    let edited = world.json(&["edit", "10-140", "150", "-p", "5"]);
+    assert_eq!(edited.as_array().map(Vec::len), Some(132), "{edited:#}");
+    assert_eq!(edited[0]["changed"][0], "priority", "{edited:#}");
+    let changed = "SELECT count(*) FROM prompts WHERE priority = 5";
+    assert_eq!(number(changed), 132);
+    // One that is not there does not stop the others, and no option stops all of them.
+    let partly = world.assigner(&["edit", "1-3", "999", "-p", "4"]);
+    assert_eq!(partly.code, Some(1), "{partly:?}");
+    assert_eq!(partly.text().lines().count(), 3, "{partly:?}");
+    world.assigner(&["edit", "1-150"]).refused(2);
+    world.assigner(&["cancel", "1-149"]).succeeded();
+    let cancelled = "SELECT count(*) FROM prompts WHERE status = 'cancelled'";
+    assert_eq!(number(cancelled), 149);
+    // Ranges are of those that can be changed.
+    let all = world.assigner(&["edit", "--all", "-p", "3"]).succeeded();
+    assert_eq!(all.text(), "task 150 changed: priority\n");
+    let again = world.assigner(&["retry", "1-150"]).succeeded();
+    assert_eq!(again.text().lines().count(), 149);
+    assert_eq!(number(cancelled), 0);
+    // What cannot be told is done nevertheless.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    if let Ok(full) = full {
+        let mut cancel = world.binary();
+        cancel.args(["cancel", "--all"]).stdout(full);
+        let ended = cancel.status().expect("it runs");
+        assert_eq!(ended.code(), Some(7));
+        assert_eq!(number(cancelled), 150);
+    }
 }

@@ -9,6 +9,7 @@ use super::{Context, ui};
 use crate::daemon::Lock;
 use crate::model::ids::TaskId;
 use crate::model::task::{Kind, Status};
+use crate::store::Store;
 
 /// Cancels tasks: a pending one at once, a running one by interrupting its command. If the task is
 /// a prompt, its agent is left alone and may continue.
@@ -42,37 +43,46 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     if ids.is_empty() {
         ui::warn("there is no such task that has not ended");
     }
-    for id in ids {
-        let status = match store.cancel(id, Timestamp::now()) {
-            Ok(status) => status,
-            Err(error) => {
-                // The others are cancelled anyway.
-                ui::warn(&error.to_string());
-                exit = Exit::Failed;
-                continue;
+    let cancel = |store: &mut Store, id, ()| store.cancel(id, Timestamp::now());
+    let told = chosen::each(
+        &mut store,
+        &ids,
+        |_, _| (),
+        cancel,
+        |store, id, done| {
+            let status = match done {
+                Ok(status) => status,
+                Err(error) => {
+                    // The others are cancelled anyway.
+                    ui::warn(&error.to_string());
+                    exit = Exit::Failed;
+                    return Ok(());
+                }
+            };
+            if context.ui.json {
+                rows.push(json!({"id": id, "status": status, "cancel_requested": true}));
+                return Ok(());
             }
-        };
-        if context.ui.json {
-            rows.push(json!({"id": id, "status": status, "cancel_requested": true}));
-        } else if status == Status::Cancelled {
-            context.ui.line(&format!("task {id} cancelled"))?;
-        } else if store.task(id)?.kind == Kind::Prompt {
-            context.ui.line(&format!(
-                "task {id} is taken from its agent, which may continue: end its turn in the pane \
+            let said = if status == Status::Cancelled {
+                format!("task {id} cancelled")
+            } else if store.task(id)?.kind == Kind::Prompt {
+                format!(
+                    "task {id} is taken from its agent, which may continue: end its turn in the pane \
                  (`assigner attach {id}`)"
-            ))?;
-        } else if daemon {
-            context
-                .ui
-                .line(&format!("task {id} is being interrupted"))?;
-        } else {
-            context.ui.line(&format!(
-                "task {id} will be interrupted when a daemon runs: start one with `assigner run`"
-            ))?;
-        }
-    }
+                )
+            } else if daemon {
+                format!("task {id} is being interrupted")
+            } else {
+                format!(
+                    "task {id} will be interrupted when a daemon runs: start one with `assigner run`"
+                )
+            };
+            Ok(context.ui.line(&said)?)
+        },
+    );
     context.forget_secrets(&mut store)?;
     spool.nudge();
+    told?;
     if context.ui.json {
         context.ui.json(&rows)?;
     }

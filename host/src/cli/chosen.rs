@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::exit::CommandFailure;
 use crate::model::ids::TaskId;
 use crate::model::task::Status;
-use crate::store::Store;
+use crate::store::{Sharing, Store};
 
 /// A task, or those with numbers from one to another: `5`, `5-9`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,44 @@ pub(super) fn tasks(
         found.extend(ids.into_iter().filter(|id| seen.insert(*id)));
     }
     Ok(found)
+}
+
+/// How many tasks are changed in one commit: others who write wait no longer than a moment.
+const SLICE: usize = 64;
+
+/// Changes each of these tasks: `prepare` finds out what is needed, which may take a while, `change` writes it,
+/// and `done` is told once that is on disk. Tasks are changed in slices, between which others get their turn;
+/// one after another, they would leave no gap in which anybody else could write.
+///
+/// # Errors
+/// The database refused: what `done` was not told of is not changed. If `done` fails, all are changed first.
+pub(super) fn each<P, R>(
+    store: &mut Store,
+    ids: &[TaskId],
+    mut prepare: impl FnMut(&mut Store, TaskId) -> P,
+    mut change: impl FnMut(&mut Store, TaskId, P) -> R,
+    mut done: impl FnMut(&mut Store, TaskId, R) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
+    let mut sharing = Sharing::begin();
+    let mut told = Ok(());
+    let mut slices = ids.chunks(SLICE).peekable();
+    while let Some(slice) = slices.next() {
+        let prepared: Vec<(TaskId, P)> =
+            slice.iter().map(|id| (*id, prepare(store, *id))).collect();
+        let mut changed = Vec::new();
+        store.group(|store| {
+            let results = prepared.into_iter();
+            changed.extend(results.map(|(id, prepared)| (id, change(store, id, prepared))));
+        })?;
+        for (id, result) in changed {
+            let said = done(store, id, result);
+            told = told.and(said);
+        }
+        if slices.peek().is_some() {
+            sharing.give_way();
+        }
+    }
+    told
 }
 
 #[cfg(test)]

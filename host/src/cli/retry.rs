@@ -1,7 +1,5 @@
 //! `assigner retry`: queues failed tasks again.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -36,30 +34,34 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let secrets = Secrets::of(&context.config.data_dir);
     let mut exit = Exit::Done;
     let mut queued = Vec::new();
-    if args.all_failed {
-        let left;
-        (queued, left) = store.retry_all_failed(Timestamp::now())?;
-        for error in left {
-            ui::warn(&error.to_string());
-            exit = Exit::Failed;
-        }
-    }
+    let every = [Chosen::Range(TaskId(i64::MIN), TaskId(i64::MAX))];
+    let every = if args.all_failed { &every[..] } else { &[] };
+    let named = [Status::Failed, Status::Cancelled];
+    let mut ids = chosen::tasks(&mut store, &args.tasks, &named)?;
+    ids.extend(chosen::tasks(&mut store, every, &[Status::Failed])?);
     // A parent comes before the tasks that follow it.
-    let again = [Status::Failed, Status::Cancelled];
-    let ids: BTreeSet<TaskId> = chosen::tasks(&mut store, &args.tasks, &again)?
-        .into_iter()
-        .collect();
-    for id in ids {
-        match retry(&mut store, &secrets, id, args.release) {
-            Ok(()) => queued.push(id),
-            Err(failure) => {
-                // The others are queued anyway.
-                ui::warn(&failure.message);
-                exit = failure.exit;
+    ids.sort_unstable();
+    ids.dedup();
+    let again = |store: &mut Store, id, ()| retry(store, &secrets, id, args.release);
+    let told = chosen::each(
+        &mut store,
+        &ids,
+        |_, _| (),
+        again,
+        |_, id, done| {
+            match done {
+                Ok(()) => queued.push(id),
+                Err(failure) => {
+                    // The others are queued anyway.
+                    ui::warn(&failure.message);
+                    exit = failure.exit;
+                }
             }
-        }
-    }
+            Ok(())
+        },
+    );
     spool.nudge();
+    told?;
     if context.ui.json {
         let rows: Vec<_> = queued
             .iter()

@@ -11,6 +11,11 @@ use super::{OptionError, Takes, TaskOption, all, find, is_nothing, unknown};
 pub struct Wishes(BTreeMap<&'static str, Value>);
 
 impl Wishes {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Notes what is asked. A value that asks for nothing counts as not said.
     ///
     /// # Errors

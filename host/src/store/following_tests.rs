@@ -136,7 +136,7 @@ fn a_failed_parent_fails_or_releases_its_children() {
         store.retry(fails, None, false, now()),
         Err(StoreError::ParentFailed { .. })
     ));
-    let (queued, left) = store.retry_all_failed(now()).expect("queued");
+    let (queued, left) = retry_all_failed(&mut store, now());
     assert!(left.is_empty());
     assert_eq!(queued, [parent, fails, grandchild, late]);
     assert!(may_run(&mut store, parent) && !may_run(&mut store, fails));
@@ -243,7 +243,7 @@ proptest! {
                 }
                 LedgerAct::Cancel(task) => drop(store.cancel(ids[task], now())),
                 LedgerAct::Retry(task) => drop(store.retry(ids[task], None, false, now())),
-                LedgerAct::RetryAll => drop(store.retry_all_failed(now()).expect("queued")),
+                LedgerAct::RetryAll => drop(retry_all_failed(&mut store, now())),
                 LedgerAct::Complete(_) | LedgerAct::Fail(_) => {}
             }
         }

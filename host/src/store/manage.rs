@@ -61,35 +61,6 @@ impl Store {
         })
     }
 
-    /// Does the same for every failed task. Returns those that were queued, and why others were
-    /// not.
-    ///
-    /// # Errors
-    /// The database refused: no task is queued.
-    pub fn retry_all_failed(
-        &mut self,
-        now: Timestamp,
-    ) -> Result<(Vec<TaskId>, Vec<StoreError>), StoreError> {
-        self.atomically(|db| {
-            let (mut queued, mut left) = (Vec::new(), Vec::new());
-            // Ids are in ascending order, so a parent comes before its followers.
-            for row in db.query(
-                "SELECT id FROM tasks WHERE status = 'failed' ORDER BY id",
-                &[],
-            )? {
-                let id = row.get("id")?;
-                match requeue(db, id, None, now) {
-                    Ok(_) => queued.push(id),
-                    Err(
-                        error @ (StoreError::ParentFailed { .. } | StoreError::SecretsGone { .. }),
-                    ) => left.push(error),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok((queued, left))
-        })
-    }
-
     /// Gives a task to a session (`None`: to any), even one that is running or has ended badly.
     ///
     /// # Errors

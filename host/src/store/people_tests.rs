@@ -142,7 +142,7 @@ fn a_task_with_secret_values_is_queued_again_only_with_them() {
     for again in [
         store.retry(task, None, false, now()).err(),
         store.reassign(task, None, now()).err(),
-        store.retry_all_failed(now()).expect("none").1.pop(),
+        retry_all_failed(&mut store, now()).1.pop(),
     ] {
         let gone = again.expect("refused");
         assert!(
@@ -170,7 +170,7 @@ fn all_failed_tasks_are_queued_again_but_those_behind_a_cancelled_one() {
     store.cancel(cancelled, now()).expect("cancelled");
     finish(&mut store, failed, Outcome::Failed, Event::Fail);
     assert_eq!(status(&mut store, child), Status::Failed);
-    let (queued, left) = store.retry_all_failed(later(1)).expect("queued");
+    let (queued, left) = retry_all_failed(&mut store, later(1));
     assert_eq!(queued, [failed]);
     let [
         StoreError::ParentFailed {

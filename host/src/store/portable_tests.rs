@@ -7,6 +7,7 @@ use std::path::Path;
 /// what opens, migrates or reads its files. `migrate` also has tests with databases of before.
 const DIALECT: &[&str] = &[
     "backup.rs",
+    "health.rs",
     "fresh.rs",
     "layout.rs",
     "migrate.rs",

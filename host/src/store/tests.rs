@@ -22,6 +22,22 @@ pub(super) use crate::model::task::{
     Event, IfParentFails, Kind, NamedRanking, NewTask, Outcome, Phase, Status, Task, TurnFacts,
 };
 
+/// Queues every failed task again, and returns those that were queued and why others were not.
+pub(super) fn retry_all_failed(store: &mut Store, at: Timestamp) -> (Vec<TaskId>, Vec<StoreError>) {
+    let (first, last) = (TaskId(i64::MIN), TaskId(i64::MAX));
+    let ids = store
+        .ids_between(first, last, &[Status::Failed])
+        .expect("listed");
+    let (mut queued, mut left) = (Vec::new(), Vec::new());
+    for id in ids {
+        match store.retry(id, None, false, at) {
+            Ok(_) => queued.push(id),
+            Err(error) => left.push(error),
+        }
+    }
+    (queued, left)
+}
+
 pub(super) fn now() -> Timestamp {
     "2026-01-02T03:04:05.678Z".parse().expect("a time")
 }

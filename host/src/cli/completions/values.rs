@@ -47,7 +47,7 @@ const ARGUMENTS: &[(&[&str], &str, NamedThing)] = &[
     (&["wait"], "tasks", NamedThing::Tasks(OPEN)),
     (&["cancel"], "tasks", NamedThing::Tasks(OPEN)),
     (&["retry"], "tasks", NamedThing::Tasks(ENDED_BADLY)),
-    (&["edit"], "id", NamedThing::Tasks(&[Status::Pending])),
+    (&["edit"], "tasks", NamedThing::Tasks(&[Status::Pending])),
     (&["reassign"], "id", NamedThing::Tasks(OPEN)),
     (&["reassign"], "to", NamedThing::Sessions),
     (&["resolve"], "id", NamedThing::Tasks(&[Status::Uncertain])),
