@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    for directory in ["templates", "sdk/src"] {
-        println!("cargo::rerun-if-changed=../policies/{directory}");
+    for directory in ["templates", "sdk"] {
+        println!("cargo::rerun-if-changed=assets/{directory}");
     }
     let of = |name| env::var(name).unwrap_or_default();
     let commit = packaged()

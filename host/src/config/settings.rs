@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::model::text::clean;
 
 /// Every setting with its default, and what it means.
-pub const EXAMPLE: &str = include_str!("../../../examples/config.toml");
+pub const EXAMPLE: &str = include_str!("../../assets/config.toml");
 
 /// A setting that a configuration makes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(super) use bindings::{Policy as Instance, PolicyPre};
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "assets/wit",
         world: "policy",
         exports: { default: async },
     });

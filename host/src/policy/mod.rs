@@ -66,7 +66,7 @@ mod shadow;
 mod source;
 
 /// The default policy as built by `policies/default/build`.
-const EMBEDDED: &[u8] = include_bytes!("../../../policies/default/default.wasm");
+const EMBEDDED: &[u8] = include_bytes!("../../assets/default.wasm");
 
 /// How much of what a policy says about itself is kept, in characters.
 const LONGEST_NAME: usize = 64;

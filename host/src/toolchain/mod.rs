@@ -36,7 +36,7 @@ pub use template::create;
 const LARGEST: u64 = 256 << 20;
 
 /// The contract that this version of the host has.
-const WIT: &str = include_str!("../../../wit/policy.wit");
+const WIT: &str = include_str!("../../assets/wit/policy.wit");
 
 /// A language that policies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

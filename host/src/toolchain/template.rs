@@ -8,8 +8,8 @@ use include_dir::{Dir, DirEntry, include_dir};
 use super::project::is_name;
 use super::{Language, ToolchainError, WIT};
 
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policies/templates");
-static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policies/sdk/src");
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/templates");
+static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/sdk");
 
 /// The placeholder for the policy's name in a template.
 const NAME: &str = "{{name}}";
@@ -44,9 +44,8 @@ pub fn create(
     files.push((PathBuf::from("wit/policy.wit"), WIT.to_owned()));
     if language == Language::Rust {
         for (path, text) in texts(&SDK, Path::new("")) {
-            // In the repository the contract is two directories up, in the project beside the
-            // crate.
-            let text = text.replace("path: \"../../wit\"", "path: \"../wit\"");
+            // The crate brings its contract; in the project that is beside it, for all languages.
+            let text = text.replace("path: \"wit\"", "path: \"../wit\"");
             files.push((Path::new("sdk/src").join(path), text));
         }
         if let Some(manifest) = TEMPLATES
@@ -144,6 +143,6 @@ mod tests {
         create("mine", Language::Rust, home.path()).expect("written");
         let text = fs::read_to_string(home.path().join("sdk/src/lib.rs")).expect("it");
         assert!(text.contains("path: \"../wit\""));
-        assert!(!text.contains("\"../../wit\""));
+        assert!(!text.contains("path: \"wit\""));
     }
 }

@@ -134,7 +134,7 @@ macro_rules! export {
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "policy",
         additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
