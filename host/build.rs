@@ -28,7 +28,7 @@ fn packaged() -> Option<String> {
     Some(commit.chars().take(9).collect())
 }
 
-/// The commit of a clone and its day. A repository further up is somebody else's.
+/// The commit of a clone. A repository further up is somebody else's.
 fn cloned() -> Option<String> {
     if !Path::new("../.git").exists() {
         return None;
@@ -39,13 +39,7 @@ fn cloned() -> Option<String> {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    git(&[
-        "show",
-        "--no-patch",
-        "--abbrev=9",
-        "--format=%h %cs",
-        "HEAD",
-    ])
+    git(&["rev-parse", "--short=9", "HEAD"])
 }
 
 fn git(args: &[&str]) -> Option<String> {

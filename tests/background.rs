@@ -67,6 +67,24 @@ fn it_runs_in_the_background_until_it_is_stopped() {
 }
 
 #[test]
+fn why_it_has_ended_stands_in_its_log() {
+    let world = World::new();
+    let _ends = Ends(&world);
+    world.session("only", Shell::Bash);
+    world.assigner(&["run", "--daemon"]).succeeded();
+    let database = world.data().join("assigner.db");
+    fs::rename(&database, world.path("moved.db")).expect("moved");
+    eventually(|| {
+        let log = fs::read_to_string(world.data().join("logs/daemon.log")).unwrap_or_default();
+        match log.contains(" ERROR ") && log.contains("is no longer there") {
+            true => Ok(()),
+            false => Err(log),
+        }
+    });
+    fs::rename(world.path("moved.db"), &database).expect("moved back");
+}
+
+#[test]
 fn one_that_cannot_start_says_why() {
     let world = World::new();
     let _ends = Ends(&world);
@@ -104,6 +122,17 @@ fn a_running_daemon_is_replaced_and_its_tasks_go_on() {
     world.touch("go");
     world.completed(id);
     assert_eq!(world.output(id), b"done\n");
+    // What would end the new one at once does not end the old one.
+    let pid = || world.json(&["status"])["daemon"]["pid"].clone();
+    let before = pid();
+    world
+        .assigner(&["run", "--daemon", "--replace", "--policy", "nonsense"])
+        .refused(6);
+    let mut without = world.binary();
+    without.env("PATH", world.mkdir("nothing"));
+    without.args(["run", "--daemon", "--replace"]);
+    finish(&mut without, b"").refused(3);
+    assert_eq!(pid(), before);
     // Where none runs, nothing has to be replaced.
     world.assigner(&["stop"]).succeeded();
     world

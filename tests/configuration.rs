@@ -249,6 +249,35 @@ fn a_running_daemon_follows_the_configuration() {
     assert!(stopped.stderr.contains("exclud"), "{stopped:?}");
 }
 
+/// A pool that is no longer configured starts nothing, and its sessions end as they would have.
+#[test]
+fn a_pool_that_is_taken_out_keeps_its_promises() {
+    let world = World::new();
+    let pool = "[[pool]]\nname = 'p'\ncommand = ['bash', '--norc']\nprovider = 'shell'\ndirectory = '/'\ntasks = 1\nidle = '1h'\n";
+    configure(&world, pool);
+    world.session("keep", Shell::Bash);
+    let _daemon = world.daemon();
+    let go = text(&world.path("work/go"));
+    let task = world.shell_with(
+        &["--target", "p-1"],
+        &format!("while ! [ -e '{go}' ]; do sleep 0.05; done"),
+    );
+    world.until(task, "in_progress");
+    configure(&world, "");
+    reports(&world, "followed", |said| {
+        said["changes"].to_string().contains("pool.1")
+    });
+    // It was for one task, and takes no other.
+    let other = world.shell_with(&["--target", "p-1"], "echo never");
+    world.touch("go");
+    world.completed(task);
+    eventually(|| match world.session_entry("p-1") {
+        Some(entry) if entry["status"] != "gone" => Err(entry.to_string()),
+        _ => Ok(()),
+    });
+    assert_eq!(world.show(other)["status"], "pending");
+}
+
 #[test]
 fn what_a_daemon_was_told_itself_overrides_a_changed_configuration() {
     let world = World::new();

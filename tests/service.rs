@@ -88,6 +88,14 @@ fn it_is_installed_runs_and_is_removed() {
         _ => Ok(()),
     });
     assert_eq!(world.run("echo again"), "again\n");
+    // The service is not replaced by a daemon that nobody starts again.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut replace = world.binary();
+    replace
+        .env("PATH", format!("{tools}:{path}"))
+        .args(["run", "--daemon", "--replace"]);
+    let refused = finish(&mut replace, b"").refused(4);
+    assert!(refused.stderr.contains("service install"), "{refused:?}");
     service(&world, &tools, &["remove", "--yes"]).succeeded();
     assert!(!unit.exists());
     eventually(|| match &world.json(&["status"])["daemon"]["pid"] {
@@ -115,6 +123,13 @@ fn what_is_in_the_way_is_told_and_nothing_is_lost() {
         "{failed:?}"
     );
     assert!(failed.stderr.contains("assigner.service"), "{failed:?}");
+    // And it can be taken away again.
+    let mut remove = world.binary();
+    remove
+        .env("PATH", &nothing)
+        .args(["service", "remove", "--yes"]);
+    finish(&mut remove, b"").succeeded();
+    assert!(!world.path(UNIT).exists());
     // A unit of somebody else's.
     let tools = manager(&world);
     let unit = world.path(UNIT);

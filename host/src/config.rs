@@ -5,6 +5,7 @@ mod pools;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It is not TOML, or contains something unknown.
     #[error("the configuration `{path}` is invalid{place}: {message}", path = path.display())]
@@ -262,37 +263,50 @@ impl Config {
     }
 
     /// As [`Config::load`], for what only looks at the queue or stops: a file that is wrong is told to
-    /// `warn`, and only the place of the queue and the tmux server are taken from it, as far as they can be
-    /// read.
+    /// `warn`, and only the place of the queue and the tmux server are taken from it.
     ///
     /// # Errors
-    /// The file cannot be read, or there is no place to keep the data.
+    /// The file cannot be read, what is wrong may be the place of the queue and no option says it, or there
+    /// is no place to keep the data.
     pub fn load_if_wrong(
         path: Option<&Path>,
         data_dir: Option<PathBuf>,
         socket: Option<String>,
         warn: impl FnOnce(&ConfigError),
     ) -> Result<Self, ConfigError> {
+        let is_placed = data_dir.is_some();
         Self::load_from(path, data_dir, socket, |path, is_named| {
             let wrong = match Self::read_if_there(path, is_named) {
                 Err(error @ ConfigError::Wrong { .. }) => error,
                 read => return read,
             };
-            warn(&wrong);
             let text = path.map(Self::text).transpose()?.unwrap_or_default();
-            let mut file = File::default();
-            for setting in settings::settings(&text) {
-                let toml::Value::String(value) = settings::meaning(&setting.value) else {
-                    continue;
-                };
-                match &*setting.name {
-                    "data-dir" => file.data_dir = Some(value.into()),
-                    "tmux-socket" => file.tmux_socket = Some(value),
-                    _ => {}
-                }
+            let place = settings::place(&text);
+            if place.is_none() && !is_placed {
+                return Err(wrong);
             }
+            warn(&wrong);
+            let (data_dir, tmux_socket) = place.unwrap_or_default();
+            let file = File {
+                data_dir: data_dir.map(PathBuf::from),
+                tmux_socket,
+                ..File::default()
+            };
             Ok((file, text))
         })
+    }
+
+    /// As [`Config::load`] without a file: for what looks at whether the file is right.
+    ///
+    /// # Errors
+    /// There is no place to keep the data.
+    pub fn load_without(
+        path: Option<&Path>,
+        data_dir: Option<PathBuf>,
+        socket: Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let nothing = |_: Option<&Path>, _| Ok(<(File, String)>::default());
+        Self::load_from(path, data_dir, socket, nothing)
     }
 
     fn load_from(
@@ -358,9 +372,19 @@ impl Config {
     }
 
     fn read_if_there(path: Option<&Path>, is_named: bool) -> Result<(File, String), ConfigError> {
-        match path {
-            Some(path) if is_named || path.exists() => Self::read(path),
-            _ => Ok(<(File, String)>::default()),
+        let Some(path) = path else {
+            return Ok(<(File, String)>::default());
+        };
+        // Only one that is known not to be there sets nothing.
+        let is_absent = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        };
+        match path.metadata() {
+            Err(error) if !is_named && is_absent(&error) => Ok(<(File, String)>::default()),
+            _ => Self::read(path),
         }
     }
 

@@ -65,7 +65,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CommandFailure> 
         }
         ConfigCommand::Edit => {
             let file = file.map_err(CommandFailure::usage)?;
-            edit::run(ui, &file, global.configuration().ok().as_ref())
+            edit::run(
+                ui,
+                &file,
+                global.configuration_if_wrong(|_| ()).ok().as_ref(),
+            )
         }
         ConfigCommand::Init => init(ui, &file.map_err(CommandFailure::usage)?),
         ConfigCommand::Path => {

@@ -17,6 +17,7 @@ use crate::model::verdict::Obstacle;
 use crate::node::inspect::{Inspection, inspect};
 use crate::tmux::{self, Program, Server};
 use installation::Weight;
+pub(super) use installation::newer_daemon;
 
 /// Checks the installation; or, for a session, shows every signal of its state with its age, and the
 /// verdict.

@@ -1,13 +1,15 @@
 //! Where this program writes what it does: standard error, and for a daemon a file as well.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::files::rotated::RotatedFile;
+use crate::model::text::clean;
 
 /// Returns the log of the daemon of a data directory.
 pub(super) fn file(data_dir: &Path) -> PathBuf {
@@ -19,9 +21,26 @@ pub(super) fn to_stderr(verbose: u8) {
     begin(verbose, true, None);
 }
 
-/// Logs to the file of a data directory, and to standard error unless the daemon has none.
+/// Logs to the file of a data directory, and to standard error unless the daemon has none. So is a panic, which
+/// nobody would see otherwise.
 pub(super) fn of_daemon(verbose: u8, data_dir: &Path, stderr: bool) {
-    begin(verbose, stderr, Some(file(data_dir)));
+    let path = file(data_dir);
+    begin(verbose, stderr, Some(path.clone()));
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        add(&path, &panic.to_string());
+        before(panic);
+    }));
+}
+
+/// Writes into the file alone why a daemon ends: on standard error, it is told like every error.
+pub(super) fn end(data_dir: &Path, why: &str) {
+    add(&file(data_dir), why);
+}
+
+fn add(path: &Path, why: &str) {
+    let line = format!("{} ERROR {}\n", Timestamp::now(), clean(why));
+    let _ = RotatedFile::new(path).write_all(line.as_bytes());
 }
 
 fn begin(verbose: u8, stderr: bool, file: Option<PathBuf>) {

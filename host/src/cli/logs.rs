@@ -39,15 +39,6 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     let path = logging::file(&context.config.data_dir);
-    let mut last = VecDeque::new();
-    for file in RotatedFile::files(&path) {
-        for line in last_lines(&file)? {
-            last.push_back(line);
-            if last.len() > args.lines {
-                last.pop_front();
-            }
-        }
-    }
     if !path.exists() && !args.follow {
         let why = format!(
             "no daemon has written a log yet: there is no `{}`",
@@ -55,8 +46,21 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         );
         return Err(CommandFailure::new(Exit::Failed, why));
     }
-    // What is written from here on is read from the file that is open.
+    let failed = |error: io::Error| {
+        let why = format!("cannot read the log `{}`: {error}", path.display());
+        CommandFailure::new(Exit::Failed, why)
+    };
+    // What is written from here on is read from this one, also if it is put aside meanwhile.
     let mut open = OpenLog::new(&path);
+    let mut last = VecDeque::new();
+    let older = RotatedFile::files(&path).filter(|file| *file != path);
+    for file in older.filter_map(|file| named::open(&file).ok()) {
+        if !open.is(&file) {
+            last.extend(last_lines(file).map_err(failed)?);
+        }
+    }
+    last.extend(open.begin().map_err(failed)?);
+    last.drain(..last.len().saturating_sub(args.lines));
     if context.ui.json && !args.follow {
         let lines: Vec<Value> = last.iter().map(|line| line_json(line)).collect();
         context.ui.json(&lines)?;
@@ -86,22 +90,12 @@ fn print(context: &Context, line: &str) -> io::Result<()> {
     }
 }
 
-/// Returns the lines of the end of a file; none if it is not there.
-fn last_lines(path: &Path) -> Result<Vec<String>, CommandFailure> {
-    let failed = |error: io::Error| {
-        let why = format!("cannot read the log `{}`: {error}", path.display());
-        CommandFailure::new(Exit::Failed, why)
-    };
-    let mut file = match named::open(path) {
-        Ok(file) => file,
-        Err(error) if error.is_missing() => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error.into())),
-    };
-    let size = file.metadata().map_err(failed)?.size();
-    file.seek(SeekFrom::Start(size.saturating_sub(MOST)))
-        .map_err(failed)?;
+/// Returns the lines of the end of a file.
+fn last_lines(mut file: File) -> io::Result<Vec<String>> {
+    let size = file.metadata()?.size();
+    file.seek(SeekFrom::Start(size.saturating_sub(MOST)))?;
     let mut text = Vec::new();
-    file.take(MOST).read_to_end(&mut text).map_err(failed)?;
+    file.take(MOST).read_to_end(&mut text)?;
     let mut lines = lines_of(&text);
     if size > MOST && !lines.is_empty() {
         // The first is only the end of one.
@@ -124,20 +118,42 @@ struct OpenLog {
 
 impl OpenLog {
     fn new(path: &Path) -> Self {
-        let file = named::open(path).ok().and_then(|mut file| {
-            file.seek(SeekFrom::End(0)).ok()?;
-            Some(file)
-        });
         Self {
-            file,
+            file: named::open(path).ok(),
             begun: Vec::new(),
         }
+    }
+
+    /// Whether this is the file that is open.
+    fn is(&self, file: &File) -> bool {
+        let number = |file: &File| file.metadata().ok().map(|found| (found.dev(), found.ino()));
+        self.file.as_ref().and_then(number) == number(file)
+    }
+
+    /// Returns the last lines that are there so far.
+    fn begin(&mut self) -> io::Result<Vec<String>> {
+        let Some(file) = &mut self.file else {
+            return Ok(Vec::new());
+        };
+        let size = file.metadata()?.size();
+        file.seek(SeekFrom::Start(size.saturating_sub(MOST)))?;
+        let mut lines = take_lines(file, &mut self.begun)?;
+        if size > MOST && !lines.is_empty() {
+            // The first is only the end of one.
+            lines.remove(0);
+        }
+        Ok(lines)
     }
 
     /// Returns the lines that were added, also to a file that has taken the place of the one that is open.
     fn read_on(&mut self, path: &Path) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         if let Some(file) = &mut self.file {
+            // One that was emptied is read from its beginning.
+            if file.metadata()?.size() < file.stream_position()? {
+                file.rewind()?;
+                self.begun.clear();
+            }
             lines.extend(take_lines(file, &mut self.begun)?);
         }
         let number = |found: std::fs::Metadata| (found.dev(), found.ino());
@@ -208,6 +224,8 @@ mod tests {
         fs::write(&path, "first\n").expect("written");
         assert_eq!(open.read_on(&path).expect("lines"), ["last", "first"]);
         assert_eq!(open.read_on(&path).expect("nothing"), [""; 0]);
+        fs::write(&path, "new\n").expect("emptied and written");
+        assert_eq!(open.read_on(&path).expect("lines"), ["new"]);
     }
 
     #[test]

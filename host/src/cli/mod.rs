@@ -175,14 +175,22 @@ impl Global {
         Ok(words)
     }
 
-    /// Returns the configuration even if the file is wrong, with a warning.
-    fn configuration_if_wrong(&self) -> Result<Config, ConfigError> {
-        Config::load_if_wrong(
-            self.config.as_deref(),
-            self.data_dir.clone(),
-            self.tmux_socket.clone(),
-            |wrong| ui::warn(&format!("warning: {wrong}")),
-        )
+    /// Returns the configuration even if the file is wrong, which is told to `warn`.
+    fn configuration_if_wrong(
+        &self,
+        warn: impl FnOnce(&ConfigError),
+    ) -> Result<Config, ConfigError> {
+        let (data_dir, socket) = (self.data_dir.clone(), self.tmux_socket.clone());
+        Config::load_if_wrong(self.config.as_deref(), data_dir, socket, warn)
+    }
+
+    /// Returns the configuration, or one without the file if that cannot be read: what is wrong with it is
+    /// to be found out.
+    fn configuration_in_any_case(&self) -> Result<Config, ConfigError> {
+        self.configuration_if_wrong(|_| ()).or_else(|_| {
+            let (data_dir, socket) = (self.data_dir.clone(), self.tmux_socket.clone());
+            Config::load_without(self.config.as_deref(), data_dir, socket)
+        })
     }
 }
 
@@ -254,26 +262,33 @@ impl Command {
     /// Whether a wrong configuration stands in its way. What only looks at the queue, takes from it or
     /// stops goes on with the default settings: a person must be able to see what is wrong.
     fn needs_settings(&self) -> bool {
-        !matches!(
-            self,
+        match self {
+            Self::Policy(args) => !args.only_looks(),
+            Self::Service(args) => !args.only_looks(),
             Self::Status(_)
-                | Self::Stop(_)
-                | Self::Logs(_)
-                | Self::Doctor(_)
-                | Self::List(_)
-                | Self::Show(_)
-                | Self::Output(_)
-                | Self::History(_)
-                | Self::Sessions(_)
-                | Self::Session(_)
-                | Self::Wait(_)
-                | Self::Cancel(_)
-                | Self::Pause(_)
-                | Self::Resume(_)
-                | Self::Reply(_)
-                | Self::Attach(_)
-                | Self::Backup(_)
-        )
+            | Self::Top(_)
+            | Self::Popup(_)
+            | Self::Stop(_)
+            | Self::Logs(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Output(_)
+            | Self::Explain(_)
+            | Self::History(_)
+            | Self::Sessions(_)
+            | Self::Session(_)
+            | Self::Wait(_)
+            | Self::Watch(_)
+            | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Reply(_)
+            | Self::Attach(_)
+            | Self::Agents(_)
+            | Self::Hooks(_)
+            | Self::Backup(_) => false,
+            _ => true,
+        }
     }
 }
 
@@ -374,7 +389,10 @@ pub fn main() -> ExitCode {
             if failure.exit != Exit::Done {
                 ui::warn(&failure.message);
             }
-            failure.exit.into()
+            match service::is_final(failure.exit) {
+                true => Exit::Done.into(),
+                false => failure.exit.into(),
+            }
         }
     }
 }
@@ -417,8 +435,9 @@ fn dispatch(args: Args) -> Result<Exit, CommandFailure> {
         look::program_is(program);
     }
     let config = match command.needs_settings() {
+        _ if matches!(command, Command::Doctor(_)) => global.configuration_in_any_case(),
         true => global.configuration(),
-        false => global.configuration_if_wrong(),
+        false => global.configuration_if_wrong(|wrong| ui::warn(&format!("warning: {wrong}"))),
     };
     let config = config.map_err(CommandFailure::usage)?;
     let context = Context {

@@ -42,24 +42,26 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     // A parent comes before the tasks that follow it.
     ids.sort_unstable();
     ids.dedup();
-    let again = |store: &mut Store, id, ()| retry(store, &secrets, id, args.release);
-    let told = chosen::each(
-        &mut store,
-        &ids,
-        |_, _| (),
-        again,
-        |_, id, done| {
-            match done {
-                Ok(()) => queued.push(id),
-                Err(failure) => {
-                    // The others are queued anyway.
-                    ui::warn(&failure.message);
-                    exit = failure.exit;
-                }
+    let keep = |store: &mut Store, id| kept(store, &secrets, id);
+    let again = |store: &mut Store, id, kept: Result<Option<String>, CommandFailure>| {
+        let kept = kept?;
+        let done = store.retry(id, kept.as_deref(), args.release, Timestamp::now());
+        if done.is_err() {
+            secrets.forget_all(kept.as_slice());
+        }
+        Ok::<_, CommandFailure>(done.map(drop)?)
+    };
+    let told = chosen::each(&mut store, &ids, keep, again, |_, id, done| {
+        match done {
+            Ok(()) => queued.push(id),
+            Err(failure) => {
+                // The others are queued anyway.
+                ui::warn(&failure.message);
+                exit = failure.exit;
             }
-            Ok(())
-        },
-    );
+        }
+        Ok(())
+    });
     spool.nudge();
     told?;
     if context.ui.json {
@@ -79,22 +81,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     Ok(exit)
 }
 
-fn retry(
+/// Keeps the values of a task's secret variables, and returns where. Only if all are present; otherwise the store
+/// says what is missing.
+fn kept(
     store: &mut Store,
     secrets: &Secrets,
     id: TaskId,
-    release: bool,
-) -> Result<(), CommandFailure> {
+) -> Result<Option<String>, CommandFailure> {
     let names = store.task(id)?.metadata.secret_env;
-    // Only if all values are present; otherwise the store says what is missing.
-    let kept = match options::secret_values(&names) {
+    Ok(match options::secret_values(&names) {
         Ok(values) if !values.is_empty() => Some(secrets.keep(&values)?),
         _ => None,
-    };
-    let done = store.retry(id, kept.as_deref(), release, Timestamp::now());
-    if done.is_err() {
-        secrets.forget_all(kept.as_slice());
-    }
-    done?;
-    Ok(())
+    })
 }

@@ -1,16 +1,17 @@
 //! `assigner run`: the daemon.
 
-mod background;
+pub(super) mod background;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::exit::{CommandFailure, Exit};
-use super::{Context, logging, send, stop, ui};
+use super::{Context, doctor, logging, send, service, stop, ui};
 use crate::config;
-use crate::daemon::{self, CommandLine, Ended, Lock, Options, PolicyChoice};
+use crate::daemon::{self, CommandLine, Ended, Holder, Lock, Options, PolicyChoice};
 use crate::policy::{Loader, Policy, resolve};
-use crate::store::{PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
+use crate::store::{self, PolicyCause, PolicyEvent, PolicyOrder, PolicyOutcome};
+use crate::tmux;
 
 /// Watches the sessions and runs the tasks, until it is stopped.
 ///
@@ -52,16 +53,23 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     if args.daemon {
         return background::start(context);
     }
-    if args.replace
-        && let Some(holder) = Lock::holder(&context.config.data_dir)
-    {
-        stop::end(context, &holder)?;
-    }
     if args.detached {
         // The terminal that it was started from may close.
         rustix::process::setsid().map_err(|error| daemon::DaemonError::System(error.into()))?;
     }
-    logging::of_daemon(context.verbose, &context.config.data_dir, !args.detached);
+    let data_dir = &context.config.data_dir;
+    logging::of_daemon(context.verbose, data_dir, !args.detached);
+    let ended = serve(context, args);
+    // Another daemon's log is its own.
+    if let Err(failure) = &ended
+        && failure.exit != Exit::Daemon
+    {
+        logging::end(data_dir, &failure.message);
+    }
+    ended
+}
+
+fn serve(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {
     send::warn_of_headless(context);
     let config = &context.config;
     let loader = config.loader(|why| tracing::warn!("{why}"));
@@ -71,7 +79,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         policy_set: args.policy_set.clone(),
         record: args.record,
     };
-    let (choice, policy) = begin(context, &command_line, &loader)?;
     let fallback = loader.fallback()?;
     let shadow = args
         .shadow
@@ -81,6 +88,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             loader.load(&resolve(name, &config.policies_dir)?, &settings)
         })
         .transpose()?;
+    let replaced = Lock::holder(&config.data_dir).filter(|_| args.replace);
+    if let Some(holder) = &replaced {
+        replace(context, holder, &command_line, &loader)?;
+    }
+    let (choice, policy) = begin(context, &command_line, &loader)?;
     let options = Options {
         config: config.clone(),
         command_line,
@@ -112,6 +124,34 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             Ok(Exit::Failed)
         }
     }
+}
+
+/// Stops the daemon that runs, once nothing is known that would end this one at once.
+fn replace(
+    context: &Context,
+    holder: &Holder,
+    line: &CommandLine,
+    loader: &Loader,
+) -> Result<(), CommandFailure> {
+    if service::runs() {
+        return Err(CommandFailure::new(
+            Exit::Daemon,
+            "the daemon runs as a service: `assigner service install` starts it again, as this version",
+        ));
+    }
+    let config = &context.config;
+    let program = tmux::Program::new("tmux", config.socket.clone());
+    doctor::runtime()?
+        .block_on(tmux::version(program.path()))
+        .map_err(daemon::DaemonError::Tmux)?;
+    // The queue of an earlier version is served by its daemon, and is not opened before that has ended.
+    if store::is_current(&config.data_dir) {
+        begin(context, line, loader)?;
+    } else {
+        let choice = PolicyChoice::of(config, line, None)?;
+        loader.load(&choice.source, &choice.settings)?;
+    }
+    stop::end(context, holder)
 }
 
 /// Returns the policy that a daemon would start with if it were told nothing else.

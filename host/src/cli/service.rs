@@ -8,7 +8,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::process::Command;
@@ -16,11 +17,19 @@ use tokio::process::Command;
 use super::doctor::runtime;
 use super::edited::{EditOutcome, Edited};
 use super::exit::{CommandFailure, Exit};
+use super::run::background;
 use super::{Context, Global, ui};
 use crate::daemon::Lock;
 
 /// How long the system's manager of services may take.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// How long its daemon may take until it runs, and how often it is looked at.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Says to this program that it is started again if it fails.
+const SUPERVISED: &str = "ASSIGNER_SUPERVISED";
 
 /// The first line of a file of ours.
 const MARK: &str = "Written by `assigner service install`";
@@ -88,8 +97,30 @@ struct ServiceManager {
     end: Vec<Vec<String>>,
     forget: Vec<Vec<String>>,
     runs: Vec<String>,
+    /// What it also says then.
+    says: &'static str,
     /// What a person may want to know once it is there.
     hint: &'static str,
+}
+
+impl ServiceManager {
+    /// Whether the service is installed and its daemon runs.
+    fn is_active(&self) -> bool {
+        let is_ours = Edited::read(&self.file).is_ok_and(|file| file.text().contains(MARK));
+        is_ours && asked(&self.runs).is_ok_and(|said| said.contains(self.says))
+    }
+}
+
+/// Whether the daemon runs as a service.
+pub(super) fn runs() -> bool {
+    manager().is_ok_and(|manager| manager.is_active())
+}
+
+impl Args {
+    /// Whether it is about a service that is there, whatever the configuration says.
+    pub(super) fn only_looks(&self) -> bool {
+        !matches!(self.command, ServiceCommand::Install(_))
+    }
 }
 
 fn manager() -> Result<ServiceManager, CommandFailure> {
@@ -125,8 +156,8 @@ fn install(
         return Err(file.refuse(&"it was not written by assigner"));
     }
     let holder = Lock::holder(&context.config.data_dir);
-    if let Some(holder) = holder
-        && asked(&manager.runs).is_err()
+    if let Some(holder) = &holder
+        && !manager.is_active()
     {
         let why = format!(
             "a daemon runs already (pid {}), and not as a service: stop it with `assigner stop`, and try again",
@@ -139,6 +170,16 @@ fn install(
     }
     for command in &manager.start {
         obeyed(command, &manager.file)?;
+    }
+    let before = holder.map(|holder| holder.pid);
+    let began = Instant::now();
+    while !background::is_ready(context, |pid| Some(pid) != before)? {
+        if began.elapsed() > READY_WITHIN {
+            let why =
+                "the service was started, and its daemon does not run: `assigner logs` may say why";
+            return Err(CommandFailure::new(Exit::Failed, why));
+        }
+        thread::sleep(LOOK);
     }
     if context.ui.json {
         context
@@ -169,14 +210,22 @@ fn remove(context: &Context, manager: &ServiceManager, yes: bool) -> Result<Exit
         return Ok(Exit::Failed);
     }
     for command in &manager.end {
-        obeyed(command, &manager.file)?;
+        // What does not run has ended: a system without a manager, or one that has forgotten it.
+        if let Err(failure) = obeyed(command, &manager.file) {
+            if manager.is_active() {
+                return Err(failure);
+            }
+            ui::warn(&format!("warning: {}", failure.message));
+        }
     }
     std::fs::remove_file(&manager.file).map_err(|error| {
         let why = format!("cannot remove `{}`: {error}", file.name());
         CommandFailure::new(Exit::Failed, why)
     })?;
     for command in &manager.forget {
-        obeyed(command, &manager.file)?;
+        if let Err(why) = asked(command) {
+            ui::warn(&format!("warning: `{}` failed: {why}", command.join(" ")));
+        }
     }
     if context.ui.json {
         context
@@ -193,7 +242,7 @@ fn remove(context: &Context, manager: &ServiceManager, yes: bool) -> Result<Exit
 fn status(context: &Context, manager: &ServiceManager) -> Result<Exit, CommandFailure> {
     let file = Edited::read(&manager.file)?;
     let is_installed = file.exists() && file.text().contains(MARK);
-    let runs = is_installed && asked(&manager.runs).is_ok();
+    let runs = manager.is_active();
     if context.ui.json {
         context.ui.json(&json!({
             "file": file.name(),
@@ -244,8 +293,14 @@ fn unit(context: &Context, global: &Global) -> Result<ServiceUnit, CommandFailur
     Ok(ServiceUnit { words, variables })
 }
 
-/// Runs a command of the manager, and returns what went wrong.
-fn asked(command: &[String]) -> Result<(), String> {
+/// Whether a failure is one that another try would not mend, and what started this program should not try again.
+pub(super) fn is_final(exit: Exit) -> bool {
+    let is_lasting = matches!(exit, Exit::Usage | Exit::Daemon | Exit::Data | Exit::Policy);
+    is_lasting && std::env::var_os(SUPERVISED).is_some()
+}
+
+/// Runs a command of the manager, and returns what it says, or what went wrong.
+fn asked(command: &[String]) -> Result<String, String> {
     let (program, args) = command.split_first().ok_or("there is no command")?;
     let ran = async {
         let ran = Command::new(program)
@@ -265,7 +320,7 @@ fn asked(command: &[String]) -> Result<(), String> {
         Err(_) => return Err(format!("it does not answer within {} s", WITHIN.as_secs())),
     };
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().find(|line| !line.trim().is_empty());
@@ -273,7 +328,7 @@ fn asked(command: &[String]) -> Result<(), String> {
 }
 
 fn obeyed(command: &[String], file: &std::path::Path) -> Result<(), CommandFailure> {
-    asked(command).map_err(|why| {
+    asked(command).map(drop).map_err(|why| {
         let command = command.join(" ");
         CommandFailure::new(
             Exit::Failed,

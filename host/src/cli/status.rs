@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::doctor::newer_daemon;
 use super::exit::{CommandFailure, Exit};
 use super::pause::{in_words, paused_json, retain_lasting};
 use super::show::task_json;
@@ -84,9 +85,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                 ui::clean(&facts.tmux)
             ))?;
             if facts.version != VERSION {
-                context.ui.line(
-                    "          of another version: `assigner run --daemon --replace` starts this one",
-                )?;
+                context
+                    .ui
+                    .line(&format!("          of another version: {}", newer_daemon()))?;
             }
             if let Some(what) = &facts.waiting_for {
                 context

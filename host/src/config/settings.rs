@@ -51,6 +51,40 @@ fn collect(above: &str, table: &DeTable<'_>, text: &str, found: &mut Vec<FileSet
     }
 }
 
+/// The place of the queue and the tmux server, where a file says them.
+type SaidPlaces = (Option<String>, Option<String>);
+
+/// Returns where a text that is wrong elsewhere says that the queue and the tmux server are; `None` if that is in
+/// doubt: a queue that was only guessed must not be shown or changed.
+pub(super) fn place(text: &str) -> Option<SaidPlaces> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    // They come before the first section.
+    let mut start = 0;
+    let first_section = text.split_inclusive('\n').find_map(|line| {
+        let at = start;
+        start += line.len();
+        line.trim_start().starts_with('[').then_some(at)
+    });
+    let first_section = first_section.unwrap_or(text.len());
+    let is_before =
+        |error: &toml::de::Error| error.span().is_none_or(|span| span.start < first_section);
+    if errors.iter().any(is_before) {
+        return None;
+    }
+    let mut places = SaidPlaces::default();
+    for (key, value) in table.get_ref() {
+        let said = match (&**key.get_ref(), value.get_ref()) {
+            ("data-dir", DeValue::String(value)) => places.0.insert(value.to_string()),
+            ("tmux-socket", DeValue::String(value)) => places.1.insert(value.to_string()),
+            // A section, whichever it is meant to be.
+            (_, DeValue::Table(_) | DeValue::Array(_)) => continue,
+            _ => return None,
+        };
+        let _ = said;
+    }
+    Some(places)
+}
+
 /// Returns the number of the line with this place.
 pub(super) fn line_of(text: &str, place: usize) -> usize {
     let before = text.get(..place).unwrap_or_default();
@@ -79,18 +113,66 @@ impl fmt::Display for SettingChange {
                 None => value,
             }
         };
-        // Variables may be secrets, and this is written into logs.
-        if name.starts_with("pool.") && name.contains(".env.") {
-            return write!(f, "{name} has changed");
-        }
-        match &self.values {
-            [Some(before), Some(after)] => {
+        match self.shown_values() {
+            Some([Some(before), Some(after)]) => {
                 write!(f, "{name} is {} (was {})", shown(after), shown(before))
             }
-            [None, Some(after)] => write!(f, "{name} is {}", shown(after)),
-            [Some(before), None] => write!(f, "{name} is not set (was {})", shown(before)),
-            [None, None] => write!(f, "{name} is not set"),
+            Some([None, Some(after)]) => write!(f, "{name} is {}", shown(after)),
+            Some([Some(before), None]) => {
+                write!(f, "{name} is not set (was {})", shown(before))
+            }
+            Some([None, None]) => write!(f, "{name} is not set"),
+            None => write!(f, "{name} has changed"),
         }
+    }
+}
+
+/// Settings that hold no secrets. A command, a variable or what a policy is told may.
+const HARMLESS: [&str; 10] = [
+    "agents.",
+    "data-dir",
+    "engine.",
+    "notify.bell",
+    "notify.on",
+    "notify.terminal",
+    "policy.load-time",
+    "policy.time",
+    "policy.use",
+    "sessions.",
+];
+
+/// The same of a pool.
+const HARMLESS_OF_POOLS: [&str; 7] = [
+    "name",
+    "provider",
+    "directory",
+    "worktree",
+    "idle",
+    "start-within",
+    "tasks",
+];
+
+impl SettingChange {
+    /// Returns the values, unless they may be secrets: this is written into logs. Numbers and yes or no are none.
+    pub fn shown_values(&self) -> Option<[Option<&str>; 2]> {
+        let name = &*self.name;
+        let of_pool = name
+            .strip_prefix("pool.")
+            .and_then(|rest| rest.split_once('.'));
+        let is_plain = |value: &Option<String>| {
+            let meaning = value.as_deref().map(meaning);
+            matches!(
+                meaning,
+                None | Some(
+                    toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_)
+                )
+            )
+        };
+        let is_harmless = HARMLESS.iter().any(|known| name.starts_with(known))
+            || name == "tmux-socket"
+            || of_pool.is_some_and(|(_, name)| HARMLESS_OF_POOLS.contains(&name))
+            || self.values.iter().all(is_plain);
+        is_harmless.then(|| self.values.each_ref().map(Option::as_deref))
     }
 }
 
@@ -104,7 +186,9 @@ pub fn changes(before: &str, after: &str) -> Vec<SettingChange> {
             .collect()
     };
     let (before, after) = (of(before), of(after));
-    let defaults = of(EXAMPLE);
+    let mut defaults = of(EXAMPLE);
+    // Those are of one policy, and mean nothing to another.
+    defaults.retain(|name, _| !name.starts_with("policy.settings."));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed = names.into_iter().filter_map(|name| {
         let value = |set: &BTreeMap<String, String>| set.get(name).or(defaults.get(name)).cloned();
@@ -120,7 +204,7 @@ pub fn changes(before: &str, after: &str) -> Vec<SettingChange> {
 }
 
 /// Returns a value however it is written; one that is no TOML means its text.
-pub(super) fn meaning(value: &str) -> toml::Value {
+fn meaning(value: &str) -> toml::Value {
     let parsed = value.parse::<toml::Value>();
     parsed.unwrap_or_else(|_| toml::Value::String(value.to_owned()))
 }
@@ -188,12 +272,21 @@ mod tests {
         insta::assert_snapshot!(told.join("\n"), @r"
         engine.explain is 10 (was 5)
         engine.output-limit is 4_096 (was 16777216)
-        notify.command is '''a\u{1b}[2J'''
+        notify.command has changed
         pool.1.env.KEY has changed
         pool.1.max is 2
         tmux-socket is not set (was 'work')
         ");
         assert_eq!(changes(after, after), []);
+        let token = changes("", "[policy.settings]\ntoken = 'secret'\nlimit = 5\n");
+        let told: Vec<String> = token.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "policy.settings.limit is 5",
+                "policy.settings.token has changed"
+            ]
+        );
         // What is set to its default says nothing new.
         assert_eq!(changes("", "[engine]\nexplain = 10\n"), []);
     }
@@ -204,6 +297,23 @@ mod tests {
         let told = changes("", &after)[0].to_string();
         assert!(told.ends_with("..."), "{told}");
         assert_eq!(told.chars().count(), "tmux-socket is ".len() + SHOWN + 3);
+    }
+
+    #[test]
+    fn the_place_of_the_queue_is_known_or_in_doubt() {
+        let some = |data: &str| Some((Some(data.to_owned()), None));
+        assert_eq!(place("data-dir = '/q'\n[engine\nx = 1"), some("/q"));
+        assert_eq!(place("data-dir = '/q'\n[engin]\nx = 1"), some("/q"));
+        assert_eq!(place("[engine]\nx = "), Some((None, None)));
+        for doubtful in [
+            "data-dir = \"/q\n",
+            "data-dir '/q'\n",
+            "data_dir = '/q'\n",
+            "data-dir = 3\n",
+            "x = = 1\ndata-dir = '/q'\n",
+        ] {
+            assert_eq!(place(doubtful), None, "{doubtful}");
+        }
     }
 
     #[test]

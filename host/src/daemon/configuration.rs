@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::engine::Settings;
-use super::followed::{FilesSeen, Followed};
+use super::followed::{Again, FilesSeen, Followed};
 use crate::agents::nonce::NonceKey;
 use crate::config::settings::{self, SettingChange};
 use crate::config::{Config, ConfigError};
@@ -68,6 +68,8 @@ pub(super) fn engine_settings(config: &Config, line: &CommandLine, nonces: Nonce
 /// The configuration of a daemon, read again when its file has changed.
 pub(super) struct Configuration {
     live: Config,
+    /// The one that is followed so far, if that is an earlier one.
+    followed: Option<Config>,
     file: Option<Followed<Result<Config, ConfigError>>>,
     facts: ConfigFacts,
 }
@@ -82,12 +84,20 @@ impl Configuration {
                 // When it was read is not known, so it is read again and compared.
                 FilesSeen::default(),
                 move || FilesSeen::now([path.clone()]),
-                move || read.read_again(),
+                move || {
+                    let read = read.read_again();
+                    let again = match &read {
+                        Err(ConfigError::Read { .. }) => Again::Soon,
+                        _ => Again::WhenChanged,
+                    };
+                    (read, again)
+                },
                 wake,
             )
         });
         Self {
             live: config,
+            followed: None,
             file,
             facts: ConfigFacts::default(),
         }
@@ -98,32 +108,48 @@ impl Configuration {
         self.facts.clone()
     }
 
-    /// Returns the configuration before and after a change. A file that is wrong changes nothing, and it
+    /// Takes up a change of the file, which is to be followed then. A file that is wrong changes nothing, and it
     /// is said why.
-    pub(super) fn take_up(&mut self) -> Option<[Config; 2]> {
-        let config = match self.file.as_ref()?.changed()? {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::warn!("{error}; the configuration stays as it was");
-                self.facts.error = Some(error.to_string());
-                return None;
+    pub(super) fn take_up(&mut self) {
+        let changed = self.file.as_ref().and_then(Followed::changed);
+        let config = match changed {
+            None => return,
+            Some(Ok(config)) => config,
+            Some(Err(error)) => {
+                let error = error.to_string();
+                if self.facts.error.as_ref() != Some(&error) {
+                    tracing::warn!("{error}; the configuration stays as it was");
+                    self.facts.error = Some(error);
+                }
+                return;
             }
         };
         let was_wrong = self.facts.error.take().is_some();
-        let changes = settings::changes(&self.live.text, &config.text);
-        if changes.is_empty() {
+        if config.file == self.live.file {
             if was_wrong {
                 tracing::info!("the configuration is valid again, and says what it said before");
             }
-            return None;
+            return;
         }
+        let changes = settings::changes(&self.live.text, &config.text);
         self.facts.changes = told(&changes);
         self.facts.changed_at = Some(Timestamp::now());
         for change in &self.facts.changes {
             tracing::info!("the configuration has changed: {change}");
         }
-        let before = std::mem::replace(&mut self.live, config.clone());
-        Some([before, config])
+        let before = std::mem::replace(&mut self.live, config);
+        self.followed.get_or_insert(before);
+    }
+
+    /// Returns the configuration that is followed so far, and the one that is to be; `None` if they are the same.
+    pub(super) fn to_follow(&self) -> Option<[Config; 2]> {
+        let before = self.followed.clone()?;
+        Some([before, self.live.clone()])
+    }
+
+    /// Notes that the configuration is followed.
+    pub(super) fn is_followed(&mut self) {
+        self.followed = None;
     }
 }
 
@@ -138,5 +164,8 @@ fn told(changes: &[SettingChange]) -> Vec<String> {
             });
     let more = changes.len().saturating_sub(TOLD);
     let rest = (more > 0).then(|| format!("{more} more"));
-    shown.chain(rest).collect()
+    let unnamed = changes
+        .is_empty()
+        .then(|| "what a policy or a pool is told has changed".to_owned());
+    shown.chain(rest).chain(unnamed).collect()
 }

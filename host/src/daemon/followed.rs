@@ -45,6 +45,15 @@ impl FilesSeen {
     }
 }
 
+/// When files are to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// When they have changed.
+    WhenChanged,
+    /// At the next look: they could not be read.
+    Soon,
+}
+
 /// Looks at files on a thread of its own, which ends when this is dropped: a file system that hangs holds
 /// up nothing else.
 pub(super) struct Followed<T> {
@@ -53,13 +62,13 @@ pub(super) struct Followed<T> {
 }
 
 impl<T: Send + 'static> Followed<T> {
-    /// Calls `load` when the files are not as they were `read` and stand still, and wakes the daemon.
-    /// `name` is that of the thread.
+    /// Calls `load` when the files are not as they were `read` and stand still, and wakes the daemon. If it
+    /// also says that it may find something else soon, it is called again. `name` is that of the thread.
     pub(super) fn start(
         name: &str,
         read: FilesSeen,
         files: impl Fn() -> FilesSeen + Send + 'static,
-        load: impl Fn() -> T + Send + 'static,
+        load: impl Fn() -> (T, Again) + Send + 'static,
         wake: Arc<Notify>,
     ) -> Self {
         let (tell, changed) = mpsc::channel();
@@ -67,9 +76,10 @@ impl<T: Send + 'static> Followed<T> {
         let guard = Arc::downgrade(&alive);
         let look = move || {
             follow(&guard, read, files, || {
-                let heard = tell.send(load()).is_ok();
+                let (loaded, again) = load();
+                let heard = tell.send(loaded).is_ok();
                 wake.notify_one();
-                heard
+                heard.then_some(again)
             });
         };
         if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(look) {
@@ -92,7 +102,7 @@ fn follow(
     alive: &Weak<()>,
     mut read: FilesSeen,
     files: impl Fn() -> FilesSeen,
-    tell: impl Fn() -> bool,
+    tell: impl Fn() -> Option<Again>,
 ) {
     let mut seen = read.clone();
     while alive.strong_count() > 0 {
@@ -101,9 +111,10 @@ fn follow(
         let stands_still = now == seen;
         seen = now;
         if stands_still && seen != read {
-            read.clone_from(&seen);
-            if !tell() {
-                return;
+            match tell() {
+                Some(Again::WhenChanged) => read.clone_from(&seen),
+                Some(Again::Soon) => {}
+                None => return,
             }
         }
     }

@@ -285,7 +285,8 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
             tracing::info!("the profiles of agents have changed");
             engine.use_catalog(catalog);
         }
-        if let Some(both) = configuration.take_up() {
+        configuration.take_up();
+        if let Some(both) = configuration.to_follow() {
             let [_, config] = &both;
             engine.use_settings(engine_settings(config, line, nonces));
             let notify = config.file.notify.clone();
@@ -293,8 +294,10 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
             let decided = policies
                 .follow_configuration(&both, line, &engine, &ledger)
                 .await;
-            for error in [told.err(), decided.err()].into_iter().flatten() {
-                tracing::error!("{error}");
+            match told.and(decided) {
+                Ok(()) => configuration.is_followed(),
+                // It is tried again in the next round.
+                Err(error) => tracing::error!("{error}"),
             }
         }
         let facts = |engine: &Engine<Server>, policies: &Policies| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::followed::{FilesSeen, Followed};
+use super::followed::{Again, FilesSeen, Followed};
 use crate::agents::Catalog;
 use crate::agents::catalog::CatalogError;
 
@@ -28,7 +28,7 @@ pub(super) fn follow(
         "profiles",
         seen,
         move || files(&there),
-        move || Catalog::load(&directory),
+        move || (Catalog::load(&directory), Again::WhenChanged),
         wake,
     );
     (loaded, followed)

@@ -300,9 +300,11 @@ impl<T: Tmux + 'static> Node<T> {
 
     /// Goes by these settings from now on. Attempts that are running keep theirs, as far as they were
     /// told before. The node's name, the program and the signs of prompts stay.
-    pub(crate) fn use_settings(&mut self, settings: NodeSettings) {
-        self.pools
-            .forget_rests(&self.settings.pools, &settings.pools);
+    pub(crate) fn use_settings(&mut self, mut settings: NodeSettings) {
+        let pools = &mut self.pools;
+        pools.forget_rests(&self.settings.pools, &settings.pools);
+        let outlived = pools.outlived(&self.settings.pools, &settings.pools);
+        settings.pools.pools.extend(outlived);
         self.settings = NodeSettings {
             node: self.settings.node.clone(),
             program: self.settings.program.clone(),

@@ -104,7 +104,7 @@ impl Store {
             let id: i64 = row.ok_or_else(DbError::no_row)?.get("id")?;
             // A build that leaves a broken file each second must not fill the database.
             db.execute(
-                "DELETE FROM policy_log WHERE id <= $1 AND cause IN ('start', 'file')",
+                "DELETE FROM policy_log WHERE id <= $1 AND cause IN ('start', 'file', 'config')",
                 values![id - LONGEST_LOG],
             )?;
             Ok(id)

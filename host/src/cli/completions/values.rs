@@ -1,6 +1,9 @@
 //! Which words an argument can be: those of what there is at this moment. Nothing is created for it, and what
 //! cannot be read has no words.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use clap::Command;
 use clap_complete::ArgValueCandidates;
 use clap_complete::engine::CompletionCandidate;
@@ -10,7 +13,6 @@ use crate::cli::ui;
 use crate::config::Config;
 use crate::model::eligibility::SHELL;
 use crate::model::task::Status;
-use crate::model::text::is_shown;
 use crate::store::Store;
 
 /// How many tasks are offered, the newest.
@@ -94,10 +96,14 @@ fn at(command: Command, path: &[&str], argument: &str, named: NamedThing) -> Com
 }
 
 fn words(named: NamedThing) -> Vec<CompletionCandidate> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let said = |option: &str, variable: &str| {
+        let set = std::env::var_os(variable).filter(|value| !value.is_empty());
+        let line = std::env::args_os().skip_while(|word| word != "--").skip(1);
+        named_in(line, option).or(set).map(PathBuf::from)
+    };
     let config = Config::load(
-        set("ASSIGNER_CONFIG").as_deref().map(std::path::Path::new),
-        set("ASSIGNER_DATA_DIR").map(Into::into),
+        said("--config", "ASSIGNER_CONFIG").as_deref(),
+        said("--data-dir", "ASSIGNER_DATA_DIR"),
         None,
     );
     let Ok(config) = config else {
@@ -112,6 +118,23 @@ fn words(named: NamedThing) -> Vec<CompletionCandidate> {
         NamedThing::Sessions => queue(&config).map_or_else(Vec::new, sessions),
         NamedThing::Labels => queue(&config).map_or_else(Vec::new, labels),
     }
+}
+
+/// Returns the value that an option has in the line that is being completed: the numbers of tasks are those of
+/// the queue that it names.
+fn named_in(line: impl Iterator<Item = OsString>, option: &str) -> Option<OsString> {
+    let mut line = line;
+    let mut value = None;
+    while let Some(word) = line.next() {
+        if word == option {
+            value = line.next();
+        } else if let Some(text) = word.to_str().and_then(|word| word.strip_prefix(option))
+            && let Some(given) = text.strip_prefix('=')
+        {
+            value = Some(given.into());
+        }
+    }
+    value
 }
 
 /// Opens the queue, if there is one that this program need not change first.
@@ -155,6 +178,7 @@ fn labels(mut store: Store) -> Vec<CompletionCandidate> {
 fn agents(config: &Config) -> Vec<CompletionCandidate> {
     let (catalog, _) = Catalog::load(&config.profiles_dir);
     let known = catalog.entries().iter().map(|entry| &entry.profile);
+    let known = known.filter(|profile| is_plain(&profile.name));
     let words = known.map(|profile| word(&profile.name, &profile.summary));
     let mut words: Vec<CompletionCandidate> = words.collect();
     if catalog.get(SHELL).is_none() {
@@ -177,12 +201,12 @@ fn policies(config: &Config) -> Vec<CompletionCandidate> {
     names.map(CompletionCandidate::new).collect()
 }
 
-/// Whether a shell takes a name for one word, whatever it quotes.
+/// Whether every shell takes a name for itself and one word. Bash puts it into the line as it is: names of others
+/// must not become commands there.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !name
-            .chars()
-            .any(|char| char.is_control() || !is_shown(char))
+    let is_plain = |char: char| char.is_alphanumeric() || "_./:=@+,%-".contains(char);
+    name.starts_with(|char: char| char.is_alphanumeric() || "_./%".contains(char))
+        && name.chars().all(is_plain)
 }
 
 fn word(value: &str, text: &str) -> CompletionCandidate {
@@ -195,6 +219,44 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn names_are_words_and_no_commands() {
+        for plain in [
+            "a",
+            "api-2",
+            "kind=fast",
+            "src/x.y",
+            "größe",
+            "web:1.0",
+            "%3",
+        ] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for odd in [
+            "", "a b", "w;x", "$(x)", "`x`", "a\nb", "-x", "=x", "~x", "a'b", "a*", "!x", "a&",
+            "\u{202e}",
+        ] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_queue_is_that_of_the_line() {
+        let of = |line: &[&str]| {
+            let line = line.iter().map(OsString::from);
+            named_in(line, "--data-dir").map(|value| value.into_string().expect("text"))
+        };
+        assert_eq!(
+            of(&["assigner", "--data-dir", "/x", "show", ""]),
+            Some("/x".to_owned())
+        );
+        assert_eq!(
+            of(&["assigner", "show", "--data-dir=/y", ""]),
+            Some("/y".to_owned())
+        );
+        assert_eq!(of(&["assigner", "show", "--data-dirs=/y", ""]), None);
+    }
 
     /// An argument that is not there would be a panic in the middle of a person's line.
     #[test]

@@ -5,7 +5,10 @@ use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::Ordering;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
@@ -20,6 +23,12 @@ use crate::files::named;
 
 /// No configuration is this long, in bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// How often it is looked whether a person has pressed Ctrl-C instead of answering.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// What edits where neither VISUAL nor EDITOR says it.
 const USUAL_EDITOR: &str = "vi";
@@ -83,7 +92,7 @@ pub(super) fn run(ui: Ui, file: &Path, live: Option<&Config>) -> Result<Exit, Co
             });
         match read {
             Ok(text) => break text,
-            Err(why) if again(ui, &why)? => {}
+            Err(why) if again(ui, &why) => {}
             Err(why) => {
                 let kept = copy.keep();
                 return Err(CommandFailure::usage(format!(
@@ -105,9 +114,11 @@ pub(super) fn run(ui: Ui, file: &Path, live: Option<&Config>) -> Result<Exit, Co
         let same = same.and_then(Result::ok) == std::path::absolute(file).ok();
         same && Lock::holder(&config.data_dir).is_some()
     });
-    let what = match changes.is_empty() {
-        true => "it sets what it set before",
-        false => "",
+    let same = config::parse(original.text(), file).ok() == config::parse(&text, file).ok();
+    let what = match (changes.is_empty(), same) {
+        (true, true) => "it sets what it set before",
+        (true, false) => "what a policy or a pool is told has changed",
+        (false, _) => "",
     };
     told(ui, file, &changes, is_obeyed, what)
 }
@@ -122,7 +133,7 @@ fn told(
 ) -> Result<Exit, CommandFailure> {
     if ui.json {
         let of = |change: &SettingChange| {
-            let [before, after] = &change.values;
+            let [before, after] = change.shown_values().unwrap_or_default();
             json!({"name": change.name, "before": before, "after": after})
         };
         let changes: Vec<Value> = changes.iter().map(of).collect();
@@ -142,23 +153,37 @@ fn told(
     Ok(Exit::Done)
 }
 
-/// Whether the person wants to mend it; nobody is asked without a terminal.
-fn again(ui: Ui, why: &str) -> Result<bool, CommandFailure> {
+/// Whether the person wants to mend it; nobody is asked without a terminal. Whatever is no yes is a no: what was
+/// written is kept then.
+fn again(ui: Ui, why: &str) -> bool {
     if ui.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
+        return false;
     }
     ui::warn(why);
+    // The signals of the editor's time do nothing by themselves any more.
+    let interrupted = signals::noticed(&[SignalKind::interrupt(), SignalKind::quit()], || {});
     let mut out = anstream::stderr().lock();
-    write!(out, "Edit it again? [Y/n] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    let read = io::stdin().lock().take(1024).read_line(&mut answer)?;
-    let answer = answer.trim();
-    // The end of the terminal's input is no answer.
-    Ok(read > 0
-        && ["", "y", "yes"]
-            .iter()
-            .any(|yes| answer.eq_ignore_ascii_case(yes)))
+    let _ = write!(out, "Edit it again? [Y/n] ").and_then(|()| out.flush());
+    let stdin = io::stdin();
+    while !interrupted.load(Ordering::Relaxed) {
+        let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+        match poll(&mut ready, Some(&LOOK)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => {
+                let mut answer = String::new();
+                let read = stdin.lock().take(1024).read_line(&mut answer);
+                let answer = answer.trim();
+                // The end of the terminal's input is no answer.
+                return matches!(read, Ok(read) if read > 0)
+                    && ["", "y", "yes"]
+                        .iter()
+                        .any(|yes| answer.eq_ignore_ascii_case(yes));
+            }
+            Err(_) => break,
+        }
+    }
+    let _ = writeln!(out);
+    false
 }
 
 /// Waits until the person's editor has ended. Ctrl-C belongs to the editor.

@@ -18,7 +18,7 @@ use crate::agents::profile::Profile;
 use crate::cli::backup::size;
 use crate::cli::exit::CommandFailure;
 use crate::cli::hooks::{self, HooksStand};
-use crate::cli::{Context, run, shell, ui};
+use crate::cli::{Context, run, service, shell, ui};
 use crate::daemon::{Lock, VERSION};
 use crate::files::private;
 use crate::node::changes;
@@ -93,7 +93,7 @@ impl DoctorFinding {
     }
 }
 
-/// Looks at everything, and changes nothing.
+/// Looks at everything. All that it makes is the place for reports of shells, to see whether it can.
 pub(super) fn examine(context: &Context) -> Result<Vec<DoctorFinding>, CommandFailure> {
     let (catalog, problems) = Catalog::load(&context.config.profiles_dir);
     let mut found = tmux(context)?;
@@ -106,8 +106,8 @@ pub(super) fn examine(context: &Context) -> Result<Vec<DoctorFinding>, CommandFa
     found.push(database(&health));
     found.extend(clock(&health));
     found.push(configuration(context));
-    found.extend(daemon(context)?);
-    found.push(policy(context, health.is_ok()));
+    found.extend(daemon(context));
+    found.push(policy(context));
     found.extend(problems.iter().map(|problem| {
         DoctorFinding::problem("profiles", problem.to_string(), "mend or remove that file")
     }));
@@ -312,8 +312,9 @@ fn database(health: &Result<DatabaseHealth, StoreError>) -> DoctorFinding {
         }
         Err(error) => return DoctorFinding::problem(about, error.to_string(), ""),
     };
-    let tasks = usize::try_from(health.tasks).unwrap_or(usize::MAX);
-    let what = format!("{}, {}", counted(tasks, "task"), size(health.bytes));
+    let tasks = health.tasks.and_then(|tasks| usize::try_from(tasks).ok());
+    let tasks = tasks.map(|tasks| format!("{}, ", counted(tasks, "task")));
+    let what = tasks.unwrap_or_default() + &size(health.bytes);
     if let Some(damage) = &health.damage {
         return DoctorFinding::problem(
             about,
@@ -374,20 +375,35 @@ fn configuration(context: &Context) -> DoctorFinding {
     }
 }
 
-fn daemon(context: &Context) -> Result<Vec<DoctorFinding>, CommandFailure> {
+fn daemon(context: &Context) -> Vec<DoctorFinding> {
     let about = "daemon";
     let data_dir = &context.config.data_dir;
     let Some(holder) = Lock::holder(data_dir) else {
-        return Ok(vec![DoctorFinding::note(
+        return vec![DoctorFinding::note(
             about,
             "none is running, so tasks wait",
-            "start one with `assigner run`",
-        )]);
+            "start one with `assigner run --daemon`",
+        )];
     };
-    let facts = context.live_daemon(&mut context.store()?)?;
-    let Some(facts) = facts else {
-        let what = format!("pid {}, starting", holder.pid);
-        return Ok(vec![DoctorFinding::ok(about, what)]);
+    let newer = newer_daemon();
+    // A queue of another version is its daemon's, and is not opened.
+    if !store::is_current(data_dir) {
+        let what = format!(
+            "pid {}, of another version or with a queue that cannot be read",
+            holder.pid
+        );
+        return vec![DoctorFinding::note(about, what, newer)];
+    }
+    let facts = context
+        .store()
+        .and_then(|mut store| context.live_daemon(&mut store));
+    let facts = match facts {
+        Ok(Some(facts)) => facts,
+        Ok(None) => {
+            let what = format!("pid {}, starting", holder.pid);
+            return vec![DoctorFinding::ok(about, what)];
+        }
+        Err(failure) => return vec![DoctorFinding::problem(about, failure.message, "")],
     };
     let mut found = Vec::new();
     let since = ui::ago(facts.started_at, Timestamp::now());
@@ -404,7 +420,7 @@ fn daemon(context: &Context) -> Result<Vec<DoctorFinding>, CommandFailure> {
         found.push(DoctorFinding::note(
             about,
             format!("it is {other}, and this is {VERSION}"),
-            "`assigner run --daemon --replace` starts this one, which takes over what runs",
+            newer,
         ));
     }
     if let Some(error) = &facts.configuration.error {
@@ -425,13 +441,23 @@ fn daemon(context: &Context) -> Result<Vec<DoctorFinding>, CommandFailure> {
             "`assigner policy use` chooses another",
         ));
     }
-    Ok(found)
+    found
 }
 
-fn policy(context: &Context, has_queue: bool) -> DoctorFinding {
+/// How this version takes over from a daemon of another one.
+pub(in crate::cli) fn newer_daemon() -> &'static str {
+    match service::runs() {
+        true => "`assigner service install` starts this version, which takes over what runs",
+        false => {
+            "`assigner run --daemon --replace` starts this version, which takes over what runs"
+        }
+    }
+}
+
+fn policy(context: &Context) -> DoctorFinding {
     let about = "policy";
-    // Without a queue nobody has chosen one, and looking for that would make a queue.
-    let choice = match has_queue {
+    // A queue of another version would be brought to this one by being opened.
+    let choice = match store::is_current(&context.config.data_dir) {
         true => run::usual(context),
         false => run::configured(context),
     };

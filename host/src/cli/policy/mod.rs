@@ -43,6 +43,16 @@ enum PolicyCommand {
     History(history::Args),
 }
 
+impl Args {
+    /// Whether it only shows what there is.
+    pub(super) fn only_looks(&self) -> bool {
+        matches!(
+            self.command,
+            PolicyCommand::List(_) | PolicyCommand::History(_)
+        )
+    }
+}
+
 /// Which policy, with which settings.
 #[derive(Debug, clap::Args)]
 struct Which {

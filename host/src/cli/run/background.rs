@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(super) fn start(context: &Context) -> Result<Exit, CommandFailure> {
         .map_err(failed)?;
     let log = logging::file(&context.config.data_dir);
     let began = Instant::now();
-    while !is_ready(context, &daemon)? {
+    while !is_ready(context, |pid| pid == daemon.id())? {
         if let Some(ended) = daemon.try_wait().map_err(failed)? {
             let mut said = said(&mut words).map_err(failed)?;
             let last = said.pop().unwrap_or_else(|| {
@@ -48,7 +48,9 @@ pub(super) fn start(context: &Context) -> Result<Exit, CommandFailure> {
             });
             said.iter().for_each(|line| ui::warn(line));
             let code = ended.code().and_then(|code| u8::try_from(code).ok());
-            let exit = code.map_or(Exit::Failed, Exit::Task);
+            let exit = code
+                .filter(|&code| code > 0)
+                .map_or(Exit::Failed, Exit::Task);
             return Err(CommandFailure::new(exit, last));
         }
         if began.elapsed() > READY_WITHIN {
@@ -57,7 +59,7 @@ pub(super) fn start(context: &Context) -> Result<Exit, CommandFailure> {
                 daemon.id(),
                 READY_WITHIN.as_secs()
             );
-            return Err(CommandFailure::new(Exit::TimedOut, why));
+            return Err(CommandFailure::new(Exit::Failed, why));
         }
         thread::sleep(LOOK);
     }
@@ -77,14 +79,17 @@ pub(super) fn start(context: &Context) -> Result<Exit, CommandFailure> {
     Ok(Exit::Done)
 }
 
-/// Whether it has the lock and has written down what it is.
-fn is_ready(context: &Context, daemon: &Child) -> Result<bool, CommandFailure> {
+/// Whether a daemon that is meant has the lock and has written down what it is.
+pub(in crate::cli) fn is_ready(
+    context: &Context,
+    is_meant: impl Fn(u32) -> bool,
+) -> Result<bool, CommandFailure> {
     let holder = Lock::holder(&context.config.data_dir);
-    if holder.is_none_or(|holder| holder.pid != daemon.id()) {
+    let Some(holder) = holder.filter(|holder| is_meant(holder.pid)) else {
         return Ok(false);
-    }
+    };
     let facts = context.store()?.daemon()?;
-    Ok(facts.is_some_and(|facts| facts.pid == daemon.id()))
+    Ok(facts.is_some_and(|facts| facts.pid == holder.pid))
 }
 
 /// Returns the messages that it wrote.

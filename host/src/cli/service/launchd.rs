@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{MARK, ServiceManager, ServiceUnit, words};
+use super::{MARK, SUPERVISED, ServiceManager, ServiceUnit, words};
 
 /// Its name.
 const LABEL: &str = "io.assigner.daemon";
@@ -21,13 +21,19 @@ pub(super) fn manager(home: &Path) -> ServiceManager {
             vec![
                 "/bin/sh".to_owned(),
                 "-c".to_owned(),
-                format!("launchctl bootout {domain}/{LABEL} 2>/dev/null; true"),
+                // It is forgotten only some time after that is asked for.
+                format!(
+                    "launchctl bootout {domain}/{LABEL} 2>/dev/null; for i in $(seq 50); do \
+                     launchctl print {domain}/{LABEL} >/dev/null 2>&1 || exit 0; sleep 0.2; done; exit 1"
+                ),
             ],
             load,
         ],
         end: vec![words(&format!("launchctl bootout {domain}/{LABEL}"))],
         forget: Vec::new(),
         runs: words(&format!("launchctl print {domain}/{LABEL}")),
+        // One that has ended is still known.
+        says: "state = running",
         hint: "it ends when you log out",
     }
 }
@@ -43,6 +49,8 @@ fn text(unit: &ServiceUnit) -> String {
         let _ = writeln!(text, "<string>{}</string>", escaped(word));
     }
     text.push_str("</array>\n<key>EnvironmentVariables</key>\n<dict>\n");
+    // What another try does not mend ends as if nothing were wrong: launchd would try for ever.
+    let _ = writeln!(text, "<key>{SUPERVISED}</key>\n<string>1</string>");
     for (name, value) in &unit.variables {
         let _ = writeln!(
             text,
@@ -88,6 +96,8 @@ mod tests {
         </array>
         <key>EnvironmentVariables</key>
         <dict>
+        <key>ASSIGNER_SUPERVISED</key>
+        <string>1</string>
         <key>LANG</key>
         <string>C.UTF-8</string>
         <key>PATH</key>

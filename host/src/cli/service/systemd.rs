@@ -20,6 +20,7 @@ pub(super) fn manager(home: &Path) -> ServiceManager {
         end: vec![words("systemctl --user disable --now assigner.service")],
         forget: vec![words("systemctl --user daemon-reload")],
         runs: words("systemctl --user is-active --quiet assigner.service"),
+        says: "",
         hint: "it ends when you log out, unless `loginctl enable-linger` has been called once",
     }
 }

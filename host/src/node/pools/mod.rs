@@ -96,6 +96,23 @@ impl Pools {
         });
         self.looked = None;
     }
+
+    /// Returns the pools that are to be kept `after` a change: those that are gone and still have sessions get no
+    /// further ones, and these are counted and ended as before.
+    pub(in crate::node) fn outlived(
+        &self,
+        before: &PoolSettings,
+        after: &PoolSettings,
+    ) -> Vec<Pool> {
+        let is_gone = |pool: &&Pool| !after.pools.iter().any(|other| other.name == pool.name);
+        let has_sessions = |pool: &&Pool| self.kept.values().any(|kept| kept.pool == pool.name);
+        let gone = before.pools.iter().filter(is_gone).filter(has_sessions);
+        gone.map(|pool| Pool {
+            max: 0,
+            ..pool.clone()
+        })
+        .collect()
+    }
 }
 
 /// The branches that pools' directories are on.

@@ -43,7 +43,7 @@ pub struct Pool {
     pub provider: String,
     /// Where they are started.
     pub stand: Stand,
-    /// The most sessions that it has at a time.
+    /// The most sessions that it has at a time; 0: it is no longer configured, and gets no further ones.
     pub max: u32,
     /// They are ended after this long without a task.
     pub idle: Duration,
