@@ -17,6 +17,8 @@ use crate::sample_prompts::{
 };
 use assigner_needs::needs;
 
+mod picture;
+
 /// Claude Code asks about the last twenty characters when it starts.
 const KEY: &str = "sk-ant-api03-0123456789abcdefghijklmnop";
 

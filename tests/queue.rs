@@ -310,3 +310,63 @@ fn once_runs_until_nothing_is_left() {
         }
     });
 }
+
+/// Each waiting task says why it waits, wherever tasks are listed.
+#[test]
+fn a_list_says_why_each_task_waits() {
+    let world = World::new();
+    world.session("busy", Shell::Bash);
+    world.session("free", Shell::Bash);
+    let id = world.shell_with(&["--target", "busy"], "sleep 600");
+    let reason = |id: u64| {
+        let list = world.json(&["list"]);
+        let listed = list.as_array().expect("a list").iter();
+        let found = listed.filter(|task| task["id"] == id);
+        let reason = found.map(|task| task["wait_reason"].clone()).next();
+        reason
+            .and_then(|reason| Some(reason.as_str()?.to_owned()))
+            .unwrap_or_default()
+    };
+    assert_eq!(
+        reason(id),
+        "no daemon is running: start one with `assigner run`"
+    );
+    let _daemon = world.daemon();
+    world.until(id, "in_progress");
+    assert_eq!(reason(id), "");
+    let target = world.shell_with(&["--target", "busy"], "true");
+    let after = world.shell_with(&["--after", &id.to_string()], "true");
+    let later = world.shell_with(&["--delay", "2h"], "true");
+    let nowhere = world.shell_with(&["--target", "nowhere"], "true");
+    world.assigner(&["pause", "free"]).succeeded();
+    for (task, words) in [
+        (
+            target,
+            format!("no session that may run it is idle: busy: busy: runs task {id}"),
+        ),
+        (
+            after,
+            format!("it waits for task {id}, which is in_progress"),
+        ),
+        (later, "it is not to start before ".to_owned()),
+        (
+            nowhere,
+            "it is for session nowhere: `assigner explain ".to_owned(),
+        ),
+    ] {
+        world.eventually(|| match reason(task) {
+            said if said.starts_with(&words) => Ok(()),
+            said => Err(format!("{task}: {said:?} is not {words:?}")),
+        });
+    }
+    let table = world.assigner(&["list"]).succeeded().text();
+    assert!(
+        table.contains("WHY") && table.contains("busy: runs task"),
+        "{table}"
+    );
+    let shown = world.show(after);
+    assert_eq!(
+        shown["wait_reason"],
+        format!("it waits for task {id}, which is in_progress")
+    );
+}

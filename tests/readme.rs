@@ -146,6 +146,14 @@ fn every_command_of_the_guide_to_agents_works() {
     Home::new().run_all(&guide);
 }
 
+#[needs(c_for_wasm)]
+#[test]
+fn every_command_of_the_recipes_works() {
+    let recipes = fs::read_to_string(root().join("examples/recipes.md")).expect("the recipes");
+    assert!(commands(&recipes).len() > 25);
+    Home::new().run_all(&recipes);
+}
+
 #[test]
 fn every_command_of_the_guide_works_on_an_old_database() {
     let guide = root().join("examples/coming-from-assigner-worker.md");

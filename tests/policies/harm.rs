@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::{decider, fails, install, is_plain, live, sha256, slowly};
+use crate::harness::setup::configure;
 use crate::harness::{Shell, World, assert_calm, eventually, stays};
 use crate::wat_policies::{self, Plan, Round, When};
 
@@ -32,6 +33,8 @@ fn provoke(world: &World, round: Round) -> Vec<u64> {
 #[test]
 fn no_saboteur_stops_the_daemon() {
     let world = World::new();
+    // The harmless ones among them answer in time, also on a busy machine.
+    configure(&world, "[policy]\ntime = '1s'\n");
     let first = world.session("first", Shell::Bash);
     world.session("second", Shell::Bash);
     let healthy = wat_policies::healthy("healthy", "1.0.0");

@@ -181,13 +181,13 @@ pub(crate) fn all() -> Vec<Saboteur> {
                 (local.set $i (i32.add (local.get $i) (i32.const 1)))
                 (br $again))",
             Task,
-            "did not answer within 100 ms",
+            "did not answer within 100",
         ),
         before(
             "slow",
             &counting(1_000_000_000_000),
             Task,
-            "did not answer within 100 ms",
+            "did not answer within 100",
         ),
         before(
             "hog",

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::exit::{CommandFailure, Exit};
 use super::show::task_json;
+use super::waiting::tell_why;
 use super::{Context, label, ui};
 use crate::model::task::Status;
 
@@ -63,9 +64,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
             .saturating_sub(limit.saturating_sub(waiting.len())),
     );
     waiting.append(&mut others);
-    let tasks = waiting;
+    let mut tasks = waiting;
+    let sessions = store.sessions()?;
+    tell_why(context, &mut store, &sessions, &mut tasks)?;
     if context.ui.json {
-        let sessions = store.sessions()?;
         let rows = tasks.iter().map(|task| task_json(task, &sessions, None));
         let rows: Vec<_> = rows.collect();
         context.ui.json(&json!(rows))?;
@@ -82,10 +84,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
         return Ok(Exit::Done);
     }
     let now = Timestamp::now();
+    // A column that says something.
+    let tells = tasks.iter().any(|task| task.wait_reason.is_some());
     let rows = tasks
         .iter()
         .map(|task| {
-            vec![
+            let why = task.wait_reason.as_deref().unwrap_or_default();
+            let why = tells.then(|| ui::cut(&ui::clean(why), 60));
+            let row = vec![
                 task.id.to_string(),
                 ui::status(task.status),
                 task.priority.to_string(),
@@ -104,13 +110,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
                         }
                     }
                 },
-            ]
+            ];
+            row.into_iter().chain(why).collect()
         })
         .collect();
-    context.ui.table(
-        &["ID", "STATUS", "PRIORITY", "SESSION", "EXIT", "AGE", "TASK"],
-        rows,
-    )?;
+    let header = ["ID", "STATUS", "PRIORITY", "SESSION", "EXIT", "AGE", "TASK"];
+    let header = header.into_iter().chain(tells.then_some("WHY"));
+    context.ui.table(&header.collect::<Vec<_>>(), rows)?;
     Ok(Exit::Done)
 }
 

@@ -57,6 +57,7 @@ mod stop;
 mod top;
 mod ui;
 mod wait;
+mod waiting;
 mod watch;
 mod when;
 

@@ -1,14 +1,14 @@
 //! `assigner show`: everything that is known about one task.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{CommandFailure, Exit};
+use super::waiting::tell_why;
 use super::{Context, ui};
-use crate::matcher::explain::{lost_target, waits_for};
+use crate::matcher::explain::lost_target;
 use crate::model::ids::TaskId;
 use crate::model::naming::{Meaning, SessionRef, Whereabouts, whereabouts};
-use crate::model::task::{Attempt, NamedRanking, Outcome, Status, Task, TurnFacts};
+use crate::model::task::{Attempt, NamedRanking, Outcome, Task, TurnFacts};
 use crate::options::{self, TaskView};
 use crate::store::{ParentRow, SessionRow, present};
 
@@ -24,12 +24,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure
     let mut task = store.task(args.id)?;
     let parents = store.parents(args.id)?;
     let rows = store.sessions()?;
-    if task.status == Status::Pending
-        && let Some(reason) = lost_target(&task, present(&rows))
-            .or_else(|| waits_for(&task, &parents, Timestamp::now()))
-    {
-        task.wait_reason = Some(reason);
-    }
+    tell_why(context, &mut store, &rows, std::slice::from_mut(&mut task))?;
     let attempts = store.attempts(args.id)?;
     let output = store.output(args.id)?;
     if context.ui.json {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::cli::exit::CommandFailure;
+use crate::cli::waiting::tell_why;
 use crate::cli::{Context, output};
 use crate::daemon::Lock;
 use crate::model::attempt::Attempt;
@@ -64,6 +65,7 @@ impl Fleet {
         let asking = store.tasks(&[Status::WaitingInput], QUEUED)?;
         let mut queue = store.tasks(&[Status::InProgress, Status::Assigned], QUEUED)?;
         queue.extend(pending(store)?);
+        tell_why(context, store, &sessions, &mut queue)?;
         // A task that is tried again ends again, with another output.
         let known: HashMap<_, _> = before
             .ended

@@ -1,7 +1,7 @@
 //! Explains where a task would go and why it waits: for every session, its terms or what rules it
 //! out. Changes nothing, and asks the policy as a round would.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +14,7 @@ mod tests;
 pub use crate::matcher::has_failed;
 use crate::matcher::{avoid, candidate, obstacle, resource, seconds};
 use crate::model::directory::DirectorySight;
-use crate::model::eligibility::Place;
+use crate::model::eligibility::{Demand, Place};
 use crate::model::ids::Identity;
 use crate::model::matching::{Decision, Question, Ranking, Term};
 use crate::model::naming::{Whereabouts, Who, whereabouts};
@@ -332,6 +332,67 @@ pub fn lost_target<'a>(
             task.id
         )
     })
+}
+
+/// Tells why tasks wait, from the same rows and without asking a policy: for other tasks, for their time, or
+/// because no session that may run them is idle.
+pub struct WaitReasons<'a> {
+    rows: Vec<&'a SessionRow>,
+    pauses: &'a [PauseRow],
+    now: Timestamp,
+    /// Tasks that demand the same wait for the same sessions; `None`: one of these is free.
+    known: HashMap<Demand, Option<String>>,
+}
+
+impl<'a> WaitReasons<'a> {
+    /// Looks at these sessions and pauses.
+    pub fn new(rows: &'a [SessionRow], pauses: &'a [PauseRow], now: Timestamp) -> Self {
+        let is_there = |row: &&SessionRow| row.activity != Activity::Gone;
+        Self {
+            rows: rows.iter().filter(is_there).collect(),
+            pauses,
+            now,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Returns why a pending task waits that follows these, in one line. `None`: a session is free, and it was
+    /// not decided about yet.
+    pub fn of(&mut self, task: &Task, parents: &[ParentRow]) -> Option<String> {
+        let who = self.rows.iter().map(|row| row.who());
+        let first = lost_target(task, who)
+            .or_else(|| waits_for(task, parents, self.now))
+            .or_else(|| Some(paused_agent(task, self.pauses)?.0));
+        if first.is_some() {
+            return first;
+        }
+        let rows = &self.rows;
+        // What runs there, if anything, only a look at tmux would tell.
+        if let Some(target) = task
+            .target_session
+            .as_ref()
+            .filter(|_| !task.metadata.target_fallback)
+            && !rows.iter().any(|row| row.who().answers(target))
+        {
+            let id = task.id;
+            return Some(format!(
+                "it is for session {target}: `assigner explain {id}` tells what is there"
+            ));
+        }
+        let known =
+            self.known
+                .entry(task.demand())
+                .or_insert_with_key(|demand| {
+                    let standings = rows.iter().enumerate().map(|(index, row)| {
+                        standing(row, index, demand.excludes(&row.place()), &[])
+                    });
+                    let standings: Vec<Standing> = standings.collect();
+                    let is_free = |standing: &Standing| standing.obstacle.is_none();
+                    let is_one_free = standings.iter().any(is_free);
+                    (!is_one_free).then(|| reason(task, rows, &standings, &[], None))
+                });
+        known.clone().or_else(|| task.wait_reason.clone())
+    }
 }
 
 fn reason(

@@ -440,3 +440,28 @@ fn a_session_that_is_near_but_busy_is_waited_for_or_another_is_brought_there() {
     once.dedup();
     assert_eq!(once.len(), changes.len(), "{changes:?}");
 }
+
+#[test]
+fn many_tasks_are_told_why_they_wait_without_a_policy() {
+    let told = |scene: &WaitingScene| {
+        let mut reasons = WaitReasons::new(&scene.rows, &scene.pauses, wall(0));
+        let first = reasons.of(&scene.task, &scene.parents);
+        // The second of the same demand is told the same.
+        assert_eq!(reasons.of(&scene.task, &scene.parents), first);
+        first
+    };
+    assert_eq!(told(&WaitingScene::new(2).runs(0, "make")), None);
+    let scene = WaitingScene::new(1).runs(0, "make");
+    assert_eq!(told(&scene), Some(scene.reason()));
+    let scene = WaitingScene::new(1).requires("gpu", "yes");
+    assert_eq!(told(&scene), Some(scene.reason()));
+    let mut scene = WaitingScene::new(1);
+    scene.task.wait_reason = Some("it is dark".to_owned());
+    assert_eq!(told(&scene).as_deref(), Some("it is dark"));
+    scene.rows[0].activity = Activity::Gone;
+    assert_eq!(told(&scene).as_deref(), Some("there are no sessions"));
+    let mut scene = WaitingScene::new(1);
+    scene.task.target_session = Some("elsewhere".into());
+    let said = told(&scene).expect("a reason");
+    assert!(said.starts_with("it is for session elsewhere: "), "{said}");
+}
