@@ -218,11 +218,11 @@ const LISTS: [&str; 3] = ["63", "33", "64"];
 
 impl EnvCompleter for ToldBash {
     fn name(&self) -> &'static str {
-        "bash"
+        Bash.name()
     }
 
     fn is(&self, name: &str) -> bool {
-        name == "bash"
+        Bash.is(name)
     }
 
     fn write_registration(

@@ -147,10 +147,12 @@ fn difference(printed: &str, kept: &str) -> String {
     }
 }
 
-/// Returns an output without what the shell itself says where there is no room on the disk.
+/// Returns an output without what the shell itself says where there is no room on the disk, and without the
+/// terminal's echo of Ctrl-C, which a command may survive.
 fn without_complaints(output: &str) -> String {
+    let output = output.replace("^C", "");
     let lines = output.split_inclusive('\n');
-    let lines = lines.filter(|line| !line.ends_with("No space left on device\n"));
+    let lines = lines.filter(|line| !line.ends_with("No space left on device\n") && *line != "\n");
     lines.collect()
 }
 
