@@ -48,10 +48,10 @@ fn the_texts_of_one_state() {
     let text = |args: &[&str]| steady(&world, &world.assigner(args).succeeded().text());
 
     assert_snapshot!(text(&["list"]), @r"
-    ID  STATUS  PRIORITY  SESSION  EXIT  AGE  TASK
+    ID  STATUS  PRIORITY  SESSION  EXIT  AGE  TASK  WHY
     1  completed  0  api  0  NOW  echo well; echo done
     2  failed  0  api  -  NOW  echo never
-    3  pending  0  -  -  NOW  fix the tests
+    3  pending  0  -  -  NOW  fix the tests  a prompt goes to agents, never into a shell, and none of th…
     ");
     assert_snapshot!(text(&["show", &good.to_string()]), @r"
     task 1  completed

@@ -391,7 +391,8 @@ impl<'a> WaitReasons<'a> {
                     let is_one_free = standings.iter().any(is_free);
                     (!is_one_free).then(|| reason(task, rows, &standings, &[], None))
                 });
-        known.clone().or_else(|| task.wait_reason.clone())
+        // What was written down says more: what the policy said, or the limit that an agent has reached.
+        task.wait_reason.clone().or_else(|| known.clone())
     }
 }
 

@@ -458,6 +458,7 @@ fn many_tasks_are_told_why_they_wait_without_a_policy() {
     let mut scene = WaitingScene::new(1);
     scene.task.wait_reason = Some("it is dark".to_owned());
     assert_eq!(told(&scene).as_deref(), Some("it is dark"));
+    scene.task.wait_reason = None;
     scene.rows[0].activity = Activity::Gone;
     assert_eq!(told(&scene).as_deref(), Some("there are no sessions"));
     let mut scene = WaitingScene::new(1);
