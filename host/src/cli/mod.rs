@@ -384,15 +384,19 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    let run = match &args.command {
+        Some(Command::Run(run)) => Some(run.clone()),
+        _ => None,
+    };
     match dispatch(args) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if failure.exit != Exit::Done {
                 ui::warn(&failure.message);
             }
-            match service::is_final(failure.exit) {
-                true => Exit::Done.into(),
-                false => failure.exit.into(),
+            match run {
+                Some(run) if run.keeps_to_itself(failure.exit) => Exit::Done.into(),
+                _ => failure.exit.into(),
             }
         }
     }

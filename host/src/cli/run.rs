@@ -17,7 +17,7 @@ use crate::tmux;
 ///
 /// One daemon runs for a data directory. Running jobs continue when it stops, and the next start
 /// picks them up.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// The policy: a component's path, a name in the policies directory, or `default.wasm`
     #[arg(long, value_name = "FILE")]
@@ -47,6 +47,17 @@ pub(super) struct Args {
     /// Has no terminal: that of `--daemon`
     #[arg(long, hide = true)]
     detached: bool,
+    /// Ends with 0 where another try would mend nothing: for a manager that tries again for ever
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+impl Args {
+    /// Whether whatever started this program is not to be told of such a failure.
+    pub(super) fn keeps_to_itself(&self, exit: Exit) -> bool {
+        let is_lasting = matches!(exit, Exit::Usage | Exit::Daemon | Exit::Data | Exit::Policy);
+        self.supervised && is_lasting
+    }
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit, CommandFailure> {

@@ -28,9 +28,6 @@ const WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Says to this program that it is started again if it fails.
-const SUPERVISED: &str = "ASSIGNER_SUPERVISED";
-
 /// The first line of a file of ours.
 const MARK: &str = "Written by `assigner service install`";
 
@@ -291,12 +288,6 @@ fn unit(context: &Context, global: &Global) -> Result<ServiceUnit, CommandFailur
         }
     }
     Ok(ServiceUnit { words, variables })
-}
-
-/// Whether a failure is one that another try would not mend, and what started this program should not try again.
-pub(super) fn is_final(exit: Exit) -> bool {
-    let is_lasting = matches!(exit, Exit::Usage | Exit::Daemon | Exit::Data | Exit::Policy);
-    is_lasting && std::env::var_os(SUPERVISED).is_some()
 }
 
 /// Runs a command of the manager, and returns what it says, or what went wrong.

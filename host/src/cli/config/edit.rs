@@ -34,12 +34,12 @@ const LOOK: Timespec = Timespec {
 const USUAL_EDITOR: &str = "vi";
 
 /// A copy of the configuration, which a person may change as they like.
-struct Copy {
+struct EditedCopy {
     directory: Option<tempfile::TempDir>,
     path: PathBuf,
 }
 
-impl Copy {
+impl EditedCopy {
     fn new(text: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("assigner-config-")
@@ -59,14 +59,14 @@ impl Copy {
     }
 }
 
-/// `config` is that of the call as it was, if it is valid; its daemon is told of the change.
+/// Changes `file`. `live` is the configuration of the call as it was: a daemon that goes by it follows the change.
 pub(super) fn run(ui: Ui, file: &Path, live: Option<&Config>) -> Result<Exit, CommandFailure> {
     let original = Edited::read(file)?;
     let before = match original.exists() {
         true => original.text().to_owned(),
         false => settings::template(),
     };
-    let copy = Copy::new(&before).map_err(|error| {
+    let copy = EditedCopy::new(&before).map_err(|error| {
         CommandFailure::new(
             Exit::Failed,
             format!("cannot write a copy to edit: {error}"),

@@ -385,14 +385,13 @@ fn daemon(context: &Context) -> Vec<DoctorFinding> {
             "start one with `assigner run --daemon`",
         )];
     };
-    let newer = newer_daemon();
     // A queue of another version is its daemon's, and is not opened.
     if !store::is_current(data_dir) {
         let what = format!(
             "pid {}, of another version or with a queue that cannot be read",
             holder.pid
         );
-        return vec![DoctorFinding::note(about, what, newer)];
+        return vec![DoctorFinding::note(about, what, newer_daemon())];
     }
     let facts = context
         .store()
@@ -420,7 +419,7 @@ fn daemon(context: &Context) -> Vec<DoctorFinding> {
         found.push(DoctorFinding::note(
             about,
             format!("it is {other}, and this is {VERSION}"),
-            newer,
+            newer_daemon(),
         ));
     }
     if let Some(error) = &facts.configuration.error {

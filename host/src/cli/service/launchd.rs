@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{MARK, SUPERVISED, ServiceManager, ServiceUnit, words};
+use super::{MARK, ServiceManager, ServiceUnit, words};
 
 /// Its name.
 const LABEL: &str = "io.assigner.daemon";
@@ -48,9 +48,9 @@ fn text(unit: &ServiceUnit) -> String {
     for word in &unit.words {
         let _ = writeln!(text, "<string>{}</string>", escaped(word));
     }
-    text.push_str("</array>\n<key>EnvironmentVariables</key>\n<dict>\n");
     // What another try does not mend ends as if nothing were wrong: launchd would try for ever.
-    let _ = writeln!(text, "<key>{SUPERVISED}</key>\n<string>1</string>");
+    text.push_str("<string>--supervised</string>\n");
+    text.push_str("</array>\n<key>EnvironmentVariables</key>\n<dict>\n");
     for (name, value) in &unit.variables {
         let _ = writeln!(
             text,
@@ -93,11 +93,10 @@ mod tests {
         <string>--data-dir</string>
         <string>/q"50%$x\&lt;&amp;&gt;</string>
         <string>run</string>
+        <string>--supervised</string>
         </array>
         <key>EnvironmentVariables</key>
         <dict>
-        <key>ASSIGNER_SUPERVISED</key>
-        <string>1</string>
         <key>LANG</key>
         <string>C.UTF-8</string>
         <key>PATH</key>
