@@ -3,7 +3,7 @@
 use crate::harness::{Pane, Shell, World, eventually, finish, program, text};
 
 /// Starts it in a session of this size, which is no task's.
-fn top<'w>(world: &'w World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
+pub(crate) fn top<'w>(world: &'w World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
     let data = text(world.data());
     let socket = text(&world.socket());
     let session = [

@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use anstyle_svg::Term;
 
 use super::*;
+use crate::harness::finish;
 use crate::harness::setup::git;
-use crate::harness::{finish, program};
+use crate::top::top;
 
 /// Names the file into which the picture is written.
 const PICTURE: &str = "ASSIGNER_PICTURE";
@@ -74,37 +75,10 @@ fn a_picture_of_the_fleet() {
         "./deploy staging",
     );
     world.shell_with(&["--at", "23:45", "--target", "docs"], "./publish");
-    let data = text(world.data());
-    let socket = text(&world.socket());
     // Directories are those of a home.
-    let home = format!(
-        "HOME={}",
-        text(&world.path("work").with_file_name("")).trim_end_matches('/')
-    );
-    let session = [
-        "new-session",
-        "-d",
-        "-P",
-        "-F",
-        "#{pane_id}",
-        "-s",
-        "top",
-        "-x",
-        "140",
-        "-y",
-        "25",
-    ];
-    let own = [
-        "env",
-        &home,
-        program(),
-        "--data-dir",
-        &data,
-        "--tmux-socket",
-        &socket,
-        "top",
-    ];
-    let top = Pane::new(world, world.tmux(&[&session[..], &own].concat()));
+    let home = text(&world.path("work").with_file_name(""));
+    world.tmux(&["set-environment", "-g", "HOME", home.trim_end_matches('/')]);
+    let top = top(world, ("140", "25"), &[]);
     for shown in [
         "Index orders",
         "checkout page",
