@@ -1,11 +1,18 @@
 //! `assigner top` in a real terminal, driven by keys.
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::harness::{Pane, Shell, World, eventually, finish, program, text};
 
 /// Starts it in a session of this size, which is no task's.
 pub(crate) fn top<'w>(world: &'w World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
-    let data = text(world.data());
-    let socket = text(&world.socket());
+    top_of(world, world, size, further)
+}
+
+/// Starts one that shows `of` in a session on the server of `world`.
+fn top_of<'w>(world: &'w World, of: &World, size: (&str, &str), further: &[&str]) -> Pane<'w> {
+    let data = text(of.data());
+    let socket = text(&of.socket());
     let session = [
         "new-session",
         "-d",
@@ -121,6 +128,60 @@ fn a_long_queue_is_shown_and_left() {
     pane.shows("why a task waits");
     pane.keys(&["q", "q"]);
     has_ended(&world);
+}
+
+/// A tmux server that answers nothing until this is dropped.
+struct StoppedServer(Pid);
+
+impl StoppedServer {
+    fn of(world: &World) -> Self {
+        let pid = world.tmux(&["display-message", "-p", "#{pid}"]);
+        let pid = pid.parse().ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::STOP).expect("stopped");
+        Self(pid)
+    }
+}
+
+impl Drop for StoppedServer {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// What hangs holds up only itself: keys are answered while a command of ours waits for tmux.
+#[test]
+fn keys_are_answered_while_tmux_hangs() {
+    let world = World::new();
+    // Its own screen stands on another server.
+    let other = World::new();
+    other.session("stays", Shell::Bash);
+    world.session("one", Shell::Bash);
+    let daemon = world.daemon();
+    world.session_is("one", "idle");
+    drop(daemon);
+    let waits = world.shell("echo never");
+    let pane = top_of(&other, &world, ("80", "40"), &[]);
+    pane.shows("echo never");
+    // What is seen of a session stands on its page.
+    pane.keys(&["2", "Enter"]);
+    pane.shows("session one: idle");
+    pane.shows("WHAT WAS SEEN");
+    pane.keys(&["Escape"]);
+    let stopped = StoppedServer::of(&world);
+    pane.keys(&["d"]);
+    pane.shows("doctor one …");
+    pane.keys(&["3", "+"]);
+    pane.keys(&["Enter"]);
+    pane.shows("task 1: pending");
+    drop(stopped);
+    pane.shows("what one shows");
+    // Each is done in its turn.
+    world.eventually(|| match world.show(waits)["priority"].as_i64() {
+        Some(1) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    pane.keys(&["q", "q"]);
+    has_ended(&other);
 }
 
 #[test]

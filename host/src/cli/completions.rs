@@ -28,11 +28,7 @@ const END: &str = "# <<< assigner completions <<<";
 ///
 /// They know the tasks, sessions, labels, policies and agents that there are.
 #[derive(Debug, clap::Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  assigner completions install     for your shell, in its startup file\n  \
-                  assigner completions bash        prints the script: `source <(assigner completions bash)`"
-)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     /// The shell
     #[arg(required = true)]

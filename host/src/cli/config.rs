@@ -19,12 +19,6 @@ use crate::files::private;
 
 /// Shows the configuration, checks it, or writes one to begin with.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  assigner config init     writes a configuration in which every setting is explained\n  \
-                  assigner config check    says what is wrong with it, and where\n  \
-                  assigner config show     every value, and where it comes from\n  \
-                  assigner config edit     changes it; a running daemon follows"
-)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<ConfigCommand>,

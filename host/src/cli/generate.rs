@@ -2,8 +2,6 @@
 
 use std::io;
 
-use clap::CommandFactory;
-
 use super::exit::{CommandFailure, Exit};
 
 /// Prints the manual page, of the program or of one command.
@@ -14,7 +12,7 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn man(args: &ManArgs) -> Result<Exit, CommandFailure> {
-    let mut command = super::Args::command();
+    let mut command = super::help::command();
     command.build();
     if let Some(name) = &args.command {
         let found = command.find_subcommand(name).cloned();

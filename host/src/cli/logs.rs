@@ -25,9 +25,6 @@ const LONGEST: usize = 64 << 10;
 
 /// Shows the log of the daemon: what it did, and what went wrong.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  assigner logs         the last lines\n  assigner logs -f      and those that come\n  assigner logs -n 0 -f only those that come"
-)]
 pub(super) struct Args {
     /// Shows what is written from now on as well, until Ctrl-C
     #[arg(short, long)]

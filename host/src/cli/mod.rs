@@ -24,6 +24,7 @@ mod follow;
 #[path = "../../../tests/fuzz/targets/cli.rs"]
 pub(crate) mod fuzz;
 mod generate;
+mod help;
 mod history;
 mod hooks;
 mod import;
@@ -370,7 +371,8 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) if error.exit_code() == 0 => {
             // The user asked for the help or the version.
-            let _ = error.print();
+            let whole = help::command().try_get_matches();
+            let _ = whole.err().unwrap_or(error).print();
             return Exit::Done.into();
         }
         Err(error) => {

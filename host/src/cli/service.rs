@@ -49,11 +49,6 @@ const VARIABLES: [&str; 10] = [
 ///
 /// With systemd it is a user unit, on macOS an agent of launchd. `assigner logs` shows what it does.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  assigner service install   shows the unit, asks, and starts the daemon\n  \
-                  assigner service status    whether it runs\n  \
-                  assigner service remove    stops it, and takes the unit away"
-)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: ServiceCommand,

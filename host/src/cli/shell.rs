@@ -46,7 +46,7 @@ struct ShellChangeArgs {
     yes: bool,
 }
 
-/// Prints the code with which a shell reports that it waits at an empty prompt.
+/// Prints the code by which a shell reports: that it waits, at an empty prompt.
 ///
 /// `eval "$(assigner shell-init bash)"` makes a running shell load it; in fish, use `assigner
 /// shell-init fish | source`. `assigner shell install` does this in each new shell.

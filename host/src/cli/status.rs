@@ -16,7 +16,7 @@ use crate::model::session::Activity;
 use crate::model::task::Status;
 use crate::store::{ConfigFacts, DaemonFacts, PolicyOutcome, ShadowFacts};
 
-/// Shows whether a daemon runs, its policy, and how many tasks and sessions are in which state.
+/// Shows the daemon, its policy, and how many tasks and sessions are in which state.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = status_line::help())]
 pub(super) struct Args {

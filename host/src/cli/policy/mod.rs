@@ -21,7 +21,7 @@ use super::logging;
 use crate::config;
 use crate::policy::Policy;
 
-/// Writes, tests and switches the policies that decide which session gets which task.
+/// Writes, tests and switches policies: they decide which session gets which task.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

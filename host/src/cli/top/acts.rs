@@ -1,6 +1,7 @@
 //! What is to happen in `top`: nothing but commands of ours.
 
-use crate::model::ids::TaskId;
+use super::state::Mode;
+use crate::model::ids::{Identity, TaskId};
 
 /// What is to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,21 @@ pub(super) enum TopAct {
     Open(TaskId),
     /// The sessions to which a task could be given, with their points.
     Choose(TaskId),
+    /// What is seen of a session, by its name, for its page.
+    Examine(Identity, String),
+}
+
+/// What is to be done with what a command of ours has printed.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Its last line is shown; if it failed, what was written for it can be written again.
+    Tell(Option<Mode>),
+    /// It is to be read, under this title.
+    Read(String),
+    /// A session is to be chosen from it.
+    Offer(TaskId),
+    /// It belongs on the page of a session.
+    Examined(Identity),
 }
 
 /// A command line of ours.
@@ -33,6 +49,13 @@ impl OwnCommand {
             words: words.iter().map(|&word| word.to_owned()).collect(),
             input: String::new(),
         }
+    }
+
+    /// Returns what stands for it on the screen: what it does, and to what.
+    pub(super) fn name(&self) -> String {
+        let words = self.words.iter().map(String::as_str);
+        let said: Vec<&str> = words.filter(|word| !word.starts_with('-')).collect();
+        said.join(" ")
     }
 
     fn reading(words: &[&str], input: &str) -> Self {

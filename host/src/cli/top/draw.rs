@@ -95,9 +95,9 @@ pub(super) fn draw(
     state.drawn.clear();
     let page = match &state.mode {
         Mode::Task(facts, top) => Some((page::of_task(facts, now, body.width, look), *top)),
-        Mode::Session(identity, top) => {
+        Mode::Session(identity, top, seen) => {
             let lines = match fleet.session(identity) {
-                Some(row) => page::of_session(row, fleet, now, body.width, look),
+                Some(row) => page::of_session(row, fleet, (now, seen.as_deref()), body.width, look),
                 None => vec![Line::raw("the session has ended")],
             };
             Some((lines, *top))
@@ -110,7 +110,8 @@ pub(super) fn draw(
         Some((lines, top)) => {
             let last = lines.len().saturating_sub(state.height);
             let top = top.min(last);
-            if let Mode::Task(_, at) | Mode::Session(_, at) | Mode::Text(_, _, at) = &mut state.mode
+            if let Mode::Task(_, at) | Mode::Session(_, at, _) | Mode::Text(_, _, at) =
+                &mut state.mode
             {
                 *at = top;
             }
@@ -544,6 +545,10 @@ fn message_line<'l>(state: &TopState, look: &TopLook) -> Line<'l> {
             Line::from(spans)
         }
         _ if !state.message.is_empty() => Line::raw(clean(&state.message)),
+        _ if state.doing.is_some() => {
+            let doing = state.doing.as_deref().unwrap_or_default();
+            Line::styled(format!("{} …", clean(doing)), look.dim())
+        }
         _ if !state.filter.text().is_empty() => {
             let found = format!("find: {}   (Esc shows all)", clean(&state.filter.text()));
             Line::styled(found, look.dim())

@@ -7,6 +7,7 @@ mod acts;
 mod draw;
 mod fields;
 mod fleet;
+mod own;
 mod page;
 mod plain;
 mod state;
@@ -14,7 +15,6 @@ mod state;
 mod tests;
 
 use std::io::{self, IsTerminal, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -34,9 +34,10 @@ use tokio::signal::unix::SignalKind;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, Global, output, signals};
 use crate::store::Store;
-use acts::{Choice, OwnCommand, TopAct};
+use acts::{Choice, Next, OwnCommand, TopAct};
 use draw::TopLook;
 use fleet::{Fleet, TaskFacts};
+use own::{OwnEnd, OwnRuns, own};
 use state::{Mode, TopState};
 
 /// How long nothing is done if no key is pressed. Whether anything has changed costs microseconds.
@@ -51,11 +52,11 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 /// How long its own end may take once it was told to end.
 const LONGEST_END: Duration = Duration::from_secs(3);
 
-/// The most of what a command prints that is read, in bytes.
-const LONGEST: u64 = 1 << 20;
+/// And so often while a command of ours runs: its end is to be seen at once.
+const LOOK_FOR_END: Duration = Duration::from_millis(5);
 
-/// How long a command may take that has no screen of its own.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What is seen of a session is asked for no more often while its page is open.
+const EXAMINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows sessions and queue, live: what waits for you, what runs where, what waits and why. `?` lists
 /// the keys by which you reply, cancel, retry, give away, pause, label and queue.
@@ -82,7 +83,7 @@ pub(super) fn run(context: &Context, args: &Args, global: &Global) -> Result<Exi
     }
     let mut store = context.store()?;
     let fleet = Fleet::read(context, &mut store, &Fleet::default())?;
-    let over = ended();
+    let over = told_to_end();
     let mut screen = OwnScreen::open()?;
     let result = watch(context, global, &mut store, fleet, &mut screen, &over);
     screen.close();
@@ -130,9 +131,26 @@ fn watch(
         home: std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok()),
     };
     let mut state = TopState::new(&fleet);
+    // What is seen of a session holds up nothing that a person asks for.
+    let (mut runs, mut looks) = (OwnRuns::default(), OwnRuns::default());
     let mut seen = store.data_version()?;
     let (mut read, mut drawn) = (Instant::now(), None::<Instant>);
+    let mut examined = Instant::now();
     while !over.load(Ordering::Relaxed) {
+        while let Some((next, end)) = runs.step(global).or_else(|| looks.step(global)) {
+            ended(next, &end, &mut state);
+            drawn = None;
+            // It may have changed what is shown.
+            read = long_ago();
+        }
+        if runs.is_brief() {
+            thread::sleep(LOOK_FOR_END);
+            continue;
+        }
+        if state.doing.as_deref() != runs.doing() {
+            state.doing = runs.doing().map(str::to_owned);
+            drawn = None;
+        }
         if drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_EVERY) {
             let now = Timestamp::now();
             let draw = |frame: &mut ratatui::Frame<'_>| {
@@ -141,25 +159,38 @@ fn watch(
             screen.terminal.draw(draw)?;
             drawn = Some(Instant::now());
         }
-        if listen(LOOK_EVERY)? == TerminalSays::Gone {
+        let wait = match runs.is_empty() && looks.is_empty() {
+            true => LOOK_EVERY,
+            false => LOOK_FOR_END,
+        };
+        if listen(wait)? == TerminalSays::Gone {
             break;
         }
         // One at a time: what a key does may take the keys after it.
-        while listen(Duration::ZERO)? != TerminalSays::Gone && event::poll(Duration::ZERO)? {
+        while !runs.is_brief()
+            && listen(Duration::ZERO)? != TerminalSays::Gone
+            && event::poll(Duration::ZERO)?
+        {
             let act = happened(event::read()?, &mut state, &fleet);
             drawn = None;
             match act {
                 Some(TopAct::Quit) => return Ok(Exit::Done),
                 Some(act) => {
                     // What could not be done is said; only a terminal that has gone ends this.
-                    if let Err(failure) = does(act, context, global, store, screen, &mut state) {
-                        state.has_run(false, failure.message);
+                    let lanes = (&mut runs, &mut looks);
+                    let done = does(act, (context, global), store, screen, &mut state, lanes);
+                    if let Err(failure) = done {
+                        state.message = failure.message;
                     }
-                    read = Instant::now()
-                        .checked_sub(READ_EVERY)
-                        .unwrap_or_else(Instant::now);
+                    examined = Instant::now();
                 }
                 None => {}
+            }
+        }
+        if examined.elapsed() >= EXAMINE_EVERY && looks.is_empty() {
+            examined = Instant::now();
+            if let Some(TopAct::Examine(identity, name)) = state.examines(&fleet) {
+                looks.push(examination(&name), Next::Examined(identity));
             }
         }
         if read.elapsed() < READ_EVERY {
@@ -260,51 +291,67 @@ fn happened(event: Event, state: &mut TopState, fleet: &Fleet) -> Option<TopAct>
     }
 }
 
-/// Does what is to happen, and shows what came of it.
+/// Does what is to happen, or has it done by a command of ours.
 fn does(
     act: TopAct,
-    context: &Context,
-    global: &Global,
+    (context, global): (&Context, &Global),
     store: &mut Store,
     screen: &mut OwnScreen,
     state: &mut TopState,
+    (runs, looks): (&mut OwnRuns, &mut OwnRuns),
 ) -> Result<(), CommandFailure> {
     match act {
         TopAct::Quit => {}
-        TopAct::Run(command) => {
-            let (is_well, said) = quietly(global, &command)?;
-            state.has_run(is_well, last_line(&said));
-        }
-        TopAct::Read(title, command) => {
-            let (_, said) = quietly(global, &command)?;
-            let lines = output::harmless(&said).lines().map(str::to_owned).collect();
-            state.mode = Mode::Text(title, lines, 0);
-        }
+        TopAct::Run(command) => runs.push(command, Next::Tell(state.written())),
+        TopAct::Read(title, command) => runs.push(command, Next::Read(title)),
         TopAct::Leave(command) => {
             screen.close();
             let status = own(global, &command).status();
             screen.reopen()?;
-            state.message = match status {
-                Ok(status) if status.success() => String::new(),
-                Ok(_) => last_line(&quietly(global, &with_print(&command))?.1),
-                Err(error) => error.to_string(),
-            };
+            match status {
+                Ok(status) if status.success() => state.message.clear(),
+                Ok(_) => runs.push(with_print(&command), Next::Tell(None)),
+                Err(error) => state.message = error.to_string(),
+            }
         }
         TopAct::Open(id) => {
             let facts = TaskFacts::read(context, store, id)?;
             state.mode = Mode::Task(Box::new(facts), 0);
         }
         TopAct::Choose(id) => {
-            let words = ["--json".to_owned(), "explain".to_owned(), id.to_string()];
-            let command = OwnCommand {
-                words: words.to_vec(),
-                input: String::new(),
-            };
-            let (_, said) = quietly(global, &command)?;
-            state.offers(id, choices(&said));
+            let command = OwnCommand::new(&["--json", "explain", &id.to_string()]);
+            runs.push(command, Next::Offer(id));
+        }
+        TopAct::Examine(identity, name) => {
+            looks.push(examination(&name), Next::Examined(identity));
         }
     }
     Ok(())
+}
+
+/// Returns the command that tells what is seen of a session.
+fn examination(name: &str) -> OwnCommand {
+    OwnCommand::new(&["doctor", "--", name])
+}
+
+/// Shows what came of a command.
+fn ended(next: Next, end: &OwnEnd, state: &mut TopState) {
+    let lines = |said: &[u8]| -> Vec<String> {
+        let said = output::harmless(said);
+        said.lines().map(str::to_owned).collect()
+    };
+    match next {
+        Next::Tell(written) => state.has_run(written, end.is_well, last_line(&end.said)),
+        Next::Read(title) => state.reads(title, lines(&end.said)),
+        Next::Offer(id) => state.offers(id, choices(&end.said)),
+        Next::Examined(identity) => state.is_examined(&identity, lines(&end.said)),
+    }
+}
+
+/// Returns a time after which everything may be read again.
+fn long_ago() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(READ_EVERY).unwrap_or(now)
 }
 
 /// Returns the same command, which then only says what it would do.
@@ -345,70 +392,6 @@ fn choices(said: &[u8]) -> Vec<Choice> {
         .collect()
 }
 
-/// Returns a command of ours, on the same queue.
-fn own(global: &Global, command: &OwnCommand) -> Command {
-    let program = std::env::current_exe().unwrap_or_else(|_| "assigner".into());
-    let mut own = Command::new(program);
-    if let Some(dir) = &global.data_dir {
-        own.arg("--data-dir").arg(dir);
-    }
-    if let Some(socket) = &global.tmux_socket {
-        own.arg("--tmux-socket").arg(socket);
-    }
-    if let Some(file) = &global.config {
-        own.arg("--config").arg(file);
-    }
-    own.args(&command.words);
-    own
-}
-
-/// Runs a command of ours without a screen; returns whether all went well, and what it printed.
-fn quietly(global: &Global, command: &OwnCommand) -> Result<(bool, Vec<u8>), CommandFailure> {
-    let (mut reader, writer) = io::pipe()?;
-    let mut own = own(global, command);
-    own.env("NO_COLOR", "1")
-        .stdin(Stdio::piped())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    let mut child = own.spawn()?;
-    // It holds the ends of the pipe on which the reader waits.
-    drop(own);
-    let input = command.input.clone();
-    let stdin = child.stdin.take();
-    thread::spawn(move || {
-        if let Some(mut stdin) = stdin {
-            // What it does not read is not needed.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-    });
-    let printed = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = io::Read::read_to_end(&mut io::Read::take(&mut reader, LONGEST), &mut bytes);
-        bytes
-    });
-    let Some(status) = ends(&mut child)? else {
-        let said = format!("it took longer than {} s and was ended", PATIENCE.as_secs());
-        return Ok((false, said.into_bytes()));
-    };
-    Ok((status.success(), printed.join().unwrap_or_default()))
-}
-
-/// Waits for the end of a child, and ends it if it takes too long.
-fn ends(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if began.elapsed() > PATIENCE {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Whether colours may be used, by `--color` and `NO_COLOR`.
 fn has_colors() -> bool {
     !matches!(
@@ -418,7 +401,7 @@ fn has_colors() -> bool {
 }
 
 /// Returns what becomes true when this program is to end.
-fn ended() -> Arc<AtomicBool> {
+fn told_to_end() -> Arc<AtomicBool> {
     signals::noticed(&[SignalKind::terminate(), SignalKind::hangup()], || {
         // If it waits for a terminal that has gone, nothing else ends it.
         thread::sleep(LONGEST_END);

@@ -191,7 +191,7 @@ fn bar(ranking: &NamedRanking, most: i32, width: usize, look: &TopLook) -> Line<
 pub(super) fn of_session(
     row: &SessionRow,
     fleet: &Fleet,
-    now: Timestamp,
+    (now, seen): (Timestamp, Option<&[String]>),
     width: u16,
     look: &TopLook,
 ) -> Vec<Line<'static>> {
@@ -242,6 +242,10 @@ pub(super) fn of_session(
     for task in own.iter().take(RECENT) {
         let said = format!("{:<13} {}", task.status.name(), clean(&task.summary()));
         page.fact(&task.id.to_string(), &said, look);
+    }
+    page.heading("what is seen of it");
+    for line in seen.unwrap_or(&["…".to_owned()]) {
+        page.text(line);
     }
     page.lines
 }

@@ -92,8 +92,8 @@ pub(super) enum Mode {
     New(TaskForm),
     /// The page of a task, with the line at its top.
     Task(Box<TaskFacts>, usize),
-    /// The page of a session, with the line at its top.
-    Session(Identity, usize),
+    /// The page of a session, with the line at its top, and what is seen of it once that is known.
+    Session(Identity, usize, Option<Vec<String>>),
     /// A text, with its title and the line at its top.
     Text(String, Vec<String>, usize),
     /// The keys.
@@ -113,6 +113,8 @@ pub(super) struct TopState {
     written: Option<Mode>,
     /// What the last command said.
     pub(super) message: String,
+    /// A command of ours that takes its time.
+    pub(super) doing: Option<String>,
     /// How many lines a page has, as it was last drawn.
     pub(super) height: usize,
     /// Where the lines of each section were last drawn: section, first row of the screen, first and last
@@ -130,6 +132,7 @@ impl Default for TopState {
             mode: Mode::Browse,
             written: None,
             message: String::new(),
+            doing: None,
             height: 20,
             drawn: Vec::new(),
         }
@@ -232,7 +235,7 @@ impl TopState {
 
     /// Returns the session that keys are about.
     fn session<'f>(&self, fleet: &'f Fleet) -> Option<&'f SessionRow> {
-        if let Mode::Session(identity, _) = &self.mode {
+        if let Mode::Session(identity, ..) = &self.mode {
             return fleet.session(identity);
         }
         match self.subject(fleet)? {
@@ -345,13 +348,48 @@ impl TopState {
         self.written = Some(std::mem::replace(&mut self.mode, Mode::Browse));
     }
 
-    /// A command has ended, well or not, and said this.
-    pub(super) fn has_run(&mut self, is_well: bool, said: String) {
+    /// Returns what was written for the command that is to run.
+    pub(super) fn written(&mut self) -> Option<Mode> {
+        self.written.take()
+    }
+
+    /// A command has ended, well or not, and said this. What was written for it comes back if it failed,
+    /// unless something else is being done meanwhile.
+    pub(super) fn has_run(&mut self, written: Option<Mode>, is_well: bool, said: String) {
         self.message = said;
-        if let Some(written) = self.written.take()
-            && !is_well
-        {
+        if let Some(written) = written.filter(|_| !is_well && matches!(self.mode, Mode::Browse)) {
             self.mode = written;
+        }
+    }
+
+    /// Whether nothing is being written or chosen that something new on the screen would interrupt.
+    fn is_free(&self) -> bool {
+        let reads = matches!(self.mode, Mode::Text(..) | Mode::Help);
+        reads || matches!(self.mode, Mode::Browse | Mode::Task(..) | Mode::Session(..))
+    }
+
+    /// A text is there to be read.
+    pub(super) fn reads(&mut self, title: String, lines: Vec<String>) {
+        if self.is_free() {
+            self.mode = Mode::Text(title, lines, 0);
+        }
+    }
+
+    /// Returns what is to be asked about the session whose page is open.
+    pub(super) fn examines(&self, fleet: &Fleet) -> Option<TopAct> {
+        let Mode::Session(identity, ..) = &self.mode else {
+            return None;
+        };
+        let name = fleet.session(identity)?.name.clone();
+        Some(TopAct::Examine(identity.clone(), name))
+    }
+
+    /// What is seen of a session is known.
+    pub(super) fn is_examined(&mut self, of: &Identity, lines: Vec<String>) {
+        if let Mode::Session(identity, _, seen) = &mut self.mode
+            && identity == of
+        {
+            *seen = Some(lines);
         }
     }
 
@@ -371,7 +409,8 @@ impl TopState {
     /// Moves a page that is longer than the screen, if the key does that.
     fn scrolls(&mut self, key: KeyEvent) -> bool {
         let height = self.height.max(1);
-        let (Mode::Task(_, top) | Mode::Session(_, top) | Mode::Text(_, _, top)) = &mut self.mode
+        let (Mode::Task(_, top) | Mode::Session(_, top, _) | Mode::Text(_, _, top)) =
+            &mut self.mode
         else {
             return false;
         };
@@ -443,8 +482,8 @@ impl TopState {
             }
             Subject::Task(id) => Some(TopAct::Open(id)),
             Subject::Session(identity) => {
-                self.mode = Mode::Session(identity, 0);
-                None
+                self.mode = Mode::Session(identity, 0, None);
+                self.examines(fleet)
             }
         }
     }
@@ -556,7 +595,9 @@ impl TopState {
             "there is no session to give it to".clone_into(&mut self.message);
             return;
         }
-        self.mode = Mode::Choose(task, choices, 0);
+        if self.is_free() {
+            self.mode = Mode::Choose(task, choices, 0);
+        }
     }
 
     /// A place on the screen was clicked: what is there is chosen, and opened if it was chosen already.

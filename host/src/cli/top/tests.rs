@@ -1,5 +1,7 @@
 //! The screens of `top` and its keys, without a terminal and without a queue of a daemon.
 
+mod meanwhile;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -300,27 +302,6 @@ fn a_task_is_queued_by_a_form() {
     assert_eq!(acts, [runs(&words, "echo $(date)")]);
     let acts = press(&mut state, &fleet, "nthink\t\t\t\t \n");
     assert_eq!(acts, [runs(&["send", "-"], "think")]);
-}
-
-/// What a person has written is theirs until it is done.
-#[test]
-fn what_was_written_comes_back_if_it_cannot_be_done() {
-    let fleet = fleet();
-    let mut state = TopState::new(&fleet);
-    press(&mut state, &fleet, "nlong and dear\t\t\tx\n");
-    state.has_run(false, "a priority is a number".to_owned());
-    let Mode::New(form) = &state.mode else {
-        panic!("{:?}", state.mode);
-    };
-    assert_eq!(form.fields[0].text(), "long and dear");
-    assert_eq!(state.message, "a priority is a number");
-    press(&mut state, &fleet, "\n");
-    state.has_run(true, "task 9 queued".to_owned());
-    assert!(matches!(state.mode, Mode::Browse));
-    // What follows is not about it any more.
-    press(&mut state, &fleet, "2p");
-    state.has_run(false, "no".to_owned());
-    assert!(matches!(state.mode, Mode::Browse));
 }
 
 #[test]
