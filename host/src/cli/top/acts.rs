@@ -24,7 +24,7 @@ pub(super) enum TopAct {
 
 /// What is to be done with what a command of ours has printed.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum TopNext {
     /// Its last line is shown; if it failed, what was written for it can be written again.
     Tell(Option<Mode>),
     /// It is to be read, under this title.

@@ -34,7 +34,7 @@ use tokio::signal::unix::SignalKind;
 use super::exit::{CommandFailure, Exit};
 use super::{Context, Global, output, signals};
 use crate::store::Store;
-use acts::{Choice, Next, OwnCommand, TopAct};
+use acts::{Choice, OwnCommand, TopAct, TopNext};
 use draw::TopLook;
 use fleet::{Fleet, TaskFacts};
 use own::{OwnEnd, OwnRuns, own};
@@ -190,7 +190,7 @@ fn watch(
         if examined.elapsed() >= EXAMINE_EVERY && looks.is_empty() {
             examined = Instant::now();
             if let Some(TopAct::Examine(identity, name)) = state.examines(&fleet) {
-                looks.push(examination(&name), Next::Examined(identity));
+                looks.push(examination(&name), TopNext::Examined(identity));
             }
         }
         if read.elapsed() < READ_EVERY {
@@ -302,15 +302,15 @@ fn does(
 ) -> Result<(), CommandFailure> {
     match act {
         TopAct::Quit => {}
-        TopAct::Run(command) => runs.push(command, Next::Tell(state.written())),
-        TopAct::Read(title, command) => runs.push(command, Next::Read(title)),
+        TopAct::Run(command) => runs.push(command, TopNext::Tell(state.written())),
+        TopAct::Read(title, command) => runs.push(command, TopNext::Read(title)),
         TopAct::Leave(command) => {
             screen.close();
             let status = own(global, &command).status();
             screen.reopen()?;
             match status {
                 Ok(status) if status.success() => state.message.clear(),
-                Ok(_) => runs.push(with_print(&command), Next::Tell(None)),
+                Ok(_) => runs.push(with_print(&command), TopNext::Tell(None)),
                 Err(error) => state.message = error.to_string(),
             }
         }
@@ -320,10 +320,10 @@ fn does(
         }
         TopAct::Choose(id) => {
             let command = OwnCommand::new(&["--json", "explain", &id.to_string()]);
-            runs.push(command, Next::Offer(id));
+            runs.push(command, TopNext::Offer(id));
         }
         TopAct::Examine(identity, name) => {
-            looks.push(examination(&name), Next::Examined(identity));
+            looks.push(examination(&name), TopNext::Examined(identity));
         }
     }
     Ok(())
@@ -335,16 +335,16 @@ fn examination(name: &str) -> OwnCommand {
 }
 
 /// Shows what came of a command.
-fn ended(next: Next, end: &OwnEnd, state: &mut TopState) {
+fn ended(next: TopNext, end: &OwnEnd, state: &mut TopState) {
     let lines = |said: &[u8]| -> Vec<String> {
         let said = output::harmless(said);
         said.lines().map(str::to_owned).collect()
     };
     match next {
-        Next::Tell(written) => state.has_run(written, end.is_well, last_line(&end.said)),
-        Next::Read(title) => state.reads(title, lines(&end.said)),
-        Next::Offer(id) => state.offers(id, choices(&end.said)),
-        Next::Examined(identity) => state.is_examined(&identity, lines(&end.said)),
+        TopNext::Tell(written) => state.has_run(written, end.is_well, last_line(&end.said)),
+        TopNext::Read(title) => state.reads(title, lines(&end.said)),
+        TopNext::Offer(id) => state.offers(id, choices(&end.said)),
+        TopNext::Examined(identity) => state.is_examined(&identity, lines(&end.said)),
     }
 }
 

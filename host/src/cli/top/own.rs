@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::acts::{Next, OwnCommand};
+use super::acts::{OwnCommand, TopNext};
 use crate::cli::Global;
 
 /// The most of what a command prints that is read, in bytes.
@@ -32,7 +32,7 @@ pub(super) struct OwnEnd {
 #[derive(Debug, Default)]
 pub(super) struct OwnRuns {
     current: Option<OwnRun>,
-    waiting: VecDeque<(OwnCommand, Next)>,
+    waiting: VecDeque<(OwnCommand, TopNext)>,
 }
 
 impl OwnRuns {
@@ -42,12 +42,12 @@ impl OwnRuns {
     }
 
     /// Has a command run after those that were asked for before.
-    pub(super) fn push(&mut self, command: OwnCommand, next: Next) {
+    pub(super) fn push(&mut self, command: OwnCommand, next: TopNext) {
         self.waiting.push_back((command, next));
     }
 
     /// Starts what waits, and returns the end of what ran, with what it is for.
-    pub(super) fn step(&mut self, global: &Global) -> Option<(Next, OwnEnd)> {
+    pub(super) fn step(&mut self, global: &Global) -> Option<(TopNext, OwnEnd)> {
         if let Some(run) = &mut self.current {
             let end = run.end()?;
             let run = self.current.take()?;
@@ -95,7 +95,7 @@ fn failed(error: &io::Error) -> OwnEnd {
 #[derive(Debug)]
 struct OwnRun {
     name: String,
-    next: Next,
+    next: TopNext,
     child: Child,
     printed: Option<JoinHandle<Vec<u8>>>,
     began: Instant,
