@@ -649,10 +649,8 @@ const EXAMPLES: &[(&str, Examples)] = &[
         "man",
         &[
             ("assigner man | man -l -", "the program's page"),
-            (
-                "assigner man send > assigner-send.1",
-                "a command's page, as a file",
-            ),
+            ("assigner man send > assigner-send.1", "a command's page"),
+            ("assigner man --all man1", "all pages, as files"),
         ],
     ),
 ];
