@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::exit::{CommandFailure, Exit};
 use crate::node::capture;
+use crate::node::post::{BookedJob, ReaderPost};
 
 /// Keeps what a job prints.
 #[derive(Debug, clap::Args)]
@@ -15,11 +16,20 @@ pub(super) struct Args {
     /// How many bytes to keep, the last ones
     #[arg(long)]
     limit: u64,
+    /// Where it waits for the pane's next job; without one, it ends with this one
+    #[arg(long)]
+    post: Option<PathBuf>,
     /// Where
     output: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<Exit, CommandFailure> {
-    capture::run(io::stdin().lock(), &args.output, &args.nonce, args.limit)?;
+    let job = BookedJob {
+        nonce: args.nonce.clone(),
+        limit: args.limit,
+        output: args.output.clone(),
+    };
+    let post = args.post.clone().map(ReaderPost::at);
+    capture::run(io::stdin().lock(), &job, post.as_ref())?;
     Ok(Exit::Done)
 }

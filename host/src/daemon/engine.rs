@@ -6,6 +6,7 @@
 //!
 //! What passes between the two are rows: the sessions as the node has written them, and the claims.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -178,6 +179,21 @@ impl<T: Tmux + 'static> Engine<T> {
     /// Lets attempts finish the acts that they are performing, before the engine is dropped.
     pub async fn settle(&self) {
         self.node.settle().await;
+    }
+
+    /// Has the attempts look at what belongs to them: a job has begun or ended.
+    pub fn wake_attempts(&self) {
+        self.node.wake_attempts();
+    }
+
+    /// Whether a shell that has told of its prompt is waited for: an attempt has ended in its pane.
+    pub fn expects_idle(&self, pane_pid: u32) -> bool {
+        self.node.expects_idle(pane_pid)
+    }
+
+    /// Where shells tell of their prompts, if they can.
+    pub fn told_by_shells(&self) -> Option<&Path> {
+        self.node.told_by_shells()
     }
 
     /// Completes when something may have changed: tmux says so, or an attempt has ended.

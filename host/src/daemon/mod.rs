@@ -12,15 +12,15 @@ use notify::Watcher;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::config::Config;
 use crate::files::private;
 use crate::model::task::Status;
-use crate::node::Spool;
 use crate::node::changes;
+use crate::node::spool::{QUESTION, Spool};
 use crate::policy::{Loader, Policy};
 use crate::store::{DaemonFacts, Ledger, Recording, Secrets, Store, StoreError};
 use crate::tmux::{self, Server, Socket};
@@ -232,7 +232,8 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let nonces = NonceKey::of(data_dir)?;
     let line = &options.command_line;
     let wake = Arc::new(Notify::new());
-    let _watcher = watch(spool.directory(), Arc::clone(&wake));
+    let jobs = Arc::new(Notify::new());
+    let _watcher = watch(spool.directory(), [Arc::clone(&wake), Arc::clone(&jobs)]);
     let started_at = Timestamp::now();
     let failed_before = failed(&ledger).await?;
     let server = Server::new(program);
@@ -246,7 +247,7 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
     let mut configuration = Configuration::follow(config.clone(), Arc::clone(&wake));
     let reports = Reports::of(data_dir);
     reports.open().map_err(DaemonError::Spool)?;
-    let _reporter = watch(reports.directory(), Arc::clone(&wake));
+    let _reporter = watch(reports.directory(), [Arc::clone(&wake), Arc::clone(&wake)]);
     let mut engine = Engine::start(
         server,
         ledger.clone(),
@@ -257,6 +258,10 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
         engine_settings(config, line, nonces),
     )
     .await?;
+    let (tell, mut shells) = mpsc::unbounded_channel();
+    let _prompts = engine
+        .told_by_shells()
+        .and_then(|directory| watch_shells(directory, tell));
     let mut policies = Policies::start(&options, &ledger, Arc::clone(&wake)).await?;
     tracing::info!(
         data = %data_dir.display(),
@@ -345,15 +350,23 @@ async fn watch_over(options: Options) -> Result<Ended, DaemonError> {
             }
             return Ok(Ended::Finished { failed });
         }
-        tokio::select! {
-            () = stop.wait() => {
-                engine.settle().await;
-                tracing::info!("stopping; running tasks continue, and the next daemon resumes them");
-                return Ok(Ended::Stopped);
+        let mut due = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = stop.wait() => {
+                    engine.settle().await;
+                    tracing::info!("stopping; running tasks continue, and the next daemon resumes them");
+                    return Ok(Ended::Stopped);
+                }
+                () = wake.notified() => break,
+                () = engine.changed() => break,
+                () = tokio::time::sleep_until(due) => break,
+                // Only attempts have to know, and look at their files.
+                () = jobs.notified() => engine.wake_attempts(),
+                Some(shell) = shells.recv() => if engine.expects_idle(shell) {
+                    due = due.min(tokio::time::Instant::now() + DRAWS);
+                }
             }
-            () = wake.notified() => {}
-            () = engine.changed() => {}
-            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -404,13 +417,40 @@ async fn nothing_left(ledger: &Ledger) -> Result<bool, StoreError> {
     Ok(!ledger.run(Store::anything_left).await?)
 }
 
-/// Wakes the daemon when a job reports its start or end, or when a task was queued.
-fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+/// How long a shell takes to draw its prompt after it has told of it.
+const DRAWS: Duration = Duration::from_millis(2);
+
+/// Tells the number of each process whose shell has reported on its line. Others look at them now and then.
+fn watch_shells(
+    directory: &Path,
+    tell: mpsc::UnboundedSender<u32>,
+) -> Option<notify::RecommendedWatcher> {
     let watcher = changes::watcher(move |path| {
-        // Anything unusual is also a reason to look.
-        if path.is_none_or(tells) {
-            wake.notify_one();
+        let name = path
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        if let Some(shell) = name.and_then(|name| name.parse().ok()) {
+            // Nobody hears of it once the daemon stops.
+            let _ = tell.send(shell);
         }
+    });
+    let watched = watcher.and_then(|mut watcher| {
+        watcher.watch(directory, notify::RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watched
+        .inspect_err(|error| tracing::debug!("shells are not heard at once: {error}"))
+        .ok()
+}
+
+/// Notifies the first one when a task was queued, or something else has happened, and the second one when
+/// a job has begun or ended.
+fn watch(spool: &Path, [wake, jobs]: [Arc<Notify>; 2]) -> Option<notify::RecommendedWatcher> {
+    let watcher = changes::watcher(move |path| match path.map(told_by) {
+        // Anything unusual is also a reason to look.
+        None | Some(Some(SpoolNews::Queue)) => wake.notify_one(),
+        Some(Some(SpoolNews::Job)) => jobs.notify_one(),
+        Some(None) => {}
     });
     let watched = watcher.and_then(|mut watcher| {
         watcher.watch(spool, notify::RecursiveMode::NonRecursive)?;
@@ -423,16 +463,30 @@ fn watch(spool: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> 
         .ok()
 }
 
-/// Whether the appearance of a file means that something happened.
-fn tells(path: &Path) -> bool {
+/// What the appearance of a file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SpoolNews {
+    /// Something was queued or asked for, or a shell has answered a question.
+    Queue,
+    /// A job has begun, or ended.
+    Job,
+}
+
+/// Returns what a file tells, if it tells anything.
+fn told_by(path: &Path) -> Option<SpoolNews> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    name == "nudge"
-        || [".claim", ".exit", ".done"]
-            .iter()
-            .any(|end| name.ends_with(end))
+    let of_job = [".claim", ".exit", ".done"];
+    if name == "nudge" {
+        return Some(SpoolNews::Queue);
+    }
+    let is_of_job = of_job.iter().any(|end| name.ends_with(end));
+    is_of_job.then(|| match name.starts_with(QUESTION) {
+        true => SpoolNews::Queue,
+        false => SpoolNews::Job,
+    })
 }
 
 /// The signals that stop a daemon.

@@ -450,7 +450,7 @@ impl Matcher {
         }
         if !waiting.is_empty() {
             self.ledger
-                .run(move |store| store.note_waiting(&waiting))
+                .run_lightly(move |store| store.note_waiting(&waiting))
                 .await?;
         }
         Ok(assignments)
@@ -518,7 +518,7 @@ impl Matcher {
             .unzip();
         let (attempts, claims) = self
             .ledger
-            .run(move |store| Ok((store.claim(&claims, now)?, claims)))
+            .run_lightly(move |store| Ok((store.claim(&claims, now)?, claims)))
             .await?;
         if attempts.iter().any(Option::is_none) {
             // Something has changed since the decision, so it is made again.

@@ -111,7 +111,7 @@ impl Matcher {
         });
         let reasons: Vec<(Lane, String)> = reasons.collect();
         self.ledger
-            .run(move |store| store.note_lanes_waiting(&reasons, MOST_PAUSED))
+            .run_lightly(move |store| store.note_lanes_waiting(&reasons, MOST_PAUSED))
             .await
     }
 

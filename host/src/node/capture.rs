@@ -3,14 +3,18 @@
 //!
 //! It runs as a process of its own (`assigner capture`), a child of the tmux server. It outlives
 //! the daemon, always drains the pipe so that the server's buffers never grow, and ends with the
-//! job.
+//! job, or waits at its post for the pane's next one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::post::{BookedJob, ReaderPost};
 use super::script::mark;
 use super::spool::{CaptureEnd, Captured};
 
@@ -19,32 +23,130 @@ use crate::files::private;
 /// How much of the preparation's output is kept for messages, in bytes.
 const PREPARATION: usize = 8 * 1024;
 
-/// Reads `input` up to the job's end and writes what the command printed to `output`.
+/// How long a reader waits for the next job: the engine dismisses it earlier, by closing its pipe, unless it
+/// has ended.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long one that was booked waits for its job to begin: far longer than the engine does.
+const LONGEST_BOOKED: Duration = Duration::from_secs(600);
+
+/// How often one that was booked looks whether it still is.
+const BOOKED_LOOK: Duration = Duration::from_secs(1);
+
+/// A pane's bytes, as they come.
+pub(crate) trait PaneBytes: Read {
+    /// Waits until there are some, or until they have ended; returns false if it took too long.
+    ///
+    /// # Errors
+    /// The system's own.
+    fn comes(&mut self, within: Duration) -> io::Result<bool>;
+}
+
+impl PaneBytes for io::StdinLock<'_> {
+    fn comes(&mut self, within: Duration) -> io::Result<bool> {
+        let most = Timespec::try_from(within).map_err(io::Error::other)?;
+        let fd = self.as_fd();
+        let mut watched = [PollFd::new(&fd, PollFlags::IN)];
+        match poll(&mut watched, Some(&most)) {
+            Ok(found) => Ok(found > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Reads `input` up to the end of a job and writes what its command printed; then waits at its post, if it
+/// has one, and does the same for each job for which it is booked.
 ///
-/// `output` holds the last `limit` bytes. Beside it, `.prepare` holds the end of what the
+/// A job's output holds the last `limit` bytes. Beside it, `.prepare` holds the end of what the
 /// preparation printed, and `.done` appears, complete, when everything is written.
 ///
 /// # Errors
 /// The files cannot be written.
-pub fn run(mut input: impl Read, output: &Path, nonce: &str, limit: u64) -> io::Result<()> {
-    let mut splitter = Splitter::new(nonce);
-    let mut sink = FileSink::create(output, limit)?;
+pub(crate) fn run(
+    mut input: impl PaneBytes,
+    first: &BookedJob,
+    post: Option<&ReaderPost>,
+) -> io::Result<()> {
     let mut chunk = vec![0; 64 * 1024];
-    while !splitter.is_done() {
+    let mut current = Some(JobReading::begin(first)?);
+    let mut booked: Option<Instant> = None;
+    loop {
+        if let (None, Some(post)) = (&current, post) {
+            let wait = booked.map_or(LONGEST_WAIT, |_| BOOKED_LOOK);
+            if !input.comes(wait)? {
+                if post.leave() {
+                    return Ok(());
+                }
+                if booked.get_or_insert_with(Instant::now).elapsed() > LONGEST_BOOKED {
+                    post.accept();
+                    return Ok(());
+                }
+                continue;
+            }
+        }
         let size = match input.read(&mut chunk) {
-            Ok(0) => break,
             Ok(size) => size,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        splitter.feed(chunk.get(..size).unwrap_or_default(), &mut sink)?;
+        let mut reading = match (current.take(), post) {
+            (Some(reading), _) => reading,
+            (None, None) => return Ok(()),
+            (None, Some(post)) => match post.job() {
+                Some(job) => {
+                    let reading = JobReading::begin(&job)?;
+                    post.accept();
+                    reading
+                }
+                // What a pane prints between two jobs is nobody's.
+                None if size > 0 => continue,
+                None => {
+                    post.leave();
+                    return Ok(());
+                }
+            },
+        };
+        if size == 0 {
+            return reading.finish(CaptureEnd::Pipe);
+        }
+        reading.feed(chunk.get(..size).unwrap_or_default())?;
+        if !reading.splitter.is_done() {
+            current = Some(reading);
+            continue;
+        }
+        // Whoever sees that the job is done finds its reader free.
+        let waits = post.is_some_and(|post| post.wait().is_ok());
+        reading.finish(CaptureEnd::Job)?;
+        if !waits {
+            return Ok(());
+        }
+        booked = None;
     }
-    let end = match splitter.is_done() {
-        true => CaptureEnd::Job,
-        false => CaptureEnd::Pipe,
-    };
-    splitter.finish(&mut sink)?;
-    sink.finish(end)
+}
+
+/// A job that is being read.
+struct JobReading {
+    splitter: Splitter,
+    sink: FileSink,
+}
+
+impl JobReading {
+    fn begin(job: &BookedJob) -> io::Result<Self> {
+        Ok(Self {
+            splitter: Splitter::new(&job.nonce),
+            sink: FileSink::create(&job.output, job.limit)?,
+        })
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.splitter.feed(bytes, &mut self.sink)
+    }
+
+    fn finish(mut self, end: CaptureEnd) -> io::Result<()> {
+        self.splitter.finish(&mut self.sink)?;
+        self.sink.finish(end)
+    }
 }
 
 /// Takes the two parts of a job's output.
@@ -313,7 +415,7 @@ mod tests {
             let mut stream = mark('C', "n").into_bytes();
             stream.extend(output.bytes());
             stream.extend(mark('D', "n").bytes());
-            run(Pieces(&stream, size), &path, "n", limit).expect("written");
+            run(Pieces(&stream, size), &job(&path, "n", limit), None).expect("written");
             let kept = fs::read(&path).expect("the output");
             let expected = output.len().saturating_sub(usize::try_from(limit).expect("small"));
             prop_assert_eq!(kept, &output.as_bytes()[expected..]);
@@ -330,7 +432,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("7.out");
         let stream = mark('C', "n") + "a line\r\nand a ha";
-        run(Pieces(stream.as_bytes(), 9), &path, "n", 1_000).expect("written");
+        run(Pieces(stream.as_bytes(), 9), &job(&path, "n", 1_000), None).expect("written");
         assert_eq!(fs::read(&path).expect("the output"), b"a line\nand a ha");
         let done = fs::read(directory.path().join("7.done")).expect("done");
         let done: Captured = serde_json::from_slice(&done).expect("json");
@@ -339,7 +441,143 @@ mod tests {
         assert_eq!(earlier.end, CaptureEnd::Job);
     }
 
+    fn job(output: &Path, nonce: &str, limit: u64) -> BookedJob {
+        BookedJob {
+            nonce: nonce.to_owned(),
+            limit,
+            output: output.to_owned(),
+        }
+    }
+
     struct Pieces<'a>(&'a [u8], usize);
+
+    impl PaneBytes for Pieces<'_> {
+        fn comes(&mut self, _: Duration) -> io::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// What a pane prints, and what the engine does, one after another.
+    enum PaneEvent<'a> {
+        Prints(String),
+        Does(&'a dyn Fn()),
+        Nothing,
+    }
+
+    struct PaneScene<'a>(std::collections::VecDeque<PaneEvent<'a>>);
+
+    impl Read for PaneScene<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            while let Some(PaneEvent::Does(act)) = self.0.front() {
+                act();
+                self.0.pop_front();
+            }
+            match self.0.pop_front() {
+                Some(PaneEvent::Prints(text)) => {
+                    buffer[..text.len()].copy_from_slice(text.as_bytes());
+                    Ok(text.len())
+                }
+                _ => Ok(0),
+            }
+        }
+    }
+
+    impl PaneBytes for PaneScene<'_> {
+        fn comes(&mut self, _: Duration) -> io::Result<bool> {
+            while let Some(PaneEvent::Does(act)) = self.0.front() {
+                act();
+                self.0.pop_front();
+            }
+            let waits_in_vain = matches!(self.0.front(), Some(PaneEvent::Nothing));
+            if waits_in_vain {
+                self.0.pop_front();
+            }
+            Ok(!waits_in_vain)
+        }
+    }
+
+    fn whole_job(nonce: &str, printed: &str) -> String {
+        [
+            &mark('A', nonce),
+            &mark('C', nonce),
+            printed,
+            &mark('D', nonce),
+        ]
+        .concat()
+    }
+
+    fn captured(output: &Path) -> Option<Captured> {
+        let done = fs::read(output.with_extension("done")).ok()?;
+        serde_json::from_slice(&done).ok()
+    }
+
+    #[test]
+    fn a_reader_reads_one_job_after_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let post = ReaderPost::at(directory.path().join("reader-1-3"));
+        let path = |number: u32| directory.path().join(format!("{number}.out"));
+        let book = |number: u32| {
+            let next = job(&path(number), &format!("n{number}"), 100);
+            assert!(post.book(next), "{number}");
+        };
+        let (second, third) = (|| book(2), || book(3));
+        let is_gone = || {
+            post.unbook(&path(3));
+            assert!(post.has_reader());
+        };
+        let fourth = || book(4);
+        let scene = PaneScene(
+            [
+                PaneEvent::Prints(whole_job("n1", "one")),
+                // A prompt, and what a person writes there; a mark of nobody.
+                PaneEvent::Prints("$ ls".to_owned() + &whole_job("n9", "nobody's")),
+                PaneEvent::Does(&second),
+                PaneEvent::Nothing,
+                PaneEvent::Prints(whole_job("n2", "two") + "$ "),
+                PaneEvent::Does(&third),
+                PaneEvent::Nothing,
+                // That one was never begun.
+                PaneEvent::Does(&is_gone),
+                PaneEvent::Does(&fourth),
+                PaneEvent::Prints(mark('A', "n4") + &mark('C', "n4") + "fo"),
+                PaneEvent::Prints("ur".to_owned() + &mark('D', "n4")),
+                PaneEvent::Nothing,
+            ]
+            .into(),
+        );
+        run(scene, &job(&path(1), "n1", 100), Some(&post)).expect("read");
+        for (number, printed) in [(1, "one"), (2, "two"), (4, "four")] {
+            assert_eq!(
+                fs::read_to_string(path(number)).expect("the output"),
+                printed
+            );
+            let end = captured(&path(number)).expect("an end").end;
+            assert_eq!(end, CaptureEnd::Job);
+        }
+        assert!(!path(3).exists() && !post.has_reader());
+    }
+
+    #[test]
+    fn a_reader_whose_pipe_is_closed_says_so_of_the_job_for_which_it_was_booked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let post = ReaderPost::at(directory.path().join("reader-1-3"));
+        let output = directory.path().join("2.out");
+        let book = || assert!(post.book(job(&output, "n2", 100)));
+        let first = directory.path().join("1.out");
+        let scene = PaneScene(
+            [
+                PaneEvent::Prints(whole_job("n1", "one")),
+                PaneEvent::Does(&book),
+            ]
+            .into(),
+        );
+        run(scene, &job(&first, "n1", 100), Some(&post)).expect("read");
+        assert_eq!(captured(&output).expect("an end").end, CaptureEnd::Pipe);
+        // One that waits for nothing leaves nothing.
+        let scene = PaneScene([PaneEvent::Prints(whole_job("n1", "one"))].into());
+        run(scene, &job(&first, "n1", 100), Some(&post)).expect("read");
+        assert!(!post.has_reader());
+    }
 
     impl Read for Pieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -5,7 +5,7 @@
 //! a claim says what they were given.
 
 pub(crate) mod attempt;
-pub mod capture;
+pub(crate) mod capture;
 pub(crate) mod changes;
 pub(crate) mod dialect;
 mod flying;
@@ -14,6 +14,7 @@ mod flying;
 pub(crate) mod fuzz;
 mod orders;
 mod pools;
+pub(crate) mod post;
 mod prerequisites;
 pub(crate) mod script;
 #[cfg(test)]
@@ -23,7 +24,7 @@ pub(crate) mod spool;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ use crate::agents::Catalog;
 use crate::agents::nonce::NonceKey;
 use crate::agents::report::Reports;
 use crate::model::clock::Clock;
-use crate::model::ids::{AttemptId, NodeName, TaskId};
+use crate::model::ids::{AttemptId, Identity, NodeName, TaskId};
 use crate::model::session::Activity;
 use crate::probe::look::Watch;
 use crate::store::{Ledger, Secrets, SessionRow, Store, StoreError};
@@ -186,6 +187,7 @@ impl<T: Tmux + 'static> Node<T> {
             .await?;
         secrets.sweep(&in_use);
         spool.forget_questions();
+        spool.forget_readers();
         let shells = Shells::open().unwrap_or_else(|error| {
             tracing::warn!("shells cannot report on their lines: {error}");
             Shells::default()
@@ -243,6 +245,9 @@ impl<T: Tmux + 'static> Node<T> {
         }
         self.out_of_step = true;
         self.hear_orders(now).await?;
+        let flying = self.driver.flying();
+        let is_used = |identity: &Identity| flying.values().any(|it| it.identity == *identity);
+        self.world.dismiss_readers(false, is_used).await;
         let began = self.world.now().tick;
         let snapshot = self.scan(now).await?;
         self.clean_up(&snapshot, now).await?;
@@ -330,6 +335,7 @@ impl<T: Tmux + 'static> Node<T> {
     /// told of their variables is of no use to another node, and does not stay.
     pub(crate) async fn settle(&self) {
         self.driver.settle(SETTLE_WITHIN).await;
+        self.world.dismiss_readers(true, |_| false).await;
         self.spool.forget_questions();
         match self.ledger.run(Store::open_attempts).await {
             Ok(open) => {
@@ -338,6 +344,21 @@ impl<T: Tmux + 'static> Node<T> {
             }
             Err(error) => tracing::debug!("the spool is swept at the next start: {error}"),
         }
+    }
+
+    /// Has the attempts look at their files.
+    pub(crate) fn wake_attempts(&self) {
+        self.driver.wake();
+    }
+
+    /// Whether a shell that has told of its prompt is waited for.
+    pub(crate) fn expects_idle(&self, pane_pid: u32) -> bool {
+        self.tracker.expects_idle(pane_pid)
+    }
+
+    /// Where shells tell of their prompts, if they can.
+    pub(crate) fn told_by_shells(&self) -> Option<&Path> {
+        self.shells.directory()
     }
 
     /// Completes when an attempt has something to tell.

@@ -20,10 +20,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::files::private;
-use crate::model::ids::AttemptId;
+use crate::model::ids::{AttemptId, Identity};
 use crate::model::session::Shell;
 use crate::model::task::is_variable_name;
 
+use super::post::{self, ReaderPost};
 use super::script::{self, Keep, ScriptPlan, ScriptStep};
 
 /// The spool directory of a data directory.
@@ -75,6 +76,9 @@ pub(crate) enum Taken {
 /// How much is read of what a shell exports, in bytes. Systems limit it to a few megabytes.
 const LONGEST_ENVIRONMENT: u64 = 16 << 20;
 
+/// What the names of a question's files begin with.
+pub(crate) const QUESTION: &str = "ask-";
+
 /// What the engine writes into the claim file; a shell leaves it empty.
 const WITHDRAWN: &[u8] = b"withdrawn\n";
 
@@ -103,6 +107,11 @@ impl Spool {
     pub fn nudge(&self) {
         // The daemon also polls, so a nudge that fails costs only a quarter of a second.
         let _ = write_private(&self.directory.join("nudge"), "");
+    }
+
+    /// Returns where the reader of a pane's output waits.
+    pub(crate) fn post(&self, identity: &Identity) -> ReaderPost {
+        ReaderPost::of(&self.directory, identity)
     }
 
     /// Returns the names of an attempt's files.
@@ -177,6 +186,11 @@ impl Spool {
         }
     }
 
+    /// Removes what readers have left that have died.
+    pub(crate) fn forget_readers(&self) {
+        post::sweep(&self.directory);
+    }
+
     /// Removes the questions that an earlier engine has left.
     pub(crate) fn forget_questions(&self) {
         for entry in fs::read_dir(&self.directory)
@@ -185,7 +199,7 @@ impl Spool {
             .flatten()
         {
             let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with("ask-")) {
+            if name.to_str().is_some_and(|name| name.starts_with(QUESTION)) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -195,7 +209,7 @@ impl Spool {
         JobFiles {
             stem: self
                 .directory
-                .join(format!("ask-{}-{question}", std::process::id())),
+                .join(format!("{QUESTION}{}-{question}", std::process::id())),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::node::attempt::{Act, Brief, Done, Ending, Files, OutputSource, Scan, 
 use crate::node::script::ScriptStep;
 use crate::node::spool::Taken;
 use crate::store;
-use crate::tmux::{Typed, TypedLine};
+use crate::tmux::{PaneOutput, Typed, TypedLine};
 
 /// A future event.
 pub(super) enum WorldEvent {
@@ -355,7 +355,7 @@ impl World for Simulated {
                         identity: brief.identity.clone(),
                         cursor: *cursor,
                         text: format!(" . {attempt}.run"),
-                        pipe: None,
+                        output: PaneOutput::AsItIs,
                     };
                     state.write_job(attempt, line)
                 }

@@ -462,3 +462,47 @@ fn a_disk_that_is_full_is_called_so() {
     let refused = sim_store(directory.path()).err().expect("no room");
     assert!(refused.to_string().contains("full"), "{refused}");
 }
+
+/// What may be lost if the power fails is lost as a whole or not at all, and stays once anything that was
+/// committed after it is on disk.
+#[test]
+fn what_is_on_disk_soon_is_there_with_what_is_there_at_once() {
+    let (mut lost, mut lasting) = (0, 0);
+    for seed in 0..60 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = SimPlace::new(directory.path(), SimDisk::new(seed));
+        let mut store = sim_store(directory.path()).expect("a store");
+        let mut queue = |kept, count: usize| {
+            let tasks = vec![NewTask::command("x".repeat(3_000)); count];
+            let done = store.group_kept(kept, |store| {
+                store.queue(&tasks, now()).expect("queued");
+            });
+            done.expect("committed");
+        };
+        let soon = usize::try_from(seed % 4).expect("small") + 1;
+        queue(Durability::Soon, soon);
+        let is_followed = seed % 2 == 0;
+        if is_followed {
+            queue(Durability::AtOnce, 1);
+        }
+        queue(Durability::Soon, soon);
+        place.disk.plan(0, SimFault::Power);
+        let refused = store.queue(&[NewTask::command("never")], now());
+        assert!(refused.is_err() && !place.disk.has_power());
+        drop(store);
+        place.disk.restart();
+        let mut store = sim_store(directory.path()).expect("a sound store");
+        let there = store.tasks(&[Status::Pending], 100).expect("tasks").len();
+        let possible = match is_followed {
+            true => [soon + 1, 2 * soon + 1, 2 * soon + 1],
+            false => [0, soon, 2 * soon],
+        };
+        assert!(
+            possible.contains(&there),
+            "seed {seed}: {there} of {possible:?}"
+        );
+        lost += usize::from(there == possible[0]);
+        lasting += usize::from(there == possible[2]);
+    }
+    assert!(lost > 5 && lasting > 5, "{lost} {lasting}");
+}

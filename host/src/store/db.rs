@@ -47,6 +47,12 @@ pub(super) trait Db: Send {
     /// The database refused.
     fn roll_back(&mut self) -> Result<(), DbError>;
 
+    /// Says how what is committed from now on is kept, between two transactions.
+    ///
+    /// # Errors
+    /// The database refused.
+    fn keep(&mut self, kept: Durability) -> Result<(), DbError>;
+
     /// Returns a number that changes whenever another connection has changed something.
     ///
     /// # Errors
@@ -72,6 +78,16 @@ pub(super) trait Db: Send {
     fn exists(&mut self, sql: &str, values: &[Value]) -> Result<bool, DbError> {
         Ok(self.query_one(sql, values)?.is_some())
     }
+}
+
+/// How a commit is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durability {
+    /// It is seen by everyone, and on disk before any later one that is kept at once. If the power fails
+    /// until then, it is lost as a whole.
+    Soon,
+    /// It is on disk.
+    AtOnce,
 }
 
 /// Why the database refused, in its own words, or why a row cannot be read.

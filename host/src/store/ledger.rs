@@ -1,17 +1,23 @@
 //! The engine's access to the store: one thread that owns the connection and commits in groups, so
 //! that no blocking SQL runs on the async threads and many small writes share one `fsync`.
 
+use std::collections::VecDeque;
 use std::sync::mpsc;
 use std::thread;
 
 use tokio::sync::oneshot;
 
+use super::db::Durability;
 use super::{Store, StoreError};
 
 /// At most this many operations share a transaction, so that a reader does not wait for long.
 const GROUP: usize = 256;
 
-type LedgerCall = Box<dyn FnOnce(&mut Store) -> CallReply + Send>;
+/// An operation, and how it is to be kept. Without a store it is not done.
+type LedgerCall = (
+    Durability,
+    Box<dyn FnOnce(Option<&mut Store>) -> CallReply + Send>,
+);
 /// Passes the result of its operation to the caller, given whether the group was committed.
 type CallReply = Box<dyn FnOnce(bool) + Send>;
 
@@ -42,20 +48,30 @@ impl Ledger {
         thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
-                while let Ok(first) = queue.recv() {
-                    let mut waiting = Some(first);
+                let mut next = None;
+                while let Some(first) = next.take().or_else(|| queue.recv().ok()) {
+                    let mut group: VecDeque<LedgerCall> = VecDeque::from([first]);
+                    group.extend(queue.try_iter().take(GROUP - 1));
+                    let kept = group.iter().map(|(kept, _)| *kept).max();
+                    let kept = kept.unwrap_or(Durability::AtOnce);
                     let mut replies = Vec::new();
                     let committed = store
-                        .group(|store| {
-                            while let Some(job) = waiting.take() {
-                                replies.push(job(store));
-                                if replies.len() < GROUP {
-                                    waiting = queue.try_recv().ok();
+                        .group_kept(kept, |store| {
+                            while let Some((_, job)) = group.pop_front() {
+                                replies.push(job(Some(store)));
+                                if group.is_empty() && replies.len() < GROUP {
+                                    // What has come meanwhile, unless it must be kept better.
+                                    match queue.try_recv() {
+                                        Ok(call) if call.0 <= kept => group.push_back(call),
+                                        call => next = call.ok(),
+                                    }
                                 }
                             }
                         })
                         .inspect_err(|error| tracing::error!("cannot commit: {error}"))
                         .is_ok();
+                    // Where no transaction could be begun.
+                    replies.extend(group.into_iter().map(|(_, job)| job(None)));
                     for reply in replies {
                         reply(committed);
                     }
@@ -90,6 +106,28 @@ impl Ledger {
         &self,
         work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
+        self.call(Durability::AtOnce, work).await
+    }
+
+    /// Runs `work` on the store and returns its result once everyone sees its changes. They are on disk
+    /// before any change that [`Ledger::run`] makes later; if the power fails until then, they are lost. For
+    /// what is found out anew then: what a session is like, what was decided and not begun, what a job's own
+    /// files tell.
+    ///
+    /// # Errors
+    /// As for [`Ledger::run`].
+    pub async fn run_lightly<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.call(Durability::Soon, work).await
+    }
+
+    async fn call<R: Send + 'static>(
+        &self,
+        kept: Durability,
+        work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
         #[cfg(test)]
         if let Some(here) = &self.here {
             if !(here.lives)() {
@@ -108,8 +146,8 @@ impl Ledger {
             return done;
         }
         let (tell, told) = oneshot::channel();
-        let job: LedgerCall = Box::new(move |store| {
-            let result = work(store);
+        let job = move |store: Option<&mut Store>| -> CallReply {
+            let result = store.map_or(Err(StoreError::NotCommitted), work);
             Box::new(move |committed| {
                 let result = if committed {
                     result
@@ -119,8 +157,10 @@ impl Ledger {
                 // The caller may no longer exist; its operation is complete all the same.
                 let _ = tell.send(result);
             })
-        });
-        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        };
+        self.jobs
+            .send((kept, Box::new(job)))
+            .map_err(|_| StoreError::Stopped)?;
         told.await.map_err(|_| StoreError::Stopped)?
     }
 }

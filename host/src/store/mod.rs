@@ -129,7 +129,7 @@ pub use sessions::{ContextUpdate, SessionRow, present};
 pub(crate) use sharing::Sharing;
 pub use wishes::{Pause, PauseRow, SessionLabel, labels_of};
 
-use db::Db;
+use db::{Db, Durability};
 
 /// One connection to the database of a data directory.
 ///
@@ -185,6 +185,16 @@ impl Store {
         self.begin()?;
         work(self);
         self.finish(Ok(()))
+    }
+
+    /// The same, kept in this way, and what is committed afterwards as well.
+    fn group_kept(
+        &mut self,
+        kept: Durability,
+        work: impl FnOnce(&mut Self),
+    ) -> Result<(), StoreError> {
+        self.db.keep(kept)?;
+        self.group(work)
     }
 
     /// Returns a number that changes whenever another connection has changed something.

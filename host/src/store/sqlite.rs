@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Statement, ToSql};
 
-use super::db::{Db, DbError, Row, Value};
+use super::db::{Db, DbError, Durability, Row, Value};
 use super::files::{self, DATABASE};
 use super::{StoreError, migrate};
 
@@ -31,6 +31,7 @@ pub(super) struct Sqlite {
     connection: Connection,
     /// How many transactions are open, one inside the other.
     depth: usize,
+    kept: Durability,
 }
 
 impl Sqlite {
@@ -94,6 +95,7 @@ impl Sqlite {
         Ok(Self {
             connection,
             depth: 0,
+            kept: Durability::AtOnce,
         })
     }
 
@@ -160,6 +162,18 @@ impl Db for Sqlite {
         } else {
             self.run("ROLLBACK")
         }
+    }
+
+    fn keep(&mut self, kept: Durability) -> Result<(), DbError> {
+        if self.kept != kept {
+            // All commits go to one log, in their order.
+            self.run(match kept {
+                Durability::Soon => "PRAGMA synchronous = NORMAL",
+                Durability::AtOnce => "PRAGMA synchronous = FULL",
+            })?;
+            self.kept = kept;
+        }
+        Ok(())
     }
 
     fn version(&mut self) -> Result<i64, DbError> {

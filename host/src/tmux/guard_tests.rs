@@ -41,7 +41,7 @@ impl TypingRequest {
     fn ignores(&self, name: &str) -> bool {
         match (name, self) {
             ("#{cursor_x}" | "#{cursor_y}", request) => matches!(request, Self::Interrupt(_)),
-            ("#{pane_pipe}", Self::Line(line)) => line.pipe.is_none(),
+            ("#{pane_pipe}", Self::Line(line)) => line.output == PaneOutput::AsItIs,
             ("#{pane_current_command}", Self::Paste(Paste { aim, .. }))
             | ("#{pane_current_command}", Self::Press(Keys { aim, .. })) => {
                 aim.command.as_deref() != Some("claude")
@@ -90,8 +90,10 @@ fn requests() -> Vec<TypingRequest> {
             identity: identity(),
             cursor: (5, 6),
             text: ". it's".to_owned(),
-            pipe: pipe.map(|program| Pipe {
-                argv: vec![program.to_owned()],
+            output: pipe.map_or(PaneOutput::AsItIs, |program| {
+                PaneOutput::To(Pipe {
+                    argv: vec![program.to_owned()],
+                })
             }),
         })
     };
@@ -166,6 +168,31 @@ fn whatever_stands_otherwise_is_refused_and_nothing_is_done() {
             }
         }
     }
+}
+
+/// A line for which a pipe that is open is needed is typed only while one is.
+#[test]
+fn a_pipe_that_must_be_open_is_open() {
+    let line = match &requests()[0] {
+        TypingRequest::Line(line) => TypedLine {
+            output: PaneOutput::Piped,
+            ..line.clone()
+        },
+        request => panic!("{request:?}"),
+    };
+    let request = TypingRequest::Line(line);
+    let (typed, done) = request.outcome(TmuxWorld::new());
+    assert!(
+        matches!(typed, Typed::Refused(Refusal::Unpiped)),
+        "{typed:?}"
+    );
+    assert!(is_untouched(&done), "{done:?}");
+    let (typed, done) = request.outcome(TmuxWorld::new().with("#{pane_pipe}", "1"));
+    assert!(matches!(typed, Typed::Done), "{typed:?}");
+    assert!(
+        !done.iter().any(|done| done.starts_with("pipe-pane")),
+        "{done:?}"
+    );
 }
 
 #[test]

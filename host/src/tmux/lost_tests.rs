@@ -128,7 +128,7 @@ fn line() -> TypedLine {
         identity: identity(),
         cursor: (5, 6),
         text: "x".to_owned(),
-        pipe: None,
+        output: PaneOutput::AsItIs,
     }
 }
 

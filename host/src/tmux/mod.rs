@@ -310,8 +310,19 @@ pub struct TypedLine {
     pub text: String,
     /// A key that is pressed instead of typing, if the program in the pane already knows the line.
     pub key: Option<&'static [u8]>,
-    /// Where the pane's output goes from this line on. The pane must not be piped already.
-    pub pipe: Option<Pipe>,
+    /// Where the pane's output goes from this line on.
+    pub output: PaneOutput,
+}
+
+/// Where a pane's output goes beside its screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaneOutput {
+    /// Wherever it goes now.
+    AsItIs,
+    /// To this program from now on. The pane must not be piped already.
+    To(Pipe),
+    /// Into the pipe that is open, which must not have been closed.
+    Piped,
 }
 
 /// A pane's screen.
@@ -410,6 +421,9 @@ pub enum Refusal {
     /// Another pipe is open, and a pane can have only one.
     #[error("the output of the pane is already piped elsewhere")]
     Piped,
+    /// The pipe that was open is not any more.
+    #[error("the pipe of the pane's output was closed")]
+    Unpiped,
     /// The text or the pipe breaks the rules of [`TypedLine`].
     #[error("{0}")]
     Unfit(&'static str),

@@ -8,7 +8,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::quote::{self, word};
 use super::{
-    Aim, CursorLine, Error, Keys, NewSession, Pane, Paste, Pipe, Refusal, Session, TypedLine,
+    Aim, CursorLine, Error, Keys, NewSession, Pane, PaneOutput, Paste, Pipe, Refusal, Session,
+    TypedLine,
 };
 use crate::model::ids::{Identity, PaneId};
 
@@ -222,9 +223,9 @@ impl Script {
             ));
         }
         let pane = &line.identity.pane;
-        let pipe = match &line.pipe {
-            Some(pipe) => format!("pipe-pane -O -t {pane} {} ; ", pipe_command(pipe)?),
-            None => String::new(),
+        let pipe = match &line.output {
+            PaneOutput::To(pipe) => format!("pipe-pane -O -t {pane} {} ; ", pipe_command(pipe)?),
+            PaneOutput::AsItIs | PaneOutput::Piped => String::new(),
         };
         let buffer = format!("{}-{index}", self.nonce);
         // -p: bracketed if the program asked for that; -r: unchanged; -d: no copy stays.
@@ -381,7 +382,8 @@ pub(super) struct RequiredPane<'a> {
     /// Whether keys must reach its program, and only its program.
     open: bool,
     cursor: Option<(u32, u32)>,
-    unpiped: bool,
+    /// Whether its output must be piped, or must not be.
+    piped: Option<bool>,
     /// The program that must be in the foreground.
     command: Option<&'a str>,
 }
@@ -395,7 +397,7 @@ impl<'a> RequiredPane<'a> {
             identity: &aim.identity,
             open: true,
             cursor: Some(aim.cursor),
-            unpiped: false,
+            piped: None,
             command: command.filter(|name| !name.is_empty() && name.bytes().all(plain)),
         }
     }
@@ -405,7 +407,11 @@ impl<'a> RequiredPane<'a> {
             identity: &line.identity,
             open: true,
             cursor: Some(line.cursor),
-            unpiped: line.pipe.is_some(),
+            piped: match line.output {
+                PaneOutput::AsItIs => None,
+                PaneOutput::To(_) => Some(false),
+                PaneOutput::Piped => Some(true),
+            },
             command: None,
         }
     }
@@ -415,7 +421,7 @@ impl<'a> RequiredPane<'a> {
             identity,
             open: true,
             cursor: None,
-            unpiped: false,
+            piped: None,
             command: None,
         }
     }
@@ -425,7 +431,7 @@ impl<'a> RequiredPane<'a> {
             identity,
             open: false,
             cursor: None,
-            unpiped: false,
+            piped: None,
             command: None,
         }
     }
@@ -450,9 +456,9 @@ impl<'a> RequiredPane<'a> {
             is += " #{cursor_x} #{cursor_y}";
             must += &format!(" {column} {row}");
         }
-        if self.unpiped {
+        if let Some(piped) = self.piped {
             is += " #{pane_pipe}";
-            must += " 0";
+            must += if piped { " 1" } else { " 0" };
         }
         if let Some(command) = self.command {
             is += " #{pane_current_command}";
@@ -480,8 +486,11 @@ impl<'a> RequiredPane<'a> {
             Refusal::Synchronized
         } else if self.cursor.is_some_and(|cursor| cursor != state.cursor) {
             Refusal::CursorMoved
-        } else if self.unpiped && state.piped {
-            Refusal::Piped
+        } else if self.piped.is_some_and(|piped| piped != state.piped) {
+            match state.piped {
+                true => Refusal::Piped,
+                false => Refusal::Unpiped,
+            }
         } else if self.command.is_some() {
             // Everything else is as wanted.
             Refusal::OtherProgram

@@ -433,7 +433,7 @@ fn a_pipe_is_taken_to_the_byte() {
             identity: identity(),
             cursor: (0, 0),
             text: "a".to_owned(),
-            pipe: Some(Pipe {
+            output: PaneOutput::To(Pipe {
                 argv: argv.iter().map(|&word| word.to_owned()).collect(),
             }),
         };

@@ -160,7 +160,7 @@ fn line(pane: &Pane, text: impl Into<String>) -> TypedLine {
         identity: pane.identity.clone(),
         cursor: pane.cursor,
         text: text.into(),
-        pipe: None,
+        output: PaneOutput::AsItIs,
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::capture;
+use super::post::BookedJob;
 use super::script::mark;
 use super::spool::{CaptureEnd, Spool};
 use crate::fuzz::{FuzzTarget, steered};
@@ -64,6 +65,12 @@ impl Read for Pieces<'_> {
     }
 }
 
+impl capture::PaneBytes for Pieces<'_> {
+    fn comes(&mut self, _: std::time::Duration) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
 /// However the output of a job is cut, exactly its last bytes are kept. A stream without the marks
 /// keeps nothing.
 fn captured(data: &[u8]) {
@@ -93,7 +100,12 @@ fn captured(data: &[u8]) {
                 rest: stream,
                 size: size.max(1),
             };
-            capture::run(pieces, &file, NONCE, LIMIT as u64).expect("kept");
+            let job = BookedJob {
+                nonce: NONCE.to_owned(),
+                limit: LIMIT as u64,
+                output: file.clone(),
+            };
+            capture::run(pieces, &job, None).expect("kept");
             let done = fs::read(place.join("7.done")).expect("a result");
             let done: super::spool::Captured = serde_json::from_slice(&done).expect("a result");
             kept = (

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::model::clock::{Clock, Now, Tick};
 use crate::model::ids::{AttemptId, Identity, TaskId};
-use crate::model::task::{Kind, Outcome};
+use crate::model::task::{Kind, Outcome, Phase};
 use crate::model::text::clean;
-use crate::store::{End, Ledger, Output, StoreError};
+use crate::store::{End, Ledger, Output, Store, StoreError};
 
 /// How often to check whether attempts have finished their acts.
 const SETTLE_LOOK: Duration = Duration::from_millis(5);
@@ -132,7 +132,7 @@ pub(crate) struct Driver<W: World> {
     tell: mpsc::UnboundedSender<AttemptReport>,
     told: mpsc::UnboundedReceiver<AttemptReport>,
     flying: BTreeMap<AttemptId, Flying>,
-    /// When attempts want to look again.
+    /// When attempts want the sessions to be looked at again.
     due: Rc<RefCell<BTreeMap<AttemptId, Tick>>>,
     /// Notified when an attempt has ended.
     ended: Rc<Notify>,
@@ -222,7 +222,7 @@ impl<W: World> Driver<W> {
         &self.flying
     }
 
-    /// Returns the time until the first attempt wants to look again.
+    /// Returns the time until the first attempt wants the sessions to be looked at again.
     pub(crate) fn due_in(&self) -> Option<Duration> {
         let earliest = self.due.borrow().values().min().copied()?;
         Some(earliest.since(self.world.now().tick))
@@ -331,12 +331,19 @@ impl<W: World> Errand<W> {
             if machine.has_ended() {
                 return;
             }
-            if acted && work.is_none() && next.again.is_none() {
+            let goes_on = next.again == Some(Duration::ZERO) && !next.anew;
+            if goes_on || (acted && work.is_none() && next.again.is_none()) {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.wait(&mut work, &mut done, next.again, &mut scans, &mut wakes)
-                .await;
+            self.wait(
+                &mut work,
+                &mut done,
+                (next.again, next.anew),
+                &mut scans,
+                &mut wakes,
+            )
+            .await;
         }
     }
 
@@ -345,11 +352,11 @@ impl<W: World> Errand<W> {
         &mut self,
         work: &mut Option<Work>,
         done: &mut Option<Done>,
-        again: Option<Duration>,
+        (again, anew): (Option<Duration>, bool),
         scans: &mut watch::Receiver<Rc<Scan>>,
         wakes: &mut watch::Receiver<()>,
     ) {
-        if let Some(again) = again {
+        if let Some(again) = again.filter(|_| anew) {
             let due = self.world.now().tick + again;
             self.due.borrow_mut().insert(self.brief.attempt, due);
         }
@@ -429,9 +436,13 @@ impl<W: World> Errand<W> {
         match act {
             Act::Advance { phase, details } => {
                 tracing::info!(%task, session = ?self.brief.session, "{}", phase.name());
-                self.ledger
-                    .run(move |store| store.advance(attempt, phase, &details, now))
-                    .await?;
+                let advance = move |store: &mut Store| store.advance(attempt, phase, &details, now);
+                // That a job runs is told by its own files; that it may run stands on disk before it can.
+                let is_told = phase == Phase::Running && self.brief.task.kind == Kind::Command;
+                match is_told {
+                    true => self.ledger.run_lightly(advance).await?,
+                    false => self.ledger.run(advance).await?,
+                }
             }
             Act::Ask { question, said } => {
                 let said = said.map(|said| Output::of(said.into_bytes()));

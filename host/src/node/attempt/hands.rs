@@ -5,7 +5,7 @@ mod place;
 mod writing;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -40,6 +40,10 @@ const READER_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often to check whether it has ended.
 const READER_LOOK: Duration = Duration::from_millis(5);
+
+/// How long the reader of a pane waits for the pane's next job before its pipe is closed: tasks that wait
+/// come sooner, and a person finds the pane as it was.
+const READER_WAITS: Duration = Duration::from_millis(300);
 
 /// Changes of a record within this time are looked at together.
 const TOGETHER: Duration = Duration::from_millis(10);
@@ -86,6 +90,8 @@ pub(crate) struct Local<T> {
     followers: RefCell<Vec<(Identity, Box<Follower>)>>,
     /// Tells when something is written beside a record.
     directories: DirectoryWatch,
+    /// The panes whose readers wait for their next jobs, and since when.
+    waiting: RefCell<HashMap<Identity, Instant>>,
 }
 
 /// What one attempt keeps from step to step.
@@ -137,6 +143,7 @@ impl<T: Tmux + 'static> Local<T> {
             catalog: RefCell::default(),
             followers: RefCell::default(),
             directories: DirectoryWatch::default(),
+            waiting: RefCell::default(),
         }
     }
 
@@ -154,6 +161,27 @@ impl<T: Tmux + 'static> Local<T> {
     /// last call.
     pub(crate) fn take_followers(&self) -> Vec<(Identity, Box<Follower>)> {
         self.followers.take()
+    }
+
+    /// Closes the pipes whose readers have waited in vain; with `all`, of all that wait. `is_used` is true
+    /// for a pane in which an attempt runs.
+    pub(crate) async fn dismiss_readers(&self, all: bool, is_used: impl Fn(&Identity) -> bool) {
+        let idle: Vec<Identity> = {
+            let waiting = self.waiting.borrow();
+            let idle = waiting.iter().filter(|(identity, since)| {
+                all || (since.elapsed() >= READER_WAITS && !is_used(identity))
+            });
+            idle.map(|(identity, _)| identity.clone()).collect()
+        };
+        for identity in idle {
+            self.waiting.borrow_mut().remove(&identity);
+            if !self.spool.post(&identity).dismiss() {
+                continue;
+            }
+            if let Err(error) = self.tmux.clone().close_pipe(&identity).await {
+                tracing::debug!(pane = %identity.pane, "cannot close the pipe: {error}");
+            }
+        }
     }
 
     /// Offers a line to a shell that takes it by a key, if it still reads a new line.
@@ -210,6 +238,11 @@ impl<T: Tmux + 'static> Local<T> {
         let closed = |captured: Captured| captured.end != CaptureEnd::Job;
         let captured = files.capture_result();
         if files.raw_output().exists() || captured.is_some_and(closed) {
+            return;
+        }
+        if captured.is_some() && self.spool.post(&brief.identity).has_reader() {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.insert(brief.identity.clone(), Instant::now());
             return;
         }
         if let Err(error) = self.tmux.clone().close_pipe(&brief.identity).await {
@@ -568,6 +601,8 @@ impl<T: Tmux + 'static> World for Local<T> {
         if !secrets.is_empty() {
             self.secrets.forget_all(secrets);
         }
+        let output = self.spool.files(brief.attempt).output();
+        self.spool.post(&brief.identity).unbook(&output);
         if ending.leaves == Leaves::Variables {
             self.spool.remove_job(brief.attempt);
         } else {

@@ -309,7 +309,7 @@ impl Job {
         match &seen.done {
             Some(Done::Written(Ok(line))) => {
                 let line = line.clone();
-                (JobState::Written { line }, Next::again(Duration::ZERO))
+                (JobState::Written { line }, Next::at_own(Duration::ZERO))
             }
             Some(Done::Written(Err(Unwritten::Secrets(reason)))) => {
                 end_now(self.failed(reason.clone()))
@@ -534,7 +534,7 @@ fn back_within(files: &Files, pane: &PaneSight) -> Option<Duration> {
 /// A shell that was asked answers at once, but its answer wakes nobody.
 fn answers(asked: bool) -> Next {
     if asked {
-        Next::again(ANSWER_LOOK)
+        Next::at_own(ANSWER_LOOK)
     } else {
         Next::wait()
     }

@@ -137,6 +137,8 @@ pub(crate) struct Next {
     pub(crate) acts: Vec<Act>,
     /// After how long to look again at the latest; `None`: at the next look at the sessions.
     pub(crate) again: Option<Duration>,
+    /// Whether the sessions are to be looked at anew for it; otherwise only what belongs to the attempt.
+    pub(crate) anew: bool,
 }
 
 impl Next {
@@ -146,15 +148,24 @@ impl Next {
 
     fn again(after: Duration) -> Self {
         Self {
-            acts: Vec::new(),
             again: Some(after),
+            anew: true,
+            ..Self::default()
+        }
+    }
+
+    /// Looks again at what belongs to the attempt: its files, and what it was told last of the sessions.
+    fn at_own(after: Duration) -> Self {
+        Self {
+            again: Some(after),
+            ..Self::default()
         }
     }
 
     fn act(acts: impl Into<Vec<Act>>) -> Self {
         Self {
             acts: acts.into(),
-            again: None,
+            ..Self::default()
         }
     }
 }

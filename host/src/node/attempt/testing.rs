@@ -12,7 +12,7 @@ use crate::model::ids::{AttemptId, Identity, PaneId, TaskId};
 use crate::model::session::Shell;
 use crate::model::task::{Event, NewTask, Outcome, Phase, Task};
 use crate::store::OpenAttempt;
-use crate::tmux::TypedLine;
+use crate::tmux::{PaneOutput, TypedLine};
 
 /// The wall clock at the origin, in seconds.
 pub(crate) const EPOCH: i64 = 1_800_000_000;
@@ -90,7 +90,7 @@ pub(super) fn typed_line() -> TypedLine {
         identity: identity(),
         cursor: (2, 0),
         text: " . /spool/5.run".to_owned(),
-        pipe: None,
+        output: PaneOutput::AsItIs,
     }
 }
 

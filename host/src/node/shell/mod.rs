@@ -93,6 +93,11 @@ impl Shells {
         })
     }
 
+    /// Where they report.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
     /// Returns what a shell of this kind loads to report on its line, or `None` if it has no line
     /// editor that could be asked.
     pub fn integration(&self, shell: Shell) -> Option<String> {

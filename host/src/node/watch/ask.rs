@@ -17,7 +17,7 @@ use crate::node::shell::KEY;
 use crate::node::spool::Spool;
 use crate::node::{HOLD, Node, NodeError};
 use crate::store::SHORTEST_SECRET;
-use crate::tmux::{Tmux, Typed, TypedLine};
+use crate::tmux::{PaneOutput, Tmux, Typed, TypedLine};
 
 /// How many variables the history names.
 const NAMED: usize = 8;
@@ -119,7 +119,7 @@ impl<T: Tmux + 'static> Node<T> {
                 identity: seen.row.identity.clone(),
                 cursor: seen.cursor,
                 text,
-                pipe: None,
+                output: PaneOutput::AsItIs,
             });
             questions.push(question);
             asked.push(seen);

@@ -335,6 +335,7 @@ impl<T: Tmux + 'static> Node<T> {
             completed: 0,
             failed: 0,
             hold: None,
+            ended: None,
             line: None,
             drawn: None,
             attached: false,
@@ -574,7 +575,7 @@ impl<T: Tmux + 'static> Node<T> {
         }
         let rows = changed.clone();
         self.ledger
-            .run(move |store| store.record_sessions(&rows, now))
+            .run_lightly(move |store| store.record_sessions(&rows, now))
             .await?;
         for row in changed {
             self.tracker.written.insert(row.name.clone(), row);

@@ -71,6 +71,13 @@ impl Settling {
         self.next.retain(|identity, _| alive(identity));
     }
 
+    /// Whether the session with this process in its pane is expected to be idle in a moment.
+    pub(super) fn expects(&self, pane_pid: u32) -> bool {
+        self.next
+            .keys()
+            .any(|identity| identity.pane_pid == pane_pid)
+    }
+
     /// Returns after how long the next look is due.
     pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
         let due = self.next.values().map(|next| next.at).min()?;
@@ -93,6 +100,8 @@ mod tests {
         assert_eq!(settling.due_in(start), None);
         settling.expect(&one, start);
         assert_eq!(settling.due_in(start), Some(ms(5)));
+        assert!(settling.expects(one.pane_pid));
+        assert!(!settling.expects(other.pane_pid) || one.pane_pid == other.pane_pid);
         settling.seen(&one, false, start + ms(5));
         assert_eq!(settling.due_in(start + ms(5)), Some(ms(10)));
         // Another one that ends a task meanwhile does not take its place.

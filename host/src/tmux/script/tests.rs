@@ -30,8 +30,10 @@ fn unfit_lines_are_refused() {
         identity: identity.clone(),
         cursor: (0, 0),
         text: text.to_owned(),
-        pipe: argv.map(|argv| Pipe {
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        output: argv.map_or(PaneOutput::AsItIs, |argv| {
+            PaneOutput::To(Pipe {
+                argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            })
         }),
     };
     let refused = |line: &TypedLine| Script::new().type_line(0, line).is_err();

@@ -25,7 +25,7 @@ async fn no_server_is_told() {
                 identity: identity.clone(),
                 cursor: (0, 0),
                 text: "x".into(),
-                pipe: None,
+                output: PaneOutput::AsItIs,
             }])
             .await;
         assert!(

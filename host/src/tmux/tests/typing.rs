@@ -208,7 +208,7 @@ async fn each_refusal_is_provoked() {
         assert_eq!(refusal(&mut server, moved).await, Refusal::CursorMoved);
 
         let piped = TypedLine {
-            pipe: Some(Pipe {
+            output: PaneOutput::To(Pipe {
                 argv: vec!["/bin/cat".into()],
             }),
             ..text.clone()
@@ -363,7 +363,7 @@ async fn the_output_reaches_the_pipe_whole() {
         ];
         let pane = at_prompt(&mut server, "> ").await;
         let job = TypedLine {
-            pipe: Some(Pipe {
+            output: PaneOutput::To(Pipe {
                 argv: argv.map(str::to_owned).to_vec(),
             }),
             ..line(&pane, "seq 1 20000; printf 'the''end'")

@@ -11,15 +11,27 @@ fn an_attempt_says_when_it_looks_again() {
         run.rest().await;
         // Its shell has the line, which wakes nobody.
         assert_eq!(run.driver.due_in(), None);
+        // What it waits for now stands in its own files.
         run.leaves(Files {
             output_whole: false,
             ..exited(0)
         });
         run.rest().await;
-        assert_eq!(run.driver.due_in(), Some(Duration::from_millis(10)));
-        run.world.ms.set(104);
-        assert_eq!(run.driver.due_in(), Some(Duration::from_millis(6)));
-        run.world.ms.set(400);
+        assert_eq!(run.driver.due_in(), None);
+        // Whether its shell is at its prompt is seen in its pane.
+        let mut run = DrivenAttempt::new();
+        run.start();
+        run.rest().await;
+        run.leaves(Files {
+            exit: None,
+            back: Some(1),
+            ..exited(0)
+        });
+        run.rest().await;
+        assert_eq!(run.driver.due_in(), Some(Duration::from_millis(50)));
+        run.world.ms.set(run.world.ms.get() + 20);
+        assert_eq!(run.driver.due_in(), Some(Duration::from_millis(30)));
+        run.world.ms.set(run.world.ms.get() + 400);
         assert_eq!(run.driver.due_in(), Some(Duration::ZERO));
         // One that has ended looks at nothing any more.
         run.leaves(exited(0));

@@ -17,7 +17,7 @@ use crate::agents::told::ToldTurns;
 use crate::model::session::{Activity, Shell};
 use crate::model::task::{Event, Outcome, Task, TurnFacts};
 use crate::store::Limit;
-use crate::tmux::{CursorLine, NewSession, Pane, Session};
+use crate::tmux::{CursorLine, NewSession, Pane, PaneOutput, Session};
 
 /// A tmux that answers as a test says, and remembers what it was asked.
 #[derive(Default)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::super::super::post::BookedJob;
 use super::super::super::script::{Keep, ScriptPlan};
 use super::super::super::shell;
 use super::{Brief, Local, Unwritten};
 use crate::agents::payload;
 use crate::model::session::Shell;
 use crate::model::task::{Task, check_variable};
-use crate::tmux::{Pipe, Tmux, TypedLine};
+use crate::tmux::{PaneOutput, Pipe, Tmux, TypedLine};
 
 impl<T: Tmux + 'static> Local<T> {
     /// Returns the values of a task's secret variables.
@@ -52,7 +53,17 @@ impl<T: Tmux + 'static> Local<T> {
         let secrets = self.secrets_of(&brief.task).map_err(Unwritten::Secrets)?;
         // Two daemons may watch one tmux server, so the process id is part of the mark.
         let nonce = format!("{}-{}", std::process::id(), brief.attempt);
-        let keep = if piped {
+        let output = self.spool.files(brief.attempt).output();
+        let post = self.spool.post(&brief.identity);
+        // If the pane is piped to a reader of ours that waits, that one reads this job, too.
+        let booked = piped
+            && post.book(BookedJob {
+                nonce: nonce.clone(),
+                limit: setup.output_limit,
+                output: output.clone(),
+            });
+        self.waiting.borrow_mut().remove(&brief.identity);
+        let keep = if piped && !booked {
             Keep::File
         } else {
             Keep::Marks(&nonce)
@@ -91,6 +102,7 @@ impl<T: Tmux + 'static> Local<T> {
             .spool
             .write_job(brief.attempt, &plan)
             .map_err(|error| {
+                post.unbook(&output);
                 Unwritten::Spool(format!(
                     "cannot write the job into the spool directory: {error}"
                 ))
@@ -100,9 +112,10 @@ impl<T: Tmux + 'static> Local<T> {
                 .map(str::to_owned)
                 .ok_or_else(|| Unwritten::Spool(format!("`{}` is not UTF-8", path.display())))
         };
-        let pipe = match keep {
-            Keep::File => None,
-            Keep::Marks(nonce) => Some(Pipe {
+        let to = match keep {
+            Keep::File => PaneOutput::AsItIs,
+            Keep::Marks(_) if booked => PaneOutput::Piped,
+            Keep::Marks(nonce) => PaneOutput::To(Pipe {
                 argv: vec![
                     text(&setup.program)?,
                     "capture".to_owned(),
@@ -110,7 +123,9 @@ impl<T: Tmux + 'static> Local<T> {
                     nonce.to_owned(),
                     "--limit".to_owned(),
                     setup.output_limit.to_string(),
-                    text(&files.output())?,
+                    "--post".to_owned(),
+                    text(post.path())?,
+                    text(&output)?,
                 ],
             }),
         };
@@ -119,7 +134,7 @@ impl<T: Tmux + 'static> Local<T> {
             identity: brief.identity.clone(),
             cursor,
             text: shell.dialect().typed_line(&files.script()),
-            pipe,
+            output: to,
         })
     }
 }

@@ -34,7 +34,7 @@ impl Job {
                 && pane.is_some_and(|pane| !pane.piped);
             let waits = !files.output_whole && !unread;
             if waits && now.tick.since(since) < OUTPUT_WITHIN {
-                return (JobState::Running(running), Next::again(OUTPUT_LOOK));
+                return (JobState::Running(running), Next::at_own(OUTPUT_LOOK));
             }
             return self.exited(running, code, files.stopped);
         }
@@ -242,6 +242,7 @@ impl Job {
         let next = Next {
             acts,
             again: Some(TWICE),
+            anew: true,
         };
         (JobState::Running(running), next)
     }

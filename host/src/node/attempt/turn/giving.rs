@@ -198,6 +198,7 @@ impl Turn {
                 let next = Next {
                     acts: vec![Act::LeavePane],
                     again: Some(rest),
+                    anew: true,
                 };
                 self.to(TurnState::Giving(agent, giving), next)
             }

@@ -37,6 +37,7 @@ impl Turn {
         let next = Next {
             acts: vec![Act::GoOn { details }, Act::LeavePane],
             again: Some(LOOK),
+            anew: true,
         };
         self.to(TurnState::Running(agent, running), next)
     }

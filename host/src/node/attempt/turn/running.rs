@@ -188,6 +188,7 @@ impl Turn {
             Heard::Look(acts) => {
                 let next = Next {
                     again: acts.is_empty().then_some(Duration::ZERO),
+                    anew: true,
                     acts,
                 };
                 return self.to(TurnState::Running(agent, running), next);
@@ -348,7 +349,14 @@ impl Turn {
             .filter(|sight| sight.at >= running.entered);
         let sight = fresh.and_then(Sight::pane);
         let Some(sight) = sight.and_then(|pane| pane.agent.as_ref()) else {
-            return self.to(TurnState::Running(agent, running), Next { acts, again });
+            return self.to(
+                TurnState::Running(agent, running),
+                Next {
+                    acts,
+                    again,
+                    anew: true,
+                },
+            );
         };
         let verdict = &sight.verdict;
         let shows_dialog = sight.says(SignalSource::Screen, Says::Waiting).is_some();
@@ -419,7 +427,14 @@ impl Turn {
             self.skip_replies(seen)
                 .to(TurnState::Running(agent, running), Next::act(acts))
         } else {
-            self.to(TurnState::Running(agent, running), Next { acts, again })
+            self.to(
+                TurnState::Running(agent, running),
+                Next {
+                    acts,
+                    again,
+                    anew: true,
+                },
+            )
         }
     }
 
@@ -463,10 +478,7 @@ impl Turn {
     ) -> (Self, Next) {
         let is_new = running.asks() != Some(asks.as_str());
         if !is_new && running.has_said() {
-            return self.to(
-                TurnState::Running(agent, running),
-                Next { acts, again: None },
-            );
+            return self.to(TurnState::Running(agent, running), Next::act(acts));
         }
         if is_new {
             acts.push(ask(&asks, Some(response.clone())));

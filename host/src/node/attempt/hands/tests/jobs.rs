@@ -49,12 +49,14 @@ fn a_job_is_written_for_its_pane() {
         let mut scene = HandsScene::new();
         let line = written(&mut scene, false, false).await;
         assert_eq!((line.cursor, line.key), ((2, 3), None));
-        let pipe = line.pipe.expect("a pipe");
+        let PaneOutput::To(pipe) = line.output else {
+            panic!("{line:?}");
+        };
         assert_eq!(pipe.argv[..2], ["/bin/assigner", "capture"]);
         assert!(scene.files().script().exists() && !scene.files().raw_output().exists());
         // The pane is piped to someone else.
         let line = written(&mut scene, true, true).await;
-        assert!(line.pipe.is_none() && line.key.is_some());
+        assert!(line.output == PaneOutput::AsItIs && line.key.is_some());
         assert!(scene.files().raw_output().exists());
         // Its shell is asked by its key only while it waits for a new line.
         let typed = scene.perform(Act::Type(line)).await;
@@ -70,6 +72,47 @@ fn a_job_is_written_for_its_pane() {
         let withdrawn = scene.perform(Act::Withdraw).await;
         assert!(matches!(withdrawn, Done::Withdrawn(Ok(_))), "{withdrawn:?}");
         assert!(scene.files().claim().exists());
+    });
+}
+
+/// A reader that waits at its post is left open for a moment, reads the next job, and is dismissed if
+/// there is none.
+#[test]
+fn a_reader_that_waits_reads_the_next_job() {
+    local(|| async {
+        let mut scene = HandsScene::new();
+        let post = scene.local.spool.post(&scene.brief.identity);
+        let ends = |scene: &HandsScene| {
+            let end = CaptureEnd::Job;
+            post.wait().expect("waits");
+            let files = scene.files();
+            files.write_capture_result(&Captured { total: 4, end });
+        };
+        ends(&scene);
+        scene.perform(Act::CloseReader).await;
+        assert_eq!(scene.asked.closed.get(), 0);
+        let line = written(&mut scene, true, false).await;
+        assert_eq!(line.output, PaneOutput::Piped);
+        assert!(!scene.files().raw_output().exists());
+        assert_eq!(post.job().expect("booked").output, scene.files().output());
+        // A job that has ended before it began gives it back.
+        let brief = scene.brief.clone();
+        let ending = Ending::new(Outcome::Refused, Event::Refuse);
+        scene.local.clean_up(&brief, &mut scene.hands, &ending, &[]);
+        assert!(post.has_reader());
+        ends(&scene);
+        scene.perform(Act::CloseReader).await;
+        scene.local.dismiss_readers(false, |_| false).await;
+        assert_eq!(scene.asked.closed.get(), 0, "a moment has not passed");
+        tokio::time::sleep(READER_WAITS).await;
+        scene.local.dismiss_readers(false, |_| true).await;
+        assert_eq!(scene.asked.closed.get(), 0, "an attempt is there");
+        scene.local.dismiss_readers(false, |_| false).await;
+        assert_eq!(scene.asked.closed.get(), 1);
+        assert!(!post.has_reader());
+        // A pane that is piped to someone else has no reader of ours.
+        let line = written(&mut scene, true, false).await;
+        assert_eq!(line.output, PaneOutput::AsItIs);
     });
 }
 
