@@ -228,8 +228,15 @@ fn an_output_without_an_end_of_its_own_is_not_said_to_be_cut() {
     };
     in_each_shell(|seat| {
         let (world, slow) = (seat.world, "echo printed; sleep 60");
-        let id = seat.shell(slow);
-        world.until(id, "in_progress");
+        let printed = world.path(format!("printed-{}", seat.name()));
+        let id = seat.shell(&format!(
+            "echo printed; touch '{}'; sleep 60",
+            printed.display()
+        ));
+        world.eventually(|| match printed.exists() {
+            true => Ok(()),
+            false => Err("it has printed nothing".to_owned()),
+        });
         world.assigner(&["cancel", &id.to_string()]).succeeded();
         kept(world, id, "cancelled");
         kept(world, seat.shell_with(&["--timeout", "1s"], slow), "failed");

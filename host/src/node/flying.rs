@@ -197,9 +197,6 @@ impl<T: Tmux + 'static> Node<T> {
         let Some(known) = self.tracker.get_mut(identity) else {
             return;
         };
-        if matches!(over.outcome, Outcome::Completed | Outcome::Failed) {
-            known.ended = Some(Instant::now());
-        }
         if let Some(drawn) = &mut known.drawn {
             drawn.job_ended();
         }

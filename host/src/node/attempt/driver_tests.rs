@@ -353,7 +353,7 @@ fn only_a_line_that_was_refused_gives_the_task_back() {
         for (typed, status) in [
             (Typed::Done, Status::Assigned),
             (Typed::Unknown(Error::Closed), Status::Assigned),
-            (Typed::Refused(Refusal::CursorMoved), Status::Pending),
+            (Typed::Refused(Refusal::Mode), Status::Pending),
         ] {
             let mut run = DrivenAttempt::new();
             *run.world.typed.borrow_mut() = typed.clone();

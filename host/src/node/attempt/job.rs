@@ -25,11 +25,15 @@ use super::{
 use crate::model::clock::{Now, Tick};
 use crate::model::task::{Event, Outcome, Phase};
 use crate::store::{OpenAttempt, Request};
-use crate::tmux::{Typed, TypedLine};
+use crate::tmux::{Refusal, Typed, TypedLine};
 
 /// A shell that is at its prompt and left no code has dropped the job once it was seen in this
 /// state twice, this far apart: right after a job, its last write may not have reached us.
 const TWICE: Duration = Duration::from_millis(50);
+
+/// How often a line is typed anew if the cursor has moved since the look, and how long after.
+const MOVES: u32 = 2;
+const MOVES_FOR: Duration = Duration::from_millis(5);
 
 /// How long a shell must say that it is at its prompt if nothing else shows that its job has ended.
 const UNTOLD: Duration = Duration::from_secs(2);
@@ -69,9 +73,9 @@ enum JobState {
     /// Its files are being written.
     Writing,
     /// They are written, and nothing has been typed.
-    Written { line: TypedLine },
+    Written { line: TypedLine, moved: Moved },
     /// The line is being typed.
-    Typing { asked: bool },
+    Typing { line: TypedLine, moved: Moved },
     /// The line was typed, or may have been.
     Delivered(Delivered),
     /// The job is being withdrawn, for this reason.
@@ -86,6 +90,13 @@ enum JobState {
     },
     /// Nothing more happens.
     Ended,
+}
+
+/// How often the cursor has moved between the last look and the typing, and when that was last refused.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moved {
+    times: u32,
+    at: Option<Tick>,
 }
 
 /// Why a job is withdrawn.
@@ -248,8 +259,8 @@ impl Job {
             JobState::Claimed { resumed: false } => self.claimed(seen),
             JobState::Looking => self.looked(seen),
             JobState::Writing => self.written(seen),
-            JobState::Written { line } => self.type_line(line, seen, now),
-            JobState::Typing { asked } => self.typed(asked, seen, now),
+            JobState::Written { line, moved } => self.type_line(line, moved, seen, now),
+            JobState::Typing { line, moved } => self.typed(line, moved, seen, now),
             JobState::Delivered(delivered) => self.delivered(delivered, seen, now),
             JobState::Withdrawing { since, cause } => self.withdrawn(since, cause, seen),
             JobState::Running(running) => self.running(running, seen, now),
@@ -309,7 +320,11 @@ impl Job {
         match &seen.done {
             Some(Done::Written(Ok(line))) => {
                 let line = line.clone();
-                (JobState::Written { line }, Next::at_own(Duration::ZERO))
+                let moved = Moved::default();
+                (
+                    JobState::Written { line, moved },
+                    Next::at_own(Duration::ZERO),
+                )
             }
             Some(Done::Written(Err(Unwritten::Secrets(reason)))) => {
                 end_now(self.failed(reason.clone()))
@@ -321,18 +336,24 @@ impl Job {
 
     /// Types the line if the session was seen ready a moment ago. tmux checks in the same step that
     /// nothing has changed.
-    fn type_line(&self, line: TypedLine, seen: &Observation, now: Now) -> (JobState, Next) {
+    fn type_line(
+        &self,
+        line: TypedLine,
+        moved: Moved,
+        seen: &Observation,
+        now: Now,
+    ) -> (JobState, Next) {
         if let Some(end) = asked_to_end(seen) {
             return end_now(end);
         }
         let Some(sight) = seen.sight.as_ref() else {
-            return (JobState::Written { line }, Next::again(TWICE));
+            return (JobState::Written { line, moved }, Next::again(TWICE));
         };
         let Some(pane) = sight.pane() else {
             return self.refused("its session is gone".to_owned());
         };
-        if now.tick.since(sight.at) > FRESH {
-            return (JobState::Written { line }, Next::again(TWICE));
+        if now.tick.since(sight.at) > FRESH || moved.at.is_some_and(|at| sight.at <= at) {
+            return (JobState::Written { line, moved }, Next::again(TWICE));
         }
         if !pane.idle {
             return self.refused("it is no longer free".to_owned());
@@ -340,35 +361,50 @@ impl Job {
         if line.key.is_some() != pane.tells {
             return self.refused("its shell reports its line differently than before".to_owned());
         }
-        let asked = line.key.is_some();
         let line = TypedLine {
             cursor: pane.cursor,
             ..line
         };
-        let acts = [
-            // Committed before the first byte goes to the pane.
-            Act::Advance {
-                phase: Phase::Delivering,
-                details: format!("into pane {}", self.brief.identity.pane),
-            },
-            Act::Tell(Note::Typed),
-            Act::Type(line),
-        ];
-        (JobState::Typing { asked }, Next::act(acts))
+        // Committed before the first byte goes to the pane.
+        let delivering = Act::Advance {
+            phase: Phase::Delivering,
+            details: format!("into pane {}", self.brief.identity.pane),
+        };
+        let type_it = Act::Type(line.clone());
+        let acts = match moved.times {
+            0 => vec![delivering, Act::Tell(Note::Typed), type_it],
+            _ => vec![type_it],
+        };
+        (JobState::Typing { line, moved }, Next::act(acts))
     }
 
-    fn typed(&self, asked: bool, seen: &Observation, now: Now) -> (JobState, Next) {
+    fn typed(
+        &self,
+        line: TypedLine,
+        moved: Moved,
+        seen: &Observation,
+        now: Now,
+    ) -> (JobState, Next) {
+        let asked = line.key.is_some();
         let delivered = JobState::Delivered(Delivered {
             since: now.tick,
             resumed: false,
             asked,
         });
         match &seen.done {
+            // A shell reports its prompt before it draws it: then it stands still in a moment.
+            Some(Done::Typed(Typed::Refused(Refusal::CursorMoved))) if moved.times < MOVES => {
+                let moved = Moved {
+                    times: moved.times + 1,
+                    at: Some(now.tick),
+                };
+                (JobState::Written { line, moved }, Next::again(MOVES_FOR))
+            }
             Some(Done::Typed(Typed::Refused(refusal))) => self.refused(refusal.to_string()),
             // If it is not known whether the line was typed, the claim file shows whether the shell
             // has the job.
             Some(Done::Typed(Typed::Done | Typed::Unknown(_))) => (delivered, answers(asked)),
-            _ => (JobState::Typing { asked }, Next::wait()),
+            _ => (JobState::Typing { line, moved }, Next::wait()),
         }
     }
 

@@ -335,7 +335,6 @@ impl<T: Tmux + 'static> Node<T> {
             completed: 0,
             failed: 0,
             hold: None,
-            ended: None,
             line: None,
             drawn: None,
             attached: false,

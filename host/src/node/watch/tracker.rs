@@ -54,8 +54,6 @@ pub(in crate::node) struct Known {
     pub(in crate::node) failed: u32,
     /// Not to be assigned before this time, and why.
     pub(in crate::node) hold: Option<(Instant, String)>,
-    /// When its last attempt ended.
-    pub(in crate::node) ended: Option<Instant>,
     /// The cursor's line, as last read.
     pub(in crate::node) line: Option<ReadLine>,
     /// The prompt that its shell draws, as far as it was seen.
@@ -134,11 +132,6 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// How long a shell is left alone if nothing in its line has changed.
 const UNCHANGED: Duration = Duration::from_secs(600);
-
-/// How long a shell may take to draw its prompt after a job, and how long it is left alone if something
-/// has changed meanwhile.
-pub(super) const DRAWN_WITHIN: Duration = Duration::from_millis(100);
-const DRAWS: Duration = Duration::from_millis(10);
 
 /// The cursor's line of a shell, and the state of its pane when it was read.
 #[derive(Debug, Clone)]
@@ -300,7 +293,6 @@ impl Tracker {
                     completed: row.completed,
                     failed: row.failed,
                     hold: None,
-                    ended: None,
                     line: None,
                     drawn: None,
                     attached: false,
@@ -390,18 +382,10 @@ impl Tracker {
         untold
     }
 
-    /// Holds a session back until then. One in which an attempt has just ended still draws its prompt: it
-    /// is only a moment until it is as it is seen.
+    /// Holds a session back for a while.
     pub(in crate::node) fn hold(&mut self, identity: &Identity, until: Instant, reason: String) {
-        let Some(known) = self.sessions.get_mut(identity) else {
-            return;
-        };
-        let now = Instant::now();
-        let draws = known.ended.is_some_and(|ended| now - ended < DRAWN_WITHIN);
-        let until = if draws { until.min(now + DRAWS) } else { until };
-        known.hold = Some((until, reason));
-        if draws {
-            self.settling.expect(identity, now);
+        if let Some(known) = self.sessions.get_mut(identity) {
+            known.hold = Some((until, reason));
         }
     }
 

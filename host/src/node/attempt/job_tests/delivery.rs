@@ -81,7 +81,23 @@ fn only_what_tmux_says_it_refused_was_not_typed() {
             .step(&seen_at(shell(), 0), 0)
     };
     let refused = Done::Typed(Typed::Refused(Refusal::CursorMoved));
-    let run = typing().step(&done(refused, 0), 0);
+    // Its shell may still draw its prompt: it is looked at anew, twice, and the line is typed where the
+    // cursor stands then.
+    let mut run = typing();
+    for ms in [10, 20] {
+        run = run.step(&done(refused.clone(), ms), ms);
+        assert!(run.next.acts.is_empty() && run.next.anew);
+        // What was seen before tells nothing.
+        run = run.step(&seen_at(shell(), ms - 1), ms + 1);
+        assert!(run.next.acts.is_empty());
+        run = run.step(&seen_at(shell(), ms + 2), ms + 2);
+        assert!(
+            matches!(&run.next.acts[..], [Act::Type(_)]),
+            "{:?}",
+            run.next.acts
+        );
+    }
+    let run = run.step(&done(refused, 30), 30);
     assert_eq!(run.outcome(), (Outcome::Refused, Event::Refuse));
     assert_eq!(held(&run.next), Some(Duration::from_millis(500)));
     // A lost answer shows nothing, but the claim file does.

@@ -1,4 +1,3 @@
-use super::super::tracker::{DRAWN_WITHIN, Tracker};
 use super::*;
 
 fn row(directory: &str, branch: &str) -> SessionRow {
@@ -45,27 +44,4 @@ fn a_session_in_a_dead_directory_keeps_the_branch_that_was_seen_there() {
         (text("/dead/below"), None, None)
     );
     assert_eq!(stands("/dead", None), (text("/dead"), None, None));
-}
-
-#[test]
-fn a_shell_that_draws_its_prompt_is_left_alone_for_a_moment() {
-    let one = Identity::of_pane(1);
-    let mut tracker = Tracker::new(vec![SessionRow {
-        identity: one.clone(),
-        ..row("/work", "main")
-    }]);
-    let now = Instant::now();
-    let held = |tracker: &mut Tracker| {
-        tracker.hold(&one, now + Duration::from_secs(9), "moved".to_owned());
-        let known = tracker.get_mut(&one).expect("known");
-        known.hold.clone().expect("held").0 - now
-    };
-    assert!(held(&mut tracker) > Duration::from_secs(8));
-    assert!(tracker.settling().is_none());
-    tracker.get_mut(&one).expect("known").ended = Some(now);
-    assert!(held(&mut tracker) < Duration::from_secs(1));
-    assert!(tracker.settling().is_some());
-    let past = now.checked_sub(DRAWN_WITHIN).expect("an earlier time");
-    tracker.get_mut(&one).expect("known").ended = Some(past);
-    assert!(held(&mut tracker) > Duration::from_secs(8));
 }
